@@ -1,0 +1,7 @@
+//! Layer 0: what every other layer may use and what knows nothing of the protocol.
+
+pub mod bytes;
+pub mod redact;
+pub mod rng;
+pub mod secret;
+pub mod time;

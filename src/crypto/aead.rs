@@ -1,0 +1,156 @@
+//! Sealing under a counter nonce that cannot repeat.
+//!
+//! [`CounterKey`] is for cells and link records: its backend is the fast one (`aws-lc-rs`, which wipes its key schedule
+//! when dropped). [`seal_once`] is for keys that seal exactly one message and goes through `chacha20poly1305`.
+
+use crate::base::secret::Secret;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
+
+/// Bytes of an authentication tag, whatever the cipher.
+pub const TAG_SIZE: usize = 16;
+
+/// Which AEAD a link or layer uses. Fixed by the responder's descriptor (spec LINK, ONION), never by the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cipher {
+    /// AES-256-GCM, for relays with AES instructions.
+    Aes256Gcm,
+    /// ChaCha20-Poly1305, for the others.
+    ChaCha20Poly1305,
+}
+
+impl Cipher {
+    /// The number on the wire.
+    pub fn to_wire(self) -> u8 {
+        match self {
+            Self::Aes256Gcm => 1,
+            Self::ChaCha20Poly1305 => 2,
+        }
+    }
+
+    /// The cipher behind a number.
+    pub fn from_wire(n: u8) -> Option<Self> {
+        match n {
+            1 => Some(Self::Aes256Gcm),
+            2 => Some(Self::ChaCha20Poly1305),
+            _ => None,
+        }
+    }
+}
+
+/// The text did not come from the holder of the key, or was changed, or came out of order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("authentication failed")]
+pub struct OpenError;
+
+/// One direction's key with its counter. Every seal and every *successful* open moves the counter by one.
+///
+/// The nonce is 4 zero bytes and the counter as 8 bytes: big-endian for AES-256-GCM, little-endian for
+/// ChaCha20-Poly1305, as the Noise specification has it for either.
+pub struct CounterKey {
+    key: LessSafeKey,
+    cipher: Cipher,
+    counter: u64,
+}
+
+impl CounterKey {
+    /// A key that has sealed nothing yet.
+    pub fn new(cipher: Cipher, key: &Secret<32>) -> Self {
+        let algorithm = match cipher {
+            Cipher::Aes256Gcm => &AES_256_GCM,
+            Cipher::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+        };
+        let unbound = UnboundKey::new(algorithm, key.expose()).expect("both ciphers take 32-byte keys");
+        Self { key: LessSafeKey::new(unbound), cipher, counter: 0 }
+    }
+
+    /// How many messages have passed.
+    pub fn counter(&self) -> u64 {
+        self.counter
+    }
+
+    fn nonce(&self) -> Nonce {
+        let mut n = [0; 12];
+        let (_, tail) = n.split_at_mut(4);
+        tail.copy_from_slice(&match self.cipher {
+            Cipher::Aes256Gcm => self.counter.to_be_bytes(),
+            Cipher::ChaCha20Poly1305 => self.counter.to_le_bytes(),
+        });
+        Nonce::assume_unique_for_key(n)
+    }
+
+    fn advance(&mut self) {
+        // 2^64 messages cannot be sent; a wrap would repeat a nonce, so it must not pass silently.
+        self.counter = self.counter.checked_add(1).expect("a counter key is replaced long before 2^64 messages");
+    }
+
+    /// Seals `text` in place and returns its tag.
+    #[must_use = "without its tag the text can never be opened"]
+    pub fn seal(&mut self, aad: &[u8], text: &mut [u8]) -> [u8; TAG_SIZE] {
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(self.nonce(), Aad::from(aad), text)
+            .expect("cells and records are far below the AEAD's length limit");
+        self.advance();
+        tag.as_ref().try_into().expect("both ciphers have 16-byte tags")
+    }
+
+    /// Opens `sealed`, a text with its tag directly behind it, in place; returns the text.
+    pub fn open<'a>(&mut self, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
+        let nonce = self.nonce();
+        let text = self.key.open_in_place(nonce, Aad::from(aad), sealed).map_err(|_| OpenError)?;
+        self.counter = self.counter.checked_add(1).ok_or(OpenError)?;
+        Ok(text)
+    }
+}
+
+/// Seals `text` in place under a key that is used for this one message and no other.
+pub fn seal_once(key: &Secret<32>, aad: &[u8], text: &mut [u8]) -> [u8; TAG_SIZE] {
+    let cipher = ChaCha20Poly1305::new(key.expose().into());
+    cipher
+        .encrypt_inout_detached(&[0u8; 12].into(), aad, text.into())
+        .expect("messages are far below the AEAD's length limit")
+        .into()
+}
+
+/// Opens a text sealed by [`seal_once`] in place.
+pub fn open_once(key: &Secret<32>, aad: &[u8], text: &mut [u8], tag: &[u8; TAG_SIZE]) -> Result<(), OpenError> {
+    let cipher = ChaCha20Poly1305::new(key.expose().into());
+    cipher
+        .decrypt_inout_detached(&[0u8; 12].into(), aad, text.into(), tag.into())
+        .map_err(|_| OpenError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The two backends agree, so either checks the other.
+    #[test]
+    fn both_backends_seal_alike() {
+        let key = Secret::new([7; 32]);
+        let (mut a, mut b) = ([3u8; 100], [3u8; 100]);
+        let tag_a = CounterKey::new(Cipher::ChaCha20Poly1305, &key).seal(b"x", &mut a);
+        let tag_b = seal_once(&key, b"x", &mut b);
+        assert_eq!((a, tag_a), (b, tag_b));
+        assert_eq!(open_once(&key, b"x", &mut b, &tag_b), Ok(()));
+        assert_eq!(b, [3; 100]);
+    }
+
+    #[test]
+    fn a_failed_open_does_not_move_the_counter() {
+        for cipher in [Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305] {
+            let key = Secret::new([7; 32]);
+            let mut seal = CounterKey::new(cipher, &key);
+            let mut open = CounterKey::new(cipher, &key);
+            let mut text = [9u8; 40];
+            let tag = seal.seal(&[], &mut text[..24]);
+            text[24..].copy_from_slice(&tag);
+            let mut bad = text;
+            bad[3] ^= 1;
+            assert_eq!(open.open(&[], &mut bad), Err(OpenError));
+            assert_eq!(open.open(&[], &mut text).map(|t| t.to_vec()), Ok(vec![9; 24]));
+            assert_eq!(open.counter(), 1);
+        }
+    }
+}

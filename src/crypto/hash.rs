@@ -1,0 +1,70 @@
+//! Hashes. SHA-256 belongs to the link and circuit handshakes; BLAKE3 to content, directory and placement.
+
+use sha2::{Digest, Sha256};
+
+/// Every context string under which BLAKE3 derives, in one table so that no two can meet.
+pub mod context {
+    /// A relay's id from its identity key and its proof of work (spec KEY-2).
+    pub const RELAY_ID: &str = "umbel 1 relay id";
+    /// The work itself (spec KEY-3).
+    pub const WORK: &str = "umbel 1 relay work";
+    /// A network's id from its profile and its genesis bytes (spec KEY-1).
+    pub const NETWORK: &str = "umbel 1 network id";
+    /// A block's locator from its address (content).
+    pub const LOCATE: &str = "umbel 1 block locator";
+    /// Rendezvous scores (directory).
+    pub const RENDEZVOUS: &str = "umbel 1 rendezvous score";
+    /// Leaves of the snapshot's Merkle tree.
+    pub const DIR_LEAF: &str = "umbel 1 directory leaf";
+    /// Inner nodes of the snapshot's Merkle tree.
+    pub const DIR_NODE: &str = "umbel 1 directory node";
+    /// A term's beacon.
+    pub const BEACON: &str = "umbel 1 beacon";
+    /// The verify key from the read key.
+    pub const VERIFY_KEY: &str = "umbel 1 content verify key";
+    /// The key of one content block.
+    pub const BLOCK_KEY: &str = "umbel 1 content block key";
+    /// The read key of a convergent file.
+    pub const CONVERGENT: &str = "umbel 1 content convergent key";
+    /// Isolation tokens and other local names that never leave the node.
+    pub const LOCAL: &str = "umbel 1 local";
+}
+
+/// SHA-256 of the parts, one behind the other.
+pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut h = Sha256::new();
+    for p in parts {
+        h.update(p);
+    }
+    h.finalize().into()
+}
+
+/// SHA-256 over a stream of bytes, for whole files.
+#[derive(Clone, Default)]
+pub struct Sha256Stream(Sha256);
+
+impl Sha256Stream {
+    /// Takes more bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all that was taken in.
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
+/// BLAKE3 of `bytes`.
+pub fn blake3(bytes: &[u8]) -> [u8; 32] {
+    ::blake3::hash(bytes).into()
+}
+
+/// BLAKE3 in derive-key mode under one of [`context`]'s strings, over the parts one behind the other.
+pub fn derive(context: &str, parts: &[&[u8]]) -> [u8; 32] {
+    let mut h = ::blake3::Hasher::new_derive_key(context);
+    for p in parts {
+        h.update(p);
+    }
+    h.finalize().into()
+}

@@ -1,0 +1,88 @@
+//! Ed25519 identities. A signature always covers a domain label, so one made for one purpose serves no other.
+
+use crate::base::secret::Secret;
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use zeroize::Zeroize;
+
+/// What a signature is for. The label is signed in front of the message, behind its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A relay's descriptor.
+    Descriptor,
+    /// A relay's proof of identity on a link it opened.
+    LinkAuth,
+    /// A relay's statement of a cut's root.
+    Statement,
+}
+
+impl Purpose {
+    fn label(self) -> &'static [u8] {
+        match self {
+            Self::Descriptor => b"umbel 1 descriptor",
+            Self::LinkAuth => b"umbel 1 link auth",
+            Self::Statement => b"umbel 1 root statement",
+        }
+    }
+}
+
+/// The signature is not this key's over this message for this purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("bad signature")]
+pub struct BadSignature;
+
+/// A relay's long-term signing key.
+pub struct IdentityKey(SigningKey);
+
+impl IdentityKey {
+    /// From 32 random bytes.
+    pub fn from_bytes(mut bytes: [u8; 32]) -> Self {
+        let k = Self(SigningKey::from_bytes(&bytes));
+        bytes.zeroize();
+        k
+    }
+
+    /// The public key.
+    pub fn public(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    /// Signs `message` for `purpose`.
+    pub fn sign(&self, purpose: Purpose, message: &[u8]) -> [u8; 64] {
+        self.0.sign(&framed(purpose, message)).to_bytes()
+    }
+
+    /// The secret bytes, for the key file alone.
+    pub fn to_bytes(&self) -> Secret<32> {
+        Secret::new(self.0.to_bytes())
+    }
+}
+
+/// Verifies strictly (no small-order keys, canonical form), so that all nodes decide alike.
+pub fn verify(public: &[u8; 32], purpose: Purpose, message: &[u8], signature: &[u8; 64]) -> Result<(), BadSignature> {
+    VerifyingKey::from_bytes(public)
+        .and_then(|k| k.verify_strict(&framed(purpose, message), &Signature::from_bytes(signature)))
+        .map_err(|_| BadSignature)
+}
+
+fn framed(purpose: Purpose, message: &[u8]) -> Vec<u8> {
+    let label = purpose.label();
+    let mut out = Vec::with_capacity(1 + label.len() + message.len());
+    out.push(label.len() as u8);
+    out.extend_from_slice(label);
+    out.extend_from_slice(message);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_serves_one_purpose() {
+        let k = IdentityKey::from_bytes([4; 32]);
+        let s = k.sign(Purpose::Descriptor, b"m");
+        assert_eq!(verify(&k.public(), Purpose::Descriptor, b"m", &s), Ok(()));
+        assert_eq!(verify(&k.public(), Purpose::LinkAuth, b"m", &s), Err(BadSignature));
+        assert_eq!(verify(&k.public(), Purpose::Descriptor, b"n", &s), Err(BadSignature));
+    }
+}

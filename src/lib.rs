@@ -1,0 +1,6 @@
+//! Umbel: an anonymous overlay network.
+
+pub mod base;
+pub mod crypto;
+pub mod proto;
+pub mod wire;

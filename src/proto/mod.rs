@@ -1,0 +1,4 @@
+//! Layer 3: one protocol machine a folder. Time and randomness are arguments; nothing here touches a socket.
+
+pub mod profile;
+pub mod rpc;

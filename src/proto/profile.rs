@@ -1,0 +1,131 @@
+//! Network profiles: every time constant, quota and threshold, in one table per kind of network (spec DIR).
+//!
+//! The rules are the same code on every network; only these numbers differ.
+
+use crate::base::time::Duration;
+
+/// One network's numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// The name in configuration and invites.
+    pub name: &'static str,
+    /// Time between two cuts.
+    pub period: Duration,
+    /// A record published less than this before a cut waits for the next one: gossip has that long to spread it.
+    pub settle_margin: Duration,
+    /// How long after a cut its root is signed and its snapshot given out.
+    pub usable_lag: Duration,
+    /// How long a descriptor is valid after its publication.
+    pub descriptor_lifetime: Duration,
+    /// How often a relay publishes a fresh descriptor.
+    pub descriptor_refresh: Duration,
+    /// Between two rounds of anti-entropy with a random relay.
+    pub gossip_interval: Duration,
+    /// How often a client asks its guard for a newer root.
+    pub client_refresh: Duration,
+    /// A snapshot older than this is no longer used.
+    pub snapshot_max_age: Duration,
+    /// Length of a term: custodians of a key change only between terms (or when members come and go).
+    pub term: Duration,
+    /// How many signers a client asks for a root (all, where there are fewer relays).
+    pub signers_asked: usize,
+    /// Leading zero bits of a relay's proof of work.
+    pub work_bits: u32,
+    /// Custodians of a key (all relays, where there are fewer).
+    pub custodians: usize,
+    /// Whether the hops of a path must lie in distinct /16 (IPv4) or /32 (IPv6) and families.
+    pub distinct_prefixes: bool,
+    /// Whether an exit may connect to private and loopback addresses.
+    pub private_exit: bool,
+    /// Whether relays may have private and loopback addresses.
+    pub private_relays: bool,
+    /// How far a peer's clock may be from ours.
+    pub clock_tolerance: Duration,
+    /// How long a stored object is kept without renewal.
+    pub lease: Duration,
+    /// How often a custodian looks for objects to replicate or hand over.
+    pub replicate_interval: Duration,
+    /// Cells in flight on a circuit, each way.
+    pub circuit_window_cells: u32,
+    /// Bytes a stream's receiver grants in advance.
+    pub stream_window_bytes: u32,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl Profile {
+    /// Real networks: hours and days, one address prefix a hop.
+    pub const DEFAULT: Self = Self {
+        name: "default",
+        period: Duration::from_secs(3 * 3600),
+        settle_margin: Duration::from_secs(600),
+        usable_lag: Duration::from_secs(300),
+        descriptor_lifetime: DAY,
+        descriptor_refresh: Duration::from_secs(12 * 3600),
+        gossip_interval: Duration::from_secs(30),
+        client_refresh: HOUR,
+        snapshot_max_age: Duration::from_secs(48 * 3600),
+        term: Duration::from_secs(30 * 86_400),
+        signers_asked: 49,
+        work_bits: 22,
+        custodians: 12,
+        distinct_prefixes: true,
+        private_exit: false,
+        private_relays: false,
+        clock_tolerance: Duration::from_secs(600),
+        lease: Duration::from_secs(30 * 86_400),
+        replicate_interval: Duration::from_secs(600),
+        circuit_window_cells: 512,
+        stream_window_bytes: 512 * 1024,
+    };
+
+    /// Loopback networks: seconds instead of days, no address quotas. Used by `umbel testnet` and the tests.
+    pub const TESTING: Self = Self {
+        name: "testing",
+        period: SECOND,
+        settle_margin: Duration::from_millis(500),
+        usable_lag: Duration::from_millis(200),
+        descriptor_lifetime: Duration::from_secs(60),
+        descriptor_refresh: Duration::from_secs(20),
+        gossip_interval: Duration::from_secs(5),
+        client_refresh: Duration::from_secs(5),
+        snapshot_max_age: Duration::from_secs(600),
+        term: HOUR,
+        signers_asked: 5,
+        work_bits: 8,
+        custodians: 12,
+        distinct_prefixes: false,
+        private_exit: true,
+        private_relays: true,
+        clock_tolerance: Duration::from_secs(300),
+        lease: DAY,
+        replicate_interval: Duration::from_secs(2),
+        circuit_window_cells: 512,
+        stream_window_bytes: 512 * 1024,
+    };
+
+    /// The profile of that name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        [&Self::DEFAULT, &Self::TESTING].into_iter().find(|p| p.name == name)
+    }
+
+    /// How many of `asked` signers must agree on a root: more than three fifths (30 of 49).
+    pub fn signers_needed(asked: usize) -> usize {
+        asked * 3 / 5 + 1
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thirty_of_forty_nine_signers_are_needed() {
+        assert_eq!(Profile::signers_needed(49), 30);
+        assert_eq!(Profile::signers_needed(5), 4);
+        assert_eq!(Profile::signers_needed(1), 1);
+    }
+}

@@ -1,0 +1,4 @@
+//! Layer 2: bytes to types and back. No state, no time, no randomness.
+
+pub mod error;
+pub mod ids;
