@@ -2,3 +2,6 @@
 
 pub mod error;
 pub mod ids;
+pub mod cell;
+pub mod handshake;
+pub mod message;

@@ -1,0 +1,86 @@
+use super::*;
+use proptest::prelude::*;
+
+fn all(text: &[u8]) -> Result<Vec<(StreamId, Message<'_>)>, Malformed> {
+    let mut walk = Messages::new(text);
+    let mut out = Vec::new();
+    while let Some(m) = walk.next()? {
+        out.push(m);
+    }
+    Ok(out)
+}
+
+fn repack(messages: &[(StreamId, Message<'_>)], len: usize) -> Vec<u8> {
+    let mut text = vec![0xee; len];
+    let mut w = TextWriter::new(&mut text);
+    for (s, m) in messages {
+        assert!(w.push(*s, m));
+    }
+    w.finish();
+    text
+}
+
+#[test]
+fn every_message_is_written_and_read() {
+    let request = [3; REQUEST_SIZE];
+    let reply = [4; REPLY_SIZE];
+    let s = StreamId(9);
+    let cases = vec![
+        (StreamId::CIRCUIT, Message::Extend { to: RelayId([1; 32]), request: &request }),
+        (StreamId::CIRCUIT, Message::Extended(&reply)),
+        (StreamId::CIRCUIT, Message::ExtendFailed(ExtendFailure::Unreachable)),
+        (s, Message::Begin { target: Target::Host("example.org".into(), 80), data: b"GET" }),
+        (s, Message::Begin { target: Target::Addr("1.2.3.4:5".parse().unwrap()), data: b"" }),
+        (s, Message::Begin { target: Target::Addr("[::1]:5".parse().unwrap()), data: b"" }),
+        (s, Message::Begin { target: Target::Directory, data: b"x" }),
+        (s, Message::Begin { target: Target::Store, data: b"" }),
+        (s, Message::Connected),
+        (s, Message::Data(b"hello")),
+        (s, Message::End(EndReason::Done)),
+        (s, Message::Credit(70_000)),
+        (StreamId::CIRCUIT, Message::Ack([7; 16])),
+        (s, Message::Resolve("example.org")),
+        (s, Message::Resolved(vec!["1.2.3.4".parse().unwrap(), "::1".parse().unwrap()])),
+    ];
+    for case in cases {
+        let text = repack(std::slice::from_ref(&case), 1336 - MARK_SIZE);
+        assert_eq!(all(&text), Ok(vec![case]));
+    }
+}
+
+// spec: CELL-7 CELL-8
+#[test]
+fn an_empty_text_and_dirty_padding_are_refused() {
+    assert_eq!(all(&[0; 20]), Err(Malformed::Truncated));
+    let mut text = repack(&[(StreamId(1), Message::Connected)], 20);
+    text[19] = 1;
+    assert_eq!(all(&text), Err(Malformed::NonZeroPadding));
+}
+
+// spec: CELL-9 CELL-10
+#[test]
+fn a_message_has_its_own_length_and_its_own_kind_of_stream() {
+    assert_eq!(all(&[5, 0, 1, 0, 1, 9]), Err(Malformed::TrailingBytes), "CONNECTED has no body");
+    assert_eq!(all(&[6, 0, 1, 0, 0]), Err(Malformed::Truncated), "DATA is never empty");
+    assert_eq!(all(&[7, 0, 1, 0, 0]), Err(Malformed::Truncated), "END has a reason");
+    assert_eq!(all(&[8, 0, 1, 0, 4, 0, 0, 0, 0]), Err(Malformed::OutOfRange), "CREDIT is never nothing");
+    assert_eq!(all(&[6, 0, 0, 0, 1, 9]), Err(Malformed::OutOfRange), "DATA needs a stream");
+    assert_eq!(all(&[3, 0, 1, 0, 1, 1]), Err(Malformed::OutOfRange), "EXTEND_FAILED has none");
+    assert_eq!(all(&[12, 0, 1, 0, 0]), Err(Malformed::UnknownKind));
+    assert_eq!(all(&[6, 0, 1, 0, 200, 1]), Err(Malformed::Truncated), "a length is not believed");
+}
+
+proptest! {
+    // spec: CELL-6
+    #[test]
+    fn what_is_accepted_packs_to_itself(command in 1u8..12, stream in 0u16..2, body in proptest::collection::vec(any::<u8>(), 0..40)) {
+        let mut text = vec![command];
+        text.extend_from_slice(&stream.to_be_bytes());
+        text.extend_from_slice(&(body.len() as u16).to_be_bytes());
+        text.extend_from_slice(&body);
+        text.extend_from_slice(&[0; 3]);
+        if let Ok(messages) = all(&text) {
+            prop_assert_eq!(repack(&messages, text.len()), text);
+        }
+    }
+}
