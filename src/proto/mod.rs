@@ -2,3 +2,5 @@
 
 pub mod profile;
 pub mod rpc;
+pub mod handshake;
+pub mod onion;

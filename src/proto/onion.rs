@@ -1,0 +1,211 @@
+//! The onion: one AEAD per hop, in place (spec 06).
+//!
+//! For the hop at position *i* the layer covers the first `n = 1400 − 16·i` bytes of the body and its tag stands directly
+//! behind them; everything behind the tag is zero. So tags line up at the end of the body, nothing moves, nothing grows:
+//!
+//! ```text
+//!  0                                   1352     1368     1384     1400
+//!  | 8 zeros, messages, zeros          | tag 3  | tag 2  | tag 1  |     a cell for hop 3, as hop 1 receives it
+//!  | 8 zeros, messages, zeros          | tag 3  | tag 2  | 0      |     as hop 2 receives it
+//!  | 8 zeros, messages, zeros          | tag 3  | 0      | 0      |     as hop 3 receives it
+//! ```
+//!
+//! A changed byte is noticed by the next honest hop on the way out and by the client on the way back; bytes that could
+//! carry a mark past an honest hop are zeroed by it or close the circuit.
+
+use crate::crypto::aead::{CounterKey, TAG_SIZE};
+use crate::proto::handshake::LayerKeys;
+use crate::wire::cell::{BODY_SIZE, Body};
+use crate::wire::message::MARK_SIZE;
+
+/// A cell's tag at the hop it was sealed for or by: the proof of receipt in ACK.
+pub type Tag = [u8; TAG_SIZE];
+
+/// A cell that no honest neighbour sends. The circuit closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OnionError {
+    /// Bytes behind the layer's tag are not zero (spec ONION-3).
+    #[error("bytes behind the layer's tag are not zero")]
+    DirtyTail,
+    /// The layer does not open (spec ONION-4).
+    #[error("the layer does not open")]
+    BadTag,
+    /// No hop of the circuit sealed this (spec ONION-8).
+    #[error("no hop sealed this cell")]
+    FromNobody,
+}
+
+/// Bytes that the layer at `position` covers.
+pub fn covered(position: u8) -> usize {
+    BODY_SIZE - TAG_SIZE * usize::from(position)
+}
+
+/// Bytes of text that a cell for the hop at `position` holds behind the mark.
+pub fn text_size(position: u8) -> usize {
+    covered(position) - MARK_SIZE
+}
+
+/// The text of an opened or unsealed body, behind the mark.
+pub fn text(body: &Body, position: u8) -> &[u8] {
+    body.get(MARK_SIZE..covered(position)).unwrap_or_default()
+}
+
+/// The same, to be written.
+pub fn text_mut(body: &mut Body, position: u8) -> &mut [u8] {
+    body.get_mut(MARK_SIZE..covered(position)).unwrap_or_default()
+}
+
+fn is_marked(body: &Body) -> bool {
+    body.first_chunk::<MARK_SIZE>() == Some(&[0; MARK_SIZE])
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0, |acc, b| acc | b) == 0
+}
+
+/// Seals the first `n` bytes and writes the tag behind them.
+fn seal(key: &mut CounterKey, n: usize, body: &mut Body) -> Tag {
+    let (text, rest) = body.split_at_mut(n);
+    let tag = key.seal(&[], text);
+    if let Some(place) = rest.first_chunk_mut() {
+        *place = tag;
+    }
+    tag
+}
+
+/// Opens the layer over the first `n` bytes; gives the tag and leaves zeros in its place.
+fn open(key: &mut CounterKey, n: usize, body: &mut Body) -> Result<Tag, OnionError> {
+    let sealed = &mut body[..n + TAG_SIZE];
+    let tag: Tag = *sealed.last_chunk().expect("the slice ends with the tag");
+    key.open(&[], sealed).map_err(|_| OnionError::BadTag)?;
+    // spec: ONION-5
+    sealed[n..].fill(0);
+    Ok(tag)
+}
+
+/// What a relay finds in a cell from the client's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peeled {
+    /// The cell is for this hop; its text is open in the body. With the tag for ACK.
+    Here(Tag),
+    /// The cell goes on to the next hop as it now stands.
+    Onward,
+}
+
+/// One hop's layer, at the relay.
+pub struct RelayLayer {
+    position: u8,
+    forward: CounterKey,
+    backward: CounterKey,
+}
+
+impl RelayLayer {
+    /// From the keys of a handshake.
+    pub fn new(keys: &LayerKeys) -> Self {
+        Self {
+            position: keys.position,
+            forward: CounterKey::new(keys.cipher, &keys.forward),
+            backward: CounterKey::new(keys.cipher, &keys.backward),
+        }
+    }
+
+    /// Which hop this is, from 1.
+    pub fn position(&self) -> u8 {
+        self.position
+    }
+
+    /// Takes this hop's layer off a cell from the client's side.
+    pub fn peel(&mut self, body: &mut Body) -> Result<Peeled, OnionError> {
+        let n = covered(self.position);
+        // spec: ONION-3
+        if !is_zero(&body[n + TAG_SIZE..]) {
+            return Err(OnionError::DirtyTail);
+        }
+        // spec: ONION-4
+        let tag = open(&mut self.forward, n, body)?;
+        // spec: ONION-6
+        Ok(if is_marked(body) { Peeled::Here(tag) } else { Peeled::Onward })
+    }
+
+    /// Puts this hop's layer on a cell that comes from a later hop.
+    pub fn wrap(&mut self, body: &mut Body) -> Result<(), OnionError> {
+        let n = covered(self.position);
+        // spec: ONION-7
+        if !is_zero(&body[n..]) {
+            return Err(OnionError::DirtyTail);
+        }
+        seal(&mut self.backward, n, body);
+        Ok(())
+    }
+
+    /// Seals a cell of this hop's own: its text stands in the body behind the mark's place.
+    pub fn originate(&mut self, body: &mut Body) -> Tag {
+        let n = covered(self.position);
+        body[..MARK_SIZE].fill(0);
+        body[n..].fill(0);
+        seal(&mut self.backward, n, body)
+    }
+}
+
+/// One hop's layer, at the client.
+struct ClientLayer {
+    forward: CounterKey,
+    backward: CounterKey,
+}
+
+/// All layers of a circuit, at the client. Hops are numbered from 0 here; hop `h` has position `h + 1`.
+#[derive(Default)]
+pub struct ClientLayers {
+    hops: Vec<ClientLayer>,
+}
+
+impl ClientLayers {
+    /// Adds the hop whose handshake just finished.
+    pub fn push(&mut self, keys: &LayerKeys) {
+        self.hops.push(ClientLayer {
+            forward: CounterKey::new(keys.cipher, &keys.forward),
+            backward: CounterKey::new(keys.cipher, &keys.backward),
+        });
+    }
+
+    /// How many hops there are.
+    pub fn len(&self) -> usize {
+        self.hops.len()
+    }
+
+    /// Whether the circuit has no hop yet.
+    pub fn is_empty(&self) -> bool {
+        self.hops.is_empty()
+    }
+
+    /// Seals a cell for `hop`, whose text stands in the body: last layer first. Gives that hop's tag.
+    pub fn seal_for(&mut self, hop: usize, body: &mut Body) -> Tag {
+        let position = |h: usize| (h + 1) as u8;
+        body[..MARK_SIZE].fill(0);
+        body[covered(position(hop))..].fill(0);
+        let mut tag = Tag::default();
+        // spec: ONION-1 ONION-2
+        for (h, layer) in self.hops.iter_mut().enumerate().take(hop + 1).rev() {
+            let t = seal(&mut layer.forward, covered(position(h)), body);
+            if h == hop {
+                tag = t;
+            }
+        }
+        tag
+    }
+
+    /// Opens a cell from the circuit: which hop sealed it, and that hop's tag. The text is left in the body.
+    pub fn open(&mut self, body: &mut Body) -> Result<(usize, Tag), OnionError> {
+        for (h, layer) in self.hops.iter_mut().enumerate() {
+            let tag = open(&mut layer.backward, covered((h + 1) as u8), body)?;
+            if is_marked(body) {
+                return Ok((h, tag));
+            }
+        }
+        // spec: ONION-8
+        Err(OnionError::FromNobody)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+use super::*;
+use crate::base::secret::Secret;
+use crate::crypto::aead::Cipher;
+
+fn circuit(hops: u8, cipher: Cipher) -> (ClientLayers, Vec<RelayLayer>) {
+    let mut client = ClientLayers::default();
+    let mut relays = Vec::new();
+    for position in 1..=hops {
+        let keys =
+            LayerKeys { position, cipher, forward: Secret::new([position; 32]), backward: Secret::new([position + 100; 32]) };
+        client.push(&keys);
+        relays.push(RelayLayer::new(&keys));
+    }
+    (client, relays)
+}
+
+fn with_text(position: u8, fill: u8) -> Body {
+    let mut body = [0; BODY_SIZE];
+    text_mut(&mut body, position).fill(fill);
+    body
+}
+
+// spec: ONION-1 ONION-2 ONION-5 ONION-6
+#[test]
+fn a_cell_reaches_the_hop_it_is_for_and_no_other() {
+    for cipher in [Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305] {
+        let (mut client, mut relays) = circuit(6, cipher);
+        for hop in [5, 0, 2, 2, 4, 5] {
+            let mut body = with_text(hop + 1, 0x5a);
+            let tag = client.seal_for(usize::from(hop), &mut body);
+            for (h, relay) in relays.iter_mut().enumerate().take(usize::from(hop) + 1) {
+                let peeled = relay.peel(&mut body).unwrap();
+                assert_eq!(peeled, if h == usize::from(hop) { Peeled::Here(tag) } else { Peeled::Onward });
+            }
+            assert!(text(&body, hop + 1).iter().all(|&b| b == 0x5a));
+        }
+    }
+}
+
+// spec: ONION-7 ONION-8
+#[test]
+fn a_cell_comes_back_from_each_hop() {
+    let (mut client, mut relays) = circuit(4, Cipher::Aes256Gcm);
+    for hop in [3usize, 0, 1, 3, 2] {
+        let mut body = with_text(hop as u8 + 1, 0xa5);
+        let tag = relays[hop].originate(&mut body);
+        for relay in relays[..hop].iter_mut().rev() {
+            relay.wrap(&mut body).unwrap();
+        }
+        assert_eq!(client.open(&mut body), Ok((hop, tag)));
+        assert!(text(&body, hop as u8 + 1).iter().all(|&b| b == 0xa5));
+    }
+}
+
+/// Every byte of the body, changed on each link of a three-hop circuit: the next honest hop notices.
+// spec: ONION-3 ONION-4
+#[test]
+fn forward_tampering_is_noticed_by_the_next_hop() {
+    for link in 0..3usize {
+        for at in 0..BODY_SIZE {
+            let (mut client, mut relays) = circuit(3, Cipher::Aes256Gcm);
+            let mut body = with_text(3, 7);
+            client.seal_for(2, &mut body);
+            for relay in &mut relays[..link] {
+                relay.peel(&mut body).unwrap();
+            }
+            body[at] ^= 0x40;
+            assert!(relays[link].peel(&mut body).is_err(), "link {link} byte {at}");
+        }
+    }
+}
+
+/// Backward, a changed byte passes honest hops only as noise that the client refuses.
+// spec: ONION-7 ONION-8
+#[test]
+fn backward_tampering_is_noticed_by_the_client() {
+    for link in 0..3usize {
+        for at in 0..BODY_SIZE {
+            let (mut client, mut relays) = circuit(3, Cipher::Aes256Gcm);
+            let mut body = with_text(3, 7);
+            relays[2].originate(&mut body);
+            let mut refused = false;
+            for (h, relay) in relays[..2].iter_mut().enumerate().rev() {
+                // Link `h + 1` lies between hop h and hop h + 1 (from 0).
+                if link == h + 1 {
+                    body[at] ^= 0x40;
+                }
+                if relay.wrap(&mut body).is_err() {
+                    refused = true;
+                    break;
+                }
+            }
+            if link == 0 {
+                body[at] ^= 0x40;
+            }
+            assert!(refused || client.open(&mut body).is_err(), "link {link} byte {at}");
+        }
+    }
+}
+
+/// Hop 1 and hop 3 know all their own keys and try every byte to get a mark past an honest hop 2.
+// spec: ONION-3 ONION-5 ONION-7
+#[test]
+fn hops_one_and_three_cannot_pass_a_mark_through_an_honest_hop_two() {
+    for at in 0..BODY_SIZE {
+        let (mut client, mut relays) = circuit(3, Cipher::Aes256Gcm);
+        let mut body = with_text(3, 7);
+        client.seal_for(2, &mut body);
+        relays[0].peel(&mut body).unwrap();
+        body[at] ^= 1; // hop 1 marks
+        assert!(relays[1].peel(&mut body).is_err(), "forward byte {at}");
+
+        let (_, mut relays) = circuit(3, Cipher::Aes256Gcm);
+        let mut body = with_text(3, 7);
+        relays[2].originate(&mut body);
+        let honest = body;
+        body[at] ^= 1; // hop 3 marks
+        if relays[1].wrap(&mut body).is_ok() {
+            // Hop 2 sealed it: hop 1 sees nothing but ciphertext, with its own place and all behind it clean.
+            assert!(at < covered(2));
+            assert!(is_zero(&body[covered(1)..]));
+            let (_, mut relays) = circuit(3, Cipher::Aes256Gcm);
+            let mut clean = honest;
+            relays[1].wrap(&mut clean).unwrap();
+            assert!(is_zero(&clean[covered(1)..]));
+        }
+    }
+}
+
+// spec: ONION-4
+#[test]
+fn a_replayed_dropped_or_reordered_cell_is_noticed() {
+    let (mut client, mut relays) = circuit(2, Cipher::Aes256Gcm);
+    let mut first = with_text(2, 1);
+    client.seal_for(1, &mut first);
+    let mut second = with_text(2, 2);
+    client.seal_for(1, &mut second);
+    assert_eq!(relays[0].peel(&mut second.clone()), Err(OnionError::BadTag), "out of order");
+    assert_eq!(relays[0].peel(&mut first.clone()), Ok(Peeled::Onward));
+    assert_eq!(relays[0].peel(&mut first), Err(OnionError::BadTag), "replayed");
+    assert_eq!(relays[0].peel(&mut second), Ok(Peeled::Onward));
+}
