@@ -4,3 +4,6 @@ pub mod profile;
 pub mod rpc;
 pub mod handshake;
 pub mod onion;
+pub mod circuit;
+pub mod stream;
+pub mod violation;

@@ -1,0 +1,213 @@
+//! A circuit, at the client: telescopes through its path, then carries streams to any of its hops.
+
+use crate::base::rng::Rng;
+use crate::proto::handshake::{ClientHandshake, HandshakeError, HopKey};
+use crate::proto::onion::{ClientLayers, text, text_mut};
+use crate::proto::profile::Profile;
+use crate::proto::stream::mux::{Filled, Mux, Side, StreamEvent};
+use crate::proto::violation::Violation;
+use crate::wire::cell::Body;
+use crate::wire::handshake::{POSITION_MAX, REPLY_SIZE, REQUEST_SIZE};
+use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::message::{ExtendFailure, Message, Messages, StreamId};
+use std::collections::VecDeque;
+
+/// What arrived on a circuit.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ClientEvent<'a> {
+    /// The path is built to its end.
+    Built,
+    /// The hop with this index (from 0) could not be added; the circuit as it stands still works.
+    ExtendFailed(usize, ExtendFailure),
+    /// Something about a stream at the hop with this index.
+    Stream(usize, StreamId, StreamEvent<'a>),
+}
+
+/// Why a circuit must close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CircuitError {
+    /// A hop, or somebody on the way, did what no honest relay does.
+    #[error("a relay broke the protocol: {0}")]
+    Violation(#[from] Violation),
+    /// A relay did not prove who it is.
+    #[error("hop {0} failed its handshake: {1}")]
+    Handshake(usize, HandshakeError),
+}
+
+/// See the module's text.
+pub struct ClientCircuit {
+    network: NetworkId,
+    window: (u32, u32),
+    layers: ClientLayers,
+    /// One end of streams for each hop that is built.
+    muxes: Vec<Mux>,
+    path: Vec<RelayId>,
+    /// Hops still to be added, nearest first.
+    ahead: VecDeque<HopKey>,
+    pending: Option<ClientHandshake>,
+    /// Where the search for the next hop with something to send begins, so that hops take turns.
+    turn: usize,
+}
+
+impl ClientCircuit {
+    /// Starts along `path` (1 to [`POSITION_MAX`] hops); the request goes into CREATE to the first.
+    pub fn start(network: NetworkId, path: &[HopKey], profile: &Profile, rng: &mut Rng) -> Option<(Self, [u8; REQUEST_SIZE])> {
+        let (first, rest) = path.split_first()?;
+        // spec: CIRC-1
+        if path.len() > usize::from(POSITION_MAX) {
+            return None;
+        }
+        let pending = ClientHandshake::start(network, *first, 1, rng);
+        let request = *pending.request();
+        let circuit = Self {
+            network,
+            window: (profile.circuit_window_cells, profile.stream_window_bytes),
+            layers: ClientLayers::default(),
+            muxes: Vec::new(),
+            path: Vec::new(),
+            ahead: rest.iter().copied().collect(),
+            pending: Some(pending),
+            turn: 0,
+        };
+        Some((circuit, request))
+    }
+
+    /// The hops that are built, nearest first.
+    pub fn path(&self) -> &[RelayId] {
+        &self.path
+    }
+
+    /// Whether nothing is left to build.
+    pub fn is_built(&self) -> bool {
+        self.pending.is_none() && self.ahead.is_empty()
+    }
+
+    /// The streams at a hop that is built.
+    pub fn mux(&mut self, hop: usize) -> Option<&mut Mux> {
+        self.muxes.get_mut(hop)
+    }
+
+    /// How many streams there are, at all hops together.
+    pub fn streams(&self) -> usize {
+        self.muxes.iter().map(Mux::streams).sum()
+    }
+
+    /// Adds a hop behind the last. False when the circuit is building or as long as it may be.
+    pub fn extend(&mut self, hop: HopKey, rng: &mut Rng) -> bool {
+        if !self.is_built() || self.path.len() >= usize::from(POSITION_MAX) {
+            return false;
+        }
+        self.ahead.push_back(hop);
+        self.extend_next(rng);
+        true
+    }
+
+    /// CREATED arrived with this reply.
+    pub fn created(
+        &mut self,
+        reply: &[u8; REPLY_SIZE],
+        rng: &mut Rng,
+        sink: &mut dyn FnMut(ClientEvent<'_>),
+    ) -> Result<(), CircuitError> {
+        // spec: CIRC-4
+        if !self.muxes.is_empty() {
+            return Err(Violation::UnaskedExtension.into());
+        }
+        self.add_hop(reply, rng, sink)
+    }
+
+    fn add_hop(
+        &mut self,
+        reply: &[u8; REPLY_SIZE],
+        rng: &mut Rng,
+        sink: &mut dyn FnMut(ClientEvent<'_>),
+    ) -> Result<(), CircuitError> {
+        let pending = self.pending.take().ok_or(Violation::UnaskedExtension)?;
+        let relay = pending.relay();
+        let keys = pending.finish(reply).map_err(|e| CircuitError::Handshake(self.path.len(), e))?;
+        self.layers.push(&keys);
+        self.path.push(relay);
+        self.muxes.push(Mux::new(Side::Client, self.window.0, self.window.1));
+        self.extend_next(rng);
+        if self.is_built() {
+            sink(ClientEvent::Built);
+        }
+        Ok(())
+    }
+
+    fn extend_next(&mut self, rng: &mut Rng) {
+        let Some(hop) = self.ahead.pop_front() else { return };
+        let Some(last) = self.muxes.last_mut() else { return };
+        let position = (self.path.len() + 1) as u8;
+        let handshake = ClientHandshake::start(self.network, hop, position, rng);
+        last.extend(hop.relay, handshake.request());
+        self.pending = Some(handshake);
+    }
+
+    /// Takes a RELAY cell.
+    pub fn receive(
+        &mut self,
+        body: &mut Body,
+        rng: &mut Rng,
+        sink: &mut dyn FnMut(ClientEvent<'_>),
+    ) -> Result<(), CircuitError> {
+        let (hop, tag) = self.layers.open(body).map_err(Violation::from)?;
+        let mut walk = Messages::new(text(body, (hop + 1) as u8));
+        let mut counted = false;
+        while let Some((stream, message)) = walk.next().map_err(Violation::from)? {
+            counted |= message.is_counted();
+            match message {
+                Message::Extended(reply) => {
+                    self.expect_extension(hop)?;
+                    self.add_hop(reply, rng, sink)?;
+                }
+                Message::ExtendFailed(why) => {
+                    self.expect_extension(hop)?;
+                    self.pending = None;
+                    self.ahead.clear();
+                    sink(ClientEvent::ExtendFailed(hop + 1, why));
+                }
+                // spec: CIRC-10
+                Message::Extend { .. } => return Err(Violation::WrongDirection.into()),
+                other => {
+                    let mux = self.muxes.get_mut(hop).ok_or(Violation::UnknownStream)?;
+                    mux.message(stream, other, &mut |s, e| sink(ClientEvent::Stream(hop, s, e)))?;
+                }
+            }
+        }
+        let mux = self.muxes.get_mut(hop).ok_or(Violation::UnknownStream)?;
+        mux.cell_received(counted, tag);
+        if mux.is_overfull() { Err(Violation::TooMuch.into()) } else { Ok(()) }
+    }
+
+    /// Only the last hop may answer an extension, and only one that was asked for.
+    // spec: CIRC-6
+    fn expect_extension(&self, hop: usize) -> Result<(), Violation> {
+        if self.pending.is_some() && hop + 1 == self.path.len() { Ok(()) } else { Err(Violation::UnaskedExtension) }
+    }
+
+    /// Whether [`ClientCircuit::fill`] would write something.
+    pub fn wants_to_send(&self) -> bool {
+        self.muxes.iter().any(Mux::wants_to_send)
+    }
+
+    /// Writes and seals the next cell; false when there is none.
+    pub fn fill(&mut self, body: &mut Body) -> bool {
+        let hops = self.muxes.len();
+        for step in 0..hops {
+            let hop = (self.turn + step) % hops;
+            let Some(mux) = self.muxes.get_mut(hop).filter(|m| m.wants_to_send()) else { continue };
+            let filled = mux.fill(text_mut(body, (hop + 1) as u8));
+            if filled == Filled::Nothing {
+                continue;
+            }
+            let tag = self.layers.seal_for(hop, body);
+            if filled == Filled::Counted {
+                mux.sent(tag);
+            }
+            self.turn = hop + 1;
+            return true;
+        }
+        false
+    }
+}

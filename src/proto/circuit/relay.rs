@@ -1,0 +1,138 @@
+//! One hop of a circuit, at the relay.
+//!
+//! The role that owns it carries cells: those from the client's side go through [`RelayCircuit::from_client`], those
+//! from the next hop through [`RelayCircuit::from_next`], and its own come from [`RelayCircuit::fill`]. Own cells may be
+//! sent only when no wrapped cell waits, else the layer's counter and the order of sending part.
+
+use crate::proto::handshake::LayerKeys;
+use crate::proto::onion::{Peeled, RelayLayer, text, text_mut};
+use crate::proto::profile::Profile;
+use crate::proto::stream::mux::{Filled, Mux, Side, StreamEvent};
+use crate::proto::violation::Violation;
+use crate::wire::cell::Body;
+use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
+use crate::wire::ids::RelayId;
+use crate::wire::message::{ExtendFailure, Message, Messages, StreamId};
+
+/// Whether there is a hop behind this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// This is the last hop.
+    Last,
+    /// The next relay was asked and has not answered.
+    Extending,
+    /// Cells pass on.
+    Extended,
+}
+
+/// What a cell from the client asks of the role.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RelayEvent<'a> {
+    /// Create a circuit at this relay with this request; say [`RelayCircuit::extended`] or `extend_failed` later.
+    Extend(RelayId, &'a [u8; REQUEST_SIZE]),
+    /// Something about a stream.
+    Stream(StreamId, StreamEvent<'a>),
+}
+
+/// What to do with a cell from the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was for this hop and has been dealt with.
+    Taken,
+    /// Send it to the next hop as it now stands.
+    PassOn,
+}
+
+/// See the module's text.
+pub struct RelayCircuit {
+    layer: RelayLayer,
+    tail: Tail,
+    /// The streams that end at this hop.
+    pub mux: Mux,
+}
+
+impl RelayCircuit {
+    /// From the keys of the CREATE that was answered.
+    pub fn new(keys: &LayerKeys, profile: &Profile) -> Self {
+        Self {
+            layer: RelayLayer::new(keys),
+            tail: Tail::Last,
+            mux: Mux::new(Side::Relay, profile.circuit_window_cells, profile.stream_window_bytes),
+        }
+    }
+
+    /// Whether there is a hop behind this one.
+    pub fn tail(&self) -> Tail {
+        self.tail
+    }
+
+    /// Takes a cell from the client's side.
+    pub fn from_client(
+        &mut self,
+        body: &mut Body,
+        sink: &mut dyn FnMut(RelayEvent<'_>),
+    ) -> Result<Verdict, Violation> {
+        let tag = match self.layer.peel(body)? {
+            Peeled::Here(tag) => tag,
+            // spec: ONION-9
+            Peeled::Onward if self.tail == Tail::Extended => return Ok(Verdict::PassOn),
+            Peeled::Onward => return Err(Violation::BehindLastHop),
+        };
+        let mut walk = Messages::new(text(body, self.layer.position()));
+        let mut counted = false;
+        while let Some((stream, message)) = walk.next()? {
+            counted |= message.is_counted();
+            match message {
+                Message::Extend { to, request } => {
+                    // spec: CIRC-5
+                    if self.tail != Tail::Last {
+                        return Err(Violation::ExtendTwice);
+                    }
+                    self.tail = Tail::Extending;
+                    sink(RelayEvent::Extend(to, request));
+                }
+                // spec: CIRC-10
+                Message::Extended(_) | Message::ExtendFailed(_) => return Err(Violation::WrongDirection),
+                other => self.mux.message(stream, other, &mut |s, e| sink(RelayEvent::Stream(s, e)))?,
+            }
+        }
+        self.mux.cell_received(counted, tag);
+        // spec: STREAM-12
+        if self.mux.is_overfull() { Err(Violation::TooMuch) } else { Ok(Verdict::Taken) }
+    }
+
+    /// Puts this hop's layer on a cell from the next hop.
+    pub fn from_next(&mut self, body: &mut Body) -> Result<(), Violation> {
+        Ok(self.layer.wrap(body)?)
+    }
+
+    /// The next relay answered.
+    pub fn extended(&mut self, reply: &[u8; REPLY_SIZE]) {
+        self.tail = Tail::Extended;
+        self.mux.extended(reply);
+    }
+
+    /// The next relay could not be had; this hop is the last again.
+    pub fn extend_failed(&mut self, why: ExtendFailure) {
+        self.tail = Tail::Last;
+        self.mux.extend_failed(why);
+    }
+
+    /// Whether [`RelayCircuit::fill`] would write something.
+    pub fn wants_to_send(&self) -> bool {
+        self.mux.wants_to_send()
+    }
+
+    /// Writes and seals the next cell of this hop's own; false when there is none.
+    pub fn fill(&mut self, body: &mut Body) -> bool {
+        let filled = self.mux.fill(text_mut(body, self.layer.position()));
+        if filled == Filled::Nothing {
+            return false;
+        }
+        let tag = self.layer.originate(body);
+        if filled == Filled::Counted {
+            self.mux.sent(tag);
+        }
+        true
+    }
+}

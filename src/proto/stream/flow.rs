@@ -1,0 +1,113 @@
+//! The window of counted cells in flight, and the acknowledgements that prove receipt (spec 08).
+
+use crate::base::secret::same;
+use crate::proto::onion::Tag;
+use crate::proto::violation::Violation;
+use std::collections::VecDeque;
+
+/// Every so many counted cells the receiver acknowledges (spec STREAM).
+pub const ACK_EVERY: u32 = 16;
+
+/// The sender's side.
+pub struct SendWindow {
+    window: u32,
+    in_flight: u32,
+    /// Counted cells since the last one whose tag was kept.
+    since_kept: u32,
+    /// Tags that acknowledgements must show, oldest first; at most `window / ACK_EVERY` of them.
+    expected: VecDeque<Tag>,
+}
+
+impl SendWindow {
+    /// At most `window` counted cells in flight.
+    pub fn new(window: u32) -> Self {
+        Self { window, in_flight: 0, since_kept: 0, expected: VecDeque::new() }
+    }
+
+    /// Whether another counted cell may be sent.
+    // spec: STREAM-1
+    pub fn is_open(&self) -> bool {
+        self.in_flight < self.window
+    }
+
+    /// A counted cell was sealed with this tag.
+    pub fn sent(&mut self, tag: Tag) {
+        self.in_flight += 1;
+        self.since_kept += 1;
+        if self.since_kept == ACK_EVERY {
+            self.since_kept = 0;
+            self.expected.push_back(tag);
+        }
+    }
+
+    /// An acknowledgement arrived.
+    pub fn acked(&mut self, tag: &Tag) -> Result<(), Violation> {
+        // spec: STREAM-3
+        let expected = self.expected.pop_front().ok_or(Violation::FalseAck)?;
+        if !same(&expected, tag) {
+            return Err(Violation::FalseAck);
+        }
+        self.in_flight -= ACK_EVERY;
+        Ok(())
+    }
+}
+
+/// The receiver's side.
+#[derive(Default)]
+pub struct ReceiveWindow {
+    since_ack: u32,
+}
+
+impl ReceiveWindow {
+    /// A counted cell arrived: the tag to acknowledge with, when one is due.
+    // spec: STREAM-2
+    pub fn received(&mut self, tag: Tag) -> Option<Tag> {
+        self.since_ack += 1;
+        if self.since_ack < ACK_EVERY {
+            return None;
+        }
+        self.since_ack = 0;
+        Some(tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: STREAM-1 STREAM-2
+    #[test]
+    fn acknowledgements_keep_the_window_open() {
+        let (mut send, mut receive) = (SendWindow::new(32), ReceiveWindow::default());
+        for n in 0..1000u32 {
+            assert!(send.is_open());
+            let tag = [n as u8; 16];
+            send.sent(tag);
+            if let Some(ack) = receive.received(tag) {
+                assert_eq!(send.acked(&ack), Ok(()));
+            }
+        }
+    }
+
+    // spec: STREAM-1
+    #[test]
+    fn without_acknowledgements_the_window_closes() {
+        let mut send = SendWindow::new(32);
+        for n in 0..32 {
+            assert!(send.is_open());
+            send.sent([n; 16]);
+        }
+        assert!(!send.is_open());
+    }
+
+    // spec: STREAM-3
+    #[test]
+    fn an_acknowledgement_must_show_the_right_tag_at_the_right_time() {
+        let mut send = SendWindow::new(32);
+        assert_eq!(send.acked(&[0; 16]), Err(Violation::FalseAck), "nothing was sent");
+        for n in 0..16 {
+            send.sent([n; 16]);
+        }
+        assert_eq!(send.acked(&[14; 16]), Err(Violation::FalseAck), "not the sixteenth cell's tag");
+    }
+}

@@ -1,0 +1,544 @@
+//! One end of all streams between a client and one hop of its circuit.
+//!
+//! Feed it messages with [`Mux::message`] and cells' tags with [`Mux::cell_received`]; ask it for the next text to send
+//! with [`Mux::fill`]. What it cannot send yet waits in bounded buffers; [`Mux::write_room`] is the back-pressure.
+
+use crate::proto::onion::Tag;
+use crate::proto::stream::flow::{ReceiveWindow, SendWindow};
+use crate::proto::violation::Violation;
+use crate::wire::message::{EndReason, Message, StreamId, Target, TextWriter};
+use core::net::IpAddr;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Streams one circuit may have open at one hop (spec STREAM).
+pub const STREAMS_MAX: usize = 512;
+/// Bytes a stream's sender holds back for the window.
+pub const SEND_BUFFER_MAX: usize = 256 * 1024;
+/// Control messages (ACK, END, CREDIT, …) that may wait for a place in a cell. A peer that causes more and takes
+/// none loses its circuit.
+pub const CONTROL_MAX: usize = 2048;
+/// Credit never adds up beyond this (spec STREAM).
+pub const CREDIT_MAX: u32 = 1 << 31;
+
+/// Which end this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Opens streams.
+    Client,
+    /// Accepts them.
+    Relay,
+}
+
+/// What arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub enum StreamEvent<'a> {
+    /// Relay: the client opens a stream, with its first bytes.
+    Begin(Target, &'a [u8]),
+    /// Relay: the client asks for a name.
+    Resolve(&'a str),
+    /// Client: the stream is open.
+    Connected,
+    /// Client: the answer to a RESOLVE.
+    Resolved(Vec<IpAddr>),
+    /// Bytes of the stream. Say [`Mux::consumed`] when they have gone on.
+    Data(&'a [u8]),
+    /// The peer sends no more ([`EndReason::Done`]) or gave the stream up.
+    End(EndReason),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Client: BEGIN is not answered. Relay: BEGIN is not answered by us.
+    Opening,
+    /// RESOLVE is not answered.
+    Resolving,
+    /// Data flows.
+    Open,
+    /// We gave up; the peer's END is awaited and its data dropped within what it was granted.
+    Aborted,
+}
+
+struct Stream {
+    phase: Phase,
+    /// BEGIN still to be sent.
+    begin: Option<Target>,
+    buffer: VecDeque<u8>,
+    send_credit: u32,
+    end_wanted: bool,
+    end_sent: bool,
+    /// Bytes the peer may still send.
+    granted: u32,
+    /// Bytes that went on and were not granted again yet.
+    consumed: u32,
+    end_received: bool,
+    /// Stands in the ready list.
+    ready: bool,
+    /// Opened by RESOLVE: ends with RESOLVED, never with END.
+    is_question: bool,
+}
+
+/// See the module's text.
+pub struct Mux {
+    side: Side,
+    stream_window: u32,
+    send: SendWindow,
+    receive: ReceiveWindow,
+    streams: BTreeMap<StreamId, Stream>,
+    control: VecDeque<(StreamId, Owned)>,
+    /// Streams with something to send, in the order of their turns.
+    ready: VecDeque<StreamId>,
+    next_id: u16,
+}
+
+/// A control message that waits for its place.
+enum Owned {
+    Plain(Message<'static>),
+    Extend { to: crate::wire::ids::RelayId, request: Box<[u8; crate::wire::handshake::REQUEST_SIZE]> },
+    Extended(Box<[u8; crate::wire::handshake::REPLY_SIZE]>),
+    Resolve(String),
+}
+
+impl Owned {
+    fn as_message(&self) -> Message<'_> {
+        match self {
+            Self::Plain(m) => m.clone(),
+            Self::Extend { to, request } => Message::Extend { to: *to, request },
+            Self::Extended(reply) => Message::Extended(reply),
+            Self::Resolve(name) => Message::Resolve(name),
+        }
+    }
+}
+
+/// What [`Mux::fill`] wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// Nothing: there is nothing to send now.
+    Nothing,
+    /// A text that does not count against the window.
+    Uncounted,
+    /// A text that does: hand its tag to [`Mux::sent`].
+    Counted,
+}
+
+impl Mux {
+    /// An end with no streams, `window` counted cells a way and `stream_window` bytes a stream.
+    pub fn new(side: Side, window: u32, stream_window: u32) -> Self {
+        Self {
+            side,
+            stream_window,
+            send: SendWindow::new(window),
+            receive: ReceiveWindow::default(),
+            streams: BTreeMap::new(),
+            control: VecDeque::new(),
+            ready: VecDeque::new(),
+            next_id: 1,
+        }
+    }
+
+    /// How many streams are open or opening.
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Whether [`Mux::fill`] would write something.
+    pub fn wants_to_send(&self) -> bool {
+        !self.control.is_empty() || (!self.ready.is_empty() && (self.send.is_open() || self.any_plain_end()))
+    }
+
+    fn any_plain_end(&self) -> bool {
+        self.ready.iter().any(|id| self.streams.get(id).is_some_and(Stream::only_end_is_left))
+    }
+
+    fn control(&mut self, stream: StreamId, message: Message<'static>) {
+        self.control.push_back((stream, Owned::Plain(message)));
+    }
+
+    /// Whether the peer caused more control messages than may wait.
+    pub fn is_overfull(&self) -> bool {
+        self.control.len() > CONTROL_MAX
+    }
+
+    /// Client: queues EXTEND.
+    pub fn extend(
+        &mut self,
+        to: crate::wire::ids::RelayId,
+        request: &[u8; crate::wire::handshake::REQUEST_SIZE],
+    ) {
+        self.control.push_back((StreamId::CIRCUIT, Owned::Extend { to, request: Box::new(*request) }));
+    }
+
+    /// Relay: queues EXTENDED.
+    pub fn extended(&mut self, reply: &[u8; crate::wire::handshake::REPLY_SIZE]) {
+        self.control.push_back((StreamId::CIRCUIT, Owned::Extended(Box::new(*reply))));
+    }
+
+    /// Relay: queues EXTEND_FAILED.
+    pub fn extend_failed(&mut self, why: crate::wire::message::ExtendFailure) {
+        self.control(StreamId::CIRCUIT, Message::ExtendFailed(why));
+    }
+
+    fn free_id(&mut self) -> Option<StreamId> {
+        if self.streams.len() >= STREAMS_MAX {
+            return None;
+        }
+        for _ in 0..=u16::MAX {
+            let id = StreamId(self.next_id);
+            self.next_id = self.next_id.wrapping_add(1).max(1);
+            if !self.streams.contains_key(&id) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Client: opens a stream. Bytes written before the first cell leaves ride in BEGIN. `None` when too many are open.
+    pub fn open(&mut self, target: Target) -> Option<StreamId> {
+        let id = self.free_id()?;
+        let mut stream = Stream::new(Phase::Opening, self.stream_window);
+        stream.begin = Some(target);
+        self.streams.insert(id, stream);
+        self.make_ready(id);
+        Some(id)
+    }
+
+    /// Client: asks the hop for a name.
+    pub fn resolve(&mut self, name: &str) -> Option<StreamId> {
+        let id = self.free_id()?;
+        self.streams.insert(id, Stream::new(Phase::Resolving, self.stream_window));
+        self.control.push_back((id, Owned::Resolve(name.to_owned())));
+        Some(id)
+    }
+
+    /// Relay: the stream's destination is connected.
+    pub fn accept(&mut self, id: StreamId) {
+        if let Some(s) = self.streams.get_mut(&id).filter(|s| s.phase == Phase::Opening) {
+            s.phase = Phase::Open;
+            self.control(id, Message::Connected);
+        }
+    }
+
+    /// Relay: what was found for a RESOLVE.
+    pub fn resolved(&mut self, id: StreamId, addrs: Vec<IpAddr>) {
+        if self.streams.get(&id).is_some_and(|s| s.phase == Phase::Resolving) {
+            self.streams.remove(&id);
+            self.control(id, Message::Resolved(addrs));
+        }
+    }
+
+    /// How many bytes [`Mux::write`] would take now.
+    pub fn write_room(&self, id: StreamId) -> usize {
+        self.streams
+            .get(&id)
+            .filter(|s| !s.end_wanted && s.phase != Phase::Aborted)
+            .map_or(0, |s| SEND_BUFFER_MAX - s.buffer.len())
+    }
+
+    /// Takes bytes to be sent; returns how many (the rest must wait for room).
+    pub fn write(&mut self, id: StreamId, bytes: &[u8]) -> usize {
+        let take = self.write_room(id).min(bytes.len());
+        if let (Some(s), Some(bytes)) = (self.streams.get_mut(&id), bytes.get(..take)) {
+            s.buffer.extend(bytes);
+            self.make_ready(id);
+        }
+        take
+    }
+
+    /// No more bytes will be written: END follows the last of them, the other direction goes on.
+    pub fn finish(&mut self, id: StreamId) {
+        if let Some(s) = self.streams.get_mut(&id).filter(|s| s.phase != Phase::Aborted) {
+            s.end_wanted = true;
+            self.make_ready(id);
+        }
+    }
+
+    /// Gives the stream up, both ways.
+    // spec: STREAM-9
+    pub fn abort(&mut self, id: StreamId, reason: EndReason) {
+        let Some(s) = self.streams.get_mut(&id).filter(|s| s.phase != Phase::Aborted) else { return };
+        if s.begin.is_some() {
+            // The peer has never heard of it.
+            self.streams.remove(&id);
+            return;
+        }
+        let (was_sent, was_received) = (s.end_sent || s.is_question, s.end_received);
+        s.phase = Phase::Aborted;
+        s.buffer = VecDeque::new();
+        s.end_sent = true;
+        if was_received {
+            self.streams.remove(&id);
+        }
+        if !was_sent {
+            self.control(id, Message::End(reason));
+        }
+    }
+
+    /// Bytes handed out as [`StreamEvent::Data`] have gone on: they may be granted again.
+    // spec: STREAM-5
+    pub fn consumed(&mut self, id: StreamId, bytes: usize) {
+        let window = self.stream_window;
+        let Some(s) = self.streams.get_mut(&id) else { return };
+        s.consumed = s.consumed.saturating_add(bytes as u32);
+        if s.consumed >= window / 4 && !s.end_received && s.phase != Phase::Aborted {
+            let more = core::mem::take(&mut s.consumed);
+            s.granted += more;
+            self.control(id, Message::Credit(more));
+        }
+    }
+
+    fn make_ready(&mut self, id: StreamId) {
+        if let Some(s) = self.streams.get_mut(&id)
+            && !s.ready
+            && s.has_something_to_send()
+        {
+            s.ready = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// A counted cell arrived whole; its messages were taken before.
+    pub fn cell_received(&mut self, counted: bool, tag: Tag) {
+        if counted && let Some(ack) = self.receive.received(tag) {
+            self.control(StreamId::CIRCUIT, Message::Ack(ack));
+        }
+    }
+
+    /// A counted cell was sealed with this tag.
+    pub fn sent(&mut self, tag: Tag) {
+        self.send.sent(tag);
+    }
+
+    /// Takes one message. Messages of extension are the circuit's, not this machine's.
+    pub fn message<'a>(
+        &mut self,
+        id: StreamId,
+        message: Message<'a>,
+        sink: &mut dyn FnMut(StreamId, StreamEvent<'a>),
+    ) -> Result<(), Violation> {
+        match (message, self.side) {
+            (Message::Ack(tag), _) => self.send.acked(&tag),
+            (Message::Begin { target, data }, Side::Relay) => {
+                self.begun(id, Phase::Opening, data.len())?;
+                sink(id, StreamEvent::Begin(target, data));
+                Ok(())
+            }
+            (Message::Resolve(name), Side::Relay) => {
+                self.begun(id, Phase::Resolving, 0)?;
+                sink(id, StreamEvent::Resolve(name));
+                Ok(())
+            }
+            (Message::Connected, Side::Client) => self.connected(id, sink),
+            (Message::Resolved(addrs), Side::Client) => {
+                let s = self.streams.get(&id).ok_or(Violation::UnknownStream)?;
+                // A question that was given up is answered all the same: the answer ends it.
+                if !s.is_question {
+                    return Err(Violation::StreamState);
+                }
+                let wanted = s.phase == Phase::Resolving;
+                self.streams.remove(&id);
+                if wanted {
+                    sink(id, StreamEvent::Resolved(addrs));
+                }
+                Ok(())
+            }
+            (Message::Data(bytes), _) => self.data(id, bytes, sink),
+            (Message::End(reason), _) => self.end(id, reason, sink),
+            (Message::Credit(more), _) => self.credit(id, more),
+            // spec: CIRC-10
+            _ => Err(Violation::WrongDirection),
+        }
+    }
+
+    // spec: STREAM-6
+    fn begun(&mut self, id: StreamId, phase: Phase, bytes: usize) -> Result<(), Violation> {
+        if self.streams.contains_key(&id) {
+            return Err(Violation::StreamInUse);
+        }
+        if self.streams.len() >= STREAMS_MAX {
+            return Err(Violation::TooMuch);
+        }
+        let mut stream = Stream::new(phase, self.stream_window);
+        stream.granted = stream.granted.checked_sub(bytes as u32).ok_or(Violation::CreditExceeded)?;
+        self.streams.insert(id, stream);
+        Ok(())
+    }
+
+    fn connected<'a>(
+        &mut self,
+        id: StreamId,
+        sink: &mut dyn FnMut(StreamId, StreamEvent<'a>),
+    ) -> Result<(), Violation> {
+        let s = self.streams.get_mut(&id).ok_or(Violation::UnknownStream)?;
+        match s.phase {
+            Phase::Opening if s.begin.is_none() => {
+                s.phase = Phase::Open;
+                sink(id, StreamEvent::Connected);
+                Ok(())
+            }
+            Phase::Aborted => Ok(()),
+            Phase::Opening | Phase::Open | Phase::Resolving => Err(Violation::StreamState),
+        }
+    }
+
+    fn data<'a>(
+        &mut self,
+        id: StreamId,
+        bytes: &'a [u8],
+        sink: &mut dyn FnMut(StreamId, StreamEvent<'a>),
+    ) -> Result<(), Violation> {
+        let s = self.streams.get_mut(&id).ok_or(Violation::UnknownStream)?;
+        // spec: STREAM-4
+        s.granted = s.granted.checked_sub(bytes.len() as u32).ok_or(Violation::CreditExceeded)?;
+        // spec: STREAM-8
+        let early = s.phase == Phase::Opening && self.side == Side::Client;
+        if s.end_received || early || s.phase == Phase::Resolving {
+            return Err(Violation::StreamState);
+        }
+        if s.phase != Phase::Aborted {
+            sink(id, StreamEvent::Data(bytes));
+        }
+        Ok(())
+    }
+
+    fn end<'a>(
+        &mut self,
+        id: StreamId,
+        reason: EndReason,
+        sink: &mut dyn FnMut(StreamId, StreamEvent<'a>),
+    ) -> Result<(), Violation> {
+        let s = self.streams.get_mut(&id).ok_or(Violation::UnknownStream)?;
+        if s.end_received || s.is_question {
+            return Err(Violation::StreamState);
+        }
+        if s.phase == Phase::Opening && self.side == Side::Client && reason == EndReason::Done {
+            return Err(Violation::StreamState);
+        }
+        s.end_received = true;
+        let told = s.phase != Phase::Aborted;
+        if reason != EndReason::Done && !s.end_sent {
+            // The peer waits for our END to forget the stream.
+            s.end_sent = true;
+            self.streams.remove(&id);
+            self.control(id, Message::End(EndReason::Done));
+        } else if s.end_sent {
+            self.streams.remove(&id);
+        }
+        if told {
+            sink(id, StreamEvent::End(reason));
+        }
+        Ok(())
+    }
+
+    // spec: STREAM-7
+    fn credit(&mut self, id: StreamId, more: u32) -> Result<(), Violation> {
+        let s = self.streams.get_mut(&id).ok_or(Violation::UnknownStream)?;
+        s.send_credit = s.send_credit.checked_add(more).filter(|&c| c <= CREDIT_MAX).ok_or(Violation::CreditOverflow)?;
+        self.make_ready(id);
+        Ok(())
+    }
+
+    /// Writes the next text to send over `text` (behind the mark).
+    pub fn fill(&mut self, text: &mut [u8]) -> Filled {
+        let mut w = TextWriter::new(text);
+        while let Some((id, owned)) = self.control.front() {
+            if !w.push(*id, &owned.as_message()) {
+                break;
+            }
+            self.control.pop_front();
+        }
+        let mut counted = false;
+        if self.control.is_empty() {
+            let open = self.send.is_open();
+            // Each ready stream gets one turn a cell at most; a stream with more to send goes to the end of the line.
+            for _ in 0..self.ready.len() {
+                if w.room().is_none_or(|room| room < MESSAGE_ROOM_MIN) {
+                    break;
+                }
+                let Some(id) = self.ready.pop_front() else { break };
+                counted |= self.fill_from(id, open, &mut w);
+            }
+        }
+        if w.is_empty() {
+            return Filled::Nothing;
+        }
+        w.finish();
+        if counted { Filled::Counted } else { Filled::Uncounted }
+    }
+
+    /// Lets one stream write; returns whether what it wrote counts.
+    fn fill_from(&mut self, id: StreamId, open: bool, w: &mut TextWriter<'_>) -> bool {
+        let Some(s) = self.streams.get_mut(&id) else { return false };
+        let counted = open && s.fill(id, w);
+        // END alone needs no window.
+        if s.only_end_is_left() && w.push(id, &Message::End(EndReason::Done)) {
+            s.end_sent = true;
+        }
+        s.ready = s.has_something_to_send();
+        if s.end_sent && s.end_received {
+            self.streams.remove(&id);
+        } else if s.ready {
+            self.ready.push_back(id);
+        }
+        counted
+    }
+}
+
+/// A message with less room than this is left for the next cell.
+const MESSAGE_ROOM_MIN: usize = 64;
+
+impl Stream {
+    fn new(phase: Phase, window: u32) -> Self {
+        Self {
+            phase,
+            begin: None,
+            buffer: VecDeque::new(),
+            send_credit: window,
+            end_wanted: false,
+            end_sent: false,
+            granted: window,
+            consumed: 0,
+            end_received: false,
+            ready: false,
+            is_question: phase == Phase::Resolving,
+        }
+    }
+
+    fn only_end_is_left(&self) -> bool {
+        self.begin.is_none() && self.buffer.is_empty() && self.end_wanted && !self.end_sent
+    }
+
+    fn has_something_to_send(&self) -> bool {
+        self.begin.is_some()
+            || (!self.buffer.is_empty() && self.send_credit > 0 && !self.end_sent)
+            || self.only_end_is_left()
+    }
+
+    /// Writes BEGIN or DATA; returns whether it did.
+    fn fill(&mut self, id: StreamId, w: &mut TextWriter<'_>) -> bool {
+        let room = w.room().unwrap_or(0);
+        let mut wrote = false;
+        if let Some(target) = &self.begin {
+            let head = target.encode().len();
+            if head > room {
+                return false;
+            }
+            let n = self.buffer.len().min(room - head).min(self.send_credit as usize);
+            let data: Vec<u8> = self.buffer.drain(..n).collect();
+            w.push(id, &Message::Begin { target: target.clone(), data: &data });
+            self.send_credit -= n as u32;
+            self.begin = None;
+            wrote = true;
+        } else if !self.buffer.is_empty() && self.send_credit > 0 {
+            let n = self.buffer.len().min(room).min(self.send_credit as usize);
+            let (a, b) = self.buffer.as_slices();
+            let in_a = n.min(a.len());
+            w.push_data(id, &a[..in_a], &b[..n - in_a]);
+            self.buffer.drain(..n);
+            self.send_credit -= n as u32;
+            wrote = true;
+        }
+        wrote
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+use super::*;
+use crate::wire::message::Messages;
+
+const WINDOW: u32 = 32;
+const STREAM_WINDOW: u32 = 4000;
+const TEXT: usize = 1328;
+
+/// Two ends and what each has heard, joined without circuits between.
+struct Pair {
+    client: Mux,
+    relay: Mux,
+    heard_by_client: Vec<(StreamId, String, Vec<u8>)>,
+    heard_by_relay: Vec<(StreamId, String, Vec<u8>)>,
+    cells: u32,
+}
+
+fn note(heard: &mut Vec<(StreamId, String, Vec<u8>)>, id: StreamId, event: StreamEvent<'_>) {
+    let (what, bytes) = match event {
+        StreamEvent::Begin(_, data) => ("begin".into(), data.to_vec()),
+        StreamEvent::Resolve(name) => ("resolve".into(), name.into()),
+        StreamEvent::Connected => ("connected".into(), vec![]),
+        StreamEvent::Resolved(addrs) => (format!("{addrs:?}"), vec![]),
+        StreamEvent::Data(data) => ("data".into(), data.to_vec()),
+        StreamEvent::End(why) => (format!("end {why:?}"), vec![]),
+    };
+    heard.push((id, what, bytes));
+}
+
+fn carry(from: &mut Mux, to: &mut Mux, heard: &mut Vec<(StreamId, String, Vec<u8>)>, n: u32) -> Result<bool, Violation> {
+    let mut text = [0; TEXT];
+    let filled = from.fill(&mut text);
+    if filled == Filled::Nothing {
+        return Ok(false);
+    }
+    let mut tag = [0; 16];
+    tag[..4].copy_from_slice(&n.to_be_bytes());
+    let (mut walk, mut counted) = (Messages::new(&text), false);
+    while let Some((id, m)) = walk.next()? {
+        counted |= m.is_counted();
+        to.message(id, m, &mut |id, e| note(heard, id, e))?;
+    }
+    assert_eq!(counted, filled == Filled::Counted);
+    if counted {
+        from.sent(tag);
+    }
+    to.cell_received(counted, tag);
+    Ok(true)
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self {
+            client: Mux::new(Side::Client, WINDOW, STREAM_WINDOW),
+            relay: Mux::new(Side::Relay, WINDOW, STREAM_WINDOW),
+            heard_by_client: vec![],
+            heard_by_relay: vec![],
+            cells: 0,
+        }
+    }
+
+    fn run(&mut self) -> Result<(), Violation> {
+        loop {
+            self.cells += 1;
+            let a = carry(&mut self.client, &mut self.relay, &mut self.heard_by_relay, self.cells)?;
+            let b = carry(&mut self.relay, &mut self.client, &mut self.heard_by_client, self.cells)?;
+            if !a && !b {
+                return Ok(());
+            }
+        }
+    }
+
+    fn relay_bytes(&self) -> Vec<u8> {
+        self.heard_by_relay.iter().flat_map(|(_, _, b)| b.clone()).collect()
+    }
+}
+
+// spec: STREAM-10
+#[test]
+fn a_stream_opens_with_data_attached_talks_and_closes() {
+    let mut p = Pair::new();
+    let id = p.client.open(Target::Store).unwrap();
+    assert_eq!(p.client.write(id, b"hello"), 5);
+    p.run().unwrap();
+    assert_eq!(p.heard_by_relay, vec![(id, "begin".into(), b"hello".to_vec())]);
+    p.relay.accept(id);
+    p.relay.write(id, b"answer");
+    p.relay.finish(id);
+    p.run().unwrap();
+    let heard: Vec<_> = p.heard_by_client.iter().map(|(_, w, _)| w.as_str()).collect();
+    assert_eq!(heard, ["connected", "data", "end Done"]);
+    p.client.write(id, b"more");
+    p.client.finish(id);
+    p.run().unwrap();
+    assert_eq!(p.relay_bytes(), b"hellomore");
+    assert_eq!((p.client.streams(), p.relay.streams()), (0, 0));
+}
+
+// spec: STREAM-1 STREAM-4 STREAM-5
+#[test]
+fn a_stream_stops_at_its_credit_and_goes_on_when_its_bytes_are_consumed() {
+    let mut p = Pair::new();
+    let id = p.client.open(Target::Store).unwrap();
+    let data: Vec<u8> = (0..100_000u32).map(|n| n as u8).collect();
+    p.client.write(id, &data);
+    p.run().unwrap();
+    assert_eq!(p.relay_bytes().len(), STREAM_WINDOW as usize);
+    p.relay.accept(id);
+    while p.relay_bytes().len() < data.len() {
+        let before = p.relay_bytes().len();
+        p.relay.consumed(id, STREAM_WINDOW as usize / 4);
+        p.run().unwrap();
+        assert!(p.relay_bytes().len() > before, "stalled at {before}");
+    }
+    assert_eq!(p.relay_bytes(), data);
+}
+
+// spec: STREAM-4
+#[test]
+fn more_data_than_was_granted_is_a_violation() {
+    let mut relay = Mux::new(Side::Relay, WINDOW, 10);
+    let id = StreamId(1);
+    relay.message(id, Message::Begin { target: Target::Store, data: b"12345" }, &mut |_, _| ()).unwrap();
+    relay.message(id, Message::Data(b"12345"), &mut |_, _| ()).unwrap();
+    assert_eq!(relay.message(id, Message::Data(b"1"), &mut |_, _| ()), Err(Violation::CreditExceeded));
+}
+
+// spec: STREAM-9
+#[test]
+fn an_aborted_stream_ends_on_both_sides_though_data_is_under_way() {
+    let mut p = Pair::new();
+    let id = p.client.open(Target::Store).unwrap();
+    p.run().unwrap();
+    p.relay.accept(id);
+    p.relay.write(id, &[1; 3000]);
+    p.client.abort(id, EndReason::Reset);
+    p.run().unwrap();
+    assert_eq!((p.client.streams(), p.relay.streams()), (0, 0));
+    assert!(p.heard_by_relay.contains(&(id, "end Reset".into(), vec![])));
+    assert!(!p.heard_by_client.iter().any(|(_, w, _)| w == "data"), "dropped after the abort");
+}
+
+#[test]
+fn a_refused_stream_tells_why() {
+    let mut p = Pair::new();
+    let id = p.client.open(Target::Host("a".into(), 1)).unwrap();
+    p.run().unwrap();
+    p.relay.abort(id, EndReason::Policy);
+    p.run().unwrap();
+    assert_eq!(p.heard_by_client, vec![(id, "end Policy".into(), vec![])]);
+    assert_eq!((p.client.streams(), p.relay.streams()), (0, 0));
+}
+
+#[test]
+fn a_name_is_resolved_even_if_nobody_waits_any_more() {
+    let mut p = Pair::new();
+    let id = p.client.resolve("example.org").unwrap();
+    let other = p.client.resolve("example.net").unwrap();
+    p.client.abort(other, EndReason::Reset);
+    p.run().unwrap();
+    p.relay.resolved(id, vec!["1.2.3.4".parse().unwrap()]);
+    p.relay.resolved(other, vec![]);
+    p.run().unwrap();
+    assert_eq!(p.heard_by_client, vec![(id, "[1.2.3.4]".into(), vec![])]);
+    assert_eq!((p.client.streams(), p.relay.streams()), (0, 0));
+}
+
+#[test]
+fn streams_take_turns() {
+    let mut p = Pair::new();
+    let ids: Vec<_> = (0..3).map(|_| p.client.open(Target::Store).unwrap()).collect();
+    for &id in &ids {
+        p.client.write(id, &[0; 3900]);
+    }
+    for _ in 0..3 {
+        p.cells += 1;
+        carry(&mut p.client, &mut p.relay, &mut p.heard_by_relay, p.cells).unwrap();
+    }
+    for id in ids {
+        assert!(p.heard_by_relay.iter().any(|(i, _, _)| *i == id), "{id:?} had no turn in three cells");
+    }
+}
+
+// spec: STREAM-6 STREAM-7 STREAM-8
+#[test]
+fn messages_out_of_place_are_violations() {
+    let begin = || Message::Begin { target: Target::Store, data: b"" };
+    let id = StreamId(1);
+    type Story = Vec<Message<'static>>;
+    let at_relay: Vec<(Story, Violation)> = vec![
+        (vec![begin(), begin()], Violation::StreamInUse),
+        (vec![Message::Data(b"x")], Violation::UnknownStream),
+        (vec![Message::End(EndReason::Done)], Violation::UnknownStream),
+        (vec![Message::Credit(1)], Violation::UnknownStream),
+        (vec![begin(), Message::Connected], Violation::WrongDirection),
+        (vec![begin(), Message::Resolved(vec![])], Violation::WrongDirection),
+        (vec![begin(), Message::End(EndReason::Done), Message::Data(b"x")], Violation::StreamState),
+        (vec![begin(), Message::End(EndReason::Done), Message::End(EndReason::Done)], Violation::StreamState),
+        (vec![begin(), Message::Credit(1 << 31)], Violation::CreditOverflow),
+        (vec![Message::Ack([0; 16])], Violation::FalseAck),
+    ];
+    for (story, why) in at_relay {
+        let mut relay = Mux::new(Side::Relay, WINDOW, STREAM_WINDOW);
+        let last = story.into_iter().map(|m| relay.message(id, m, &mut |_, _| ())).last().unwrap();
+        assert_eq!(last, Err(why));
+    }
+    let at_client: Vec<(Story, Violation)> = vec![
+        (vec![begin()], Violation::WrongDirection),
+        (vec![Message::Resolve("a")], Violation::WrongDirection),
+        (vec![Message::Data(b"early")], Violation::StreamState),
+        (vec![Message::Connected, Message::Connected], Violation::StreamState),
+        (vec![Message::Resolved(vec![])], Violation::StreamState),
+        (vec![Message::End(EndReason::Done)], Violation::StreamState),
+    ];
+    for (story, why) in at_client {
+        let mut client = Mux::new(Side::Client, WINDOW, STREAM_WINDOW);
+        let id = client.open(Target::Store).unwrap();
+        client.fill(&mut [0; TEXT]);
+        let last = story.into_iter().map(|m| client.message(id, m, &mut |_, _| ())).last().unwrap();
+        assert_eq!(last, Err(why));
+    }
+}

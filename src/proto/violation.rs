@@ -1,0 +1,48 @@
+//! What a peer on a circuit may not do. Reading this list is reading what attackers try; each closes the circuit.
+
+use crate::proto::onion::OnionError;
+use crate::wire::error::Malformed;
+
+/// A cell or message that is well formed or not, but that no honest peer sends here and now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// The onion layer did not hold (spec ONION).
+    #[error("the onion layer does not hold: {0}")]
+    Onion(#[from] OnionError),
+    /// The text is no sequence of messages (spec CELL).
+    #[error("the text is malformed: {0}")]
+    Malformed(#[from] Malformed),
+    /// A message that this side never receives (spec CIRC).
+    #[error("this message does not go this way")]
+    WrongDirection,
+    /// EXTEND at a hop that is not the last, or while an extension is under way (spec CIRC).
+    #[error("extended twice")]
+    ExtendTwice,
+    /// EXTENDED or EXTEND_FAILED that nothing asked for, or from a hop that was not asked (spec CIRC).
+    #[error("an extension nobody asked for")]
+    UnaskedExtension,
+    /// A cell for a hop behind the last one (spec ONION).
+    #[error("a cell for nobody")]
+    BehindLastHop,
+    /// BEGIN or RESOLVE with a number in use (spec CIRC).
+    #[error("the stream number is in use")]
+    StreamInUse,
+    /// A message for a stream that is not open at this hop (spec CIRC).
+    #[error("no such stream")]
+    UnknownStream,
+    /// A message that this stream's state does not allow: DATA after its end, CONNECTED twice (spec STREAM).
+    #[error("the stream's state does not allow this message")]
+    StreamState,
+    /// More bytes than were granted (spec STREAM).
+    #[error("more data than was granted")]
+    CreditExceeded,
+    /// Credit that adds up beyond 2^31 (spec STREAM).
+    #[error("credit beyond its range")]
+    CreditOverflow,
+    /// An acknowledgement of a cell that is not outstanding, or whose tag is wrong (spec STREAM).
+    #[error("an acknowledgement that proves nothing")]
+    FalseAck,
+    /// More streams, queued control messages or outstanding calls than a peer may cause (spec STREAM).
+    #[error("more than this side will hold")]
+    TooMuch,
+}
