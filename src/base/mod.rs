@@ -1,5 +1,6 @@
 //! Layer 0: what every other layer may use and what knows nothing of the protocol.
 
+pub mod addr;
 pub mod bytes;
 pub mod redact;
 pub mod rng;

@@ -3,6 +3,8 @@
 //! The rules are the same code on every network; only these numbers differ.
 
 use crate::base::time::Duration;
+use crate::wire::descriptor::DescriptorRules;
+use crate::wire::ids::NetworkId;
 
 /// One network's numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +111,16 @@ impl Profile {
     /// The profile of that name.
     pub fn named(name: &str) -> Option<&'static Self> {
         [&Self::DEFAULT, &Self::TESTING].into_iter().find(|p| p.name == name)
+    }
+
+    /// What this kind of network asks of the descriptors of `network`.
+    pub fn descriptor_rules(&self, network: NetworkId) -> DescriptorRules {
+        DescriptorRules {
+            network,
+            work_bits: self.work_bits,
+            private_addrs: self.private_relays,
+            lifetime_max_s: u32::try_from(self.descriptor_lifetime.as_secs()).unwrap_or(u32::MAX),
+        }
     }
 
     /// How many of `asked` signers must agree on a root: more than three fifths (30 of 49).

@@ -5,3 +5,4 @@ pub mod ids;
 pub mod cell;
 pub mod handshake;
 pub mod message;
+pub mod descriptor;
