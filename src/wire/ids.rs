@@ -1,5 +1,6 @@
 //! Names of things: 32-byte ids, written as 52 characters of lower-case base32.
 
+use crate::crypto::hash::{context, derive};
 use crate::wire::error::Malformed;
 use core::fmt;
 use data_encoding::BASE32_NOPAD_NOCASE;
@@ -56,6 +57,13 @@ id! {
     NetworkId
 }
 
+/// A network's id: its profile's name (at most 255 bytes) and its genesis bytes, hashed (spec KEY-1).
+pub fn network_id(profile: &str, genesis: &[u8; 32]) -> NetworkId {
+    // spec: KEY-1
+    let length = u8::try_from(profile.len()).unwrap_or(u8::MAX);
+    NetworkId(derive(context::NETWORK, &[&[length], profile.as_bytes(), genesis]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +77,14 @@ mod tests {
         assert_eq!(text.to_uppercase().parse(), Ok(id));
         assert_eq!(text[..51].parse::<RelayId>(), Err(Malformed::BadText));
         assert_eq!(format!("{}b", &text[..51]).parse::<RelayId>(), Err(Malformed::BadText), "stray bits");
+    }
+
+    // spec: KEY-1
+    #[test]
+    fn profile_and_genesis_both_make_the_network() {
+        let id = network_id("testing", &[1; 32]);
+        assert_ne!(id, network_id("default", &[1; 32]));
+        assert_ne!(id, network_id("testing", &[2; 32]));
+        assert_eq!(id.0, derive(context::NETWORK, &[b"\x07testing", &[1; 32]]));
     }
 }

@@ -6,3 +6,5 @@ pub mod cell;
 pub mod handshake;
 pub mod message;
 pub mod descriptor;
+pub mod directory;
+pub mod invite;
