@@ -3,6 +3,7 @@
 pub mod profile;
 pub mod rpc;
 pub mod handshake;
+pub mod link;
 pub mod onion;
 pub mod circuit;
 pub mod stream;

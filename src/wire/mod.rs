@@ -4,6 +4,7 @@ pub mod error;
 pub mod ids;
 pub mod cell;
 pub mod handshake;
+pub mod link;
 pub mod message;
 pub mod descriptor;
 pub mod directory;

@@ -1,0 +1,250 @@
+//! The link: a Noise handshake between two nodes, then records of cells (spec 03).
+//!
+//! A [`Link`] owns no socket: received bytes go in at [`Link::receive`], bytes to send come out at [`Link::transmit`]. The
+//! responder proves its link key; the initiator proves nothing here, so a client and a relay that connects look alike.
+//! Who owns the link keeps its timers (spec LINK-20 to LINK-22) and judges what its cells say.
+
+mod noise;
+mod record;
+
+pub use record::RECORDS_PER_KEY;
+
+use crate::base::rng::Rng;
+use crate::base::secret::Secret;
+use crate::base::time::{Now, UnixMs};
+use crate::crypto::aead::Cipher;
+use crate::crypto::agree::{AgreeSecret, BadPublicKey, KemSecret};
+use crate::wire::cell::CellBuf;
+use crate::wire::error::Malformed;
+use crate::wire::ids::NetworkId;
+use crate::wire::link::{MESSAGE_1_SIZE, MESSAGE_2_SIZE, Payload1, Payload2};
+use noise::{Initiator, Responder, Session};
+use record::{Opener, Sealer};
+use std::sync::Arc;
+
+/// Why a link is closed. The peer is told nothing: the connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// A handshake message does not open: another network, another link key, or changed bytes (spec LINK-3).
+    #[error("the handshake does not hold")]
+    BadHandshake,
+    /// A public key that no honest peer sends (spec LINK-4).
+    #[error("the peer's public key is not usable")]
+    BadPublicKey,
+    /// The payload of a handshake message is not one (spec LINK-5).
+    #[error("the handshake's payload is malformed: {0}")]
+    Malformed(#[from] Malformed),
+    /// The responder names another cipher than its descriptor does (spec LINK-6).
+    #[error("the responder's cipher is not its descriptor's")]
+    WrongCipher,
+    /// A record holds no cell, or more than 16 (spec LINK-11).
+    #[error("a record with a wrong number of cells")]
+    BadCount,
+    /// A record does not open: changed, repeated, left out or out of order (spec LINK-13).
+    #[error("a record does not open")]
+    BadRecord,
+    /// The owner refused a cell (spec LINK-15).
+    #[error("a cell was refused")]
+    Stopped,
+}
+
+impl From<BadPublicKey> for LinkError {
+    fn from(_: BadPublicKey) -> Self {
+        // spec: LINK-4
+        Self::BadPublicKey
+    }
+}
+
+/// An open link's two directions.
+struct Records {
+    sealer: Sealer,
+    opener: Opener,
+    handshake_hash: [u8; 32],
+}
+
+enum State {
+    Calling(Initiator),
+    Listening(Responder),
+    Open(Records),
+    Closed(LinkError),
+}
+
+/// One end of a link.
+pub struct Link {
+    state: State,
+    initiator: bool,
+    cipher: Cipher,
+    /// A handshake message on its way in: never longer than that message.
+    inbox: Vec<u8>,
+    /// A handshake message on its way out.
+    outbox: Vec<u8>,
+    peer_time: Option<UnixMs>,
+}
+
+impl Link {
+    /// The end that connects, to a responder whose link key and cipher its descriptor names. Draws an X25519 secret
+    /// (32 bytes) and a KEM key pair (64 bytes) from `rng`.
+    pub fn initiator(network: NetworkId, responder_link_key: &[u8; 32], cipher: Cipher, rng: &mut Rng) -> Self {
+        let ephemeral = AgreeSecret::from_bytes(rng.bytes());
+        Self::initiator_with(network, responder_link_key, cipher, ephemeral, KemSecret::generate(rng.bytes()))
+    }
+
+    /// [`Link::initiator`] with the ephemeral keys given: for exact test vectors.
+    #[doc(hidden)]
+    pub fn initiator_with(
+        network: NetworkId,
+        responder_link_key: &[u8; 32],
+        cipher: Cipher,
+        ephemeral: AgreeSecret,
+        kem: KemSecret,
+    ) -> Self {
+        let mut outbox = Vec::with_capacity(MESSAGE_1_SIZE);
+        let payload = Payload1.encode();
+        let state = Initiator::start(&network, responder_link_key, ephemeral, Some(kem), &payload, &mut outbox)
+            .map_or_else(State::Closed, State::Calling);
+        Self { state, initiator: true, cipher, inbox: Vec::new(), outbox, peer_time: None }
+    }
+
+    /// The end that was connected to. Draws an X25519 secret (32 bytes) and an encapsulation's randomness (32 bytes)
+    /// from `rng`, and computes nothing before a whole message has come.
+    pub fn responder(network: NetworkId, link_secret: Arc<AgreeSecret>, cipher: Cipher, rng: &mut Rng) -> Self {
+        let ephemeral = AgreeSecret::from_bytes(rng.bytes());
+        Self::responder_with(network, link_secret, cipher, ephemeral, Secret::new(rng.bytes()))
+    }
+
+    /// [`Link::responder`] with the randomness given: for exact test vectors.
+    #[doc(hidden)]
+    pub fn responder_with(
+        network: NetworkId,
+        link_secret: Arc<AgreeSecret>,
+        cipher: Cipher,
+        ephemeral: AgreeSecret,
+        kem_seed: Secret<32>,
+    ) -> Self {
+        let state = State::Listening(Responder::new(network, link_secret, ephemeral, Some(kem_seed)));
+        Self { state, initiator: false, cipher, inbox: Vec::new(), outbox: Vec::new(), peer_time: None }
+    }
+
+    /// Takes received bytes, split anywhere, and opens them in place; `sink` gets each cell in order and returns false
+    /// to close the link. After an error the link is closed: nothing it holds may be sent, and every call gives the
+    /// same error.
+    pub fn receive(
+        &mut self,
+        now: Now,
+        bytes: &mut [u8],
+        sink: &mut dyn FnMut(&mut CellBuf) -> bool,
+    ) -> Result<(), LinkError> {
+        self.advance(now, bytes, sink).inspect_err(|&e| {
+            self.outbox.clear();
+            self.state = State::Closed(e);
+        })
+    }
+
+    fn advance(
+        &mut self,
+        now: Now,
+        bytes: &mut [u8],
+        sink: &mut dyn FnMut(&mut CellBuf) -> bool,
+    ) -> Result<(), LinkError> {
+        let size = match &mut self.state {
+            State::Open(records) => return records.opener.open(bytes, sink),
+            State::Closed(e) => return Err(*e),
+            State::Calling(_) => MESSAGE_2_SIZE,
+            State::Listening(_) => MESSAGE_1_SIZE,
+        };
+        let missing = size.saturating_sub(self.inbox.len());
+        let Some((head, rest)) = bytes.split_at_mut_checked(missing) else {
+            self.inbox.extend_from_slice(bytes);
+            return Ok(());
+        };
+        self.inbox.extend_from_slice(head);
+        let message = core::mem::take(&mut self.inbox);
+        self.handshake(now, message)?;
+        match &mut self.state {
+            State::Open(records) => records.opener.open(rest, sink),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the one handshake message that this end receives.
+    fn handshake(&mut self, now: Now, mut message: Vec<u8>) -> Result<(), LinkError> {
+        // Whatever happens, the half that was waiting is used up; a failure puts its own error in this place.
+        let session = match core::mem::replace(&mut self.state, State::Closed(LinkError::BadHandshake)) {
+            State::Calling(half) => {
+                let (payload, session) = half.finish(&mut message)?;
+                let payload = Payload2::decode(payload)?;
+                // spec: LINK-6
+                if payload.cipher != self.cipher {
+                    return Err(LinkError::WrongCipher);
+                }
+                self.peer_time = Some(payload.time);
+                session
+            }
+            State::Listening(half) => {
+                let payload = Payload2 { cipher: self.cipher, time: now.unix }.encode();
+                let check = |p: &[u8]| Ok(Payload1::decode(p).map(|_| ())?);
+                // spec: LINK-7
+                half.finish(&mut message, check, &payload, &mut self.outbox)?
+            }
+            other => {
+                self.state = other;
+                return Ok(());
+            }
+        };
+        self.state = State::Open(self.records(session));
+        Ok(())
+    }
+
+    // spec: LINK-8
+    fn records(&self, session: Session) -> Records {
+        let Session { to_responder, to_initiator, hash } = session;
+        let (ours, theirs) = if self.initiator { (to_responder, to_initiator) } else { (to_initiator, to_responder) };
+        Records {
+            sealer: Sealer::new(self.cipher, ours, hash),
+            opener: Opener::new(self.cipher, theirs, hash),
+            handshake_hash: hash,
+        }
+    }
+
+    /// Appends to `out` the handshake message that waits, or else, on an open link, one record of up to 16 cells. `next`
+    /// writes the next cell over the buffer (zero before) and returns true, or returns false when there is none; without
+    /// a cell nothing is appended.
+    pub fn transmit(&mut self, _now: Now, out: &mut Vec<u8>, next: &mut dyn FnMut(&mut CellBuf) -> bool) {
+        if !self.outbox.is_empty() {
+            out.append(&mut core::mem::take(&mut self.outbox));
+        } else if let State::Open(records) = &mut self.state {
+            records.sealer.seal(out, next);
+        }
+    }
+
+    /// Whether [`Link::transmit`] has a handshake message to write.
+    pub fn wants_handshake_write(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Whether the handshake is over and cells can go.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// Whether this end connected. Only it chooses circuit numbers.
+    pub fn is_initiator(&self) -> bool {
+        self.initiator
+    }
+
+    /// The handshake's hash, once open: what an AUTHENTICATE cell signs (spec LINK-23).
+    pub fn handshake_hash(&self) -> Option<[u8; 32]> {
+        match &self.state {
+            State::Open(records) => Some(records.handshake_hash),
+            _ => None,
+        }
+    }
+
+    /// At the initiator, once open: what the responder's clock said in message 2.
+    pub fn peer_time(&self) -> Option<UnixMs> {
+        self.peer_time
+    }
+}
+
+#[cfg(test)]
+mod tests;
