@@ -9,3 +9,4 @@ pub mod message;
 pub mod descriptor;
 pub mod directory;
 pub mod invite;
+pub mod socks;
