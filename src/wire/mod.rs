@@ -10,3 +10,4 @@ pub mod descriptor;
 pub mod directory;
 pub mod invite;
 pub mod socks;
+pub mod http;
