@@ -3,4 +3,5 @@
 pub mod base;
 pub mod crypto;
 pub mod proto;
+pub mod role;
 pub mod wire;

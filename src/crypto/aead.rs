@@ -116,9 +116,7 @@ pub fn seal_once(key: &Secret<32>, aad: &[u8], text: &mut [u8]) -> [u8; TAG_SIZE
 /// Opens a text sealed by [`seal_once`] in place.
 pub fn open_once(key: &Secret<32>, aad: &[u8], text: &mut [u8], tag: &[u8; TAG_SIZE]) -> Result<(), OpenError> {
     let cipher = ChaCha20Poly1305::new(key.expose().into());
-    cipher
-        .decrypt_inout_detached(&[0u8; 12].into(), aad, text.into(), tag.into())
-        .map_err(|_| OpenError)
+    cipher.decrypt_inout_detached(&[0u8; 12].into(), aad, text.into(), tag.into()).map_err(|_| OpenError)
 }
 
 #[cfg(test)]

@@ -67,15 +67,7 @@ fn derive(
     position: u8,
     secrets: [&Secret<32>; 3],
 ) -> Derived {
-    let th = sha256(&[
-        label::CIRCUIT,
-        &network.0,
-        &hop.relay.0,
-        &[hop.cipher.to_wire()],
-        request,
-        reply.0,
-        reply.1,
-    ]);
+    let th = sha256(&[label::CIRCUIT, &network.0, &hop.relay.0, &[hop.cipher.to_wire()], request, reply.0, reply.1]);
     let mut ikm = [0; 96];
     for (to, from) in ikm.chunks_exact_mut(32).zip(secrets) {
         to.copy_from_slice(from.expose());
@@ -113,13 +105,15 @@ impl ClientHandshake {
 
     /// With the ephemeral keys given: for exact test vectors.
     #[doc(hidden)]
-    pub fn with_ephemerals(network: NetworkId, hop: HopKey, position: u8, ephemeral: AgreeSecret, kem: KemSecret) -> Self {
-        let request = Request {
-            position,
-            onion_key: hop.onion_key,
-            share: ephemeral.public(),
-            kem_key: Box::new(*kem.public()),
-        };
+    pub fn with_ephemerals(
+        network: NetworkId,
+        hop: HopKey,
+        position: u8,
+        ephemeral: AgreeSecret,
+        kem: KemSecret,
+    ) -> Self {
+        let request =
+            Request { position, onion_key: hop.onion_key, share: ephemeral.public(), kem_key: Box::new(*kem.public()) };
         Self { network, hop, position, ephemeral, kem, request: Box::new(request.encode()) }
     }
 
@@ -178,11 +172,7 @@ pub fn respond(
     let (ciphertext, kem) = encapsulate(&parsed.kem_key, rng.bytes()).map_err(|_| HandshakeError::BadPublicKey)?;
     let share = ephemeral.public();
     let derived = derive(network, &hop, request, (&share, &ciphertext), parsed.position, [&shared, &with_onion, &kem]);
-    let reply = Reply {
-        share,
-        kem_ciphertext: Box::new(ciphertext),
-        authenticator: *derived.authenticator.expose(),
-    };
+    let reply = Reply { share, kem_ciphertext: Box::new(ciphertext), authenticator: *derived.authenticator.expose() };
     Ok((reply.encode(), derived.keys))
 }
 

@@ -1,10 +1,10 @@
 //! Layer 3: one protocol machine a folder. Time and randomness are arguments; nothing here touches a socket.
 
-pub mod profile;
-pub mod rpc;
+pub mod circuit;
 pub mod handshake;
 pub mod link;
 pub mod onion;
-pub mod circuit;
+pub mod profile;
+pub mod rpc;
 pub mod stream;
 pub mod violation;

@@ -86,11 +86,7 @@ impl Reply {
     /// Writes the reply.
     pub fn encode(&self) -> [u8; REPLY_SIZE] {
         let mut out = Vec::with_capacity(REPLY_SIZE);
-        Writer::new(&mut out)
-            .u8(KIND_HYBRID)
-            .put(&self.share)
-            .put(&*self.kem_ciphertext)
-            .put(&self.authenticator);
+        Writer::new(&mut out).u8(KIND_HYBRID).put(&self.share).put(&*self.kem_ciphertext).put(&self.authenticator);
         out.try_into().expect("the fields add up to the reply's size")
     }
 }

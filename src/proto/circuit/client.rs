@@ -51,7 +51,12 @@ pub struct ClientCircuit {
 
 impl ClientCircuit {
     /// Starts along `path` (1 to [`POSITION_MAX`] hops); the request goes into CREATE to the first.
-    pub fn start(network: NetworkId, path: &[HopKey], profile: &Profile, rng: &mut Rng) -> Option<(Self, [u8; REQUEST_SIZE])> {
+    pub fn start(
+        network: NetworkId,
+        path: &[HopKey],
+        profile: &Profile,
+        rng: &mut Rng,
+    ) -> Option<(Self, [u8; REQUEST_SIZE])> {
         let (first, rest) = path.split_first()?;
         // spec: CIRC-1
         if path.len() > usize::from(POSITION_MAX) {

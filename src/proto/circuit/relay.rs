@@ -67,11 +67,7 @@ impl RelayCircuit {
     }
 
     /// Takes a cell from the client's side.
-    pub fn from_client(
-        &mut self,
-        body: &mut Body,
-        sink: &mut dyn FnMut(RelayEvent<'_>),
-    ) -> Result<Verdict, Violation> {
+    pub fn from_client(&mut self, body: &mut Body, sink: &mut dyn FnMut(RelayEvent<'_>)) -> Result<Verdict, Violation> {
         let tag = match self.layer.peel(body)? {
             Peeled::Here(tag) => tag,
             // spec: ONION-9

@@ -52,7 +52,11 @@ impl Chain {
         chain
     }
 
-    fn respond(&mut self, at: usize, request: &[u8; crate::wire::handshake::REQUEST_SIZE]) -> [u8; crate::wire::handshake::REPLY_SIZE] {
+    fn respond(
+        &mut self,
+        at: usize,
+        request: &[u8; crate::wire::handshake::REQUEST_SIZE],
+    ) -> [u8; crate::wire::handshake::REPLY_SIZE] {
         let r = &mut self.relays[at];
         let (reply, keys) = respond(&NET, r.id, Cipher::Aes256Gcm, &r.onion, request, &mut self.rng).unwrap();
         r.circuit = Some(RelayCircuit::new(&keys, &Profile::TESTING));

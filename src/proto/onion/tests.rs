@@ -6,8 +6,12 @@ fn circuit(hops: u8, cipher: Cipher) -> (ClientLayers, Vec<RelayLayer>) {
     let mut client = ClientLayers::default();
     let mut relays = Vec::new();
     for position in 1..=hops {
-        let keys =
-            LayerKeys { position, cipher, forward: Secret::new([position; 32]), backward: Secret::new([position + 100; 32]) };
+        let keys = LayerKeys {
+            position,
+            cipher,
+            forward: Secret::new([position; 32]),
+            backward: Secret::new([position + 100; 32]),
+        };
         client.push(&keys);
         relays.push(RelayLayer::new(&keys));
     }

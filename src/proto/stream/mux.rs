@@ -159,11 +159,7 @@ impl Mux {
     }
 
     /// Client: queues EXTEND.
-    pub fn extend(
-        &mut self,
-        to: crate::wire::ids::RelayId,
-        request: &[u8; crate::wire::handshake::REQUEST_SIZE],
-    ) {
+    pub fn extend(&mut self, to: crate::wire::ids::RelayId, request: &[u8; crate::wire::handshake::REQUEST_SIZE]) {
         self.control.push_back((StreamId::CIRCUIT, Owned::Extend { to, request: Box::new(*request) }));
     }
 
@@ -431,7 +427,8 @@ impl Mux {
     // spec: STREAM-7
     fn credit(&mut self, id: StreamId, more: u32) -> Result<(), Violation> {
         let s = self.streams.get_mut(&id).ok_or(Violation::UnknownStream)?;
-        s.send_credit = s.send_credit.checked_add(more).filter(|&c| c <= CREDIT_MAX).ok_or(Violation::CreditOverflow)?;
+        s.send_credit =
+            s.send_credit.checked_add(more).filter(|&c| c <= CREDIT_MAX).ok_or(Violation::CreditOverflow)?;
         self.make_ready(id);
         Ok(())
     }

@@ -26,7 +26,12 @@ fn note(heard: &mut Vec<(StreamId, String, Vec<u8>)>, id: StreamId, event: Strea
     heard.push((id, what, bytes));
 }
 
-fn carry(from: &mut Mux, to: &mut Mux, heard: &mut Vec<(StreamId, String, Vec<u8>)>, n: u32) -> Result<bool, Violation> {
+fn carry(
+    from: &mut Mux,
+    to: &mut Mux,
+    heard: &mut Vec<(StreamId, String, Vec<u8>)>,
+    n: u32,
+) -> Result<bool, Violation> {
     let mut text = [0; TEXT];
     let filled = from.fill(&mut text);
     if filled == Filled::Nothing {

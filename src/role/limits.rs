@@ -1,0 +1,44 @@
+//! Every bound of the roles, in one place: what a peer can make a node hold, and for how long.
+
+use crate::base::time::Duration;
+
+/// Links a shard accepts. Beyond it new connections are turned away.
+pub const LINKS_MAX: usize = 8192;
+/// Circuits one link may carry. Beyond it CREATE is answered with DESTROY.
+pub const CIRCUITS_PER_LINK_MAX: usize = 16_384;
+/// Circuits of one shard, over all links.
+pub const CIRCUITS_MAX: usize = 65_536;
+/// Cells that may wait on one circuit, one way, above the window of the peer that keeps to the rules.
+pub const CELLS_QUEUED_SLACK: usize = 256;
+/// Cells that may wait on a link before any circuit's cell (CREATE, CREATED, DESTROY). Beyond it the link closes.
+pub const LINK_CONTROL_MAX: usize = 32_768;
+/// Free cell buffers a shard keeps for reuse.
+pub const POOL_MAX: usize = 2048;
+/// Addresses of one name that an exit tries.
+pub const EXIT_ADDRESSES_MAX: usize = 4;
+/// From accept or connect to an open link (spec LINK).
+pub const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From EXTEND to CREATED at the extending relay (spec CIRC).
+pub const EXTEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// A link that carries no circuit is closed after this long.
+pub const LINK_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// Bounds between which the silence before a padding cell is drawn (spec LINK).
+pub const PADDING_AFTER: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_millis(9500));
+/// An exit stream on which nothing moved for this long is ended.
+pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// From opening a stream to its CONNECTED or END, at the client.
+pub const STREAM_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// From the first CREATE to a built circuit, at the client.
+pub const CIRCUIT_BUILD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Circuits a client builds for one stream before it gives up (spec PATH).
+pub const BUILDS_PER_STREAM: u32 = 4;
+/// A circuit takes no new streams after this long.
+pub const CIRCUIT_DIRTY_AFTER: Duration = Duration::from_secs(600);
+/// A client closes a used circuit that carries no stream after this long.
+pub const CIRCUIT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// From a call to its answer.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// Circuits a client has at once.
+pub const CLIENT_CIRCUITS_MAX: usize = 512;
+/// Streams a client has at once.
+pub const CLIENT_STREAMS_MAX: usize = 4096;

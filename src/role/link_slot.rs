@@ -1,0 +1,214 @@
+//! A link with what a role keeps about it: its circuits, whose turn it is to send, and its timers.
+//!
+//! Both roles use it. `K` names a circuit in the role's own table.
+
+use crate::base::rng::Rng;
+use crate::base::time::{Duration, Instant, Now};
+use crate::proto::link::Link;
+use crate::role::limits::{LINK_CONTROL_MAX, LINK_HANDSHAKE_TIMEOUT, LINK_IDLE_TIMEOUT, PADDING_AFTER};
+use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId};
+use crate::wire::ids::RelayId;
+use std::collections::{BTreeMap, VecDeque};
+
+/// See the module's text.
+pub struct LinkSlot<K> {
+    /// The link itself; taken out while it hands cells to the role.
+    pub link: Option<Box<Link>>,
+    /// Whom we dialled, or who proved its identity to us.
+    pub peer: Option<RelayId>,
+    /// Cells of the link itself, sent before any circuit's.
+    control: VecDeque<Box<CellBuf>>,
+    /// The link's circuits.
+    pub circuits: BTreeMap<CircuitId, K>,
+    /// Circuits that were quiet and now have a cell: they go first.
+    fresh: VecDeque<K>,
+    /// Circuits that keep on sending, in the order of their turns.
+    busy: VecDeque<K>,
+    next_circuit: u32,
+    ours: bool,
+    opened_at: Instant,
+    /// When the last cell was written or the last circuit left.
+    pub last_used: Instant,
+    padding_at: Instant,
+    /// The driver was asked to write and has not found the link empty since.
+    pub woken: bool,
+}
+
+impl<K: Copy + Ord> LinkSlot<K> {
+    /// A link that begins its handshake now.
+    pub fn new(link: Link, peer: Option<RelayId>, now: Instant) -> Self {
+        Self {
+            ours: link.is_initiator(),
+            link: Some(Box::new(link)),
+            peer,
+            control: VecDeque::new(),
+            circuits: BTreeMap::new(),
+            fresh: VecDeque::new(),
+            busy: VecDeque::new(),
+            next_circuit: 1,
+            opened_at: now,
+            last_used: now,
+            padding_at: now,
+            woken: false,
+        }
+    }
+
+    /// Whether the handshake is done.
+    pub fn is_open(&self) -> bool {
+        self.link.as_ref().is_none_or(|l| l.is_open())
+    }
+
+    /// Whether we opened it.
+    pub fn is_ours(&self) -> bool {
+        self.ours
+    }
+
+    /// The hash of the finished handshake.
+    pub fn handshake_hash(&self) -> Option<[u8; 32]> {
+        self.link.as_ref().and_then(|l| l.handshake_hash())
+    }
+
+    /// Queues a cell before all others.
+    pub fn push_first(&mut self, cell: &Cell<'_>) {
+        let mut buf = Box::new([0; CELL_SIZE]);
+        cell.encode(&mut buf);
+        self.control.push_front(buf);
+    }
+
+    /// A number for a new circuit on a link we opened.
+    pub fn free_circuit(&mut self) -> CircuitId {
+        loop {
+            let id = CircuitId(self.next_circuit);
+            self.next_circuit = self.next_circuit.wrapping_add(1).max(1);
+            if !self.circuits.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Queues a cell of the link itself. False when too many wait: the peer reads nothing, and the link should close.
+    pub fn push_control(&mut self, cell: &Cell<'_>) -> bool {
+        let mut buf = Box::new([0; CELL_SIZE]);
+        cell.encode(&mut buf);
+        self.control.push_back(buf);
+        self.control.len() <= LINK_CONTROL_MAX
+    }
+
+    /// A circuit that was quiet has something to send.
+    pub fn make_ready(&mut self, circuit: K) {
+        self.fresh.push_back(circuit);
+    }
+
+    /// Whether a write would send anything.
+    pub fn wants_to_send(&self) -> bool {
+        let handshake = self.link.as_ref().is_some_and(|l| l.wants_handshake_write());
+        handshake || (self.is_open() && !(self.control.is_empty() && self.fresh.is_empty() && self.busy.is_empty()))
+    }
+
+    /// Appends records until `target` bytes are gathered. `fill` writes a circuit's next cell with its header over the
+    /// buffer and says whether it did and whether it has more.
+    pub fn transmit(
+        &mut self,
+        now: Now,
+        out: &mut Vec<u8>,
+        target: usize,
+        mut fill: impl FnMut(K, &mut CellBuf) -> Turn,
+    ) -> bool {
+        let start = out.len();
+        let Some(mut link) = self.link.take() else { return false };
+        while out.len() - start < target {
+            let before = out.len();
+            link.transmit(now, out, &mut |cell: &mut CellBuf| self.next_cell(cell, &mut fill));
+            if out.len() == before {
+                break;
+            }
+        }
+        self.link = Some(link);
+        let wrote = out.len() > start;
+        if wrote {
+            self.last_used = now.mono;
+        }
+        self.woken = wrote;
+        wrote
+    }
+
+    fn next_cell(&mut self, cell: &mut CellBuf, fill: &mut impl FnMut(K, &mut CellBuf) -> Turn) -> bool {
+        if let Some(control) = self.control.pop_front() {
+            *cell = *control;
+            return true;
+        }
+        while let Some(circuit) = self.fresh.pop_front().or_else(|| self.busy.pop_front()) {
+            match fill(circuit, cell) {
+                Turn::Nothing => {}
+                Turn::Last => return true,
+                Turn::More => {
+                    self.busy.push_back(circuit);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// When the link next needs attention.
+    pub fn deadline(&self) -> Instant {
+        if !self.is_open() {
+            self.opened_at + LINK_HANDSHAKE_TIMEOUT
+        } else if self.circuits.is_empty() {
+            self.last_used + LINK_IDLE_TIMEOUT
+        } else {
+            self.padding_at
+        }
+    }
+
+    /// What the clock says about the link.
+    pub fn tick(&mut self, now: Instant, rng: &mut Rng) -> Tick {
+        if !self.is_open() {
+            // spec: LINK-20
+            return if now >= self.opened_at + LINK_HANDSHAKE_TIMEOUT { Tick::HandshakeTimeout } else { Tick::Nothing };
+        }
+        if self.circuits.is_empty() {
+            self.padding_at = now;
+            // spec: LINK-21
+            return if now >= self.last_used + LINK_IDLE_TIMEOUT { Tick::Idle } else { Tick::Nothing };
+        }
+        if now < self.padding_at {
+            return Tick::Nothing;
+        }
+        let (least, most) = PADDING_AFTER;
+        // A silence that was broken meanwhile is drawn anew.
+        let was_silent = now.since(self.last_used) >= least;
+        let spread = rng.below((most - least).as_millis() as usize + 1) as u64;
+        self.padding_at = now + least + Duration::from_millis(spread);
+        if !was_silent {
+            return Tick::Nothing;
+        }
+        // spec: LINK-22
+        self.push_control(&Cell::Padding);
+        Tick::Padded
+    }
+}
+
+/// What [`LinkSlot::tick`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tick {
+    /// Nothing to do.
+    Nothing,
+    /// A padding cell is ready to be written.
+    Padded,
+    /// The handshake took too long.
+    HandshakeTimeout,
+    /// The link has carried nothing for long.
+    Idle,
+}
+
+/// What a circuit did with its turn on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It had nothing to send after all.
+    Nothing,
+    /// It wrote its last cell for now.
+    Last,
+    /// It wrote a cell and has more.
+    More,
+}

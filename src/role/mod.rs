@@ -1,0 +1,96 @@
+//! Layer 4: what a node is. Roles compose machines; they still do no I/O and own no clock.
+//!
+//! A driver (tokio or the simulator) feeds one [`Input`], then drains [`Role::poll`] until it says `None`, writes what
+//! [`Role::transmit`] gives for connections it was woken for, and comes back at [`Role::deadline`].
+
+pub mod contact;
+pub mod limits;
+pub mod link_slot;
+pub mod links;
+pub mod relay;
+pub mod slab;
+pub mod timers;
+
+use crate::base::time::{Instant, Now};
+use crate::proto::rpc::Service;
+use core::net::{IpAddr, SocketAddr};
+
+/// A TCP connection, numbered by the role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnId(pub u64);
+
+/// A question a role asks of something outside itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AskId(pub u64);
+
+/// Why a connection could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialError {
+    /// The destination refused.
+    Refused,
+    /// No way there.
+    Unreachable,
+    /// No answer in time.
+    TimedOut,
+}
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A connection that was dialled is there.
+    Connected(ConnId),
+    /// It could not be made.
+    Failed(ConnId, DialError),
+    /// Bytes arrived; the role may use them as it likes.
+    Received(ConnId, &'a mut [u8]),
+    /// The peer sends no more.
+    Finished(ConnId),
+    /// The connection is gone.
+    Closed(ConnId),
+    /// The answer to [`Output::Ask`].
+    Answer(AskId, Vec<u8>),
+    /// The answer to [`Output::Resolve`]; empty when nothing was found.
+    Resolved(AskId, Vec<IpAddr>),
+    /// The time of [`Role::deadline`] has come.
+    Timer,
+}
+
+/// One effect to carry out.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Connect to an address.
+    Dial(ConnId, SocketAddr),
+    /// There is something to write, or reading may go on.
+    Wake(ConnId),
+    /// Write what is still to be written, then close the writing side.
+    Finish(ConnId),
+    /// Write what is still to be written, then close.
+    Close(ConnId),
+    /// Close at once.
+    Abort(ConnId),
+    /// Ask one of the node's own services.
+    Ask(AskId, Service, Vec<u8>),
+    /// Look a name up (at an exit only).
+    Resolve(AskId, String),
+}
+
+/// What every driver drives.
+pub trait Role {
+    /// A peer connected to the listener: its number, or `None` to turn it away.
+    fn accept(&mut self, now: Now) -> Option<ConnId>;
+    /// Takes one thing that happened.
+    fn handle(&mut self, now: Now, input: Input<'_>);
+    /// The next effect.
+    fn poll(&mut self) -> Option<Output>;
+    /// How many bytes may be read from the connection now; 0 means wait for [`Output::Wake`].
+    fn read_budget(&mut self, conn: ConnId) -> usize;
+    /// Appends bytes to be written to the connection, about 64 KiB at most; false when there is nothing.
+    fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool;
+    /// When [`Input::Timer`] is due.
+    fn deadline(&self) -> Option<Instant>;
+}
+
+/// Bytes that [`Role::transmit`] gathers for one write.
+pub const TRANSMIT_TARGET: usize = 64 * 1024;
+/// Bytes that a driver reads from a link at once, at most.
+pub const READ_TARGET: usize = 256 * 1024;
