@@ -24,10 +24,32 @@ pub mod context {
     pub const VERIFY_KEY: &str = "umbel 1 content verify key";
     /// The key of one content block.
     pub const BLOCK_KEY: &str = "umbel 1 content block key";
+    /// What a root commits to: the addresses of all other blocks of its object.
+    pub const MEMBERS: &str = "umbel 1 content members";
     /// The read key of a convergent file.
     pub const CONVERGENT: &str = "umbel 1 content convergent key";
     /// Isolation tokens and other local names that never leave the node.
     pub const LOCAL: &str = "umbel 1 local";
+}
+
+/// BLAKE3 in derive-key mode over a stream of bytes, for what is too large for [`derive`].
+pub struct DeriveStream(::blake3::Hasher);
+
+impl DeriveStream {
+    /// Starts under one of [`context`]'s strings.
+    pub fn new(context: &str) -> Self {
+        Self(::blake3::Hasher::new_derive_key(context))
+    }
+
+    /// Takes more bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all that was taken in.
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
 }
 
 /// SHA-256 of the parts, one behind the other.

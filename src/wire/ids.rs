@@ -64,6 +64,15 @@ pub fn network_id(profile: &str, genesis: &[u8; 32]) -> NetworkId {
     NetworkId(derive(context::NETWORK, &[&[length], profile.as_bytes(), genesis]))
 }
 
+id! {
+    /// A content block: the BLAKE3 hash of its ciphertext (spec CONT-1).
+    Address
+}
+id! {
+    /// What the network calls an object: derived from its root's address, which it does not give away (spec CONT-2).
+    Locator
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,9 +3,11 @@
 pub mod cell;
 pub mod descriptor;
 pub mod directory;
+pub mod content;
 pub mod error;
 pub mod handshake;
 pub mod ids;
+pub mod umbel_link;
 pub mod invite;
 pub mod link;
 pub mod message;
