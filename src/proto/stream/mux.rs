@@ -10,14 +10,16 @@ use crate::wire::message::{EndReason, Message, StreamId, Target, TextWriter};
 use core::net::IpAddr;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Streams one circuit may have open at one hop (spec STREAM).
+/// Streams one circuit may have open at one hop (spec STREAM-14).
 pub const STREAMS_MAX: usize = 512;
 /// Bytes a stream's sender holds back for the window.
 pub const SEND_BUFFER_MAX: usize = 256 * 1024;
 /// Control messages (ACK, END, CREDIT, …) that may wait for a place in a cell. A peer that causes more and takes
 /// none loses its circuit.
 pub const CONTROL_MAX: usize = 2048;
-/// Credit never adds up beyond this (spec STREAM).
+/// Streams that ended not long ago and are remembered: a CREDIT or END of theirs may still be under way (spec STREAM-13).
+pub const CLOSED_MAX: usize = 1024;
+/// Credit never adds up beyond this (spec STREAM-7).
 pub const CREDIT_MAX: u32 = 1 << 31;
 
 /// Which end this is.
@@ -88,6 +90,8 @@ pub struct Mux {
     /// Streams with something to send, in the order of their turns.
     ready: VecDeque<StreamId>,
     next_id: u16,
+    /// The last streams that ended, oldest first.
+    closed: VecDeque<StreamId>,
 }
 
 /// A control message that waits for its place.
@@ -132,6 +136,7 @@ impl Mux {
             control: VecDeque::new(),
             ready: VecDeque::new(),
             next_id: 1,
+            closed: VecDeque::new(),
         }
     }
 
@@ -180,7 +185,7 @@ impl Mux {
         for _ in 0..=u16::MAX {
             let id = StreamId(self.next_id);
             self.next_id = self.next_id.wrapping_add(1).max(1);
-            if !self.streams.contains_key(&id) {
+            if !self.streams.contains_key(&id) && !self.closed.contains(&id) {
                 return Some(id);
             }
         }
@@ -256,16 +261,31 @@ impl Mux {
             self.streams.remove(&id);
             return;
         }
-        let (was_sent, was_received) = (s.end_sent || s.is_question, s.end_received);
         s.phase = Phase::Aborted;
+        if s.is_question {
+            return;
+        }
         s.buffer = VecDeque::new();
         s.end_sent = true;
-        if was_received {
-            self.streams.remove(&id);
+        if s.end_received {
+            self.forget(id);
         }
-        if !was_sent {
-            self.control(id, Message::End(reason));
+        self.control(id, Message::End(reason));
+    }
+
+    /// The stream is over on both sides, though what the peer wrote before it knew may still come.
+    fn forget(&mut self, id: StreamId) {
+        self.streams.remove(&id);
+        self.closed.push_back(id);
+        if self.closed.len() > CLOSED_MAX {
+            self.closed.pop_front();
         }
+    }
+
+    /// The stream of a message, if the peer can know it.
+    // spec: STREAM-13
+    fn known(&mut self, id: StreamId) -> Result<&mut Stream, Violation> {
+        self.streams.get_mut(&id).filter(|s| s.begin.is_none()).ok_or(Violation::UnknownStream)
     }
 
     /// Bytes handed out as [`StreamEvent::Data`] have gone on: they may be granted again.
@@ -324,7 +344,7 @@ impl Mux {
             }
             (Message::Connected, Side::Client) => self.connected(id, sink),
             (Message::Resolved(addrs), Side::Client) => {
-                let s = self.streams.get(&id).ok_or(Violation::UnknownStream)?;
+                let s = self.known(id)?;
                 // A question that was given up is answered all the same: the answer ends it.
                 if !s.is_question {
                     return Err(Violation::StreamState);
@@ -349,9 +369,11 @@ impl Mux {
         if self.streams.contains_key(&id) {
             return Err(Violation::StreamInUse);
         }
+        // spec: STREAM-14
         if self.streams.len() >= STREAMS_MAX {
             return Err(Violation::TooMuch);
         }
+        self.closed.retain(|&c| c != id);
         let mut stream = Stream::new(phase, self.stream_window);
         stream.granted = stream.granted.checked_sub(bytes as u32).ok_or(Violation::CreditExceeded)?;
         self.streams.insert(id, stream);
@@ -363,15 +385,15 @@ impl Mux {
         id: StreamId,
         sink: &mut dyn FnMut(StreamId, StreamEvent<'a>),
     ) -> Result<(), Violation> {
-        let s = self.streams.get_mut(&id).ok_or(Violation::UnknownStream)?;
+        let s = self.known(id)?;
         match s.phase {
-            Phase::Opening if s.begin.is_none() => {
+            Phase::Opening => {
                 s.phase = Phase::Open;
                 sink(id, StreamEvent::Connected);
                 Ok(())
             }
-            Phase::Aborted => Ok(()),
-            Phase::Opening | Phase::Open | Phase::Resolving => Err(Violation::StreamState),
+            Phase::Aborted if !s.is_question => Ok(()),
+            Phase::Aborted | Phase::Open | Phase::Resolving => Err(Violation::StreamState),
         }
     }
 
@@ -381,12 +403,13 @@ impl Mux {
         bytes: &'a [u8],
         sink: &mut dyn FnMut(StreamId, StreamEvent<'a>),
     ) -> Result<(), Violation> {
-        let s = self.streams.get_mut(&id).ok_or(Violation::UnknownStream)?;
+        let side = self.side;
+        let s = self.known(id)?;
         // spec: STREAM-4
         s.granted = s.granted.checked_sub(bytes.len() as u32).ok_or(Violation::CreditExceeded)?;
         // spec: STREAM-8
-        let early = s.phase == Phase::Opening && self.side == Side::Client;
-        if s.end_received || early || s.phase == Phase::Resolving {
+        let early = s.phase == Phase::Opening && side == Side::Client;
+        if s.end_received || early || s.is_question {
             return Err(Violation::StreamState);
         }
         if s.phase != Phase::Aborted {
@@ -401,22 +424,29 @@ impl Mux {
         reason: EndReason,
         sink: &mut dyn FnMut(StreamId, StreamEvent<'a>),
     ) -> Result<(), Violation> {
-        let s = self.streams.get_mut(&id).ok_or(Violation::UnknownStream)?;
-        if s.end_received || s.is_question {
+        if reason != EndReason::Done && self.closed.contains(&id) {
+            return Ok(());
+        }
+        let side = self.side;
+        let s = self.known(id)?;
+        // A side whose own direction is done may still give the other one up.
+        if s.is_question || (s.end_received && reason == EndReason::Done) {
             return Err(Violation::StreamState);
         }
-        if s.phase == Phase::Opening && self.side == Side::Client && reason == EndReason::Done {
+        if s.phase == Phase::Opening && side == Side::Client && reason == EndReason::Done {
             return Err(Violation::StreamState);
         }
+        // spec: STREAM-10
         s.end_received = true;
         let told = s.phase != Phase::Aborted;
-        if reason != EndReason::Done && !s.end_sent {
+        let end_sent = s.end_sent;
+        // spec: STREAM-9
+        if reason != EndReason::Done && !end_sent {
             // The peer waits for our END to forget the stream.
-            s.end_sent = true;
-            self.streams.remove(&id);
             self.control(id, Message::End(EndReason::Done));
-        } else if s.end_sent {
-            self.streams.remove(&id);
+        }
+        if reason != EndReason::Done || end_sent {
+            self.forget(id);
         }
         if told {
             sink(id, StreamEvent::End(reason));
@@ -426,7 +456,13 @@ impl Mux {
 
     // spec: STREAM-7
     fn credit(&mut self, id: StreamId, more: u32) -> Result<(), Violation> {
-        let s = self.streams.get_mut(&id).ok_or(Violation::UnknownStream)?;
+        if self.closed.contains(&id) {
+            return Ok(());
+        }
+        let s = self.known(id)?;
+        if s.is_question {
+            return Err(Violation::StreamState);
+        }
         s.send_credit =
             s.send_credit.checked_add(more).filter(|&c| c <= CREDIT_MAX).ok_or(Violation::CreditOverflow)?;
         self.make_ready(id);
@@ -471,7 +507,7 @@ impl Mux {
         }
         s.ready = s.has_something_to_send();
         if s.end_sent && s.end_received {
-            self.streams.remove(&id);
+            self.forget(id);
         } else if s.ready {
             self.ready.push_back(id);
         }

@@ -224,3 +224,65 @@ fn messages_out_of_place_are_violations() {
         assert_eq!(last, Err(why));
     }
 }
+
+/// The relay's last bytes and END cross the client's CREDIT: neither side may take that for a breach.
+// spec: STREAM-13
+#[test]
+fn credit_that_crosses_the_last_end_is_taken() {
+    let mut p = Pair::new();
+    let id = p.client.open(Target::Store).unwrap();
+    p.client.finish(id);
+    p.run().unwrap();
+    p.relay.accept(id);
+    p.relay.write(id, &[1; 3000]);
+    p.relay.finish(id);
+    while carry(&mut p.relay, &mut p.client, &mut p.heard_by_client, 7).unwrap()
+        && !p.heard_by_client.iter().any(|h| h.1 == "data")
+    {}
+    p.client.consumed(id, 2000);
+    p.run().unwrap();
+    assert_eq!((p.client.streams(), p.relay.streams()), (0, 0));
+    assert_eq!(p.relay.message(id, Message::Credit(1), &mut |_, _| ()), Ok(()), "still remembered");
+    assert_eq!(p.relay.message(StreamId(9), Message::Credit(1), &mut |_, _| ()), Err(Violation::UnknownStream));
+}
+
+/// A browser tab that is closed in the middle of a download: its own direction ended long ago.
+// spec: STREAM-9 STREAM-10
+#[test]
+fn a_stream_whose_own_direction_is_done_can_still_be_given_up() {
+    let mut p = Pair::new();
+    let id = p.client.open(Target::Store).unwrap();
+    p.client.finish(id);
+    p.run().unwrap();
+    p.relay.accept(id);
+    p.relay.write(id, &[1; 9000]);
+    p.run().unwrap();
+    p.client.abort(id, EndReason::Reset);
+    p.run().unwrap();
+    assert_eq!((p.client.streams(), p.relay.streams()), (0, 0));
+    assert!(p.heard_by_relay.contains(&(id, "end Reset".into(), vec![])));
+}
+
+// spec: STREAM-14
+#[test]
+fn a_client_cannot_open_streams_without_end() {
+    let mut relay = Mux::new(Side::Relay, WINDOW, STREAM_WINDOW);
+    let mut begin = |n| relay.message(StreamId(n), Message::Begin { target: Target::Store, data: b"" }, &mut |_, _| ());
+    for n in 1..=STREAMS_MAX as u16 {
+        assert_eq!(begin(n), Ok(()));
+    }
+    assert_eq!(begin(STREAMS_MAX as u16 + 1), Err(Violation::TooMuch));
+}
+
+// spec: STREAM-12
+#[test]
+fn a_peer_that_makes_us_hold_more_than_we_may_is_noticed() {
+    let mut relay = Mux::new(Side::Relay, WINDOW, STREAM_WINDOW);
+    for n in 0..=CONTROL_MAX {
+        let id = StreamId((n % 500 + 1) as u16);
+        relay.message(id, Message::Begin { target: Target::Store, data: b"" }, &mut |_, _| ()).unwrap();
+        assert!(!relay.is_overfull());
+        relay.message(id, Message::End(EndReason::Reset), &mut |_, _| ()).unwrap();
+    }
+    assert!(relay.is_overfull());
+}
