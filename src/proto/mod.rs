@@ -8,3 +8,4 @@ pub mod profile;
 pub mod rpc;
 pub mod stream;
 pub mod violation;
+pub mod directory;
