@@ -9,5 +9,7 @@ pub mod handshake;
 pub mod ids;
 pub mod umbel_link;
 pub mod invite;
+pub mod http;
 pub mod link;
 pub mod message;
+pub mod socks;

@@ -195,7 +195,6 @@ impl Link {
         Ok(())
     }
 
-    // spec: LINK-8
     fn records(&self, session: Session) -> Records {
         let Session { to_responder, to_initiator, hash } = session;
         let (ours, theirs) = if self.initiator { (to_responder, to_initiator) } else { (to_initiator, to_responder) };
@@ -213,6 +212,7 @@ impl Link {
         if !self.outbox.is_empty() {
             out.append(&mut core::mem::take(&mut self.outbox));
         } else if let State::Open(records) = &mut self.state {
+            // spec: LINK-8
             records.sealer.seal(out, next);
         }
     }

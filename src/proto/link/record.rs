@@ -118,6 +118,7 @@ impl Opener {
         mut bytes: &mut [u8],
         sink: &mut dyn FnMut(&mut CellBuf) -> bool,
     ) -> Result<(), LinkError> {
+        // spec: LINK-9
         while let Some(missing) = self.part.size().checked_sub(self.held.len()) {
             if bytes.len() < missing {
                 self.held.extend_from_slice(bytes);
@@ -155,6 +156,7 @@ fn open_part(
     chain.turn();
     let (cells, _) = text.as_chunks_mut::<CELL_SIZE>();
     for cell in cells {
+        // spec: LINK-15
         if !sink(cell) {
             return Err(LinkError::Stopped);
         }

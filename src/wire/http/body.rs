@@ -1,0 +1,172 @@
+//! Where a request's body ends: what stands behind it is another request and must not reach this one's server.
+
+use super::BodyLength;
+
+/// Longest line inside a chunked body: a chunk's size with its extension, or a trailer field.
+const LINE_MAX: usize = 1024;
+/// Most bytes of trailer behind the last chunk.
+const TRAILER_MAX: usize = 8 * 1024;
+
+/// The chunks of a body are not understood; the connection is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request's chunks are not understood")]
+pub struct BodyError;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// So many bytes are left, then the body is over.
+    Plain(u64),
+    /// In a chunk's size line.
+    Size,
+    /// In a chunk's data: so many bytes are left.
+    Data(u64),
+    /// Behind a chunk's data: CR LF must follow.
+    DataEnd,
+    /// In the trailer: lines up to an empty one.
+    Trailer,
+    /// Over.
+    End,
+}
+
+/// Follows a body as it passes by.
+#[derive(Clone, Debug)]
+pub struct Body {
+    state: State,
+    /// Of the current line.
+    line: Vec<u8>,
+    trailer: usize,
+}
+
+impl Body {
+    /// A body that has not begun.
+    pub fn new(length: BodyLength) -> Self {
+        let state = match length {
+            BodyLength::Known(0) => State::End,
+            BodyLength::Known(n) => State::Plain(n),
+            BodyLength::Chunked => State::Size,
+        };
+        Self { state, line: Vec::new(), trailer: 0 }
+    }
+
+    /// Whether the body is over.
+    pub fn is_over(&self) -> bool {
+        self.state == State::End
+    }
+
+    /// How many bytes at the front of `input` belong to the body. They are counted as passed on.
+    pub fn take(&mut self, input: &[u8]) -> Result<usize, BodyError> {
+        let mut rest = input;
+        while !rest.is_empty() && !self.is_over() {
+            let used = match self.state {
+                State::Plain(left) | State::Data(left) => self.pass(rest, left),
+                _ => {
+                    let used = rest.iter().position(|&b| b == b'\n').map_or(rest.len(), |n| n.saturating_add(1));
+                    self.line(rest.get(..used).unwrap_or_default())?;
+                    used
+                }
+            };
+            rest = rest.get(used..).unwrap_or_default();
+        }
+        Ok(input.len().saturating_sub(rest.len()))
+    }
+
+    fn pass(&mut self, rest: &[u8], left: u64) -> usize {
+        let used = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
+        let left = left.saturating_sub(used as u64);
+        self.state = match (self.state, left) {
+            (State::Plain(_), 0) => State::End,
+            (State::Plain(_), left) => State::Plain(left),
+            (_, 0) => State::DataEnd,
+            (_, left) => State::Data(left),
+        };
+        used
+    }
+
+    fn line(&mut self, part: &[u8]) -> Result<(), BodyError> {
+        // spec: PROXY-12
+        if self.line.len().saturating_add(part.len()) > LINE_MAX {
+            return Err(BodyError);
+        }
+        self.line.extend_from_slice(part);
+        if !self.line.ends_with(b"\n") {
+            return Ok(());
+        }
+        let line = core::mem::take(&mut self.line);
+        let text = line.strip_suffix(b"\r\n").ok_or(BodyError)?;
+        if text.iter().any(|&b| b.is_ascii_control() && b != b'\t') {
+            return Err(BodyError);
+        }
+        self.state = match self.state {
+            State::Size => match chunk_size(text)? {
+                0 => State::Trailer,
+                n => State::Data(n),
+            },
+            State::DataEnd if text.is_empty() => State::Size,
+            State::Trailer if text.is_empty() => State::End,
+            State::Trailer => {
+                self.trailer = self.trailer.saturating_add(line.len());
+                if self.trailer > TRAILER_MAX {
+                    return Err(BodyError);
+                }
+                State::Trailer
+            }
+            _ => return Err(BodyError),
+        };
+        Ok(())
+    }
+}
+
+fn chunk_size(line: &[u8]) -> Result<u64, BodyError> {
+    let digits = line.split(|&b| b == b';').next().unwrap_or_default();
+    if digits.is_empty() || digits.len() > 15 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return Err(BodyError);
+    }
+    let digits = core::str::from_utf8(digits).map_err(|_| BodyError)?;
+    u64::from_str_radix(digits, 16).map_err(|_| BodyError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHUNKED: &[u8] = b"4;x=y\r\nWiki\r\nA\r\n0123456789\r\n0\r\nT: v\r\n\r\n";
+
+    #[test]
+    fn a_known_length_is_counted_off() {
+        let mut body = Body::new(BodyLength::Known(5));
+        assert_eq!(body.take(b"abc"), Ok(3));
+        assert_eq!(body.take(b"deGET"), Ok(2));
+        assert!(body.is_over());
+        assert_eq!(body.take(b"more"), Ok(0));
+        assert!(Body::new(BodyLength::Known(0)).is_over());
+    }
+
+    #[test]
+    fn chunks_end_behind_their_trailer_however_they_are_cut() {
+        for cut in 0..CHUNKED.len() {
+            let mut body = Body::new(BodyLength::Chunked);
+            assert_eq!(body.take(&CHUNKED[..cut]), Ok(cut));
+            assert!(!body.is_over());
+            let rest = [&CHUNKED[cut..], b"GET /"].concat();
+            assert_eq!(body.take(&rest), Ok(CHUNKED.len() - cut));
+            assert!(body.is_over());
+        }
+    }
+
+    // spec: PROXY-12
+    #[test]
+    fn chunks_that_two_servers_could_read_differently_are_refused() {
+        for bad in [
+            "4\nWiki\r\n",
+            "0x4\r\nWiki\r\n",
+            "4 \r\nWiki\r\n",
+            "-1\r\n",
+            "\r\n",
+            "2\r\nWiki\r\n",
+            "ffffffffffffffff\r\n",
+        ] {
+            assert_eq!(Body::new(BodyLength::Chunked).take(bad.as_bytes()), Err(BodyError), "{bad:?}");
+        }
+        assert_eq!(Body::new(BodyLength::Chunked).take(&[b'1'; LINE_MAX + 1]), Err(BodyError));
+    }
+}
