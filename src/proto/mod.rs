@@ -9,3 +9,4 @@ pub mod rpc;
 pub mod stream;
 pub mod violation;
 pub mod directory;
+pub mod path;
