@@ -4,6 +4,7 @@ pub mod circuit;
 pub mod handshake;
 pub mod link;
 pub mod onion;
+pub mod content;
 pub mod profile;
 pub mod rpc;
 pub mod stream;

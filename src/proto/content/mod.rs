@@ -1,0 +1,12 @@
+//! Content by hash: what a file becomes, who keeps it, and how it comes back (spec 11).
+//!
+//! - [`tree`] makes an object of a file, [`view`] reads one back, [`block`] seals and opens single blocks.
+//! - [`service`] keeps blocks for others on a relay, over a [`store::BlockStore`]; [`replicate`] brings its objects to their
+//!   other custodians.
+//! - [`push`] publishes, [`fetch`] reads. Neither knows a [`store::BlockStore`]: what a node's own user fetches or publishes
+//!   never enters the store from which it serves others (spec CONT-30).
+
+pub mod block;
+pub mod manifest;
+pub mod tree;
+pub mod view;
