@@ -150,10 +150,10 @@ impl Builder {
             self.scratch = Vec::new();
         }
         // spec: CONT-13
-        match self.again.take() {
-            Some((h, digest)) if h.finish() != digest => Err(BuildError::Changed),
-            _ => Ok(Some(self.finish())),
+        if self.again.take().is_some_and(|(h, digest)| h.finish() != digest) {
+            return Err(BuildError::Changed);
         }
+        Ok(Some(self.finish()))
     }
 
     /// Bytes read so far, for a progress bar.
@@ -391,7 +391,8 @@ mod tests {
         let mut builder =
             Builder::new(&mut [5u8; 100_000].as_slice(), Label::file("a", ""), KeyChoice::Convergent).unwrap();
         let mut changed = [6u8; 100_000].as_slice();
-        while let Ok(None) = builder.step(&mut changed) {}
+        let end = core::iter::repeat_with(|| builder.step(&mut changed)).find(|r| !matches!(r, Ok(None)));
+        assert!(matches!(end, Some(Err(BuildError::Changed))));
         let mut builder = Builder::new(&mut [5u8; 9].as_slice(), Label::file("a", ""), KeyChoice::Convergent).unwrap();
         assert!(matches!(builder.step(&mut [6u8; 9].as_slice()), Err(BuildError::Changed)));
     }
