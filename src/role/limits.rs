@@ -42,3 +42,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 pub const CLIENT_CIRCUITS_MAX: usize = 512;
 /// Streams a client has at once.
 pub const CLIENT_STREAMS_MAX: usize = 4096;
+/// After a spare circuit failed or went, the next is tried this much later.
+pub const SPARE_RETRY: Duration = Duration::from_millis(200);
+/// Bytes that may be written to a stream before it has a circuit.
+pub const EARLY_DATA_MAX: usize = 64 * 1024;
