@@ -3,7 +3,7 @@
 //! A [`Reader`] never panics and never allocates; every length is checked against the slice it holds, not against
 //! what a peer says. [`Reader::finish`] fails on bytes left over, so trailing junk is an error by construction.
 
-use crate::wire::error::Malformed;
+use crate::base::error::Malformed;
 
 /// A cursor over received bytes.
 #[derive(Clone, Copy)]

@@ -2,6 +2,7 @@
 
 pub mod addr;
 pub mod bytes;
+pub mod error;
 pub mod redact;
 pub mod rng;
 pub mod secret;

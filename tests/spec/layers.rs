@@ -1,0 +1,104 @@
+//! Who may import whom: `base <- crypto <- wire <- proto <- role <- { sim, node } <- main`.
+
+use crate::pages::{File, files};
+
+/// Layers from the lowest. A layer names only layers before it.
+const LAYERS: [&str; 7] = ["base", "crypto", "wire", "proto", "role", "sim", "node"];
+
+/// Crates that one part of the tree alone may name, and that part (folders below `src`, or files in it).
+const CRATES: &[(&str, &[&str])] = &[
+    ("x25519_dalek", &["crypto"]),
+    ("ed25519_dalek", &["crypto"]),
+    ("curve25519_dalek", &["crypto"]),
+    ("chacha20poly1305", &["crypto"]),
+    // The random generator is built on it.
+    ("chacha20", &["crypto", "base"]),
+    ("hkdf", &["crypto"]),
+    ("hmac", &["crypto"]),
+    ("sha2", &["crypto"]),
+    ("blake3", &["crypto"]),
+    ("libcrux_ml_kem", &["crypto"]),
+    ("aws_lc_rs", &["crypto"]),
+    ("rand_core", &["crypto", "base"]),
+    ("subtle", &["crypto", "base"]),
+    ("zeroize", &["crypto", "base"]),
+    ("tokio", &["node", "main.rs"]),
+    ("hyper", &["node", "main.rs"]),
+    ("hyper_util", &["node", "main.rs"]),
+    ("http_body_util", &["node", "main.rs"]),
+    ("redb", &["node", "main.rs"]),
+    ("serde", &["node", "main.rs"]),
+    ("serde_json", &["node", "main.rs"]),
+    ("toml", &["node", "main.rs"]),
+    ("clap", &["node", "main.rs"]),
+    ("socket2", &["node", "main.rs"]),
+    ("indicatif", &["node", "main.rs"]),
+    ("getrandom", &["node", "main.rs"]),
+];
+
+/// The first part of a file's path below `src`, without `.rs` where it is a module.
+fn part(path: &str) -> &str {
+    let below = path.strip_prefix("src/").unwrap_or(path);
+    below.split('/').next().unwrap_or(below)
+}
+
+fn rank(layer: &str) -> Option<usize> {
+    LAYERS.iter().position(|l| *l == layer.trim_end_matches(".rs"))
+}
+
+/// Whether `crate_name::` or `use crate_name` stands in the line as the root of a path.
+fn names_crate(line: &str, crate_name: &str) -> bool {
+    line.match_indices(crate_name).any(|(at, _)| {
+        let before = line[..at].trim_end_matches("::").chars().next_back();
+        let rooted = line[..at].ends_with("::") && before.is_some_and(|c| c.is_alphanumeric() || c == '_');
+        let inside_word = line[..at].chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_');
+        let after = &line[at + crate_name.len()..];
+        let path = after.starts_with("::") || (line.trim_start().starts_with("use ") && after.starts_with([';', ' ']));
+        path && !rooted && !inside_word
+    })
+}
+
+fn problems(files: &[File]) -> Vec<String> {
+    let mut out = Vec::new();
+    for file in files {
+        let part = part(&file.path);
+        let own = rank(part);
+        for (n, line) in file.text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            for (_, rest) in code.match_indices("crate::").map(|(at, m)| (at, &code[at + m.len()..])) {
+                let word = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+                let (Some(own), Some(other)) = (own, rank(word)) else { continue };
+                let siblings = (part, word) == ("node", "sim");
+                if other > own || siblings {
+                    out.push(format!("{}:{}: {part} may not use {word}: move what it needs down, or take it as an argument", file.path, n + 1));
+                }
+            }
+            for (name, places) in CRATES {
+                if names_crate(code, name) && !places.contains(&part) {
+                    out.push(format!("{}:{}: only {} may name the crate {name}", file.path, n + 1, places.join(" and ")));
+                }
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn imports_point_down_and_crates_stay_in_their_layer() {
+    let found = problems(&files("src", ".rs"));
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn an_upward_import_and_a_stray_crate_are_noticed() {
+    let judge = |path: &str, text: &str| problems(&[File { path: path.into(), text: text.into() }]).len();
+    assert_eq!(judge("src/base/x.rs", "use crate::wire::cell;"), 1);
+    assert_eq!(judge("src/wire/x.rs", "use crate::base::bytes;"), 0);
+    assert_eq!(judge("src/proto/x.rs", "let x = crate::role::relay::f();"), 1);
+    assert_eq!(judge("src/node/x.rs", "use crate::sim::world;"), 1);
+    assert_eq!(judge("src/proto/x.rs", "use tokio::net;"), 1);
+    assert_eq!(judge("src/proto/x.rs", "// tokio::net is not used"), 0);
+    assert_eq!(judge("src/proto/x.rs", "use crate::crypto::hash::blake3;"), 0);
+    assert_eq!(judge("src/proto/x.rs", "let h = ::blake3::hash(b);"), 1);
+    assert_eq!(judge("src/node/x.rs", "use tokio::net;"), 0);
+}

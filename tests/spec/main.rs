@@ -1,0 +1,7 @@
+//! What holds the specification and the code together. Each test fails with a sentence that says what to do.
+
+mod layers;
+mod pages;
+mod sizes;
+mod tables;
+mod trace;

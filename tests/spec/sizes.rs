@@ -1,0 +1,99 @@
+//! Numbers in the specification are the code's, and no file grows into the one that nobody reads.
+
+use crate::pages::{files, pages, tables};
+use umbel::proto::profile::Profile;
+use umbel::{crypto, proto, wire};
+
+/// Lines before the tests of a file.
+const LINES_MAX: usize = 500;
+
+/// Files that may be longer, each with its reason.
+const LONGER: &[(&str, &str)] = &[("src/proto/stream/mux.rs", "one table of states, read as a whole beside spec 07")];
+
+fn in_code(name: &str) -> Option<u64> {
+    let n = match name {
+        "TAG_SIZE" => crypto::aead::TAG_SIZE,
+        "KEM_PUBLIC_SIZE" => crypto::agree::KEM_PUBLIC_SIZE,
+        "KEM_CIPHERTEXT_SIZE" => crypto::agree::KEM_CIPHERTEXT_SIZE,
+        "KEM_KEYGEN_SEED" => crypto::agree::KEM_KEYGEN_SEED,
+        "KEM_ENCAPS_SEED" => crypto::agree::KEM_ENCAPS_SEED,
+        "CELL_SIZE" => wire::cell::CELL_SIZE,
+        "HEADER_SIZE" => wire::cell::HEADER_SIZE,
+        "BODY_SIZE" => wire::cell::BODY_SIZE,
+        "AUTHENTICATE_DESCRIPTOR_MAX" => wire::cell::AUTHENTICATE_DESCRIPTOR_MAX,
+        "MARK_SIZE" => wire::message::MARK_SIZE,
+        "MESSAGE_HEADER_SIZE" => wire::message::MESSAGE_HEADER_SIZE,
+        "RESOLVED_MAX" => wire::message::RESOLVED_MAX,
+        "REQUEST_SIZE" => wire::handshake::REQUEST_SIZE,
+        "REPLY_SIZE" => wire::handshake::REPLY_SIZE,
+        "KIND_HYBRID" => usize::from(wire::handshake::KIND_HYBRID),
+        "POSITION_MAX" => usize::from(wire::handshake::POSITION_MAX),
+        "ACK_EVERY" => proto::stream::flow::ACK_EVERY as usize,
+        "STREAMS_MAX" => proto::stream::mux::STREAMS_MAX,
+        "CONTROL_MAX" => proto::stream::mux::CONTROL_MAX,
+        "CLOSED_MAX" => proto::stream::mux::CLOSED_MAX,
+        "CREDIT_MAX" => proto::stream::mux::CREDIT_MAX as usize,
+        "BODY_MAX" => proto::rpc::BODY_MAX,
+        "CALLS_OUTSTANDING_MAX" => proto::stream::call::CALLS_OUTSTANDING_MAX,
+        _ => return in_profile(name),
+    };
+    Some(n as u64)
+}
+
+fn in_profile(name: &str) -> Option<u64> {
+    let (profile, field) = name.split_once('.')?;
+    let p = match profile {
+        "TESTING" => &Profile::TESTING,
+        "DEFAULT" => &Profile::DEFAULT,
+        _ => return None,
+    };
+    match field {
+        "circuit_window_cells" => Some(u64::from(p.circuit_window_cells)),
+        "stream_window_bytes" => Some(u64::from(p.stream_window_bytes)),
+        _ => None,
+    }
+}
+
+#[test]
+fn constants_in_the_specification_are_those_of_the_code() {
+    let mut compared = 0;
+    for page in pages() {
+        for row in tables(&page, "constants").into_iter().flatten() {
+            let [name, value, ..] = &row[..] else { panic!("{}: a row needs a name and a value: {row:?}", page.path) };
+            if name == "name" {
+                continue;
+            }
+            let code = in_code(name).unwrap_or_else(|| panic!("{}: name {name} in tests/spec/sizes.rs", page.path));
+            assert_eq!(value.parse(), Ok(code), "{}: {name}", page.path);
+            compared += 1;
+        }
+    }
+    assert!(compared > 20, "only {compared} constants were found: did a marker change?");
+}
+
+#[test]
+fn layer_sizes_in_the_specification_are_those_of_the_code() {
+    let page = pages().into_iter().find(|p| p.path.ends_with("06-onion.md")).expect("the page on onions");
+    for position in 1..=wire::handshake::POSITION_MAX {
+        let covered = proto::onion::covered(position);
+        let row = format!("| {position} | {covered} | {covered} | {} |", proto::onion::text_size(position));
+        assert!(page.text.contains(&row), "spec/06-onion.md needs the row {row}");
+    }
+}
+
+#[test]
+fn files_stay_short_enough_to_be_read() {
+    let mut found = Vec::new();
+    for file in files("src", ".rs") {
+        let lines = file.text.lines().take_while(|l| *l != "#[cfg(test)]").count();
+        if lines > LINES_MAX && !file.path.contains("/tests") && !LONGER.iter().any(|(path, _)| *path == file.path) {
+            found.push(format!("{} has {lines} lines: split it, or name it in LONGER with a reason", file.path));
+        }
+    }
+    for page in pages() {
+        if page.text.lines().count() > 400 {
+            found.push(format!("{} is longer than 400 lines", page.path));
+        }
+    }
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
