@@ -19,6 +19,7 @@ impl<'a> Reader<'a> {
 
     /// Takes the next `n` bytes.
     pub fn take(&mut self, n: usize) -> Result<&'a [u8], Malformed> {
+        // spec: ENC-1
         let (head, rest) = self.rest.split_at_checked(n).ok_or(Malformed::Truncated)?;
         self.rest = rest;
         Ok(head)
@@ -89,6 +90,7 @@ impl<'a> Reader<'a> {
 
     /// Ends a parse: leftover bytes are an error.
     pub fn finish(self) -> Result<(), Malformed> {
+        // spec: ENC-2
         if self.rest.is_empty() { Ok(()) } else { Err(Malformed::TrailingBytes) }
     }
 
@@ -158,6 +160,7 @@ impl<'a> Writer<'a> {
 mod tests {
     use super::*;
 
+    // spec: ENC-1
     #[test]
     fn a_reader_takes_no_more_than_it_holds() {
         let mut r = Reader::new(&[0, 3, 1, 2]);
@@ -174,6 +177,7 @@ mod tests {
         assert_eq!(r.finish(), Ok(()));
     }
 
+    // spec: ENC-2
     #[test]
     fn leftovers_and_dirty_padding_are_errors() {
         assert_eq!(Reader::new(&[0]).finish(), Err(Malformed::TrailingBytes));

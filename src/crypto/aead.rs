@@ -69,6 +69,7 @@ impl CounterKey {
         self.counter
     }
 
+    // spec: KEY-5
     fn nonce(&self) -> Nonce {
         let mut n = [0; 12];
         let (_, tail) = n.split_at_mut(4);
@@ -135,6 +136,7 @@ mod tests {
         assert_eq!(b, [3; 100]);
     }
 
+    // spec: KEY-5
     #[test]
     fn a_failed_open_does_not_move_the_counter() {
         for cipher in [Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305] {

@@ -65,6 +65,7 @@ pub fn verify(public: &[u8; 32], purpose: Purpose, message: &[u8], signature: &[
 }
 
 fn framed(purpose: Purpose, message: &[u8]) -> Vec<u8> {
+    // spec: KEY-4
     let label = purpose.label();
     let mut out = Vec::with_capacity(1 + label.len() + message.len());
     out.push(label.len() as u8);
@@ -77,6 +78,7 @@ fn framed(purpose: Purpose, message: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    // spec: KEY-4
     #[test]
     fn a_signature_serves_one_purpose() {
         let k = IdentityKey::from_bytes([4; 32]);

@@ -11,7 +11,8 @@ use crate::base::bytes::Reader;
 use crate::wire::error::Malformed;
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 
-/// Bytes of a cell (spec CELL-1).
+// spec: CELL-1
+/// Bytes of a cell.
 pub const CELL_SIZE: usize = 1408;
 /// Bytes of the header.
 pub const HEADER_SIZE: usize = 8;
@@ -137,7 +138,8 @@ impl<'a> Cell<'a> {
         Ok(value)
     }
 
-    /// Writes the cell over `out`.
+    /// Writes the cell over `out`: the one way to write it.
+    // spec: CELL-6
     pub fn encode(&self, out: &mut CellBuf) {
         out.fill(0);
         let (circuit, command) = match *self {

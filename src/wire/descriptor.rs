@@ -154,6 +154,7 @@ fn addresses(r: &mut Reader<'_>) -> Result<Vec<SocketAddr>, Malformed> {
 
 /// The id that belongs to an identity key and its work (spec KEY-2).
 pub fn relay_id(identity: &[u8; 32], work_nonce: u64) -> RelayId {
+    // spec: KEY-2
     RelayId(derive(context::RELAY_ID, &[identity, &work_nonce.to_be_bytes()]))
 }
 
@@ -253,7 +254,7 @@ impl SignedDescriptor {
         if !rules.private_addrs && !descriptor.addrs.iter().all(|a| addr::is_public(a.ip())) {
             return Err(DescriptorError::PrivateAddress);
         }
-        // spec: DIR-7
+        // spec: DIR-7 KEY-3
         if work_bits(&descriptor.identity, descriptor.work_nonce) < rules.work_bits {
             return Err(DescriptorError::Work);
         }

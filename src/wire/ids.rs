@@ -8,8 +8,9 @@ use data_encoding::BASE32_NOPAD_NOCASE;
 /// Characters of a 32-byte value in text.
 pub const ID_TEXT_LEN: usize = 52;
 
-/// Writes 32 bytes as lower-case base32 without padding (spec ENC).
+/// Writes 32 bytes as lower-case base32 without padding (spec ENC-4).
 pub fn to_text(bytes: &[u8; 32]) -> String {
+    // spec: ENC-4
     let mut text = BASE32_NOPAD_NOCASE.encode(bytes);
     text.make_ascii_lowercase();
     text
@@ -17,6 +18,7 @@ pub fn to_text(bytes: &[u8; 32]) -> String {
 
 /// Reads what [`to_text`] writes. Upper case is accepted (host names are case-insensitive); stray bits are not.
 pub fn from_text(text: &str) -> Result<[u8; 32], Malformed> {
+    // spec: ENC-3
     let bytes = BASE32_NOPAD_NOCASE.decode(text.as_bytes()).map_err(|_| Malformed::BadText)?;
     bytes.try_into().map_err(|_| Malformed::OutOfRange)
 }
@@ -77,6 +79,7 @@ id! {
 mod tests {
     use super::*;
 
+    // spec: ENC-3 ENC-4
     #[test]
     fn an_id_is_written_and_read() {
         let id = RelayId([0xa5; 32]);

@@ -48,6 +48,7 @@ impl Target {
             3 => Self::Addr(SocketAddr::new(IpAddr::V6(Ipv6Addr::from(r.array::<16>()?)), r.u16()?)),
             4 => Self::Directory,
             5 => Self::Store,
+            // spec: CELL-12
             _ => return Err(Malformed::UnknownKind),
         })
     }
@@ -66,6 +67,7 @@ impl Target {
 
 /// A host name as BEGIN and RESOLVE may carry it: 1 to 255 visible ASCII characters.
 pub fn host_name(bytes: &[u8]) -> Result<&str, Malformed> {
+    // spec: CELL-11
     if bytes.is_empty() || bytes.len() > 255 || !bytes.iter().all(u8::is_ascii_graphic) {
         return Err(Malformed::BadText);
     }
@@ -201,6 +203,7 @@ impl<'a> Message<'a> {
             3 => Self::ExtendFailed(ExtendFailure::from_wire(r.u8()?).ok_or(Malformed::OutOfRange)?),
             4 => Self::Begin { target: Target::decode(&mut r)?, data: r.rest() },
             5 => Self::Connected,
+            // spec: CELL-13
             6 if body.is_empty() => return Err(Malformed::Truncated),
             6 => Self::Data(r.rest()),
             7 => Self::End(EndReason::from_wire(r.u8()?).ok_or(Malformed::OutOfRange)?),
@@ -211,6 +214,7 @@ impl<'a> Message<'a> {
             9 => Self::Ack(r.array()?),
             10 => Self::Resolve(host_name(r.bytes8()?)?),
             11 => Self::Resolved(decode_addresses(&mut r)?),
+            // spec: CELL-12
             _ => return Err(Malformed::UnknownKind),
         };
         // spec: CELL-9
@@ -242,6 +246,7 @@ fn fixed<'a, const N: usize>(r: &mut Reader<'a>) -> Result<&'a [u8; N], Malforme
 
 fn decode_addresses(r: &mut Reader<'_>) -> Result<Vec<IpAddr>, Malformed> {
     let count = usize::from(r.u8()?);
+    // spec: CELL-13
     if count > RESOLVED_MAX {
         return Err(Malformed::OutOfRange);
     }

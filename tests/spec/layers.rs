@@ -74,7 +74,9 @@ fn problems(files: &[File]) -> Vec<String> {
                 }
             }
             for (name, places) in CRATES {
-                if names_crate(code, name) && !places.contains(&part) {
+                // Tests may call a second implementation in to check ours.
+                let in_tests = file.path.contains("/tests");
+                if names_crate(code, name) && !places.contains(&part) && !in_tests {
                     out.push(format!("{}:{}: only {} may name the crate {name}", file.path, n + 1, places.join(" and ")));
                 }
             }

@@ -140,6 +140,7 @@ impl ClientCircuit {
         Ok(())
     }
 
+    // spec: CIRC-2
     fn extend_next(&mut self, rng: &mut Rng) {
         let Some(hop) = self.ahead.pop_front() else { return };
         let Some(last) = self.muxes.last_mut() else { return };
@@ -168,6 +169,7 @@ impl ClientCircuit {
                 }
                 Message::ExtendFailed(why) => {
                     self.expect_extension(hop)?;
+                    // spec: CIRC-7
                     self.pending = None;
                     self.ahead.clear();
                     sink(ClientEvent::ExtendFailed(hop + 1, why));

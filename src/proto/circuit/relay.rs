@@ -89,6 +89,7 @@ impl RelayCircuit {
                 }
                 // spec: CIRC-10
                 Message::Extended(_) | Message::ExtendFailed(_) => return Err(Violation::WrongDirection),
+                // spec: CIRC-3
                 other => self.mux.message(stream, other, &mut |s, e| sink(RelayEvent::Stream(s, e)))?,
             }
         }
@@ -110,6 +111,7 @@ impl RelayCircuit {
 
     /// The next relay could not be had; this hop is the last again.
     pub fn extend_failed(&mut self, why: ExtendFailure) {
+        // spec: CIRC-7
         self.tail = Tail::Last;
         self.mux.extend_failed(why);
     }

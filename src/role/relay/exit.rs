@@ -22,7 +22,7 @@ impl ExitPolicy {
     /// Mail submission by strangers is how exits get blocked; nothing else is singled out.
     const PORTS_REFUSED: [u16; 2] = [0, 25];
 
-    // spec: STREAM-13
+    // spec: STREAM-16
     fn admits_port(self, port: u16) -> bool {
         !Self::PORTS_REFUSED.contains(&port)
     }
@@ -83,7 +83,7 @@ impl Relay {
                 self.begin_service(now, key, id, crate::proto::rpc::Service::Store, &data)
             }
             Target::Store => self.abort_stream(key, id, EndReason::NotOffered),
-            // spec: STREAM-13
+            // spec: STREAM-15
             Target::Host(..) | Target::Addr(_) if policy.is_none() => self.abort_stream(key, id, EndReason::NotOffered),
             Target::Host(_, port) if policy.is_some_and(|p| !p.admits_port(port)) => {
                 self.abort_stream(key, id, EndReason::Policy);
@@ -141,7 +141,7 @@ impl Relay {
             self.abort_stream(key, id, EndReason::Unreachable);
             return;
         }
-        // spec: STREAM-14
+        // spec: STREAM-16
         let mut addrs: VecDeque<_> = addrs
             .into_iter()
             .filter(|a| policy.admits_port(a.port()) && (policy.private || crate::base::addr::is_public(a.ip())))

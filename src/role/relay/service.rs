@@ -68,6 +68,7 @@ impl Relay {
             Some(StreamEnd::Service(stream)) => {
                 let requests = &mut stream.requests;
                 let whole = stream.deframer.push(bytes, |body| requests.push_back(body));
+                // spec: STREAM-11 STREAM-17
                 if whole.is_err() || stream.requests.len() + stream.in_flight.len() > CALLS_OUTSTANDING_MAX {
                     self.abort_stream(key, id, EndReason::Protocol);
                     return;
