@@ -2,6 +2,8 @@
 
 pub mod base;
 pub mod crypto;
+#[cfg(feature = "node")]
+pub mod node;
 pub mod proto;
 pub mod role;
 pub mod wire;

@@ -1,15 +1,15 @@
 //! Layer 2: bytes to types and back. No state, no time, no randomness.
 
 pub mod cell;
+pub mod content;
 pub mod descriptor;
 pub mod directory;
-pub mod content;
 pub mod error;
 pub mod handshake;
-pub mod ids;
-pub mod umbel_link;
-pub mod invite;
 pub mod http;
+pub mod ids;
+pub mod invite;
 pub mod link;
 pub mod message;
 pub mod socks;
+pub mod umbel_link;

@@ -70,14 +70,23 @@ fn problems(files: &[File]) -> Vec<String> {
                 let (Some(own), Some(other)) = (own, rank(word)) else { continue };
                 let siblings = (part, word) == ("node", "sim");
                 if other > own || siblings {
-                    out.push(format!("{}:{}: {part} may not use {word}: move what it needs down, or take it as an argument", file.path, n + 1));
+                    out.push(format!(
+                        "{}:{}: {part} may not use {word}: move what it needs down, or take it as an argument",
+                        file.path,
+                        n + 1
+                    ));
                 }
             }
             for (name, places) in CRATES {
                 // Tests may call a second implementation in to check ours.
                 let in_tests = file.path.contains("/tests");
                 if names_crate(code, name) && !places.contains(&part) && !in_tests {
-                    out.push(format!("{}:{}: only {} may name the crate {name}", file.path, n + 1, places.join(" and ")));
+                    out.push(format!(
+                        "{}:{}: only {} may name the crate {name}",
+                        file.path,
+                        n + 1,
+                        places.join(" and ")
+                    ));
                 }
             }
         }

@@ -29,7 +29,10 @@ fn table(name: &str) -> Table {
     let mut lines = found.remove(0).into_iter().map(|mut row| (row.remove(0), row));
     let (_, columns) = lines.next().expect("a table has a head");
     let rows: Vec<_> = lines.collect();
-    assert!(rows.iter().all(|(_, cells)| cells.len() == columns.len()), "a row of {name} has too few or too many cells");
+    assert!(
+        rows.iter().all(|(_, cells)| cells.len() == columns.len()),
+        "a row of {name} has too few or too many cells"
+    );
     Table { columns, rows }
 }
 

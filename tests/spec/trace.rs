@@ -102,7 +102,9 @@ fn problems(p: &Project) -> Vec<String> {
     let (code, tests) = read_citations(p);
     for (id, page) in &defined {
         if !code.contains_key(id) {
-            problems.push(format!("{id} ({page}) is cited nowhere in src: put `// spec: {id}` above the line that decides it"));
+            problems.push(format!(
+                "{id} ({page}) is cited nowhere in src: put `// spec: {id}` above the line that decides it"
+            ));
         }
         if !tests.contains_key(id) {
             problems.push(format!("{id} ({page}) has no test: put `// spec: {id}` above the #[test], or `spec: {id}` in the vector, that shows it"));
@@ -142,12 +144,21 @@ fn taking_away_one_citation_or_one_requirement_is_noticed() {
             };
             files.iter().map(keep).collect()
         };
-        let untested =
-            Project { pages: whole.pages.clone(), code: without(&whole.code, true), tests: without(&whole.tests, true) };
-        assert!(problems(&untested).iter().any(|p| p.starts_with(&format!("{id} ")) && p.contains("has no test")), "{id}");
+        let untested = Project {
+            pages: whole.pages.clone(),
+            code: without(&whole.code, true),
+            tests: without(&whole.tests, true),
+        };
+        assert!(
+            problems(&untested).iter().any(|p| p.starts_with(&format!("{id} ")) && p.contains("has no test")),
+            "{id}"
+        );
         let uncited =
             Project { pages: whole.pages.clone(), code: without(&whole.code, false), tests: whole.tests.clone() };
-        assert!(problems(&uncited).iter().any(|p| p.starts_with(&format!("{id} ")) && p.contains("nowhere in src")), "{id}");
+        assert!(
+            problems(&uncited).iter().any(|p| p.starts_with(&format!("{id} ")) && p.contains("nowhere in src")),
+            "{id}"
+        );
         let bullet = format!("- **{id}**");
         let gone = |f: &File| File {
             path: f.path.clone(),

@@ -1,0 +1,181 @@
+//! One connection's task.
+
+use super::Core;
+use crate::role::{ConnId, Input, Role};
+use core::cell::Cell;
+use std::io::ErrorKind;
+use std::rc::Rc;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// How the role reaches a connection's task.
+#[derive(Default)]
+pub(super) struct Handle {
+    pub(super) wake: Notify,
+    pub(super) finish: Cell<bool>,
+    pub(super) close: Cell<bool>,
+    pub(super) abort: Cell<bool>,
+}
+
+impl Handle {
+    /// Waits for an abort, for tasks that have nothing else to be woken for.
+    pub(super) async fn aborted(&self) {
+        while !self.abort.get() && !self.close.get() {
+            self.wake.notified().await;
+        }
+    }
+}
+
+/// What is left of a write that the socket did not take.
+#[derive(Default)]
+struct Unwritten {
+    bytes: Vec<u8>,
+    done: usize,
+}
+
+impl Unwritten {
+    fn rest(&self) -> &[u8] {
+        self.bytes.get(self.done..).unwrap_or_default()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rest().is_empty()
+    }
+}
+
+enum Progress {
+    /// Everything the role has is written.
+    Drained,
+    /// The socket takes no more for now.
+    Blocked,
+    /// The connection is broken.
+    Broken,
+}
+
+impl<R: Role + 'static> Core<R> {
+    pub(super) async fn run_conn(self: Rc<Self>, conn: ConnId, mut stream: TcpStream, handle: Rc<Handle>) {
+        let _ = stream.set_nodelay(true);
+        self.carry(conn, &mut stream, &handle).await;
+        self.conns.borrow_mut().remove(&conn);
+        if handle.abort.get() {
+            // A reset frees the peer at once.
+            let _ = socket2::SockRef::from(&stream).set_linger(Some(core::time::Duration::ZERO));
+        }
+        drop(stream);
+        self.input(Input::Closed(conn));
+    }
+
+    async fn carry(self: &Rc<Self>, conn: ConnId, stream: &mut TcpStream, handle: &Handle) {
+        let mut unwritten = Unwritten::default();
+        let (mut read_done, mut write_done) = (false, false);
+        loop {
+            if handle.abort.get() {
+                return;
+            }
+            let progress = if write_done { Progress::Drained } else { self.write_some(conn, stream, &mut unwritten) };
+            if matches!(progress, Progress::Broken) {
+                return;
+            }
+            let drained = matches!(progress, Progress::Drained);
+            if drained && handle.close.get() {
+                let _ = stream.shutdown().await;
+                return;
+            }
+            if drained && handle.finish.get() && !write_done {
+                write_done = true;
+                let _ = stream.shutdown().await;
+            }
+            let budget = if read_done { 0 } else { self.role.borrow_mut().read_budget(conn) };
+            tokio::select! {
+                biased;
+                () = handle.wake.notified() => {}
+                ready = stream.readable(), if budget > 0 => {
+                    if ready.is_err() {
+                        return;
+                    }
+                    match self.read_some(conn, stream, budget) {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            read_done = true;
+                            self.input(Input::Finished(conn));
+                        }
+                        Err(()) => return,
+                    }
+                }
+                ready = stream.writable(), if !drained => {
+                    if ready.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads once; false at the end of what the peer sends.
+    fn read_some(self: &Rc<Self>, conn: ConnId, stream: &TcpStream, budget: usize) -> Result<bool, ()> {
+        let mut buf = self.read_buf.borrow_mut();
+        let limit = budget.min(buf.len());
+        let Some(space) = buf.get_mut(..limit) else { return Err(()) };
+        match stream.try_read(space) {
+            Ok(0) => return Ok(false),
+            Ok(n) => {
+                let (bytes_in, bytes_out) = self.bytes.get();
+                self.bytes.set((bytes_in + n as u64, bytes_out));
+                if let Some(bytes) = space.get_mut(..n) {
+                    self.role.borrow_mut().handle(self.now(), Input::Received(conn, bytes));
+                }
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(true),
+            Err(_) => return Err(()),
+        }
+        drop(buf);
+        self.pump();
+        Ok(true)
+    }
+
+    /// Writes until the role has nothing more or the socket takes nothing more.
+    fn write_some(self: &Rc<Self>, conn: ConnId, stream: &TcpStream, unwritten: &mut Unwritten) -> Progress {
+        let mut progressed = false;
+        let result = loop {
+            if !unwritten.is_empty() {
+                match self.try_write(stream, unwritten.rest()) {
+                    Ok(n) => unwritten.done += n,
+                    Err(progress) => break progress,
+                }
+                continue;
+            }
+            if unwritten.done > 0 {
+                *unwritten = Unwritten::default();
+            }
+            let mut buf = self.write_buf.borrow_mut();
+            buf.clear();
+            if !self.role.borrow_mut().transmit(self.now(), conn, &mut buf) {
+                break Progress::Drained;
+            }
+            progressed = true;
+            match self.try_write(stream, &buf) {
+                Ok(n) if n == buf.len() => {}
+                Ok(n) => unwritten.bytes.extend_from_slice(buf.get(n..).unwrap_or_default()),
+                Err(Progress::Blocked) => unwritten.bytes.extend_from_slice(&buf),
+                Err(progress) => break progress,
+            }
+        };
+        if progressed {
+            self.pump();
+        }
+        result
+    }
+
+    fn try_write(&self, stream: &TcpStream, bytes: &[u8]) -> Result<usize, Progress> {
+        match stream.try_write(bytes) {
+            Ok(n) => {
+                let (bytes_in, bytes_out) = self.bytes.get();
+                self.bytes.set((bytes_in, bytes_out + n as u64));
+                Ok(n)
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Err(Progress::Blocked),
+            Err(_) => Err(Progress::Broken),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Drives a [`Role`] on sockets: one thread, one task a connection, no lock.
+//!
+//! A connection's task waits for its socket, for room to write, or to be woken by the role. Bytes are read into one
+//! buffer of the core and handed to the role where they lie; what the role writes is gathered in another and written at
+//! once, so an idle connection holds no buffer.
+
+mod conn;
+
+use crate::base::time::{Instant, Now, UnixMs};
+use crate::proto::rpc::Service;
+use crate::role::{AskId, ConnId, DialError, Input, Output, READ_TARGET, Role};
+use conn::Handle;
+use core::cell::{Cell, RefCell};
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+/// From a connect to its success.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// After `accept` failed (no file descriptors, mostly) the listener rests.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// The process's two clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: std::time::Instant,
+}
+
+impl Clock {
+    /// Starts the monotonic clock at zero.
+    #[expect(clippy::disallowed_methods, reason = "here the clock enters")]
+    pub fn start() -> Self {
+        Self { start: std::time::Instant::now() }
+    }
+
+    /// What time it is.
+    #[expect(clippy::disallowed_methods, reason = "here the clock enters")]
+    pub fn now(&self) -> Now {
+        let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Now {
+            mono: Instant(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)),
+            unix: UnixMs(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    fn at(&self, instant: Instant) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.start + Duration::from_micros(instant.0))
+    }
+}
+
+/// What a core does beyond sockets.
+pub trait Hooks<R> {
+    /// The role asks one of the node's own services; the answer is given with [`Core::input`].
+    fn ask(&self, core: &Rc<Core<R>>, ask: AskId, service: Service, body: Vec<u8>);
+    /// The role has taken an input and its outputs are carried out.
+    fn after(&self, core: &Rc<Core<R>>);
+}
+
+/// See the module's text.
+pub struct Core<R> {
+    role: RefCell<R>,
+    conns: RefCell<BTreeMap<ConnId, Rc<Handle>>>,
+    hooks: Box<dyn Hooks<R>>,
+    clock: Clock,
+    armed: Cell<Option<Instant>>,
+    timer: Notify,
+    read_buf: RefCell<Vec<u8>>,
+    write_buf: RefCell<Vec<u8>>,
+    bytes: Cell<(u64, u64)>,
+}
+
+impl<R: Role + 'static> Core<R> {
+    /// A core with its timer task started. Must be called inside a `LocalSet`.
+    pub fn start(role: R, clock: Clock, hooks: Box<dyn Hooks<R>>) -> Rc<Self> {
+        let core = Rc::new(Self {
+            role: RefCell::new(role),
+            conns: RefCell::default(),
+            hooks,
+            clock,
+            armed: Cell::new(None),
+            timer: Notify::new(),
+            read_buf: RefCell::new(vec![0; READ_TARGET]),
+            write_buf: RefCell::default(),
+            bytes: Cell::default(),
+        });
+        tokio::task::spawn_local(core.clone().run_timer());
+        core.pump();
+        core
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// Bytes read from and written to sockets so far.
+    pub fn bytes(&self) -> (u64, u64) {
+        self.bytes.get()
+    }
+
+    /// Uses the role and carries out what follows from it.
+    pub fn with<T>(self: &Rc<Self>, act: impl FnOnce(&mut R, Now) -> T) -> T {
+        let result = act(&mut self.role.borrow_mut(), self.now());
+        self.pump();
+        result
+    }
+
+    /// Gives the role an input and carries out what follows from it.
+    pub fn input(self: &Rc<Self>, input: Input<'_>) {
+        self.role.borrow_mut().handle(self.now(), input);
+        self.pump();
+    }
+
+    fn pump(self: &Rc<Self>) {
+        loop {
+            let output = self.role.borrow_mut().poll();
+            match output {
+                None => break,
+                Some(Output::Dial(conn, addr)) => {
+                    let handle = self.add(conn);
+                    tokio::task::spawn_local(self.clone().dial(conn, addr, handle));
+                }
+                Some(Output::Wake(conn)) => self.signal(conn, |_| ()),
+                Some(Output::Finish(conn)) => self.signal(conn, |h| h.finish.set(true)),
+                Some(Output::Close(conn)) => self.signal(conn, |h| h.close.set(true)),
+                Some(Output::Abort(conn)) => self.signal(conn, |h| h.abort.set(true)),
+                Some(Output::Ask(ask, service, body)) => self.hooks.ask(self, ask, service, body),
+                Some(Output::Resolve(ask, name)) => {
+                    tokio::task::spawn_local(self.clone().resolve(ask, name));
+                }
+            }
+        }
+        let deadline = self.role.borrow().deadline();
+        if deadline.is_some_and(|d| self.armed.get().is_none_or(|armed| d < armed)) {
+            self.timer.notify_one();
+        }
+        self.hooks.after(self);
+    }
+
+    fn add(&self, conn: ConnId) -> Rc<Handle> {
+        let handle = Rc::new(Handle::default());
+        self.conns.borrow_mut().insert(conn, handle.clone());
+        handle
+    }
+
+    fn signal(&self, conn: ConnId, mark: impl FnOnce(&Handle)) {
+        if let Some(handle) = self.conns.borrow().get(&conn) {
+            mark(handle);
+            handle.wake.notify_one();
+        }
+    }
+
+    async fn run_timer(self: Rc<Self>) {
+        loop {
+            let deadline = self.role.borrow().deadline();
+            self.armed.set(deadline);
+            match deadline {
+                None => self.timer.notified().await,
+                Some(at) if at <= self.now().mono => {
+                    self.input(Input::Timer);
+                    tokio::task::yield_now().await;
+                }
+                Some(at) => {
+                    tokio::select! {
+                        () = self.timer.notified() => {}
+                        () = tokio::time::sleep_until(self.clock.at(at)) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn dial(self: Rc<Self>, conn: ConnId, addr: SocketAddr, handle: Rc<Handle>) {
+        let connected = tokio::select! {
+            r = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)) => r,
+            () = handle.aborted() => {
+                self.conns.borrow_mut().remove(&conn);
+                return;
+            }
+        };
+        let why = match connected {
+            Ok(Ok(stream)) => {
+                self.input(Input::Connected(conn));
+                self.run_conn(conn, stream, handle).await;
+                return;
+            }
+            Ok(Err(e)) if e.kind() == std::io::ErrorKind::ConnectionRefused => DialError::Refused,
+            Ok(Err(_)) => DialError::Unreachable,
+            Err(_) => DialError::TimedOut,
+        };
+        self.conns.borrow_mut().remove(&conn);
+        self.input(Input::Failed(conn, why));
+    }
+
+    /// Looks a name up for an exit stream: the one place where a node asks a resolver.
+    async fn resolve(self: Rc<Self>, ask: AskId, name: String) {
+        let found = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((name.as_str(), 0))).await;
+        let addrs = match found {
+            Ok(Ok(addrs)) => addrs.map(|a| a.ip()).collect(),
+            _ => Vec::new(),
+        };
+        self.input(Input::Resolved(ask, addrs));
+    }
+
+    /// Accepts connections until the task is ended.
+    pub async fn listen(self: Rc<Self>, listener: TcpListener) {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(ACCEPT_REST).await;
+                continue;
+            };
+            let accepted = self.role.borrow_mut().accept(self.now());
+            if let Some(conn) = accepted {
+                let handle = self.add(conn);
+                tokio::task::spawn_local(self.clone().run_conn(conn, stream, handle));
+                self.pump();
+            }
+        }
+    }
+}

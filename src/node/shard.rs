@@ -1,0 +1,159 @@
+//! A relay's shard on its own thread: a driver around [`Relay`], a listener that shares the relay's address, and a
+//! channel to the node's service thread.
+
+use crate::base::rng::Rng;
+use crate::node::driver::{Clock, Core, Hooks};
+use crate::proto::rpc::Service;
+use crate::role::contact::Roster;
+use crate::role::links::Credentials;
+use crate::role::relay::{Relay, RelayConfig, RelayCounts};
+use crate::role::{AskId, Input};
+use core::net::SocketAddr;
+use std::io;
+use std::rc::Rc;
+use tokio::sync::{mpsc, oneshot};
+
+/// What the service thread tells a shard.
+pub enum ShardCommand {
+    /// The relays that circuits can be extended to.
+    Roster(Roster),
+    /// Who the relay says it is.
+    Credentials(Box<Credentials>),
+    /// A service's answer.
+    Answer(AskId, Vec<u8>),
+    /// Report figures.
+    Counts(oneshot::Sender<ShardCounts>),
+}
+
+/// A shard's figures.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ShardCounts {
+    /// Of the role.
+    pub relay: RelayCounts,
+    /// Bytes read and written.
+    pub bytes: (u64, u64),
+}
+
+/// A question of a shard to one of the node's services.
+pub struct ShardAsk {
+    /// Which shard asks.
+    pub shard: usize,
+    /// Names the question in that shard.
+    pub ask: AskId,
+    /// Whom it is for.
+    pub service: Service,
+    /// The request.
+    pub body: Vec<u8>,
+}
+
+/// A shard that runs. Dropping it ends the thread.
+pub struct Shard {
+    commands: mpsc::UnboundedSender<ShardCommand>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Shard {
+    /// Starts a thread around a relay core that accepts on `listener`.
+    pub fn start(
+        index: usize,
+        cfg: RelayConfig,
+        rng: Rng,
+        clock: Clock,
+        listener: std::net::TcpListener,
+        asks: mpsc::UnboundedSender<ShardAsk>,
+    ) -> io::Result<Self> {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+            let local = tokio::task::LocalSet::new();
+            local.block_on(&runtime, async move {
+                let hooks = ToService { shard: index, asks };
+                let core = Core::start(Relay::new(cfg, rng), clock, Box::new(hooks));
+                match tokio::net::TcpListener::from_std(listener) {
+                    Ok(listener) => drop(tokio::task::spawn_local(core.clone().listen(listener))),
+                    Err(why) => tracing::error!(%why, "the shard's listener cannot be used"),
+                }
+                obey(core, inbox).await;
+            });
+        })?;
+        Ok(Self { commands, thread: Some(thread) })
+    }
+
+    /// Tells the shard something. A shard that is gone hears nothing.
+    pub fn tell(&self, command: ShardCommand) {
+        let _ = self.commands.send(command);
+    }
+
+    /// The shard's figures.
+    pub async fn counts(&self) -> ShardCounts {
+        let (reply, counts) = oneshot::channel();
+        self.tell(ShardCommand::Counts(reply));
+        counts.await.unwrap_or_default()
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        let (closed, _) = mpsc::unbounded_channel();
+        self.commands = closed;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Carries a shard's questions to the service thread.
+struct ToService {
+    shard: usize,
+    asks: mpsc::UnboundedSender<ShardAsk>,
+}
+
+impl Hooks<Relay> for ToService {
+    fn ask(&self, _core: &Rc<Core<Relay>>, ask: AskId, service: Service, body: Vec<u8>) {
+        // The service thread outlives its shards; when it is gone the process ends.
+        let _ = self.asks.send(ShardAsk { shard: self.shard, ask, service, body });
+    }
+
+    fn after(&self, _core: &Rc<Core<Relay>>) {}
+}
+
+async fn obey(core: Rc<Core<Relay>>, mut inbox: mpsc::UnboundedReceiver<ShardCommand>) {
+    while let Some(command) = inbox.recv().await {
+        match command {
+            ShardCommand::Roster(roster) => core.with(|relay, _| relay.set_roster(roster)),
+            ShardCommand::Credentials(credentials) => core.with(|relay, _| relay.set_credentials(*credentials)),
+            ShardCommand::Answer(ask, body) => core.input(Input::Answer(ask, body)),
+            ShardCommand::Counts(reply) => {
+                let relay = core.with(|relay, _| relay.counts());
+                let _ = reply.send(ShardCounts { relay, bytes: core.bytes() });
+            }
+        }
+    }
+}
+
+/// Sockets that listen on one address, one for each shard: the kernel spreads connections over them.
+pub fn listeners(addr: SocketAddr, shards: usize) -> io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
+    let first = listener(addr, shards > 1)?;
+    let addr = first.local_addr()?;
+    let mut all = vec![first];
+    for _ in 1..shards {
+        all.push(listener(addr, true)?);
+    }
+    Ok((addr, all))
+}
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+fn listener(addr: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+    let domain = if addr.is_ipv4() { socket2::Domain::IPV4 } else { socket2::Domain::IPV6 };
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
