@@ -1,0 +1,157 @@
+//! Where a request goes: to the node itself, to an exit, or nowhere.
+
+use super::mapped::Mapped;
+use crate::base::addr::is_public;
+use crate::wire::message::Target;
+use core::net::{IpAddr, SocketAddr};
+
+/// Names that mean nothing outside this machine, its network or another overlay: an exit must not learn them.
+const NEVER_LEAVE: [&str; 7] = ["onion", "i2p", "local", "internal", "home.arpa", "invalid", "alt"];
+/// Names that mean this machine; on a test network the exit may be this machine as well.
+const THIS_MACHINE: [&str; 1] = ["localhost"];
+/// The port a site is served on.
+pub(super) const SITE_PORT: u16 = 80;
+
+/// Why a destination is refused before anything leaves the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    /// `*.umbel` on another port.
+    #[error("a .umbel site is reached by http: on port 80 only; the network encrypts it, so it needs no https:")]
+    SitePort,
+    /// A name or address of the user's own machine or network, or of another overlay.
+    #[error("this name or address means something only inside your own machine or network, so it is not sent out")]
+    Local,
+    /// A mapped address that was forgotten, or never given out.
+    #[error("this address stood for a .umbel name that the node no longer remembers; resolve the name again")]
+    Forgotten,
+    /// Port 0.
+    #[error("port 0 cannot be connected to")]
+    Port,
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Destination {
+    /// To the gateway: the host name in lower case, without a dot at its end. It may still be no link.
+    Site(String),
+    /// To an exit.
+    Exit(Target),
+}
+
+/// Whether the name ends in `suffix`, at a dot. Both in lower case.
+fn lies_under(name: &str, suffix: &str) -> bool {
+    name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// The site's host name if this is one, whatever its case and with or without a dot at its end.
+pub(super) fn site(name: &str) -> Option<String> {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    lies_under(&name, "umbel").then_some(name)
+}
+
+/// Whether the name may go to an exit.
+pub(super) fn may_leave(name: &str, private: bool) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    if NEVER_LEAVE.iter().any(|suffix| lies_under(&name, suffix)) {
+        return false;
+    }
+    // A name without a dot is one of the local network's.
+    private || (name.contains('.') && !THIS_MACHINE.iter().any(|suffix| lies_under(&name, suffix)))
+}
+
+/// Sorts a target. `private`: whether private addresses may go to an exit (they may on a test network).
+pub(super) fn sort(target: Target, mapped: &mut Mapped, private: bool) -> Result<Destination, Refusal> {
+    let target = match target {
+        Target::Host(name, port) => match name.parse::<IpAddr>() {
+            Ok(ip) => Target::Addr(SocketAddr::new(ip, port)),
+            Err(_) => Target::Host(name, port),
+        },
+        other => other,
+    };
+    match &target {
+        Target::Host(_, 0) => Err(Refusal::Port),
+        Target::Host(name, port) => match site(name) {
+            // spec: PROXY-19
+            Some(_) if *port != SITE_PORT => Err(Refusal::SitePort),
+            Some(host) => Ok(Destination::Site(host)),
+            // spec: PROXY-15
+            None if !may_leave(name, private) => Err(Refusal::Local),
+            None => Ok(Destination::Exit(target)),
+        },
+        Target::Addr(address) => sort_address(*address, mapped, private),
+        // No parser of the proxy makes these: they are a relay's own services.
+        Target::Directory | Target::Store => Err(Refusal::Local),
+    }
+}
+
+fn sort_address(address: SocketAddr, mapped: &mut Mapped, private: bool) -> Result<Destination, Refusal> {
+    // An address inside an address would be sorted by the wrong one.
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+    // spec: PROXY-21
+    if Mapped::is_mapped(address.ip()) {
+        return match mapped.name(address.ip()) {
+            Some(_) if address.port() != SITE_PORT => Err(Refusal::SitePort),
+            Some(host) => Ok(Destination::Site(host)),
+            None => Err(Refusal::Forgotten),
+        };
+    }
+    match address {
+        a if a.port() == 0 => Err(Refusal::Port),
+        a if a.ip().is_unspecified() || a.ip().is_multicast() => Err(Refusal::Local),
+        // spec: PROXY-15
+        a if !private && !is_public(a.ip()) => Err(Refusal::Local),
+        a => Ok(Destination::Exit(Target::Addr(a))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
+
+    fn host(name: &str, port: u16, private: bool) -> Result<Destination, Refusal> {
+        sort(Target::Host(name.into(), port), &mut Mapped::new(Rng::from_seed([0; 32])), private)
+    }
+
+    // spec: PROXY-19
+    #[test]
+    fn a_site_is_the_nodes_own_and_on_port_80_only() {
+        for name in ["a.b.umbel", "A.B.UMBEL", "a.b.umbel.", "umbel"] {
+            assert!(matches!(host(name, 80, false), Ok(Destination::Site(_))), "{name}");
+            assert_eq!(host(name, 443, true), Err(Refusal::SitePort));
+        }
+        assert!(matches!(host("a.notumbel.org", 80, false), Ok(Destination::Exit(_))));
+        assert!(matches!(host("xumbel", 80, true), Ok(Destination::Exit(_))));
+    }
+
+    // spec: PROXY-15
+    #[test]
+    fn what_means_something_only_at_home_stays_there() {
+        let always = ["a.onion", "B.Local.", "x.internal", "a.i2p", "0.0.0.0", "224.0.0.1", "::", "::ffff:0.0.0.0"];
+        let unless_testing =
+            ["localhost", "a.localhost", "printer", "127.0.0.1", "192.168.1.1", "::1", "::ffff:10.0.0.1", "fe80::1"];
+        for name in always {
+            assert_eq!(host(name, 80, true), Err(Refusal::Local), "{name}");
+        }
+        for name in unless_testing {
+            assert_eq!(host(name, 80, false), Err(Refusal::Local), "{name}");
+            assert!(matches!(host(name, 80, true), Ok(Destination::Exit(_))), "{name}");
+        }
+        for name in ["example.org", "1.1.1.1", "2a00::1", "local.example"] {
+            assert!(matches!(host(name, 80, false), Ok(Destination::Exit(_))), "{name}");
+        }
+    }
+
+    // spec: PROXY-21
+    #[test]
+    fn a_mapped_address_never_goes_to_an_exit() {
+        let mut mapped = Mapped::new(Rng::from_seed([0; 32]));
+        let known = IpAddr::from(mapped.address("a.b.umbel"));
+        let to = |mapped: &mut Mapped, ip, port| sort(Target::Addr(SocketAddr::new(ip, port)), mapped, true);
+        assert_eq!(to(&mut mapped, known, 80), Ok(Destination::Site("a.b.umbel".into())));
+        assert_eq!(to(&mut mapped, known, 22), Err(Refusal::SitePort));
+        let inside: IpAddr = format!("::ffff:{known}").parse().unwrap();
+        assert_eq!(to(&mut mapped, inside, 80), Ok(Destination::Site("a.b.umbel".into())));
+        assert_eq!(to(&mut mapped, "198.18.255.1".parse().unwrap(), 80), Err(Refusal::Forgotten));
+    }
+}

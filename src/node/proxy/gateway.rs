@@ -1,0 +1,390 @@
+//! Sites: `http://<key>.<root>.umbel/path`, answered by the node out of content it fetches and verifies.
+//!
+//! Every site is an origin of its own. Its pages may use what lies in the same site and nothing else: the policy sent
+//! with each answer keeps a page from calling out, and other pages from reading it.
+
+use super::client::Client;
+use super::http::capital;
+use super::page::{Head, Page};
+use super::range::{Wanted, wanted};
+use super::upstream::{Isolation, Kind, Object, ObjectBody, ObjectError, Upstream};
+use super::{OPEN_TIMEOUT, READ_TIMEOUT, Shared};
+use crate::wire::http::{BodyLength, Request};
+use crate::wire::ids::to_text;
+use crate::wire::socks::Credentials;
+use crate::wire::umbel_link::Link;
+use bytes::Bytes;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::rc::Rc;
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+/// Opened objects kept at a time, each with its manifest; the one unused for longest makes room.
+pub(super) const OBJECTS_MAX: usize = 32;
+
+/// What a site's pages may do: use their own site, inline script and style, and no other host.
+const SITE_POLICY: &str = "default-src 'self' 'unsafe-inline' data: blob:; connect-src 'self' data: blob:; \
+    form-action 'self'; base-uri 'self'; frame-ancestors 'self'; object-src 'none'; webrtc 'block'";
+/// What a site's pages may not ask the browser for.
+const PERMISSIONS: &str = "geolocation=(), camera=(), microphone=(), usb=(), serial=(), bluetooth=(), midi=()";
+/// A site's content never changes, so a browser may keep it; shared caches may not.
+const CACHE: &str = "private, max-age=3600, immutable";
+
+/// Opened objects, one for each user and site, shared by the requests of a page.
+pub(super) struct Objects<O> {
+    entries: RefCell<BTreeMap<Isolation, Slot<O>>>,
+    clock: Cell<u64>,
+}
+
+struct Slot<O> {
+    /// Filled by the first request; the others wait for it.
+    object: Rc<OnceCell<Rc<O>>>,
+    used: u64,
+}
+
+impl<O> Objects<O> {
+    pub(super) fn new() -> Self {
+        Self { entries: RefCell::new(BTreeMap::new()), clock: Cell::new(0) }
+    }
+
+    fn slot(&self, key: Isolation) -> Rc<OnceCell<Rc<O>>> {
+        let now = self.clock.get().saturating_add(1);
+        self.clock.set(now);
+        let mut entries = self.entries.borrow_mut();
+        if !entries.contains_key(&key) && entries.len() >= OBJECTS_MAX {
+            let oldest = entries.iter().min_by_key(|(_, slot)| slot.used).map(|(&key, _)| key);
+            oldest.and_then(|key| entries.remove(&key));
+        }
+        let slot = entries.entry(key).or_insert_with(|| Slot { object: Rc::new(OnceCell::new()), used: now });
+        slot.used = now;
+        Rc::clone(&slot.object)
+    }
+
+    fn forget(&self, key: Isolation) {
+        self.entries.borrow_mut().remove(&key);
+    }
+}
+
+/// A file that a request found.
+struct File {
+    range: Range<u64>,
+    mime: String,
+    /// What a browser should call it when it saves it; empty where the URL says it.
+    name: String,
+}
+
+enum Found {
+    File(File),
+    /// The path is a directory's without its `/`: it is asked for again with it.
+    Slash,
+    Nothing,
+}
+
+/// Answers one request. True: the connection must end behind it. An error: it must be reset.
+pub(super) async fn serve<U: Upstream>(
+    shared: &Shared<U>,
+    client: &mut Client,
+    request: &Request,
+    host: &str,
+    path: &str,
+    who: &Credentials,
+) -> io::Result<bool> {
+    let close = request.wants_close() || request.body != BodyLength::Known(0);
+    let head_only = request.method == "HEAD";
+    match answer(shared, request, host, path, who).await {
+        Ok(Answer::Page(page)) => client.send(&page.encode(head_only, close)).await?,
+        Ok(Answer::Head(head)) => client.send(&head.finish(close)).await?,
+        Ok(Answer::Body(head, first, body, left)) => send_body(client, head, first, body, left, close).await?,
+        Err(why) => {
+            tracing::debug!(%why, "a site's request failed");
+            client.send(&error_page(why).encode(head_only, close)).await?;
+        }
+    }
+    Ok(close)
+}
+
+enum Answer<B> {
+    Page(Page),
+    Head(Fields),
+    /// Head, first bytes, the rest, and how many bytes the rest must have.
+    Body(Fields, Bytes, B, u64),
+}
+
+/// A head that does not know yet whether the connection goes on.
+struct Fields {
+    status: u16,
+    fields: Vec<(&'static str, String)>,
+}
+
+impl Fields {
+    fn finish(&self, close: bool) -> Vec<u8> {
+        let mut head = Head::new(self.status, close);
+        for (name, value) in &self.fields {
+            head.field(name, value);
+        }
+        head.finish()
+    }
+}
+
+type Body<U> = <<U as Upstream>::Object as Object>::Body;
+
+async fn answer<U: Upstream>(
+    shared: &Shared<U>,
+    request: &Request,
+    host: &str,
+    path: &str,
+    who: &Credentials,
+) -> Result<Answer<Body<U>>, ObjectError> {
+    if let Some(page) = forbidden(request, host) {
+        return Ok(Answer::Page(page));
+    }
+    let link = match Link::from_host(host) {
+        Ok(link) => link,
+        Err(why) => return Ok(Answer::Page(Page::new(400, "Not a link", capital(&why.to_string())))),
+    };
+    let key = shared.isolator.site(who, &link);
+    // A kept object may have lost its circuits since: then it is opened anew, once.
+    for again in [false, true] {
+        let slot = shared.objects.slot(key);
+        let kept = slot.initialized();
+        let result = open_and_answer(shared, request, &link, key, path, &slot).await;
+        match result {
+            Err(_) if kept && !again => shared.objects.forget(key),
+            Err(why) => {
+                shared.objects.forget(key);
+                return Err(why);
+            }
+            Ok(answer) => return Ok(answer),
+        }
+    }
+    Err(ObjectError::NoPath)
+}
+
+async fn open_and_answer<U: Upstream>(
+    shared: &Shared<U>,
+    request: &Request,
+    link: &Link,
+    key: Isolation,
+    path: &str,
+    slot: &OnceCell<Rc<U::Object>>,
+) -> Result<Answer<Body<U>>, ObjectError> {
+    let open = async {
+        let opened = timeout(OPEN_TIMEOUT, shared.upstream.open_object(link, key)).await;
+        opened.unwrap_or(Err(ObjectError::TimedOut)).map(Rc::new)
+    };
+    let object = slot.get_or_try_init(|| open).await?;
+    let (name, query) = path.split_once('?').map_or((path, None), |(name, query)| (name, Some(query)));
+    let etag = format!("\"{}\"", to_text(&link.root.0));
+    match find(&**object, name) {
+        Found::File(file) => file_answer(&**object, request, file, &etag).await,
+        Found::Slash => {
+            let query = query.map(|q| format!("?{q}")).unwrap_or_default();
+            // One slash in front whatever was asked for: two would name another host.
+            let to = format!("Location: /{}/{query}", name.trim_start_matches('/'));
+            Ok(Answer::Page(Page::new(301, "A directory", "This is a directory").with_field(to)))
+        }
+        Found::Nothing => {
+            Ok(Answer::Page(Page::new(404, "Not on this site", "The site is there, but it has no page of this name")))
+        }
+    }
+}
+
+/// What no site answers.
+fn forbidden(request: &Request, host: &str) -> Option<Page> {
+    // spec: PROXY-24
+    if !matches!(request.method.as_str(), "GET" | "HEAD") {
+        let page = Page::new(405, "Read only", "A .umbel site can only be read");
+        return Some(page.with_field("Allow: GET, HEAD".to_owned()));
+    }
+    if request.body != BodyLength::Known(0) {
+        return Some(Page::new(400, "Bad request", "A request to a .umbel site has no body"));
+    }
+    // Browsers name the page that asks. Another site's page has no business here, even where it could not read the answer.
+    let origins = request.fields.iter().filter(|f| f.name.eq_ignore_ascii_case("origin"));
+    let own = |value: &[u8]| {
+        let host_of = value.strip_prefix(b"http://").and_then(|h| core::str::from_utf8(h).ok());
+        host_of.and_then(super::destination::site).as_deref() == Some(host)
+    };
+    let foreign = origins.into_iter().any(|f| !own(&f.value));
+    foreign.then(|| Page::new(403, "Another site's page", "A page of another site must not read this one"))
+}
+
+fn find<O: Object>(object: &O, path: &str) -> Found {
+    let Some(path) = decode(path.trim_start_matches('/')) else { return Found::Nothing };
+    let info = object.info();
+    if info.kind == Kind::File {
+        return if path.is_empty() || path == info.name {
+            Found::File(File { range: 0..info.len, mime: info.mime, name: info.name })
+        } else {
+            Found::Nothing
+        };
+    }
+    let index = format!("{path}index.html");
+    let name = if path.is_empty() || path.ends_with('/') { &index } else { &path };
+    match object.entry(name) {
+        Some(entry) => {
+            let end = entry.offset.saturating_add(entry.len);
+            Found::File(File { range: entry.offset..end, mime: entry.mime, name: String::new() })
+        }
+        None if !name.ends_with('/') && object.entry(&format!("{path}/index.html")).is_some() => Found::Slash,
+        None => Found::Nothing,
+    }
+}
+
+/// Undoes percent-encoding; `None` where what comes out is not UTF-8 or the encoding is broken.
+fn decode(path: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut parts = path.split('%');
+    out.extend_from_slice(parts.next()?.as_bytes());
+    for part in parts {
+        let (hex, rest) = part.split_at_checked(2)?;
+        if !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        out.push(u8::from_str_radix(hex, 16).ok()?);
+        out.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(out).ok()
+}
+
+async fn file_answer<O: Object>(
+    object: &O,
+    request: &Request,
+    file: File,
+    etag: &str,
+) -> Result<Answer<O::Body>, ObjectError> {
+    let len = file.range.end.saturating_sub(file.range.start);
+    if request.field("if-none-match").is_some_and(|v| v.split(',').any(|e| e.trim().trim_start_matches("W/") == etag)) {
+        let fields = vec![("ETag", etag.to_owned()), ("Cache-Control", CACHE.to_owned())];
+        return Ok(Answer::Head(Fields { status: 304, fields }));
+    }
+    // spec: PROXY-25
+    let same = request.field("if-range").is_none_or(|v| v == etag);
+    let field = if same && request.method == "GET" { request.field("range") } else { None };
+    let (status, part) = match wanted(field, len) {
+        Wanted::All => (200, 0..len),
+        Wanted::Part(part) => (206, part),
+        Wanted::Outside => {
+            let page = Page::new(416, "Outside the file", "The file has no bytes in this range");
+            return Ok(Answer::Page(page.with_field(format!("Content-Range: bytes */{len}"))));
+        }
+    };
+    let size = part.end.saturating_sub(part.start);
+    let mut fields = site_fields(&file, etag);
+    fields.push(("Content-Length", size.to_string()));
+    if status == 206 {
+        fields.push(("Content-Range", format!("bytes {}-{}/{len}", part.start, part.end.saturating_sub(1))));
+    }
+    let head = Fields { status, fields };
+    if size == 0 || request.method == "HEAD" {
+        return Ok(Answer::Head(head));
+    }
+    let start = file.range.start.saturating_add(part.start);
+    let mut body = object.read(start..start.saturating_add(size)).await?;
+    // The first bytes come before the head goes out, so that most failures still get a page of their own.
+    let first = next(&mut body).await?.ok_or(ObjectError::Tampered)?;
+    let left = size.checked_sub(first.len() as u64).ok_or(ObjectError::Tampered)?;
+    Ok(Answer::Body(head, first, body, left))
+}
+
+fn site_fields(file: &File, etag: &str) -> Vec<(&'static str, String)> {
+    // spec: PROXY-26
+    let mut fields = vec![
+        ("Content-Type", mime(&file.mime).to_owned()),
+        ("Accept-Ranges", "bytes".to_owned()),
+        ("ETag", etag.to_owned()),
+        ("Cache-Control", CACHE.to_owned()),
+        ("Content-Security-Policy", SITE_POLICY.to_owned()),
+        ("Permissions-Policy", PERMISSIONS.to_owned()),
+    ];
+    if !file.name.is_empty() {
+        fields.push(("Content-Disposition", format!("inline; filename*=UTF-8''{}", encode(&file.name))));
+    }
+    fields
+}
+
+/// The publisher's MIME type if it looks like one.
+fn mime(text: &str) -> &str {
+    let ok = |b: u8| b.is_ascii_alphanumeric() || b" /;=.+-_\"".contains(&b);
+    if text.contains('/') && text.bytes().all(ok) { text } else { "application/octet-stream" }
+}
+
+fn encode(name: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    name.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+async fn next<B: ObjectBody>(body: &mut B) -> Result<Option<Bytes>, ObjectError> {
+    timeout(READ_TIMEOUT, body.next()).await.unwrap_or(Err(ObjectError::TimedOut))
+}
+
+async fn send_body<B: ObjectBody>(
+    client: &mut Client,
+    head: Fields,
+    first: Bytes,
+    mut body: B,
+    mut left: u64,
+    close: bool,
+) -> io::Result<()> {
+    client.send(&head.finish(close)).await?;
+    client.send(&first).await?;
+    // spec: PROXY-28
+    while left > 0 {
+        let chunk = next(&mut body).await.map_err(io::Error::other)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        left = left.checked_sub(chunk.len() as u64).ok_or(io::ErrorKind::InvalidData)?;
+        client.send(&chunk).await?;
+    }
+    Ok(())
+}
+
+fn error_page(why: ObjectError) -> Page {
+    // spec: PROXY-27
+    let (status, title) = match why {
+        ObjectError::NotFound => (404, "Not found"),
+        ObjectError::WrongKey => (403, "Wrong key"),
+        ObjectError::Tampered => (502, "Tampered"),
+        ObjectError::NoPath => (502, "No path"),
+        ObjectError::NotReady => (503, "Not ready"),
+        ObjectError::TimedOut => (504, "Timed out"),
+    };
+    Page::new(status, title, capital(&why.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_decoded_once_and_broken_ones_found_nowhere() {
+        assert_eq!(decode("a%20b%2Fc").as_deref(), Some("a b/c"));
+        assert_eq!(decode("%2525").as_deref(), Some("%25"));
+        assert_eq!(decode("%C3%A4").as_deref(), Some("ä"));
+        for bad in ["%", "%2", "%zz", "%+1", "%ff", "%ä"] {
+            assert_eq!(decode(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_publishers_mime_type_cannot_be_more_than_that() {
+        assert_eq!(mime("text/html; charset=utf-8"), "text/html; charset=utf-8");
+        for bad in ["", "html", "text/html\r\nX: y", "text/html,a"] {
+            assert_eq!(mime(bad), "application/octet-stream");
+        }
+    }
+
+    #[test]
+    fn the_table_of_objects_is_bounded_and_keeps_what_is_used() {
+        let objects = Objects::<()>::new();
+        let isolator = super::super::upstream::Isolator::new([0; 32]);
+        let key = |n: usize| isolator.name(&Credentials::default(), &n.to_string());
+        let first = objects.slot(key(0));
+        for n in 1..OBJECTS_MAX + 5 {
+            objects.slot(key(n));
+            assert!(Rc::ptr_eq(&objects.slot(key(0)), &first));
+        }
+        assert_eq!(objects.entries.borrow().len(), OBJECTS_MAX);
+    }
+}

@@ -1,0 +1,275 @@
+//! HTTP clients: one request after the other, each to the gateway, an exit, a tunnel, or refused.
+
+use super::client::Client;
+use super::destination::{Destination, Refusal, site, sort};
+use super::page::Page;
+use super::upstream::{OpenError, Upstream};
+use super::{HEAD_TIMEOUT, Shared, gateway, socks};
+use crate::wire::http::{Body, Form, HeadError, Request, parse};
+use crate::wire::message::{EndReason, Target};
+use crate::wire::socks::Credentials;
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+/// Bytes of a forwarded request's or answer's buffer.
+const FORWARD_BUFFER: usize = 32 * 1024;
+
+/// The stream is already one to a site: by SOCKS, or by CONNECT.
+#[derive(Clone)]
+pub(super) struct Inside {
+    /// The site's host name, in lower case. It may be no link.
+    pub(super) host: String,
+    /// Who opened the stream.
+    pub(super) credentials: Credentials,
+}
+
+/// What happens behind a request.
+enum Next {
+    /// Another request may follow.
+    Request,
+    /// The connection ends.
+    Close,
+    /// The connection was a tunnel, and both its ends have ended.
+    Over,
+    /// The requests that follow are to this site.
+    Inside(Inside),
+}
+
+/// Serves requests until the connection ends. An error means: reset it.
+pub(super) async fn serve<U: Upstream>(
+    shared: &Shared<U>,
+    client: &mut Client,
+    mut inside: Option<Inside>,
+) -> io::Result<()> {
+    loop {
+        if !client.another().await? {
+            client.close().await;
+            return Ok(());
+        }
+        // spec: PROXY-4
+        let Ok(head) = timeout(HEAD_TIMEOUT, head(client)).await else { return Err(io::ErrorKind::TimedOut.into()) };
+        let request = match head? {
+            Ok(request) => request,
+            Err(why) => {
+                let page = Page::new(why.status(), "Bad request", capital(&why.to_string()));
+                return end_with(client, &page, false).await;
+            }
+        };
+        let next = match &inside {
+            Some(inside) => inside_site(shared, client, &request, inside).await?,
+            None => outside(shared, client, &request).await?,
+        };
+        match next {
+            Next::Request => {}
+            Next::Inside(site) => inside = Some(site),
+            Next::Over => return Ok(()),
+            Next::Close => {
+                client.close().await;
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn head(client: &mut Client) -> io::Result<Result<Request, HeadError>> {
+    loop {
+        match parse(&client.buffer) {
+            Ok(Some((request, used))) => {
+                client.used(used);
+                return Ok(Ok(request));
+            }
+            Err(why) => return Ok(Err(why)),
+            Ok(None) => {
+                if !client.fill().await? {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+        }
+    }
+}
+
+async fn end_with(client: &mut Client, page: &Page, head_only: bool) -> io::Result<()> {
+    client.send(&page.encode(head_only, true)).await?;
+    client.close().await;
+    Ok(())
+}
+
+async fn refuse(client: &mut Client, request: &Request, page: &Page) -> io::Result<Next> {
+    client.send(&page.encode(request.method == "HEAD", true)).await?;
+    Ok(Next::Close)
+}
+
+/// A request on a stream to a site: it must be for that site and no other.
+async fn inside_site<U: Upstream>(
+    shared: &Shared<U>,
+    client: &mut Client,
+    request: &Request,
+    inside: &Inside,
+) -> io::Result<Next> {
+    let (named, path) = match &request.form {
+        Form::Origin { target, path } => (target.as_ref(), path),
+        Form::Absolute { target, path } => (Some(target), path),
+        Form::Tunnel(_) => {
+            let page = Page::new(400, "Bad request", "A tunnel cannot be opened inside a stream to a site");
+            return refuse(client, request, &page).await;
+        }
+    };
+    // A page of another name that was made to point here must not be answered (spec PROXY-23).
+    let same = named.is_none_or(|target| is_host(target, &inside.host));
+    // spec: PROXY-23
+    if !same {
+        let page = Page::new(421, "Another site", "This stream leads to another site than the request names");
+        return refuse(client, request, &page).await;
+    }
+    site_request(shared, client, request, &inside.host, path, &inside.credentials).await
+}
+
+/// Whether a target names this site on its port.
+fn is_host(target: &Target, host: &str) -> bool {
+    matches!(target, Target::Host(name, 80) if site(name).as_deref() == Some(host))
+}
+
+async fn site_request<U: Upstream>(
+    shared: &Shared<U>,
+    client: &mut Client,
+    request: &Request,
+    host: &str,
+    path: &str,
+    who: &Credentials,
+) -> io::Result<Next> {
+    let close = gateway::serve(shared, client, request, host, path, who).await?;
+    Ok(if close { Next::Close } else { Next::Request })
+}
+
+/// A request to the proxy itself.
+async fn outside<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: &Request) -> io::Result<Next> {
+    let (target, path) = match &request.form {
+        Form::Tunnel(target) => (target, None),
+        Form::Absolute { target, path } => (target, Some(path)),
+        // spec: PROXY-24
+        Form::Origin { target: Some(target @ Target::Host(name, 80)), path } if site(name).is_some() => {
+            (target, Some(path))
+        }
+        Form::Origin { .. } => {
+            let text = "This is umbel's proxy, for programs of this machine. Set it as SOCKS or HTTP proxy";
+            return refuse(client, request, &Page::new(400, "This is a proxy", text)).await;
+        }
+    };
+    let sorted = sort(target.clone(), &mut shared.mapped.borrow_mut(), shared.private);
+    match (sorted, path) {
+        (Ok(Destination::Site(host)), Some(path)) if is_host(target, &host) => {
+            site_request(shared, client, request, &host, path, &request.credentials).await
+        }
+        // The URL names a mapped address: as an origin it would mix sites (spec PROXY-23).
+        (Ok(Destination::Site(_)), Some(_)) => {
+            let page = Page::new(421, "Another site", "A site is asked for by its name, not by an address");
+            refuse(client, request, &page).await
+        }
+        (Ok(Destination::Site(host)), None) => {
+            client.send(GRANTED).await?;
+            Ok(Next::Inside(Inside { host, credentials: request.credentials.clone() }))
+        }
+        (Ok(Destination::Exit(target)), path) => exit(shared, client, request, target, path.is_none()).await,
+        (Err(why), _) => refuse(client, request, &refusal(why)).await,
+    }
+}
+
+const GRANTED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+
+async fn exit<U: Upstream>(
+    shared: &Shared<U>,
+    client: &mut Client,
+    request: &Request,
+    target: Target,
+    tunnel: bool,
+) -> io::Result<Next> {
+    let stream = match socks::open(shared, client, &request.credentials, target).await? {
+        Ok(stream) => stream,
+        Err(why) => return refuse(client, request, &failure(why)).await,
+    };
+    if tunnel {
+        client.send(GRANTED).await?;
+        client.tunnel(stream).await?;
+        return Ok(Next::Over);
+    }
+    let Some(head) = request.forward() else { return Err(io::ErrorKind::InvalidInput.into()) };
+    forward(client, request, &head, stream).await
+}
+
+/// Sends one request on and its answer back. The request's end is known, the answer's is the end of the stream.
+async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut Client,
+    request: &Request,
+    head: &[u8],
+    stream: S,
+) -> io::Result<Next> {
+    let (mut from_server, mut to_server) = tokio::io::split(stream);
+    let (mut from_client, mut to_client) = client.stream.split();
+    let buffer = &mut client.buffer;
+    let upward = async {
+        to_server.write_all(head).await?;
+        let mut body = Body::new(request.body);
+        // spec: PROXY-14
+        while !body.is_over() {
+            if buffer.is_empty() {
+                buffer.reserve(FORWARD_BUFFER);
+                if from_client.read_buf(buffer).await? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            let n = body.take(buffer).map_err(io::Error::other)?;
+            to_server.write_all(buffer.get(..n).unwrap_or_default()).await?;
+            buffer.drain(..n.min(buffer.len()));
+        }
+        to_server.flush().await?;
+        // What the client sends behind its request goes nowhere; it is told to close with the answer.
+        std::future::pending::<io::Result<()>>().await
+    };
+    let downward = async {
+        let (mut buffer, mut passed) = (vec![0; FORWARD_BUFFER], false);
+        loop {
+            let n = from_server.read(&mut buffer).await?;
+            if n == 0 {
+                return Ok::<bool, io::Error>(passed);
+            }
+            passed = true;
+            to_client.write_all(buffer.get(..n).unwrap_or_default()).await?;
+        }
+    };
+    let passed = tokio::select! {
+        biased;
+        done = downward => done?,
+        failed = upward => return failed.map(|()| Next::Close),
+    };
+    if !passed {
+        return refuse(client, request, &failure(OpenError::Ended(EndReason::Reset))).await;
+    }
+    Ok(Next::Close)
+}
+
+fn refusal(why: Refusal) -> Page {
+    let status = match why {
+        Refusal::SitePort | Refusal::Local => 403,
+        Refusal::Forgotten => 502,
+        Refusal::Port => 400,
+    };
+    Page::new(status, "Refused", capital(&why.to_string()))
+}
+
+fn failure(why: OpenError) -> Page {
+    // spec: PROXY-10
+    let status = match why {
+        OpenError::NotReady | OpenError::Ended(EndReason::Resource) => 503,
+        OpenError::Ended(EndReason::TimedOut) => 504,
+        OpenError::Ended(EndReason::Policy) => 403,
+        OpenError::NoPath | OpenError::NoExit | OpenError::Ended(_) => 502,
+    };
+    Page::new(status, "No connection", capital(&why.to_string()))
+}
+
+/// The text with a capital letter in front: errors are written to stand inside a sentence.
+pub(super) fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|c| c.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}

@@ -1,0 +1,170 @@
+//! The local proxy: SOCKS and HTTP on one loopback port, sites served by the node itself, all else through exits.
+//!
+//! ```text
+//! program --SOCKS 4/5, HTTP--> [listener] --*.umbel--> gateway --Object--> the node's content
+//!                                         \--others--> Upstream::connect --> an exit
+//! ```
+//!
+//! Everything fails closed: what cannot go through the network does not go at all, no name is ever looked up here, and a
+//! stream that breaks is reset towards the program, never ended as if it were whole.
+//!
+//! *Seen by:* programs of the user's machine, web pages in the user's browser among them.
+
+mod client;
+mod destination;
+mod gateway;
+mod http;
+mod mapped;
+mod page;
+mod range;
+mod socks;
+pub mod upstream;
+
+use crate::base::rng::Rng;
+use client::Client;
+use mapped::Mapped;
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use upstream::{Isolator, Upstream};
+
+/// Client connections at a time; more wait in the listener's queue.
+pub const CONNECTIONS_MAX: usize = 1024;
+/// How long a client may take to send a handshake or a request's head.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may wait for another request.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long opening a stream or an object may take, whatever the network says.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long the next bytes of an object may take.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a client may take to accept bytes of an answer.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How the proxy listens.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// A loopback address; port 0 means any.
+    pub listen: SocketAddr,
+    /// Whether private and loopback destinations may go to an exit: the profile's `private_exit`.
+    pub private: bool,
+}
+
+/// Why the proxy cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Others could reach the address. There is no switch for this.
+    #[error("{0} is not a loopback address: the proxy is for programs of this machine only")]
+    NotLoopback(SocketAddr),
+    /// Another program listens there.
+    #[error("another program listens on {0}")]
+    Busy(SocketAddr),
+    /// The system refuses.
+    #[error("cannot listen on {0}: {1}")]
+    Failed(SocketAddr, #[source] io::Error),
+}
+
+/// A proxy that listens and does not accept yet.
+pub struct Proxy {
+    listener: TcpListener,
+    config: Config,
+    address: SocketAddr,
+    isolator: Isolator,
+    mapped: Mapped,
+}
+
+/// What all connections share.
+struct Shared<U: Upstream> {
+    upstream: U,
+    private: bool,
+    isolator: Isolator,
+    mapped: RefCell<Mapped>,
+    objects: gateway::Objects<U::Object>,
+    /// True when the proxy drains.
+    stopping: watch::Receiver<bool>,
+}
+
+impl Proxy {
+    /// Listens. Programs that connect wait until [`Proxy::serve`].
+    pub async fn bind(config: Config, rng: &mut Rng) -> Result<Self, BindError> {
+        let listen = config.listen;
+        // spec: PROXY-1
+        if !listen.ip().is_loopback() {
+            return Err(BindError::NotLoopback(listen));
+        }
+        let listener = TcpListener::bind(listen).await.map_err(|why| match why.kind() {
+            io::ErrorKind::AddrInUse => BindError::Busy(listen),
+            _ => BindError::Failed(listen, why),
+        })?;
+        let address = listener.local_addr().map_err(|why| BindError::Failed(listen, why))?;
+        Ok(Self { listener, config, address, isolator: Isolator::new(rng.bytes()), mapped: Mapped::new(rng.fork()) })
+    }
+
+    /// Where programs connect to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The tokens that this proxy's streams carry.
+    pub fn isolator(&self) -> Isolator {
+        self.isolator.clone()
+    }
+
+    /// Serves until `stop` is ready and the streams then open have ended. Dropping the future resets what is open.
+    /// Must run inside a `LocalSet`.
+    pub async fn serve<U: Upstream>(self, upstream: U, stop: impl Future<Output = ()>) {
+        let (stopped, stopping) = watch::channel(false);
+        let shared = Rc::new(Shared {
+            upstream,
+            private: self.config.private,
+            isolator: self.isolator,
+            mapped: RefCell::new(self.mapped),
+            objects: gateway::Objects::new(),
+            stopping,
+        });
+        let mut clients = JoinSet::new();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                // spec: PROXY-2
+                accepted = self.listener.accept(), if clients.len() < CONNECTIONS_MAX => match accepted {
+                    Ok((stream, _)) => {
+                        clients.spawn_local(client(Rc::clone(&shared), stream));
+                    }
+                    Err(why) => {
+                        // Out of file descriptors: connections wait in the queue until some are back.
+                        tracing::warn!(%why, "the proxy cannot accept a connection");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+                Some(_) = clients.join_next() => {}
+            }
+        }
+        drop(self.listener);
+        stopped.send_replace(true);
+        while clients.join_next().await.is_some() {}
+    }
+}
+
+/// Serves one connection: its first byte tells the protocol.
+async fn client<U: Upstream>(shared: Rc<Shared<U>>, stream: TcpStream) {
+    let mut client = Client::new(stream, shared.stopping.clone());
+    let served = match client.first_byte().await {
+        Ok(Some(4 | 5)) => socks::serve(&shared, &mut client).await,
+        Ok(Some(_)) => http::serve(&shared, &mut client, None).await,
+        Ok(None) => Ok(()),
+        Err(why) => Err(why),
+    };
+    if let Err(why) = served {
+        tracing::debug!(%why, "a proxy client's connection is reset");
+        // spec: PROXY-3
+        client.reset();
+    }
+}

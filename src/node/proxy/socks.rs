@@ -1,0 +1,142 @@
+//! SOCKS clients: a handshake, then a tunnel or the gateway inside the stream.
+
+use super::client::Client;
+use super::destination::{Destination, Refusal, may_leave, site, sort};
+use super::upstream::{OpenError, Upstream};
+use super::{HEAD_TIMEOUT, OPEN_TIMEOUT, Shared, http};
+use crate::base::redact::Sensitive;
+use crate::wire::message::{EndReason, Target};
+use crate::wire::socks::{Command, Credentials, Handshake, Refused, Reply, Request, Step, encode_reply};
+use std::io;
+use std::net::IpAddr;
+use tokio::time::timeout;
+
+/// Serves a client whose first byte is 4 or 5.
+pub(super) async fn serve<U: Upstream>(shared: &Shared<U>, client: &mut Client) -> io::Result<()> {
+    // spec: PROXY-4
+    let Ok(read) = timeout(HEAD_TIMEOUT, handshake(client)).await else { return Err(io::ErrorKind::TimedOut.into()) };
+    let request = match read? {
+        Ok(request) => request,
+        Err(refused) => {
+            tracing::debug!(why = %refused, "a SOCKS client is refused");
+            client.send(&refused.answer).await?;
+            client.close().await;
+            return Ok(());
+        }
+    };
+    match request.command {
+        Command::Connect => connect(shared, client, request).await,
+        Command::Resolve => resolve(shared, client, request).await,
+    }
+}
+
+async fn handshake(client: &mut Client) -> io::Result<Result<Request, Refused>> {
+    let mut handshake = Handshake::new();
+    loop {
+        match handshake.advance(&client.buffer) {
+            Ok(Step::More) => {
+                if !client.fill().await? {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            Ok(Step::Answer { used, answer }) => {
+                client.used(used);
+                client.send(&answer).await?;
+            }
+            Ok(Step::Request { used, request }) => {
+                client.used(used);
+                return Ok(Ok(request));
+            }
+            Err(refused) => return Ok(Err(refused)),
+        }
+    }
+}
+
+async fn refuse(client: &mut Client, request: &Request, reply: Reply) -> io::Result<()> {
+    client.send(&encode_reply(request.version, reply, None)).await?;
+    client.close().await;
+    Ok(())
+}
+
+async fn connect<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: Request) -> io::Result<()> {
+    let granted = encode_reply(request.version, Reply::Succeeded, None);
+    let sorted = sort(request.target.clone(), &mut shared.mapped.borrow_mut(), shared.private);
+    match sorted {
+        Ok(Destination::Site(host)) => {
+            // spec: PROXY-18
+            client.send(&granted).await?;
+            http::serve(shared, client, Some(http::Inside { host, credentials: request.credentials })).await
+        }
+        Ok(Destination::Exit(target)) => match open(shared, client, &request.credentials, target).await? {
+            Ok(stream) => {
+                client.send(&granted).await?;
+                client.tunnel(stream).await
+            }
+            Err(why) => refuse(client, &request, reply(why)).await,
+        },
+        Err(why) => {
+            tracing::debug!(%why, target = ?Sensitive(&request.target), "a SOCKS request is refused");
+            refuse(client, &request, Reply::NotAllowed).await
+        }
+    }
+}
+
+/// Opens a stream through an exit, unless the client gives up before.
+pub(super) async fn open<U: Upstream>(
+    shared: &Shared<U>,
+    client: &Client,
+    who: &Credentials,
+    target: Target,
+) -> io::Result<Result<U::Stream, OpenError>> {
+    let isolation = shared.isolator.stream(who, &target);
+    tokio::select! {
+        opened = timeout(OPEN_TIMEOUT, shared.upstream.connect(target, isolation)) => {
+            Ok(opened.unwrap_or(Err(OpenError::Ended(EndReason::TimedOut))))
+        }
+        () = client.gone() => Err(io::ErrorKind::ConnectionAborted.into()),
+    }
+}
+
+fn reply(why: OpenError) -> Reply {
+    // spec: PROXY-9
+    match why {
+        OpenError::NotReady => Reply::Failure,
+        OpenError::NoPath | OpenError::NoExit => Reply::NetworkUnreachable,
+        OpenError::Ended(why) => Reply::from_end(why),
+    }
+}
+
+async fn resolve<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: Request) -> io::Result<()> {
+    let found = match &request.target {
+        Target::Addr(address) => Ok(address.ip()),
+        Target::Host(name, _) => look_up(shared, &request.credentials, name).await,
+        Target::Directory | Target::Store => Err(Reply::NotAllowed),
+    };
+    let answer = match found {
+        Ok(ip) => encode_reply(request.version, Reply::Succeeded, Some(ip)),
+        Err(reply) => encode_reply(request.version, reply, None),
+    };
+    client.send(&answer).await?;
+    client.close().await;
+    Ok(())
+}
+
+async fn look_up<U: Upstream>(shared: &Shared<U>, who: &Credentials, name: &str) -> Result<IpAddr, Reply> {
+    if let Ok(ip) = name.parse() {
+        return Ok(ip);
+    }
+    // spec: PROXY-20
+    if let Some(host) = site(name) {
+        return Ok(shared.mapped.borrow_mut().address(&host).into());
+    }
+    if !may_leave(name, shared.private) {
+        tracing::debug!(why = %Refusal::Local, "a look-up is refused");
+        return Err(Reply::NotAllowed);
+    }
+    // spec: PROXY-16
+    let asked = shared.upstream.resolve(name, shared.isolator.name(who, name));
+    let found = timeout(OPEN_TIMEOUT, asked).await.unwrap_or(Err(OpenError::Ended(EndReason::TimedOut)));
+    let found = found.map_err(reply)?;
+    let first = found.iter().find(|ip| ip.is_ipv4()).or(found.first());
+    first.copied().ok_or(Reply::HostUnreachable)
+}
