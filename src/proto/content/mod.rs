@@ -8,5 +8,7 @@
 
 pub mod block;
 pub mod manifest;
+pub mod service;
+pub mod store;
 pub mod tree;
 pub mod view;

@@ -1,0 +1,213 @@
+//! What a custodian's blocks lie in. [`MemoryStore`] is for tests and simulations; the one on disk is in `node::store`.
+
+use crate::base::time::UnixMs;
+use crate::wire::content::Class;
+use crate::wire::ids::{Address, Locator};
+use std::collections::BTreeMap;
+
+/// Bytes an object counts against the cap besides its blocks.
+pub const OBJECT_OVERHEAD: u64 = 512;
+/// Bytes a block counts against the cap besides its own: its name and its index entry.
+pub const BLOCK_OVERHEAD: u64 = 96;
+
+/// What a block of this class counts against the cap.
+pub fn block_cost(class: Class) -> u64 {
+    class.bytes() as u64 + BLOCK_OVERHEAD
+}
+
+/// Why a store cannot do as asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The byte cap would be passed.
+    #[error("the store is full")]
+    Full,
+    /// The disk failed, or what it holds is damaged.
+    #[error("the store's disk failed")]
+    Broken,
+}
+
+/// What a store knows of an object besides its blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The root's address.
+    pub root: Address,
+    /// What the root commits to.
+    pub members: [u8; 32],
+    /// The size of its blocks.
+    pub class: Class,
+    /// Its blocks with the root; zero as long as they are not named.
+    pub blocks: u32,
+    /// Blocks held.
+    pub held: u32,
+    /// Until when it is kept.
+    pub expires: UnixMs,
+    /// When its last block came in.
+    pub touched: UnixMs,
+}
+
+impl Record {
+    /// Whether all blocks are held.
+    pub fn complete(&self) -> bool {
+        self.blocks > 0 && self.held == self.blocks
+    }
+}
+
+/// Blocks by object and index, under a byte cap.
+///
+/// Writes are seen at once, and are durable after [`BlockStore::flush`]; whatever is lost with a crash before it is lost
+/// object by object in a state the store can go on from. Nothing here checks addresses: the service does.
+pub trait BlockStore {
+    /// An object's record.
+    fn record(&self, object: &Locator) -> Option<Record>;
+
+    /// The first object behind `after` in the order of locators, or the first of all.
+    fn next(&self, after: Option<&Locator>) -> Option<(Locator, Record)>;
+
+    /// Writes an object's record, new or old.
+    fn set_record(&mut self, object: &Locator, record: &Record) -> Result<(), StoreError>;
+
+    /// Writes the addresses of blocks 1, 2, ..., once for an object.
+    fn set_names(&mut self, object: &Locator, names: &[Address]) -> Result<(), StoreError>;
+
+    /// At most `max` addresses, from block `from` (at least 1) on.
+    fn names(&self, object: &Locator, from: u32, max: usize) -> Result<Vec<Address>, StoreError>;
+
+    /// Writes a block. Whoever calls counts it in the record. Writing one that is there changes nothing and gives `false`.
+    fn write(&mut self, object: &Locator, index: u32, block: &[u8]) -> Result<bool, StoreError>;
+
+    /// A block's bytes.
+    fn read(&self, object: &Locator, index: u32) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Indices of all blocks held, in order.
+    fn held(&self, object: &Locator) -> Result<Vec<u32>, StoreError>;
+
+    /// Removes an object with all its blocks.
+    fn remove(&mut self, object: &Locator) -> Result<(), StoreError>;
+
+    /// Bytes counted against the cap: blocks and overheads.
+    fn used(&self) -> u64;
+
+    /// The cap in bytes.
+    fn cap(&self) -> u64;
+
+    /// Makes all that was written durable.
+    fn flush(&mut self) -> Result<(), StoreError>;
+
+    /// Objects in all, whole or not.
+    fn objects(&self) -> usize;
+}
+
+#[derive(Clone)]
+struct Object {
+    record: Record,
+    names: Vec<Address>,
+    blocks: BTreeMap<u32, Vec<u8>>,
+}
+
+/// A store in memory.
+pub struct MemoryStore {
+    objects: BTreeMap<Locator, Object>,
+    used: u64,
+    cap: u64,
+}
+
+impl MemoryStore {
+    /// An empty store with a cap.
+    pub fn new(cap: u64) -> Self {
+        Self { objects: BTreeMap::new(), used: 0, cap }
+    }
+
+    /// Changes bytes of a held block, for tests and hostile relays in simulations.
+    pub fn corrupt(&mut self, object: &Locator, index: u32, with: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(block) = self.objects.get_mut(object).and_then(|o| o.blocks.get_mut(&index)) {
+            with(block);
+        }
+    }
+
+    fn take_room(&mut self, bytes: u64) -> Result<(), StoreError> {
+        let used = self.used.saturating_add(bytes);
+        if used > self.cap {
+            return Err(StoreError::Full);
+        }
+        self.used = used;
+        Ok(())
+    }
+}
+
+impl BlockStore for MemoryStore {
+    fn record(&self, object: &Locator) -> Option<Record> {
+        self.objects.get(object).map(|o| o.record)
+    }
+
+    fn next(&self, after: Option<&Locator>) -> Option<(Locator, Record)> {
+        use core::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, Excluded);
+        self.objects.range::<Locator, _>((from, Unbounded)).next().map(|(l, o)| (*l, o.record))
+    }
+
+    fn set_record(&mut self, object: &Locator, record: &Record) -> Result<(), StoreError> {
+        if let Some(o) = self.objects.get_mut(object) {
+            o.record = *record;
+            return Ok(());
+        }
+        self.take_room(OBJECT_OVERHEAD)?;
+        let fresh = Object { record: *record, names: Vec::new(), blocks: BTreeMap::new() };
+        self.objects.insert(*object, fresh);
+        Ok(())
+    }
+
+    fn set_names(&mut self, object: &Locator, names: &[Address]) -> Result<(), StoreError> {
+        let o = self.objects.get_mut(object).ok_or(StoreError::Broken)?;
+        o.names = names.to_vec();
+        Ok(())
+    }
+
+    fn names(&self, object: &Locator, from: u32, max: usize) -> Result<Vec<Address>, StoreError> {
+        let skip = from.saturating_sub(1) as usize;
+        Ok(self.objects.get(object).map(|o| o.names.iter().skip(skip).take(max).copied().collect()).unwrap_or_default())
+    }
+
+    fn write(&mut self, object: &Locator, index: u32, block: &[u8]) -> Result<bool, StoreError> {
+        let o = self.objects.get(object).ok_or(StoreError::Broken)?;
+        if o.blocks.contains_key(&index) {
+            return Ok(false);
+        }
+        self.take_room(block_cost(o.record.class))?;
+        if let Some(o) = self.objects.get_mut(object) {
+            o.blocks.insert(index, block.to_vec());
+        }
+        Ok(true)
+    }
+
+    fn read(&self, object: &Locator, index: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.objects.get(object).and_then(|o| o.blocks.get(&index)).cloned())
+    }
+
+    fn held(&self, object: &Locator) -> Result<Vec<u32>, StoreError> {
+        Ok(self.objects.get(object).map(|o| o.blocks.keys().copied().collect()).unwrap_or_default())
+    }
+
+    fn remove(&mut self, object: &Locator) -> Result<(), StoreError> {
+        if let Some(o) = self.objects.remove(object) {
+            let blocks = o.blocks.len() as u64 * block_cost(o.record.class);
+            self.used = self.used.saturating_sub(blocks + OBJECT_OVERHEAD);
+        }
+        Ok(())
+    }
+
+    fn used(&self) -> u64 {
+        self.used
+    }
+
+    fn cap(&self) -> u64 {
+        self.cap
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn objects(&self) -> usize {
+        self.objects.len()
+    }
+}
