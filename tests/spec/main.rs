@@ -1,5 +1,6 @@
 //! What holds the specification and the code together. Each test fails with a sentence that says what to do.
 
+mod corpus;
 mod layers;
 mod pages;
 mod sizes;

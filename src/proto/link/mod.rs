@@ -125,6 +125,15 @@ impl Link {
         Self { state, initiator: false, cipher, inbox: Vec::new(), outbox: Vec::new(), peer_time: None }
     }
 
+    /// An open end without a handshake, under the initiator's and the responder's sending keys: for fuzzing records.
+    pub(crate) fn open_for_fuzzing(initiator: bool, cipher: Cipher, keys: [Secret<32>; 2]) -> Self {
+        let [to_responder, to_initiator] = keys;
+        let state = State::Closed(LinkError::BadHandshake);
+        let mut link = Self { state, initiator, cipher, inbox: Vec::new(), outbox: Vec::new(), peer_time: None };
+        link.state = State::Open(link.records(Session { to_responder, to_initiator, hash: [0; 32] }));
+        link
+    }
+
     /// Takes received bytes, split anywhere, and opens them in place; `sink` gets each cell in order and returns false
     /// to close the link. After an error the link is closed: nothing it holds may be sent, and every call gives the
     /// same error.

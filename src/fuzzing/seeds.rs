@@ -1,0 +1,264 @@
+//! The good inputs that the fuzzer starts from. Written to `fuzz/corpus/` by
+//! `cargo test --test spec write_seeds -- --ignored`.
+
+use super::NETWORK;
+use super::machines::{circuit_messages, link_messages};
+use crate::base::secret::Secret;
+use crate::base::time::UnixMs;
+use crate::crypto::aead::Cipher;
+use crate::crypto::identity::IdentityKey;
+use crate::wire::cell::{CELL_SIZE, Cell, CircuitId};
+use crate::wire::content::manifest::Manifest;
+use crate::wire::content::{Class, Kind, Meta, RootText, Shape, store};
+use crate::wire::descriptor::{Descriptor, SignedDescriptor};
+use crate::wire::directory::{self, Statement};
+use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
+use crate::wire::ids::{Address, Locator, RelayId};
+use crate::wire::invite::Invite;
+use crate::wire::message::{EndReason, ExtendFailure, Message, StreamId, Target, TextWriter};
+use crate::wire::umbel_link::Link;
+
+/// One seed: its target, its name, its bytes.
+pub type Seed = (&'static str, &'static str, Vec<u8>);
+
+/// All seeds.
+pub fn all() -> Vec<Seed> {
+    [cells(), messages(), links(), circuits(), descriptors(), directories(), contents(), stores(), texts()].concat()
+}
+
+fn behind(which: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[which], bytes].concat()
+}
+
+fn cells() -> Vec<Seed> {
+    let descriptor = relay(1).bytes().to_vec();
+    let seed = |name, cell: Cell<'_>| {
+        let mut out = [0; CELL_SIZE];
+        cell.encode(&mut out);
+        ("cell", name, out.to_vec())
+    };
+    vec![
+        seed("padding", Cell::Padding),
+        seed("create", Cell::Create(CircuitId(1), &[1; REQUEST_SIZE])),
+        seed("created", Cell::Created(CircuitId(1), &[1; REPLY_SIZE])),
+        seed("relay", Cell::Relay(CircuitId(0x8000_0001), &[7; 1400])),
+        seed("destroy", Cell::Destroy(CircuitId(9), 0)),
+        seed("authenticate", Cell::Authenticate { signature: [5; 64], descriptor: &descriptor }),
+    ]
+}
+
+fn messages() -> Vec<Seed> {
+    let text = |name, all: &[(u16, Message<'_>)]| {
+        let mut out = vec![0; 1376];
+        let mut w = TextWriter::new(&mut out);
+        for (stream, message) in all {
+            assert!(w.push(StreamId(*stream), message), "a seed fits its text");
+        }
+        w.finish();
+        // What stands behind is zeros; a few of them are enough for a seed.
+        let used = out.iter().rposition(|b| *b != 0).map_or(0, |n| n + 6);
+        out.truncate(used);
+        ("relay_message", name, out)
+    };
+    let host = Message::Begin { target: Target::Host("example.org".into(), 443), data: b"GET / HTTP/1.1\r\n" };
+    vec![
+        text("extend", &[(0, Message::Extend { to: RelayId([1; 32]), request: &[1; REQUEST_SIZE] })]),
+        text("extended", &[(0, Message::Extended(&[1; REPLY_SIZE]))]),
+        text("extend_failed", &[(0, Message::ExtendFailed(ExtendFailure::Unreachable))]),
+        text("begin_host", &[(7, host)]),
+        text(
+            "begin_ipv6",
+            &[(7, Message::Begin { target: Target::Addr(([0, 1, 2, 3, 4, 5, 6, 7], 80).into()), data: &[] })],
+        ),
+        text("begin_store", &[(1, Message::Begin { target: Target::Store, data: &[0, 0, 0, 1, 9] })]),
+        text(
+            "data_end_ack",
+            &[
+                (7, Message::Connected),
+                (7, Message::Data(b"hello")),
+                (7, Message::Credit(65_536)),
+                (7, Message::End(EndReason::Done)),
+                (0, Message::Ack([3; 16])),
+            ],
+        ),
+        text("resolve", &[(7, Message::Resolve("example.org"))]),
+        text("resolved", &[(7, Message::Resolved(vec![[1, 2, 3, 4].into(), [0x2a00, 0, 0, 0, 0, 0, 0, 1].into()]))]),
+    ]
+}
+
+fn links() -> Vec<Seed> {
+    let (first, second) = link_messages();
+    let record = |name, script: &[u8]| ("link_record", name, script.to_vec());
+    vec![
+        ("link_handshake", "message_1", behind(0, &first)),
+        ("link_handshake", "message_2", behind(1, &second)),
+        ("link_handshake", "payload_1", vec![0, 1, 0, 0, 0]),
+        ("link_handshake", "payload_2", vec![1, 1, 2, 0, 0, 0, 0, 1, 0x8b, 0xcf, 0xe5, 0x68, 0]),
+        record("one_cell", &[0, 0, 1]),
+        record("split_in_parts", &[1, 0, 16, 2, 3, 2, 200, 0, 1, 2, 255]),
+        record("changed_byte", &[0, 0, 2, 0, 3, 1, 77]),
+        record("lost_bytes", &[1, 0, 2, 3, 9, 0, 1]),
+    ]
+}
+
+fn circuits() -> Vec<Seed> {
+    let (client, reply) = circuit_messages();
+    let mut low_order = *client.request();
+    low_order[34..66].fill(0);
+    vec![
+        ("circuit_handshake", "request", behind(0, client.request())),
+        ("circuit_handshake", "request_low_order", behind(0, &low_order)),
+        ("circuit_handshake", "reply", behind(1, &*reply)),
+    ]
+}
+
+fn relay(n: u8) -> SignedDescriptor {
+    let v6 = ([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(n)], 9001).into();
+    let description = Descriptor {
+        network: NETWORK,
+        identity: [0; 32],
+        work_nonce: u64::from(n),
+        published: UnixMs(1_700_000_000_000),
+        lifetime_s: 3600,
+        link_key: [n; 32],
+        onion_key: [n + 1; 32],
+        cipher: if n.is_multiple_of(2) { Cipher::Aes256Gcm } else { Cipher::ChaCha20Poly1305 },
+        exit: n > 1,
+        store: n > 2,
+        family: (n > 2).then_some([n; 32]),
+        addrs: [([10, 0, 0, n], 9000).into(), v6].into_iter().take(usize::from(n)).collect(),
+    };
+    SignedDescriptor::sign(description, &IdentityKey::from_bytes([n; 32]))
+}
+
+fn descriptors() -> Vec<Seed> {
+    let unsigned = |n| {
+        let bytes = relay(n).bytes().to_vec();
+        bytes[..bytes.len() - 64].to_vec()
+    };
+    vec![
+        ("descriptor", "one_address", relay(1).bytes().to_vec()),
+        ("descriptor", "exit_two_addresses", relay(2).bytes().to_vec()),
+        ("descriptor", "to_be_signed", unsigned(1)),
+        ("descriptor", "to_be_signed_family", unsigned(3)),
+    ]
+}
+
+fn directories() -> Vec<Seed> {
+    use directory::{Answer, BUCKETS, Entry, Refusal, Request};
+    let request = |name, r: Request| ("directory", name, r.encode());
+    let answer = |name, a: Answer| ("directory", name, a.encode());
+    let record = || relay(1).bytes().to_vec();
+    let entry = Entry { id: RelayId([1; 32]), published: UnixMs(7), tag: 9 };
+    let key = IdentityKey::from_bytes([7; 32]);
+    let statement = Statement::sign(UnixMs(60_000), [1; 32], [2; 32], 3, RelayId([4; 32]), &key);
+    let digest = Request::Digest { low: 0, high: 255, entries: vec![entry] };
+    let page = Answer::Page { cut: UnixMs(60_000), total: 1, start: 0, records: vec![record()] };
+    let delta = Answer::Delta { more: false, records: vec![record()], wanted: vec![(RelayId([1; 32]), UnixMs(7))] };
+    vec![
+        request("put", Request::Put(vec![record()])),
+        request("get", Request::Get(RelayId([1; 32]))),
+        request("compare", Request::Compare(Box::new([3; BUCKETS]))),
+        request("digest", digest),
+        request("statement_of", Request::Statement(UnixMs(60_000))),
+        request("page_of", Request::Page { cut: UnixMs(60_000), start: 5 }),
+        answer("taken", Answer::Taken { new: 1, held: 2, refused: 3 }),
+        answer("delta", delta),
+        answer("statement", Answer::Statement(statement)),
+        answer("page", page),
+        answer("refused", Answer::Refused(Refusal::Busy)),
+    ]
+}
+
+fn contents() -> Vec<Seed> {
+    let meta = |kind, manifest, sha256| Meta {
+        kind,
+        total: 100,
+        manifest,
+        sha256,
+        mime: "text/plain".into(),
+        name: "a.txt".into(),
+    };
+    let root = |class, leaves| {
+        let shape = Shape { class, leaves };
+        let children = vec![Address([4; 32]); shape.children() as usize];
+        let text = RootText { shape, children, nested: vec![0; shape.nested_text() + 16] }.encode();
+        let end = text.iter().rposition(|b| *b != 0).map_or(0, |n| n + 1);
+        text[..end].to_vec()
+    };
+    let manifest = |files: &[(&str, u64)]| {
+        let files = files.iter().map(|(path, len)| ((*path).to_owned(), "text/html".to_owned(), *len));
+        let m = Manifest::new(files).expect("good paths");
+        [&m.total().to_be_bytes()[..], &m.encode()].concat()
+    };
+    vec![
+        ("content_block", "small_root", behind(0, &root(Class::Small, 0))),
+        ("content_block", "large_root", behind(1, &root(Class::Large, 3))),
+        ("content_block", "meta_file", behind(0, &meta(Kind::File, 0, Some([1; 32])).encode())),
+        ("content_block", "meta_directory", behind(0, &meta(Kind::Directory, 10, None).encode())),
+        ("manifest", "two_files", manifest(&[("a/b.txt", 3), ("index.html", 0)])),
+        ("manifest", "empty", manifest(&[])),
+    ]
+}
+
+fn stores() -> Vec<Seed> {
+    use store::{Answer, Missing, Refusal, Request, Status};
+    let object = Locator([6; 32]);
+    let names = vec![Address([1; 32]), Address([2; 32])];
+    let block = [7; 4096];
+    let request = |name, r: Request<'_>| ("store", name, r.encode());
+    let answer = |name, a: Answer<'_>| ("store", name, a.encode());
+    let status = Status { class: Class::Small, blocks: 1, held: 1, expires: UnixMs(9), idle_ms: 5, copies: 3 };
+    let mut missing = Missing::none(11);
+    missing.insert(10);
+    vec![
+        request("status_of", Request::Status(object)),
+        request("get", Request::Get(object, 1)),
+        request("put_root", Request::PutRoot { lease_s: 60, block: &block }),
+        request("name", Request::Name { object, blocks: 3, from: 1, names: names.clone() }),
+        request("names_of", Request::Names(object, 1)),
+        answer("status", Answer::Status(status)),
+        answer("missing", Answer::Missing(missing)),
+        answer("names", Answer::Names { blocks: 3, from: 1, names }),
+        answer("refused", Answer::Refused(Refusal::Full)),
+    ]
+}
+
+fn texts() -> Vec<Seed> {
+    let link = Link { root: Address([1; 32]), key: Secret::new([2; 32]) };
+    let invite = Invite::new("testing", [3; 32], &[relay(1), relay(2)]).format();
+    let text = |target, name, text: &str| (target, name, text.as_bytes().to_vec());
+    vec![
+        text("umbel_link", "link", &link.to_string()),
+        text("umbel_link", "verify_link", &link.verify_link().to_string()),
+        text("umbel_link", "url", &format!("{}a/b.html?x", link.url())),
+        text("invite", "two_relays", &invite),
+        text("invite", "cr_lf", &invite.replace('\n', "\r\n")),
+        ("socks", "v5_host", b"\x05\x01\x00\x05\x01\x00\x03\x0bexample.org\x01\xbb".to_vec()),
+        (
+            "socks",
+            "v5_login_ipv6",
+            b"\x05\x02\x00\x02\x01\x01u\x01p\x05\x01\x00\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\x50".to_vec(),
+        ),
+        ("socks", "v5_resolve", b"\x05\x01\x00\x05\xf0\x00\x03\x0bexample.org\0\0".to_vec()),
+        ("socks", "v4", b"\x04\x01\x00\x50\x01\x02\x03\x04user\0".to_vec()),
+        ("socks", "v4a", b"\x04\x01\x00\x50\0\0\0\x01\0example.org\0".to_vec()),
+        text("http", "connect", "CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\nhello"),
+        text(
+            "http",
+            "absolute",
+            "GET http://example.org/a?b HTTP/1.1\r\nHost: example.org\r\nConnection: close, x\r\nX: 1\r\n\r\n",
+        ),
+        text(
+            "http",
+            "chunked",
+            "POST http://[::1]:8080/ HTTP/1.1\r\nHost: [::1]:8080\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nT: 1\r\n\r\nGET",
+        ),
+        text(
+            "http",
+            "origin_length",
+            "PUT /x HTTP/1.1\r\nHost: a.umbel\r\nContent-Length: 3\r\nProxy-Authorization: Basic YTpi\r\n\r\nabc",
+        ),
+        text("http", "http_1_0", "GET / HTTP/1.0\r\n\r\n"),
+    ]
+}
