@@ -23,9 +23,11 @@ pub const SHARE_SIZE: usize = 32;
 pub const PAYLOAD_1_SIZE: usize = 4;
 /// Bytes of message 2's payload.
 pub const PAYLOAD_2_SIZE: usize = 12;
-/// Bytes of message 1, from the initiator (spec LINK-2).
+/// Bytes of message 1, from the initiator.
+// spec: LINK-2
 pub const MESSAGE_1_SIZE: usize = SHARE_SIZE + KEM_PUBLIC_SIZE + TAG_SIZE + PAYLOAD_1_SIZE + TAG_SIZE;
-/// Bytes of message 2, from the responder (spec LINK-2).
+/// Bytes of message 2, from the responder.
+// spec: LINK-2
 pub const MESSAGE_2_SIZE: usize = SHARE_SIZE + KEM_CIPHERTEXT_SIZE + TAG_SIZE + PAYLOAD_2_SIZE + TAG_SIZE;
 /// Most cells in one record (spec LINK-10): bounds what a receiver gathers and what one write holds back.
 pub const RECORD_CELLS_MAX: usize = 16;

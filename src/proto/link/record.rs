@@ -99,17 +99,12 @@ pub(super) struct Opener {
     chain: Chain,
     part: Part,
     /// The start of a part whose end has not come; shorter than that part, so below `RECORD_SIZE_MAX`.
-    held: Vec<u8>,
+    pub(super) held: Vec<u8>,
 }
 
 impl Opener {
     pub(super) fn new(cipher: Cipher, secret: Secret<32>, handshake_hash: [u8; 32]) -> Self {
         Self { chain: Chain::new(cipher, secret, handshake_hash), part: Part::Count, held: Vec::new() }
-    }
-
-    #[cfg(test)]
-    pub(super) fn held_capacity(&self) -> usize {
-        self.held.capacity()
     }
 
     /// Takes received bytes; `sink` gets each cell, in order.

@@ -346,5 +346,5 @@ fn what_a_receiver_gathers_is_bounded_by_a_record() {
         take_in_parts(&mut r, &record, 1000).unwrap();
     }
     let State::Open(records) = &r.state else { panic!("open") };
-    assert!(records.opener.held_capacity() <= 2 * RECORD_SIZE_MAX);
+    assert!(records.opener.held.capacity() <= 2 * RECORD_SIZE_MAX);
 }
