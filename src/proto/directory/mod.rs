@@ -2,6 +2,7 @@
 //!
 //! [`snapshot`] settles records by a pure function; [`rendezvous`] says who is responsible for a key.
 
+pub mod records;
 pub mod rendezvous;
 pub mod snapshot;
 #[cfg(test)]

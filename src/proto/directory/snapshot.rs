@@ -34,10 +34,10 @@ fn period_ms(profile: &Profile) -> u64 {
     u64::try_from(profile.period.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-/// Whether a record may count at a cut: published in time, and valid.
-pub fn eligible(record: &SignedDescriptor, cut: UnixMs, profile: &Profile) -> bool {
+/// Whether a record was published in time for a cut. The newest such record of a relay is the one that counts.
+pub fn in_time(record: &SignedDescriptor, cut: UnixMs, profile: &Profile) -> bool {
     // spec: DIR-17
-    record.published <= cut.minus(profile.settle_margin) && record.expires() > cut
+    record.published <= cut.minus(profile.settle_margin)
 }
 
 /// The hash of a record; among two records of one relay and moment the greater one counts.
@@ -54,7 +54,7 @@ pub enum Unsettled {
     /// A record does not verify.
     #[error("the snapshot holds a bad record: {0}")]
     Record(#[from] DescriptorError),
-    /// Records out of order, twice, or not eligible at the cut.
+    /// Records out of order, twice, too late or over at the cut.
     #[error("the snapshot holds a record that does not belong there")]
     Misplaced,
     /// No cut of this network, or too many or too few records.
@@ -75,7 +75,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Settles a cut: of each relay the newest eligible record. The order of `records` does not matter.
+    /// Settles a cut: of each relay the newest record in time, where that is still valid. The order of `records` does
+    /// not matter. A newest record that is over takes its relay out: an older one does not come back in its place.
     pub fn settle<'a>(
         records: impl IntoIterator<Item = &'a Arc<SignedDescriptor>>,
         cut: UnixMs,
@@ -86,14 +87,15 @@ impl Snapshot {
         for r in records {
             // spec: DIR-18
             let better = |old: &Arc<SignedDescriptor>| (r.published, leaf(r)) > (old.published, leaf(old));
-            if eligible(r, cut, profile) && newest.get(&r.id()).is_none_or(|old| better(old)) {
+            if in_time(r, cut, profile) && newest.get(&r.id()).is_none_or(|old| better(old)) {
                 newest.insert(r.id(), r);
             }
         }
-        Self::of(newest.into_values().cloned().collect(), cut, profile, network)
+        let valid = newest.into_values().filter(|r| r.expires() > cut).cloned().collect();
+        Self::of(valid, cut, profile, network)
     }
 
-    /// Takes records that somebody says are a cut's settled set. They must be in order, one a relay, and eligible;
+    /// Takes records that somebody says are a cut's settled set. They must be in order, one a relay, in time and valid;
     /// whether they are *all* is what the root says.
     pub fn assemble(
         relays: Vec<Arc<SignedDescriptor>>,
@@ -106,7 +108,7 @@ impl Snapshot {
             return Err(Unsettled::NoCut);
         }
         let ordered = relays.is_sorted_by(|a, b| a.id() < b.id());
-        if !ordered || !relays.iter().all(|r| eligible(r, cut, profile)) {
+        if !ordered || !relays.iter().all(|r| in_time(r, cut, profile) && r.expires() > cut) {
             return Err(Unsettled::Misplaced);
         }
         Ok(Self::of(relays, cut, profile, network))
