@@ -1,11 +1,17 @@
 //! Relays with known keys, for the directory's tests.
 
-use crate::base::time::UnixMs;
+use crate::base::rng::Rng;
+use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::crypto::aead::Cipher;
 use crate::crypto::identity::IdentityKey;
+use crate::proto::directory::relay_sync::{DirOutput, RelayDirectory};
+use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
+use crate::proto::rpc::{BODY_MAX, Call, CallError, CallId};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
-use crate::wire::ids::NetworkId;
+use crate::wire::directory::Request;
+use crate::wire::ids::{NetworkId, RelayId};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The tests' network.
@@ -40,4 +46,161 @@ pub(crate) fn with(i: u8, published: UnixMs, change: impl FnOnce(&mut Descriptor
     };
     change(&mut d);
     Arc::new(SignedDescriptor::sign(d, &key))
+}
+
+/// When the tests' time begins: 300 ms after a cut of the testing profile.
+pub(crate) const START: UnixMs = UnixMs(1_700_000_000_300);
+
+/// What a liar makes of a request and its honest answer; `None`: no answer comes.
+pub(crate) type Lie = Box<dyn FnMut(&Request, Vec<u8>) -> Option<Vec<u8>>>;
+
+enum Event {
+    Arrives(usize, Call),
+    Answered(usize, CallId, Result<Vec<u8>, CallError>),
+}
+
+/// One relay of a [`Net`].
+pub(crate) struct Node {
+    pub(crate) dir: RelayDirectory,
+    pub(crate) up: bool,
+    pub(crate) lie: Option<Lie>,
+    pub(crate) settled: Vec<Arc<Snapshot>>,
+    pub(crate) known: usize,
+    pub(crate) id: RelayId,
+    publishes_at: u64,
+    index: u8,
+}
+
+/// Relays that carry each other's calls in virtual time, 5 to 25 ms a way.
+pub(crate) struct Net {
+    pub(crate) ms: u64,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) rng: Rng,
+    pub(crate) calls: u64,
+    events: BTreeMap<(u64, u64), Event>,
+    sequence: u64,
+}
+
+impl Net {
+    /// Relays `0..n` that start at once and know relay 0 alone.
+    pub(crate) fn start(n: u8, seed: u8) -> Self {
+        let rng = Rng::from_seed([seed; 32]);
+        let (nodes, events) = (Vec::new(), BTreeMap::new());
+        let mut net = Self { ms: 0, nodes, rng, calls: 0, events, sequence: 0 };
+        (0..n).for_each(|i| net.join(i));
+        net
+    }
+
+    /// Adds relay `i` (its number must be the next).
+    pub(crate) fn join(&mut self, i: u8) {
+        assert_eq!(self.nodes.len(), usize::from(i));
+        let seeds = if i == 0 { vec![] } else { vec![(*record(0, START)).clone()] };
+        let dir = RelayDirectory::new(NETWORK, &Profile::TESTING, Arc::new(key(i)), id(i), seeds);
+        let publishes_at = self.ms;
+        self.nodes.push(Node {
+            dir,
+            up: true,
+            lie: None,
+            settled: vec![],
+            known: 0,
+            id: id(i),
+            publishes_at,
+            index: i,
+        });
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now { mono: Instant(self.ms * 1000), unix: START.plus(Duration::from_millis(self.ms)) }
+    }
+
+    pub(crate) fn find(&self, id: &RelayId) -> Option<usize> {
+        self.nodes.iter().position(|n| n.id == *id)
+    }
+
+    /// What the relay answers to a request, if it does.
+    pub(crate) fn ask(&mut self, to: usize, body: &[u8]) -> Option<Vec<u8>> {
+        let now = self.now();
+        let node = self.nodes.get_mut(to).filter(|n| n.up)?;
+        let honest = node.dir.request(now, body);
+        match &mut node.lie {
+            Some(lie) => lie(&Request::decode(body).unwrap(), honest),
+            None => Some(honest),
+        }
+    }
+
+    fn later(&mut self, event: Event) {
+        self.sequence += 1;
+        let at = self.ms + 5 + self.rng.below(20) as u64;
+        self.events.insert((at, self.sequence), event);
+    }
+
+    /// Lets time pass, millisecond by millisecond.
+    pub(crate) fn run(&mut self, ms: u64) {
+        for _ in 0..ms {
+            self.ms += 1;
+            while self.events.first_key_value().is_some_and(|((at, _), _)| *at <= self.ms) {
+                let (_, event) = self.events.pop_first().unwrap();
+                self.happen(event);
+            }
+            (0..self.nodes.len()).for_each(|i| self.turn(i));
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrives(from, call) => {
+                self.calls += 1;
+                assert!(call.body.len() <= BODY_MAX);
+                let answer = self.find(&call.to).and_then(|to| self.ask(to, &call.body));
+                assert!(answer.as_ref().is_none_or(|a| a.len() <= BODY_MAX));
+                self.later(Event::Answered(from, call.id, answer.ok_or(CallError::Unreachable)));
+            }
+            Event::Answered(to, id, result) => {
+                let now = self.now();
+                self.nodes[to].dir.answer(now, id, result);
+            }
+        }
+    }
+
+    fn turn(&mut self, i: usize) {
+        let now = self.now();
+        let node = &mut self.nodes[i];
+        if !node.up {
+            return;
+        }
+        if node.publishes_at <= self.ms {
+            node.publishes_at = self.ms + Profile::TESTING.descriptor_refresh.as_millis() as u64;
+            node.dir.publish(now, (*record(node.index, now.unix)).clone());
+        }
+        if node.dir.deadline().is_none_or(|at| at > now.mono) {
+            return;
+        }
+        let mut calls = Vec::new();
+        while let Some(output) = node.dir.poll(now, &mut self.rng) {
+            match output {
+                DirOutput::Call(call) => calls.push(call),
+                DirOutput::Settled(s) => node.settled.push(s),
+                DirOutput::Known(known) => node.known = known.len(),
+            }
+        }
+        assert!(node.dir.deadline().is_none_or(|at| at > now.mono), "a drained machine asks for no turn at once");
+        calls.into_iter().for_each(|c| self.later(Event::Arrives(i, c)));
+    }
+
+    /// The newest snapshot of each running honest relay.
+    pub(crate) fn newest(&self) -> Vec<Arc<Snapshot>> {
+        let honest = self.nodes.iter().filter(|n| n.up && n.lie.is_none());
+        honest.map(|n| n.settled.last().cloned().expect("nothing settled")).collect()
+    }
+
+    /// Whether all running honest relays agree; with how many relays.
+    pub(crate) fn agreed(&self) -> Option<usize> {
+        let all = self.newest();
+        all.iter().all(|s| s.root == all[0].root && s.cut == all[0].cut).then(|| all[0].len())
+    }
+}
+
+/// The id of test relay `i`.
+pub(crate) fn id(i: u8) -> RelayId {
+    record(i, START).id()
 }

@@ -1,0 +1,128 @@
+//! The cuts a relay speaks for: its last settled snapshots, their statements, signed when first asked for, and their pages.
+
+use crate::base::time::{Duration, UnixMs};
+use crate::crypto::identity::IdentityKey;
+use crate::proto::directory::snapshot::Snapshot;
+use crate::wire::directory::{Answer, PAGE_RECORDS_MAX, Statement};
+use crate::wire::ids::RelayId;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Cuts a relay answers for (spec DIR-26).
+pub const CUTS_KEPT: usize = 8;
+
+struct Cut {
+    snapshot: Arc<Snapshot>,
+    statement: Option<Statement>,
+}
+
+/// The last settled cuts, the newest last.
+pub struct Cuts {
+    own: RelayId,
+    key: Arc<IdentityKey>,
+    lag: Duration,
+    list: VecDeque<Cut>,
+}
+
+impl Cuts {
+    /// None yet. `lag` is how long after a cut it is spoken of.
+    pub fn new(own: RelayId, key: Arc<IdentityKey>, lag: Duration) -> Self {
+        Self { own, key, lag, list: VecDeque::new() }
+    }
+
+    /// The newest settled snapshot, spoken of or not yet.
+    pub fn newest(&self) -> Option<&Arc<Snapshot>> {
+        self.list.back().map(|c| &c.snapshot)
+    }
+
+    /// Keeps a newly settled snapshot. What was settled once is never settled anew.
+    pub fn push(&mut self, snapshot: Arc<Snapshot>) {
+        // spec: DIR-25
+        if self.newest().is_some_and(|n| n.cut >= snapshot.cut) {
+            return;
+        }
+        // spec: DIR-26
+        if self.list.len() >= CUTS_KEPT {
+            self.list.pop_front();
+        }
+        self.list.push_back(Cut { snapshot, statement: None });
+    }
+
+    fn usable(&mut self, cut: UnixMs, now: UnixMs) -> Option<&mut Cut> {
+        let lag = self.lag;
+        // spec: DIR-24
+        let usable = |c: &&mut Cut| c.snapshot.cut.plus(lag) <= now && (cut.0 == 0 || c.snapshot.cut == cut);
+        self.list.iter_mut().rev().find(usable)
+    }
+
+    fn unknown(&mut self, now: UnixMs) -> Answer {
+        Answer::Unknown(self.usable(UnixMs(0), now).map_or(UnixMs(0), |c| c.snapshot.cut))
+    }
+
+    /// Our statement of a cut (0: of the newest we speak for).
+    pub fn statement(&mut self, cut: UnixMs, now: UnixMs) -> Answer {
+        let (own, key) = (self.own, Arc::clone(&self.key));
+        let Some(c) = self.usable(cut, now) else { return self.unknown(now) };
+        let s = &c.snapshot;
+        let count = u32::try_from(s.len()).unwrap_or(u32::MAX);
+        let sign = || Statement::sign(s.cut, s.root, s.beacon, count, own, &key);
+        Answer::Statement(*c.statement.get_or_insert_with(sign))
+    }
+
+    /// Part of a cut's snapshot, from index `start` on.
+    pub fn page(&mut self, cut: UnixMs, start: u32, now: UnixMs) -> Answer {
+        let Some(c) = self.usable(cut, now) else { return self.unknown(now) };
+        let s = Arc::clone(&c.snapshot);
+        let from = usize::try_from(start).unwrap_or(usize::MAX);
+        let Some(rest) = s.relays().get(from..).filter(|r| !r.is_empty()) else { return self.unknown(now) };
+        let records = rest.iter().take(PAGE_RECORDS_MAX).map(|r| r.bytes().to_vec()).collect();
+        Answer::Page { cut: s.cut, total: u32::try_from(s.len()).unwrap_or(u32::MAX), start, records }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::directory::testing::{NETWORK, key, record};
+    use crate::proto::profile::Profile;
+
+    const P: Profile = Profile::TESTING;
+    const CUT: UnixMs = UnixMs(1_700_000_000_000);
+
+    fn cuts(n: u64) -> Cuts {
+        let mut cuts = Cuts::new(RelayId([1; 32]), Arc::new(key(0)), P.usable_lag);
+        let records: Vec<_> = (0..5).map(|i| record(i, CUT.minus(Duration::from_secs(5)))).collect();
+        for i in 0..n {
+            let cut = CUT.plus(P.period.saturating_mul(i as u32));
+            cuts.push(Arc::new(Snapshot::settle(&records, cut, &P, NETWORK)));
+        }
+        cuts
+    }
+
+    // spec: DIR-24
+    #[test]
+    fn nothing_is_said_of_a_cut_before_its_lag_is_over() {
+        let mut c = cuts(1);
+        let early = CUT.plus(P.usable_lag).minus(Duration::from_millis(1));
+        assert_eq!(c.statement(UnixMs(0), early), Answer::Unknown(UnixMs(0)));
+        assert_eq!(c.page(CUT, 0, early), Answer::Unknown(UnixMs(0)));
+        let Answer::Statement(s) = c.statement(UnixMs(0), CUT.plus(P.usable_lag)) else { panic!() };
+        assert_eq!((s.cut, s.count, s.verify(&key(0).public())), (CUT, 5, Ok(())));
+        assert_eq!(s.root, c.newest().unwrap().root);
+    }
+
+    // spec: DIR-25
+    // spec: DIR-26
+    #[test]
+    fn the_last_cuts_are_kept_and_none_is_settled_twice() {
+        let mut c = cuts(CUTS_KEPT as u64 + 3);
+        let now = CUT.plus(Duration::from_secs(60));
+        assert!(matches!(c.statement(CUT, now), Answer::Unknown(newest) if newest > CUT));
+        let kept = CUT.plus(P.period.saturating_mul(3));
+        assert!(matches!(c.page(kept, 2, now), Answer::Page { start: 2, total: 5, records, .. } if records.len() == 3));
+        assert!(matches!(c.page(kept, 5, now), Answer::Unknown(_)));
+        let newest = Arc::clone(c.newest().unwrap());
+        c.push(Arc::new(Snapshot::settle(&[], newest.cut, &P, NETWORK)));
+        assert_eq!(c.newest(), Some(&newest));
+    }
+}

@@ -1,0 +1,503 @@
+//! A relay's directory: it publishes itself, spreads and serves records, and settles every cut (spec 10).
+//!
+//! New records are pushed at once to a few relays, which push them on; whatever that misses, anti-entropy finds: every
+//! gossip interval two relays compare what they hold and exchange the difference. A relay that knows only the invite's
+//! seeds pulls everything from one of them, tries for ever, and settles nothing before it has succeeded once.
+
+use crate::base::rng::Rng;
+use crate::base::time::{Duration, Instant, Now, UnixMs};
+use crate::crypto::identity::IdentityKey;
+use crate::proto::directory::cuts::Cuts;
+use crate::proto::directory::peers::Peers;
+use crate::proto::directory::records::{Records, Taken};
+use crate::proto::directory::rendezvous;
+use crate::proto::directory::snapshot::{RELAYS_MIN, Snapshot, cut_before};
+use crate::proto::profile::Profile;
+use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
+use crate::wire::descriptor::SignedDescriptor;
+use crate::wire::directory::{Answer, RECORDS_MAX, RecordKey, Refusal, Request};
+use crate::wire::ids::{NetworkId, RelayId};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+#[cfg(test)]
+mod tests;
+
+/// Calls in flight. Pushes beyond are dropped; anti-entropy makes up for them.
+pub const CALLS_MAX: usize = 64;
+/// How long new records are gathered before they are pushed on together.
+pub const PUSH_DELAY: Duration = Duration::from_millis(20);
+/// How often the list of known relays is given out at most.
+pub const KNOWN_DELAY: Duration = Duration::from_millis(50);
+/// First pause between attempts to join; doubles up to the gossip interval.
+pub const JOIN_RETRY_FIRST: Duration = Duration::from_millis(50);
+/// First pause between the rounds of anti-entropy after joining; doubles up to the gossip interval (spec DIR-31).
+pub const WARM_ROUND_FIRST: Duration = Duration::from_millis(100);
+/// Digests of one round of anti-entropy.
+const DIGESTS_MAX: usize = 512;
+/// New records that wait to be pushed on; more come by anti-entropy.
+const FRESH_MAX: usize = 4096;
+/// Pushed records that may be verified at once, and how many more each millisecond (spec DIR-34).
+const VERIFY_BURST: u64 = 4096;
+const VERIFY_PER_MS: u64 = 1;
+/// Attempts to publish one record at one custodian.
+const PUBLISH_TRIES: u32 = 8;
+/// A call that was never answered is taken as failed after this.
+const CALL_LOST: Duration = Duration::from_secs(120);
+
+/// What the machine wants done.
+#[derive(Clone, Debug)]
+pub enum DirOutput {
+    /// Carry this call.
+    Call(Call),
+    /// Every relay whose record is known and valid now, and seeds even where it is over: for extending circuits.
+    Known(Vec<Arc<SignedDescriptor>>),
+    /// A cut was settled. Comes every period, also when nothing but the cut changed: compare the roots.
+    Settled(Arc<Snapshot>),
+}
+
+enum Pending {
+    /// New records, pushed.
+    Push,
+    /// Our own record, brought to a custodian.
+    Publish,
+    /// A step of the round of anti-entropy.
+    Round,
+}
+
+struct Round {
+    peer: RelayId,
+    ranges: VecDeque<(u8, u8)>,
+    digests: usize,
+}
+
+struct Target {
+    tries: u32,
+    at: Instant,
+    calling: bool,
+}
+
+/// The directory machine of one relay.
+pub struct RelayDirectory {
+    network: NetworkId,
+    profile: &'static Profile,
+    own: RelayId,
+    seeds: Vec<Arc<SignedDescriptor>>,
+    records: Records,
+    cuts: Cuts,
+    peers: Peers,
+    next_call: u64,
+    calls: BTreeMap<CallId, (RelayId, Instant, Pending)>,
+    out: VecDeque<DirOutput>,
+    next_cut: UnixMs,
+    settle_at: Instant,
+    round: Option<Round>,
+    round_at: Instant,
+    joined: bool,
+    join_failures: u32,
+    rounds: u32,
+    mine: Option<Arc<SignedDescriptor>>,
+    targets: BTreeMap<RelayId, Target>,
+    fresh: Vec<Arc<SignedDescriptor>>,
+    push_at: Option<Instant>,
+    pushed: BTreeMap<RelayId, Instant>,
+    known_at: Option<Instant>,
+    verifications: (u64, Instant),
+}
+
+impl RelayDirectory {
+    /// The directory of relay `own`. `seeds` are the invite's relays; without any we are the network's first.
+    pub fn new(
+        network: NetworkId,
+        profile: &'static Profile,
+        key: Arc<IdentityKey>,
+        own: RelayId,
+        seeds: Vec<SignedDescriptor>,
+    ) -> Self {
+        let seeds: Vec<_> = seeds.into_iter().filter(|s| s.id() != own).map(Arc::new).collect();
+        Self {
+            network,
+            profile,
+            own,
+            records: Records::new(network, profile),
+            cuts: Cuts::new(own, key, profile.usable_lag),
+            peers: Peers::default(),
+            next_call: 0,
+            calls: BTreeMap::new(),
+            out: VecDeque::new(),
+            next_cut: UnixMs(0),
+            settle_at: Instant::default(),
+            round: None,
+            round_at: Instant::default(),
+            joined: seeds.is_empty(),
+            join_failures: 0,
+            rounds: 0,
+            mine: None,
+            targets: BTreeMap::new(),
+            fresh: Vec::new(),
+            push_at: None,
+            pushed: BTreeMap::new(),
+            known_at: Some(Instant::default()),
+            verifications: (VERIFY_BURST, Instant::default()),
+            seeds,
+        }
+    }
+
+    /// Whether everything was pulled from some relay once (at once true where there are no seeds).
+    pub fn joined(&self) -> bool {
+        self.joined
+    }
+
+    /// The newest settled snapshot.
+    pub fn snapshot(&self) -> Option<&Arc<Snapshot>> {
+        self.cuts.newest()
+    }
+
+    /// The newest record known of a relay, valid or over.
+    pub fn record(&self, id: &RelayId) -> Option<&Arc<SignedDescriptor>> {
+        self.records.newest(id)
+    }
+
+    /// Publishes our own record: to the custodians of our id and to our push peers. At start and at every refresh.
+    pub fn publish(&mut self, now: Now, record: SignedDescriptor) {
+        let record = Arc::new(record);
+        self.mine = Some(Arc::clone(&record));
+        if let Taken::New(record) = self.records.take(record, now.unix) {
+            self.learned(record, now);
+        }
+        self.aim(now);
+    }
+
+    /// Chooses whom to bring our record to: the custodians of our id, by the look-up that also places content; the seeds
+    /// as long as we know nobody else.
+    fn aim(&mut self, now: Now) {
+        let n = self.profile.custodians;
+        // spec: DIR-30
+        let mut to = match self.cuts.newest() {
+            Some(s) => s.record_custodians(&self.own, n),
+            None => {
+                let beacon = rendezvous::beacon(self.network, now.unix, self.profile);
+                let known = self.known(now.unix).into_iter();
+                rendezvous::best(&beacon, &self.own.0, known, n)
+            }
+        };
+        if !self.joined {
+            to.extend(self.seeds.iter().map(|s| s.id()));
+        }
+        let target = |id| (id, Target { tries: 0, at: now.mono, calling: false });
+        self.targets = to.into_iter().filter(|id| *id != self.own).map(target).collect();
+    }
+
+    /// Answers a request to this relay's directory.
+    pub fn request(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
+        let answer = match Request::decode(body) {
+            Err(_) => Answer::Refused(Refusal::Malformed),
+            Ok(Request::Put(records)) => self.put(&records, now),
+            Ok(Request::Get(id)) => match self.records.newest(&id).filter(|r| r.expires() > now.unix) {
+                Some(r) => Answer::Record(r.bytes().to_vec()),
+                None => Answer::Unknown(self.cuts.newest().map_or(UnixMs(0), |s| s.cut)),
+            },
+            Ok(Request::Compare(sums)) => Answer::Differs(self.records.differing(&sums)),
+            Ok(Request::Digest { low, high, entries }) => {
+                let (more, records, wanted) = self.records.delta(low, high, &entries, now.unix);
+                Answer::Delta { more, records, wanted }
+            }
+            Ok(Request::Statement(cut)) => self.cuts.statement(cut, now.unix),
+            Ok(Request::Page { cut, start }) => self.cuts.page(cut, start, now.unix),
+        };
+        answer.encode()
+    }
+
+    fn put(&mut self, records: &[Vec<u8>], now: Now) -> Answer {
+        let (mut new, mut held, mut refused) = (0, 0, 0);
+        for bytes in records {
+            // spec: DIR-34
+            if !self.records.holds(bytes) && !self.may_verify(now.mono) {
+                return Answer::Refused(Refusal::Busy);
+            }
+            match self.records.offer(bytes, now.unix) {
+                Taken::New(record) => {
+                    self.learned(record, now);
+                    new += 1;
+                }
+                Taken::Held => held += 1,
+                Taken::Refused => refused += 1,
+            }
+        }
+        Answer::Taken { new, held, refused }
+    }
+
+    fn may_verify(&mut self, now: Instant) -> bool {
+        let (left, since) = self.verifications;
+        let ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
+        let left = left.saturating_add(ms.saturating_mul(VERIFY_PER_MS)).min(VERIFY_BURST);
+        let since = if ms > 0 { now } else { since };
+        self.verifications = (left.saturating_sub(1), since);
+        left > 0
+    }
+
+    /// A record is new to us: tell the push peers soon, unless its relay makes new ones too fast.
+    fn learned(&mut self, record: Arc<SignedDescriptor>, now: Now) {
+        self.known_at.get_or_insert(now.mono + KNOWN_DELAY);
+        self.peers.succeeded(&record.id());
+        // spec: DIR-33
+        let pause = self.profile.period / 10;
+        let often = self.pushed.get(&record.id()).is_some_and(|at| now.mono < *at + pause);
+        if self.fresh.len() < FRESH_MAX && !(often && record.id() != self.own) {
+            self.pushed.insert(record.id(), now.mono);
+            self.fresh.push(record);
+            self.push_at.get_or_insert(now.mono + PUSH_DELAY);
+        }
+    }
+
+    /// What to do next. Drain it until `None`.
+    pub fn poll(&mut self, now: Now, rng: &mut Rng) -> Option<DirOutput> {
+        if self.out.is_empty() {
+            self.tick(now, rng);
+        }
+        self.out.pop_front()
+    }
+
+    /// When to poll again if nothing happens before.
+    pub fn deadline(&self) -> Option<Instant> {
+        if !self.out.is_empty() {
+            return Some(Instant::default());
+        }
+        let round = if self.round.is_none() && !self.idle_alone() { Some(self.round_at) } else { None };
+        let targets = self.targets.values().filter(|t| !t.calling).map(|t| t.at).min();
+        [Some(self.settle_at), round, targets, self.push_at, self.known_at].into_iter().flatten().min()
+    }
+
+    fn idle_alone(&self) -> bool {
+        self.seeds.is_empty() && self.records.len() <= 1
+    }
+
+    fn tick(&mut self, now: Now, rng: &mut Rng) {
+        self.drop_lost(now);
+        self.settle(now);
+        if self.known_at.is_some_and(|at| at <= now.mono) {
+            self.known_at = None;
+            self.tell_known(now.unix);
+        }
+        if self.push_at.is_some_and(|at| at <= now.mono) {
+            self.push_at = None;
+            self.push(now, rng);
+        }
+        self.bring(now);
+        if self.round.is_none() && self.round_at <= now.mono {
+            self.start_round(now, rng);
+        }
+    }
+
+    fn drop_lost(&mut self, now: Now) {
+        let lost: Vec<_> = self.calls.iter().filter(|(_, c)| c.1 + CALL_LOST <= now.mono).map(|(id, _)| *id).collect();
+        for id in lost {
+            self.answer(now, id, Err(CallError::TimedOut));
+        }
+    }
+
+    fn settle(&mut self, now: Now) {
+        let period = self.profile.period;
+        let last = cut_before(now.unix, self.profile);
+        let stepped_back = self.next_cut > last.plus(period);
+        if self.next_cut.0 == 0 || stepped_back {
+            self.next_cut = last.plus(period);
+            self.records.advance(self.next_cut, now.unix);
+        }
+        if self.next_cut <= now.unix {
+            // spec: DIR-23
+            if self.joined {
+                let s = Snapshot::settle(self.records.all(), last, self.profile, self.network);
+                if s.len() >= RELAYS_MIN {
+                    let s = Arc::new(s);
+                    self.cuts.push(Arc::clone(&s));
+                    self.out.push_back(DirOutput::Settled(s));
+                }
+            }
+            self.next_cut = last.plus(period);
+            let before = self.records.len();
+            self.records.advance(self.next_cut, now.unix);
+            if self.records.len() != before {
+                self.known_at.get_or_insert(now.mono);
+            }
+            let records = &self.records;
+            self.pushed.retain(|id, _| records.newest(id).is_some());
+        }
+        self.settle_at = now.mono + self.next_cut.distance(now.unix);
+    }
+
+    fn tell_known(&mut self, now: UnixMs) {
+        let mut known: Vec<_> = self.records.valid(now).cloned().collect();
+        let unknown = self.seeds.iter().filter(|s| self.records.newest(&s.id()).is_none_or(|r| r.expires() <= now));
+        known.extend(unknown.cloned());
+        self.out.push_back(DirOutput::Known(known));
+    }
+
+    /// Ids of all we could call, in order, without us.
+    fn known(&self, now: UnixMs) -> Vec<RelayId> {
+        let valid = self.records.valid(now).map(|r| r.id());
+        let mut ids: Vec<_> = valid.chain(self.seeds.iter().map(|s| s.id())).filter(|id| *id != self.own).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    fn call(&mut self, now: Now, to: RelayId, pending: Pending, request: &Request) {
+        self.next_call += 1;
+        let id = CallId(self.next_call);
+        self.calls.insert(id, (to, now.mono, pending));
+        let body = request.encode();
+        self.out.push_back(DirOutput::Call(Call { id, to, route: Route::Direct, service: Service::Directory, body }));
+    }
+
+    fn room(&self) -> bool {
+        self.calls.len() < CALLS_MAX
+    }
+
+    fn push(&mut self, now: Now, rng: &mut Rng) {
+        let fresh = core::mem::take(&mut self.fresh);
+        let known = self.known(now.unix);
+        let to = self.peers.push_to(self.own, &known, now.mono, rng);
+        for part in fresh.chunks(RECORDS_MAX) {
+            let request = Request::Put(part.iter().map(|r| r.bytes().to_vec()).collect());
+            for peer in &to {
+                // spec: DIR-32
+                if self.room() && !part.iter().all(|r| r.id() == *peer) {
+                    self.call(now, *peer, Pending::Push, &request);
+                }
+            }
+        }
+    }
+
+    /// Brings our record to the custodians that do not have it yet.
+    fn bring(&mut self, now: Now) {
+        let Some(mine) = &self.mine else { return };
+        let request = Request::Put(vec![mine.bytes().to_vec()]);
+        let due: Vec<_> =
+            self.targets.iter().filter(|(_, t)| !t.calling && t.at <= now.mono).map(|(id, _)| *id).collect();
+        for id in due {
+            if self.room() {
+                self.targets.entry(id).and_modify(|t| t.calling = true);
+                self.call(now, id, Pending::Publish, &request);
+            } else {
+                self.targets.entry(id).and_modify(|t| t.at = now.mono + JOIN_RETRY_FIRST);
+            }
+        }
+    }
+
+    fn start_round(&mut self, now: Now, rng: &mut Rng) {
+        self.peers.turn(rng);
+        let interval = self.profile.gossip_interval;
+        let warm = WARM_ROUND_FIRST.saturating_mul(1 << self.rounds.min(12)).min(interval);
+        let jitter = rng.below(1 + usize::try_from(warm.as_millis() / 2).unwrap_or(0)) as u64;
+        self.round_at = now.mono + warm.mul_f32(0.75) + Duration::from_millis(jitter);
+        let known = self.known(now.unix);
+        let Some(peer) = self.peers.any(&known, now.mono, rng) else { return };
+        self.rounds = self.rounds.saturating_add(1);
+        // spec: DIR-31
+        self.round = Some(Round { peer, ranges: VecDeque::new(), digests: 0 });
+        self.call(now, peer, Pending::Round, &Request::Compare(Box::new(*self.records.sums())));
+    }
+
+    /// The answer to a call of ours.
+    pub fn answer(&mut self, now: Now, id: CallId, result: Result<Vec<u8>, CallError>) {
+        let Some((peer, _, pending)) = self.calls.remove(&id) else { return };
+        let answer = result.ok().and_then(|body| Answer::decode(&body).ok());
+        let good = match (pending, answer) {
+            (Pending::Push, Some(Answer::Taken { .. } | Answer::Refused(Refusal::Busy))) => true,
+            (Pending::Publish, Some(Answer::Taken { refused: 0, .. })) => {
+                self.targets.remove(&peer);
+                true
+            }
+            (Pending::Publish, answer) => {
+                self.publish_failed(peer, now);
+                answer.is_some()
+            }
+            (Pending::Round, Some(Answer::Differs(bits))) => {
+                let ranges = self.records.ranges(&bits);
+                if let Some(r) = &mut self.round {
+                    r.ranges = ranges.into();
+                }
+                self.next_digest(now);
+                true
+            }
+            (Pending::Round, Some(Answer::Delta { more, records, wanted })) => {
+                self.delta(peer, more, &records, &wanted, now);
+                true
+            }
+            (Pending::Round, _) => {
+                self.round_failed(now);
+                false
+            }
+            (Pending::Push, _) => false,
+        };
+        if good {
+            self.peers.succeeded(&peer);
+        } else {
+            self.peers.failed(peer, now.mono);
+        }
+    }
+
+    fn publish_failed(&mut self, peer: RelayId, now: Now) {
+        let seed = self.seeds.iter().any(|s| s.id() == peer);
+        let Some(t) = self.targets.get_mut(&peer) else { return };
+        t.tries = t.tries.saturating_add(1);
+        t.calling = false;
+        t.at = now.mono + JOIN_RETRY_FIRST.saturating_mul(1 << t.tries.min(9));
+        if t.tries >= PUBLISH_TRIES && (self.joined || !seed) {
+            self.targets.remove(&peer);
+        }
+    }
+
+    fn round_failed(&mut self, now: Now) {
+        self.round = None;
+        let pause = JOIN_RETRY_FIRST.saturating_mul(1 << self.join_failures.min(10)).min(self.profile.gossip_interval);
+        self.join_failures = self.join_failures.saturating_add(1);
+        if !self.joined {
+            // spec: DIR-35
+            self.round_at = now.mono + pause;
+        }
+    }
+
+    fn delta(&mut self, peer: RelayId, more: bool, records: &[Vec<u8>], wanted: &[RecordKey], now: Now) {
+        let mut new = false;
+        for bytes in records {
+            if let Taken::New(record) = self.records.offer(bytes, now.unix) {
+                self.learned(record, now);
+                new = true;
+            }
+        }
+        let wanted: Vec<_> =
+            wanted.iter().filter_map(|key| self.records.version(key)).map(|r| r.bytes().to_vec()).collect();
+        for part in wanted.chunks(RECORDS_MAX) {
+            self.call(now, peer, Pending::Push, &Request::Put(part.to_vec()));
+        }
+        // The same range again while it brings something new; a peer that only says so gets no second turn.
+        if !(more && new) {
+            if let Some(r) = &mut self.round {
+                r.ranges.pop_front();
+            }
+        }
+        self.next_digest(now);
+    }
+
+    fn next_digest(&mut self, now: Now) {
+        let Some(round) = &mut self.round else { return };
+        round.digests += 1;
+        let (peer, spent) = (round.peer, round.digests > DIGESTS_MAX);
+        match round.ranges.front() {
+            Some((low, high)) if !spent => {
+                let (low, high) = (*low, *high);
+                let entries = self.records.digest(low, high);
+                self.call(now, peer, Pending::Round, &Request::Digest { low, high, entries });
+            }
+            _ => {
+                self.round = None;
+                if !self.joined {
+                    self.joined = true;
+                    self.aim(now);
+                }
+            }
+        }
+    }
+}
