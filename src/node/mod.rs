@@ -1,5 +1,14 @@
 //! Layer 6: the node as a process. Sockets, files, the clock and the command line stand here and nowhere below.
 
+pub mod cli;
+pub mod config;
+pub mod dir;
 pub mod driver;
+pub mod error;
+pub mod keys;
+pub mod log;
 pub mod proxy;
+pub mod setting;
 pub mod shard;
+pub mod signal;
+pub mod system;

@@ -1,0 +1,253 @@
+//! The command line.
+//!
+//! A setting comes from the first of: its option, its `UMBEL_*` variable, the configuration file, its default. Here are the
+//! first two; [`crate::node::config`] adds the others.
+
+use crate::node::setting::{Level, Listen, Loopback, ProfileName, Size};
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const MAIN_EXAMPLES: &str = "\
+Try it:
+  umbel testnet                     a whole network on this machine, with a sample site
+  umbel put ./site                  publish a folder into it, and get a link
+  umbel get umbel:<root>/<key> -o site
+  curl --proxy socks5h://127.0.0.1:6250 http://<key>.<root>.umbel/
+
+Exit codes:
+  0 done            4 not found      8 store full     12 configuration
+  1 file or system  5 wrong key      9 time-out       13 clock
+  2 usage or link   6 tampered      10 DIR in use
+  3 no node runs    7 no path       11 port busy";
+
+/// An anonymous network: onion circuits, and content that is found by its hash.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "umbel", version, styles = STYLES, after_help = MAIN_EXAMPLES, max_term_width = 100)]
+#[command(arg_required_else_help = true, infer_long_args = false)]
+pub struct Cli {
+    /// What all commands know.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// The node's folder: keys, caches, control socket [default: ~/.local/state/umbel]
+    #[arg(long, global = true, value_name = "DIR", env = "UMBEL_DIR", hide_env_values = true)]
+    pub dir: Option<PathBuf>,
+    /// Print one JSON object on standard output, errors included
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How much to log on standard error: off, error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL", env = "UMBEL_LOG", hide_possible_values = true)]
+    pub log: Option<Level>,
+    /// Let addresses, destinations and links stand in the log (for a test network)
+    #[arg(long, global = true, hide = true)]
+    pub unredacted: bool,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run a whole network in this process, with a proxy and a sample site
+    Testnet(TestnetArgs),
+    /// Run a relay
+    Relay(RelayArgs),
+    /// Run a client: a proxy on this machine, and the node that put and get talk to
+    Client(ClientArgs),
+    /// Publish a file or folder and print its link
+    Put(PutArgs),
+    /// Fetch what a link or URL names into a file or folder
+    Get(GetArgs),
+    /// Show what the node does
+    Status,
+    /// Show which relays keep a relay's record or a block, and which of them answer
+    Lookup(LookupArgs),
+}
+
+const TESTNET_EXAMPLES: &str = "\
+Examples:
+  umbel testnet
+  umbel testnet --relays 40 --exit --socks 127.0.0.1:0 --ready-file /tmp/ready.json
+
+The network lives as long as the process. While it runs, put, get, status and lookup find it without --dir.";
+
+/// Options of `umbel testnet`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = TESTNET_EXAMPLES)]
+pub struct TestnetArgs {
+    /// How many relays [default: 8]
+    #[arg(long, value_name = "N", env = "UMBEL_RELAYS", value_parser = clap::value_parser!(u16).range(4..=200))]
+    pub relays: Option<u16>,
+    /// Where the proxy listens; port 0 takes any free port [default: 127.0.0.1:6250]
+    #[arg(long, value_name = "ADDR", env = "UMBEL_SOCKS")]
+    pub socks: Option<Loopback>,
+    /// Let the last relay connect to servers outside the network
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(env = "UMBEL_EXIT", hide_possible_values = true)]
+    pub exit: Option<bool>,
+    /// Written once the first circuit works: a JSON object that tells what runs where
+    #[arg(long, value_name = "FILE", env = "UMBEL_READY_FILE")]
+    pub ready_file: Option<PathBuf>,
+    /// The configuration file [default: DIR/umbel.toml, if it exists]
+    #[arg(long, value_name = "FILE", env = "UMBEL_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+const RELAY_EXAMPLES: &str = "\
+Examples:
+  umbel relay --dir r1 --profile testing --listen 127.0.0.1:7001 --write-invite net.invite
+  umbel relay --dir r2 --profile testing --listen 127.0.0.1:7002 --invite net.invite --store 10G
+
+The first starts a network and writes the invite with which others join it. The second joins and keeps content for others.";
+
+/// Options of `umbel relay`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = RELAY_EXAMPLES)]
+pub struct RelayArgs {
+    /// The kind of network: \"default\" or \"testing\" [default: the invite's, else default]
+    #[arg(long, value_name = "PROFILE", env = "UMBEL_PROFILE")]
+    pub profile: Option<ProfileName>,
+    /// Where links are accepted; port 0 takes any free port [default: 0.0.0.0:6251]
+    #[arg(long, value_name = "ADDR", env = "UMBEL_LISTEN")]
+    pub listen: Option<Listen>,
+    /// The address that others reach, where it is not the one listened on
+    #[arg(long, value_name = "ADDR", env = "UMBEL_ADVERTISE")]
+    pub advertise: Option<Listen>,
+    /// The invite of the network to join; without one, a new network starts
+    #[arg(long, value_name = "FILE", env = "UMBEL_INVITE")]
+    pub invite: Option<PathBuf>,
+    /// Write an invite with this relay as the seed, for others to join by
+    #[arg(long, value_name = "FILE", env = "UMBEL_WRITE_INVITE")]
+    pub write_invite: Option<PathBuf>,
+    /// How much content to keep for others, as in 512M or 10G; 0 keeps none [default: 1G]
+    #[arg(long, value_name = "SIZE", env = "UMBEL_STORE")]
+    pub store: Option<Size>,
+    /// Connect to servers outside the network for clients: read about the risks first
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(env = "UMBEL_EXIT", hide_possible_values = true)]
+    pub exit: Option<bool>,
+    /// How many threads carry cells [default: one a core]
+    #[arg(long, value_name = "N", env = "UMBEL_SHARDS", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub shards: Option<u16>,
+    /// The name that all relays of one operator share: no path holds two of them
+    #[arg(long, value_name = "NAME", env = "UMBEL_FAMILY")]
+    pub family: Option<String>,
+    /// The configuration file [default: DIR/umbel.toml, if it exists]
+    #[arg(long, value_name = "FILE", env = "UMBEL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Written once links are accepted: a JSON object that tells what runs where
+    #[arg(long, value_name = "FILE", env = "UMBEL_READY_FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+const CLIENT_EXAMPLES: &str = "\
+Examples:
+  umbel client --invite net.invite
+  curl --proxy socks5h://127.0.0.1:6250 http://example.com/
+
+The invite is needed at the first start only: the node keeps what it learns of the network.";
+
+/// Options of `umbel client`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = CLIENT_EXAMPLES)]
+pub struct ClientArgs {
+    /// The invite of the network to use
+    #[arg(long, value_name = "FILE", env = "UMBEL_INVITE")]
+    pub invite: Option<PathBuf>,
+    /// Where the proxy listens; port 0 takes any free port [default: 127.0.0.1:6250]
+    #[arg(long, value_name = "ADDR", env = "UMBEL_SOCKS")]
+    pub socks: Option<Loopback>,
+    /// The configuration file [default: DIR/umbel.toml, if it exists]
+    #[arg(long, value_name = "FILE", env = "UMBEL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Written once the first circuit works: a JSON object that tells what runs where
+    #[arg(long, value_name = "FILE", env = "UMBEL_READY_FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+const PUT_EXAMPLES: &str = "\
+Examples:
+  umbel put ./site
+  umbel put notes.pdf --json
+
+Success means that the content was read back from the network. Whoever has the link can read; the verify link lets
+others check and keep copies without reading.";
+
+/// Options of `umbel put`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = PUT_EXAMPLES)]
+pub struct PutArgs {
+    /// The file or folder to publish
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Derive the key from the content: equal files get equal links, and whoever has the file can tell that it was published
+    #[arg(long)]
+    pub convergent: bool,
+}
+
+const GET_EXAMPLES: &str = "\
+Examples:
+  umbel get umbel:<root>/<key> -o notes.pdf
+  umbel get http://<key>.<root>.umbel/video.mp4 -o - | mpv -
+
+OUT.part grows beside OUT until all is there and checked. A get that was killed goes on from it when run again.";
+
+/// Options of `umbel get`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = GET_EXAMPLES)]
+pub struct GetArgs {
+    /// What to fetch: umbel:<root>/<key>, or a URL http://<key>.<root>.umbel/path
+    #[arg(value_name = "LINK|URL")]
+    pub link: String,
+    /// The file or folder to make; - writes a file to standard output
+    #[arg(short, long, value_name = "OUT")]
+    pub out: PathBuf,
+}
+
+const LOOKUP_EXAMPLES: &str = "\
+Examples:
+  umbel lookup <relay id>
+  umbel lookup <root of a link>";
+
+/// Options of `umbel lookup`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = LOOKUP_EXAMPLES)]
+pub struct LookupArgs {
+    /// A relay's id, or a block's address such as a link's root: 52 characters of base32
+    #[arg(value_name = "ID|HASH")]
+    pub key: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_before_or_behind_the_command() {
+        for line in ["umbel --dir d --json put p", "umbel put p --json --dir d"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert!(cli.global.json && cli.global.dir.as_deref() == Some("d".as_ref()), "{line}");
+        }
+        let cli = Cli::try_parse_from("umbel relay --exit --store 1G --ready-file f".split(' ')).unwrap();
+        let Command::Relay(args) = cli.command else { panic!("not a relay") };
+        assert_eq!((args.exit, args.store), (Some(true), Some(Size(1 << 30))));
+    }
+}

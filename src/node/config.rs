@@ -1,0 +1,340 @@
+//! A node's settings, complete: options and variables first, then the configuration file, then defaults.
+//!
+//! The file is TOML, `umbel.toml` in the node's folder or where `--config` says. Its keys are the names of the options. A key
+//! or value that means nothing is an error with its line, so that a mistyped `exti = false` does not pass for a setting.
+
+use crate::node::cli::{ClientArgs, Global, RelayArgs, TestnetArgs};
+use crate::node::error::{Code, Failure, reason};
+use crate::node::setting::{Level, Listen, Loopback, ProfileName, Size};
+use crate::proto::profile::Profile;
+use serde::Deserialize;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The configuration file's name in the node's folder.
+pub const CONFIG_FILE: &str = "umbel.toml";
+/// The invite's name in the node's folder: a node started once with `--invite` needs it no more.
+pub const INVITE_FILE: &str = "invite";
+/// Where a proxy listens by default.
+pub const SOCKS_DEFAULT: &str = "127.0.0.1:6250";
+/// Where a relay listens by default.
+pub const LISTEN_DEFAULT: &str = "0.0.0.0:6251";
+/// How much content a relay keeps by default.
+pub const STORE_DEFAULT: u64 = 1 << 30;
+/// Relays of a testnet by default.
+pub const RELAYS_DEFAULT: u16 = 8;
+/// Most threads that carry cells.
+pub const SHARDS_MAX: usize = 64;
+
+/// What all nodes are told.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// The node's folder. It may not exist yet.
+    pub dir: PathBuf,
+    /// Written when the node is ready.
+    pub ready_file: Option<PathBuf>,
+    /// How much is logged.
+    pub log: Level,
+    /// Whether addresses, destinations and links stand in the log.
+    pub unredacted: bool,
+    /// Whether what the command prints on standard output is JSON.
+    pub json: bool,
+}
+
+/// The settings of `umbel testnet`.
+#[derive(Clone, Debug)]
+pub struct TestnetConfig {
+    /// What all nodes are told.
+    pub common: Common,
+    /// How many relays.
+    pub relays: usize,
+    /// Where the proxy listens; port 0 means any.
+    pub socks: SocketAddr,
+    /// Whether one relay is an exit.
+    pub exit: bool,
+}
+
+/// The settings of `umbel relay`.
+#[derive(Clone, Debug)]
+pub struct RelayConfig {
+    /// What all nodes are told.
+    pub common: Common,
+    /// The kind of network, where it was named; else the invite says.
+    pub profile: Option<&'static Profile>,
+    /// Where links are accepted; port 0 means any.
+    pub listen: SocketAddr,
+    /// The address that others reach, where it is not the one listened on.
+    pub advertise: Option<SocketAddr>,
+    /// The invite of the network to join.
+    pub invite: Option<PathBuf>,
+    /// Further seeds from the configuration file, in the form they have in an invite.
+    pub seeds: Vec<String>,
+    /// Where to write an invite.
+    pub write_invite: Option<PathBuf>,
+    /// Bytes of content kept for others; zero keeps none.
+    pub store: u64,
+    /// Whether the relay connects to servers outside.
+    pub exit: bool,
+    /// Threads that carry cells, 1 to [`SHARDS_MAX`].
+    pub shards: usize,
+    /// The operator's family.
+    pub family: Option<String>,
+}
+
+/// The settings of `umbel client`.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// What all nodes are told.
+    pub common: Common,
+    /// The invite of the network to use; it was there a moment ago.
+    pub invite: Option<PathBuf>,
+    /// Further seeds from the configuration file, in the form they have in an invite.
+    pub seeds: Vec<String>,
+    /// Where the proxy listens; port 0 means any.
+    pub socks: SocketAddr,
+}
+
+/// The keys of the configuration file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    relays: Option<u16>,
+    socks: Option<Loopback>,
+    exit: Option<bool>,
+    ready_file: Option<PathBuf>,
+    profile: Option<ProfileName>,
+    listen: Option<Listen>,
+    advertise: Option<Listen>,
+    invite: Option<PathBuf>,
+    #[serde(default)]
+    seeds: Vec<String>,
+    write_invite: Option<PathBuf>,
+    store: Option<Size>,
+    shards: Option<u16>,
+    family: Option<String>,
+    log: Option<Level>,
+}
+
+impl TestnetConfig {
+    /// Completes what the command line says.
+    ///
+    /// # Errors
+    /// [`Code::Config`] when the configuration file cannot be read or understood.
+    pub fn new(global: &Global, args: &TestnetArgs) -> Result<Self, Failure> {
+        let dir = global.dir.clone().map_or_else(default_testnet_dir, Ok)?;
+        let file = File::of(&dir, args.config.as_deref())?;
+        Ok(Self {
+            relays: usize::from(args.relays.or(file.relays).unwrap_or(RELAYS_DEFAULT)),
+            socks: socks(args.socks.or(file.socks)),
+            exit: args.exit.or(file.exit).unwrap_or(false),
+            common: Common::new(dir, global, args.ready_file.clone(), &file),
+        })
+    }
+}
+
+impl RelayConfig {
+    /// Completes what the command line says.
+    ///
+    /// # Errors
+    /// [`Code::Config`] when the configuration file or the invite cannot be read or understood.
+    pub fn new(global: &Global, args: &RelayArgs) -> Result<Self, Failure> {
+        let dir = global.dir.clone().map_or_else(default_dir, Ok)?;
+        let file = File::of(&dir, args.config.as_deref())?;
+        Ok(Self {
+            profile: args.profile.or(file.profile).map(|p| p.0),
+            listen: args.listen.or(file.listen).map_or_else(|| literal(LISTEN_DEFAULT), |l| l.0),
+            advertise: args.advertise.or(file.advertise).map(|l| l.0),
+            invite: invite(args.invite.clone().or(file.invite.clone()), &dir)?,
+            seeds: file.seeds.clone(),
+            write_invite: args.write_invite.clone().or(file.write_invite.clone()),
+            store: args.store.or(file.store).map_or(STORE_DEFAULT, |s| s.0),
+            exit: args.exit.or(file.exit).unwrap_or(false),
+            shards: args.shards.or(file.shards).map_or_else(cores, usize::from).clamp(1, SHARDS_MAX),
+            family: args.family.clone().or(file.family.clone()),
+            common: Common::new(dir, global, args.ready_file.clone(), &file),
+        })
+    }
+}
+
+impl ClientConfig {
+    /// Completes what the command line says.
+    ///
+    /// # Errors
+    /// [`Code::Config`] when the configuration file or the invite cannot be read or understood, or nothing names a network.
+    pub fn new(global: &Global, args: &ClientArgs) -> Result<Self, Failure> {
+        let dir = global.dir.clone().map_or_else(default_dir, Ok)?;
+        let file = File::of(&dir, args.config.as_deref())?;
+        let invite = invite(args.invite.clone().or(file.invite.clone()), &dir)?;
+        if invite.is_none() && file.seeds.is_empty() {
+            return Err(Failure::new(Code::Config, "no network is named: there is neither an invite nor a seed")
+                .hint("give the network's invite file with --invite"));
+        }
+        Ok(Self {
+            invite,
+            seeds: file.seeds.clone(),
+            socks: socks(args.socks.or(file.socks)),
+            common: Common::new(dir, global, args.ready_file.clone(), &file),
+        })
+    }
+}
+
+impl Common {
+    fn new(dir: PathBuf, global: &Global, ready_file: Option<PathBuf>, file: &File) -> Self {
+        Self {
+            dir,
+            ready_file: ready_file.or_else(|| file.ready_file.clone()),
+            log: global.log.or(file.log).unwrap_or(Level::Info),
+            unredacted: global.unredacted,
+            json: global.json,
+        }
+    }
+}
+
+impl File {
+    fn of(dir: &Path, named: Option<&Path>) -> Result<Self, Failure> {
+        let path = named.map_or_else(|| dir.join(CONFIG_FILE), Path::to_owned);
+        match std::fs::read(&path) {
+            Ok(bytes) => Self::parse(&path, bytes),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => Ok(Self::default()),
+            Err(e) => Err(Failure::config(&path, format_args!("the configuration cannot be read: {}", reason(&e)))
+                .hint("check the path of --config and who owns the file")),
+        }
+    }
+
+    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, Failure> {
+        let text = String::from_utf8(bytes).map_err(|e| {
+            let line = 1 + e.as_bytes().iter().take(e.utf8_error().valid_up_to()).filter(|&&b| b == b'\n').count();
+            Failure::config(path, format_args!("line {line}: this is not UTF-8 text")).hint("save the file as UTF-8")
+        })?;
+        let mut file: Self = toml::from_str(&text).map_err(|e| explain(path, &text, &e))?;
+        // Paths in a file are meant from where the file lies, wherever the node is started from.
+        let base = path.parent().unwrap_or(Path::new("."));
+        for p in [&mut file.ready_file, &mut file.invite, &mut file.write_invite].into_iter().flatten() {
+            *p = base.join(&*p);
+        }
+        Ok(file)
+    }
+}
+
+fn explain(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
+    let start = error.span().map_or(0, |s| s.start);
+    let before = text.get(..start).unwrap_or(text);
+    let line = 1 + before.matches('\n').count();
+    let source = text.lines().nth(line - 1).unwrap_or_default();
+    let key = source.split_once('=').map(|(key, _)| key.trim()).filter(|key| !key.is_empty() && !key.starts_with('#'));
+    let place = key.map_or_else(|| format!("line {line}"), |key| format!("line {line}, key {key}"));
+    let message = error.message().lines().next().unwrap_or_default().replace('`', "\"");
+    let hint = match message.split_once(", expected ") {
+        Some((problem, expected)) if problem.starts_with("unknown field") => {
+            let keys = expected.trim_start_matches("one of ").replace('"', "");
+            return Failure::config(path, format_args!("{place}: {problem}"))
+                .hint(format!("remove it, or use one of: {keys}"));
+        }
+        _ if message.starts_with("invalid type") => {
+            "write text and addresses in quotes, numbers and true or false without"
+        }
+        _ if key.is_some() => "correct the value; umbel relay --help tells what it may be",
+        _ => "write one setting a line, as in: listen = \"0.0.0.0:6251\"",
+    };
+    Failure::config(path, format_args!("{place}: {message}")).hint(hint)
+}
+
+/// The invite that was named and can be read, or else the one the folder keeps.
+fn invite(named: Option<PathBuf>, dir: &Path) -> Result<Option<PathBuf>, Failure> {
+    let Some(path) = named else {
+        let kept = dir.join(INVITE_FILE);
+        return Ok(kept.is_file().then_some(kept));
+    };
+    std::fs::File::open(&path).map_err(|e| {
+        Failure::config(&path, format_args!("the invite cannot be read: {}", reason(&e)))
+            .hint("give the file that a relay of the network wrote with --write-invite")
+    })?;
+    Ok(Some(path))
+}
+
+fn socks(given: Option<Loopback>) -> SocketAddr {
+    given.map_or_else(|| literal(SOCKS_DEFAULT), |l| l.0)
+}
+
+fn literal(addr: &str) -> SocketAddr {
+    addr.parse().expect("a constant of this file, tested below")
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The folder of this user's node where none is named.
+pub fn default_dir() -> Result<PathBuf, Failure> {
+    Ok(state_home()?.join("umbel"))
+}
+
+/// The folder of a testnet where none is named.
+pub fn default_testnet_dir() -> Result<PathBuf, Failure> {
+    Ok(state_home()?.join("umbel-testnet"))
+}
+
+fn state_home() -> Result<PathBuf, Failure> {
+    let of = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    of("XDG_STATE_HOME").or_else(|| of("HOME").map(|h| h.join(".local/state"))).ok_or_else(|| {
+        Failure::new(Code::Config, "there is no home folder to keep the node's files in")
+            .hint("name a folder with --dir")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn relay(line: &str) -> Result<RelayConfig, Failure> {
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Command::Relay(args) = &cli.command else { panic!("not a relay") };
+        RelayConfig::new(&cli.global, args)
+    }
+
+    #[test]
+    fn an_option_wins_over_the_file_and_the_file_over_the_default() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().display();
+        let plain = relay(&format!("umbel relay --dir {dir}")).unwrap();
+        assert_eq!((plain.listen, plain.store, plain.exit), (literal(LISTEN_DEFAULT), STORE_DEFAULT, false));
+        assert!(plain.profile.is_none() && plain.invite.is_none() && plain.shards >= 1);
+
+        let text = "listen = \"127.0.0.1:7\"\nstore = \"2G\"\nexit = true\nready-file = \"ready\"\nseeds = [\"s\"]\n";
+        std::fs::write(temp.path().join(CONFIG_FILE), text).unwrap();
+        let both = relay(&format!("umbel relay --dir {dir} --store 3G --exit=false --profile testing")).unwrap();
+        assert_eq!((both.listen, both.store, both.exit), (literal("127.0.0.1:7"), 3 << 30, false));
+        assert_eq!(both.common.ready_file, Some(temp.path().join("ready")));
+        assert_eq!((both.profile.unwrap().name, both.seeds), ("testing", vec!["s".to_owned()]));
+    }
+
+    #[test]
+    fn a_mistake_in_the_file_is_named_with_its_line_and_key() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("x.toml");
+        for (text, expected) in [
+            ("exit = true\nexti = false\n", "line 2, key exti: unknown field \"exti\""),
+            ("\nstore = 10\n", "line 2, key store: invalid type"),
+            ("store = \"10X\"\n", "line 1, key store: \"10X\" is not a size"),
+            ("socks = \"0.0.0.0:1\"\n", "line 1, key socks: \"0.0.0.0:1\" is not a loopback"),
+            ("listen = [\n", "line 1"),
+            ("log = \"loud\"", "line 1, key log: there is no level"),
+            ("exit = true\nexit = false\n", "line 2, key exit: duplicate key"),
+            ("hello\n", "line 1"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let failure =
+                relay(&format!("umbel relay --dir {} --config {}", temp.path().display(), path.display())).unwrap_err();
+            assert_eq!(failure.code, Code::Config);
+            assert!(failure.message.contains("x.toml: ") && failure.message.contains(expected), "{failure}");
+            assert!(failure.hint.is_some());
+        }
+        std::fs::write(&path, [b'\n', 0xff]).unwrap();
+        let failure = File::of(temp.path(), Some(&path)).unwrap_err();
+        assert!(failure.message.contains("line 2"), "{failure}");
+        assert_eq!(File::of(temp.path(), Some(temp.path())).unwrap_err().code, Code::Config, "a folder");
+    }
+}

@@ -1,0 +1,208 @@
+//! A node's folder: who may read it, who may use it, and how files in it come to be whole or not at all.
+
+use crate::node::error::{Code, Failure, reason};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Mode of files that hold secrets or tell what a user did.
+pub const PRIVATE: u32 = 0o600;
+/// Mode of files meant for others: invites and ready files.
+pub const SHARED: u32 = 0o644;
+/// The largest cache or key file that is read back.
+pub const FILE_MAX: u64 = 64 * 1024 * 1024;
+
+const LOCK_NAME: &str = "lock";
+
+/// A folder that this process alone uses, as long as the value lives.
+#[derive(Debug)]
+pub struct NodeDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl NodeDir {
+    /// Makes the folder where it is missing (mode 0700) and locks it.
+    ///
+    /// # Errors
+    /// [`Code::DirInUse`] with the other node's process id when another process holds the lock, [`Code::Config`] when the
+    /// folder cannot be made or used.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let unusable = |e: &io::Error| {
+            Failure::config(path, format_args!("this folder cannot be used: {}", reason(e)))
+                .hint("give a folder that you own with --dir")
+        };
+        if !path.is_dir() {
+            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| unusable(&e))?;
+        }
+        let path = path.canonicalize().map_err(|e| unusable(&e))?;
+        let mode = fs::metadata(&path).map_err(|e| unusable(&e))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            tracing::warn!("others may look into the node's folder; chmod 700 keeps them out");
+        }
+        let lock = lock(&path.join(LOCK_NAME), &path)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// The folder, absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file in the folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes a private file whole or not at all.
+    pub fn save(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        write_atomic(&self.file(name), bytes, PRIVATE)
+    }
+
+    /// Reads a file that may be missing: guards, known relays, the last snapshot.
+    pub fn load(&self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let path = self.file(name);
+        match read_bounded(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Failure::config(&path, format_args!("cannot be read: {}", reason(&e)))
+                .hint("check who owns the file; it may also be removed, it is only a cache")),
+        }
+    }
+
+    /// Reads a file of secrets that may be missing, and refuses one that others may read or write.
+    pub fn load_secret(&self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let path = self.file(name);
+        let unreadable = |e: &io::Error| {
+            Failure::config(&path, format_args!("cannot be read: {}", reason(e))).hint("check who owns the file")
+        };
+        let mode = match fs::metadata(&path) {
+            Ok(meta) => meta.permissions().mode(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(unreadable(&e)),
+        };
+        if mode & 0o077 != 0 {
+            let found = format_args!("holds secret keys but has mode {:04o}, so others can reach it", mode & 0o7777)
+                .to_string();
+            return Err(Failure::config(&path, found).hint(format!(
+                "if nobody has read it: chmod 600 {}; otherwise start with a new --dir",
+                path.display()
+            )));
+        }
+        read_bounded(&path).map(Some).map_err(|e| unreadable(&e))
+    }
+}
+
+fn lock(file: &Path, dir: &Path) -> Result<File, Failure> {
+    let unusable = |e: &io::Error| {
+        Failure::config(file, format_args!("cannot be locked: {}", reason(e)))
+            .hint("give a folder that you own with --dir")
+    };
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(PRIVATE).open(file);
+    let mut handle = open.map_err(|e| unusable(&e))?;
+    match handle.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let _ = handle.take(20).read_to_string(&mut pid);
+            let who = pid.trim().parse::<u32>().map_or_else(|_| "a node".to_owned(), |p| format!("process {p}"));
+            return Err(Failure::new(Code::DirInUse, format!("{who} already runs on {}", dir.display()))
+                .hint("stop it, or give this node another folder with --dir"));
+        }
+        Err(TryLockError::Error(e)) => return Err(unusable(&e)),
+    }
+    let write = |handle: &mut File| {
+        handle.set_len(0)?;
+        handle.rewind()?;
+        writeln!(handle, "{}", std::process::id())
+    };
+    write(&mut handle).map_err(|e| unusable(&e))?;
+    Ok(handle)
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Writes `bytes` to `path` so that at any moment, power cuts included, the old file or the new one stands there.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    write_atomic_io(path, bytes, mode).map_err(|e| Failure::file("write", path, &e))
+}
+
+fn write_atomic_io(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+    let mut temp_name = std::ffi::OsString::from(".");
+    temp_name.push(name);
+    temp_name.push(".tmp");
+    let temp = path.with_file_name(temp_name);
+    // A leftover of a killed process may have another mode or owner: never write into it.
+    match fs::remove_file(&temp) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temp)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temp, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temp);
+    }
+    written?;
+    sync_parent(path)
+}
+
+/// Makes a rename in the folder of `path` last through a power cut.
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
+}
+
+/// Lets only this user use the file.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(PRIVATE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_folder_is_the_user_s_own_and_has_one_user() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("a/b");
+        let first = NodeDir::open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        let second = NodeDir::open(&path).unwrap_err();
+        assert_eq!(second.code, Code::DirInUse);
+        assert!(second.message.contains(&std::process::id().to_string()), "{second}");
+        drop(first);
+        NodeDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_saved_file_is_private_whole_and_leaves_nothing_beside_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = NodeDir::open(temp.path()).unwrap();
+        assert_eq!(dir.load("guards").unwrap(), None);
+        fs::write(dir.file(".guards.tmp"), b"left by a killed process").unwrap();
+        dir.save("guards", b"one").unwrap();
+        dir.save("guards", b"two").unwrap();
+        assert_eq!(dir.load("guards").unwrap().unwrap(), b"two");
+        assert_eq!(fs::metadata(dir.file("guards")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the file and the lock");
+    }
+
+    #[test]
+    fn secrets_that_others_can_read_are_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = NodeDir::open(temp.path()).unwrap();
+        assert_eq!(dir.load_secret("keys").unwrap(), None);
+        dir.save("keys", b"x").unwrap();
+        assert_eq!(dir.load_secret("keys").unwrap().unwrap(), b"x");
+        fs::set_permissions(dir.file("keys"), Permissions::from_mode(0o640)).unwrap();
+        let refused = dir.load_secret("keys").unwrap_err();
+        assert_eq!(refused.code, Code::Config);
+        assert!(refused.message.contains("0640") && refused.hint.unwrap().contains("chmod 600"));
+    }
+}

@@ -1,0 +1,147 @@
+//! The values of settings: how they are written on the command line, in the environment and in a file.
+
+use crate::proto::profile::Profile;
+use serde::{Deserialize, Deserializer, de::Error as _};
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+/// A size in bytes: digits and perhaps `K`, `M`, `G` or `T` (powers of 1024), as in `512M`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let explain = || format!("{text:?} is not a size: write bytes, or a number with K, M, G or T, such as 10G");
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let shift = match text.get(digits.len()..).unwrap_or_default().to_ascii_uppercase().as_str() {
+            "" | "B" => 0,
+            "K" | "KB" | "KIB" => 10,
+            "M" | "MB" | "MIB" => 20,
+            "G" | "GB" | "GIB" => 30,
+            "T" | "TB" | "TIB" => 40,
+            _ => return Err(explain()),
+        };
+        let number = digits.parse::<u64>().map_err(|_| explain())?;
+        number.checked_mul(1 << shift).map(Self).ok_or_else(explain)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+        match units.into_iter().find(|(shift, _)| self.0 >> shift != 0) {
+            Some((shift, unit)) => write!(f, "{:.1} {unit}", self.0 as f64 / (1_u64 << shift) as f64),
+            None => write!(f, "{} bytes", self.0),
+        }
+    }
+}
+
+/// A network profile, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProfileName(pub &'static Profile);
+
+impl FromStr for ProfileName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Profile::named(text)
+            .map(Self)
+            .ok_or_else(|| format!("there is no profile {text:?}: use \"default\" or \"testing\""))
+    }
+}
+
+/// Where the proxy listens: loopback only, because whoever reaches it speaks as this user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loopback(pub SocketAddr);
+
+impl FromStr for Loopback {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Listen(addr) = text.parse()?;
+        if !addr.ip().is_loopback() {
+            return Err(format!(
+                "{text:?} is not a loopback address: the proxy serves this machine only, as in 127.0.0.1:6250"
+            ));
+        }
+        Ok(Self(addr))
+    }
+}
+
+/// An address and a port of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen(pub SocketAddr);
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let explain = |_| format!("{text:?} is not an address with a port, such as 127.0.0.1:6250 or [::1]:6250");
+        text.parse().map(Self).map_err(explain)
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Level {
+    /// Nothing at all.
+    Off,
+    /// What stops the node or a part of it.
+    Error,
+    /// What a person should look at.
+    Warn,
+    /// The few events of a healthy node.
+    Info,
+    /// What a developer looks at.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl FromStr for Level {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        clap::ValueEnum::from_str(text, false)
+            .map_err(|_| format!("there is no level {text:?}: use off, error, warn, info, debug or trace"))
+    }
+}
+
+macro_rules! from_toml_string {
+    ($($name:ident),*) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                String::deserialize(d)?.parse().map_err(D::Error::custom)
+            }
+        }
+    )*};
+}
+
+from_toml_string!(Size, ProfileName, Loopback, Listen, Level);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_in_powers_of_1024() {
+        let size = |t: &str| t.parse::<Size>().map(|s| s.0).ok();
+        assert_eq!([size("0"), size("7"), size("10G")], [Some(0), Some(7), Some(10 << 30)]);
+        assert_eq!([size("512m"), size("1KiB"), size("2T")], [Some(512 << 20), Some(1024), Some(2 << 40)]);
+        for bad in ["", "G", "-1", "1.5G", "1X", "99999999T", "1G1", "ten"] {
+            assert_eq!(size(bad), None, "{bad}");
+        }
+        assert_eq!([Size(5).to_string(), Size(1536 << 10).to_string()], ["5 bytes", "1.5 MiB"]);
+    }
+
+    #[test]
+    fn the_proxy_listens_on_loopback_only() {
+        assert!("127.0.0.1:0".parse::<Loopback>().is_ok() && "[::1]:6250".parse::<Loopback>().is_ok());
+        for bad in ["0.0.0.0:6250", "[::]:6250", "192.168.1.2:6250", "localhost:6250", "127.0.0.1"] {
+            assert!(bad.parse::<Loopback>().is_err(), "{bad}");
+        }
+    }
+}

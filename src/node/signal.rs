@@ -1,0 +1,71 @@
+//! Signals: the first SIGTERM or SIGINT asks the node to finish what it does, the second ends it at once.
+
+use crate::node::error::{Code, Failure};
+use std::future::Future;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How long a node may take to finish what it does.
+pub const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// Both signals, as one.
+#[derive(Debug)]
+pub struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// All was finished.
+    Done,
+    /// [`DRAIN_MAX`] ran out.
+    OutOfTime,
+    /// A second signal came.
+    Cut,
+}
+
+impl Signals {
+    /// From here on the signals no longer kill the process. Needs a running tokio runtime.
+    pub fn catch() -> Result<Self, Failure> {
+        let catch = |kind| {
+            signal(kind).map_err(|e| Failure::new(Code::Io, format!("the system does not let signals be caught: {e}")))
+        };
+        Ok(Self { term: catch(SignalKind::terminate())?, int: catch(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+
+    /// After the first signal: runs `work` to its end, for [`DRAIN_MAX`], or until the second signal.
+    pub async fn drain(&mut self, work: impl Future<Output = ()>) -> Drained {
+        tokio::select! {
+            () = work => Drained::Done,
+            () = tokio::time::sleep(DRAIN_MAX) => Drained::OutOfTime,
+            () = self.next() => Drained::Cut,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block_on(f: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(f);
+    }
+
+    #[test]
+    fn a_drain_ends_with_its_work() {
+        block_on(async {
+            let mut signals = Signals::catch().unwrap();
+            assert_eq!(signals.drain(async {}).await, Drained::Done);
+        });
+    }
+}
