@@ -2,13 +2,19 @@
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod dir;
 pub mod driver;
 pub mod error;
+pub mod get;
 pub mod keys;
 pub mod log;
+pub mod output;
 pub mod proxy;
+pub mod ready;
+pub mod run;
 pub mod setting;
 pub mod shard;
 pub mod signal;
+pub mod start;
 pub mod system;

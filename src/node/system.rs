@@ -11,6 +11,28 @@ pub fn unix_now() -> UnixMs {
     UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Measures how long something takes, for reports.
+#[derive(Clone, Copy, Debug)]
+pub struct Timer(std::time::Instant);
+
+impl Timer {
+    /// Starts at zero.
+    #[expect(clippy::disallowed_methods, reason = "here the monotonic clock enters, for reports alone")]
+    pub fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    /// Time since the start.
+    pub fn elapsed(self) -> std::time::Duration {
+        self.0.elapsed()
+    }
+
+    /// Whole milliseconds since the start.
+    pub fn elapsed_ms(self) -> u64 {
+        u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 /// A generator seeded by the system.
 #[expect(clippy::disallowed_methods, reason = "here randomness enters")]
 pub fn rng() -> Result<Rng, Failure> {

@@ -1,0 +1,56 @@
+//! Reading and writing of the control socket's lines and data.
+
+use crate::node::control::{Entry, Opened};
+use crate::node::error::Failure;
+use serde::{Deserialize, Serialize};
+use std::io;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
+
+/// Longest request.
+pub const REQUEST_MAX: u64 = 64 * 1024;
+/// Longest line of an answer: a status with thousands of circuits.
+pub const ANSWER_MAX: u64 = 16 * 1024 * 1024;
+/// Most bytes behind one `{"data":N}`.
+pub const DATA_MAX: usize = 256 * 1024;
+
+/// One line of an answer; `T` is the report at its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Frame<T> {
+    /// How far it is.
+    Progress(super::report::Progress),
+    /// What a fetch found.
+    Open(Opened),
+    /// The next file of a folder.
+    Entry(Entry),
+    /// So many bytes follow.
+    Data(usize),
+    /// The end: it is done.
+    Ok(T),
+    /// The end: it failed.
+    Error(Failure),
+}
+
+/// A value as a line.
+pub(super) fn line<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// The next line, without its end; `None` where the other side has closed.
+///
+/// # Errors
+/// When the line is longer than `max` or cut off.
+pub(super) async fn read_line(from: &mut (impl AsyncBufRead + Unpin), max: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    from.take(max).read_until(b'\n', &mut line).await?;
+    match line.pop() {
+        None => Ok(None),
+        Some(b'\n') => Ok(Some(line)),
+        Some(_) if line.len() as u64 + 1 >= max => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "the line is too long"))
+        }
+        Some(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}

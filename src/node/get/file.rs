@@ -1,0 +1,89 @@
+//! A fetch of one file.
+
+use super::state::{Part, Resume};
+use super::{Sink, Stop, pump};
+use crate::crypto::hash::Sha256Stream;
+use crate::node::control::Opened;
+use crate::node::control::client::{Conversation, strange};
+use crate::node::control::report::Progress;
+use crate::node::error::Failure;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+struct FileSink<'a> {
+    file: File,
+    hash: Sha256Stream,
+    written: u64,
+    opened: &'a Opened,
+    part: &'a mut Part,
+}
+
+impl Sink for FileSink<'_> {
+    fn entry(&mut self, _: &str, _: u64) -> Result<(), Stop> {
+        Err(strange("a file that has files").into())
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        self.file.write_all(bytes).map_err(|e| Failure::file("write", self.part.path(), &e))?;
+        self.hash.update(bytes);
+        self.written += bytes.len() as u64;
+        self.part.advance(self.opened, self.written, &self.hash)?;
+        Ok(())
+    }
+}
+
+/// Fills OUT.part and makes it last; returns the SHA-256 of all of it.
+pub(super) async fn fetch(
+    mut talk: Conversation,
+    opened: &Opened,
+    part: &mut Part,
+    resume: Option<Resume>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<[u8; 32], Stop> {
+    let mut hash = Sha256Stream::default();
+    let file = match &resume {
+        Some(resume) => {
+            let file = take_up(part.path(), resume.offset(), &mut hash).map_err(|_| Stop::StartOver)?;
+            if !resume.matches(&hash) {
+                return Err(Stop::StartOver);
+            }
+            file
+        }
+        None => {
+            part.fresh(opened)?;
+            let create = OpenOptions::new().write(true).create_new(true).open(part.path());
+            create.map_err(|e| Failure::file("write", part.path(), &e))?
+        }
+    };
+    part.lock()?;
+    let mut sink = FileSink { file, hash, written: opened.offset, opened, part };
+    pump(&mut talk, opened, &mut sink, progress).await?;
+    sink.file.sync_all().map_err(|e| Failure::file("write", sink.part.path(), &e))?;
+    Ok(sink.hash.finish())
+}
+
+/// Opens a file behind its first `offset` bytes, which are hashed, and cuts off what follows.
+pub(super) fn take_up(path: &Path, offset: u64, hash: &mut Sha256Stream) -> io::Result<File> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    if hash_in(&mut file, offset, hash)? != offset {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    file.set_len(offset)?;
+    file.seek(SeekFrom::Start(offset))?;
+    Ok(file)
+}
+
+/// Hashes the next `limit` bytes; returns how many there were.
+pub(super) fn hash_in(file: &mut File, limit: u64, hash: &mut Sha256Stream) -> io::Result<u64> {
+    let mut buffer = vec![0; 256 * 1024];
+    let (mut limited, mut total) = (file.take(limit), 0);
+    loop {
+        let n = limited.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(total);
+        }
+        hash.update(buffer.get(..n).unwrap_or_default());
+        total += n as u64;
+    }
+}

@@ -1,0 +1,267 @@
+//! What a command prints: one JSON object for programs, or a few lines for a person; progress apart, on standard error.
+
+use crate::node::control::report::{GetReport, LookupReport, Progress, PutReport, Status, Unit};
+use crate::node::error::Failure;
+use crate::node::setting::Size;
+use crate::node::system::unix_now;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+/// How often a progress bar is drawn.
+const DRAWS_PER_SECOND: u8 = 10;
+
+/// A report that can be told to a person.
+pub trait Report: Serialize {
+    /// A few lines, each with its end.
+    fn text(&self) -> String;
+}
+
+/// Prints a report on standard output.
+pub fn print(report: &impl Report, json: bool) -> ExitCode {
+    write_out(std::io::stdout(), report, json)
+}
+
+/// Prints a report on standard error, where standard output carries the content itself.
+pub fn print_aside(report: &impl Report, json: bool) -> ExitCode {
+    write_out(std::io::stderr(), report, json)
+}
+
+fn write_out(mut to: impl Write, report: &impl Report, json: bool) -> ExitCode {
+    let text = if json { serde_json::to_string(report).unwrap_or_default() + "\n" } else { report.text() };
+    // Who closed the pipe wants no more; a full disk must not pass for success.
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Prints a failure, as JSON on standard output or as a sentence and a hint on standard error; returns its exit code.
+pub fn fail(failure: &Failure, json: bool) -> ExitCode {
+    if json {
+        let _ = writeln!(std::io::stdout(), "{}", failure.to_json());
+    } else {
+        let _ = std::io::stderr().write_all(sentence(failure, colour()).as_bytes());
+    }
+    ExitCode::from(failure.code.exit())
+}
+
+fn colour() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+fn sentence(failure: &Failure, colour: bool) -> String {
+    let style = |s: anstyle::Style| if colour { s } else { anstyle::Style::new() };
+    let red = style(anstyle::AnsiColor::Red.on_default().bold());
+    let bold = style(anstyle::Style::new().bold());
+    let mut text = format!("{red}error:{red:#} {}", failure.message);
+    if let Some(rule) = &failure.rule {
+        let _ = write!(text, " ({rule})");
+    }
+    text.push('\n');
+    if let Some(hint) = &failure.hint {
+        let _ = writeln!(text, " {bold}hint:{bold:#} {hint}");
+    }
+    text
+}
+
+/// A progress bar, which shows on a terminal only.
+#[derive(Debug)]
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    /// A bar that is not there yet: it shows with the first progress.
+    pub fn new() -> Self {
+        let target = if std::io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        Self(ProgressBar::with_draw_target(None, target))
+    }
+
+    /// Shows how far it is.
+    pub fn set(&self, progress: &Progress) {
+        let template = match (progress.total, progress.unit) {
+            (0, _) => "{spinner} {msg}",
+            (_, Unit::Bytes) => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            (_, Unit::Blocks | Unit::Items) => "{msg} {wide_bar} {pos}/{len}",
+        };
+        if self.0.message() != *progress.phase || self.0.length().unwrap_or(0) != progress.total {
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                self.0.set_style(style.progress_chars("━╸─"));
+            }
+            self.0.set_message(progress.phase.to_string());
+            self.0.set_length(progress.total);
+        }
+        self.0.set_position(progress.done);
+    }
+
+    /// Takes it off the screen.
+    pub fn clear(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+impl Default for Bar {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn plural(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
+
+impl Report for PutReport {
+    fn text(&self) -> String {
+        let left_s = self.expires_unix.saturating_sub(unix_now().secs());
+        let kept = if left_s >= 2 * 86_400 {
+            plural(left_s / 86_400, "day", "days")
+        } else {
+            plural(left_s / 3600, "hour", "hours")
+        };
+        let (files, copies) = (plural(self.files, "file", "files"), plural(self.copies, "relay", "relays"));
+        let (size, took) = (Size(self.bytes), seconds(self.elapsed_ms));
+        let read_back = if self.verified { ", read back and checked" } else { "" };
+        format!(
+            "{}\n\n  url     {}\n  verify  {}\n\nPublished {files}, {size}, on {copies}{read_back} in {took}. Kept for {kept}.\n\
+             Whoever has the link can read it.\n",
+            self.link, self.url, self.verify_link
+        )
+    }
+}
+
+impl Report for GetReport {
+    fn text(&self) -> String {
+        let resumed = match self.resumed_from {
+            0 => String::new(),
+            n => format!(", {} of it from an earlier run", Size(n)),
+        };
+        let place = if self.path == "-" { "standard output" } else { &self.path };
+        format!("{place}: {}{resumed}, in {}\nsha256 {}\n", Size(self.bytes), seconds(self.elapsed_ms), self.sha256)
+    }
+}
+
+impl Report for LookupReport {
+    fn text(&self) -> String {
+        let what = match self.kind.as_str() {
+            "relay" => "a relay's record",
+            "block" => "a block",
+            _ => "nothing that its custodians hold",
+        };
+        let mut text = format!(
+            "{} is {what}. Of {}, {} answered and {} it:\n",
+            self.key,
+            plural(self.custodians.len() as u64, "custodian", "custodians"),
+            self.answered,
+            plural(self.holding, "holds", "hold")
+        );
+        for c in &self.custodians {
+            let state = match (&c.error, c.answered, c.holds) {
+                (_, true, true) => "holds it",
+                (_, true, false) => "does not hold it",
+                (Some(error), false, _) => error,
+                (None, false, _) => "no answer",
+            };
+            let _ = writeln!(text, "  {}  {state}", c.id);
+        }
+        text
+    }
+}
+
+impl Report for Status {
+    fn text(&self) -> String {
+        let ready = if self.ready { "ready" } else { "not ready yet" };
+        let mut text = format!(
+            "umbel {} {}, {} profile, {ready}, up {}\n",
+            self.version,
+            self.role,
+            self.profile,
+            plural(self.uptime_s, "second", "seconds")
+        );
+        let mut row = |name: &str, value: String| {
+            let _ = writeln!(text, "  {name:<10} {value}");
+        };
+        if let Some(id) = &self.id {
+            row("id", id.clone());
+        }
+        if let Some(socks) = &self.socks {
+            row("proxy", socks.clone());
+        }
+        row(
+            "directory",
+            match &self.directory {
+                Some(d) => format!(
+                    "{}, {} agree, {} s old",
+                    plural(d.relays, "relay", "relays"),
+                    plural(d.signers, "signer", "signers"),
+                    d.age_s
+                ),
+                None => "none yet".to_owned(),
+            },
+        );
+        row("links", self.links.to_string());
+        row("circuits", self.circuits.len().to_string());
+        row("streams", self.streams.len().to_string());
+        if let Some(s) = &self.store {
+            row("store", format!("{} of {}, {}", Size(s.used), Size(s.cap), plural(s.objects, "object", "objects")));
+        }
+        row("carried", format!("{} in, {} out", Size(self.bytes.received), Size(self.bytes.sent)));
+        row("memory", Size(self.rss_bytes).to_string());
+        for c in &self.circuits {
+            let hops: Vec<_> = c.hops.iter().map(|h| h.get(..8).unwrap_or(h)).collect();
+            let _ = writeln!(text, "circuit {:<4} {:<8} {}", c.id, c.state, hops.join(" > "));
+        }
+        for s in &self.streams {
+            let safe = if s.post_quantum { "post-quantum" } else { "classical" };
+            let (received, sent) = (Size(s.bytes_in), Size(s.bytes_out));
+            let _ = writeln!(
+                text,
+                "stream {:<5} circuit {}, {} hops, {safe}, {received} in, {sent} out",
+                s.id, s.circuit, s.hops
+            );
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::control::report::{CircuitStatus, StreamStatus};
+    use crate::node::error::Code;
+
+    #[test]
+    fn a_failure_is_a_sentence_and_a_hint() {
+        let f = Failure::new(Code::NotFound, "no custodian holds this").rule("CONTENT-1").hint("check the link");
+        assert_eq!(sentence(&f, false), "error: no custodian holds this (CONTENT-1)\n hint: check the link\n");
+        assert!(sentence(&f, true).contains("\u{1b}["));
+    }
+
+    #[test]
+    fn a_status_is_readable() {
+        let status = Status {
+            version: "0.1.0".into(),
+            role: "client".into(),
+            profile: "testing".into(),
+            circuits: vec![CircuitStatus {
+                id: 1,
+                hops: vec!["abcdefghij".into(), "k".into()],
+                state: "open".into(),
+                ..Default::default()
+            }],
+            streams: vec![StreamStatus { id: 7, circuit: 1, hops: 3, post_quantum: true, ..Default::default() }],
+            ..Default::default()
+        };
+        let text = status.text();
+        assert!(text.starts_with("umbel 0.1.0 client, testing profile, not ready yet, up 0 seconds\n"), "{text}");
+        assert!(text.contains("abcdefgh > k\n") && text.contains("3 hops, post-quantum"), "{text}");
+    }
+}

@@ -1,0 +1,140 @@
+//! From the parsed command line to the exit code.
+
+use crate::node::cli::{Cli, Command, GetArgs, Global, PutArgs};
+use crate::node::config::{ClientConfig, Common, RelayConfig, TestnetConfig, default_dir, default_testnet_dir};
+use crate::node::control::client::Conversation;
+use crate::node::control::report::{LookupReport, PutReport, Status};
+use crate::node::control::{LookupRequest, PutRequest, Request, SOCKET_NAME};
+use crate::node::error::{Code, Failure};
+use crate::node::output::{Bar, fail, print, print_aside};
+use crate::node::setting::Level;
+use crate::node::{get, log, start, system};
+use crate::wire::ids::{ID_TEXT_LEN, from_text};
+use clap::Parser;
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Does what the command line says.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let json = args.iter().any(|a| a == "--json");
+    match Cli::try_parse_from(args) {
+        Ok(cli) => {
+            let json = cli.global.json;
+            run(cli).unwrap_or_else(|failure| fail(&failure, json))
+        }
+        Err(e) if !e.use_stderr() => {
+            // Help and version were asked for.
+            let _ = e.print();
+            ExitCode::SUCCESS
+        }
+        Err(e) if json => fail(&usage(&e), true),
+        Err(e) => {
+            let _ = e.print();
+            ExitCode::from(Code::Usage.exit())
+        }
+    }
+}
+
+/// The parser's complaint as a failure: its first line, and the rest as the hint.
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
+    let message = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let rest: Vec<_> = lines.filter(|l| !l.starts_with("For more information")).collect();
+    let hint = if rest.is_empty() { "umbel --help lists commands and options".to_owned() } else { rest.join("; ") };
+    Failure::new(Code::Usage, message).hint(hint)
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Testnet(args) => {
+            let config = TestnetConfig::new(global, &args)?;
+            prepare(&config.common)?;
+            start::testnet(config).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Relay(args) => {
+            let config = RelayConfig::new(global, &args)?;
+            prepare(&config.common)?;
+            start::relay(config).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Client(args) => {
+            let config = ClientConfig::new(global, &args)?;
+            prepare(&config.common)?;
+            start::client(config).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Put(args) => command(global, put(global, args)),
+        Command::Get(args) => command(global, get(global, args)),
+        Command::Status => command(global, status(global)),
+        Command::Lookup(args) => command(global, lookup(global, args.key)),
+    }
+}
+
+/// Readies this process for being a node.
+fn prepare(common: &Common) -> Result<(), Failure> {
+    log::start(common.log, common.unredacted);
+    system::forbid_core_dumps()?;
+    system::raise_open_files();
+    Ok(())
+}
+
+fn command(global: &Global, work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    log::start(global.log.unwrap_or(Level::Warn), global.unredacted);
+    // A link's read key passes through this process too.
+    system::forbid_core_dumps()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| Failure::new(Code::Io, format!("the command cannot start: {e}")))?.block_on(work)
+}
+
+/// The folder of the node to talk to: the one named, else this user's client, else a testnet that runs.
+fn node_dir(global: &Global) -> Result<PathBuf, Failure> {
+    if let Some(dir) = &global.dir {
+        return Ok(dir.clone());
+    }
+    let (own, testnet) = (default_dir()?, default_testnet_dir()?);
+    let runs = |dir: &PathBuf| UnixStream::connect(dir.join(SOCKET_NAME)).is_ok();
+    Ok(if !runs(&own) && runs(&testnet) { testnet } else { own })
+}
+
+async fn status(global: &Global) -> Result<ExitCode, Failure> {
+    let talk = Conversation::ask(&node_dir(global)?, &Request::Status).await?;
+    let report: Status = talk.report(|_| ()).await?;
+    Ok(print(&report, global.json))
+}
+
+async fn lookup(global: &Global, key: String) -> Result<ExitCode, Failure> {
+    from_text(&key).map_err(|_| {
+        Failure::new(Code::Usage, format!("{key:?} is neither a relay's id nor a block's address"))
+            .hint(format!("both are {ID_TEXT_LEN} letters and digits; of a link, give the part before the slash"))
+    })?;
+    let talk = Conversation::ask(&node_dir(global)?, &Request::Lookup(LookupRequest { key })).await?;
+    let report: LookupReport = talk.report(|_| ()).await?;
+    Ok(print(&report, global.json))
+}
+
+async fn put(global: &Global, args: PutArgs) -> Result<ExitCode, Failure> {
+    let path =
+        args.path.canonicalize().map_err(|e| Failure { code: Code::Usage, ..Failure::file("read", &args.path, &e) })?;
+    let request = Request::Put(PutRequest { path, convergent: args.convergent });
+    let talk = Conversation::ask(&node_dir(global)?, &request).await?;
+    let bar = Bar::new();
+    let report = talk.report::<PutReport>(|p| bar.set(&p)).await;
+    bar.clear();
+    Ok(print(&report?, global.json))
+}
+
+async fn get(global: &Global, args: GetArgs) -> Result<ExitCode, Failure> {
+    let bar = Bar::new();
+    let report = get::get(&node_dir(global)?, &args.link, &args.out, &mut |p| bar.set(&p)).await;
+    bar.clear();
+    let report = report?;
+    if report.path == "-" {
+        let _ = std::io::stdout().flush();
+        return Ok(print_aside(&report, global.json));
+    }
+    Ok(print(&report, global.json))
+}
