@@ -8,4 +8,5 @@ pub mod node;
 pub mod fuzzing;
 pub mod proto;
 pub mod role;
+pub mod sim;
 pub mod wire;

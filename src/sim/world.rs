@@ -1,0 +1,320 @@
+//! A network of relays with known keys, a client and a web server, ready to run.
+
+use super::net::{Death, HostId, Net};
+use super::shared::Shared;
+use super::tcp::CoreId;
+use super::user::{Task, User};
+use super::web::Web;
+use crate::base::rng::Rng;
+use crate::base::time::{Duration, Now};
+use crate::crypto::aead::Cipher;
+use crate::crypto::agree::AgreeSecret;
+use crate::crypto::identity::IdentityKey;
+use crate::proto::profile::Profile;
+use crate::role::Role;
+use crate::role::client::{Client, ClientConfig, Isolation, PathEnd, PathSource, Want};
+use crate::role::contact::{Contact, Roster};
+use crate::role::links::Credentials;
+use crate::role::relay::{ExitPolicy, Relay, RelayConfig};
+use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
+use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::message::Target;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The port of every relay.
+pub const RELAY_PORT: u16 = 9000;
+/// The port of every web server.
+pub const WEB_PORT: u16 = 80;
+
+/// One relay's keys and place.
+#[derive(Clone)]
+pub struct RelayKeys {
+    /// Its configuration, secrets included: a hostile relay has them legitimately.
+    pub config: RelayConfig,
+    /// Its identity.
+    pub identity: Arc<IdentityKey>,
+    /// Its descriptor.
+    pub descriptor: SignedDescriptor,
+    /// Where it is.
+    pub host: HostId,
+    /// What others know of it.
+    pub contact: Contact,
+}
+
+/// Draws paths from a fixed list: the first relay is always the guard.
+#[derive(Clone)]
+pub struct Paths {
+    /// Every relay, with whether it is an exit.
+    pub relays: Vec<(Contact, bool)>,
+    /// The first hop of every path.
+    pub guard: RelayId,
+    /// Relays of a path.
+    pub length: usize,
+    /// The middle of every path, instead of one drawn.
+    pub middle: Option<RelayId>,
+    /// Guards that were reported unreachable.
+    pub failures: u32,
+}
+
+impl PathSource for Paths {
+    fn path(&mut self, _now: Now, rng: &mut Rng, end: PathEnd) -> Option<Vec<Contact>> {
+        let mut taken = vec![self.guard];
+        let guard = self.contact(&self.guard)?;
+        let last = match end {
+            PathEnd::This(relay) => Some(self.contact(&relay)?),
+            PathEnd::Any => None,
+            PathEnd::Before(relay) => {
+                taken.push(relay);
+                None
+            }
+            PathEnd::Exit => {
+                let exits = self.relays.iter().filter(|(c, exit)| *exit && !taken.contains(&c.id));
+                let exits: Vec<_> = exits.filter(|(c, _)| Some(c.id) != self.middle).collect();
+                Some(exits.get(rng.below(exits.len()))?.0.clone())
+            }
+        };
+        taken.extend(last.as_ref().map(|c| c.id));
+        let mut path = vec![guard];
+        while path.len() + usize::from(last.is_some()) < self.length {
+            let fixed = self.middle.filter(|m| path.len() == 1 && !taken.contains(m));
+            let free: Vec<_> = self.relays.iter().filter(|(c, _)| !taken.contains(&c.id)).collect();
+            let next = match fixed {
+                Some(m) => self.contact(&m)?,
+                None => free.get(rng.below(free.len()))?.0.clone(),
+            };
+            taken.push(next.id);
+            path.push(next);
+        }
+        path.extend(last);
+        Some(path)
+    }
+
+    fn contact(&self, relay: &RelayId) -> Option<Contact> {
+        self.relays.iter().find(|(c, _)| c.id == *relay).map(|(c, _)| c.clone())
+    }
+
+    fn first_hop(&mut self, _now: Now, _relay: &RelayId, works: bool) {
+        self.failures += u32::from(!works);
+    }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+}
+
+/// What a world is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Relays.
+    pub relays: usize,
+    /// Cores of each.
+    pub shards: usize,
+    /// How many of them, from the last, are exits.
+    pub exits: usize,
+    /// Circuits the client keeps ready.
+    pub spares: usize,
+    /// Relays of a path.
+    pub length: usize,
+}
+
+impl Shape {
+    /// Six relays with one core, two of them exits; three hops.
+    pub const SMALL: Self = Self { relays: 6, shards: 1, exits: 2, spares: 0, length: 3 };
+}
+
+/// See the module's text.
+pub struct World {
+    /// What carries it.
+    pub net: Net,
+    /// The network's id.
+    pub network: NetworkId,
+    /// Its relays.
+    pub relays: Vec<RelayKeys>,
+    /// What runs on them, by relay and shard; empty while a relay is down or is somebody else's code.
+    pub shards: Vec<Vec<Shared<Relay>>>,
+    /// The client with its user.
+    pub user: Shared<User>,
+    /// Its core.
+    pub user_core: CoreId,
+    /// Its host.
+    pub user_host: HostId,
+    /// The web server.
+    pub web: Shared<Web>,
+    /// Its host.
+    pub web_host: HostId,
+    shape: Shape,
+}
+
+/// The web server's address, for targets.
+pub fn web_addr() -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 80)), WEB_PORT)
+}
+
+fn relay_ip(i: usize) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, (i / 250) as u8 + 1, (i % 250) as u8, 1))
+}
+
+impl World {
+    /// Builds and starts everything.
+    pub fn new(seed: u64, shape: Shape) -> Self {
+        Self::with(seed, shape, |_| (), |_, _| None)
+    }
+
+    /// The same, with the net and the path source changed first, and with other roles in the place of some relays.
+    pub fn with(
+        seed: u64,
+        shape: Shape,
+        change: impl FnOnce(&mut Net),
+        mut other: impl FnMut(&RelayKeys, &Roster) -> Option<Box<dyn Role>>,
+    ) -> Self {
+        let mut net = Net::new(seed);
+        change(&mut net);
+        let network = NetworkId(net.rng().bytes());
+        let relays: Vec<_> = (0..shape.relays).map(|i| keys(&mut net, network, i, shape)).collect();
+        let roster: Roster = Arc::new(relays.iter().map(|r| (r.contact.id, r.contact.clone())).collect());
+        let user_host = net.add_host("client", IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)));
+        let web_host = net.add_host("web", web_addr().ip());
+        net.set_name("web.example", vec![web_addr().ip()]);
+        let web = Shared::new(Web::default());
+        net.add_core(web_host, Box::new(web.clone()), Some(WEB_PORT));
+        let paths = paths(&relays, shape.length);
+        let cfg = ClientConfig {
+            network,
+            profile: &Profile::TESTING,
+            spare_circuits: shape.spares,
+            wants_exits: shape.exits > 0,
+        };
+        let rng = net.rng().fork();
+        let user = Shared::new(User::new(Client::new(cfg, Box::new(paths), rng)));
+        let user_core = net.add_core(user_host, Box::new(user.clone()), None);
+        let mut world = Self {
+            net,
+            network,
+            shards: vec![Vec::new(); relays.len()],
+            relays,
+            user,
+            user_core,
+            user_host,
+            web,
+            web_host,
+            shape,
+        };
+        for i in 0..shape.relays {
+            match other(&world.relays[i], &roster) {
+                Some(role) => {
+                    world.net.add_core(world.relays[i].host, role, Some(RELAY_PORT));
+                }
+                None => world.start_relay(i),
+            }
+        }
+        world
+    }
+
+    /// Starts a relay's cores.
+    pub fn start_relay(&mut self, i: usize) {
+        let roster: Roster = Arc::new(self.relays.iter().map(|r| (r.contact.id, r.contact.clone())).collect());
+        let keys = self.relays[i].clone();
+        for _ in 0..self.shape.shards {
+            let mut relay = Relay::new(keys.config.clone(), self.net.rng().fork());
+            relay.set_roster(roster.clone());
+            let (identity, descriptor) = (keys.identity.clone(), keys.descriptor.clone());
+            relay.set_credentials(Credentials { identity, descriptor });
+            let relay = Shared::new(relay);
+            self.shards[i].push(relay.clone());
+            self.net.add_core(keys.host, Box::new(relay), Some(RELAY_PORT));
+        }
+    }
+
+    /// Stops a relay.
+    pub fn kill(&mut self, i: usize, death: Death) {
+        self.shards[i].clear();
+        self.net.kill(self.relays[i].host, death);
+    }
+
+    /// Which relay this is.
+    pub fn index(&self, id: &RelayId) -> Option<usize> {
+        self.relays.iter().position(|r| r.contact.id == *id)
+    }
+
+    /// Changes the user and lets it act.
+    pub fn with_user<T>(&mut self, act: impl FnOnce(&mut User, Now) -> T) -> T {
+        let now = self.net.now();
+        let result = act(&mut self.user.get_mut(), now);
+        self.net.poke(self.user_core);
+        result
+    }
+
+    /// Begins a transfer.
+    pub fn start(&mut self, task: Task) -> usize {
+        self.with_user(|user, now| user.start(now, task)).expect("the client takes streams")
+    }
+
+    /// Runs until all of the user's transfers have ended; whether they did in time.
+    pub fn run(&mut self, time: Duration) -> bool {
+        let user = self.user.clone();
+        self.net.run_until(time, |_| user.get().is_done())
+    }
+}
+
+/// A transfer to the web server under an isolation token made from `n`.
+pub fn task(n: u8, send: &[u8], finish: bool) -> Task {
+    Task {
+        want: Want::Exit(Isolation([n; 32])),
+        target: Target::Addr(web_addr()),
+        send: send.to_vec(),
+        finish,
+        pace: None,
+    }
+}
+
+/// What the world's client draws from.
+pub fn paths(relays: &[RelayKeys], length: usize) -> Paths {
+    let list: Vec<_> = relays.iter().map(|r| (r.contact.clone(), r.config.exit.is_some())).collect();
+    let guard = relays.first().map_or(RelayId([0; 32]), |r| r.contact.id);
+    Paths { relays: list, guard, length, middle: None, failures: 0 }
+}
+
+fn keys(net: &mut Net, network: NetworkId, i: usize, shape: Shape) -> RelayKeys {
+    let ip = relay_ip(i);
+    let host = net.add_host(&format!("relay {i}"), ip);
+    let profile = &Profile::TESTING;
+    let identity = Arc::new(IdentityKey::from_bytes(net.rng().bytes()));
+    let link_secret = Arc::new(AgreeSecret::from_bytes(net.rng().bytes()));
+    let onion_secret = Arc::new(AgreeSecret::from_bytes(net.rng().bytes()));
+    let cipher = if i.is_multiple_of(2) { Cipher::Aes256Gcm } else { Cipher::ChaCha20Poly1305 };
+    let is_exit = i + shape.exits >= shape.relays;
+    let addrs = vec![SocketAddr::new(ip, RELAY_PORT)];
+    let descriptor = Descriptor {
+        network,
+        identity: identity.public(),
+        work_nonce: find_work(&identity.public(), profile.work_bits),
+        published: net.now().unix,
+        lifetime_s: profile.descriptor_lifetime.as_secs() as u32,
+        link_key: link_secret.public(),
+        onion_key: onion_secret.public(),
+        cipher,
+        exit: is_exit,
+        store: true,
+        family: None,
+        addrs: addrs.clone(),
+    };
+    let descriptor = SignedDescriptor::sign(descriptor, &identity);
+    let (link_key, onion_key) = (descriptor.link_key, descriptor.onion_key);
+    let contact = Contact { id: descriptor.id(), addrs, link_key, onion_key, cipher };
+    let exit = is_exit.then_some(ExitPolicy { private: profile.private_exit });
+    let id = descriptor.id();
+    let config = RelayConfig { network, profile, id, link_secret, onion_secret, cipher, exit, store: true };
+    RelayKeys { config, identity, descriptor, host, contact }
+}
+
+/// Which relays each host was connected to by whom: for every host its peers.
+pub fn peers(net: &Net) -> BTreeMap<HostId, Vec<HostId>> {
+    let mut peers: BTreeMap<HostId, Vec<HostId>> = BTreeMap::new();
+    for &(a, b) in net.dials() {
+        peers.entry(a).or_default().push(b);
+        peers.entry(b).or_default().push(a);
+    }
+    peers
+}
