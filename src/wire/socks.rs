@@ -196,7 +196,8 @@ impl Handshake {
     fn methods(&mut self, r: &mut Reader<'_>) -> Result<Done, Stop> {
         r.u8()?;
         let methods = r.bytes8()?;
-        // A client that can say who it is wants its streams apart, so that method goes first (spec PROXY-5).
+        // A client that can say who it is wants its streams apart, so that method goes first.
+        // spec: PROXY-5
         let method = [USER_PASSWORD, NO_AUTH].into_iter().find(|m| methods.contains(m));
         match method {
             Some(USER_PASSWORD) => self.state = State::Login,

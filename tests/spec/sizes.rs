@@ -2,7 +2,7 @@
 
 use crate::pages::{files, pages, tables};
 use umbel::proto::profile::Profile;
-use umbel::{crypto, proto, wire};
+use umbel::{crypto, node, proto, wire};
 
 /// Lines before the tests of a file.
 const LINES_MAX: usize = 500;
@@ -42,6 +42,10 @@ fn in_code(name: &str) -> Option<u64> {
         "CREDIT_MAX" => proto::stream::mux::CREDIT_MAX as usize,
         "BODY_MAX" => proto::rpc::BODY_MAX,
         "CALLS_OUTSTANDING_MAX" => proto::stream::call::CALLS_OUTSTANDING_MAX,
+        "HEAD_MAX" => wire::http::HEAD_MAX,
+        "FIELDS_MAX" => wire::http::FIELDS_MAX,
+        "MESSAGE_MAX" => wire::socks::MESSAGE_MAX,
+        "CONNECTIONS_MAX" => node::proxy::CONNECTIONS_MAX,
         _ => return in_profile(name),
     };
     Some(n as u64)

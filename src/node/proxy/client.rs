@@ -1,6 +1,6 @@
 //! A program's connection to the proxy: bounded reads with deadlines, writes, and an end that is never mistaken.
 
-use super::{HEAD_TIMEOUT, IDLE_TIMEOUT, WRITE_TIMEOUT};
+use super::{IDLE_TIMEOUT, WRITE_TIMEOUT};
 use crate::wire::http::HEAD_MAX;
 use std::io;
 use std::time::Duration;
@@ -48,12 +48,12 @@ impl Client {
     }
 
     /// The first byte of a new connection; `None` if it ends before.
-    pub(super) async fn first_byte(&mut self) -> io::Result<Option<u8>> {
+    pub(super) async fn first_byte(&mut self, wait: Duration) -> io::Result<Option<u8>> {
         // spec: PROXY-4
         while self.buffer.is_empty() {
             let mut stopping = self.stopping.clone();
             tokio::select! {
-                more = timeout(HEAD_TIMEOUT, self.fill()) => if !more.map_err(|_| timed_out())?? {
+                more = timeout(wait, self.fill()) => if !more.map_err(|_| timed_out())?? {
                     return Ok(None);
                 },
                 _ = stopping.wait_for(|&stop| stop) => return Ok(None),

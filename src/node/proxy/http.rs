@@ -4,7 +4,7 @@ use super::client::Client;
 use super::destination::{Destination, Refusal, site, sort};
 use super::page::Page;
 use super::upstream::{OpenError, Upstream};
-use super::{HEAD_TIMEOUT, Shared, gateway, socks};
+use super::{Shared, gateway, socks};
 use crate::wire::http::{Body, Form, HeadError, Request, parse};
 use crate::wire::message::{EndReason, Target};
 use crate::wire::socks::Credentials;
@@ -48,7 +48,9 @@ pub(super) async fn serve<U: Upstream>(
             return Ok(());
         }
         // spec: PROXY-4
-        let Ok(head) = timeout(HEAD_TIMEOUT, head(client)).await else { return Err(io::ErrorKind::TimedOut.into()) };
+        let Ok(head) = timeout(shared.head_timeout, head(client)).await else {
+            return Err(io::ErrorKind::TimedOut.into());
+        };
         let request = match head? {
             Ok(request) => request,
             Err(why) => {

@@ -33,9 +33,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use upstream::{Isolator, Upstream};
 
-/// Client connections at a time; more wait in the listener's queue.
+/// Client connections at a time unless set otherwise; more wait in the listener's queue.
 pub const CONNECTIONS_MAX: usize = 1024;
-/// How long a client may take to send a handshake or a request's head.
+/// How long a client may take to send a handshake or a request's head, unless set otherwise.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection may wait for another request.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -53,6 +53,17 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Whether private and loopback destinations may go to an exit: the profile's `private_exit`.
     pub private: bool,
+    /// Client connections at a time.
+    pub connections: usize,
+    /// How long a client may take to send a handshake or a request's head.
+    pub head_timeout: Duration,
+}
+
+impl Config {
+    /// The usual bounds.
+    pub fn new(listen: SocketAddr, private: bool) -> Self {
+        Self { listen, private, connections: CONNECTIONS_MAX, head_timeout: HEAD_TIMEOUT }
+    }
 }
 
 /// Why the proxy cannot listen.
@@ -82,6 +93,7 @@ pub struct Proxy {
 struct Shared<U: Upstream> {
     upstream: U,
     private: bool,
+    head_timeout: Duration,
     isolator: Isolator,
     mapped: RefCell<Mapped>,
     objects: gateway::Objects<U::Object>,
@@ -122,6 +134,7 @@ impl Proxy {
         let shared = Rc::new(Shared {
             upstream,
             private: self.config.private,
+            head_timeout: self.config.head_timeout,
             isolator: self.isolator,
             mapped: RefCell::new(self.mapped),
             objects: gateway::Objects::new(),
@@ -134,7 +147,7 @@ impl Proxy {
                 biased;
                 () = &mut stop => break,
                 // spec: PROXY-2
-                accepted = self.listener.accept(), if clients.len() < CONNECTIONS_MAX => match accepted {
+                accepted = self.listener.accept(), if clients.len() < self.config.connections => match accepted {
                     Ok((stream, _)) => {
                         clients.spawn_local(client(Rc::clone(&shared), stream));
                     }
@@ -156,7 +169,8 @@ impl Proxy {
 /// Serves one connection: its first byte tells the protocol.
 async fn client<U: Upstream>(shared: Rc<Shared<U>>, stream: TcpStream) {
     let mut client = Client::new(stream, shared.stopping.clone());
-    let served = match client.first_byte().await {
+    // spec: PROXY-8
+    let served = match client.first_byte(shared.head_timeout).await {
         Ok(Some(4 | 5)) => socks::serve(&shared, &mut client).await,
         Ok(Some(_)) => http::serve(&shared, &mut client, None).await,
         Ok(None) => Ok(()),

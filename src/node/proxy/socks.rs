@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::destination::{Destination, Refusal, may_leave, site, sort};
 use super::upstream::{OpenError, Upstream};
-use super::{HEAD_TIMEOUT, OPEN_TIMEOUT, Shared, http};
+use super::{OPEN_TIMEOUT, Shared, http};
 use crate::base::redact::Sensitive;
 use crate::wire::message::{EndReason, Target};
 use crate::wire::socks::{Command, Credentials, Handshake, Refused, Reply, Request, Step, encode_reply};
@@ -14,7 +14,9 @@ use tokio::time::timeout;
 /// Serves a client whose first byte is 4 or 5.
 pub(super) async fn serve<U: Upstream>(shared: &Shared<U>, client: &mut Client) -> io::Result<()> {
     // spec: PROXY-4
-    let Ok(read) = timeout(HEAD_TIMEOUT, handshake(client)).await else { return Err(io::ErrorKind::TimedOut.into()) };
+    let Ok(read) = timeout(shared.head_timeout, handshake(client)).await else {
+        return Err(io::ErrorKind::TimedOut.into());
+    };
     let request = match read? {
         Ok(request) => request,
         Err(refused) => {

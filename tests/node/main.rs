@@ -1,0 +1,4 @@
+//! The node as a process: real sockets, real programs.
+#![cfg(feature = "node")]
+
+mod proxy;
