@@ -7,8 +7,13 @@
 //!   never enters the store from which it serves others (spec CONT-30).
 
 pub mod block;
+pub mod fetch;
 pub mod manifest;
+pub mod peers;
 pub mod service;
 pub mod store;
 pub mod tree;
 pub mod view;
+
+#[cfg(test)]
+mod harness;

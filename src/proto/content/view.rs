@@ -32,6 +32,7 @@ impl Opened {
 }
 
 /// The addresses of an object's blocks, as far as its nodes are known. This needs the verify key only.
+#[derive(Clone)]
 pub struct Names {
     verify: Secret<32>,
     root: RootText,
@@ -83,6 +84,7 @@ impl Names {
 }
 
 /// The way to an object's leaves, with the key that reads them.
+#[derive(Clone)]
 pub struct View {
     names: Names,
     read: Secret<32>,

@@ -1,0 +1,151 @@
+//! Custodians without links: calls are carried in memory, in virtual time, and some custodians are hostile.
+
+use super::block;
+use super::service::StoreService;
+use super::store::MemoryStore;
+use super::tree::{KeyChoice, Label, Source, Tree};
+use crate::base::secret::Secret;
+use crate::base::time::{Duration, Instant, Now, UnixMs};
+use crate::proto::rpc::{Call, CallError, Route};
+use crate::wire::content::store::{Answer, Refusal, Request};
+use crate::wire::ids::RelayId;
+use std::collections::BTreeMap;
+
+/// How a custodian behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    Honest,
+    WrongBytes,
+    OtherBlock,
+    Truncated,
+    Junk,
+    Silent,
+    Refuses,
+    Busy,
+    ClaimsNotFound,
+    Closes,
+    Unreachable,
+    /// Takes everything and throws it away.
+    Forgets,
+}
+
+pub(super) struct Custodian {
+    pub(super) service: StoreService<MemoryStore>,
+    pub(super) manner: Manner,
+    /// How many calls it answers honestly before it behaves as above.
+    pub(super) honest_for: u32,
+    pub(super) calls: u32,
+}
+
+pub(super) struct Net {
+    pub(super) custodians: BTreeMap<RelayId, Custodian>,
+    pub(super) now: Now,
+    /// Every call that was carried: to whom, and by which route.
+    pub(super) carried: Vec<(RelayId, Route)>,
+}
+
+pub(super) const LEASE: Duration = Duration::from_secs(100_000);
+
+pub(super) fn id(n: u8) -> RelayId {
+    RelayId([n; 32])
+}
+
+impl Net {
+    /// Custodians 1..=n, honest, with room for `cap` bytes each.
+    pub(super) fn new(n: u8, cap: u64) -> Self {
+        let custodian = || Custodian {
+            service: StoreService::new(MemoryStore::new(cap), LEASE),
+            manner: Manner::Honest,
+            honest_for: 0,
+            calls: 0,
+        };
+        let custodians = (1..=n).map(|n| (id(n), custodian())).collect();
+        let now = Now { mono: Instant(1_000_000), unix: UnixMs(1_700_000_000_000) };
+        Self { custodians, now, carried: Vec::new() }
+    }
+
+    pub(super) fn ids(&self) -> Vec<RelayId> {
+        self.custodians.keys().copied().collect()
+    }
+
+    pub(super) fn at(&mut self, n: u8) -> &mut Custodian {
+        self.custodians.get_mut(&id(n)).unwrap()
+    }
+
+    pub(super) fn pass(&mut self, d: Duration) {
+        self.now.mono = self.now.mono + d;
+        self.now.unix = self.now.unix.plus(d);
+    }
+
+    /// Carries a call. No answer at all where the custodian is silent.
+    pub(super) fn carry(&mut self, call: &Call) -> Option<Result<Vec<u8>, CallError>> {
+        let now = self.now;
+        self.carried.push((call.to, call.route));
+        let Some(c) = self.custodians.get_mut(&call.to) else { return Some(Err(CallError::Unreachable)) };
+        c.calls += 1;
+        let manner = if c.calls <= c.honest_for { Manner::Honest } else { c.manner };
+        Some(match manner {
+            Manner::Silent => return None,
+            Manner::Refuses => Err(CallError::Refused),
+            Manner::Closes => Err(CallError::Closed),
+            Manner::Unreachable => Err(CallError::Unreachable),
+            Manner::Busy => Ok(Answer::Refused(Refusal::Busy).encode()),
+            Manner::ClaimsNotFound => Ok(Answer::Refused(Refusal::NotFound).encode()),
+            Manner::Junk => Ok(vec![77; 9]),
+            Manner::Forgets => {
+                let honest = c.service.request(now, &call.body);
+                match Request::decode(&call.body) {
+                    Ok(Request::Get(..)) => Ok(Answer::Refused(Refusal::NotFound).encode()),
+                    _ => Ok(honest),
+                }
+            }
+            Manner::OtherBlock => match Request::decode(&call.body) {
+                Ok(Request::Get(o, 0)) => Ok(c.service.request(now, &Request::Get(o, 1).encode())),
+                Ok(Request::Get(o, _)) => Ok(c.service.request(now, &Request::Get(o, 0).encode())),
+                _ => Ok(c.service.request(now, &call.body)),
+            },
+            Manner::WrongBytes | Manner::Truncated | Manner::Honest => {
+                let mut answer = c.service.request(now, &call.body);
+                if answer.len() > 100 {
+                    match manner {
+                        Manner::WrongBytes => answer[60] ^= 1,
+                        Manner::Truncated => answer.truncate(100),
+                        _ => (),
+                    }
+                }
+                Ok(answer)
+            }
+        })
+    }
+
+    /// Puts an object on custodian `n`, without a push.
+    pub(super) fn give(&mut self, n: u8, tree: &Tree, source: &mut impl Source) {
+        let now = self.now;
+        let s = &mut self.at(n).service;
+        let (object, blocks) = (tree.link().locator(), tree.shape().blocks());
+        s.request(now, &Request::PutRoot { lease_s: u32::MAX, block: tree.upper_block(0).unwrap() }.encode());
+        for (page, names) in tree.names().chunks(2_000).enumerate() {
+            let from = 1 + page as u32 * 2_000;
+            s.request(now, &Request::Name { object, blocks, from, names: names.to_vec() }.encode());
+        }
+        for index in 1..blocks {
+            let block = match tree.leaf_of(index) {
+                Some(leaf) => tree.seal_leaf(source, leaf).unwrap(),
+                None => tree.upper_block(index).unwrap().to_vec(),
+            };
+            assert_eq!(Some(block::address(&block)), tree.address(index));
+            s.request(now, &Request::Put(object, index, &block).encode());
+        }
+        assert!(s.status(now, &object).unwrap().complete());
+    }
+}
+
+/// Content in which no two leaves are equal.
+pub(super) fn content(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i.wrapping_mul(31) >> 3) as u8 ^ (i >> 16) as u8).collect()
+}
+
+pub(super) fn tree(content: &[u8]) -> Tree {
+    let key = KeyChoice::Random(Secret::new([3; 32]));
+    Tree::build(&mut { content }, Label::file("f.bin", "x/y"), key).unwrap()
+}
