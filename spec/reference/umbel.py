@@ -1,0 +1,248 @@
+"""What spec pages 01 to 06 and 10 say, in Python: each function is one formula of a page."""
+
+import base64
+from hashlib import sha256
+
+from cryptography.hazmat.primitives import hashes, hmac
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+import mlkem
+from blake3 import blake3, derive
+
+AES, CHACHA = 1, 2
+
+
+def u8(n):
+    return n.to_bytes(1, "big")
+
+
+def u16(n):
+    return n.to_bytes(2, "big")
+
+
+def u32(n):
+    return n.to_bytes(4, "big")
+
+
+def u64(n):
+    return n.to_bytes(8, "big")
+
+
+def len8(x):
+    return u8(len(x)) + x
+
+
+def len16(x):
+    return u16(len(x)) + x
+
+
+def padded(x, size):
+    assert len(x) <= size
+    return x + bytes(size - len(x))
+
+
+# 01: ids in text
+def id_text(x):
+    return base64.b32encode(x).decode().rstrip("=").lower()
+
+
+# 02: keys
+def network_id(profile, genesis):
+    return derive("umbel 1 network id", len8(profile.encode()) + genesis)
+
+
+def relay_id(identity, nonce):
+    return derive("umbel 1 relay id", identity + u64(nonce))
+
+
+def work_bits(identity, nonce):
+    work = int.from_bytes(derive("umbel 1 relay work", identity + u64(nonce)), "big")
+    return 256 - work.bit_length()
+
+
+def find_work(identity, bits):
+    nonce = 0
+    while work_bits(identity, nonce) < bits:
+        nonce += 1
+    return nonce
+
+
+def x_public(secret):
+    return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+
+
+def x_agree(secret, public):
+    return X25519PrivateKey.from_private_bytes(secret).exchange(X25519PublicKey.from_public_bytes(public))
+
+
+def ed_public(secret):
+    return Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+
+
+def sign(secret, purpose, message):
+    return Ed25519PrivateKey.from_private_bytes(secret).sign(len8(purpose.encode()) + message)
+
+
+class CounterKey:
+    def __init__(self, cipher, key, counter=0):
+        self.aead = AESGCM(key) if cipher == AES else ChaCha20Poly1305(key)
+        self.order = "big" if cipher == AES else "little"
+        self.counter = counter
+
+    def seal(self, text, aad=b""):
+        nonce = bytes(4) + self.counter.to_bytes(8, self.order)
+        self.counter += 1
+        return self.aead.encrypt(nonce, text, aad)
+
+
+def hmac256(key, data):
+    h = hmac.HMAC(key, hashes.SHA256())
+    h.update(data)
+    return h.finalize()
+
+
+# 04: cells and messages
+PADDING, CREATE, CREATED, RELAY, DESTROY, AUTHENTICATE = range(6)
+EXTEND, EXTENDED, EXTEND_FAILED, BEGIN, CONNECTED, DATA, END, CREDIT, ACK, RESOLVE, RESOLVED = range(1, 12)
+
+
+def cell(circuit, command, body):
+    return u32(circuit) + u8(command) + bytes(3) + padded(body, 1400)
+
+
+def message(command, stream, body=b""):
+    return u8(command) + u16(stream) + len16(body)
+
+
+# 05: the circuit handshake
+def hs_request(position, onion_public, x, dz):
+    ek, dk = mlkem.keygen(dz[:32], dz[32:])
+    return u8(1) + u8(position) + onion_public + x_public(x) + ek, dk
+
+
+def hs_respond(network, relay, cipher, onion_secret, request, y, m):
+    X, ek = request[34:66], request[66:]
+    ct, kem = mlkem.encaps(ek, m)
+    Y = x_public(y)
+    th = sha256(b"umbel circuit 1" + network + relay + u8(cipher) + request + Y + ct).digest()
+    prk = hmac256(th, x_agree(y, X) + x_agree(onion_secret, X) + kem)
+    auth, forward, backward = (
+        HKDFExpand(hashes.SHA256(), 32, b"umbel circuit 1 " + part).derive(prk) for part in (b"auth", b"forward", b"backward")
+    )
+    return u8(1) + Y + ct + auth, forward, backward
+
+
+# 06: the onion
+def covered(position):
+    return 1400 - 16 * position
+
+
+class Layer:
+    def __init__(self, position, cipher, forward, backward, counter=0):
+        self.n = covered(position)
+        self.forward = CounterKey(cipher, forward, counter)
+        self.backward = CounterKey(cipher, backward, counter)
+
+
+def onion_text(position, messages):
+    return padded(bytes(8) + messages, covered(position))
+
+
+def seal_at(key, n, body):
+    return padded(key.seal(body[:n]), 1400)
+
+
+def forward_bodies(layers, hop, messages):
+    """The body on each link from the client to `hop` (from 1)."""
+    body, out = padded(onion_text(hop, messages), 1400), []
+    for layer in reversed(layers[:hop]):
+        body = body[: layer.n] + bytes(1400 - layer.n)
+        # What stands in front of this layer's tag: the text and the tags of the hops behind.
+        inner = out[-1][: layer.n] if out else body[: layer.n]
+        out.append(padded(layer.forward.seal(inner), 1400))
+    return out[::-1]
+
+
+def backward_bodies(layers, hop, messages):
+    """The body on each link from `hop` (from 1) to the client."""
+    inner, out = onion_text(hop, messages), []
+    for layer in reversed(layers[:hop]):
+        out.append(padded(layer.backward.seal(padded(inner, 1400)[: layer.n]), 1400))
+        inner = out[-1]
+    return out
+
+
+# 03: links
+class Noise:
+    def __init__(self, network, responder_public):
+        self.h = self.ck = sha256(b"Noise_NKhfs_25519+MLKEM768_ChaChaPoly_SHA256").digest()
+        self.mix_hash(b"umbel link 1" + network)
+        self.mix_hash(responder_public)
+        self.key = None
+
+    def mix_hash(self, data):
+        self.h = sha256(self.h + data).digest()
+
+    def hkdf2(self, data):
+        temp = hmac256(self.ck, data)
+        one = hmac256(temp, b"\x01")
+        return one, hmac256(temp, one + b"\x02")
+
+    def mix_key(self, data):
+        self.ck, key = self.hkdf2(data)
+        self.key = CounterKey(CHACHA, key)
+
+    def encrypt_and_hash(self, text):
+        sealed = self.key.seal(text, self.h)
+        self.mix_hash(sealed)
+        return sealed
+
+
+def link_handshake(network, responder, e, dz, re, m, cipher, time, payload_1=u8(1) + bytes(3), payload_2=None):
+    """Both messages, both keys (to the responder, to the initiator) and the hash."""
+    noise, ek = Noise(network, x_public(responder)), mlkem.keygen(dz[:32], dz[32:])[0]
+    noise.mix_hash(x_public(e))
+    noise.mix_key(x_agree(e, x_public(responder)))
+    one = x_public(e) + noise.encrypt_and_hash(ek) + noise.encrypt_and_hash(payload_1)
+    noise.mix_hash(x_public(re))
+    noise.mix_key(x_agree(re, x_public(e)))
+    ct, shared = mlkem.encaps(ek, m)
+    two = x_public(re) + noise.encrypt_and_hash(ct)
+    noise.mix_key(shared)
+    two += noise.encrypt_and_hash(payload_2 or u8(1) + u8(cipher) + bytes(2) + u64(time))
+    to_responder, to_initiator = noise.hkdf2(b"")
+    return one, two, to_responder, to_initiator, noise.h
+
+
+def link_successor(key, handshake_hash):
+    prk = hmac256(handshake_hash, key)
+    return HKDFExpand(hashes.SHA256(), 32, b"umbel link 1 rekey").derive(prk)
+
+
+def link_record(key, cells):
+    return key.seal(u8(len(cells))) + key.seal(b"".join(cells))
+
+
+# 10: descriptors, invites, custodians
+def address(ip, port):
+    raw = bytes(map(int, ip.split("."))) if "." in ip else bytes.fromhex(ip)
+    return u8(4 if len(raw) == 4 else 6) + raw + u16(port)
+
+
+def descriptor(secret, network, nonce, published, lifetime, link_key, onion_key, cipher, flags, family, addresses):
+    body = u8(1) + u8(flags) + u8(cipher) + network + ed_public(secret) + u64(nonce) + u64(published) + u32(lifetime)
+    body += link_key + onion_key + (family or b"") + u8(len(addresses)) + b"".join(addresses)
+    return body + sign(secret, "umbel 1 descriptor", body)
+
+
+def invite(profile, genesis, relays):
+    text = f"umbel-invite 1\nprofile {profile}\ngenesis {id_text(genesis)}\n"
+    text += "".join(f"relay {base64.b64encode(r).decode()}\n" for r in relays)
+    return text + f"check {id_text(blake3(text.encode()))}\n"
+
+
+def score(beacon, key, relay):
+    return derive("umbel 1 rendezvous score", beacon + key + relay)
