@@ -243,7 +243,7 @@ def link():
         ("message_1_share_changed", "LINK-3", "BadHandshake", flipped(one, 0)),
         ("message_1_key_changed", "LINK-3", "BadHandshake", flipped(one, 32)),
         ("message_1_payload_changed", "LINK-3", "BadHandshake", flipped(one, 1251)),
-        ("message_1_share_of_low_order", "LINK-4", "BadHandshake", put(one, 0, bytes(32))),
+        ("message_1_share_of_low_order", "LINK-4", "BadPublicKey", put(one, 0, bytes(32))),
         ("message_1_for_another_network", "LINK-1", "BadHandshake", link_handshake(seq(32, 2), responder, e, dz, re_, m, AES, time)[0]),
         ("message_1_version_2", "LINK-5", "UnknownVersion", link_handshake(network, responder, e, dz, re_, m, AES, time, payload_1=b"\x02\0\0\0")[0]),
         ("message_1_reserved", "LINK-5", "NonZeroPadding", link_handshake(network, responder, e, dz, re_, m, AES, time, payload_1=b"\x01\0\0\x01")[0]),

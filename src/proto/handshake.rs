@@ -159,17 +159,31 @@ pub fn respond(
     request: &[u8; REQUEST_SIZE],
     rng: &mut Rng,
 ) -> Result<([u8; REPLY_SIZE], LayerKeys), HandshakeError> {
+    let ephemeral = AgreeSecret::from_bytes(rng.bytes());
+    respond_with(network, relay, cipher, onion, request, ephemeral, Secret::new(rng.bytes()))
+}
+
+/// [`respond`] with its randomness given: for exact test vectors.
+#[doc(hidden)]
+pub fn respond_with(
+    network: &NetworkId,
+    relay: RelayId,
+    cipher: Cipher,
+    onion: &AgreeSecret,
+    request: &[u8; REQUEST_SIZE],
+    ephemeral: AgreeSecret,
+    kem_seed: Secret<32>,
+) -> Result<([u8; REPLY_SIZE], LayerKeys), HandshakeError> {
     let parsed = Request::decode(request)?;
     let hop = HopKey { relay, onion_key: onion.public(), cipher };
     // spec: HS-4
     if parsed.onion_key != hop.onion_key {
         return Err(HandshakeError::WrongOnionKey);
     }
-    let ephemeral = AgreeSecret::from_bytes(rng.bytes());
     // spec: HS-5
     let shared = ephemeral.agree(&parsed.share).map_err(|_| HandshakeError::BadPublicKey)?;
     let with_onion = onion.agree(&parsed.share).map_err(|_| HandshakeError::BadPublicKey)?;
-    let (ciphertext, kem) = encapsulate(&parsed.kem_key, rng.bytes()).map_err(|_| HandshakeError::BadPublicKey)?;
+    let (ciphertext, kem) = encapsulate(&parsed.kem_key, *kem_seed.expose()).map_err(|_| HandshakeError::BadPublicKey)?;
     let share = ephemeral.public();
     let derived = derive(network, &hop, request, (&share, &ciphertext), parsed.position, [&shared, &with_onion, &kem]);
     let reply = Reply { share, kem_ciphertext: Box::new(ciphertext), authenticator: *derived.authenticator.expose() };

@@ -21,7 +21,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("aws_lc_rs", &["crypto"]),
     ("rand_core", &["crypto", "base"]),
     ("subtle", &["crypto", "base"]),
-    ("zeroize", &["crypto", "base"]),
+    // Key files are read and written by the driver.
+    ("zeroize", &["crypto", "base", "node"]),
     ("tokio", &["node", "main.rs"]),
     ("hyper", &["node", "main.rs"]),
     ("hyper_util", &["node", "main.rs"]),

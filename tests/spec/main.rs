@@ -6,3 +6,4 @@ mod pages;
 mod sizes;
 mod tables;
 mod trace;
+mod vectors;
