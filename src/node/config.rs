@@ -196,7 +196,10 @@ impl File {
         let path = named.map_or_else(|| dir.join(CONFIG_FILE), Path::to_owned);
         match std::fs::read(&path) {
             Ok(bytes) => Self::parse(&path, bytes),
-            Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => Ok(Self::default()),
+            // A folder that cannot be is named when it is made.
+            Err(e) if named.is_none() && matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(Self::default())
+            }
             Err(e) => Err(Failure::config(&path, format_args!("the configuration cannot be read: {}", reason(&e)))
                 .hint("check the path of --config and who owns the file")),
         }

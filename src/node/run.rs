@@ -39,13 +39,14 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// The parser's complaint as a failure: its first line, and the rest as the hint.
+/// The parser's complaint as a failure: what stands before the usage line, and the rest as the hint.
 fn usage(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
-    let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
-    let message = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-    let rest: Vec<_> = lines.filter(|l| !l.starts_with("For more information")).collect();
-    let hint = if rest.is_empty() { "umbel --help lists commands and options".to_owned() } else { rest.join("; ") };
+    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("For more information"));
+    let (advice, complaint): (Vec<_>, Vec<_>) =
+        lines.partition(|l| ["Usage:", "tip:", "[possible values"].iter().any(|start| l.starts_with(start)));
+    let message = complaint.join(" ").trim_start_matches("error: ").to_owned();
+    let hint = if advice.is_empty() { "umbel --help lists commands and options".to_owned() } else { advice.join("; ") };
     Failure::new(Code::Usage, message).hint(hint)
 }
 
