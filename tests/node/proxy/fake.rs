@@ -94,7 +94,7 @@ impl Upstream for Fake {
     async fn resolve(&self, name: &str, isolation: Isolation) -> Result<Vec<IpAddr>, OpenError> {
         self.note(format!("resolve {name}"), isolation);
         Ok(if name == "server.test" {
-            vec!["2a00::5".parse().unwrap(), "9.8.7.6".parse().unwrap()]
+            vec![IpAddr::from([0x2a00, 0, 0, 0, 0, 0, 0, 5u16]), IpAddr::from([9, 8, 7, 6])]
         } else {
             Vec::new()
         })
