@@ -2,7 +2,7 @@
 //!
 //! One request a connection. `GET n\n` is answered with `n` bytes of [`content`], then the connection's end; `ECHO\n`
 //! sends back whatever follows until the client's end; `SINK\n` reads everything and answers with how much it was;
-//! `HOLD\n` reads and says nothing.
+//! `HOLD\n` reads and says nothing; `STALL\n` does not even read.
 
 use crate::base::time::{Instant, Now};
 use crate::role::{ConnId, Input, Output, Role};
@@ -23,6 +23,7 @@ enum Job {
     Echo(VecDeque<u8>),
     Sink(u64),
     Hold,
+    Stall,
 }
 
 struct Served {
@@ -63,13 +64,14 @@ impl Web {
                 ("GET", n) => Job::Get { at: 0, end: n.trim().parse().unwrap_or(0) },
                 ("ECHO", _) => Job::Echo(VecDeque::new()),
                 ("SINK", _) => Job::Sink(0),
+                ("STALL", _) => Job::Stall,
                 _ => Job::Hold,
             };
         }
         match &mut c.job {
             Job::Echo(held) => held.extend(bytes),
             Job::Sink(n) => *n += bytes.len() as u64,
-            Job::Asking(_) | Job::Get { .. } | Job::Hold => {}
+            Job::Asking(_) | Job::Get { .. } | Job::Hold | Job::Stall => {}
         }
         if !core::mem::replace(&mut c.woken, true) {
             self.out.push_back(Output::Wake(conn));
@@ -109,8 +111,8 @@ impl Role for Web {
     fn read_budget(&mut self, conn: ConnId) -> usize {
         match self.conns.get(&conn).map(|c| &c.job) {
             Some(Job::Echo(held)) => HELD_MAX.saturating_sub(held.len()),
+            Some(Job::Stall) | None => 0,
             Some(_) => HELD_MAX,
-            None => 0,
         }
     }
 
@@ -136,7 +138,7 @@ impl Role for Web {
                 out.extend_from_slice(n.to_string().as_bytes());
                 true
             }
-            Job::Asking(_) | Job::Sink(_) | Job::Hold => c.finished,
+            Job::Asking(_) | Job::Sink(_) | Job::Hold | Job::Stall => c.finished,
         };
         let wrote = out.len() > before;
         c.woken = wrote;

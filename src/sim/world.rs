@@ -11,6 +11,7 @@ use crate::crypto::aead::Cipher;
 use crate::crypto::agree::AgreeSecret;
 use crate::crypto::identity::IdentityKey;
 use crate::proto::profile::Profile;
+use crate::proto::rpc::Service;
 use crate::role::Role;
 use crate::role::client::{Client, ClientConfig, Isolation, PathEnd, PathSource, Want};
 use crate::role::contact::{Contact, Roster};
@@ -214,6 +215,7 @@ impl World {
 
     /// Starts a relay's cores.
     pub fn start_relay(&mut self, i: usize) {
+        self.net.set_services(self.relays[i].host, Box::new(|_, service, body| answer(service, body)));
         let roster: Roster = Arc::new(self.relays.iter().map(|r| (r.contact.id, r.contact.clone())).collect());
         let keys = self.relays[i].clone();
         for _ in 0..self.shape.shards {
@@ -251,6 +253,18 @@ impl World {
         self.with_user(|user, now| user.start(now, task)).expect("the client takes streams")
     }
 
+    /// What is left on relays, clients and servers: (relays' circuits, relays' exits, client's streams, server's connections).
+    pub fn left(&self) -> (usize, usize, usize, usize) {
+        let counts = self.shards.iter().flatten().map(|s| s.get().counts());
+        let (circuits, exits) = counts.fold((0, 0), |(c, e), n| (c + n.circuits, e + n.exits));
+        (circuits, exits, self.user.get().client.streams().len(), self.web.get().open())
+    }
+
+    /// Circuits that relays closed because of a breach.
+    pub fn violations(&self) -> u64 {
+        self.shards.iter().flatten().map(|s| s.get().counts().violations).sum()
+    }
+
     /// Runs until all of the user's transfers have ended; whether they did in time.
     pub fn run(&mut self, time: Duration) -> bool {
         let user = self.user.clone();
@@ -267,6 +281,12 @@ pub fn task(n: u8, send: &[u8], finish: bool) -> Task {
         finish,
         pace: None,
     }
+}
+
+/// What every relay's service answers: the service, then the request from its end.
+pub fn answer(service: Service, body: &[u8]) -> Vec<u8> {
+    let name = if service == Service::Store { b's' } else { b'd' };
+    core::iter::once(name).chain(body.iter().rev().copied()).collect()
 }
 
 /// What the world's client draws from.
@@ -309,7 +329,7 @@ fn keys(net: &mut Net, network: NetworkId, i: usize, shape: Shape) -> RelayKeys 
     RelayKeys { config, identity, descriptor, host, contact }
 }
 
-/// Which relays each host was connected to by whom: for every host its peers.
+/// Every host's peers: whom it connected to and who connected to it.
 pub fn peers(net: &Net) -> BTreeMap<HostId, Vec<HostId>> {
     let mut peers: BTreeMap<HostId, Vec<HostId>> = BTreeMap::new();
     for &(a, b) in net.dials() {

@@ -33,10 +33,20 @@ pub(super) struct End {
 pub(super) enum StreamEnd {
     /// To a TCP connection.
     Exit(Key),
-    /// A name is being looked up; with the port to connect to, or `None` for a RESOLVE.
-    Looking(Option<u16>, Vec<u8>),
+    /// A name is being looked up.
+    Looking(Looking),
     /// To one of the relay's own services.
     Service(Box<ServiceStream>),
+}
+
+/// What waits for a name's addresses.
+pub(super) struct Looking {
+    /// Where to connect; `None` for a RESOLVE.
+    pub(super) port: Option<u16>,
+    /// From the client, bounded by the credit that was granted.
+    pub(super) data: Vec<u8>,
+    /// The client sends no more behind these.
+    pub(super) client_done: bool,
 }
 
 /// See the module's text.

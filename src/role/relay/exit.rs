@@ -1,6 +1,6 @@
 //! Streams that leave the network here: names are looked up, addresses judged, connections made and carried.
 
-use super::circuit::{StreamEnd, Toward, allowed};
+use super::circuit::{Looking, StreamEnd, Toward, allowed};
 use super::{Relay, Timer};
 use crate::base::time::{Instant, Now};
 use crate::role::limits::{EXIT_ADDRESSES_MAX, STREAM_IDLE_TIMEOUT};
@@ -109,7 +109,7 @@ impl Relay {
     fn look_up(&mut self, key: Key, id: StreamId, name: String, port: Option<u16>, data: Vec<u8>) {
         let ask = self.ask_id();
         let Some(circuit) = self.circuits.get_mut(key) else { return };
-        circuit.streams.insert(id, StreamEnd::Looking(port, data));
+        circuit.streams.insert(id, StreamEnd::Looking(Looking { port, data, client_done: false }));
         self.asks.insert(ask, Asked { circuit: key, stream: id });
         self.out.push_back(Output::Resolve(ask, name));
     }
@@ -119,13 +119,16 @@ impl Relay {
         let private = self.cfg.exit.is_some_and(|p| p.private);
         let Some(circuit) = self.circuits.get_mut(key) else { return };
         match circuit.streams.remove(&id) {
-            Some(StreamEnd::Looking(None, _)) => {
+            Some(StreamEnd::Looking(Looking { port: None, .. })) => {
                 circuit.machine.mux.resolved(id, allowed(addrs, private, RESOLVED_MAX));
                 self.make_ready(key, Toward::Client);
             }
-            Some(StreamEnd::Looking(Some(port), data)) => {
+            Some(StreamEnd::Looking(Looking { port: Some(port), data, client_done })) => {
                 let addrs = addrs.into_iter().take(EXIT_ADDRESSES_MAX).map(|ip| SocketAddr::new(ip, port)).collect();
                 self.dial_exit(now, key, id, addrs, data);
+                if client_done {
+                    self.stream_ended(now, key, id, EndReason::Done);
+                }
             }
             // The stream was given up, and its number may serve another by now.
             Some(other) => {
@@ -288,9 +291,8 @@ impl Relay {
                 self.pump_service(now, key, id);
                 return;
             }
-            Some(StreamEnd::Looking(..)) if reason == EndReason::Done => {
-                // Half closed before it was open: nobody waits for such a stream's answer.
-                self.abort_stream(key, id, EndReason::Protocol);
+            Some(StreamEnd::Looking(looking)) if reason == EndReason::Done => {
+                looking.client_done = true;
                 return;
             }
             _ => {

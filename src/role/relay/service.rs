@@ -75,7 +75,7 @@ impl Relay {
                 }
                 self.pump_service(now, key, id);
             }
-            Some(StreamEnd::Looking(_, data)) => data.extend_from_slice(bytes),
+            Some(StreamEnd::Looking(looking)) => looking.data.extend_from_slice(bytes),
             Some(StreamEnd::Exit(exit)) => {
                 let exit = *exit;
                 if let Some(conn) = self.exits.get_mut(exit) {
