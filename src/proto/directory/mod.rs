@@ -1,7 +1,10 @@
 //! The directory: relays' records, what all agree on at each cut, and how relays and clients come to it (spec 10).
 //!
-//! [`snapshot`] settles records by a pure function; [`rendezvous`] says who is responsible for a key.
+//! [`records`] holds what a relay knows, [`snapshot`] settles it by a pure function, [`rendezvous`] says who is
+//! responsible for a key. [`relay_sync`] spreads records among relays and serves them (with [`peers`] and [`cuts`]);
+//! [`client_sync`] takes the settled set from one relay and checks it with others ([`vote`]).
 
+pub mod client_sync;
 pub mod cuts;
 pub mod peers;
 pub mod records;
@@ -10,3 +13,4 @@ pub mod rendezvous;
 pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod vote;

@@ -63,6 +63,8 @@ enum Event {
 pub(crate) struct Node {
     pub(crate) dir: RelayDirectory,
     pub(crate) up: bool,
+    /// It answers and does nothing of its own.
+    pub(crate) silent: bool,
     pub(crate) lie: Option<Lie>,
     pub(crate) settled: Vec<Arc<Snapshot>>,
     pub(crate) known: usize,
@@ -100,6 +102,7 @@ impl Net {
         self.nodes.push(Node {
             dir,
             up: true,
+            silent: false,
             lie: None,
             settled: vec![],
             known: 0,
@@ -165,7 +168,7 @@ impl Net {
     fn turn(&mut self, i: usize) {
         let now = self.now();
         let node = &mut self.nodes[i];
-        if !node.up {
+        if !node.up || node.silent {
             return;
         }
         if node.publishes_at <= self.ms {

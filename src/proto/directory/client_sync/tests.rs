@@ -1,0 +1,274 @@
+//! Clients of a network of relay directories, with guards and seeds that lie.
+
+use super::*;
+use crate::crypto::identity::IdentityKey;
+use crate::proto::directory::cuts::Cuts;
+use crate::proto::directory::testing::{Lie, NETWORK, Net, START, id, key, record};
+
+const P: &Profile = &Profile::TESTING;
+
+struct Client {
+    dir: ClientDirectory,
+    rng: Rng,
+    coming: BTreeMap<(u64, CallId), Result<Vec<u8>, CallError>>,
+    candidates: usize,
+    verified: Vec<Arc<Snapshot>>,
+    faults: Vec<(RelayId, SourceFault)>,
+    asked: Vec<(RelayId, Route)>,
+}
+
+impl Client {
+    fn new(seeds: &[u8], cached: Option<Snapshot>) -> Self {
+        let seeds = seeds.iter().map(|i| (*record(*i, START)).clone()).collect();
+        Self {
+            dir: ClientDirectory::new(NETWORK, P, seeds, cached),
+            rng: Rng::from_seed([8; 32]),
+            coming: BTreeMap::new(),
+            candidates: 0,
+            verified: vec![],
+            faults: vec![],
+            asked: vec![],
+        }
+    }
+
+    fn run(&mut self, net: &mut Net, ms: u64) {
+        for _ in 0..ms {
+            net.run(1);
+            while self.coming.first_key_value().is_some_and(|((at, _), _)| *at <= net.ms) {
+                let ((_, id), result) = self.coming.pop_first().unwrap();
+                self.dir.answer(net.now(), id, result);
+            }
+            while let Some(output) = self.dir.poll(net.now(), &mut self.rng) {
+                match output {
+                    ClientDirOutput::Call(call) => self.carry(net, call),
+                    ClientDirOutput::Candidate(_) => self.candidates += 1,
+                    ClientDirOutput::Verified(s) => self.verified.push(s),
+                    ClientDirOutput::SourceFailed { relay, why } => self.faults.push((relay, why)),
+                }
+            }
+            assert!(self.dir.deadline().is_some_and(|at| at > net.now().mono));
+        }
+    }
+
+    fn carry(&mut self, net: &mut Net, call: Call) {
+        self.asked.push((call.to, call.route));
+        let answer = net.find(&call.to).and_then(|to| net.ask(to, &call.body));
+        let way = if call.route == Route::Direct { 10 } else { 60 };
+        self.coming.insert((net.ms + way, call.id), answer.ok_or(CallError::Unreachable));
+    }
+}
+
+/// A relay that speaks, under its own name, for a set of its choice.
+fn liar(i: u8, of: Vec<Arc<SignedDescriptor>>) -> Lie {
+    let key = Arc::new(IdentityKey::from_bytes([i + 1; 32]));
+    assert_eq!(key.public(), super::super::testing::key(i).public());
+    Box::new(move |request, honest| {
+        let cut = match (request, Answer::decode(&honest)) {
+            (Request::Statement(cut) | Request::Page { cut, .. }, _) if cut.0 != 0 => *cut,
+            (_, Ok(Answer::Statement(s))) => s.cut,
+            _ => return Some(honest),
+        };
+        let mut cuts = Cuts::new(id(i), Arc::clone(&key), P.usable_lag);
+        cuts.push(Arc::new(Snapshot::settle(&of, cut, P, NETWORK)));
+        let late = cut.plus(P.usable_lag);
+        Some(match request {
+            Request::Statement(_) => cuts.statement(cut, late).encode(),
+            Request::Page { start, .. } => cuts.page(cut, *start, late).encode(),
+            _ => honest,
+        })
+    })
+}
+
+#[test]
+fn a_client_has_a_verified_snapshot_soon_after_a_network_started() {
+    let (mut net, mut client) = (Net::start(8, 1), Client::new(&[0, 1], None));
+    client.run(&mut net, 2_000);
+    let first = client.verified.first().expect("verified");
+    assert_eq!(first.len(), 8);
+    assert_eq!(client.candidates, 1, "circuits for the check need a candidate once");
+    assert!(client.faults.iter().all(|(_, why)| !why.damning()), "{:?}", client.faults);
+    assert!(client.dir.signers() >= 4);
+    client.dir.set_guard(id(3));
+    client.run(&mut net, 60_000);
+    assert!(client.verified.len() > 2 && client.candidates == 1);
+    assert!(client.verified.last().unwrap().age(net.now().unix) < Duration::from_secs(30));
+}
+
+// spec: DIR-40
+// spec: DIR-47
+#[test]
+fn each_signer_is_asked_over_a_circuit_of_its_own_and_pages_come_from_the_guard() {
+    let (mut net, mut client) = (Net::start(12, 2), Client::new(&[0], None));
+    client.run(&mut net, 2_500);
+    client.dir.set_guard(id(5));
+    client.asked.clear();
+    client.run(&mut net, 50_000);
+    let direct = |a: &&(RelayId, Route)| a.1 == Route::Direct;
+    assert!(client.asked.iter().filter(direct).all(|(to, _)| *to == id(5)));
+    let mut routes: Vec<_> = client.asked.iter().filter(|a| !direct(a)).map(|a| a.1).collect();
+    let all = routes.len();
+    routes.sort();
+    routes.dedup();
+    assert!(all > 5 && routes.len() == all);
+}
+
+// spec: DIR-43
+// spec: DIR-49
+#[test]
+fn a_client_finds_the_majority_s_root_when_its_guard_lies() {
+    let (mut net, mut client) = (Net::start(12, 3), Client::new(&[0], None));
+    client.run(&mut net, 2_500);
+    client.dir.set_guard(id(5));
+    let few = [2, 5, 7, 9].map(|i| record(i, net.now().unix.minus(Duration::from_secs(1))));
+    net.nodes[5].lie = Some(liar(5, few.to_vec()));
+    client.verified.clear();
+    client.run(&mut net, 20_000);
+    assert!(client.faults.contains(&(id(5), SourceFault::Deviates)));
+    assert!(!client.verified.is_empty());
+    assert!(client.verified.iter().all(|s| s.len() == 12));
+}
+
+// spec: DIR-48
+#[test]
+fn a_seed_that_invents_a_network_of_its_own_is_outvoted_by_the_other_seeds() {
+    let mut net = Net::start(8, 4);
+    // Relays 20 to 27 belong to seed 1, run, and say what it says.
+    for i in 8..28 {
+        net.join(i);
+        net.nodes[usize::from(i)].silent = true;
+    }
+    net.run(1_500);
+    let invented = |net: &Net| {
+        let fresh = |i| record(i, net.now().unix.minus(Duration::from_secs(1)));
+        [1, 20, 21, 22, 23, 24, 25, 26, 27].map(fresh).to_vec()
+    };
+    for i in [1, 20, 21, 22, 23, 24, 25, 26, 27] {
+        let set = invented(&net);
+        net.nodes[usize::from(i)].lie = Some(liar(i, set));
+    }
+    let mut deceived_first = 0;
+    for seed in 0..6 {
+        let mut client = Client::new(&[0, 1, 2], None);
+        client.rng = Rng::from_seed([seed; 32]);
+        client.run(&mut net, 8_000);
+        assert!(client.verified.iter().all(|s| s.get(&id(3)).is_some()), "the honest relays are in it");
+        assert!(!client.verified.is_empty(), "{:?}", client.faults);
+        deceived_first += usize::from(client.faults.contains(&(id(1), SourceFault::Deviates)));
+    }
+    assert!(deceived_first > 0);
+}
+
+// spec: DIR-28
+// spec: DIR-41
+// spec: DIR-46
+#[test]
+fn wrong_pages_bad_signatures_old_and_future_cuts_are_each_told_apart() {
+    let cases: [(SourceFault, fn(&Request, Answer) -> Option<Answer>); 6] = [
+        (SourceFault::WrongRecords, |_, honest| match honest {
+            Answer::Page { cut, total, start, mut records } => {
+                records.swap(0, 1);
+                Some(Answer::Page { cut, total, start, records })
+            }
+            other => Some(other),
+        }),
+        (SourceFault::Malformed, |_, honest| match honest {
+            Answer::Page { cut, total, records, .. } => Some(Answer::Page { cut, total, start: 1, records }),
+            other => Some(other),
+        }),
+        (SourceFault::BadStatement, |_, honest| match honest {
+            Answer::Statement(s) => Some(Answer::Statement(Statement { root: [1; 32], ..s })),
+            other => Some(other),
+        }),
+        (SourceFault::BadStatement, |_, honest| match honest {
+            Answer::Statement(s) => {
+                let beacon = rendezvous::beacon(NetworkId([1; 32]), s.cut, P);
+                Some(Answer::Statement(Statement::sign(s.cut, s.root, beacon, s.count, s.relay, &key(4))))
+            }
+            other => Some(other),
+        }),
+        (SourceFault::Clock, |_, honest| match honest {
+            Answer::Statement(s) => {
+                let cut = s.cut.plus(Duration::from_secs(3599));
+                let beacon = rendezvous::beacon(NETWORK, cut, P);
+                Some(Answer::Statement(Statement::sign(cut, s.root, beacon, s.count, s.relay, &key(4))))
+            }
+            other => Some(other),
+        }),
+        (SourceFault::NoAnswer(CallError::Unreachable), |_, _| None),
+    ];
+    for (fault, lie) in cases {
+        let (mut net, mut client) = (Net::start(8, 5), Client::new(&[0], None));
+        client.run(&mut net, 2_500);
+        client.dir.set_guard(id(4));
+        client.verified.clear();
+        net.nodes[4].lie =
+            Some(Box::new(move |request, honest| lie(request, Answer::decode(&honest).unwrap()).map(|a| a.encode())));
+        client.run(&mut net, 30_000);
+        assert!(client.faults.contains(&(id(4), fault)), "{fault:?}: {:?}", client.faults);
+        assert!(client.verified.is_empty(), "{fault:?}");
+        client.dir.set_guard(id(6));
+        client.run(&mut net, 10_000);
+        assert!(!client.verified.is_empty(), "another guard helps");
+    }
+}
+
+#[test]
+fn a_guard_that_replays_an_older_cut_is_found_out() {
+    let (mut net, mut client) = (Net::start(8, 6), Client::new(&[0], None));
+    client.run(&mut net, 3_000);
+    let old = net.ask(4, &Request::Statement(UnixMs(0)).encode()).unwrap();
+    client.run(&mut net, 30_000);
+    client.dir.set_guard(id(4));
+    net.nodes[4].lie = Some(Box::new(move |request, honest| {
+        Some(if matches!(request, Request::Statement(_)) { old.clone() } else { honest })
+    }));
+    client.run(&mut net, 10_000);
+    assert!(client.faults.contains(&(id(4), SourceFault::Older)), "{:?}", client.faults);
+}
+
+// spec: DIR-42
+#[test]
+fn dead_signers_are_replaced() {
+    let (mut net, mut client) = (Net::start(20, 7), Client::new(&[0], None));
+    net.run(2_000);
+    for i in 1..8 {
+        net.nodes[i].up = false;
+    }
+    client.run(&mut net, 3_000);
+    assert_eq!(client.verified.first().map(|s| s.len()), Some(20), "{:?}", client.faults);
+}
+
+// spec: DIR-45
+#[test]
+fn a_client_without_any_answer_tries_for_ever_ever_more_slowly() {
+    let (mut net, mut client) = (Net::start(3, 8), Client::new(&[0, 1], None));
+    net.nodes.iter_mut().for_each(|n| n.up = false);
+    client.run(&mut net, 300_000);
+    let tries = client.faults.len();
+    assert!((40..60).contains(&tries), "{tries}");
+    assert!(client.faults.iter().all(|f| f.1 == SourceFault::NoAnswer(CallError::Unreachable)));
+    assert!(client.faults.iter().any(|f| f.0 == id(0)) && client.faults.iter().any(|f| f.0 == id(1)));
+    net.nodes.iter_mut().for_each(|n| n.up = true);
+    client.run(&mut net, 40_000);
+    assert!(!client.verified.is_empty());
+}
+
+// spec: DIR-44
+#[test]
+fn an_earlier_run_s_snapshot_serves_while_it_is_fresh_and_then_only_names_sources() {
+    let (mut net, mut client) = (Net::start(8, 9), Client::new(&[0], None));
+    client.run(&mut net, 3_000);
+    let cached = (**client.verified.last().unwrap()).clone();
+    let mut again = Client::new(&[], Some(cached.clone()));
+    again.dir.set_guard(id(2));
+    again.run(&mut net, 1);
+    assert_eq!(again.verified.len(), 1);
+    again.run(&mut net, 30_000);
+    assert!(again.verified.len() > 1 && again.candidates == 0);
+    net.run(620_000);
+    let mut late = Client::new(&[], Some(cached));
+    late.run(&mut net, 1);
+    assert!(late.verified.is_empty());
+    late.run(&mut net, 3_000);
+    assert!(late.candidates > 0 && !late.verified.is_empty(), "{:?}", late.faults);
+}
