@@ -1,5 +1,7 @@
 //! What holds the specification and the code together. Each test fails with a sentence that says what to do.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 mod corpus;
 mod layers;
 mod pages;

@@ -19,7 +19,11 @@ fn walk(dir: &Path, out: &mut Vec<PathBuf>) {
     for entry in entries {
         let path = entry.expect("a readable folder").path();
         if path.is_dir() {
-            walk(&path, out);
+            // What builds leave behind is not ours, and `.git` neither.
+            let skipped = [".git", "target", "artifacts", "work"].iter().any(|d| path.ends_with(d));
+            if !skipped {
+                walk(&path, out);
+            }
         } else {
             out.push(path);
         }

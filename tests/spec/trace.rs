@@ -173,3 +173,30 @@ fn taking_away_one_citation_or_one_requirement_is_noticed() {
         assert!(problems(&undefined).len() > before, "{id}");
     }
 }
+
+/// Each promise of SECURITY.md rests on a rule and a test.
+#[test]
+fn every_promise_names_a_rule_and_a_test_that_exist() {
+    let p = project();
+    let defined = read_pages(&p.pages).defined;
+    let unwritten = unwritten(&p.pages);
+    let page = files("", "SECURITY.md").into_iter().find(|f| f.path == "SECURITY.md").expect("SECURITY.md");
+    let mut promises = 0;
+    for row in page.text.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| promise")).map(cells) {
+        let [promise, rules, tests] = &row[..] else { panic!("a promise has a rule and a test: {row:?}") };
+        for id in rules.split_whitespace() {
+            let known = defined.contains_key(id) || unwritten.contains(id.split('-').next().unwrap_or_default());
+            assert!(known, "{promise} rests on {id}, which no page defines");
+        }
+        for name in tests.split_whitespace().map(|t| t.trim_matches('`')) {
+            let head = format!("fn {name}(");
+            assert!(
+                p.code.iter().chain(&p.tests).any(|f| f.text.contains(&head)),
+                "{promise} names {name}, which is no test"
+            );
+        }
+        assert!(!rules.is_empty() && !tests.is_empty(), "{promise} has no rule or no test");
+        promises += 1;
+    }
+    assert!(promises > 15, "only {promises} promises were found");
+}
