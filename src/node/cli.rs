@@ -208,8 +208,11 @@ OUT.part grows beside OUT until all is there and checked. A get that was killed 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = GET_EXAMPLES)]
 pub struct GetArgs {
-    /// What to fetch: umbel:<root>/<key>, or a URL http://<key>.<root>.umbel/path
-    #[arg(value_name = "LINK|URL")]
+    /// A link or URL.
+    #[arg(
+        value_name = "LINK|URL",
+        help = "What to fetch: umbel:<root>/<key>, or a URL http://<key>.<root>.umbel/path"
+    )]
     pub link: String,
     /// The file or folder to make; - writes a file to standard output
     #[arg(short, long, value_name = "OUT")]

@@ -65,6 +65,21 @@ fn a_command_line_that_makes_no_sense_is_usage() {
 }
 
 #[test]
+fn a_link_that_is_no_link_is_told_from_a_missing_node() {
+    let home = tempfile::tempdir().unwrap();
+    let (root, key) = ("a".repeat(52), "b".repeat(51) + "q");
+    for (link, words) in [
+        (format!("umbel:{root}/{}", &key[..40]), "cut off: its key"),
+        (format!("umbel:{}", &root[..51]), "cut off: its root"),
+        (format!("umbel:{root}/{}1", &key[..51]), "mistyped: its key"),
+        (format!("umbel-verify:{root}/{key}"), "verify link"),
+        ("http://example.org/".to_owned(), "not an umbel link"),
+    ] {
+        fails(home.path(), &format!("get {link} -o x"), 2, "link", words);
+    }
+}
+
+#[test]
 fn help_names_all_commands_options_and_exit_codes() {
     let home = tempfile::tempdir().unwrap();
     let help = |args: &[&str]| {

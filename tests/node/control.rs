@@ -13,12 +13,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use umbel::base::secret::Secret;
 use umbel::crypto::hash::sha256;
 use umbel::node::control::report::{CustodianReport, LookupReport, Progress, PutReport, Status, Unit};
 use umbel::node::control::server::{GetSink, Handler, listen, serve};
 use umbel::node::control::{Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
 use umbel::node::dir::NodeDir;
 use umbel::node::error::{Code, Failure};
+use umbel::wire::ids::Address;
+use umbel::wire::umbel_link::Link;
 
 /// A node of canned answers: `file` and `folder` are content, every other link is not found.
 struct Canned {
@@ -32,7 +35,7 @@ struct Canned {
 const FILE_BYTES: usize = 3_000_000;
 
 fn content() -> Vec<u8> {
-    (0..FILE_BYTES).map(|i| (i * i >> 5) as u8).collect()
+    (0..FILE_BYTES).map(|i| ((i * i) >> 5) as u8).collect()
 }
 
 /// The folder's files, which together are the content.
@@ -82,7 +85,8 @@ impl Handler for Canned {
     async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Failure> {
         self.fetching.fetch_add(1, Ordering::SeqCst);
         let _fetching = Fetching(self.fetching.clone());
-        let link = request.link.as_str();
+        let (_, path) = request.target()?;
+        let link = path.trim_start_matches('/');
         let kind = if link == "file" { Kind::File } else { Kind::Directory };
         if !["file", "folder", "evil", "cut"].contains(&link) {
             return Err(Failure::new(Code::NotFound, "no custodian holds this").hint("check the link"));
@@ -185,6 +189,11 @@ impl Node {
         command
     }
 
+    /// Fetches one of the canned links to `name`.
+    fn get(&self, link: &str, name: &str) -> (i32, serde_json::Value) {
+        self.json(&["get", &url(link), "-o", name])
+    }
+
     fn json(&self, args: &[&str]) -> (i32, serde_json::Value) {
         let output = self.command(args).output().unwrap();
         (code(&output), serde_json::from_str(&out(&output)).expect("one JSON object"))
@@ -197,7 +206,7 @@ impl Node {
     /// Starts a fetch that stalls, waits until `OUT.part-state` knows of some of it, and kills it.
     fn kill_a_fetch(&self, link: &str, name: &str) {
         self.stall_at.store(2_000_000, Ordering::SeqCst);
-        let mut fetch = self.command(&["get", link, "-o", name]).stdout(Stdio::null()).spawn().unwrap();
+        let mut fetch = self.command(&["get", &url(link), "-o", name]).stdout(Stdio::null()).spawn().unwrap();
         let state = self.path(&format!("{name}.part-state"));
         wait_for(|| {
             let text = fs::read_to_string(&state).unwrap_or_default();
@@ -216,6 +225,11 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn url(name: &str) -> String {
+    let link = Link { root: Address([7; 32]), key: Secret::new([8; 32]) };
+    link.url() + name
 }
 
 fn wait_for(mut done: impl FnMut() -> bool) {
@@ -267,7 +281,7 @@ fn a_node_s_failure_is_the_command_s() {
     assert_eq!(exit, 8);
     assert_eq!(full["error"]["code"], "store-full");
     assert_eq!(full["error"]["rule"], "CONTENT-9");
-    let (exit, missing) = node.json(&["get", "nothing", "-o", "x"]);
+    let (exit, missing) = node.get("nothing", "x");
     assert_eq!((exit, &missing["error"]["code"]), (4, &"not-found".into()));
     assert_eq!(leftovers(&node), [""; 0]);
 }
@@ -282,7 +296,7 @@ fn a_folder_deeper_than_a_socket_s_address_works() {
 fn a_file_arrives_whole_under_its_name() {
     let node = Node::start();
     fs::write(node.path("x"), "an older file").unwrap();
-    let (exit, report) = node.json(&["get", "file", "-o", "x"]);
+    let (exit, report) = node.get("file", "x");
     assert_eq!((exit, &report["bytes"], &report["resumed_from"]), (0, &FILE_BYTES.into(), &0.into()));
     assert_eq!((&report["root"], &report["sha256"]), (&"r".into(), &hex_of_content().into()));
     assert!(fs::read(node.path("x")).unwrap() == content());
@@ -292,12 +306,12 @@ fn a_file_arrives_whole_under_its_name() {
 #[test]
 fn a_file_streams_to_standard_output_and_a_folder_does_not() {
     let node = Node::start();
-    let output = node.command(&["get", "file", "-o", "-"]).output().unwrap();
+    let output = node.command(&["get", &url("file"), "-o", "-"]).output().unwrap();
     assert_eq!(code(&output), 0);
     assert!(output.stdout == content());
     let report: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
     assert_eq!(report["sha256"], hex_of_content());
-    let (exit, refused) = node.json(&["get", "folder", "-o", "-"]);
+    let (exit, refused) = node.get("folder", "-");
     assert_eq!((exit, &refused["error"]["code"]), (2, &"usage".into()));
 }
 
@@ -305,7 +319,7 @@ fn a_file_streams_to_standard_output_and_a_folder_does_not() {
 fn a_killed_get_goes_on_where_it_was() {
     let node = Node::start();
     node.kill_a_fetch("file", "x");
-    let (exit, report) = node.json(&["get", "file", "-o", "x"]);
+    let (exit, report) = node.get("file", "x");
     assert_eq!(exit, 0, "{report}");
     assert!(report["resumed_from"].as_u64().unwrap() > 0);
     assert_eq!(report["sha256"], hex_of_content());
@@ -326,7 +340,7 @@ fn a_part_that_was_changed_is_not_trusted() {
             bytes.truncate(7);
         }
         fs::write(&part, bytes).unwrap();
-        let (exit, report) = node.json(&["get", "file", "-o", "x"]);
+        let (exit, report) = node.get("file", "x");
         assert_eq!((exit, &report["resumed_from"]), (0, &0.into()), "{damage}");
         assert!(fs::read(node.path("x")).unwrap() == content(), "{damage}");
         fs::remove_file(node.path("x")).unwrap();
@@ -336,11 +350,11 @@ fn a_part_that_was_changed_is_not_trusted() {
 #[test]
 fn a_folder_arrives_whole_and_resumes_as_well() {
     let node = Node::start();
-    let (exit, report) = node.json(&["get", "folder", "-o", "site"]);
+    let (exit, report) = node.get("folder", "site");
     assert_eq!((exit, &report["sha256"]), (0, &hex_of_content().into()));
     assert_folder(&node.path("site"));
     node.kill_a_fetch("folder", "again");
-    let (exit, report) = node.json(&["get", "folder", "-o", "again"]);
+    let (exit, report) = node.get("folder", "again");
     assert_eq!(exit, 0, "{report}");
     assert!(report["resumed_from"].as_u64().unwrap() > 0);
     assert_eq!(report["sha256"], hex_of_content());
@@ -348,7 +362,7 @@ fn a_folder_arrives_whole_and_resumes_as_well() {
 
     node.kill_a_fetch("folder", "changed");
     fs::write(node.path("changed.part/a.txt"), [1; 1000]).unwrap();
-    let (exit, report) = node.json(&["get", "folder", "-o", "changed"]);
+    let (exit, report) = node.get("folder", "changed");
     assert_eq!((exit, &report["resumed_from"]), (0, &0.into()), "{report}");
     assert_folder(&node.path("changed"));
     assert_eq!(leftovers(&node), [""; 0]);
@@ -358,12 +372,12 @@ fn a_folder_arrives_whole_and_resumes_as_well() {
 fn another_link_s_part_is_begun_anew_and_a_stranger_s_is_kept() {
     let node = Node::start();
     node.kill_a_fetch("file", "x");
-    let (exit, report) = node.json(&["get", "folder", "-o", "x"]);
+    let (exit, report) = node.get("folder", "x");
     assert_eq!((exit, &report["resumed_from"]), (0, &0.into()), "{report}");
     assert_folder(&node.path("x"));
 
     fs::write(node.path("y.part"), "mine").unwrap();
-    let (exit, report) = node.json(&["get", "file", "-o", "y"]);
+    let (exit, report) = node.get("file", "y");
     assert_eq!((exit, &report["error"]["code"]), (2, &"usage".into()));
     assert_eq!(fs::read(node.path("y.part")).unwrap(), b"mine");
 }
@@ -374,7 +388,7 @@ fn what_stands_in_the_way_is_kept() {
     fs::create_dir(node.path("full")).unwrap();
     fs::write(node.path("full/mine"), "mine").unwrap();
     for link in ["file", "folder"] {
-        let (exit, report) = node.json(&["get", link, "-o", "full"]);
+        let (exit, report) = node.get(link, "full");
         assert_eq!((exit, &report["error"]["code"]), (2, &"usage".into()), "{report}");
     }
     assert_eq!(fs::read(node.path("full/mine")).unwrap(), b"mine");
@@ -384,9 +398,9 @@ fn what_stands_in_the_way_is_kept() {
 #[test]
 fn a_hostile_or_short_folder_does_not_arrive() {
     let node = Node::start();
-    let (exit, evil) = node.json(&["get", "evil", "-o", "site"]);
+    let (exit, evil) = node.get("evil", "site");
     assert_eq!((exit, &evil["error"]["code"]), (6, &"tampered".into()));
-    let (exit, cut) = node.json(&["get", "cut", "-o", "site"]);
+    let (exit, cut) = node.get("cut", "site");
     assert_eq!((exit, &cut["error"]["code"]), (1, &"io".into()));
     assert!(!node.path("site").exists() && !node.path("evil").exists());
 }
@@ -395,7 +409,7 @@ fn a_hostile_or_short_folder_does_not_arrive() {
 fn a_node_that_ends_in_the_middle_leaves_a_part_to_go_on_from() {
     let mut node = Node::start();
     node.stall_at.store(1_000_000, Ordering::SeqCst);
-    let fetch = node.command(&["get", "file", "-o", "x"]).stdout(Stdio::piped()).spawn().unwrap();
+    let fetch = node.command(&["get", &url("file"), "-o", "x"]).stdout(Stdio::piped()).spawn().unwrap();
     wait_for(|| fs::metadata(node.path("x.part")).is_ok_and(|m| m.len() >= 900_000));
     node.stop();
     let output = fetch.wait_with_output().unwrap();
@@ -408,9 +422,9 @@ fn a_node_that_ends_in_the_middle_leaves_a_part_to_go_on_from() {
 fn a_fetch_ends_when_its_command_goes_away_and_two_do_not_share_a_part() {
     let node = Node::start();
     node.stall_at.store(500_000, Ordering::SeqCst);
-    let mut fetch = node.command(&["get", "file", "-o", "x"]).spawn().unwrap();
+    let mut fetch = node.command(&["get", &url("file"), "-o", "x"]).spawn().unwrap();
     wait_for(|| fs::metadata(node.path("x.part")).is_ok_and(|m| m.len() >= 400_000));
-    let (exit, second) = node.json(&["get", "file", "-o", "x"]);
+    let (exit, second) = node.get("file", "x");
     assert_eq!(exit, 2, "{second}");
     assert!(second["error"]["message"].as_str().unwrap().contains("another fetch"));
     fetch.kill().unwrap();

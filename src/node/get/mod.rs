@@ -27,6 +27,8 @@ const STATE_INTERVAL: Duration = Duration::from_millis(500);
 /// Fetches `link` through the node on `dir` into `out`; `-` is standard output.
 pub async fn get(dir: &Path, link: &str, out: &Path, progress: &mut dyn FnMut(Progress)) -> Result<GetReport, Failure> {
     let begun = Timer::start();
+    // A mistyped link is told from a missing node before anything is asked or written.
+    GetRequest { link: link.to_owned(), offset: 0 }.target()?;
     let fetched = if out.as_os_str() == "-" {
         to_stdout(dir, link, progress).await?
     } else {
@@ -174,4 +176,3 @@ async fn to_stdout(dir: &Path, link: &str, progress: &mut dyn FnMut(Progress)) -
     }
     Ok(Fetched { opened, path: PathBuf::from("-"), sha256: sink.hash.finish(), resumed_from: 0 })
 }
-
