@@ -50,7 +50,14 @@ pub struct Global {
     #[arg(long, global = true)]
     pub json: bool,
     /// How much to log on standard error: off, error, warn, info, debug or trace
-    #[arg(long, global = true, value_name = "LEVEL", env = "UMBEL_LOG", hide_possible_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        env = "UMBEL_LOG",
+        hide_env_values = true,
+        hide_possible_values = true
+    )]
     pub log: Option<Level>,
     /// Let addresses, destinations and links stand in the log (for a test network)
     #[arg(long, global = true, hide = true)]
@@ -88,20 +95,20 @@ The network lives as long as the process. While it runs, put, get, status and lo
 #[command(after_help = TESTNET_EXAMPLES)]
 pub struct TestnetArgs {
     /// How many relays [default: 8]
-    #[arg(long, value_name = "N", env = "UMBEL_RELAYS", value_parser = clap::value_parser!(u16).range(4..=200))]
+    #[arg(long, value_name = "N", env = "UMBEL_RELAYS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(4..=200))]
     pub relays: Option<u16>,
     /// Where the proxy listens; port 0 takes any free port [default: 127.0.0.1:6250]
-    #[arg(long, value_name = "ADDR", env = "UMBEL_SOCKS")]
+    #[arg(long, value_name = "ADDR", env = "UMBEL_SOCKS", hide_env_values = true)]
     pub socks: Option<Loopback>,
     /// Let the last relay connect to servers outside the network
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(env = "UMBEL_EXIT", hide_possible_values = true)]
+    #[arg(env = "UMBEL_EXIT", hide_env_values = true, hide_possible_values = true)]
     pub exit: Option<bool>,
     /// Written once the first circuit works: a JSON object that tells what runs where
-    #[arg(long, value_name = "FILE", env = "UMBEL_READY_FILE")]
+    #[arg(long, value_name = "FILE", env = "UMBEL_READY_FILE", hide_env_values = true)]
     pub ready_file: Option<PathBuf>,
     /// The configuration file [default: DIR/umbel.toml, if it exists]
-    #[arg(long, value_name = "FILE", env = "UMBEL_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "UMBEL_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
 }
 
@@ -116,39 +123,39 @@ The first starts a network and writes the invite with which others join it. The 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = RELAY_EXAMPLES)]
 pub struct RelayArgs {
-    /// The kind of network: \"default\" or \"testing\" [default: the invite's, else default]
-    #[arg(long, value_name = "PROFILE", env = "UMBEL_PROFILE")]
+    /// The kind of network: default or testing [default: the invite's, else default]
+    #[arg(long, value_name = "PROFILE", env = "UMBEL_PROFILE", hide_env_values = true)]
     pub profile: Option<ProfileName>,
     /// Where links are accepted; port 0 takes any free port [default: 0.0.0.0:6251]
-    #[arg(long, value_name = "ADDR", env = "UMBEL_LISTEN")]
+    #[arg(long, value_name = "ADDR", env = "UMBEL_LISTEN", hide_env_values = true)]
     pub listen: Option<Listen>,
     /// The address that others reach, where it is not the one listened on
-    #[arg(long, value_name = "ADDR", env = "UMBEL_ADVERTISE")]
+    #[arg(long, value_name = "ADDR", env = "UMBEL_ADVERTISE", hide_env_values = true)]
     pub advertise: Option<Listen>,
     /// The invite of the network to join; without one, a new network starts
-    #[arg(long, value_name = "FILE", env = "UMBEL_INVITE")]
+    #[arg(long, value_name = "FILE", env = "UMBEL_INVITE", hide_env_values = true)]
     pub invite: Option<PathBuf>,
     /// Write an invite with this relay as the seed, for others to join by
-    #[arg(long, value_name = "FILE", env = "UMBEL_WRITE_INVITE")]
+    #[arg(long, value_name = "FILE", env = "UMBEL_WRITE_INVITE", hide_env_values = true)]
     pub write_invite: Option<PathBuf>,
     /// How much content to keep for others, as in 512M or 10G; 0 keeps none [default: 1G]
-    #[arg(long, value_name = "SIZE", env = "UMBEL_STORE")]
+    #[arg(long, value_name = "SIZE", env = "UMBEL_STORE", hide_env_values = true)]
     pub store: Option<Size>,
     /// Connect to servers outside the network for clients: read about the risks first
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(env = "UMBEL_EXIT", hide_possible_values = true)]
+    #[arg(env = "UMBEL_EXIT", hide_env_values = true, hide_possible_values = true)]
     pub exit: Option<bool>,
     /// How many threads carry cells [default: one a core]
-    #[arg(long, value_name = "N", env = "UMBEL_SHARDS", value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, value_name = "N", env = "UMBEL_SHARDS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub shards: Option<u16>,
     /// The name that all relays of one operator share: no path holds two of them
-    #[arg(long, value_name = "NAME", env = "UMBEL_FAMILY")]
+    #[arg(long, value_name = "NAME", env = "UMBEL_FAMILY", hide_env_values = true)]
     pub family: Option<String>,
     /// The configuration file [default: DIR/umbel.toml, if it exists]
-    #[arg(long, value_name = "FILE", env = "UMBEL_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "UMBEL_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
     /// Written once links are accepted: a JSON object that tells what runs where
-    #[arg(long, value_name = "FILE", env = "UMBEL_READY_FILE")]
+    #[arg(long, value_name = "FILE", env = "UMBEL_READY_FILE", hide_env_values = true)]
     pub ready_file: Option<PathBuf>,
 }
 
@@ -164,16 +171,16 @@ The invite is needed at the first start only: the node keeps what it learns of t
 #[command(after_help = CLIENT_EXAMPLES)]
 pub struct ClientArgs {
     /// The invite of the network to use
-    #[arg(long, value_name = "FILE", env = "UMBEL_INVITE")]
+    #[arg(long, value_name = "FILE", env = "UMBEL_INVITE", hide_env_values = true)]
     pub invite: Option<PathBuf>,
     /// Where the proxy listens; port 0 takes any free port [default: 127.0.0.1:6250]
-    #[arg(long, value_name = "ADDR", env = "UMBEL_SOCKS")]
+    #[arg(long, value_name = "ADDR", env = "UMBEL_SOCKS", hide_env_values = true)]
     pub socks: Option<Loopback>,
     /// The configuration file [default: DIR/umbel.toml, if it exists]
-    #[arg(long, value_name = "FILE", env = "UMBEL_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "UMBEL_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
     /// Written once the first circuit works: a JSON object that tells what runs where
-    #[arg(long, value_name = "FILE", env = "UMBEL_READY_FILE")]
+    #[arg(long, value_name = "FILE", env = "UMBEL_READY_FILE", hide_env_values = true)]
     pub ready_file: Option<PathBuf>,
 }
 

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use umbel::base::secret::Secret;
 use umbel::crypto::hash::sha256;
@@ -20,6 +20,7 @@ use umbel::node::control::server::{GetSink, Handler, listen, serve};
 use umbel::node::control::{Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
 use umbel::node::dir::NodeDir;
 use umbel::node::error::{Code, Failure};
+use umbel::node::system::Timer;
 use umbel::wire::ids::Address;
 use umbel::wire::umbel_link::Link;
 
@@ -233,7 +234,7 @@ fn url(name: &str) -> String {
 }
 
 fn wait_for(mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
+    let begun = Timer::start();
     while !done() {
         assert!(begun.elapsed() < Duration::from_secs(30), "waited too long");
         std::thread::sleep(Duration::from_millis(5));
