@@ -10,6 +10,8 @@ pub mod block;
 pub mod fetch;
 pub mod manifest;
 pub mod peers;
+pub mod push;
+pub mod replicate;
 pub mod service;
 pub mod store;
 pub mod tree;

@@ -32,8 +32,11 @@ pub struct StoreService<B> {
     lease: Duration,
     naming: BTreeMap<Locator, Vec<Address>>,
     partial: BTreeSet<Locator>,
-    copies: BTreeMap<Locator, u16>,
+    /// Copies seen and copies under way.
+    spread: BTreeMap<Locator, (u16, u16)>,
     wanted: VecDeque<Locator>,
+    /// Objects that all their custodians hold and of which this relay is none.
+    surplus: BTreeSet<Locator>,
     denied: BTreeSet<Locator>,
     unflushed: usize,
 }
@@ -49,8 +52,9 @@ impl<B: BlockStore> StoreService<B> {
             }
             at = Some(object);
         }
-        let (naming, copies, wanted) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
-        Self { store, lease, naming, partial, copies, wanted, denied: BTreeSet::new(), unflushed: 0 }
+        let (naming, spread, wanted) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
+        let (surplus, denied) = (BTreeSet::new(), BTreeSet::new());
+        Self { store, lease, naming, partial, spread, wanted, surplus, denied, unflushed: 0 }
     }
 
     /// Objects the operator does not keep; those that are held are removed.
@@ -108,7 +112,8 @@ impl<B: BlockStore> StoreService<B> {
     pub fn status(&self, now: Now, object: &Locator) -> Result<Status, Refusal> {
         let record = self.record(now, object)?;
         let idle = now.unix.0.saturating_sub(record.touched.0);
-        let copies = if record.complete() { self.copies.get(object).copied().unwrap_or(1) } else { 0 };
+        let spread = self.spread.get(object).copied().unwrap_or((1, 0));
+        let (copies, pending) = if record.complete() { spread } else { (0, 0) };
         Ok(Status {
             class: record.class,
             blocks: record.blocks,
@@ -116,6 +121,7 @@ impl<B: BlockStore> StoreService<B> {
             expires: record.expires,
             idle_ms: u32::try_from(idle).unwrap_or(u32::MAX),
             copies,
+            pending,
         })
     }
 
@@ -277,6 +283,9 @@ impl<B: BlockStore> StoreService<B> {
                 return Err(Refusal::Busy);
             }
             self.wanted.push_back(*object);
+            // Whoever asked waits for this to become zero.
+            let copies = self.spread.get(object).map_or(1, |s| s.0);
+            self.spread.insert(*object, (copies, 1));
         }
         Ok(())
     }
@@ -286,10 +295,22 @@ impl<B: BlockStore> StoreService<B> {
         self.wanted.pop_front()
     }
 
-    /// How many relays hold an object, this one included, as far as the replicator has seen.
-    pub fn set_copies(&mut self, object: &Locator, copies: u16) {
+    /// How many relays hold an object, this one included, and to how many more it is being brought, as far as the
+    /// replicator has seen.
+    pub fn set_spread(&mut self, object: &Locator, copies: u16, pending: u16) {
         if self.store.record(object).is_some() {
-            self.copies.insert(*object, copies);
+            // A request that came in meanwhile is still to be done.
+            let pending = if self.wanted.contains(object) { pending.max(1) } else { pending };
+            self.spread.insert(*object, (copies, pending));
+        }
+    }
+
+    /// Whether an object may make room for others, because all its custodians hold it and this relay is none of them.
+    pub fn set_surplus(&mut self, object: &Locator, surplus: bool) {
+        if surplus && self.store.record(object).is_some() {
+            self.surplus.insert(*object);
+        } else {
+            self.surplus.remove(object);
         }
     }
 
@@ -310,7 +331,8 @@ impl<B: BlockStore> StoreService<B> {
     fn forget(&mut self, object: &Locator) -> Result<(), StoreError> {
         self.naming.remove(object);
         self.partial.remove(object);
-        self.copies.remove(object);
+        self.spread.remove(object);
+        self.surplus.remove(object);
         self.wanted.retain(|o| o != object);
         self.store.remove(object)
     }
@@ -325,7 +347,7 @@ impl<B: BlockStore> StoreService<B> {
         self.forget(&object).map_err(refusal)
     }
 
-    /// Removes expired objects, the longest expired first, then abandoned ones, until `need` bytes fit under the cap.
+    /// Removes expired objects, the longest expired first, then abandoned ones, then those handed over, until `need` bytes fit under the cap.
     fn make_room(&mut self, now: Now, need: u64) -> Result<(), Refusal> {
         // spec: CONT-16
         if self.store.used().saturating_add(need) <= self.store.cap() {
@@ -337,6 +359,8 @@ impl<B: BlockStore> StoreService<B> {
                 removable.push((0, record.expires, object));
             } else if !record.complete() && idle(&record, now.unix, PARTIAL_IDLE) {
                 removable.push((1, record.touched, object));
+            } else if self.surplus.contains(&object) {
+                removable.push((2, record.expires, object));
             }
             at = Some(object);
         }

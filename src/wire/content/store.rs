@@ -1,7 +1,7 @@
 //! Requests to a relay's store and their answers (spec 11).
 //!
 //! ```text
-//! 1 STATUS    locator 32                              -> 1 STATUS  class u8 | blocks u32 | held u32 | expires u64 | idle ms u32 | copies u16
+//! 1 STATUS    locator 32                              -> 1 STATUS  class u8 | blocks u32 | held u32 | expires u64 | idle ms u32 | copies u16 | pending u16
 //! 2 GET       locator 32 | index u32                  -> 2 BLOCK   the block
 //! 3 PUT ROOT  lease s u32 | the root block            -> 1 STATUS
 //! 4 NAME      locator 32 | blocks u32 | from u32 | addresses, 32 each  -> 3 STORED
@@ -125,6 +125,8 @@ pub struct Status {
     pub idle_ms: u32,
     /// Relays that hold all of it as far as this one has seen, itself included; zero where it does not itself.
     pub copies: u16,
+    /// Relays to which this one is still bringing the object, or has been asked to.
+    pub pending: u16,
 }
 
 impl Status {
@@ -207,7 +209,7 @@ impl<'a> Answer<'a> {
         match self {
             Self::Status(s) => {
                 let class = if s.class == Class::Small { 1 } else { 2 };
-                w.u8(1).u8(class).u32(s.blocks).u32(s.held).u64(s.expires.0).u32(s.idle_ms).u16(s.copies)
+                w.u8(1).u8(class).u32(s.blocks).u32(s.held).u64(s.expires.0).u32(s.idle_ms).u16(s.copies).u16(s.pending)
             }
             Self::Block(b) => w.u8(2).put(b),
             Self::Stored => w.u8(3),
@@ -303,7 +305,7 @@ fn status(r: &mut Reader<'_>) -> Result<Status, Malformed> {
     if blocks > BLOCKS_MAX || held > blocks.max(1) {
         return Err(Malformed::OutOfRange);
     }
-    Ok(Status { class, blocks, held, expires: UnixMs(r.u64()?), idle_ms: r.u32()?, copies: r.u16()? })
+    Ok(Status { class, blocks, held, expires: UnixMs(r.u64()?), idle_ms: r.u32()?, copies: r.u16()?, pending: r.u16()? })
 }
 
 fn index(r: &mut Reader<'_>) -> Result<u32, Malformed> {
@@ -347,7 +349,7 @@ mod tests {
         ] {
             assert_eq!(Request::decode(&request.encode()), Ok(request));
         }
-        let status = Status { class: Class::Large, blocks: 9, held: 8, expires: UnixMs(5), idle_ms: 4, copies: 3 };
+        let status = Status { class: Class::Large, blocks: 9, held: 8, expires: UnixMs(5), idle_ms: 4, copies: 3, pending: 2 };
         let mut missing = Missing::none(11);
         missing.insert(10);
         missing.insert(11);
