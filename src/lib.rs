@@ -2,10 +2,10 @@
 
 pub mod base;
 pub mod crypto;
-#[cfg(feature = "node")]
-pub mod node;
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "node")]
+pub mod node;
 pub mod proto;
 pub mod role;
 pub mod sim;

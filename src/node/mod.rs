@@ -13,6 +13,7 @@ pub mod output;
 pub mod proxy;
 pub mod ready;
 pub mod run;
+pub mod service;
 pub mod setting;
 pub mod shard;
 pub mod signal;

@@ -21,6 +21,8 @@ pub enum ShardCommand {
     Credentials(Box<Credentials>),
     /// A service's answer.
     Answer(AskId, Vec<u8>),
+    /// Take no new circuits.
+    Drain,
     /// Report figures.
     Counts(oneshot::Sender<ShardCounts>),
 }
@@ -122,6 +124,7 @@ async fn obey(core: Rc<Core<Relay>>, mut inbox: mpsc::UnboundedReceiver<ShardCom
         match command {
             ShardCommand::Roster(roster) => core.with(|relay, _| relay.set_roster(roster)),
             ShardCommand::Credentials(credentials) => core.with(|relay, _| relay.set_credentials(*credentials)),
+            ShardCommand::Drain => core.with(|relay, _| relay.drain()),
             ShardCommand::Answer(ask, body) => core.input(Input::Answer(ask, body)),
             ShardCommand::Counts(reply) => {
                 let relay = core.with(|relay, _| relay.counts());

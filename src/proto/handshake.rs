@@ -183,7 +183,8 @@ pub fn respond_with(
     // spec: HS-5
     let shared = ephemeral.agree(&parsed.share).map_err(|_| HandshakeError::BadPublicKey)?;
     let with_onion = onion.agree(&parsed.share).map_err(|_| HandshakeError::BadPublicKey)?;
-    let (ciphertext, kem) = encapsulate(&parsed.kem_key, *kem_seed.expose()).map_err(|_| HandshakeError::BadPublicKey)?;
+    let (ciphertext, kem) =
+        encapsulate(&parsed.kem_key, *kem_seed.expose()).map_err(|_| HandshakeError::BadPublicKey)?;
     let share = ephemeral.public();
     let derived = derive(network, &hop, request, (&share, &ciphertext), parsed.position, [&shared, &with_onion, &kem]);
     let reply = Reply { share, kem_ciphertext: Box::new(ciphertext), authenticator: *derived.authenticator.expose() };

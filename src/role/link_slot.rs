@@ -68,6 +68,11 @@ impl<K: Copy + Ord> LinkSlot<K> {
         self.link.as_ref().and_then(|l| l.handshake_hash())
     }
 
+    /// What the responder said its time was.
+    pub fn peer_time(&self) -> Option<crate::base::time::UnixMs> {
+        self.link.as_ref().and_then(|l| l.peer_time())
+    }
+
     /// Queues a cell before all others.
     pub fn push_first(&mut self, cell: &Cell<'_>) {
         let mut buf = Box::new([0; CELL_SIZE]);

@@ -8,6 +8,7 @@ pub mod contact;
 pub mod limits;
 pub mod link_slot;
 pub mod links;
+pub mod node;
 pub mod relay;
 pub mod slab;
 pub mod timers;

@@ -6,7 +6,7 @@
 
 mod conn;
 
-use crate::base::time::{Instant, Now, UnixMs};
+use crate::base::time::{Instant, Now};
 use crate::proto::rpc::Service;
 use crate::role::{AskId, ConnId, DialError, Input, Output, READ_TARGET, Role};
 use conn::Handle;
@@ -23,7 +23,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// After `accept` failed (no file descriptors, mostly) the listener rests.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// The process's two clocks.
+/// The process's two clocks. Copies share one start, so their times compare.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: std::time::Instant,
@@ -37,13 +37,9 @@ impl Clock {
     }
 
     /// What time it is.
-    #[expect(clippy::disallowed_methods, reason = "here the clock enters")]
     pub fn now(&self) -> Now {
-        let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Now {
-            mono: Instant(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)),
-            unix: UnixMs(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)),
-        }
+        let mono = Instant(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX));
+        Now { mono, unix: crate::node::system::unix_now() }
     }
 
     fn at(&self, instant: Instant) -> tokio::time::Instant {
@@ -106,6 +102,16 @@ impl<R: Role + 'static> Core<R> {
         let result = act(&mut self.role.borrow_mut(), self.now());
         self.pump();
         result
+    }
+
+    /// Uses the role without carrying anything out: for what must be noted before the first effect.
+    pub fn with_quiet<T>(&self, act: impl FnOnce(&mut R, Now) -> T) -> T {
+        act(&mut self.role.borrow_mut(), self.now())
+    }
+
+    /// Takes something out of the role that has no effects.
+    pub fn peek<T>(&self, act: impl FnOnce(&mut R) -> T) -> T {
+        act(&mut self.role.borrow_mut())
     }
 
     /// Gives the role an input and carries out what follows from it.

@@ -97,6 +97,60 @@ pub trait BlockStore {
     fn objects(&self) -> usize;
 }
 
+impl BlockStore for Box<dyn BlockStore> {
+    fn record(&self, object: &Locator) -> Option<Record> {
+        (**self).record(object)
+    }
+
+    fn next(&self, after: Option<&Locator>) -> Option<(Locator, Record)> {
+        (**self).next(after)
+    }
+
+    fn set_record(&mut self, object: &Locator, record: &Record) -> Result<(), StoreError> {
+        (**self).set_record(object, record)
+    }
+
+    fn set_names(&mut self, object: &Locator, names: &[Address]) -> Result<(), StoreError> {
+        (**self).set_names(object, names)
+    }
+
+    fn names(&self, object: &Locator, from: u32, max: usize) -> Result<Vec<Address>, StoreError> {
+        (**self).names(object, from, max)
+    }
+
+    fn write(&mut self, object: &Locator, index: u32, block: &[u8]) -> Result<bool, StoreError> {
+        (**self).write(object, index, block)
+    }
+
+    fn read(&self, object: &Locator, index: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        (**self).read(object, index)
+    }
+
+    fn held(&self, object: &Locator) -> Result<Vec<u32>, StoreError> {
+        (**self).held(object)
+    }
+
+    fn remove(&mut self, object: &Locator) -> Result<(), StoreError> {
+        (**self).remove(object)
+    }
+
+    fn used(&self) -> u64 {
+        (**self).used()
+    }
+
+    fn cap(&self) -> u64 {
+        (**self).cap()
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        (**self).flush()
+    }
+
+    fn objects(&self) -> usize {
+        (**self).objects()
+    }
+}
+
 #[derive(Clone)]
 struct Object {
     record: Record,

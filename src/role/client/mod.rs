@@ -151,6 +151,8 @@ pub struct Client {
     touched: Vec<Key>,
     built: u64,
     failed: u64,
+    /// How far our clock is ahead of the relays' that were dialled last, in milliseconds.
+    skews: VecDeque<(RelayId, i64)>,
 }
 
 impl Client {
@@ -171,6 +173,7 @@ impl Client {
             touched: Vec::new(),
             built: 0,
             failed: 0,
+            skews: VecDeque::new(),
         }
     }
 
@@ -187,6 +190,26 @@ impl Client {
     /// Circuits built so far, and builds that failed.
     pub fn builds(&self) -> (u64, u64) {
         (self.built, self.failed)
+    }
+
+    /// How far our clock is ahead of the relays' we opened links to: the median in milliseconds, of `least` relays or more.
+    pub fn clock_skew(&self, least: usize) -> Option<i64> {
+        let mut skews: Vec<_> = self.skews.iter().map(|&(_, ms)| ms).collect();
+        skews.sort_unstable();
+        skews.get(skews.len() / 2).copied().filter(|_| skews.len() >= least)
+    }
+
+    // spec: LINK-25
+    fn note_clock(&mut self, now: Now, conn: ConnId) {
+        let Some(slot) = self.links.get(conn) else { return };
+        let (Some(peer), Some(theirs)) = (slot.peer, slot.peer_time()) else { return };
+        let ahead =
+            i64::try_from(now.unix.0).unwrap_or(i64::MAX).saturating_sub(i64::try_from(theirs.0).unwrap_or(i64::MAX));
+        self.skews.retain(|&(relay, _)| relay != peer);
+        self.skews.push_back((peer, ahead));
+        if self.skews.len() > CLOCKS_MAX {
+            self.skews.pop_front();
+        }
     }
 
     /// The paths can be drawn otherwise than before (a new snapshot): what waits is tried again.
@@ -214,6 +237,7 @@ impl Client {
             return;
         }
         if opened {
+            self.note_clock(now, conn);
             self.links.opened(conn);
         }
         self.after_cells(now);
@@ -256,6 +280,9 @@ impl Client {
         self.assign(now);
     }
 }
+
+/// Relays whose clocks are compared with ours.
+const CLOCKS_MAX: usize = 16;
 
 /// Writes a circuit's next cell for its link.
 fn fill(circuits: &mut Slab<Circuit>, touched: &mut Vec<Key>, key: Key, cell: &mut CellBuf) -> Turn {

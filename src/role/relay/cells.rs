@@ -80,7 +80,7 @@ impl Relay {
         id: CircuitId,
         request: &[u8; REQUEST_SIZE],
     ) -> Result<(), LinkViolation> {
-        let full = self.circuits.len() >= CIRCUITS_MAX;
+        let full = self.draining || self.circuits.len() >= CIRCUITS_MAX;
         let slot = self.links.get_mut(conn).ok_or(LinkViolation)?;
         // spec: LINK-24
         if slot.is_ours() || slot.circuits.contains_key(&id) {

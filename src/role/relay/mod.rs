@@ -93,6 +93,8 @@ pub struct Relay {
     touched: Vec<Key>,
     violations: u64,
     cells: u64,
+    /// Takes no new circuits.
+    draining: bool,
 }
 
 /// Cell buffers for reuse, so that a cell that passes on allocates nothing.
@@ -131,7 +133,13 @@ impl Relay {
             touched: Vec::new(),
             violations: 0,
             cells: 0,
+            draining: false,
         }
+    }
+
+    /// From now on new circuits are refused; those there are go on.
+    pub fn drain(&mut self) {
+        self.draining = true;
     }
 
     /// The relays it can extend circuits to.

@@ -1,0 +1,219 @@
+//! Content, as the proxy and the control socket read it: objects opened by their links, bytes in order.
+
+use super::NodeHandle;
+use crate::node::proxy::upstream::{self, Entry, Isolation as Token, Kind, ObjectError, ObjectInfo};
+use crate::proto::content::fetch::{Fetch, FetchError, FetchOutput, Info, Open};
+use crate::role::node::{Job, JobId, JobNews, Node};
+use crate::wire::content::Kind as WireKind;
+use crate::wire::umbel_link::Link;
+use bytes::Bytes;
+use core::cell::RefCell;
+use core::ops::Range;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use tokio::sync::Notify;
+
+/// Where a job's news waits for whoever started it. Bounded by the job's own window.
+#[derive(Default)]
+pub(super) struct Inbox {
+    news: RefCell<VecDeque<JobNews>>,
+    came: Notify,
+}
+
+impl Inbox {
+    pub(super) fn push(&self, news: JobNews) {
+        self.news.borrow_mut().push_back(news);
+        self.came.notify_one();
+    }
+}
+
+/// A job of the node's. Dropping it ends the job.
+pub struct JobHandle {
+    node: NodeHandle,
+    id: JobId,
+    inbox: Rc<Inbox>,
+}
+
+impl JobHandle {
+    /// Starts a job; `None` when the node has too many.
+    pub fn start(node: &NodeHandle, job: Job) -> Option<Self> {
+        let id = node.core.with_quiet(|n, _| n.start_job(job))?;
+        let inbox = Rc::new(Inbox::default());
+        node.shared.jobs.borrow_mut().insert(id, inbox.clone());
+        node.with(Node::drive);
+        Some(Self { node: node.clone(), id, inbox })
+    }
+
+    /// What the job says next.
+    pub async fn next(&self) -> JobNews {
+        loop {
+            if let Some(news) = self.inbox.news.borrow_mut().pop_front() {
+                return news;
+            }
+            self.inbox.came.notified().await;
+        }
+    }
+
+    /// Uses the job and lets it go on.
+    pub fn with<T>(&self, act: impl FnOnce(&mut Job) -> T) -> Option<T> {
+        self.node.with(|node, now| {
+            let result = node.job(self.id).map(act);
+            node.drive(now);
+            result
+        })
+    }
+}
+
+impl Drop for JobHandle {
+    fn drop(&mut self) {
+        self.node.shared.jobs.borrow_mut().remove(&self.id);
+        self.node.with(|node, _| node.end_job(self.id));
+    }
+}
+
+/// An object that is open.
+pub struct NodeObject {
+    node: NodeHandle,
+    open: Open,
+    route: u64,
+}
+
+/// Content on its way.
+pub struct NodeBody {
+    job: JobHandle,
+    /// The length of the bytes that were handed out last: they are used up when more is asked for.
+    out: usize,
+}
+
+/// Calls of one token share circuits, and no others do.
+fn route(token: Token) -> u64 {
+    token.as_bytes().first_chunk().map_or(0, |b| u64::from_be_bytes(*b))
+}
+
+fn object_error(why: FetchError) -> ObjectError {
+    match why {
+        FetchError::NotFound => ObjectError::NotFound,
+        FetchError::WrongKey => ObjectError::WrongKey,
+        FetchError::Tampered | FetchError::Malformed => ObjectError::Tampered,
+        FetchError::Refused | FetchError::NoPath => ObjectError::NoPath,
+        FetchError::TimedOut => ObjectError::TimedOut,
+    }
+}
+
+impl NodeHandle {
+    /// Opens an object over circuits that only this `route` uses.
+    pub async fn open_object_at(&self, link: &Link, route: u64) -> Result<NodeObject, FetchError> {
+        let snapshot = self.snapshots().borrow().clone().ok_or(FetchError::NoPath)?;
+        let custodians = snapshot.custodians(&link.locator().0, self.with(|n, _| n.profile().custodians));
+        let fetch = Fetch::new(link.clone(), custodians, route);
+        let job = JobHandle::start(self, Job::Fetch(Box::new(fetch))).ok_or(FetchError::NoPath)?;
+        loop {
+            match job.next().await {
+                JobNews::Fetch(FetchOutput::Opened(_)) => break,
+                JobNews::Fetch(FetchOutput::Failed(why)) => return Err(why),
+                _ => {}
+            }
+        }
+        let open = self.with(|n, _| n.opened(job.id)).ok_or(FetchError::NoPath)?;
+        Ok(NodeObject { node: self.clone(), open, route })
+    }
+}
+
+impl NodeObject {
+    /// What the object says of itself.
+    pub fn open_info(&self) -> &Info {
+        self.open.info()
+    }
+
+    /// Where the content begins behind a directory's manifest.
+    pub fn content_start(&self) -> u64 {
+        u64::from(self.open.info().meta.manifest)
+    }
+
+    /// Reads a range of the object, the manifest included in the count.
+    pub fn read_at(&self, range: Range<u64>) -> Result<NodeBody, FetchError> {
+        let mut fetch = Fetch::with_open(self.open.clone(), self.route);
+        fetch.request(range);
+        let job = JobHandle::start(&self.node, Job::Fetch(Box::new(fetch))).ok_or(FetchError::NoPath)?;
+        Ok(NodeBody { job, out: 0 })
+    }
+}
+
+impl NodeBody {
+    /// The next bytes in order; `None` behind the last.
+    pub async fn next_bytes(&mut self) -> Result<Option<Vec<u8>>, FetchError> {
+        let used = core::mem::take(&mut self.out);
+        if used > 0 {
+            self.job.with(|job| match job {
+                Job::Fetch(fetch) => fetch.consume(used),
+            });
+        }
+        loop {
+            match self.job.next().await {
+                JobNews::Fetch(FetchOutput::Data { bytes, .. }) if !bytes.is_empty() => {
+                    self.out = bytes.len();
+                    return Ok(Some(bytes));
+                }
+                JobNews::Fetch(FetchOutput::Done) => return Ok(None),
+                JobNews::Fetch(FetchOutput::Failed(why)) => return Err(why),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl upstream::Upstream for NodeHandle {
+    type Stream = super::stream::NodeStream;
+    type Object = NodeObject;
+
+    async fn connect(
+        &self,
+        target: crate::wire::message::Target,
+        isolation: Token,
+    ) -> Result<Self::Stream, upstream::OpenError> {
+        self.connect_exit(target, isolation).await
+    }
+
+    async fn resolve(&self, name: &str, isolation: Token) -> Result<Vec<core::net::IpAddr>, upstream::OpenError> {
+        self.resolve_exit(name, isolation).await
+    }
+
+    async fn open_object(&self, link: &Link, isolation: Token) -> Result<Self::Object, ObjectError> {
+        if self.snapshots().borrow().is_none() {
+            return Err(ObjectError::NotReady);
+        }
+        self.open_object_at(link, route(isolation)).await.map_err(object_error)
+    }
+}
+
+impl upstream::Object for NodeObject {
+    type Body = NodeBody;
+
+    fn info(&self) -> ObjectInfo {
+        let meta = &self.open.info().meta;
+        ObjectInfo {
+            kind: match meta.kind {
+                WireKind::File => Kind::File,
+                WireKind::Directory => Kind::Directory,
+            },
+            len: meta.total,
+            mime: meta.mime.clone(),
+            name: meta.name.clone(),
+        }
+    }
+
+    fn entry(&self, path: &str) -> Option<Entry> {
+        let found = self.open.info().manifest.as_ref()?.find(path)?;
+        Some(Entry { offset: found.offset, len: found.len, mime: found.mime.clone() })
+    }
+
+    async fn read(&self, range: Range<u64>) -> Result<Self::Body, ObjectError> {
+        self.read_at(range).map_err(object_error)
+    }
+}
+
+impl upstream::ObjectBody for NodeBody {
+    async fn next(&mut self) -> Result<Option<Bytes>, ObjectError> {
+        Ok(self.next_bytes().await.map_err(object_error)?.map(Bytes::from))
+    }
+}

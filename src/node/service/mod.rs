@@ -1,0 +1,175 @@
+//! The node's service thread: the driver around [`Node`], and what the proxy and the control socket use of it.
+
+pub mod content;
+pub mod stream;
+mod upstream;
+
+use crate::crypto::identity::IdentityKey;
+use crate::node::driver::{Clock, Core, Hooks};
+use crate::node::shard::{Shard, ShardAsk, ShardCommand};
+use crate::proto::directory::snapshot::Snapshot;
+use crate::proto::rpc::Service;
+use crate::role::AskId;
+use crate::role::client::Event;
+use crate::role::links::Credentials;
+use crate::role::node::{JobId, JobNews, Node, NodeEvent};
+use core::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use stream::Slot;
+use tokio::sync::{mpsc, watch};
+
+/// A handle on the service thread's node. A clone is another handle on the same node.
+#[derive(Clone)]
+pub struct NodeHandle {
+    core: Rc<Core<Node>>,
+    shared: Rc<Shared>,
+}
+
+/// What the driver's hooks and the handles share.
+struct Shared {
+    slots: RefCell<BTreeMap<u64, Rc<Slot>>>,
+    jobs: RefCell<BTreeMap<JobId, Rc<content::Inbox>>>,
+    snapshot: watch::Sender<Option<Arc<Snapshot>>>,
+    built: watch::Sender<u64>,
+    skew: watch::Sender<Option<i64>>,
+    relay: Option<RelayParts>,
+}
+
+/// What a relay's service thread keeps of its shards.
+pub struct RelayParts {
+    /// Signs links.
+    pub identity: Arc<IdentityKey>,
+    /// They carry cells.
+    pub shards: Vec<Shard>,
+}
+
+struct ServiceHooks(Rc<Shared>);
+
+impl Hooks<Node> for ServiceHooks {
+    fn ask(&self, _core: &Rc<Core<Node>>, _ask: AskId, _service: Service, _body: Vec<u8>) {
+        // The node's role answers itself what it could ask.
+    }
+
+    fn after(&self, core: &Rc<Core<Node>>) {
+        while let Some(event) = core.peek(Node::event) {
+            self.0.on(event);
+        }
+        let (built, skew) = core.peek(|node| (node.client().builds().0, node.clock_skew()));
+        self.0.built.send_if_modified(|b| core::mem::replace(b, built) != built);
+        self.0.skew.send_if_modified(|s| core::mem::replace(s, skew) != skew);
+    }
+}
+
+impl Shared {
+    fn on(&self, event: NodeEvent) {
+        match event {
+            NodeEvent::Stream(event) => self.on_stream(event),
+            NodeEvent::Roster(roster) => self.tell_shards(|| ShardCommand::Roster(roster.clone())),
+            NodeEvent::Published(descriptor) => {
+                if let Some(relay) = &self.relay {
+                    self.tell_shards(|| {
+                        let credentials =
+                            Credentials { identity: relay.identity.clone(), descriptor: (*descriptor).clone() };
+                        ShardCommand::Credentials(Box::new(credentials))
+                    });
+                }
+            }
+            NodeEvent::Snapshot(snapshot) => {
+                tracing::debug!(relays = snapshot.len(), "the directory is settled and checked");
+                self.snapshot.send_replace(Some(snapshot));
+            }
+            NodeEvent::Job(job, news) => self.on_job(job, news),
+            NodeEvent::SourceFailed(relay, why) => tracing::warn!(?relay, ?why, "a source of the directory failed"),
+        }
+    }
+
+    fn tell_shards(&self, command: impl Fn() -> ShardCommand) {
+        for shard in self.relay.iter().flat_map(|r| &r.shards) {
+            shard.tell(command());
+        }
+    }
+
+    fn on_job(&self, job: JobId, news: JobNews) {
+        let inbox = self.jobs.borrow().get(&job).cloned();
+        if let Some(inbox) = inbox {
+            inbox.push(news);
+        }
+    }
+
+    fn on_stream(&self, event: Event) {
+        let (key, news) = match event {
+            Event::Opened(key) => (key, stream::News::Opened),
+            Event::Readable(key) => (key, stream::News::Readable),
+            Event::Writable(key) => (key, stream::News::Writable),
+            Event::Failed(key, why) => (key, stream::News::Failed(why)),
+            Event::Resolved(key, addrs) => (key, stream::News::Resolved(addrs)),
+            // The node keeps its calls' answers to itself.
+            Event::Answer(..) => return,
+        };
+        let slot = self.slots.borrow().get(&key.to_u64()).cloned();
+        if let Some(slot) = slot {
+            slot.tell(news);
+        }
+    }
+}
+
+impl NodeHandle {
+    /// Starts the node's driver. Must be called inside a `LocalSet`.
+    pub fn start(node: Node, clock: Clock, relay: Option<RelayParts>) -> Self {
+        let shared = Rc::new(Shared {
+            slots: RefCell::default(),
+            jobs: RefCell::default(),
+            snapshot: watch::Sender::new(None),
+            built: watch::Sender::new(0),
+            skew: watch::Sender::new(None),
+            relay,
+        });
+        let core = Core::start(node, clock, Box::new(ServiceHooks(shared.clone())));
+        Self { core, shared }
+    }
+
+    /// Answers the questions of this relay's shards until all of them are gone.
+    pub async fn serve(self, mut asks: mpsc::UnboundedReceiver<ShardAsk>) {
+        while let Some(ShardAsk { shard, ask, service, body }) = asks.recv().await {
+            let answer = self.core.with(|node, now| match service {
+                Service::Directory => node.directory_request(now, &body),
+                Service::Store => node.store_request(now, &body),
+            });
+            if let Some(shard) = self.shared.relay.as_ref().and_then(|r| r.shards.get(shard)) {
+                shard.tell(ShardCommand::Answer(ask, answer));
+            }
+        }
+    }
+
+    /// Uses the node.
+    pub fn with<T>(&self, act: impl FnOnce(&mut Node, crate::base::time::Now) -> T) -> T {
+        self.core.with(act)
+    }
+
+    /// The newest snapshot, and word of newer ones.
+    pub fn snapshots(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        self.shared.snapshot.subscribe()
+    }
+
+    /// How many circuits were built so far.
+    pub fn circuits_built(&self) -> watch::Receiver<u64> {
+        self.shared.built.subscribe()
+    }
+
+    /// How far our clock is ahead of the relays', in milliseconds, once enough of them were reached.
+    pub fn skews(&self) -> watch::Receiver<Option<i64>> {
+        self.shared.skew.subscribe()
+    }
+
+    /// The relay's shards; none on a client.
+    pub fn shards(&self) -> &[Shard] {
+        self.shared.relay.as_ref().map_or(&[], |r| &r.shards)
+    }
+
+    /// Bytes read and written on this thread's sockets.
+    pub fn bytes(&self) -> (u64, u64) {
+        self.core.bytes()
+    }
+}

@@ -1,0 +1,161 @@
+//! A stream through the network, as tokio's traits have it.
+
+use super::NodeHandle;
+use crate::role::client::{ReadState, StreamFailure, StreamKey, Want};
+use crate::role::node::Node;
+use crate::wire::message::{EndReason, Target};
+use core::cell::{Cell, RefCell};
+use core::net::IpAddr;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
+use std::io;
+use std::rc::Rc;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What the node says of a stream.
+pub(super) enum News {
+    Opened,
+    Readable,
+    Writable,
+    Failed(StreamFailure),
+    Resolved(Vec<IpAddr>),
+}
+
+/// Where a stream's task waits.
+#[derive(Default)]
+pub(super) struct Slot {
+    opened: Cell<bool>,
+    failed: Cell<Option<StreamFailure>>,
+    resolved: RefCell<Option<Vec<IpAddr>>>,
+    reader: Cell<Option<Waker>>,
+    writer: Cell<Option<Waker>>,
+    opener: Cell<Option<Waker>>,
+}
+
+impl Slot {
+    pub(super) fn tell(&self, news: News) {
+        let wake = |place: &Cell<Option<Waker>>| {
+            if let Some(waker) = place.take() {
+                waker.wake();
+            }
+        };
+        match news {
+            News::Opened => self.opened.set(true),
+            News::Readable => return wake(&self.reader),
+            News::Writable => return wake(&self.writer),
+            News::Failed(why) => {
+                self.failed.set(Some(why));
+                wake(&self.reader);
+                wake(&self.writer);
+            }
+            News::Resolved(addrs) => *self.resolved.borrow_mut() = Some(addrs),
+        }
+        wake(&self.opener);
+    }
+
+    /// Waits until `done` finds what it looks for, or the stream failed.
+    async fn opened<T>(&self, done: impl Fn(&Self) -> Option<T>) -> Result<T, StreamFailure> {
+        core::future::poll_fn(|cx| {
+            if let Some(found) = done(self) {
+                return Poll::Ready(Ok(found));
+            }
+            if let Some(why) = self.failed.get() {
+                return Poll::Ready(Err(why));
+            }
+            self.opener.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// A byte stream to a relay's exit or service. Dropping it gives up what has not ended.
+pub struct NodeStream {
+    node: NodeHandle,
+    key: StreamKey,
+    slot: Rc<Slot>,
+}
+
+impl NodeHandle {
+    fn slot(&self, open: impl FnOnce(&Self) -> Option<StreamKey>) -> Result<NodeStream, StreamFailure> {
+        let key = open(self).ok_or(StreamFailure::TooMany)?;
+        let slot = Rc::new(Slot::default());
+        self.shared.slots.borrow_mut().insert(key.to_u64(), slot.clone());
+        Ok(NodeStream { node: self.clone(), key, slot })
+    }
+
+    /// Opens a stream and waits until the other side accepted it.
+    pub async fn open(&self, want: Want, target: Target) -> Result<NodeStream, StreamFailure> {
+        let stream = self.slot(|h| h.core.with_quiet(|node, now| node.client().open(now, want, target)))?;
+        self.core.with(Node::drive);
+        stream.slot.opened(|s| s.opened.get().then_some(())).await?;
+        Ok(stream)
+    }
+
+    /// Has an exit look a name up.
+    pub async fn look_up(&self, want: Want, name: &str) -> Result<Vec<IpAddr>, StreamFailure> {
+        let stream = self.slot(|h| h.core.with_quiet(|node, now| node.client().resolve(now, want, name)))?;
+        self.core.with(Node::drive);
+        stream.slot.opened(|s| s.resolved.borrow_mut().take()).await
+    }
+}
+
+impl Drop for NodeStream {
+    fn drop(&mut self) {
+        self.node.shared.slots.borrow_mut().remove(&self.key.to_u64());
+        self.node.core.with(|node, now| {
+            node.client().drop_stream(now, self.key);
+            node.drive(now);
+        });
+    }
+}
+
+fn broken(why: StreamFailure) -> io::Error {
+    let kind = match why {
+        StreamFailure::Ended(EndReason::Refused) => io::ErrorKind::ConnectionRefused,
+        StreamFailure::TimedOut | StreamFailure::Ended(EndReason::TimedOut) => io::ErrorKind::TimedOut,
+        StreamFailure::NoPath | StreamFailure::TooMany => io::ErrorKind::NotConnected,
+        StreamFailure::CircuitClosed | StreamFailure::Ended(_) => io::ErrorKind::ConnectionReset,
+    };
+    io::Error::new(kind, why)
+}
+
+impl AsyncRead for NodeStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.slot.reader.set(Some(cx.waker().clone()));
+        match self.node.core.with(|node, _| node.client().read(self.key, buf.initialize_unfilled())) {
+            ReadState::Read(n) => {
+                buf.advance(n);
+                Poll::Ready(Ok(()))
+            }
+            ReadState::Pending => Poll::Pending,
+            ReadState::End => Poll::Ready(Ok(())),
+            ReadState::Failed(why) => Poll::Ready(Err(broken(why))),
+        }
+    }
+}
+
+impl AsyncWrite for NodeStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(why) = self.slot.failed.get() {
+            return Poll::Ready(Err(broken(why)));
+        }
+        self.slot.writer.set(Some(cx.waker().clone()));
+        match self.node.core.with(|node, _| node.client().write(self.key, bytes)) {
+            0 if !bytes.is_empty() => Poll::Pending,
+            n => Poll::Ready(Ok(n)),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.node.core.with(|node, _| node.client().finish(self.key));
+        Poll::Ready(Ok(()))
+    }
+}

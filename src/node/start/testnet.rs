@@ -1,0 +1,160 @@
+//! A whole network in one process: relays that meet only over TCP, each with its own folder and threads, and a client.
+
+use super::network::{self, Network};
+use super::ready::Readiness;
+use super::relay::{self, Settings};
+use super::{client, until_signal};
+use crate::node::config::TestnetConfig;
+use crate::node::control::server;
+use crate::node::dir::NodeDir;
+use crate::node::driver::Clock;
+use crate::node::error::{Code, Failure};
+use crate::node::ready::{READY_VERSION, RelayReady, TestnetReady, write_ready};
+use crate::node::signal::Signals;
+use crate::node::start::control::Control;
+use crate::node::system;
+use crate::proto::profile::Profile;
+use crate::wire::descriptor::SignedDescriptor;
+use crate::wire::invite::Invite;
+use core::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::mpsc;
+use tokio::sync::oneshot;
+
+/// How much each relay of a testnet stores.
+const STORE: u64 = 1 << 30;
+/// Relays of a testnet: fewer make no path, more are better run as processes.
+const RELAYS: core::ops::RangeInclusive<usize> = 4..=64;
+
+/// A relay of the testnet on its own thread.
+struct RelayThread {
+    report: RelayReady,
+    descriptor: SignedDescriptor,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for RelayThread {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Runs the command `umbel testnet`.
+pub(super) async fn run(config: TestnetConfig, clock: Clock) -> Result<(), Failure> {
+    if !RELAYS.contains(&config.relays) {
+        let message = format!("a testnet has {} to {} relays, not {}", RELAYS.start(), RELAYS.end(), config.relays);
+        return Err(Failure::new(Code::Usage, message).hint("give another number with --relays"));
+    }
+    let dir = Rc::new(NodeDir::open(&config.common.dir)?);
+    let mut signals = Signals::catch()?;
+    let mut rng = system::rng()?;
+    let founded = Network::found(&Profile::TESTING, &mut rng);
+    let (genesis, id) = (founded.genesis, founded.id);
+    let mut relays: Vec<RelayThread> = Vec::new();
+    for n in 0..config.relays {
+        let seeds: Vec<_> = relays.first().map(|r| r.descriptor.clone()).into_iter().collect();
+        let network = Network { profile: &Profile::TESTING, genesis, id, seeds };
+        relays.push(start_relay(
+            dir.file(&format!("relay-{n}")),
+            network,
+            config.exit && n == config.relays - 1,
+            clock,
+        )?);
+    }
+    let seeds: Vec<_> = relays.iter().map(|r| r.descriptor.clone()).collect();
+    let invite = Invite::new(Profile::TESTING.name, genesis, &seeds);
+    network::write_invite(
+        &dir.file("invite"),
+        &Network { profile: &Profile::TESTING, genesis, id, seeds: Vec::new() },
+        &seeds,
+    )?;
+    let network = Network::join(&dir, &invite, None, &[])?;
+    let running = client::start(&dir, network, config.socks, "testnet", clock).await?;
+    let ready = Readiness::new(&running.node, &Profile::TESTING, clock);
+    tokio::select! {
+        () = signals.next() => return Ok(()),
+        settled = async { ready.settled().await?; ready.circuit().await; Ok(()) } => settled?,
+    }
+    let started_ms = clock.now().mono.0 / 1000;
+    let reports: Vec<_> = relays.iter().map(|r| r.report.clone()).collect();
+    let report = TestnetReady {
+        version: READY_VERSION,
+        pid: std::process::id(),
+        dir: dir.path().display().to_string(),
+        network: id.to_string(),
+        socks: running.socks.to_string(),
+        sample: String::new(),
+        sample_sha256: String::new(),
+        relays: reports,
+        started_ms,
+    };
+    if let Some(path) = &config.common.ready_file {
+        write_ready(path, &report)?;
+    }
+    until_signal(signals, running.drain()).await;
+    Ok(())
+}
+
+fn start_relay(path: PathBuf, network: Network, exit: bool, clock: Clock) -> Result<RelayThread, Failure> {
+    let (stop, stopped) = oneshot::channel();
+    let (started, report) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("relay".into()).spawn(move || {
+        let _ = super::block_on(run_relay(path, network, exit, clock, started, stopped));
+    });
+    let thread = thread.map_err(|e| Failure::new(Code::Io, format!("a relay cannot start: {e}")))?;
+    let lost = || Failure::new(Code::Io, "a relay of the testnet ended at its start");
+    let (report, descriptor) = report.recv().map_err(|_| lost())??;
+    Ok(RelayThread { report, descriptor, stop: Some(stop), thread: Some(thread) })
+}
+
+type Started = Result<(RelayReady, SignedDescriptor), Failure>;
+
+async fn run_relay(
+    path: PathBuf,
+    network: Network,
+    exit: bool,
+    clock: Clock,
+    started: mpsc::Sender<Started>,
+    stopped: oneshot::Receiver<()>,
+) -> Result<(), Failure> {
+    let begin = || {
+        let dir = Rc::new(NodeDir::open(&path)?);
+        let settings = Settings {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            advertise: None,
+            store: STORE,
+            exit,
+            shards: 1,
+            family: None,
+            role: "relay",
+        };
+        let socket = server::listen(&dir)?;
+        let running = relay::start(&dir, network, &settings, clock)?;
+        let control = Control::new(running.node.clone(), running.network.profile, clock, settings.role);
+        control.set_relay(running.id);
+        tokio::task::spawn_local(server::serve(socket, Rc::new(control)));
+        let report = RelayReady {
+            id: running.id.to_string(),
+            addr: running.addr.to_string(),
+            dir: dir.path().display().to_string(),
+            exit,
+        };
+        Ok((dir, report, running))
+    };
+    match begin() {
+        Ok((_dir, report, running)) => {
+            let _ = started.send(Ok((report, running.descriptor.clone())));
+            let _ = stopped.await;
+            Ok(())
+        }
+        Err(why) => {
+            let _ = started.send(Err(why));
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! A node's service core: its own circuits, its directory, its content, and the jobs of its user, in one role.
+//!
+//! Machines that need answers from relays emit calls; this role carries them over the client role's streams and hands the
+//! answers back. A relay's node also answers what others ask of its directory and store.
+
+mod jobs;
+mod paths;
+
+use crate::base::rng::Rng;
+use crate::base::time::{Instant, Now};
+use crate::crypto::identity::IdentityKey;
+use crate::proto::content::service::StoreService;
+use crate::proto::content::store::BlockStore;
+use crate::proto::directory::client_sync::{ClientDirOutput, ClientDirectory, SourceFault};
+use crate::proto::directory::relay_sync::{DirOutput, RelayDirectory};
+use crate::proto::directory::snapshot::Snapshot;
+use crate::proto::path::Guards;
+use crate::proto::profile::Profile;
+use crate::proto::rpc::{Call, CallError, CallId};
+use crate::role::client::{Client, ClientConfig, Event};
+use crate::role::contact::Roster;
+use crate::role::{ConnId, Input, Output, Role};
+use crate::wire::descriptor::{Descriptor, SignedDescriptor};
+use crate::wire::ids::{NetworkId, RelayId};
+use core::cell::RefCell;
+pub use jobs::{Job, JobId, JobNews};
+use paths::{PathState, Paths, roster};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What a node is told at its start.
+pub struct NodeConfig {
+    /// The network.
+    pub network: NetworkId,
+    /// Its numbers.
+    pub profile: &'static Profile,
+    /// The relays it begins with: an invite's, and good peers of earlier runs.
+    pub seeds: Vec<SignedDescriptor>,
+    /// Guards of earlier runs.
+    pub guards: Guards,
+    /// Relays in a path, the last included: 2 to 5.
+    pub hops: usize,
+    /// Circuits kept ready.
+    pub spare_circuits: usize,
+    /// Whether the user wants exits at all.
+    pub wants_exits: bool,
+    /// Present on a relay.
+    pub relay: Option<RelayIdentity>,
+    /// Present on a relay that keeps content.
+    pub store: Option<Box<dyn BlockStore>>,
+}
+
+/// Who a relay is.
+pub struct RelayIdentity {
+    /// Signs its descriptor and its statements.
+    pub key: Arc<IdentityKey>,
+    /// What it says of itself; the time of publication is filled in.
+    pub descriptor: Descriptor,
+}
+
+/// What a node tells its driver.
+#[derive(Debug)]
+pub enum NodeEvent {
+    /// A stream of the user's.
+    Stream(Event),
+    /// The relays a relay's shards can extend to.
+    Roster(Roster),
+    /// A relay has a fresh descriptor.
+    Published(Box<SignedDescriptor>),
+    /// There is a new snapshot.
+    Snapshot(Arc<Snapshot>),
+    /// A job has something to say.
+    Job(JobId, JobNews),
+    /// A source of the directory failed.
+    SourceFailed(RelayId, SourceFault),
+}
+
+enum Directory {
+    Relay(Box<RelayDirectory>),
+    Client(Box<ClientDirectory>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Directory,
+    Job(JobId),
+}
+
+/// See the module's text.
+pub struct Node {
+    profile: &'static Profile,
+    rng: Rng,
+    client: Client,
+    paths: Rc<RefCell<PathState>>,
+    directory: Directory,
+    relay: Option<RelayIdentity>,
+    store: Option<StoreService<Box<dyn BlockStore>>>,
+    publish_at: Instant,
+    calls: BTreeMap<u64, (Owner, CallId)>,
+    next_tag: u64,
+    jobs: BTreeMap<JobId, Job>,
+    next_job: u64,
+    seeds: usize,
+    events: VecDeque<NodeEvent>,
+}
+
+impl Node {
+    /// A node that knows nothing but its seeds.
+    pub fn new(cfg: NodeConfig, mut rng: Rng) -> Self {
+        let own = cfg.relay.as_ref().map(|r| r.descriptor.relay_id());
+        let seeds: Vec<_> = cfg.seeds.iter().cloned().map(Arc::new).collect();
+        let paths = Rc::new(RefCell::new(PathState {
+            profile: cfg.profile,
+            own,
+            hops: cfg.hops,
+            guards: cfg.guards,
+            snapshot: None,
+            candidate: None,
+            roster: roster(&seeds),
+        }));
+        let client_cfg = ClientConfig {
+            network: cfg.network,
+            profile: cfg.profile,
+            spare_circuits: cfg.spare_circuits,
+            wants_exits: cfg.wants_exits,
+        };
+        let client = Client::new(client_cfg, Box::new(Paths(paths.clone())), rng.fork());
+        let directory = match (&cfg.relay, own) {
+            (Some(relay), Some(own)) => {
+                let machine = RelayDirectory::new(cfg.network, cfg.profile, relay.key.clone(), own, cfg.seeds);
+                Directory::Relay(Box::new(machine))
+            }
+            _ => Directory::Client(Box::new(ClientDirectory::new(cfg.network, cfg.profile, cfg.seeds, None))),
+        };
+        Self {
+            profile: cfg.profile,
+            rng,
+            client,
+            paths,
+            directory,
+            relay: cfg.relay,
+            store: cfg.store.map(|store| StoreService::new(store, cfg.profile.lease)),
+            publish_at: Instant::default(),
+            calls: BTreeMap::new(),
+            next_tag: 0,
+            jobs: BTreeMap::new(),
+            next_job: 0,
+            seeds: seeds.len(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Its circuits and streams.
+    pub fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// The next thing its driver should know. Ask after every input.
+    pub fn event(&mut self) -> Option<NodeEvent> {
+        self.events.pop_front()
+    }
+
+    /// The snapshot that paths are drawn from.
+    pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.paths.borrow().snapshot.clone()
+    }
+
+    /// The guards, when they changed since the last call.
+    pub fn changed_guards(&self) -> Option<String> {
+        let guards = &mut self.paths.borrow_mut().guards;
+        guards.take_changed().then(|| guards.encode())
+    }
+
+    /// The network's numbers.
+    pub fn profile(&self) -> &'static Profile {
+        self.profile
+    }
+
+    /// How far our clock is ahead of the network's, in milliseconds, once enough relays were reached to say.
+    pub fn clock_skew(&self) -> Option<i64> {
+        self.client.clock_skew(self.seeds.clamp(1, 2))
+    }
+
+    /// How many signers confirmed the snapshot in use; a relay settles its own.
+    pub fn signers(&self) -> usize {
+        match &self.directory {
+            Directory::Relay(_) => 0,
+            Directory::Client(directory) => directory.signers(),
+        }
+    }
+
+    /// Answers a request to this relay's directory.
+    pub fn directory_request(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
+        match &mut self.directory {
+            Directory::Relay(directory) => directory.request(now, body),
+            // A client accepts no link, so nobody can ask it.
+            Directory::Client(_) => Vec::new(),
+        }
+    }
+
+    /// Answers a request to this relay's store.
+    pub fn store_request(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
+        // A relay without a store offers no store stream, so nobody can ask it.
+        self.store.as_mut().map_or_else(Vec::new, |store| store.request(now, body))
+    }
+
+    /// Bytes used, bytes allowed, and objects of this relay's store.
+    pub fn store_figures(&self) -> Option<(u64, u64, usize)> {
+        let store = self.store.as_ref()?.store();
+        Some((store.used(), store.cap(), store.objects()))
+    }
+
+    /// Lets every machine go on as far as it can.
+    pub fn drive(&mut self, now: Now) {
+        self.publish(now);
+        loop {
+            while let Some(event) = self.client.event() {
+                match event {
+                    Event::Answer(tag, result) => self.answered(now, tag, result),
+                    event => self.events.push_back(NodeEvent::Stream(event)),
+                }
+            }
+            let called = self.drive_directory(now);
+            if !self.drive_jobs(now) && !called {
+                break;
+            }
+        }
+    }
+
+    fn publish(&mut self, now: Now) {
+        let (Some(relay), Directory::Relay(directory)) = (&mut self.relay, &mut self.directory) else { return };
+        if now.mono < self.publish_at {
+            return;
+        }
+        self.publish_at = now.mono + self.profile.descriptor_refresh;
+        relay.descriptor.published = now.unix;
+        let signed = SignedDescriptor::sign(relay.descriptor.clone(), &relay.key);
+        directory.publish(now, signed.clone());
+        self.events.push_back(NodeEvent::Published(Box::new(signed)));
+    }
+
+    fn call(&mut self, now: Now, owner: Owner, call: Call) {
+        self.next_tag += 1;
+        self.calls.insert(self.next_tag, (owner, call.id));
+        self.client.call(now, self.next_tag, call);
+    }
+
+    fn answered(&mut self, now: Now, tag: u64, result: Result<Vec<u8>, CallError>) {
+        let Some((owner, id)) = self.calls.remove(&tag) else { return };
+        match owner {
+            Owner::Directory => match &mut self.directory {
+                Directory::Relay(directory) => directory.answer(now, id, result),
+                Directory::Client(directory) => directory.answer(now, id, result),
+            },
+            Owner::Job(job) => self.job_answered(now, job, id, result),
+        }
+    }
+
+    /// Carries out what the directory wants; whether it wanted something.
+    fn drive_directory(&mut self, now: Now) -> bool {
+        let mut any = false;
+        loop {
+            let call = match &mut self.directory {
+                Directory::Relay(directory) => match directory.poll(now, &mut self.rng) {
+                    None => return any,
+                    Some(DirOutput::Call(call)) => Some(call),
+                    Some(DirOutput::Known(known)) => {
+                        let roster = roster(&known);
+                        self.paths.borrow_mut().roster = roster.clone();
+                        self.events.push_back(NodeEvent::Roster(roster));
+                        None
+                    }
+                    Some(DirOutput::Settled(snapshot)) => {
+                        self.use_snapshot(now, snapshot, true);
+                        None
+                    }
+                },
+                Directory::Client(directory) => match directory.poll(now, &mut self.rng) {
+                    None => return any,
+                    Some(ClientDirOutput::Call(call)) => Some(call),
+                    Some(ClientDirOutput::Candidate(snapshot)) => {
+                        self.use_snapshot(now, snapshot, false);
+                        None
+                    }
+                    Some(ClientDirOutput::Verified(snapshot)) => {
+                        self.use_snapshot(now, snapshot, true);
+                        None
+                    }
+                    Some(ClientDirOutput::SourceFailed { relay, why }) => {
+                        self.choose_guard(now, Some(relay));
+                        self.events.push_back(NodeEvent::SourceFailed(relay, why));
+                        None
+                    }
+                },
+            };
+            any = true;
+            if let Some(call) = call {
+                self.call(now, Owner::Directory, call);
+            }
+        }
+    }
+
+    /// Names the guard from which the directory takes snapshots; another one when `failed` was it.
+    fn choose_guard(&mut self, now: Now, failed: Option<RelayId>) {
+        let Directory::Client(directory) = &mut self.directory else { return };
+        let PathState { guards, snapshot, own, .. } = &mut *self.paths.borrow_mut();
+        if let Some(failed) = failed {
+            guards.failed(&failed, now);
+        }
+        let guard = snapshot.as_ref().and_then(|s| guards.current(s, *own, now, &mut self.rng));
+        if let Some(guard) = guard {
+            directory.set_guard(guard);
+        }
+    }
+
+    fn use_snapshot(&mut self, now: Now, snapshot: Arc<Snapshot>, verified: bool) {
+        let mut paths = self.paths.borrow_mut();
+        if verified {
+            paths.candidate = None;
+            paths.snapshot = Some(snapshot.clone());
+            self.events.push_back(NodeEvent::Snapshot(snapshot));
+        } else {
+            paths.candidate = Some(snapshot);
+        }
+        drop(paths);
+        if verified {
+            self.choose_guard(now, None);
+        }
+        self.client.paths_changed(now);
+    }
+}
+
+impl Role for Node {
+    fn accept(&mut self, _now: Now) -> Option<ConnId> {
+        None
+    }
+
+    fn handle(&mut self, now: Now, input: Input<'_>) {
+        self.client.handle(now, input);
+        self.drive(now);
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        self.client.poll()
+    }
+
+    fn read_budget(&mut self, conn: ConnId) -> usize {
+        self.client.read_budget(conn)
+    }
+
+    fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
+        let wrote = self.client.transmit(now, conn, out);
+        self.drive(now);
+        wrote
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let directory = match &self.directory {
+            Directory::Relay(directory) => directory.deadline(),
+            Directory::Client(directory) => directory.deadline(),
+        };
+        let publish = self.relay.is_some().then_some(self.publish_at);
+        [self.client.deadline(), directory, publish, self.jobs_deadline()].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,79 @@
+//! Paths from the snapshot and the guards, as the client's role draws them.
+
+use crate::base::rng::Rng;
+use crate::base::time::Now;
+use crate::proto::directory::snapshot::Snapshot;
+use crate::proto::path::{Guards, LastHop, PathNeed, choose_path};
+use crate::proto::profile::Profile;
+use crate::role::client::{PathEnd, PathSource};
+use crate::role::contact::{Contact, Roster};
+use crate::wire::descriptor::SignedDescriptor;
+use crate::wire::ids::RelayId;
+use core::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What a node knows about whom to go through. Shared by the node and its client role, on one thread.
+pub(super) struct PathState {
+    pub(super) profile: &'static Profile,
+    pub(super) own: Option<RelayId>,
+    pub(super) hops: usize,
+    pub(super) guards: Guards,
+    /// What paths are drawn from.
+    pub(super) snapshot: Option<Arc<Snapshot>>,
+    /// A snapshot that is being checked: good for the circuits that check it and nothing else.
+    pub(super) candidate: Option<Arc<Snapshot>>,
+    /// Relays that can be reached by name besides those of the snapshot: seeds, and what a relay's directory knows.
+    pub(super) roster: Roster,
+}
+
+/// See the module's text.
+pub(super) struct Paths(pub(super) Rc<RefCell<PathState>>);
+
+impl From<&SignedDescriptor> for Contact {
+    fn from(d: &SignedDescriptor) -> Self {
+        Self { id: d.id(), addrs: d.addrs.clone(), link_key: d.link_key, onion_key: d.onion_key, cipher: d.cipher }
+    }
+}
+
+/// A roster of these relays.
+pub(super) fn roster<'a>(relays: impl IntoIterator<Item = &'a Arc<SignedDescriptor>>) -> Roster {
+    Arc::new(relays.into_iter().map(|d| (d.id(), Contact::from(&**d))).collect())
+}
+
+impl PathSource for Paths {
+    fn path(&mut self, now: Now, rng: &mut Rng, end: PathEnd) -> Option<Vec<Contact>> {
+        let PathState { profile, own, hops, guards, snapshot, candidate, .. } = &mut *self.0.borrow_mut();
+        let checking = candidate.as_ref().filter(|_| matches!(end, PathEnd::This(_)));
+        let snapshot = checking.or(snapshot.as_ref())?;
+        let last = match end {
+            PathEnd::Any => LastHop::Any,
+            PathEnd::Exit => LastHop::Exit,
+            PathEnd::This(relay) => LastHop::This(relay),
+            PathEnd::Before(relay) => LastHop::ThenFourth(relay),
+        };
+        let length = if matches!(last, LastHop::ThenFourth(_)) { *hops + 1 } else { *hops };
+        let need = PathNeed { length, last, exclude: *own };
+        let mut path: Vec<_> =
+            choose_path(snapshot, guards, now, rng, profile, need)?.iter().map(|d| Contact::from(&**d)).collect();
+        if matches!(end, PathEnd::Before(_)) {
+            path.pop();
+        }
+        Some(path)
+    }
+
+    fn contact(&self, relay: &RelayId) -> Option<Contact> {
+        let state = self.0.borrow();
+        let settled = state.snapshot.iter().chain(&state.candidate).find_map(|s| s.get(relay));
+        settled.map(|d| Contact::from(&**d)).or_else(|| state.roster.get(relay).cloned())
+    }
+
+    fn first_hop(&mut self, now: Now, relay: &RelayId, works: bool) {
+        let guards = &mut self.0.borrow_mut().guards;
+        if works { guards.succeeded(relay, now) } else { guards.failed(relay, now) }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.borrow().snapshot.is_some()
+    }
+}
