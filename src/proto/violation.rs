@@ -21,6 +21,9 @@ pub enum Violation {
     /// EXTENDED or EXTEND_FAILED that nothing asked for, or from a hop that was not asked (spec CIRC).
     #[error("an extension nobody asked for")]
     UnaskedExtension,
+    /// A cell from the next relay before it answered (spec CIRC-11).
+    #[error("a cell from a relay that has not answered")]
+    NotExtended,
     /// A cell for a hop behind the last one (spec ONION).
     #[error("a cell for nobody")]
     BehindLastHop,

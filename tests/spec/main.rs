@@ -4,6 +4,7 @@
 
 mod corpus;
 mod layers;
+mod links;
 mod pages;
 mod sizes;
 mod tables;

@@ -17,12 +17,12 @@ use umbel::wire::ids::{NetworkId, RelayId};
 use umbel::wire::message::{EndReason, ExtendFailure, Message, Messages, StreamId, Target, TextWriter};
 
 /// A table: the names of its columns, and its rows.
-struct Table {
-    columns: Vec<String>,
-    rows: Vec<(String, Vec<String>)>,
+pub(crate) struct Table {
+    pub(crate) columns: Vec<String>,
+    pub(crate) rows: Vec<(String, Vec<String>)>,
 }
 
-fn table(name: &str) -> Table {
+pub(crate) fn table(name: &str) -> Table {
     let page = pages().into_iter().find(|p| p.path.ends_with("07-circuits.md")).expect("the page on circuits");
     let mut found = tables(&page, &format!("table: {name}"));
     assert_eq!(found.len(), 1, "table {name} in {}", page.path);
@@ -165,11 +165,11 @@ fn due_tag(at: &mut AtRelay) -> Tag {
     at.drain()[15]
 }
 
-// spec: CIRC-5 CIRC-10 ONION-9 STREAM-3
+// spec: CIRC-5 CIRC-10 CIRC-11 ONION-9 STREAM-3
 #[test]
 fn what_a_relay_may_receive_by_its_tail() {
     let table = table("RelayTail");
-    assert_eq!((table.columns.len(), table.rows.len()), (3, 7));
+    assert_eq!((table.columns.len(), table.rows.len()), (3, 8));
     for (row, cells) in &table.rows {
         for (tail, expected) in table.columns.iter().zip(cells) {
             let mut at = AtRelay::with_tail(tail);
@@ -188,6 +188,11 @@ fn what_a_relay_may_receive_by_its_tail() {
                     let mut body = [0; BODY_SIZE];
                     at.client.seal_for(1, &mut body);
                     at.circuit.from_client(&mut body, &mut |_| ()).map(|v| assert_eq!(v, Verdict::PassOn))
+                }
+                "a cell from the next relay" => {
+                    let mut body = [0; BODY_SIZE];
+                    RelayLayer::new(&keys(2)).originate(&mut body);
+                    at.circuit.from_next(&mut body)
                 }
                 "a message about a stream" => {
                     assert_eq!(expected, "RelayStream");

@@ -100,6 +100,10 @@ impl RelayCircuit {
 
     /// Puts this hop's layer on a cell from the next hop.
     pub fn from_next(&mut self, body: &mut Body) -> Result<(), Violation> {
+        // spec: CIRC-11
+        if self.tail != Tail::Extended {
+            return Err(Violation::NotExtended);
+        }
         Ok(self.layer.wrap(body)?)
     }
 

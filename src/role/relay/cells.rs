@@ -114,6 +114,7 @@ impl Relay {
     ) -> Result<(), LinkViolation> {
         let slot = self.links.get_mut(conn).ok_or(LinkViolation)?;
         // A circuit that was given up meanwhile is gone from the table.
+        // spec: CIRC-12
         let Some(end) = slot.circuits.get(&id).copied() else { return Ok(()) };
         // spec: CIRC-4
         if end.toward != Toward::Next {
@@ -256,6 +257,7 @@ impl Relay {
     }
 
     /// Takes a circuit off a link, with a DESTROY unless the peer knows.
+    // spec: CIRC-13
     pub(super) fn detach(&mut self, now: Now, (conn, id): (ConnId, CircuitId), peer_knows: bool) {
         let Some(slot) = self.links.get_mut(conn) else { return };
         if slot.circuits.remove(&id).is_none() {
