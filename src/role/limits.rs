@@ -22,6 +22,8 @@ pub const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const EXTEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// A link that carries no circuit is closed after this long.
 pub const LINK_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// A link with circuits on which nothing arrived for this long is closed. Its peer pads within 9.5 s: three of those.
+pub const LINK_SILENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bounds between which the silence before a padding cell is drawn (spec LINK).
 pub const PADDING_AFTER: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_millis(9500));
 /// An exit stream on which nothing moved for this long is ended.
@@ -31,7 +33,7 @@ pub const STREAM_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// From the first CREATE to a built circuit, at the client.
 pub const CIRCUIT_BUILD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Circuits a client builds for one stream before it gives up (spec PATH).
-pub const BUILDS_PER_STREAM: u32 = 4;
+pub const BUILDS_PER_STREAM: u32 = 8;
 /// A circuit takes no new streams after this long.
 pub const CIRCUIT_DIRTY_AFTER: Duration = Duration::from_secs(600);
 /// A client closes a used circuit that carries no stream after this long.

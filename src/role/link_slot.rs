@@ -5,7 +5,9 @@
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::link::Link;
-use crate::role::limits::{LINK_CONTROL_MAX, LINK_HANDSHAKE_TIMEOUT, LINK_IDLE_TIMEOUT, PADDING_AFTER};
+use crate::role::limits::{
+    LINK_CONTROL_MAX, LINK_HANDSHAKE_TIMEOUT, LINK_IDLE_TIMEOUT, LINK_SILENT_TIMEOUT, PADDING_AFTER,
+};
 use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId};
 use crate::wire::ids::RelayId;
 use std::collections::{BTreeMap, VecDeque};
@@ -30,6 +32,8 @@ pub struct LinkSlot<K> {
     /// When the last cell was written or the last circuit left.
     pub last_used: Instant,
     padding_at: Instant,
+    /// When something arrived, or the first circuit came.
+    last_heard: Instant,
     /// The driver was asked to write and has not found the link empty since.
     pub woken: bool,
 }
@@ -49,6 +53,7 @@ impl<K: Copy + Ord> LinkSlot<K> {
             opened_at: now,
             last_used: now,
             padding_at: now,
+            last_heard: now,
             woken: false,
         }
     }
@@ -71,6 +76,11 @@ impl<K: Copy + Ord> LinkSlot<K> {
     /// What the responder said its time was.
     pub fn peer_time(&self) -> Option<crate::base::time::UnixMs> {
         self.link.as_ref().and_then(|l| l.peer_time())
+    }
+
+    /// Something arrived, or nothing had to until now.
+    pub fn heard(&mut self, now: Instant) {
+        self.last_heard = now;
     }
 
     /// Queues a cell before all others.
@@ -162,7 +172,7 @@ impl<K: Copy + Ord> LinkSlot<K> {
         } else if self.circuits.is_empty() {
             self.last_used + LINK_IDLE_TIMEOUT
         } else {
-            self.padding_at
+            self.padding_at.min(self.last_heard + LINK_SILENT_TIMEOUT)
         }
     }
 
@@ -176,6 +186,10 @@ impl<K: Copy + Ord> LinkSlot<K> {
             self.padding_at = now;
             // spec: LINK-21
             return if now >= self.last_used + LINK_IDLE_TIMEOUT { Tick::Idle } else { Tick::Nothing };
+        }
+        // spec: LINK-25
+        if now >= self.last_heard + LINK_SILENT_TIMEOUT {
+            return Tick::Silent;
         }
         if now < self.padding_at {
             return Tick::Nothing;
@@ -205,6 +219,8 @@ pub enum Tick {
     HandshakeTimeout,
     /// The link has carried nothing for long.
     Idle,
+    /// The peer has sent nothing for long, though it must pad: it is gone.
+    Silent,
 }
 
 /// What a circuit did with its turn on a link.

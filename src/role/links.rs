@@ -170,6 +170,7 @@ impl<K: Copy + Ord> Links<K> {
     pub fn circuits_changed(&mut self, now: Now, conn: ConnId) {
         if let Some(slot) = self.slots.get_mut(Key::from_u64(conn.0)) {
             slot.last_used = now.mono;
+            slot.heard(now.mono);
             let deadline = slot.deadline();
             self.timers.set(conn, Some(deadline));
         }

@@ -43,7 +43,7 @@ pub struct Write {
 
 /// Events a role may cause without time going on. A role that needs more spins.
 const SPIN_MAX: u32 = 100_000;
-/// How long a service of the own host takes to answer.
+/// How long a service of the own host takes to answer, at least.
 const ASK_DELAY: Duration = Duration::from_micros(100);
 /// How long a name takes to be looked up.
 const RESOLVE_DELAY: Duration = Duration::from_millis(5);
@@ -381,7 +381,9 @@ impl Net {
                 let host = self.cores.get(&core).map(|c| c.host);
                 let services = host.and_then(|h| self.host_mut(h)).and_then(|h| h.services.as_mut());
                 let answer = services.map_or_else(Vec::new, |s| s(now, service, &body));
-                self.schedule(self.now + ASK_DELAY, Event::Answer(core, ask, answer));
+                // Answers may overtake each other: their order is the role's affair.
+                let after = ASK_DELAY + Duration::from_micros(self.rng.below(2000) as u64);
+                self.schedule(self.now + after, Event::Answer(core, ask, answer));
             }
             (Output::Resolve(ask, name), _) => {
                 let addrs = self.names.get(&name).cloned().unwrap_or_default();

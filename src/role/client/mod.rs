@@ -219,7 +219,9 @@ impl Client {
     }
 
     fn link_received(&mut self, now: Now, conn: ConnId, bytes: &mut [u8]) {
-        let Some(mut link) = self.links.get_mut(conn).and_then(|slot| slot.link.take()) else { return };
+        let Some(slot) = self.links.get_mut(conn) else { return };
+        slot.heard(now.mono);
+        let Some(mut link) = slot.link.take() else { return };
         let was_open = link.is_open();
         let mut honest = true;
         let result = link.receive(now, bytes, &mut |cell| {
@@ -264,7 +266,7 @@ impl Client {
         while self.links.deadline().is_some_and(|at| at <= now.mono) {
             match self.links.tick(now, &mut self.rng) {
                 Some((conn, Tick::Padded)) => self.links.wake(conn, &mut self.out),
-                Some((conn, Tick::HandshakeTimeout | Tick::Idle)) => self.close_link(now, conn, false),
+                Some((conn, Tick::HandshakeTimeout | Tick::Idle | Tick::Silent)) => self.close_link(now, conn, false),
                 Some((_, Tick::Nothing)) | None => {}
             }
         }

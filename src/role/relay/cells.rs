@@ -17,7 +17,9 @@ pub(super) struct LinkViolation;
 
 impl Relay {
     pub(super) fn link_received(&mut self, now: Now, conn: ConnId, bytes: &mut [u8]) {
-        let Some(mut link) = self.links.get_mut(conn).and_then(|slot| slot.link.take()) else { return };
+        let Some(slot) = self.links.get_mut(conn) else { return };
+        slot.heard(now.mono);
+        let Some(mut link) = slot.link.take() else { return };
         let was_open = link.is_open();
         let hash = link.handshake_hash();
         let mut honest = true;

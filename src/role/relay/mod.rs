@@ -182,7 +182,7 @@ impl Relay {
         while self.links.deadline().is_some_and(|at| at <= now.mono) {
             match self.links.tick(now, &mut self.rng) {
                 Some((conn, Tick::Padded)) => self.links.wake(conn, &mut self.out),
-                Some((conn, Tick::HandshakeTimeout | Tick::Idle)) => self.close_link(now, conn, false),
+                Some((conn, Tick::HandshakeTimeout | Tick::Idle | Tick::Silent)) => self.close_link(now, conn, false),
                 Some((_, Tick::Nothing)) | None => {}
             }
         }
