@@ -1,6 +1,7 @@
 //! Whole networks in virtual time. `UMBEL_SIM_SEED=7 cargo test --test sim name` replays one run;
 //! `UMBEL_SIM_SEEDS=200 cargo test --test sim` tries many.
 
+mod calls;
 mod churn;
 mod transfer;
 

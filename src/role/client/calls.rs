@@ -127,14 +127,25 @@ impl Client {
         }
     }
 
+    /// Whether a stream carries calls and none is under way.
+    pub(super) fn is_idle_calls(&self, key: Key) -> bool {
+        let calls = self.streams.get(key).and_then(|s| s.calls.as_ref());
+        calls.is_some_and(|c| c.outstanding.is_empty() && c.queued.is_empty())
+    }
+
     /// The relay ends a call stream only when it will not serve it.
     pub(super) fn calls_ended(&mut self, now: Now, key: Key, reason: EndReason) {
         let why = if reason == EndReason::NotOffered { CallError::Refused } else { CallError::Closed };
         self.give_up_calls(now, key, why);
     }
 
+    /// No answer came for too long. The next call takes another circuit: this one may be what is broken.
     pub(super) fn calls_stalled(&mut self, now: Now, key: Key) {
+        let circuit = self.streams.get(key).and_then(|s| s.at).map(|(circuit, ..)| circuit);
         self.give_up_calls(now, key, CallError::TimedOut);
+        if let Some(c) = circuit.and_then(|c| self.circuits.get_mut(c)) {
+            c.is_spent = true;
+        }
     }
 
     fn give_up_calls(&mut self, now: Now, key: Key, why: CallError) {

@@ -53,6 +53,8 @@ pub(super) struct Circuit {
     /// When it got its first stream.
     used: Option<Instant>,
     last_stream: Instant,
+    /// Takes no new streams.
+    pub(super) is_spent: bool,
     pub(super) streams: BTreeMap<(usize, StreamId), Key>,
     /// Stands in its link's list.
     pub(super) ready: bool,
@@ -116,6 +118,7 @@ impl Client {
         let fits = |c: &Circuit| {
             c.state == CircuitState::Open
                 && c.want == Some(want)
+                && !c.is_spent
                 && c.used.is_none_or(|since| now.mono.since(since) < CIRCUIT_DIRTY_AFTER)
         };
         self.circuits.iter().find(|(_, c)| fits(c)).map(|(key, _)| key)
@@ -211,6 +214,7 @@ impl Client {
             state: CircuitState::Building,
             used: None,
             last_stream: now.mono,
+            is_spent: false,
             streams: BTreeMap::new(),
             ready: false,
             starved: Vec::new(),
@@ -395,7 +399,9 @@ impl Client {
     pub(super) fn circuit_may_idle(&mut self, now: Now, key: Key) {
         let Some(circuit) = self.circuits.get(key) else { return };
         let idle_since = now.mono.since(circuit.last_stream);
-        let is_idle = circuit.streams.is_empty() && circuit.want.is_some() && idle_since >= CIRCUIT_IDLE_TIMEOUT;
+        // A stream of calls stays open between calls; it keeps no circuit alive.
+        let is_unused = circuit.streams.values().all(|&s| self.is_idle_calls(s));
+        let is_idle = is_unused && circuit.want.is_some() && idle_since >= CIRCUIT_IDLE_TIMEOUT;
         if is_idle {
             self.close_circuit(now, key, false);
         } else {
