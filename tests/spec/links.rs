@@ -366,7 +366,7 @@ fn what_a_relay_may_receive_on_a_link() {
                 assert!(told.contains(&written(Cell::Destroy(CIRCUIT, 0))), "{row}, {column}: the client is told");
             } else if (row.as_str(), column.as_str()) == ("CREATED", "initiator, asked") {
                 client.hear(&mut rig);
-                assert_eq!(client.heard, ["built"], "the circuit has its second hop");
+                assert_eq!(client.heard.last().map(String::as_str), Some("built"), "the second hop is there");
             }
         }
     }
