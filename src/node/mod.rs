@@ -18,4 +18,5 @@ pub mod setting;
 pub mod shard;
 pub mod signal;
 pub mod start;
+pub mod store;
 pub mod system;

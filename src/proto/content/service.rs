@@ -125,9 +125,17 @@ impl<B: BlockStore> StoreService<B> {
         })
     }
 
-    fn get(&self, now: Now, object: &Locator, index: u32) -> Result<Vec<u8>, Refusal> {
+    fn get(&mut self, now: Now, object: &Locator, index: u32) -> Result<Vec<u8>, Refusal> {
         self.record(now, object)?;
-        self.store.read(object, index).map_err(refusal)?.ok_or(Refusal::NotFound)
+        match self.store.read(object, index) {
+            Ok(block) => block.ok_or(Refusal::NotFound),
+            Err(StoreError::Damaged) => {
+                // Without it the other custodians bring a good copy in their next round.
+                self.forget(object).map_err(refusal)?;
+                Err(Refusal::NotFound)
+            }
+            Err(why) => Err(refusal(why)),
+        }
     }
 
     fn put_root(&mut self, now: Now, lease_s: u32, root: &[u8]) -> Result<Status, Refusal> {
@@ -382,7 +390,7 @@ fn idle(record: &Record, now: UnixMs, limit: Duration) -> bool {
 fn refusal(why: StoreError) -> Refusal {
     match why {
         StoreError::Full => Refusal::Full,
-        StoreError::Broken => Refusal::Broken,
+        StoreError::Broken | StoreError::Damaged => Refusal::Broken,
     }
 }
 

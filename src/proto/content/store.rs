@@ -21,9 +21,12 @@ pub enum StoreError {
     /// The byte cap would be passed.
     #[error("the store is full")]
     Full,
-    /// The disk failed, or what it holds is damaged.
+    /// The disk failed.
     #[error("the store's disk failed")]
     Broken,
+    /// The disk gave other bytes than were written.
+    #[error("a block on the store's disk is damaged")]
+    Damaged,
 }
 
 /// What a store knows of an object besides its blocks.

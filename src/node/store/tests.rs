@@ -1,0 +1,187 @@
+//! The store on disk: durable, capped, opened once, and quick enough.
+
+use super::*;
+use crate::base::secret::Secret;
+use crate::base::time::{Duration, Now};
+use crate::proto::content::service::StoreService;
+use crate::proto::content::tree::{KeyChoice, Label, Tree};
+use crate::wire::content::store::{Answer, NAMES_MAX, Refusal, Request};
+
+const LEASE: Duration = Duration::from_secs(1_000);
+
+fn now() -> Now {
+    Now { unix: UnixMs(1_000_000_000), ..Now::default() }
+}
+
+fn tree(key: u8, content: &[u8]) -> Tree {
+    let key = KeyChoice::Random(Secret::new([key; 32]));
+    Tree::build(&mut { content }, Label::file("", ""), key).unwrap()
+}
+
+fn service(dir: &Path, cap: u64) -> StoreService<DiskStore> {
+    StoreService::new(DiskStore::open(dir, cap).unwrap(), LEASE)
+}
+
+fn begin(s: &mut StoreService<DiskStore>, t: &Tree) -> Option<Refusal> {
+    let mut requests = vec![Request::PutRoot { lease_s: 1_000, block: t.upper_block(0).unwrap() }];
+    let (object, blocks) = (t.link().locator(), t.shape().blocks());
+    for (page, names) in t.names().chunks(NAMES_MAX).enumerate() {
+        let from = 1 + (page * NAMES_MAX) as u32;
+        requests.push(Request::Name { object, blocks, from, names: names.to_vec() });
+    }
+    requests.iter().find_map(|r| refused(s, r))
+}
+
+fn refused(s: &mut StoreService<DiskStore>, request: &Request<'_>) -> Option<Refusal> {
+    match Answer::decode(&s.request(now(), &request.encode())).unwrap() {
+        Answer::Refused(why) => Some(why),
+        _ => None,
+    }
+}
+
+fn put(s: &mut StoreService<DiskStore>, t: &Tree, content: &[u8], leaves: core::ops::Range<u32>) -> Option<Refusal> {
+    leaves.into_iter().find_map(|leaf| {
+        let block = t.seal_leaf(&mut { content }, leaf).unwrap();
+        refused(s, &Request::Put(t.link().locator(), t.shape().leaf_block(leaf), &block))
+    })
+}
+
+fn whole(s: &mut StoreService<DiskStore>, t: &Tree) -> bool {
+    (0..t.shape().blocks()).all(|index| {
+        let body = s.request(now(), &Request::Get(t.link().locator(), index).encode());
+        matches!(Answer::decode(&body), Ok(Answer::Block(b)) if Some(Address(blake3(b))) == t.address(index))
+    })
+}
+
+#[test]
+fn objects_are_there_again_after_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (content, small) = (vec![7; 500_000], b"small".as_slice());
+    let (a, b) = (tree(1, &content), tree(2, small));
+    let used = {
+        let mut s = service(dir.path(), 1 << 24);
+        assert_eq!(begin(&mut s, &a).or_else(|| put(&mut s, &a, &content, 0..a.shape().leaves)), None);
+        assert_eq!(begin(&mut s, &b), None);
+        assert!(whole(&mut s, &a) && whole(&mut s, &b));
+        s.store().used()
+    };
+    let mut s = service(dir.path(), 1 << 24);
+    assert!(whole(&mut s, &a) && whole(&mut s, &b));
+    assert_eq!((s.store().used(), s.store().objects()), (used, 2));
+    s.store_mut().remove(&a.link().locator()).unwrap();
+    drop(s);
+    let s = service(dir.path(), 1 << 24);
+    assert_eq!(s.store().objects(), 1);
+    assert_eq!(s.store().used(), OBJECT_OVERHEAD + block_cost(Class::Small));
+}
+
+/// What a kill leaves behind is what the files hold while the process runs: a copy of them must open.
+#[test]
+fn a_kill_at_any_moment_loses_only_what_was_not_flushed() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = vec![7; 3_000_000];
+    let (a, b) = (tree(1, &content), tree(2, &content));
+    let mut s = service(dir.path(), 1 << 24);
+    assert_eq!(begin(&mut s, &a).or_else(|| put(&mut s, &a, &content, 0..a.shape().leaves)), None);
+    assert_eq!(begin(&mut s, &b).or_else(|| put(&mut s, &b, &content, 0..10)), None);
+    let copy = tempfile::tempdir().unwrap();
+    for file in ["index.redb", "blocks"] {
+        std::fs::copy(dir.path().join(file), copy.path().join(file)).unwrap();
+    }
+    let mut after = service(copy.path(), 1 << 24);
+    assert!(whole(&mut after, &a));
+    assert_eq!(begin(&mut after, &b), None, "the publisher goes on");
+    assert_eq!(put(&mut after, &b, &content, 0..b.shape().leaves), None);
+    assert!(whole(&mut after, &a) && whole(&mut after, &b));
+}
+
+// spec: CONT-16
+#[test]
+fn the_data_file_never_passes_the_cap_whatever_the_sizes() {
+    let dir = tempfile::tempdir().unwrap();
+    let cap = 10 * block_cost(Class::Large);
+    let mut s = service(dir.path(), cap);
+    let mut taken = Vec::new();
+    for key in 0..=255 {
+        let t = tree(key, b"x");
+        match begin(&mut s, &t) {
+            None => taken.push(t.link().locator()),
+            Some(why) => {
+                assert_eq!(why, Refusal::Full);
+                break;
+            }
+        }
+    }
+    assert!(taken.len() > 130, "{}", taken.len());
+    for object in &taken[..taken.len() - 1] {
+        s.store_mut().remove(object).unwrap();
+    }
+    let content = vec![7; 7 * 65_520];
+    let t = tree(9, &content);
+    assert_eq!(begin(&mut s, &t).or_else(|| put(&mut s, &t, &content, 0..7)), None);
+    assert!(whole(&mut s, &t));
+    let file = std::fs::metadata(dir.path().join("blocks")).unwrap().len();
+    assert!(file <= cap && s.store().used() <= cap, "{file} of {cap}");
+    let more = tree(10, &content);
+    assert_eq!(begin(&mut s, &more), Some(Refusal::Full));
+}
+
+#[test]
+fn a_second_process_is_told_that_the_store_is_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = DiskStore::open(dir.path(), 1 << 20).unwrap();
+    assert!(matches!(DiskStore::open(dir.path(), 1 << 20), Err(OpenError::InUse)));
+}
+
+#[test]
+fn a_block_that_rotted_on_the_disk_is_not_served_and_makes_way_for_a_good_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let (t, mut s) = (tree(1, b"x"), service(dir.path(), 1 << 20));
+    assert_eq!(begin(&mut s, &t), None);
+    s.store_mut().data.write_all_at(&[1], 100).unwrap();
+    let get = Request::Get(t.link().locator(), 0);
+    assert_eq!(refused(&mut s, &get), Some(Refusal::NotFound));
+    assert_eq!((begin(&mut s, &t), whole(&mut s, &t)), (None, true));
+}
+
+#[test]
+fn names_of_a_large_object_are_found_one_by_one_and_in_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut s = DiskStore::open(dir.path(), 1 << 20).unwrap();
+    let names: Vec<Address> = (0..3_000u32).map(|n| Address(blake3(&n.to_be_bytes()))).collect();
+    let object = Locator([1; 32]);
+    s.set_names(&object, &names).unwrap();
+    for flushed in [false, true] {
+        for (from, max) in [(1, 1), (1_024, 1), (1_025, 2), (1, 2_000), (2_001, 2_000), (3_000, 5), (3_001, 5)] {
+            let at = from as usize - 1;
+            assert_eq!(s.names(&object, from, max).unwrap(), names[at..(at + max).min(3_000)], "{from} {flushed}");
+        }
+        s.flush().unwrap();
+    }
+}
+
+/// Not a promise, a measurement: `cargo test --release -- --ignored --nocapture speed`.
+#[test]
+#[ignore = "a measurement"]
+fn speed_of_a_push_of_100_mb() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = vec![7; 100 << 20];
+    let t = tree(1, &content);
+    let blocks: Vec<Vec<u8>> =
+        (0..t.shape().leaves).map(|l| t.seal_leaf(&mut content.as_slice(), l).unwrap()).collect();
+    let mut s = service(dir.path(), 1 << 30);
+    #[allow(clippy::disallowed_methods)]
+    let clock = std::time::Instant::now;
+    let start = clock();
+    assert_eq!(begin(&mut s, &t), None);
+    for (leaf, block) in blocks.iter().enumerate() {
+        let request = Request::Put(t.link().locator(), t.shape().leaf_block(leaf as u32), block);
+        assert_eq!(refused(&mut s, &request), None);
+    }
+    let wrote = start.elapsed();
+    let start = clock();
+    assert!(whole(&mut s, &t));
+    let read = start.elapsed();
+    let rss = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    println!("100 MiB: put in {wrote:?}, got and checked in {read:?}; statm {rss}");
+}
