@@ -20,8 +20,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 mod check;
-#[cfg(test)]
-mod tests;
 
 /// Pause between attempts before the first snapshot, for the first [`FIRST_TRIES`] of them; then it doubles.
 pub const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -457,3 +455,6 @@ impl ClientDirectory {
         self.enter(now, Step::Check(Check { source, candidate, statement, vote, named, seeds, patience }));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,11 +98,10 @@ impl Lookup {
         if let Some(output) = self.out.pop_front() {
             return Some(output);
         }
-        if self.calls.len() < ASKED_AT_ONCE {
-            if let Some(&to) = self.custodians.get(self.next) {
-                self.next += 1;
-                return Some(LookupOutput::Call(self.ask(to)));
-            }
+        let next = self.custodians.get(self.next).filter(|_| self.calls.len() < ASKED_AT_ONCE);
+        if let Some(&to) = next {
+            self.next += 1;
+            return Some(LookupOutput::Call(self.ask(to)));
         }
         let over = self.calls.is_empty() && !core::mem::replace(&mut self.done, self.calls.is_empty());
         over.then_some(LookupOutput::Done)

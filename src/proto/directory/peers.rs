@@ -71,11 +71,8 @@ impl Peers {
         }
         let mut to = self.push.clone();
         let (before, after) = known.split_at(known.partition_point(|id| *id <= own));
-        if let Some(successor) = after.iter().chain(before).find(|id| self.fit(id, now)) {
-            if !to.contains(successor) {
-                to.push(*successor);
-            }
-        }
+        let successor = after.iter().chain(before).find(|id| self.fit(id, now));
+        to.extend(successor.filter(|id| !self.push.contains(id)));
         to
     }
 }

@@ -20,8 +20,7 @@ use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-#[cfg(test)]
-mod tests;
+mod service;
 
 /// Calls in flight. Pushes beyond are dropped; anti-entropy makes up for them.
 pub const CALLS_MAX: usize = 64;
@@ -186,54 +185,6 @@ impl RelayDirectory {
         }
         let target = |id| (id, Target { tries: 0, at: now.mono, calling: false });
         self.targets = to.into_iter().filter(|id| *id != self.own).map(target).collect();
-    }
-
-    /// Answers a request to this relay's directory.
-    pub fn request(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
-        let answer = match Request::decode(body) {
-            Err(_) => Answer::Refused(Refusal::Malformed),
-            Ok(Request::Put(records)) => self.put(&records, now),
-            Ok(Request::Get(id)) => match self.records.newest(&id).filter(|r| r.expires() > now.unix) {
-                Some(r) => Answer::Record(r.bytes().to_vec()),
-                None => Answer::Unknown(self.cuts.newest().map_or(UnixMs(0), |s| s.cut)),
-            },
-            Ok(Request::Compare(sums)) => Answer::Differs(self.records.differing(&sums)),
-            Ok(Request::Digest { low, high, entries }) => {
-                let (more, records, wanted) = self.records.delta(low, high, &entries, now.unix);
-                Answer::Delta { more, records, wanted }
-            }
-            Ok(Request::Statement(cut)) => self.cuts.statement(cut, now.unix),
-            Ok(Request::Page { cut, start }) => self.cuts.page(cut, start, now.unix),
-        };
-        answer.encode()
-    }
-
-    fn put(&mut self, records: &[Vec<u8>], now: Now) -> Answer {
-        let (mut new, mut held, mut refused) = (0, 0, 0);
-        for bytes in records {
-            // spec: DIR-34
-            if !self.records.holds(bytes) && !self.may_verify(now.mono) {
-                return Answer::Refused(Refusal::Busy);
-            }
-            match self.records.offer(bytes, now.unix) {
-                Taken::New(record) => {
-                    self.learned(record, now);
-                    new += 1;
-                }
-                Taken::Held => held += 1,
-                Taken::Refused => refused += 1,
-            }
-        }
-        Answer::Taken { new, held, refused }
-    }
-
-    fn may_verify(&mut self, now: Instant) -> bool {
-        let (left, since) = self.verifications;
-        let ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
-        let left = left.saturating_add(ms.saturating_mul(VERIFY_PER_MS)).min(VERIFY_BURST);
-        let since = if ms > 0 { now } else { since };
-        self.verifications = (left.saturating_sub(1), since);
-        left > 0
     }
 
     /// A record is new to us: tell the push peers soon, unless its relay makes new ones too fast.
@@ -473,10 +424,8 @@ impl RelayDirectory {
             self.call(now, peer, Pending::Push, &Request::Put(part.to_vec()));
         }
         // The same range again while it brings something new; a peer that only says so gets no second turn.
-        if !(more && new) {
-            if let Some(r) = &mut self.round {
-                r.ranges.pop_front();
-            }
+        if let Some(r) = self.round.as_mut().filter(|_| !(more && new)) {
+            r.ranges.pop_front();
         }
         self.next_digest(now);
     }
@@ -501,3 +450,6 @@ impl RelayDirectory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,7 @@ impl Vote {
     }
 
     /// The next signer to ask; `None` while enough are asked.
-    pub fn next(&mut self) -> Option<RelayId> {
+    pub fn draw(&mut self) -> Option<RelayId> {
         if self.votes.len().saturating_add(self.asked.len()) >= self.wanted {
             return None;
         }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     fn draw(v: &mut Vote) -> Vec<RelayId> {
-        core::iter::from_fn(|| v.next()).collect()
+        core::iter::from_fn(|| v.draw()).collect()
     }
 
     // spec: DIR-42
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(v.tally(), Tally::None);
         let mut v = vote(100);
         let mut asked = 0;
-        while let Some(id) = v.next() {
+        while let Some(id) = v.draw() {
             asked += 1;
             v.lost(&id);
         }

@@ -49,7 +49,7 @@ impl ClientDirectory {
             None => self.open_vote(&mut c, rng),
         };
         while vote.waiting() < SIGNERS_AT_ONCE {
-            let Some(signer) = vote.next() else { break };
+            let Some(signer) = vote.draw() else { break };
             if signer == c.source {
                 vote.count(signer, c.statement.root);
             } else {

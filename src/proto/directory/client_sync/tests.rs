@@ -163,7 +163,8 @@ fn a_seed_that_invents_a_network_of_its_own_is_outvoted_by_the_other_seeds() {
 // spec: DIR-46
 #[test]
 fn wrong_pages_bad_signatures_old_and_future_cuts_are_each_told_apart() {
-    let cases: [(SourceFault, fn(&Request, Answer) -> Option<Answer>); 6] = [
+    type Change = fn(&Request, Answer) -> Option<Answer>;
+    let cases: [(SourceFault, Change); 6] = [
         (SourceFault::WrongRecords, |_, honest| match honest {
             Answer::Page { cut, total, start, mut records } => {
                 records.swap(0, 1);

@@ -77,6 +77,7 @@ fn a_new_descriptor_takes_the_old_one_s_place() {
     assert!(net.newest().iter().all(|s| s.get(&id(4)).unwrap().addrs == moved.addrs));
 }
 
+// spec: DIR-31
 /// Relays 1 and 2 keep what is pushed to them for themselves and say that they hold nothing, relay 3 answers nobody.
 #[test]
 fn relays_that_drop_what_they_are_given_keep_nobody_out() {
