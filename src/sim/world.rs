@@ -118,11 +118,13 @@ pub struct Shape {
     pub spares: usize,
     /// Relays of a path.
     pub length: usize,
+    /// The second relay of every path, where it is not drawn.
+    pub middle: Option<usize>,
 }
 
 impl Shape {
     /// Six relays with one core, two of them exits; three hops.
-    pub const SMALL: Self = Self { relays: 6, shards: 1, exits: 2, spares: 0, length: 3 };
+    pub const SMALL: Self = Self { relays: 6, shards: 1, exits: 2, spares: 0, length: 3, middle: None };
 }
 
 /// See the module's text.
@@ -180,7 +182,8 @@ impl World {
         net.set_name("web.example", vec![web_addr().ip()]);
         let web = Shared::new(Web::default());
         net.add_core(web_host, Box::new(web.clone()), Some(WEB_PORT));
-        let paths = paths(&relays, shape.length);
+        let mut paths = paths(&relays, shape.length);
+        paths.middle = shape.middle.and_then(|i| relays.get(i)).map(|r| r.contact.id);
         let cfg = ClientConfig {
             network,
             profile: &Profile::TESTING,

@@ -105,7 +105,7 @@ fn relays_come_and_go_and_transfers_end_one_way_or_the_other() {
     seeds("relays_come_and_go_and_transfers_end_one_way_or_the_other", 3, |seed| {
         let mut w = World::with(
             seed,
-            Shape { relays: 9, exits: 4, shards: 2, spares: 2, length: 3 },
+            Shape { relays: 9, exits: 4, shards: 2, spares: 2, ..Shape::SMALL },
             |net| net.set_path(Path::WAN.losing(100)),
             |_, _| None,
         );

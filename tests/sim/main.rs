@@ -3,6 +3,9 @@
 
 mod calls;
 mod churn;
+mod hostile;
+mod linkability;
+mod rogue;
 mod transfer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
