@@ -208,7 +208,8 @@ fn stores() -> Vec<Seed> {
     let block = [7; 4096];
     let request = |name, r: Request<'_>| ("store", name, r.encode());
     let answer = |name, a: Answer<'_>| ("store", name, a.encode());
-    let status = Status { class: Class::Small, blocks: 1, held: 1, expires: UnixMs(9), idle_ms: 5, copies: 3, pending: 0 };
+    let status =
+        Status { class: Class::Small, blocks: 1, held: 1, expires: UnixMs(9), idle_ms: 5, copies: 3, pending: 0 };
     let mut missing = Missing::none(11);
     missing.insert(10);
     vec![

@@ -144,8 +144,10 @@ impl NodeBody {
     pub async fn next_bytes(&mut self) -> Result<Option<Vec<u8>>, FetchError> {
         let used = core::mem::take(&mut self.out);
         if used > 0 {
-            self.job.with(|job| match job {
-                Job::Fetch(fetch) => fetch.consume(used),
+            self.job.with(|job| {
+                if let Job::Fetch(fetch) = job {
+                    fetch.consume(used);
+                }
             });
         }
         loop {

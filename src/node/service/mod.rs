@@ -7,6 +7,7 @@ mod upstream;
 use crate::crypto::identity::IdentityKey;
 use crate::node::driver::{Clock, Core, Hooks};
 use crate::node::shard::{Shard, ShardAsk, ShardCommand};
+use crate::proto::directory::client_sync::SourceFault;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::rpc::Service;
 use crate::role::AskId;
@@ -81,7 +82,11 @@ impl Shared {
                 self.snapshot.send_replace(Some(snapshot));
             }
             NodeEvent::Job(job, news) => self.on_job(job, news),
-            NodeEvent::SourceFailed(relay, why) => tracing::warn!(?relay, ?why, "a source of the directory failed"),
+            // A network that is just forming has settled nothing yet: the next attempt follows at once.
+            NodeEvent::SourceFailed(relay, why @ SourceFault::NothingSettled) => {
+                tracing::debug!(?relay, %why, "a source of the directory failed");
+            }
+            NodeEvent::SourceFailed(relay, why) => tracing::warn!(?relay, %why, "a source of the directory failed"),
         }
     }
 

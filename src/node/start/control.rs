@@ -6,7 +6,7 @@ use crate::node::control::report::{
 use crate::node::control::server::{GetSink, Handler};
 use crate::node::control::{GetRequest, LookupRequest, PutRequest};
 use crate::node::driver::Clock;
-use crate::node::error::{Code, Failure};
+use crate::node::error::Failure;
 use crate::node::service::NodeHandle;
 use crate::node::system;
 use crate::proto::profile::Profile;
@@ -38,11 +38,11 @@ impl Control {
         *self.socks.borrow_mut() = Some(socks);
     }
 
-    /// A number for calls that share circuits with no others.
-    pub(super) fn fresh_route(&self) -> u64 {
-        let n = self.route.get().wrapping_add(1);
-        self.route.set(n);
-        n
+    /// The first of so many numbers for calls that share circuits with no others.
+    pub(super) fn fresh_routes(&self, count: u64) -> u64 {
+        let first = self.route.get();
+        self.route.set(first.wrapping_add(count));
+        first
     }
 
     pub(super) async fn report(&self) -> Status {
@@ -98,16 +98,16 @@ impl Handler for Control {
         Ok(self.report().await)
     }
 
-    async fn put(&self, _request: PutRequest, _progress: &mut dyn FnMut(Progress)) -> Result<PutReport, Failure> {
-        Err(Failure::new(Code::Usage, "this node cannot do that yet"))
+    async fn put(&self, request: PutRequest, progress: &mut dyn FnMut(Progress)) -> Result<PutReport, Failure> {
+        self.publish(request, progress).await
     }
 
     async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Failure> {
         self.fetch(request, sink).await
     }
 
-    async fn lookup(&self, _request: LookupRequest) -> Result<LookupReport, Failure> {
-        Err(Failure::new(Code::Usage, "this node cannot do that yet"))
+    async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Failure> {
+        self.ask_custodians(request).await
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn fetch_failure(why: FetchError) -> Failure {
 impl Control {
     pub(super) async fn fetch(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Failure> {
         let (link, path) = Link::from_link_or_url(&request.link).map_err(|e| link_failure(&e))?;
-        let object = self.node.open_object_at(&link, self.fresh_route()).await.map_err(fetch_failure)?;
+        let object = self.node.open_object_at(&link, self.fresh_routes(1)).await.map_err(fetch_failure)?;
         let root = to_text(&link.root.0);
         let info = object.open_info().clone();
         let Some(manifest) = &info.manifest else {

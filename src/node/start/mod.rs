@@ -3,9 +3,12 @@
 mod client;
 mod control;
 mod get;
+mod lookup;
 mod network;
+mod put;
 mod ready;
 mod relay;
+mod sample;
 mod testnet;
 
 use crate::node::config::{ClientConfig, RelayConfig, TestnetConfig};

@@ -3,9 +3,10 @@
 use super::network::{self, Network};
 use super::ready::Readiness;
 use super::relay::{self, Settings};
-use super::{client, until_signal};
+use super::{client, sample, until_signal};
+use crate::crypto::hash::sha256;
 use crate::node::config::TestnetConfig;
-use crate::node::control::server;
+use crate::node::control::{PutRequest, server};
 use crate::node::dir::NodeDir;
 use crate::node::driver::Clock;
 use crate::node::error::{Code, Failure};
@@ -81,6 +82,12 @@ pub(super) async fn run(config: TestnetConfig, clock: Clock) -> Result<(), Failu
         settled = async { ready.settled().await?; ready.circuit().await; Ok(()) } => settled?,
     }
     let started_ms = clock.now().mono.0 / 1000;
+    let site = PutRequest { path: sample::write(&dir)?, convergent: false };
+    let mut quiet = |_| ();
+    let sample = tokio::select! {
+        () = signals.next() => return Ok(()),
+        published = running.control.publish(site, &mut quiet) => published?,
+    };
     let reports: Vec<_> = relays.iter().map(|r| r.report.clone()).collect();
     let report = TestnetReady {
         version: READY_VERSION,
@@ -88,16 +95,40 @@ pub(super) async fn run(config: TestnetConfig, clock: Clock) -> Result<(), Failu
         dir: dir.path().display().to_string(),
         network: id.to_string(),
         socks: running.socks.to_string(),
-        sample: String::new(),
-        sample_sha256: String::new(),
+        sample: sample.url,
+        sample_sha256: hex(&sha256(&[sample::FRONT.as_bytes()])),
         relays: reports,
         started_ms,
     };
     if let Some(path) = &config.common.ready_file {
         write_ready(path, &report)?;
     }
+    greet(&report, config.common.json);
     until_signal(signals, running.drain()).await;
     Ok(())
+}
+
+/// Says what a newcomer can do now.
+fn greet(report: &TestnetReady, json: bool) {
+    if json {
+        if let Ok(text) = serde_json::to_string(report) {
+            println!("{text}");
+        }
+        return;
+    }
+    let TestnetReady { socks, sample, relays, started_ms, dir, .. } = report;
+    println!(
+        "A network of {} relays runs on this machine; its first circuit worked after {started_ms} ms.\n",
+        relays.len()
+    );
+    println!("Read a page that it keeps:\n  curl --socks5-hostname {socks} {sample}");
+    println!("See it in a browser:\n  chromium --proxy-server=socks5://{socks} {sample}");
+    println!("Publish a file or folder, from another terminal:\n  umbel --dir {dir} put PATH");
+    println!("Look inside:\n  umbel --dir {dir} status\n\nCtrl-C ends it.");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
 }
 
 fn start_relay(path: PathBuf, network: Network, exit: bool, clock: Clock) -> Result<RelayThread, Failure> {

@@ -227,8 +227,15 @@ mod tests {
             let locator = Locator(rendezvous::locate(&[5; 32]));
             assert_eq!(store::Request::decode(&call.body), Ok(store::Request::Status(locator)));
             turn += 1;
-            let status =
-                store::Status { class: Class::Large, blocks: 3, held: 3, expires: UnixMs(9), idle_ms: 0, copies: 1, pending: 0 };
+            let status = store::Status {
+                class: Class::Large,
+                blocks: 3,
+                held: 3,
+                expires: UnixMs(9),
+                idle_ms: 0,
+                copies: 1,
+                pending: 0,
+            };
             Some(match turn {
                 1 => store::Answer::Status(status).encode(),
                 2 => store::Answer::Status(store::Status { held: 1, ..status }).encode(),

@@ -3,6 +3,8 @@
 use super::{Node, NodeEvent, Owner};
 use crate::base::time::{Instant, Now};
 use crate::proto::content::fetch::{Fetch, FetchOutput, Open};
+use crate::proto::content::push::{Push, PushOutput};
+use crate::proto::directory::lookup::{Lookup, LookupOutput};
 use crate::proto::rpc::{Call, CallError, CallId};
 
 /// Names a job of this node.
@@ -16,6 +18,10 @@ const JOBS_MAX: usize = 1024;
 pub enum Job {
     /// Read an object.
     Fetch(Box<Fetch>),
+    /// Publish one.
+    Push(Box<Push>),
+    /// Ask the custodians of a record or block.
+    Lookup(Box<Lookup>),
 }
 
 /// What a job says besides its calls.
@@ -23,6 +29,10 @@ pub enum Job {
 pub enum JobNews {
     /// Of a fetch.
     Fetch(FetchOutput),
+    /// Of a publication.
+    Push(PushOutput),
+    /// Of a look-up.
+    Lookup(LookupOutput),
 }
 
 enum Step {
@@ -37,18 +47,31 @@ impl Job {
                 FetchOutput::Call(call) => Step::Call(call),
                 other => Step::News(JobNews::Fetch(other)),
             },
+            Self::Push(push) => match push.poll(now, rng)? {
+                PushOutput::Call(call) => Step::Call(call),
+                other => Step::News(JobNews::Push(other)),
+            },
+            Self::Lookup(lookup) => match lookup.poll(now)? {
+                LookupOutput::Call(call) => Step::Call(call),
+                other => Step::News(JobNews::Lookup(other)),
+            },
         })
     }
 
     fn answer(&mut self, now: Now, id: CallId, result: Result<Vec<u8>, CallError>) {
         match self {
             Self::Fetch(fetch) => fetch.answer(now, id, result),
+            Self::Push(push) => push.answer(now, id, result),
+            Self::Lookup(lookup) => lookup.answer(now, id, result),
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Fetch(fetch) => fetch.deadline(),
+            Self::Push(push) => push.deadline(),
+            // Its calls end by themselves.
+            Self::Lookup(_) => None,
         }
     }
 }

@@ -5,11 +5,11 @@
 
 mod jobs;
 mod paths;
+mod store;
 
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::crypto::identity::IdentityKey;
-use crate::proto::content::service::StoreService;
 use crate::proto::content::store::BlockStore;
 use crate::proto::directory::client_sync::{ClientDirOutput, ClientDirectory, SourceFault};
 use crate::proto::directory::relay_sync::{DirOutput, RelayDirectory};
@@ -28,6 +28,7 @@ use paths::{PathState, Paths, roster};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use store::Store;
 
 /// What a node is told at its start.
 pub struct NodeConfig {
@@ -85,6 +86,7 @@ enum Directory {
 enum Owner {
     Directory,
     Job(JobId),
+    Replicator,
 }
 
 /// See the module's text.
@@ -95,9 +97,10 @@ pub struct Node {
     paths: Rc<RefCell<PathState>>,
     directory: Directory,
     relay: Option<RelayIdentity>,
-    store: Option<StoreService<Box<dyn BlockStore>>>,
+    store: Option<Store>,
     publish_at: Instant,
     calls: BTreeMap<u64, (Owner, CallId)>,
+    network: NetworkId,
     next_tag: u64,
     jobs: BTreeMap<JobId, Job>,
     next_job: u64,
@@ -140,9 +143,10 @@ impl Node {
             paths,
             directory,
             relay: cfg.relay,
-            store: cfg.store.map(|store| StoreService::new(store, cfg.profile.lease)),
+            store: cfg.store.zip(own).map(|(store, own)| Store::new(store, own, cfg.profile)),
             publish_at: Instant::default(),
             calls: BTreeMap::new(),
+            network: cfg.network,
             next_tag: 0,
             jobs: BTreeMap::new(),
             next_job: 0,
@@ -177,6 +181,11 @@ impl Node {
         self.profile
     }
 
+    /// The network.
+    pub fn network(&self) -> NetworkId {
+        self.network
+    }
+
     /// How far our clock is ahead of the network's, in milliseconds, once enough relays were reached to say.
     pub fn clock_skew(&self) -> Option<i64> {
         self.client.clock_skew(self.seeds.clamp(1, 2))
@@ -202,12 +211,12 @@ impl Node {
     /// Answers a request to this relay's store.
     pub fn store_request(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
         // A relay without a store offers no store stream, so nobody can ask it.
-        self.store.as_mut().map_or_else(Vec::new, |store| store.request(now, body))
+        self.store.as_mut().map_or_else(Vec::new, |store| store.service.request(now, body))
     }
 
     /// Bytes used, bytes allowed, and objects of this relay's store.
     pub fn store_figures(&self) -> Option<(u64, u64, usize)> {
-        let store = self.store.as_ref()?.store();
+        let store = self.store.as_ref()?.service.store();
         Some((store.used(), store.cap(), store.objects()))
     }
 
@@ -222,6 +231,7 @@ impl Node {
                 }
             }
             let called = self.drive_directory(now);
+            let called = self.drive_store(now) || called;
             if !self.drive_jobs(now) && !called {
                 break;
             }
@@ -254,6 +264,11 @@ impl Node {
                 Directory::Client(directory) => directory.answer(now, id, result),
             },
             Owner::Job(job) => self.job_answered(now, job, id, result),
+            Owner::Replicator => {
+                if let Some(store) = &mut self.store {
+                    store.replicator.answer(now, id, result, &mut store.service);
+                }
+            }
         }
     }
 
@@ -326,6 +341,7 @@ impl Node {
         drop(paths);
         if verified {
             self.choose_guard(now, None);
+            self.place(now);
         }
         self.client.paths_changed(now);
     }
@@ -361,6 +377,9 @@ impl Role for Node {
             Directory::Client(directory) => directory.deadline(),
         };
         let publish = self.relay.is_some().then_some(self.publish_at);
-        [self.client.deadline(), directory, publish, self.jobs_deadline()].into_iter().flatten().min()
+        [self.client.deadline(), directory, publish, self.jobs_deadline(), self.store_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }

@@ -305,7 +305,15 @@ fn status(r: &mut Reader<'_>) -> Result<Status, Malformed> {
     if blocks > BLOCKS_MAX || held > blocks.max(1) {
         return Err(Malformed::OutOfRange);
     }
-    Ok(Status { class, blocks, held, expires: UnixMs(r.u64()?), idle_ms: r.u32()?, copies: r.u16()?, pending: r.u16()? })
+    Ok(Status {
+        class,
+        blocks,
+        held,
+        expires: UnixMs(r.u64()?),
+        idle_ms: r.u32()?,
+        copies: r.u16()?,
+        pending: r.u16()?,
+    })
 }
 
 fn index(r: &mut Reader<'_>) -> Result<u32, Malformed> {
@@ -349,7 +357,8 @@ mod tests {
         ] {
             assert_eq!(Request::decode(&request.encode()), Ok(request));
         }
-        let status = Status { class: Class::Large, blocks: 9, held: 8, expires: UnixMs(5), idle_ms: 4, copies: 3, pending: 2 };
+        let status =
+            Status { class: Class::Large, blocks: 9, held: 8, expires: UnixMs(5), idle_ms: 4, copies: 3, pending: 2 };
         let mut missing = Missing::none(11);
         missing.insert(10);
         missing.insert(11);
