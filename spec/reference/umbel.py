@@ -247,3 +247,58 @@ def invite(profile, genesis, relays):
 
 def score(beacon, key, relay):
     return derive("umbel 1 rendezvous score", beacon + key + relay)
+
+
+# 11: content
+SMALL, LARGE = 4096, 65536
+LEAF_DATA, ROOT_HEADER = LARGE - 16, 40
+
+
+def verify_key(read):
+    return derive("umbel 1 content verify key", read)
+
+
+def block_key(base, use, number):
+    return derive("umbel 1 content block key", base + u8(use) + u32(number))
+
+
+def seal_once(key, text, aad=b""):
+    return ChaCha20Poly1305(key).encrypt(bytes(12), text, aad)
+
+
+def meta(kind, total, manifest, sha, mime, name):
+    return u8(kind) + u8(1 if sha else 0) + u64(total) + u32(manifest) + (sha or b"") + len8(mime.encode()) + len8(name.encode())
+
+
+def nested_size(size, children):
+    return size - 32 - 16 - ROOT_HEADER - 16 - 32 * children
+
+
+def root_block(read, size, leaves, children, nested, others, version=1, zeros=bytes(32)):
+    """`nested` is meta and inline content; `others` are the addresses of all blocks but the root."""
+    members = derive("umbel 1 content members", b"".join(others))
+    sealed = seal_once(block_key(read, 3, 0), padded(nested, nested_size(size, len(children))))
+    text = zeros + u8(version) + bytes(3) + u32(leaves) + b"".join(children) + sealed
+    return members + seal_once(block_key(verify_key(read), 0, 0), text, members)
+
+
+def build(read, content, kind=1, mime="", name="", manifest=0):
+    """All blocks of an object with at most 2,012 leaves, the root first."""
+    m = meta(kind, len(content), manifest, sha256(content).digest(), mime, name)
+    for size in (SMALL, LARGE):
+        if len(m) + len(content) <= nested_size(size, 0):
+            return [root_block(read, size, 0, [], m + content, [])]
+    pieces = [content[i : i + LEAF_DATA] for i in range(0, len(content), LEAF_DATA)]
+    leaves = [seal_once(block_key(read, 2, i), padded(p, LEAF_DATA)) for i, p in enumerate(pieces)]
+    names = [blake3(b) for b in leaves]
+    return [root_block(read, LARGE, len(leaves), names, m, names)] + leaves
+
+
+def convergent_key(content, kind, mime, name, manifest=0):
+    digest = derive("umbel 1 content convergent key", content)
+    return derive("umbel 1 content convergent key", digest + meta(kind, len(content), manifest, bytes(32), mime, name))
+
+
+def manifest(files):
+    files = sorted(files)
+    return u8(1) + u32(len(files)) + b"".join(len16(p.encode()) + len8(m.encode()) + u64(len(c)) for p, m, c in files)

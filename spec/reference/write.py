@@ -1,6 +1,5 @@
 """Writes spec/vectors: `python3 spec/reference/write.py`. With --check it compares and writes nothing."""
 
-import re
 import sys
 from pathlib import Path
 
@@ -14,15 +13,26 @@ files = {}
 
 
 def hexed(x):
-    """Hex, with runs of one byte as `00x40`."""
-    out = []
-    for run in re.finditer(rb"(.)\1{15,}|(?:(?!(.)\2{15}).)+", x, re.S):
-        piece = run.group()
-        out.append(f"{piece[:1].hex()}x{len(piece)}" if run.group(1) is not None else piece.hex())
-    return " ".join(out)
+    """Hex; `00x40` is forty bytes of `00`, `05+40` forty bytes that count up from `05`."""
+    out, plain, i = [], bytearray(), 0
+    while i < len(x):
+        for step, mark in ((0, "x"), (1, "+")):
+            n = 1
+            while i + n < len(x) and x[i + n] == (x[i + n - 1] + step) % 256:
+                n += 1
+            if n >= 16:
+                if plain:
+                    out.append(plain.hex())
+                out.append(f"{x[i]:02x}{mark}{n}")
+                plain, i = bytearray(), i + n
+                break
+        else:
+            plain.append(x[i])
+            i += 1
+    return " ".join(out + ([plain.hex()] if plain else []))
 
 
-def case(file, name, spec, expect="ok", **fields):
+def case(file, name, spec, expect="ok", /, **fields):
     lines = [f"case: {name}", f"spec: {spec}", f"expect: {expect}"]
     for key, value in fields.items():
         lines.append(f"{key}: {hexed(value) if isinstance(value, bytes) else value}".rstrip())
@@ -352,6 +362,60 @@ def directory():
          relays=b"".join(relays), best=b"".join(best[:3]))
 
 
+def content():
+    read = seq(32, 0x30)
+    hello = b"hello, world"
+    files_of_site = [("index.html", "text/html", b"<h1>hi</h1>"), ("a/b.txt", "text/plain", b""), ("a.txt", "text/plain", b"x" * 300)]
+    front = manifest(files_of_site)
+    site = front + b"".join(c for _, _, c in sorted(files_of_site))
+    shapes = [
+        ("small_file", hello, dict(mime="text/plain", name="hello.txt")),
+        ("empty_file", b"", {}),
+        ("directory", site, dict(kind=2, name="site", manifest=len(front))),
+        ("large_root", seq(5000, 1), dict(name="n")),
+        ("three_leaves", seq(150_000, 2), dict(mime="application/octet-stream", name="big")),
+    ]
+    for name, data, about in shapes:
+        blocks = build(read, data, **about)
+        fields = dict(kind=1, mime="", name="", manifest=0) | about
+        whole = {"root_block": blocks[0]} if len(blocks[0]) == SMALL else {}
+        case("content", name, "CONT-1 CONT-3 CONT-8", key=read, content=data, **fields, root=b3.blake3(blocks[0]), leaves=b"".join(map(b3.blake3, blocks[1:])), **whole)
+    key = convergent_key(hello, 1, "text/plain", "hello.txt")
+    case("content", "convergent", "CONT-3", convergent="yes", key=key, content=hello, kind=1, mime="text/plain", name="hello.txt", manifest=0,
+         root=b3.blake3(build(key, hello, mime="text/plain", name="hello.txt")[0]), leaves=b"")
+    good = build(read, hello)[0]
+    m = lambda **change: meta(**(dict(kind=1, total=len(hello), manifest=0, sha=None, mime="", name="") | change))
+    root = lambda nested, leaves=0, **more: root_block(read, SMALL, leaves, [], nested, [], **more)
+    own = lambda block: dict(block=block, root=b3.blake3(block), key=read)
+    bad = [
+        ("changed", "CONT-20", "Tampered", dict(block=flipped(good, 2000), root=b3.blake3(good), key=read)),
+        ("commitment_changed", "CONT-8", "WrongKey", own(flipped(good, 0))),
+        ("wrong_key", "CONT-20", "WrongKey", dict(block=good, root=b3.blake3(good), key=seq(32))),
+        ("one_byte_short", "ENC-1", "OutOfRange", own(good[:-1])),
+        ("zeros_in_front_missing", "CONT-7", "NonZeroPadding", own(root(m() + hello, zeros=bytes(31) + b"\x01"))),
+        ("version_2", "CONT-7", "UnknownVersion", own(root(m() + hello, version=2))),
+        ("leaves_in_a_small_root", "CONT-9", "OutOfRange", own(root(m() + hello, leaves=1))),
+        ("dirt_behind_the_content", "CONT-6", "NonZeroPadding", own(root(m() + hello + b"\x01"))),
+        ("unknown_kind", "CONT-10", "UnknownKind", own(root(m(kind=3) + hello))),
+        ("file_with_a_manifest", "CONT-10", "OutOfRange", own(root(m(manifest=5) + hello))),
+        ("content_too_long_for_this_shape", "CONT-10", "NotCanonical", own(root(m(total=5000) + hello))),
+        ("name_with_a_slash", "CONT-11", "BadText", own(root(m(name="a/b") + hello))),
+        ("type_with_a_line_end", "CONT-11", "BadText", own(root(m(mime="a\r\nb") + hello))),
+    ]
+    for name, spec, expect, fields in bad:
+        case("content", f"root_{name}", spec, expect, **fields)
+    r, k = id_text(seq(32, 1)), id_text(seq(32, 2))
+    for name, text in [("link", f"umbel:{r}/{k}"), ("link_upper", f"UMBEL:{r.upper()}/{k.upper()}"), ("url", f"http://{k}.{r}.umbel/")]:
+        case("content", name, "CONT-4", text=text, link_root=seq(32, 1), link_key=seq(32, 2), canonical=f"umbel:{r}/{k}", host=f"{k}.{r}.umbel",
+             verify_link=f"umbel-verify:{r}/{id_text(verify_key(seq(32, 2)))}", locator=derive("umbel 1 block locator", seq(32, 1)))
+    for name, expect, text in [
+        ("link_wrong_scheme", "WrongScheme", f"http://{r}/{k}"), ("link_verify_only", "VerifyOnly", f"umbel-verify:{r}/{k}"),
+        ("link_cut", "CutOff(Key)", f"umbel:{r}/{k[:51]}"), ("link_without_key", "CutOff(Key)", f"umbel:{r}"), ("link_root_cut", "CutOff(Root)", f"umbel:{r[:9]}/{k}"),
+        ("link_long", "TooLong(Key)", f"umbel:{r}/{k}a"), ("link_mistyped", "Mistyped(Root)", f"umbel:{r[:51]}1/{k}"),
+    ]:
+        case("content", name, "CONT-5", expect, text=text)
+
+
 def read_published():
     cases, text = [], (VECTORS / "mlkem.txt").read_text()
     for block in text.split("\n\n"):
@@ -364,7 +428,7 @@ def read_published():
 def main():
     b3.check()
     mlkem.check(read_published())
-    for part in (cells, messages, handshake, onion, link, ids, directory):
+    for part in (cells, messages, handshake, onion, link, ids, directory, content):
         part()
     different = []
     for name, cases in files.items():

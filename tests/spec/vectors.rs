@@ -9,6 +9,9 @@ use umbel::base::time::{Instant, Now, UnixMs};
 use umbel::crypto::aead::Cipher;
 use umbel::crypto::agree::{AgreeSecret, KemSecret, encapsulate};
 use umbel::proto::circuit::relay::{RelayCircuit, Verdict};
+use umbel::proto::content::block::BlockError;
+use umbel::proto::content::tree::{KeyChoice, Label, Tree};
+use umbel::proto::content::view::Opened;
 use umbel::proto::directory::rendezvous;
 use umbel::proto::handshake::{ClientHandshake, HandshakeError, HopKey, LayerKeys, respond_with};
 use umbel::proto::link::{Link, LinkError};
@@ -16,11 +19,13 @@ use umbel::proto::onion::{ClientLayers, OnionError, Peeled, RelayLayer, text_mut
 use umbel::proto::profile::Profile;
 use umbel::proto::violation::Violation;
 use umbel::wire::cell::{BODY_SIZE, Body, CELL_SIZE, Cell, CellBuf, decode_header};
+use umbel::wire::content::Kind;
 use umbel::wire::descriptor::{self, DescriptorError, DescriptorRules, SignedDescriptor};
 use umbel::wire::error::Malformed;
-use umbel::wire::ids::{self, NetworkId, RelayId};
+use umbel::wire::ids::{self, Address, NetworkId, RelayId};
 use umbel::wire::invite::Invite;
 use umbel::wire::message::{Messages, TextWriter};
+use umbel::wire::umbel_link::Link as ContentLink;
 
 /// One case: its name, then its keys.
 struct Case(String, BTreeMap<String, String>);
@@ -42,9 +47,13 @@ impl Case {
         let mut out = Vec::new();
         for piece in self.text(key).split_whitespace() {
             let byte = |s: &str| u8::from_str_radix(s, 16).expect("hex");
-            match piece.split_once('x') {
-                Some((value, times)) => out.resize(out.len() + times.parse::<usize>().expect("a number"), byte(value)),
-                None => out.extend((0..piece.len()).step_by(2).map(|i| byte(&piece[i..i + 2]))),
+            if let Some((value, times)) = piece.split_once('x') {
+                out.resize(out.len() + times.parse::<usize>().expect("a number"), byte(value));
+            } else if let Some((first, count)) = piece.split_once('+') {
+                let first = usize::from(byte(first));
+                out.extend((0..count.parse::<usize>().expect("a number")).map(|i| (first + i) as u8));
+            } else {
+                out.extend((0..piece.len()).step_by(2).map(|i| byte(&piece[i..i + 2])));
             }
         }
         out
@@ -465,6 +474,68 @@ fn directory() {
             let relays = relays.as_chunks::<32>().0.iter().map(|c| RelayId(*c));
             let best: Vec<u8> = rendezvous::best(&beacon, &key, relays, 3).iter().flat_map(|r| r.0).collect();
             assert_eq!(best, case.bytes("best"));
+        }
+    }
+}
+
+/// An object built here and one built by the reference have the same blocks.
+fn one_object(case: &Case) {
+    let content = case.bytes("content");
+    let kind = if case.number("kind") == 2 { Kind::Directory } else { Kind::File };
+    let label = Label {
+        kind,
+        manifest: case.number("manifest") as u32,
+        mime: case.text("mime").into(),
+        name: case.text("name").into(),
+    };
+    let read = Secret::new(case.array("key"));
+    let choice = if case.has("convergent") { KeyChoice::Convergent } else { KeyChoice::Random(read) };
+    let tree = Tree::build(&mut &content[..], label, choice).unwrap();
+    assert_eq!(*tree.link().key.expose(), case.array("key"), "{}", case.0);
+    assert_eq!(tree.link().root.0, case.array("root"), "{}", case.0);
+    let names: Vec<u8> = tree.names().iter().flat_map(|a| a.0).collect();
+    assert!(names == case.bytes("leaves"), "{}: leaves", case.0);
+    let root = tree.upper_block(0).unwrap();
+    if case.has("root_block") {
+        assert!(root == case.bytes("root_block"), "{}: root block", case.0);
+    }
+    let opened = Opened::root(tree.link(), root).unwrap();
+    assert_eq!(opened.meta.total, content.len() as u64);
+    if names.is_empty() {
+        assert!(opened.inline == content, "{}", case.0);
+    }
+}
+
+fn one_root(case: &Case) {
+    let link = ContentLink { root: Address(case.array("root")), key: Secret::new(case.array("key")) };
+    let why = Opened::root(&link, &case.bytes("block")).err().expect("a refusal");
+    case.expect(&match why {
+        BlockError::Malformed(m) => format!("{m:?}"),
+        other => format!("{other:?}"),
+    });
+}
+
+fn one_link(case: &Case) {
+    match ContentLink::from_link_or_url(case.text("text")) {
+        Err(why) => case.expect(&format!("{why:?}")),
+        Ok((link, _)) => {
+            case.expect("ok");
+            assert_eq!((link.root.0, *link.key.expose()), (case.array("link_root"), case.array("link_key")));
+            assert_eq!(link.to_string(), case.text("canonical"));
+            assert_eq!(link.host(), case.text("host"));
+            assert_eq!(link.verify_link().to_string(), case.text("verify_link"));
+            assert_eq!(link.locator().0, case.array("locator"));
+        }
+    }
+}
+
+#[test]
+fn content() {
+    for case in cases("content") {
+        match (case.has("text"), case.has("block")) {
+            (true, _) => one_link(&case),
+            (_, true) => one_root(&case),
+            _ => one_object(&case),
         }
     }
 }
