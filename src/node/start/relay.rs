@@ -17,7 +17,9 @@ use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
 use crate::node::service::{NodeHandle, RelayParts};
 use crate::node::shard::{self, Shard};
 use crate::node::signal::Signals;
+use crate::node::store::{DiskStore, OpenError};
 use crate::node::system;
+use crate::proto::content::store::BlockStore;
 use crate::proto::path::Guards;
 use crate::role::node::{Node, NodeConfig, RelayIdentity};
 use crate::role::relay::{ExitPolicy, RelayConfig as RoleConfig};
@@ -28,6 +30,9 @@ use core::time::Duration;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+
+/// The store's folder in the relay's.
+const STORE_DIR: &str = "store";
 
 /// What a relay is told, whatever command started it.
 pub(super) struct Settings {
@@ -106,13 +111,27 @@ pub(super) fn start(
         spare_circuits: 0,
         wants_exits: false,
         relay: Some(RelayIdentity { key: identity.clone(), descriptor }),
-        store: (settings.store > 0)
-            .then(|| Box::new(crate::proto::content::store::MemoryStore::new(settings.store)) as _),
+        store: open_store(dir, settings.store)?,
     };
     let node = Node::new(node, rng.fork());
     let handle = NodeHandle::start(node, clock, Some(RelayParts { identity, shards }));
     tokio::task::spawn_local(handle.clone().serve(inbox));
     Ok(Running { node: handle, id, addr, descriptor: signed, network })
+}
+
+/// The relay's content on disk; none where it keeps none.
+fn open_store(dir: &NodeDir, cap: u64) -> Result<Option<Box<dyn BlockStore>>, Failure> {
+    if cap == 0 {
+        return Ok(None);
+    }
+    let path = dir.file(STORE_DIR);
+    let store = DiskStore::open(&path, cap).map_err(|why| {
+        let code = if matches!(why, OpenError::InUse) { Code::DirInUse } else { Code::Config };
+        let message = format!("the store {} cannot be opened: {why}", path.display());
+        Failure::new(code, message)
+            .hint("free the disk or the folder; content that is lost is copied again by other relays")
+    })?;
+    Ok(Some(Box::new(store)))
 }
 
 /// Others must be able to reach what the descriptor says.
