@@ -63,6 +63,11 @@ impl Guards {
         self.list.iter().map(|g| g.id)
     }
 
+    /// Whether no guard was drawn yet.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// Whether the list changed since the last call, so that it should be written to disk.
     pub fn take_changed(&mut self) -> bool {
         core::mem::take(&mut self.changed)

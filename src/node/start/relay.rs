@@ -143,7 +143,7 @@ fn check_address(descriptor: &Descriptor, network: &Network) -> Result<(), Failu
         return Ok(());
     }
     Err(Failure::new(Code::Config, "other relays cannot reach the address that this relay would publish")
-        .rule("DIR-5")
+        .rule("DIR-6")
         .hint("give its public address and port with --advertise, or --listen on it"))
 }
 

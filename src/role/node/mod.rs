@@ -120,6 +120,7 @@ impl Node {
             guards: cfg.guards,
             snapshot: None,
             candidate: None,
+            trial: Guards::new(),
             roster: roster(&seeds),
         }));
         let client_cfg = ClientConfig {
@@ -303,7 +304,7 @@ impl Node {
                         None
                     }
                     Some(ClientDirOutput::SourceFailed { relay, why }) => {
-                        self.choose_guard(now, Some(relay));
+                        self.choose_guard(now, Some(relay).filter(|_| why.damning()));
                         self.events.push_back(NodeEvent::SourceFailed(relay, why));
                         None
                     }
@@ -332,10 +333,17 @@ impl Node {
     fn use_snapshot(&mut self, now: Now, snapshot: Arc<Snapshot>, verified: bool) {
         let mut paths = self.paths.borrow_mut();
         if verified {
-            paths.candidate = None;
+            let checked = paths.candidate.take().is_some_and(|c| c.root == snapshot.root);
+            let trial = core::mem::take(&mut paths.trial);
+            if checked && paths.guards.is_empty() {
+                paths.guards = trial;
+            }
             paths.snapshot = Some(snapshot.clone());
             self.events.push_back(NodeEvent::Snapshot(snapshot));
         } else {
+            if paths.candidate.as_ref().is_none_or(|c| c.root != snapshot.root) {
+                paths.trial = paths.guards.clone();
+            }
             paths.candidate = Some(snapshot);
         }
         drop(paths);

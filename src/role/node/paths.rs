@@ -23,6 +23,8 @@ pub(super) struct PathState {
     pub(super) snapshot: Option<Arc<Snapshot>>,
     /// A snapshot that is being checked: good for the circuits that check it and nothing else.
     pub(super) candidate: Option<Arc<Snapshot>>,
+    /// The guards of its circuits: a copy, so that a lying source of candidates plants none in the list we keep.
+    pub(super) trial: Guards,
     /// Relays that can be reached by name besides those of the snapshot: seeds, and what a relay's directory knows.
     pub(super) roster: Roster,
 }
@@ -43,8 +45,10 @@ pub(super) fn roster<'a>(relays: impl IntoIterator<Item = &'a Arc<SignedDescript
 
 impl PathSource for Paths {
     fn path(&mut self, now: Now, rng: &mut Rng, end: PathEnd) -> Option<Vec<Contact>> {
-        let PathState { profile, own, hops, guards, snapshot, candidate, .. } = &mut *self.0.borrow_mut();
+        let PathState { profile, own, hops, guards, snapshot, candidate, trial, .. } = &mut *self.0.borrow_mut();
         let checking = candidate.as_ref().filter(|_| matches!(end, PathEnd::This(_)));
+        // spec: CLIENT-10
+        let guards = if checking.is_some() { trial } else { guards };
         let snapshot = checking.or(snapshot.as_ref())?;
         let last = match end {
             PathEnd::Any => LastHop::Any,
@@ -69,11 +73,46 @@ impl PathSource for Paths {
     }
 
     fn first_hop(&mut self, now: Now, relay: &RelayId, works: bool) {
-        let guards = &mut self.0.borrow_mut().guards;
-        if works { guards.succeeded(relay, now) } else { guards.failed(relay, now) }
+        let PathState { guards, trial, .. } = &mut *self.0.borrow_mut();
+        for list in [guards, trial] {
+            if works { list.succeeded(relay, now) } else { list.failed(relay, now) }
+        }
     }
 
     fn is_ready(&self) -> bool {
         self.0.borrow().snapshot.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::{Duration, Instant};
+    use crate::proto::directory::testing::{NETWORK, START, record};
+
+    // spec: CLIENT-10
+    #[test]
+    fn a_candidate_s_circuits_leave_no_guard_behind() {
+        let cut = START.minus(Duration::from_millis(START.0 % 1000));
+        let records: Vec<_> = (0..9).map(|i| record(i, cut.minus(Duration::from_secs(5)))).collect();
+        let profile = &Profile::TESTING;
+        let invented = Arc::new(Snapshot::settle(&records, cut, profile, NETWORK));
+        let state = Rc::new(RefCell::new(PathState {
+            profile,
+            own: None,
+            hops: 3,
+            guards: Guards::new(),
+            snapshot: None,
+            candidate: Some(Arc::clone(&invented)),
+            trial: Guards::new(),
+            roster: roster(&records),
+        }));
+        let mut paths = Paths(Rc::clone(&state));
+        let (now, mut rng) = (Now { mono: Instant(0), unix: START }, Rng::from_seed([1; 32]));
+        let signer = invented.relays()[0].id();
+        let path = paths.path(now, &mut rng, PathEnd::This(signer)).unwrap();
+        paths.first_hop(now, &path[0].id, true);
+        assert!(path.len() == 3 && state.borrow().guards.is_empty() && !state.borrow().trial.is_empty());
+        assert!(paths.path(now, &mut rng, PathEnd::Any).is_none(), "and it serves no other circuit");
     }
 }
