@@ -32,7 +32,7 @@ pub mod context {
     pub const LOCAL: &str = "umbel 1 local";
 }
 
-/// BLAKE3 in derive-key mode over a stream of bytes, for what is too large for [`derive`].
+/// BLAKE3 in derive-key mode over a stream of bytes, for what is too large for [`derive()`].
 pub struct DeriveStream(::blake3::Hasher);
 
 impl DeriveStream {
