@@ -11,4 +11,5 @@ pub mod tcp;
 pub mod trace;
 pub mod user;
 pub mod web;
+pub mod whole;
 pub mod world;

@@ -66,7 +66,7 @@ struct Host {
     name: String,
     cores: Vec<CoreId>,
     listeners: BTreeMap<u16, Vec<CoreId>>,
-    services: Option<Services>,
+    services: Option<(Services, Option<CoreId>)>,
     silent: bool,
 }
 
@@ -193,10 +193,10 @@ impl Net {
         id
     }
 
-    /// Who answers a host's questions to its own services.
-    pub fn set_services(&mut self, host: HostId, services: Services) {
+    /// Who answers a host's questions to its own services, and which core may have something to do after it.
+    pub fn set_services(&mut self, host: HostId, services: Services, core: Option<CoreId>) {
         if let Some(h) = self.host_mut(host) {
-            h.services = Some(services);
+            h.services = Some((services, core));
         }
     }
 
@@ -380,7 +380,10 @@ impl Net {
                 let now = self.now();
                 let host = self.cores.get(&core).map(|c| c.host);
                 let services = host.and_then(|h| self.host_mut(h)).and_then(|h| h.services.as_mut());
-                let answer = services.map_or_else(Vec::new, |s| s(now, service, &body));
+                let (answer, other) = services.map_or_else(Default::default, |(s, o)| (s(now, service, &body), *o));
+                if let Some(other) = other.filter(|o| *o != core) {
+                    self.drain(other);
+                }
                 // Answers may overtake each other: their order is the role's affair.
                 let after = ASK_DELAY + Duration::from_micros(self.rng.below(2000) as u64);
                 self.schedule(self.now + after, Event::Answer(core, ask, answer));

@@ -1,4 +1,4 @@
-//! A client with a user: a role that owns a [`Client`] and runs transfers on its streams.
+//! A client with a user: a role that owns a [`Client`], bare or within a whole node, and runs transfers on its streams.
 
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::rpc::{Call, CallError};
@@ -50,10 +50,32 @@ pub struct Transfer {
     finished: bool,
 }
 
+/// What a user sits in front of.
+pub trait Desk: Role {
+    /// The client role.
+    fn client(&mut self) -> &mut Client;
+    /// What happened to a stream or call of the user's.
+    fn event(&mut self) -> Option<Event>;
+    /// The user did something: whoever is behind the client goes on.
+    fn acted(&mut self, now: Now);
+}
+
+impl Desk for Client {
+    fn client(&mut self) -> &mut Client {
+        self
+    }
+
+    fn event(&mut self) -> Option<Event> {
+        Self::event(self)
+    }
+
+    fn acted(&mut self, _now: Now) {}
+}
+
 /// See the module's text.
-pub struct User {
+pub struct User<C = Client> {
     /// The client.
-    pub client: Client,
+    pub client: C,
     transfers: Vec<Transfer>,
     by_key: BTreeMap<StreamKey, usize>,
     /// Names that were looked up.
@@ -63,9 +85,9 @@ pub struct User {
     now: Now,
 }
 
-impl User {
+impl<C: Desk> User<C> {
     /// A user with nothing to do.
-    pub fn new(client: Client) -> Self {
+    pub fn new(client: C) -> Self {
         Self {
             client,
             transfers: Vec::new(),
@@ -79,7 +101,7 @@ impl User {
     /// Begins a transfer; its number. `None` when the client takes no more streams.
     pub fn start(&mut self, now: Now, task: Task) -> Option<usize> {
         self.now = now;
-        let key = self.client.open(now, task.want, task.target.clone())?;
+        let key = self.client.client().open(now, task.want, task.target.clone())?;
         let index = self.transfers.len();
         self.transfers.push(Transfer {
             task,
@@ -100,7 +122,7 @@ impl User {
     /// Makes a call under a tag.
     pub fn call(&mut self, now: Now, tag: u64, call: Call) {
         self.now = now;
-        self.client.call(now, tag, call);
+        self.client.client().call(now, tag, call);
         self.events();
     }
 
@@ -111,7 +133,7 @@ impl User {
             self.by_key.remove(&t.key);
             t.end.get_or_insert(Err(StreamFailure::CircuitClosed));
             t.read_at = None;
-            self.client.drop_stream(now, t.key);
+            self.client.client().drop_stream(now, t.key);
         }
         self.events();
     }
@@ -134,10 +156,10 @@ impl User {
     fn send(&mut self, index: usize) {
         let Some(t) = self.transfers.get_mut(index).filter(|t| t.end.is_none()) else { return };
         let rest = t.task.send.get(t.sent..).unwrap_or_default();
-        t.sent += self.client.write(t.key, rest);
+        t.sent += self.client.client().write(t.key, rest);
         if t.sent == t.task.send.len() && t.task.finish && !t.finished {
             t.finished = true;
-            self.client.finish(t.key);
+            self.client.client().finish(t.key);
         }
     }
 
@@ -145,7 +167,7 @@ impl User {
         let Some(t) = self.transfers.get_mut(index) else { return };
         let mut buffer = vec![0; t.task.pace.map_or(64 * 1024, |p| p.bytes)];
         while t.end.is_none() {
-            match self.client.read(t.key, &mut buffer) {
+            match self.client.client().read(t.key, &mut buffer) {
                 ReadState::Read(n) => t.got.extend_from_slice(&buffer[..n]),
                 ReadState::Pending => return,
                 ReadState::End => t.end = Some(Ok(())),
@@ -159,11 +181,13 @@ impl User {
         // A stream that ended both ways is forgotten; one that is still being written to is not.
         if t.end.is_some_and(|e| e.is_err()) || t.finished || !t.task.finish {
             self.by_key.remove(&t.key);
-            self.client.drop_stream(self.now, t.key);
+            self.client.client().drop_stream(self.now, t.key);
         }
     }
 
-    fn events(&mut self) {
+    /// Takes in what happened and acts on it.
+    pub fn events(&mut self) {
+        self.client.acted(self.now);
         while let Some(event) = self.client.event() {
             let find = |key| self.by_key.get(&key).copied();
             match event {
@@ -192,11 +216,12 @@ impl User {
                     self.answers.insert(tag, answer);
                 }
             }
+            self.client.acted(self.now);
         }
     }
 }
 
-impl Role for User {
+impl<C: Desk> Role for User<C> {
     fn accept(&mut self, now: Now) -> Option<ConnId> {
         self.client.accept(now)
     }

@@ -175,7 +175,8 @@ impl World {
         let mut net = Net::new(seed);
         change(&mut net);
         let network = NetworkId(net.rng().bytes());
-        let relays: Vec<_> = (0..shape.relays).map(|i| keys(&mut net, network, i, shape)).collect();
+        let relays: Vec<_> =
+            (0..shape.relays).map(|i| keys(&mut net, network, i, i + shape.exits >= shape.relays)).collect();
         let roster: Roster = Arc::new(relays.iter().map(|r| (r.contact.id, r.contact.clone())).collect());
         let user_host = net.add_host("client", IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)));
         let web_host = net.add_host("web", web_addr().ip());
@@ -218,7 +219,7 @@ impl World {
 
     /// Starts a relay's cores.
     pub fn start_relay(&mut self, i: usize) {
-        self.net.set_services(self.relays[i].host, Box::new(|_, service, body| answer(service, body)));
+        self.net.set_services(self.relays[i].host, Box::new(|_, service, body| answer(service, body)), None);
         let roster: Roster = Arc::new(self.relays.iter().map(|r| (r.contact.id, r.contact.clone())).collect());
         let keys = self.relays[i].clone();
         for _ in 0..self.shape.shards {
@@ -299,7 +300,7 @@ pub fn paths(relays: &[RelayKeys], length: usize) -> Paths {
     Paths { relays: list, guard, length, middle: None, failures: 0 }
 }
 
-fn keys(net: &mut Net, network: NetworkId, i: usize, shape: Shape) -> RelayKeys {
+pub(super) fn keys(net: &mut Net, network: NetworkId, i: usize, is_exit: bool) -> RelayKeys {
     let ip = relay_ip(i);
     let host = net.add_host(&format!("relay {i}"), ip);
     let profile = &Profile::TESTING;
@@ -307,7 +308,6 @@ fn keys(net: &mut Net, network: NetworkId, i: usize, shape: Shape) -> RelayKeys 
     let link_secret = Arc::new(AgreeSecret::from_bytes(net.rng().bytes()));
     let onion_secret = Arc::new(AgreeSecret::from_bytes(net.rng().bytes()));
     let cipher = if i.is_multiple_of(2) { Cipher::Aes256Gcm } else { Cipher::ChaCha20Poly1305 };
-    let is_exit = i + shape.exits >= shape.relays;
     let addrs = vec![SocketAddr::new(ip, RELAY_PORT)];
     let descriptor = Descriptor {
         network,

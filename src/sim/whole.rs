@@ -1,0 +1,306 @@
+//! Networks of whole nodes: each relay has its directory and its store, each client its directory and its jobs.
+
+use super::net::{Death, HostId, Net};
+use super::shared::Shared;
+use super::tcp::CoreId;
+use super::user::{Desk, Task, User};
+use super::web::Web;
+use super::world::{RELAY_PORT, RelayKeys, WEB_PORT, keys, web_addr};
+use crate::base::time::{Duration, Instant, Now};
+use crate::proto::content::store::MemoryStore;
+use crate::proto::directory::snapshot::Snapshot;
+use crate::proto::path::Guards;
+use crate::proto::profile::Profile;
+use crate::proto::rpc::Service;
+use crate::role::client::{Client, Event};
+use crate::role::links::Credentials;
+use crate::role::node::{JobId, JobNews, Node, NodeConfig, NodeEvent, RelayIdentity};
+use crate::role::relay::Relay;
+use crate::role::{ConnId, Input, Output, Role};
+use crate::wire::descriptor::SignedDescriptor;
+use crate::wire::ids::{NetworkId, RelayId};
+use core::net::{IpAddr, Ipv4Addr};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Bytes of content a relay keeps.
+pub const STORE_CAP: u64 = 64 << 20;
+
+/// What a lying relay makes of an honest answer.
+pub type Lie = Box<dyn FnMut(Service, Vec<u8>) -> Vec<u8>>;
+
+/// A node's service core. On a relay it tells the shards what they should know.
+pub struct ServiceCore {
+    /// The node.
+    pub node: Node,
+    identity: Option<RelayKeys>,
+    shards: Vec<Shared<Relay>>,
+    streams: VecDeque<Event>,
+    /// What jobs said, oldest first.
+    pub news: BTreeMap<JobId, VecDeque<JobNews>>,
+    /// The sources that failed so far.
+    pub failed_sources: Vec<RelayId>,
+    /// How many snapshots were taken into use.
+    pub snapshots: u32,
+    /// Changes what is answered to others.
+    pub lie: Option<Lie>,
+}
+
+impl ServiceCore {
+    fn new(node: Node, identity: Option<RelayKeys>, shards: Vec<Shared<Relay>>) -> Self {
+        Self {
+            node,
+            identity,
+            shards,
+            streams: VecDeque::new(),
+            news: BTreeMap::new(),
+            failed_sources: Vec::new(),
+            snapshots: 0,
+            lie: None,
+        }
+    }
+
+    fn request(&mut self, now: Now, service: Service, body: &[u8]) -> Vec<u8> {
+        let answer = match service {
+            Service::Directory => self.node.directory_request(now, body),
+            Service::Store => self.node.store_request(now, body),
+        };
+        self.acted(now);
+        match &mut self.lie {
+            Some(lie) => lie(service, answer),
+            None => answer,
+        }
+    }
+
+    fn sort_events(&mut self) {
+        while let Some(event) = self.node.event() {
+            match event {
+                NodeEvent::Stream(event) => self.streams.push_back(event),
+                NodeEvent::Roster(roster) => {
+                    for shard in &self.shards {
+                        shard.get_mut().set_roster(roster.clone());
+                    }
+                }
+                NodeEvent::Published(descriptor) => {
+                    let Some(keys) = &self.identity else { continue };
+                    for shard in &self.shards {
+                        let (identity, descriptor) = (keys.identity.clone(), (*descriptor).clone());
+                        shard.get_mut().set_credentials(Credentials { identity, descriptor });
+                    }
+                }
+                NodeEvent::Snapshot(_) => self.snapshots += 1,
+                NodeEvent::Job(job, news) => self.news.entry(job).or_default().push_back(news),
+                NodeEvent::SourceFailed(relay, _) => self.failed_sources.push(relay),
+            }
+        }
+    }
+}
+
+impl Desk for ServiceCore {
+    fn client(&mut self) -> &mut Client {
+        self.node.client()
+    }
+
+    fn event(&mut self) -> Option<Event> {
+        self.streams.pop_front()
+    }
+
+    fn acted(&mut self, now: Now) {
+        self.node.drive(now);
+        self.sort_events();
+    }
+}
+
+impl Role for ServiceCore {
+    fn accept(&mut self, now: Now) -> Option<ConnId> {
+        self.node.accept(now)
+    }
+
+    fn handle(&mut self, now: Now, input: Input<'_>) {
+        self.node.handle(now, input);
+        self.sort_events();
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        self.node.poll()
+    }
+
+    fn read_budget(&mut self, conn: ConnId) -> usize {
+        self.node.read_budget(conn)
+    }
+
+    fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
+        let wrote = self.node.transmit(now, conn, out);
+        self.sort_events();
+        wrote
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.node.deadline()
+    }
+}
+
+/// A relay of a [`Whole`].
+pub struct WholeRelay {
+    /// Its keys.
+    pub keys: RelayKeys,
+    /// Its service core, while it runs.
+    pub service: Option<Shared<ServiceCore>>,
+    /// Its shards, while it runs.
+    pub shards: Vec<Shared<Relay>>,
+}
+
+/// A client of a [`Whole`].
+pub struct WholeClient {
+    /// The user and the node.
+    pub user: Shared<User<ServiceCore>>,
+    /// Where it runs.
+    pub core: CoreId,
+    /// On which host.
+    pub host: HostId,
+}
+
+/// What a whole network is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct WholeShape {
+    /// Relays; the last `exits` of them are exits.
+    pub relays: usize,
+    /// Exits among them.
+    pub exits: usize,
+    /// Cores of each relay that carry cells.
+    pub shards: usize,
+}
+
+/// Relays, clients and a web server that begin with one invite and nothing else.
+pub struct Whole {
+    /// What carries it.
+    pub net: Net,
+    /// The network's id.
+    pub network: NetworkId,
+    /// Its relays.
+    pub relays: Vec<WholeRelay>,
+    /// Its clients.
+    pub clients: Vec<WholeClient>,
+    /// The web server.
+    pub web: Shared<Web>,
+    shape: WholeShape,
+}
+
+impl Whole {
+    /// Starts all relays within a second; none of them knows more than the first one's descriptor.
+    pub fn new(seed: u64, shape: WholeShape, change: impl FnOnce(&mut Net)) -> Self {
+        let mut net = Net::new(seed);
+        change(&mut net);
+        let network = NetworkId(net.rng().bytes());
+        let web_host = net.add_host("web", web_addr().ip());
+        net.set_name("web.example", vec![web_addr().ip()]);
+        let web = Shared::new(Web::default());
+        net.add_core(web_host, Box::new(web.clone()), Some(WEB_PORT));
+        let mut whole = Self { net, network, relays: Vec::new(), clients: Vec::new(), web, shape };
+        for i in 0..shape.relays {
+            let i = whole.add_relay(i + shape.exits >= shape.relays);
+            whole.start_relay(i);
+            let pause = whole.net.rng().below(1000 / shape.relays) as u64;
+            whole.net.run_for(Duration::from_millis(pause));
+        }
+        whole
+    }
+
+    /// A new relay that does not run yet; its number.
+    pub fn add_relay(&mut self, exit: bool) -> usize {
+        let i = self.relays.len();
+        let keys = keys(&mut self.net, self.network, i, exit);
+        self.relays.push(WholeRelay { keys, service: None, shards: Vec::new() });
+        i
+    }
+
+    /// The invite's seeds.
+    fn seeds(&self) -> Vec<SignedDescriptor> {
+        self.relays.first().map(|r| r.keys.descriptor.clone()).into_iter().collect()
+    }
+
+    /// Starts a relay, with an empty store and an empty directory.
+    pub fn start_relay(&mut self, i: usize) {
+        let keys = self.relays[i].keys.clone();
+        let mut shards = Vec::new();
+        for _ in 0..self.shape.shards {
+            let shard = Shared::new(Relay::new(keys.config.clone(), self.net.rng().fork()));
+            self.net.add_core(keys.host, Box::new(shard.clone()), Some(RELAY_PORT));
+            shards.push(shard);
+        }
+        let mut cfg = self.config(self.seeds());
+        let descriptor = (*keys.descriptor).clone();
+        cfg.relay = Some(RelayIdentity { key: Arc::clone(&keys.identity), descriptor });
+        cfg.store = Some(Box::new(MemoryStore::new(STORE_CAP)));
+        let node = Node::new(cfg, self.net.rng().fork());
+        let service = Shared::new(ServiceCore::new(node, Some(keys.clone()), shards.clone()));
+        let core = self.net.add_core(keys.host, Box::new(service.clone()), None);
+        let asked = service.clone();
+        let answer = move |now: Now, which: Service, body: &[u8]| asked.get_mut().request(now, which, body);
+        self.net.set_services(keys.host, Box::new(answer), Some(core));
+        self.relays[i].service = Some(service);
+        self.relays[i].shards = shards;
+    }
+
+    fn config(&self, seeds: Vec<SignedDescriptor>) -> NodeConfig {
+        NodeConfig {
+            network: self.network,
+            profile: &Profile::TESTING,
+            seeds,
+            guards: Guards::new(),
+            hops: 3,
+            spare_circuits: 0,
+            wants_exits: false,
+            relay: None,
+            store: None,
+        }
+    }
+
+    /// Starts a client that knows these relays and nothing else; its number.
+    pub fn add_client(&mut self, seeds: &[usize]) -> usize {
+        let i = self.clients.len();
+        let host = self.net.add_host(&format!("client {i}"), IpAddr::V4(Ipv4Addr::new(192, 0, 2, i as u8 + 1)));
+        let seeds = seeds.iter().map(|&r| self.relays[r].keys.descriptor.clone()).collect();
+        let cfg = NodeConfig { spare_circuits: 1, wants_exits: true, ..self.config(seeds) };
+        let node = Node::new(cfg, self.net.rng().fork());
+        let user = Shared::new(User::new(ServiceCore::new(node, None, Vec::new())));
+        let core = self.net.add_core(host, Box::new(user.clone()), None);
+        self.clients.push(WholeClient { user, core, host });
+        i
+    }
+
+    /// Stops a relay.
+    pub fn kill(&mut self, i: usize, death: Death) {
+        self.relays[i].service = None;
+        self.relays[i].shards.clear();
+        self.net.kill(self.relays[i].keys.host, death);
+    }
+
+    /// The snapshot a relay has settled.
+    pub fn settled(&self, i: usize) -> Option<Arc<Snapshot>> {
+        self.relays[i].service.as_ref()?.get().node.snapshot()
+    }
+
+    /// The snapshot a client has checked.
+    pub fn checked(&self, i: usize) -> Option<Arc<Snapshot>> {
+        self.clients[i].user.get().client.node.snapshot()
+    }
+
+    /// Changes a client's user and lets it act.
+    pub fn with_user<T>(&mut self, i: usize, act: impl FnOnce(&mut User<ServiceCore>, Now) -> T) -> T {
+        let now = self.net.now();
+        let result = {
+            let mut user = self.clients[i].user.get_mut();
+            let result = act(&mut user, now);
+            user.events();
+            result
+        };
+        self.net.poke(self.clients[i].core);
+        result
+    }
+
+    /// Begins a transfer of a client.
+    pub fn start(&mut self, i: usize, task: Task) -> usize {
+        self.with_user(i, |user, now| user.start(now, task)).expect("the client takes streams")
+    }
+}
