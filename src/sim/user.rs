@@ -185,8 +185,13 @@ impl<C: Desk> User<C> {
         }
     }
 
-    /// Takes in what happened and acts on it.
-    pub fn events(&mut self) {
+    /// Takes in what happened up to now and acts on it.
+    pub fn settle(&mut self, now: Now) {
+        self.now = now;
+        self.events();
+    }
+
+    fn events(&mut self) {
         self.client.acted(self.now);
         while let Some(event) = self.client.event() {
             let find = |key| self.by_key.get(&key).copied();

@@ -292,7 +292,7 @@ impl Whole {
         let result = {
             let mut user = self.clients[i].user.get_mut();
             let result = act(&mut user, now);
-            user.events();
+            user.settle(now);
             result
         };
         self.net.poke(self.clients[i].core);

@@ -5,6 +5,7 @@ mod calls;
 mod churn;
 mod hostile;
 mod linkability;
+mod nodes;
 mod rogue;
 mod transfer;
 
