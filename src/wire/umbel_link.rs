@@ -82,6 +82,7 @@ pub struct VerifyLink {
 
 /// The name under which the network knows the object with this root (spec CONT-2).
 pub fn locator(root: &Address) -> Locator {
+    // spec: CONT-2
     Locator(derive(context::LOCATE, &[&root.0]))
 }
 
@@ -110,6 +111,7 @@ fn halves(rest: &str) -> Result<([u8; 32], [u8; 32]), LinkError> {
 
 fn strip<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let (head, rest) = text.split_at_checked(prefix.len())?;
+    // spec: CONT-4
     head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 

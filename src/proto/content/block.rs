@@ -120,6 +120,7 @@ pub fn seal_root(read: &Secret<32>, verify: &Secret<32>, root: &RootParts<'_>) -
     let nested = seal(&key(read, Use::Nested, 0), &[], nested);
     let text = RootText { shape: root.shape, children: root.children.to_vec(), nested }.encode();
     let mut block = Vec::with_capacity(root.shape.class.bytes());
+    // spec: CONT-8
     block.extend_from_slice(&root.members);
     block.extend_from_slice(&seal(&key(verify, Use::Root, 0), &root.members, text));
     block

@@ -356,6 +356,7 @@ impl Fetch {
 
     fn activate(&mut self, range: Range<u64>) {
         let total = self.open.as_ref().map_or(0, |o| o.info.meta.total);
+        // spec: CONT-24
         let end = range.end.min(total);
         let emit = range.start.min(end);
         self.active = Some(Active { emit, end, ask: View::leaf_at(emit) });

@@ -42,6 +42,8 @@ pub(super) struct Net {
     pub(super) now: Now,
     /// Every call that was carried: to whom, and by which route.
     pub(super) carried: Vec<(RelayId, Route)>,
+    /// The first bytes of the calls' bodies.
+    pub(super) bodies: Vec<Vec<u8>>,
 }
 
 pub(super) const LEASE: Duration = Duration::from_secs(100_000);
@@ -61,7 +63,7 @@ impl Net {
         };
         let custodians = (1..=n).map(|n| (id(n), custodian())).collect();
         let now = Now { mono: Instant(1_000_000), unix: UnixMs(1_700_000_000_000) };
-        Self { custodians, now, carried: Vec::new() }
+        Self { custodians, now, carried: Vec::new(), bodies: Vec::new() }
     }
 
     pub(super) fn ids(&self) -> Vec<RelayId> {
@@ -81,6 +83,7 @@ impl Net {
     pub(super) fn carry(&mut self, call: &Call) -> Option<Result<Vec<u8>, CallError>> {
         let now = self.now;
         self.carried.push((call.to, call.route));
+        self.bodies.push(call.body.iter().take(128).copied().collect());
         let Some(c) = self.custodians.get_mut(&call.to) else { return Some(Err(CallError::Unreachable)) };
         c.calls += 1;
         let manner = if c.calls <= c.honest_for { Manner::Honest } else { c.manner };

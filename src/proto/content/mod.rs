@@ -6,6 +6,7 @@
 //! - [`push`] publishes, [`fetch`] reads. Neither knows a [`store::BlockStore`]: what a node's own user fetches or publishes
 //!   never enters the store from which it serves others (spec CONT-30).
 
+// spec: CONT-30
 pub mod block;
 pub mod fetch;
 pub mod manifest;
@@ -19,3 +20,24 @@ pub mod view;
 
 #[cfg(test)]
 mod harness;
+
+#[cfg(test)]
+mod tests {
+    // spec: CONT-30
+    #[test]
+    fn nothing_that_reads_or_publishes_knows_a_store() {
+        let files = [
+            ("fetch", include_str!("fetch.rs")),
+            ("push", include_str!("push.rs")),
+            ("view", include_str!("view.rs")),
+            ("tree", include_str!("tree.rs")),
+            ("block", include_str!("block.rs")),
+            ("peers", include_str!("peers.rs")),
+        ];
+        for (name, text) in files {
+            for word in ["BlockStore", "StoreService", "super::store", "super::service", "super::replicate"] {
+                assert!(!text.contains(word), "{name}.rs uses {word}");
+            }
+        }
+    }
+}

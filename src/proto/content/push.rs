@@ -427,6 +427,7 @@ impl Push {
             self.paused_until = Some(now.mono + WATCH_INTERVAL);
             return;
         }
+        // spec: CONT-26
         // More than half, so that losing a third of the custodians loses nothing.
         if self.copies <= self.count / 2 {
             self.few = self.few.max(self.copies);

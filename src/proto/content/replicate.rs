@@ -182,6 +182,7 @@ impl Replicator {
         }
     }
 
+    // spec: CONT-28
     fn round<B: BlockStore>(&mut self, now: Now, service: &mut StoreService<B>) {
         // A disk that fails here fails again at the next request, where the peer is told.
         let _ = service.sweep(now).and_then(|()| service.flush());

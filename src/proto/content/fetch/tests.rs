@@ -131,7 +131,7 @@ fn a_wrong_key_and_a_wrong_root_are_told_apart() {
     assert_eq!(nobody.failed, Some(FetchError::NoPath));
 }
 
-// spec: CONT-22
+// spec: CONT-2 CONT-22
 #[test]
 fn only_one_custodian_learns_of_a_read_that_goes_well() {
     let content = content(2_000_000);
@@ -143,6 +143,8 @@ fn only_one_custodian_learns_of_a_read_that_goes_well() {
     assert!(got.bytes == content);
     let mut again = Fetch::with_open(fetch.open().unwrap(), 7);
     assert!(run(&mut net, &mut again, &[70_000..80_000]).bytes == content[70_000..80_000]);
+    let named = |b: &[u8]| b.windows(32).any(|w| *w == tree.link().root.0 || w == tree.link().key.expose());
+    assert!(!net.bodies.iter().any(|b| named(b)), "custodians hear the locator only");
     let (first, route) = net.carried[0];
     assert!(net.carried.iter().all(|c| *c == (first, Route::Fourth(7))));
     assert_eq!(route, Route::Fourth(7));

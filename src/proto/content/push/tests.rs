@@ -164,6 +164,7 @@ fn a_custodian_that_throws_everything_away_does_not_get_its_yes_through() {
     assert!(matches!(end, PushOutput::Failed(_)), "{end:?}");
 }
 
+// spec: CONT-26
 #[test]
 fn too_few_copies_are_no_success() {
     let mut w = World::new(5, 1 << 30);
