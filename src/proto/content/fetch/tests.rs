@@ -1,5 +1,7 @@
 //! Readers against custodians honest and not.
 
+#![allow(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
+
 use super::super::harness::{Manner, Net, content, id, tree};
 use super::super::manifest::Joined;
 use super::super::tree::{KeyChoice, Tree};
