@@ -24,7 +24,7 @@ fn under_way(w: &mut World) -> (usize, Vec<usize>) {
     assert!(w.user.get().transfer(t).got.len() > 100_000, "the transfer runs");
     let key = w.user.get().transfer(t).key;
     let hops = w.user.get().client.hops_of(key);
-    let hops: Vec<_> = hops.iter().map(|id| w.index(id).unwrap()).collect();
+    let hops: Vec<_> = hops.iter().map(|id| w.index(id).expect("a hop is one of the network")).collect();
     assert_eq!(hops.len(), 3);
     (t, hops)
 }

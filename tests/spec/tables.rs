@@ -249,7 +249,7 @@ impl AtClient {
         at.drain();
         let request = at.asked.take().expect("the client extends");
         let reply = at.answer(2, &request);
-        at.from_hop(0, StreamId::CIRCUIT, &Message::Extended(&reply)).expect("an honest reply");
+        at.hear_from(0, StreamId::CIRCUIT, &Message::Extended(&reply)).expect("an honest reply");
         assert!(at.client.is_built());
         at
     }
@@ -280,7 +280,7 @@ impl AtClient {
         }
     }
 
-    fn from_hop(&mut self, hop: usize, stream: StreamId, message: &Message<'_>) -> Result<(), CircuitError> {
+    fn hear_from(&mut self, hop: usize, stream: StreamId, message: &Message<'_>) -> Result<(), CircuitError> {
         let mut body = [0; BODY_SIZE];
         write(text_mut(&mut body, hop as u8 + 1), stream, message);
         self.layers[hop].originate(&mut body);
@@ -310,7 +310,7 @@ impl AtClient {
             other => panic!("the table has an unknown state {other}"),
         };
         for message in hears {
-            self.from_hop(hop, id, message).expect("the story that leads to a state is legal");
+            self.hear_from(hop, id, message).expect("the story that leads to a state is legal");
         }
         let mux = self.client.mux(hop).expect("the hop is built");
         match state {
@@ -320,7 +320,7 @@ impl AtClient {
         }
         self.drain();
         if state == "closed" {
-            self.from_hop(hop, id, &Message::End(EndReason::Done)).expect("the relay's END");
+            self.hear_from(hop, id, &Message::End(EndReason::Done)).expect("the relay's END");
         }
         id
     }
@@ -363,9 +363,11 @@ fn what_a_client_may_receive_about_extension() {
             };
             let request = [0; REQUEST_SIZE];
             let got = match row.as_str() {
-                "EXTENDED" => at.from_hop(from, StreamId::CIRCUIT, &Message::Extended(&reply)),
-                "EXTEND_FAILED" => at.from_hop(from, StreamId::CIRCUIT, &Message::ExtendFailed(ExtendFailure::Refused)),
-                "EXTEND" => at.from_hop(from, StreamId::CIRCUIT, &extend(&request)),
+                "EXTENDED" => at.hear_from(from, StreamId::CIRCUIT, &Message::Extended(&reply)),
+                "EXTEND_FAILED" => {
+                    at.hear_from(from, StreamId::CIRCUIT, &Message::ExtendFailed(ExtendFailure::Refused))
+                }
+                "EXTEND" => at.hear_from(from, StreamId::CIRCUIT, &extend(&request)),
                 "CREATED" => at.client.created(&reply, &mut at.rng, &mut |_| ()),
                 "a message about a stream" => {
                     assert_eq!(expected, "ClientStream");
@@ -387,7 +389,7 @@ fn walk_client_streams(column: &str) {
         for (state, expected) in table.columns.iter().zip(cells) {
             let (mut at, from) = at_client(column);
             let id = at.with_stream(from, state);
-            let got = at.from_hop(from, id, &stream_message(row));
+            let got = at.hear_from(from, id, &stream_message(row));
             assert_eq!(client_outcome(got), *expected, "{row} in state {state}, {column}");
         }
     }
@@ -399,7 +401,7 @@ fn walk_client_streams(column: &str) {
 fn a_stream_belongs_to_one_hop() {
     let mut at = AtClient::two_hops();
     let id = at.with_stream(1, "open");
-    assert_eq!(client_outcome(at.from_hop(0, id, &Message::Data(b"x"))), "UnknownStream");
+    assert_eq!(client_outcome(at.hear_from(0, id, &Message::Data(b"x"))), "UnknownStream");
 }
 
 /// A relay that answered EXTEND_FAILED is the last hop again.

@@ -99,6 +99,7 @@ pub struct Relay {
 
 /// Cell buffers for reuse, so that a cell that passes on allocates nothing.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "the boxes themselves move between the pool and the queues")]
 struct Pool(Vec<Box<CellBuf>>);
 
 impl Pool {
