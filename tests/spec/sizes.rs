@@ -110,6 +110,23 @@ fn layer_sizes_in_the_specification_are_those_of_the_code() {
     }
 }
 
+/// Every label under which something is derived or signed stands in the table of spec 02, so that no two can meet.
+#[test]
+fn labels_in_the_code_are_those_of_the_specification() {
+    let page = pages().into_iter().find(|p| p.path.ends_with("02-keys.md")).expect("the page on keys");
+    let mut labels = 0;
+    for file in files("src/crypto", ".rs") {
+        let code = file.text.split("mod tests").next().unwrap_or_default();
+        for label in code.split('"').skip(1).step_by(2).filter(|l| l.starts_with("umbel ")) {
+            let whole = page.text.contains(&format!("`{label}`"));
+            let behind = label.strip_prefix("umbel circuit 1").is_some_and(|l| page.text.contains(&format!("`{l}`")));
+            assert!(whole || behind, "{}: spec/02-keys.md does not list the label {label}", file.path);
+            labels += 1;
+        }
+    }
+    assert!(labels > 15, "only {labels} labels were found");
+}
+
 #[test]
 fn files_stay_short_enough_to_be_read() {
     let mut found = Vec::new();
