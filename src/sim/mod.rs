@@ -4,6 +4,7 @@
 //! buffers. Nothing here reads a clock or draws system randomness, so a seed replays byte for byte; [`trace::Trace`] is
 //! the proof. [`world::World`] puts relays, a client and web servers into such a network.
 
+mod conns;
 pub mod content;
 pub mod net;
 pub mod path;

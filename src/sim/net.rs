@@ -1,7 +1,7 @@
 //! The kernel: hosts, cores, connections, and the one queue of events.
 
 use super::path::Path;
-use super::tcp::{CoreId, Segment, State, Tcp, TcpId};
+use super::tcp::{CoreId, State, Tcp, TcpId};
 use super::trace::Trace;
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
@@ -47,12 +47,10 @@ const SPIN_MAX: u32 = 100_000;
 const ASK_DELAY: Duration = Duration::from_micros(100);
 /// How long a name takes to be looked up.
 const RESOLVE_DELAY: Duration = Duration::from_millis(5);
-/// How long a dial to a silent host takes to fail.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// 2026-01-01, when every run begins.
 const EPOCH: UnixMs = UnixMs(1_767_225_600_000);
 
-enum Event {
+pub(super) enum Event {
     Timer(CoreId, Instant),
     Syn(TcpId, SocketAddr),
     SynAck(TcpId),
@@ -62,41 +60,41 @@ enum Event {
     Resolved(CoreId, AskId, Vec<IpAddr>),
 }
 
-struct Host {
-    name: String,
-    cores: Vec<CoreId>,
-    listeners: BTreeMap<u16, Vec<CoreId>>,
-    services: Option<(Services, Option<CoreId>)>,
-    silent: bool,
+pub(super) struct Host {
+    pub(super) name: String,
+    pub(super) cores: Vec<CoreId>,
+    pub(super) listeners: BTreeMap<u16, Vec<CoreId>>,
+    pub(super) services: Option<(Services, Option<CoreId>)>,
+    pub(super) silent: bool,
 }
 
-struct Core {
-    host: HostId,
-    role: Option<Box<dyn Role>>,
-    armed: Option<Instant>,
+pub(super) struct Core {
+    pub(super) host: HostId,
+    pub(super) role: Option<Box<dyn Role>>,
+    pub(super) armed: Option<Instant>,
 }
 
 /// The network. Everything in it happens in the order of one queue.
 pub struct Net {
-    now: Instant,
-    rng: Rng,
-    hosts: Vec<Host>,
-    by_ip: BTreeMap<IpAddr, HostId>,
-    cores: BTreeMap<CoreId, Core>,
-    next_core: u32,
-    tcps: BTreeMap<TcpId, Tcp>,
-    next_tcp: u64,
-    by_conn: BTreeMap<(CoreId, ConnId), (TcpId, usize)>,
-    queue: BTreeMap<(Instant, u64), Event>,
-    next_event: u64,
-    spins: u32,
-    names: BTreeMap<String, Vec<IpAddr>>,
-    path: Path,
-    paths: BTreeMap<(HostId, HostId), Path>,
+    pub(super) now: Instant,
+    pub(super) rng: Rng,
+    pub(super) hosts: Vec<Host>,
+    pub(super) by_ip: BTreeMap<IpAddr, HostId>,
+    pub(super) cores: BTreeMap<CoreId, Core>,
+    pub(super) next_core: u32,
+    pub(super) tcps: BTreeMap<TcpId, Tcp>,
+    pub(super) next_tcp: u64,
+    pub(super) by_conn: BTreeMap<(CoreId, ConnId), (TcpId, usize)>,
+    pub(super) queue: BTreeMap<(Instant, u64), Event>,
+    pub(super) next_event: u64,
+    pub(super) spins: u32,
+    pub(super) names: BTreeMap<String, Vec<IpAddr>>,
+    pub(super) path: Path,
+    pub(super) paths: BTreeMap<(HostId, HostId), Path>,
     /// Ends of connections whose roles may write or read now.
-    work: VecDeque<(TcpId, usize)>,
-    writes: Option<Vec<Write>>,
-    dials: Vec<(HostId, HostId)>,
+    pub(super) work: VecDeque<(TcpId, usize)>,
+    pub(super) writes: Option<Vec<Write>>,
+    pub(super) dials: Vec<(HostId, HostId)>,
     /// What happened.
     pub trace: Trace,
 }
@@ -169,7 +167,7 @@ impl Net {
         self.host(host).map_or("?", |h| &h.name)
     }
 
-    fn host(&self, host: HostId) -> Option<&Host> {
+    pub(super) fn host(&self, host: HostId) -> Option<&Host> {
         self.hosts.get(host.0 as usize)
     }
 
@@ -256,7 +254,7 @@ impl Net {
         }
     }
 
-    fn schedule(&mut self, at: Instant, event: Event) {
+    pub(super) fn schedule(&mut self, at: Instant, event: Event) {
         let at = at.max(self.now);
         self.next_event += 1;
         self.queue.insert((at, self.next_event), event);
@@ -320,7 +318,7 @@ impl Net {
         self.run_work();
     }
 
-    fn with_role<T>(&mut self, core: CoreId, act: impl FnOnce(&mut dyn Role, Now) -> T) -> Option<T> {
+    pub(super) fn with_role<T>(&mut self, core: CoreId, act: impl FnOnce(&mut dyn Role, Now) -> T) -> Option<T> {
         let now = self.now();
         let mut role = self.cores.get_mut(&core)?.role.take()?;
         let result = act(&mut *role, now);
@@ -330,12 +328,12 @@ impl Net {
         Some(result)
     }
 
-    fn input(&mut self, core: CoreId, input: Input<'_>) {
+    pub(super) fn input(&mut self, core: CoreId, input: Input<'_>) {
         self.with_role(core, |role, now| role.handle(now, input));
         self.drain(core);
     }
 
-    fn drain(&mut self, core: CoreId) {
+    pub(super) fn drain(&mut self, core: CoreId) {
         while let Some(Some(output)) = self.with_role(core, |role, _| role.poll()) {
             self.output(core, output);
         }
@@ -394,230 +392,6 @@ impl Net {
             }
             // A connection that is already gone, as the role will hear or has heard.
             (Output::Wake(_) | Output::Finish(_) | Output::Close(_) | Output::Abort(_), None) => {}
-        }
-    }
-}
-
-// Connections.
-impl Net {
-    fn dial(&mut self, core: CoreId, conn: ConnId, to: SocketAddr) {
-        let Some(from) = self.cores.get(&core).map(|c| c.host) else { return };
-        let target = self.by_ip.get(&to.ip()).copied();
-        let hosts = (from.min(target.unwrap_or(from)), from.max(target.unwrap_or(from)));
-        let path = self.paths.get(&hosts).copied().unwrap_or(self.path);
-        let id = TcpId(self.next_tcp);
-        self.next_tcp += 1;
-        self.tcps.insert(id, Tcp::new(self.now, path, (core, conn), [from.0, target.map_or(u32::MAX, |h| h.0)]));
-        self.by_conn.insert((core, conn), (id, 0));
-        self.trace.push(self.now, &[], format_args!("dial {} {} {to}", core.0, id.0));
-        if let Some(target) = target {
-            self.dials.push((from, target));
-            self.schedule(self.now + path.delay, Event::Syn(id, to));
-        } else {
-            self.schedule(self.now + path.delay, Event::DialFailed(id, DialError::Unreachable));
-        }
-    }
-
-    fn syn(&mut self, id: TcpId, to: SocketAddr) {
-        let Some(delay) = self.tcps.get(&id).map(|t| t.path.delay) else { return };
-        let host = self.by_ip.get(&to.ip()).and_then(|h| self.host(*h));
-        if host.is_some_and(|h| h.silent) {
-            self.schedule(self.now + DIAL_TIMEOUT, Event::DialFailed(id, DialError::TimedOut));
-            return;
-        }
-        let cores = host.and_then(|h| h.listeners.get(&to.port())).cloned().unwrap_or_default();
-        let Some(&core) = cores.get(self.rng.below(cores.len())) else {
-            self.schedule(self.now + delay, Event::DialFailed(id, DialError::Refused));
-            return;
-        };
-        let conn = self.with_role(core, |role, now| role.accept(now)).flatten();
-        self.trace.push(self.now, &[], format_args!("accept {} {} {}", core.0, id.0, conn.is_some()));
-        let Some(t) = self.tcps.get_mut(&id) else { return };
-        match conn {
-            Some(conn) => {
-                t.ends[1].owner = Some((core, conn));
-                t.ends[1].state = State::Open;
-                self.by_conn.insert((core, conn), (id, 1));
-            }
-            // The system completed the handshake before the role was asked: the dialler sees a connection that ends.
-            None => t.ends[1].state = State::Gone,
-        }
-        self.schedule(self.now + delay, Event::SynAck(id));
-        self.drain(core);
-    }
-
-    fn connected(&mut self, id: TcpId) {
-        let Some(t) = self.tcps.get_mut(&id) else { return };
-        let Some((core, conn)) = t.ends[0].owner.filter(|_| t.ends[0].state == State::Opening) else { return };
-        t.ends[0].state = State::Open;
-        t.ends[0].wants_write = true;
-        let turned_away = t.ends[1].state == State::Gone;
-        self.trace.push(self.now, &[], format_args!("connected {} {}", core.0, id.0));
-        self.input(core, Input::Connected(conn));
-        self.work.push_back((id, 0));
-        if turned_away {
-            self.drop_end(id, 0);
-        }
-    }
-
-    fn dial_failed(&mut self, id: TcpId, why: DialError) {
-        let Some(t) = self.tcps.remove(&id) else { return };
-        let Some((core, conn)) = t.ends[0].owner.filter(|_| t.ends[0].state == State::Opening) else { return };
-        self.by_conn.remove(&(core, conn));
-        self.trace.push(self.now, &[], format_args!("failed {} {} {why:?}", core.0, id.0));
-        self.input(core, Input::Failed(conn, why));
-    }
-
-    /// Lets a role write until its socket is full.
-    fn write(&mut self, id: TcpId, side: usize) {
-        let mut buffer = Vec::new();
-        let mut owner = None;
-        loop {
-            let Some(t) = self.tcps.get_mut(&id) else { break };
-            let end = &t.ends[side];
-            let ready = end.state == State::Open && end.wants_write && t.pipes[side].has_room(&t.path);
-            let Some((core, conn)) = end.owner.filter(|_| ready) else { break };
-            owner = Some(core);
-            buffer.clear();
-            let more = self.with_role(core, |role, now| role.transmit(now, conn, &mut buffer)).unwrap_or(false);
-            let Some(t) = self.tcps.get_mut(&id) else { break };
-            t.ends[side].wants_write = more;
-            t.pipes[side].write(&buffer);
-            let [from, to] = [t.hosts[side], t.hosts[1 - side]].map(HostId);
-            if let Some(writes) = self.writes.as_mut().filter(|_| !buffer.is_empty()) {
-                writes.push(Write { at: self.now, tcp: id, from, to, len: buffer.len() });
-            }
-        }
-        self.pump(id, side);
-        if let Some(core) = owner {
-            self.drain(core);
-        }
-    }
-
-    fn pump(&mut self, id: TcpId, side: usize) {
-        let Some(t) = self.tcps.get_mut(&id) else { return };
-        if t.ends[side].state == State::Opening {
-            return;
-        }
-        for at in t.pipes[side].pump(self.now, &t.path, &mut self.rng) {
-            self.schedule(at, Event::Arrive(id, 1 - side));
-        }
-        self.flushed(id, side);
-    }
-
-    /// A closing end whose last byte has left is gone.
-    fn flushed(&mut self, id: TcpId, side: usize) {
-        let Some(t) = self.tcps.get_mut(&id) else { return };
-        if t.ends[side].state != State::Closing || !t.pipes[side].is_flushed() {
-            return;
-        }
-        t.ends[side].state = State::Gone;
-        let owner = t.ends[side].owner.take();
-        self.collect(id);
-        if let Some((core, conn)) = owner {
-            self.by_conn.remove(&(core, conn));
-            self.trace.push(self.now, &[], format_args!("closed {} {}", core.0, id.0));
-            self.input(core, Input::Closed(conn));
-        }
-    }
-
-    fn finish(&mut self, id: TcpId, side: usize, state: State) {
-        let Some(t) = self.tcps.get_mut(&id) else { return };
-        // What the role still has goes out whatever the socket says: a real driver waits for room here.
-        if let Some((core, conn)) = t.ends[side].owner {
-            let mut rest = Vec::new();
-            while self.with_role(core, |role, now| role.transmit(now, conn, &mut rest)).unwrap_or(false) {}
-            if let Some(t) = self.tcps.get_mut(&id) {
-                t.pipes[side].write(&rest);
-            }
-        }
-        let Some(t) = self.tcps.get_mut(&id) else { return };
-        t.pipes[side].finish();
-        if state == State::Closing {
-            t.ends[side].state = State::Closing;
-        }
-        self.pump(id, side);
-    }
-
-    fn arrive(&mut self, id: TcpId, side: usize) {
-        let now = self.now;
-        let Some(t) = self.tcps.get_mut(&id) else { return };
-        let Some(segment) = t.pipes[1 - side].arrived(now) else { return };
-        let gone = matches!(t.ends[side].state, State::Gone | State::Closing);
-        match segment {
-            _ if t.ends[side].state == State::Silent => {}
-            // Whoever writes to a closed connection is told that it is.
-            Segment::Bytes(_) if gone => self.drop_end(id, 1 - side),
-            Segment::Bytes(bytes) => {
-                t.pipes[1 - side].unread.extend(bytes);
-                self.work.push_back((id, side));
-            }
-            Segment::Fin => {
-                t.pipes[1 - side].fin_arrived = true;
-                self.work.push_back((id, side));
-            }
-            Segment::Reset => self.drop_end(id, side),
-        }
-        self.collect(id);
-    }
-
-    /// Hands the role what it has budget for.
-    fn read(&mut self, id: TcpId, side: usize) {
-        loop {
-            let Some(t) = self.tcps.get_mut(&id) else { return };
-            let Some((core, conn)) = t.ends[side].owner.filter(|_| t.ends[side].state == State::Open) else { return };
-            let pipe = &mut t.pipes[1 - side];
-            if pipe.unread.is_empty() {
-                if pipe.fin_arrived && !core::mem::replace(&mut pipe.fin_told, true) {
-                    self.trace.push(self.now, &[], format_args!("finished {} {}", core.0, id.0));
-                    self.input(core, Input::Finished(conn));
-                }
-                return;
-            }
-            let budget = self.with_role(core, |role, _| role.read_budget(conn)).unwrap_or(0);
-            if budget == 0 {
-                self.drain(core);
-                return;
-            }
-            let Some(t) = self.tcps.get_mut(&id) else { return };
-            let pipe = &mut t.pipes[1 - side];
-            let most = budget.min(pipe.unread.len());
-            let n = if self.rng.below(4) == 0 { 1 + self.rng.below(most) } else { most };
-            let mut bytes = pipe.read(n);
-            self.trace.push(self.now, &bytes, format_args!("received {} {} {n}", core.0, id.0));
-            self.input(core, Input::Received(conn, &mut bytes));
-            // The window has opened: the other side may go on.
-            self.work.push_back((id, 1 - side));
-        }
-    }
-
-    /// An end is gone because of the other end or the network: its role is told.
-    fn drop_end(&mut self, id: TcpId, side: usize) {
-        let Some(t) = self.tcps.get_mut(&id) else { return };
-        let was = core::mem::replace(&mut t.ends[side].state, State::Gone);
-        let owner = t.ends[side].owner.take();
-        let Some((core, conn)) = owner.filter(|_| was != State::Gone) else { return };
-        self.by_conn.remove(&(core, conn));
-        self.trace.push(self.now, &[], format_args!("closed {} {}", core.0, id.0));
-        self.input(core, Input::Closed(conn));
-    }
-
-    /// An end is gone because of its role or host; the other end hears of it, or not.
-    fn leave(&mut self, id: TcpId, side: usize, heard: bool) {
-        let Some(t) = self.tcps.get_mut(&id) else { return };
-        t.ends[side].state = if heard { State::Gone } else { State::Silent };
-        t.ends[side].owner = None;
-        if heard {
-            let at = t.pipes[side].reset(self.now, &t.path);
-            self.schedule(at, Event::Arrive(id, 1 - side));
-        }
-        self.trace.push(self.now, &[], format_args!("left {} {side}", id.0));
-        self.collect(id);
-    }
-
-    fn collect(&mut self, id: TcpId) {
-        if self.tcps.get(&id).is_some_and(Tcp::is_over) {
-            self.tcps.remove(&id);
         }
     }
 }

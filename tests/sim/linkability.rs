@@ -54,7 +54,7 @@ fn is_records(len: usize) -> bool {
     let cells = len / CELL_SIZE;
     let rest = len % CELL_SIZE;
     let records = rest / 33;
-    rest % 33 == 0 && records <= cells && cells <= records * RECORD_CELLS_MAX
+    rest.is_multiple_of(33) && records <= cells && cells <= records * RECORD_CELLS_MAX
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Whole networks in virtual time. `UMBEL_SIM_SEED=7 cargo test --test sim name` replays one run;
 //! `UMBEL_SIM_SEEDS=200 cargo test --test sim` tries many.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 mod calls;
 mod churn;
 mod hostile;
