@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 pub mod label {
     /// Protocol name, first in the circuit transcript.
     pub const CIRCUIT: &[u8] = b"umbel circuit 1";
-    /// What the relay proves with (spec HS).
+    /// What the relay proves with (spec HS-3).
     pub const CIRCUIT_AUTH: &[u8] = b"umbel circuit 1 auth";
     /// Client to relay.
     pub const CIRCUIT_FORWARD: &[u8] = b"umbel circuit 1 forward";

@@ -5,7 +5,7 @@
 
 use crate::wire::ids::RelayId;
 
-/// Largest request or answer body: one 64 KiB block and its framing (spec STREAM).
+/// Largest request or answer body: one 64 KiB block and its framing (spec STREAM-11).
 pub const BODY_MAX: usize = 64 * 1024 + 1024;
 
 /// A call's number, unique within the machine that made it.

@@ -16,15 +16,15 @@ pub const LINK_CONTROL_MAX: usize = 32_768;
 pub const POOL_MAX: usize = 2048;
 /// Addresses of one name that an exit tries.
 pub const EXIT_ADDRESSES_MAX: usize = 4;
-/// From accept or connect to an open link (spec LINK).
+/// From accept or connect to an open link (spec LINK-20).
 pub const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// From EXTEND to CREATED at the extending relay (spec CIRC).
+/// From EXTEND to CREATED at the extending relay (spec CIRC-9).
 pub const EXTEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// A link that carries no circuit is closed after this long.
 pub const LINK_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// A link with circuits on which nothing arrived for this long is closed. Its peer pads within 9.5 s: three of those.
 pub const LINK_SILENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bounds between which the silence before a padding cell is drawn (spec LINK).
+/// Bounds between which the silence before a padding cell is drawn (spec LINK-22).
 pub const PADDING_AFTER: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_millis(9500));
 /// An exit stream on which nothing moved for this long is ended.
 pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(600);

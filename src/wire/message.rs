@@ -11,7 +11,7 @@ use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::RelayId;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Zero bytes in front of a text: the sign that the cell is for this hop (spec ONION).
+/// Zero bytes in front of a text: the sign that the cell is for this hop (spec ONION-6).
 pub const MARK_SIZE: usize = 8;
 /// Bytes in front of each message's body.
 pub const MESSAGE_HEADER_SIZE: usize = 5;
@@ -190,7 +190,7 @@ impl<'a> Message<'a> {
         matches!(self, Self::Extend { .. } | Self::Extended(_) | Self::ExtendFailed(_) | Self::Ack(_))
     }
 
-    /// Whether a cell holding this message counts against the circuit's window (spec STREAM).
+    /// Whether a cell holding this message counts against the circuit's window (spec STREAM-1).
     pub fn is_counted(&self) -> bool {
         matches!(self, Self::Begin { .. } | Self::Data(_))
     }

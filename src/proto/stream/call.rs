@@ -3,7 +3,7 @@
 use crate::proto::rpc::BODY_MAX;
 use crate::proto::violation::Violation;
 
-/// Requests that may wait for their answers on one stream (spec STREAM).
+/// Requests that may wait for their answers on one stream (spec STREAM-17).
 pub const CALLS_OUTSTANDING_MAX: usize = 32;
 
 /// Puts a body behind its length.

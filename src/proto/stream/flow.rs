@@ -5,7 +5,7 @@ use crate::proto::onion::Tag;
 use crate::proto::violation::Violation;
 use std::collections::VecDeque;
 
-/// Every so many counted cells the receiver acknowledges (spec STREAM).
+/// Every so many counted cells the receiver acknowledges (spec STREAM-2).
 pub const ACK_EVERY: u32 = 16;
 
 /// The sender's side.
