@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+"""Runs the same work through C tor and through Umbel, side by side, and prints what both reached.
+
+    cargo build --release && benches/compare.py
+
+Needs Debian's packages tor, curl and util-linux; everything runs on loopback and ends with this program.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+from lab import Tor, Umbel, Web  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MB = 1e6
+
+
+class Table:
+    """Two columns and their ratio, printed as they come."""
+
+    def __init__(self, path):
+        self.rows, self.path = [], path
+
+    def add(self, work, tor, umbel, unit, better):
+        ratio = None
+        if tor and umbel:
+            ratio = umbel / tor if better == "more" else tor / umbel
+        self.rows.append({"work": work, "tor": tor, "umbel": umbel, "unit": unit, "times_better": ratio})
+        print(self.line(self.rows[-1]), flush=True)
+        if self.path:
+            with open(self.path, "w") as f:
+                json.dump(self.rows, f, indent=1)
+
+    @staticmethod
+    def line(row):
+        def figure(x, unit=""):
+            return "–" if x is None else (f"{x:.0f} {unit}" if abs(x) >= 100 else f"{x:.3g} {unit}").strip()
+
+        unit = row["unit"]
+        return f"| {row['work']} | {figure(row['tor'], unit)} | {figure(row['umbel'], unit)} | {figure(row['times_better'])} |"
+
+
+def curl(net, url, user):
+    return subprocess.Popen(
+        ["curl", "-sS", "--proxy", f"socks5h://{user}:x@{net.socks}", "-o", "/dev/null", "-w", "%{size_download} %{time_total}", url],
+        stdout=subprocess.PIPE, text=True)
+
+
+def finish(child, size):
+    out, _ = child.communicate()
+    got, seconds = out.split()
+    if child.returncode or int(got) != size:
+        raise SystemExit(f"curl: exit code {child.returncode}, {got} of {size} bytes")
+    return float(seconds)
+
+
+def fetch(net, url, user, size):
+    return finish(curl(net, url, user), size)
+
+
+def bulk(net, web, streams, size, tag):
+    """So many downloads at once: MB/s, and CPU seconds per GB of the client and of the relays."""
+    users = [f"{tag}-{n}" for n in range(streams)]
+    for user in users:
+        fetch(net, web.url(16), user, 16)
+    before, start = net.cpu(), time.monotonic()
+    children = [curl(net, web.url(size), user) for user in users]
+    time.sleep(0.3)
+    hops = net.hops()
+    if any(h != 3 for h in hops):
+        raise SystemExit(f"{net.name}: circuits of {hops} hops, not 3")
+    for child in children:
+        finish(child, size)
+    seconds, after = time.monotonic() - start, net.cpu()
+    gb = streams * size / 1e9
+    return streams * size / MB / seconds, (after[0] - before[0]) / gb, (after[1] - before[1]) / gb, len(hops)
+
+
+def compare_bulk(table, nets, web, rounds, name, streams, size):
+    results = {net.name: [] for net in nets}
+    for n in range(rounds):
+        for net in nets:
+            results[net.name].append(bulk(net, web, streams, size, f"{name}{n}".replace(" ", "")))
+    seen = {name: sum(r[3] for r in rows) for name, rows in results.items()}
+    if not all(seen.values()):
+        print(f"(no stream was seen under way: {seen})", file=sys.stderr)
+
+    def median(net, value):
+        rows = results.get(net)
+        return statistics.median(value(r) for r in rows) if rows else None
+
+    both = lambda value: (median("C tor", value), median("Umbel", value))  # noqa: E731
+    table.add(f"{name}, {streams} × {size // 10**6} MB, three hops", *both(lambda r: r[0]), "MB/s", "more")
+    table.add(f"{name}: CPU, client and three relays", *both(lambda r: r[1] + r[2]), "s/GB", "less")
+    table.add(f"{name}: CPU of the client", *both(lambda r: r[1]), "s/GB", "less")
+    table.add(f"{name}: CPU of one relay, payload a CPU second", *both(lambda r: 3000 / r[2]), "MB", "more")
+
+
+def latency(net, web, count, user):
+    times = [fetch(net, web.url(16), user(n), 16) * 1000 for n in range(count)]
+    return statistics.median(times)
+
+
+def compare_latency(table, nets, web, count):
+    warm, fresh = {}, {}
+    for net in nets:
+        fetch(net, web.url(16), "warm", 16)
+        warm[net.name] = latency(net, web, count, lambda n: "warm")
+        fresh[net.name] = latency(net, web, count, lambda n: f"fresh{n}")
+    table.add(f"16-byte fetch, warm circuit, median of {count}", warm.get("C tor"), warm.get("Umbel"), "ms", "less")
+    table.add(f"16-byte fetch, fresh isolation, median of {count}", fresh.get("C tor"), fresh.get("Umbel"), "ms", "less")
+
+
+def content(table, options, web, home):
+    """200 MB by its hash, from a client that has not seen them: one circuit of three relays and the custodian."""
+    net = Umbel(options.umbel, f"{home}/content", relays=5)
+    try:
+        put = net.run("put", web.file)
+        rates = []
+        for n in range(options.rounds):
+            before, start = net.cpu(), time.monotonic()
+            net.run("get", put["link"], "-o", f"{home}/got{n}")
+            seconds, after = time.monotonic() - start, net.cpu()
+            size = os.path.getsize(f"{home}/got{n}")
+            os.remove(f"{home}/got{n}")
+            rates.append((size / MB / seconds, (sum(after) - sum(before)) / (size / 1e9)))
+        table.add("content by hash, 200 MB, one circuit of four hops", None, statistics.median(r[0] for r in rates), "MB/s", "more")
+        table.add("content by hash: CPU, client and all relays", None, statistics.median(r[1] for r in rates), "s/GB", "less")
+    finally:
+        net.stop()
+
+
+def machine():
+    with open("/proc/cpuinfo") as f:
+        model = next((line.split(":")[1].strip() for line in f if line.startswith("model name")), "unknown")
+    return f"{os.cpu_count()} cores, {model}; load {os.getloadavg()[0]:.1f} before the run"
+
+
+WORKS = ["one", "eight", "fetch", "content"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--umbel", default=os.path.join(HERE, "../target/release/umbel"), help="the binary to measure")
+    parser.add_argument("--tor", default=shutil.which("tor", path=os.environ["PATH"] + ":/usr/sbin"), help="C tor")
+    parser.add_argument("--no-tor", action="store_true", help="measure Umbel alone")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each bulk work, taken in turns")
+    parser.add_argument("--only", default=",".join(WORKS), help="works, of: " + ",".join(WORKS))
+    parser.add_argument("--json", help="write the figures into this file")
+    options = parser.parse_args()
+    works = options.only.split(",")
+    with tempfile.TemporaryDirectory(prefix="umbel-bench-") as home:
+        web, nets = Web(f"{home}/web", 200_000_000), []
+        try:
+            if not options.no_tor:
+                nets.append(Tor(options.tor, f"{home}/tor"))
+            nets.append(Umbel(options.umbel, f"{home}/umbel"))
+            print(machine())
+            print("| work | " + " | ".join(["C tor " + nets[0].version if len(nets) > 1 else "C tor", "Umbel " + nets[-1].version]) + " | times better |")
+            print("|---|---|---|---|")
+            table = Table(options.json)
+            tor_start = None if options.no_tor else nets[0].started
+            table.add("private network, from nothing to the first circuit", tor_start, nets[-1].started, "s", "less")
+            if "one" in works:
+                compare_bulk(table, nets, web, options.rounds, "one stream", 1, 200_000_000)
+            if "eight" in works:
+                compare_bulk(table, nets, web, options.rounds, "eight streams", 8, 50_000_000)
+            if "fetch" in works:
+                compare_latency(table, nets, web, 50)
+            if "content" in works:
+                content(table, options, web, home)
+        finally:
+            for net in nets:
+                net.stop()
+            web.stop()
+
+
+if __name__ == "__main__":
+    main()
