@@ -20,6 +20,17 @@ pub(super) struct Client {
     /// Received and not used yet; at most [`HEAD_MAX`] and one read.
     pub(super) buffer: Vec<u8>,
     stopping: watch::Receiver<bool>,
+    whole: bool,
+}
+
+impl Drop for Client {
+    /// A connection that was given up before its end is reset, whoever gave it up: the program sees an error, not an end.
+    fn drop(&mut self) {
+        // spec: PROXY-3
+        if !self.whole {
+            let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        }
+    }
 }
 
 fn timed_out() -> io::Error {
@@ -30,7 +41,7 @@ impl Client {
     pub(super) fn new(stream: TcpStream, stopping: watch::Receiver<bool>) -> Self {
         // Small answers go out at once; a failure here only makes them later.
         let _ = stream.set_nodelay(true);
-        Self { stream, buffer: Vec::new(), stopping }
+        Self { stream, buffer: Vec::new(), stopping, whole: false }
     }
 
     /// Receives more; false at the end. Fails when the buffer is full: what is read here has an end before that.
@@ -90,9 +101,9 @@ impl Client {
         let _ = timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
     }
 
-    /// Makes the coming close a reset: the client sees an error, not an end.
-    pub(super) fn reset(&self) {
-        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    /// All that was to be sent was sent: the coming close is an end.
+    pub(super) fn ended(&mut self) {
+        self.whole = true;
     }
 
     /// Waits until the client has given up; for ever while it has not, or once it has sent bytes to be read later.

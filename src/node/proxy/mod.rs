@@ -176,9 +176,8 @@ async fn client<U: Upstream>(shared: Rc<Shared<U>>, stream: TcpStream) {
         Ok(None) => Ok(()),
         Err(why) => Err(why),
     };
-    if let Err(why) = served {
-        tracing::debug!(%why, "a proxy client's connection is reset");
-        // spec: PROXY-3
-        client.reset();
+    match served {
+        Ok(()) => client.ended(),
+        Err(why) => tracing::debug!(%why, "a proxy client's connection is reset"),
     }
 }
