@@ -106,6 +106,7 @@ pub(super) async fn run(config: ClientConfig, clock: Clock) -> Result<(), Failur
         () = signals.next() => return Ok(()),
         settled = async { ready.settled().await?; ready.circuit().await; Ok(()) } => settled?,
     }
+    save_guards(&dir, &running.node);
     tracing::info!(socks = %running.socks, "the first circuit works");
     if let Some(path) = &config.common.ready_file {
         let report = NodeReady {
@@ -121,23 +122,27 @@ pub(super) async fn run(config: ClientConfig, clock: Clock) -> Result<(), Failur
         };
         write_ready(path, &report)?;
     }
+    let node = running.node.clone();
     until_signal(signals, running.drain()).await;
+    save_guards(&dir, &node);
     Ok(())
 }
 
-/// How often the guards are looked at for changes.
+/// How often the guards are written at most.
 const KEEP_GUARDS_EVERY: Duration = Duration::from_secs(2);
 
 /// Keeps the guards for the next start: a client that forgets its guards meets more of them than it should.
 async fn keep_guards(dir: Rc<NodeDir>, node: NodeHandle) {
     let mut built = node.circuits_built();
-    loop {
-        if let Some(guards) = node.with(|n, _| n.changed_guards()) {
-            network::keep_guards(&dir, &guards);
-        }
+    while built.changed().await.is_ok() {
+        save_guards(&dir, &node);
         tokio::time::sleep(KEEP_GUARDS_EVERY).await;
-        if built.changed().await.is_err() {
-            return;
-        }
+    }
+}
+
+/// Writes the guards if they are other than what was written last.
+fn save_guards(dir: &NodeDir, node: &NodeHandle) {
+    if let Some(guards) = node.with(|n, _| n.changed_guards()) {
+        network::keep_guards(dir, &guards);
     }
 }

@@ -225,8 +225,8 @@ pub(super) async fn keep_peers(dir: Rc<NodeDir>, node: NodeHandle) {
         let newest = snapshots.borrow_and_update().clone();
         if let Some(snapshot) = newest {
             network::keep_peers(&dir, &snapshot);
+            tokio::time::sleep(KEEP_PEERS_EVERY).await;
         }
-        tokio::time::sleep(KEEP_PEERS_EVERY).await;
         if snapshots.changed().await.is_err() {
             return;
         }
