@@ -36,10 +36,9 @@ pub(super) fn invite(dir: &NodeDir, given: Option<&Path>) -> Result<Option<Invit
     };
     let Some(bytes) = bytes else { return Ok(None) };
     let name = given.map_or_else(|| dir.file(INVITE_FILE), Path::to_path_buf);
-    let text = String::from_utf8(bytes).map_err(|_| Failure::config(&name, "this is not an umbel invite"))?;
-    let invite = Invite::parse(&text).map_err(|why| {
-        Failure::config(&name, why).rule("DIR-11").hint("ask whoever runs the relay for a fresh invite file")
-    })?;
+    const ASK: &str = "ask whoever runs the relay for a fresh invite file";
+    let text = String::from_utf8(bytes).map_err(|_| Failure::config(&name, "this is not an umbel invite").hint(ASK))?;
+    let invite = Invite::parse(&text).map_err(|why| Failure::config(&name, why).rule("DIR-11").hint(ASK))?;
     if given.is_some() {
         // From now on the node finds it in its own folder.
         dir.save(INVITE_FILE, text.as_bytes())?;
