@@ -18,6 +18,7 @@ use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::invite::Invite;
 use core::net::{Ipv4Addr, SocketAddr};
+use core::time::Duration;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -28,10 +29,25 @@ const STORE: u64 = 1 << 30;
 /// Relays of a testnet: fewer make no path, more are better run as processes.
 const RELAYS: core::ops::RangeInclusive<usize> = 4..=64;
 
+/// How long the relays may take to find each other before the client starts with those that did.
+const WHOLE_MAX: Duration = Duration::from_secs(20);
+
+/// What a relay's thread is told.
+struct Member {
+    path: PathBuf,
+    network: Network,
+    exit: bool,
+    /// Relays of the testnet.
+    relays: usize,
+    clock: Clock,
+}
+
 /// A relay of the testnet on its own thread.
 struct RelayThread {
     report: RelayReady,
     descriptor: SignedDescriptor,
+    /// Tells when the relay's snapshot has all relays.
+    whole: oneshot::Receiver<()>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -60,12 +76,8 @@ pub(super) async fn run(config: TestnetConfig, clock: Clock) -> Result<(), Failu
     for n in 0..config.relays {
         let seeds: Vec<_> = relays.first().map(|r| r.descriptor.clone()).into_iter().collect();
         let network = Network { profile: &Profile::TESTING, genesis, id, seeds };
-        relays.push(start_relay(
-            dir.file(&format!("relay-{n}")),
-            network,
-            config.exit && n == config.relays - 1,
-            clock,
-        )?);
+        let (path, exit) = (dir.file(&format!("relay-{n}")), config.exit && n == config.relays - 1);
+        relays.push(start_relay(Member { path, network, exit, relays: config.relays, clock })?);
     }
     let seeds: Vec<_> = relays.iter().map(|r| r.descriptor.clone()).collect();
     let invite = Invite::new(Profile::TESTING.name, genesis, &seeds);
@@ -75,6 +87,10 @@ pub(super) async fn run(config: TestnetConfig, clock: Clock) -> Result<(), Failu
         &seeds,
     )?;
     let network = Network::join(&dir, &invite, None, &[])?;
+    tokio::select! {
+        () = signals.next() => return Ok(()),
+        () = whole(&mut relays) => {}
+    }
     let running = client::start(&dir, network, config.socks, "testnet", clock).await?;
     let ready = Readiness::new(&running.node, &Profile::TESTING, clock);
     tokio::select! {
@@ -131,28 +147,40 @@ fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
 }
 
-fn start_relay(path: PathBuf, network: Network, exit: bool, clock: Clock) -> Result<RelayThread, Failure> {
+/// Waits until each relay's snapshot has all of them: before that, the exit or a custodian may be missing from it.
+async fn whole(relays: &mut [RelayThread]) {
+    let all = async {
+        for relay in relays {
+            let _ = (&mut relay.whole).await;
+        }
+    };
+    if tokio::time::timeout(WHOLE_MAX, all).await.is_err() {
+        tracing::warn!("not all relays have found each other yet");
+    }
+}
+
+fn start_relay(member: Member) -> Result<RelayThread, Failure> {
     let (stop, stopped) = oneshot::channel();
+    let (is_whole, whole) = oneshot::channel();
     let (started, report) = mpsc::channel();
     let thread = std::thread::Builder::new().name("relay".into()).spawn(move || {
-        let _ = super::block_on(run_relay(path, network, exit, clock, started, stopped));
+        let _ = super::block_on(run_relay(member, started, is_whole, stopped));
     });
     let thread = thread.map_err(|e| Failure::new(Code::Io, format!("a relay cannot start: {e}")))?;
     let lost = || Failure::new(Code::Io, "a relay of the testnet ended at its start");
     let (report, descriptor) = report.recv().map_err(|_| lost())??;
-    Ok(RelayThread { report, descriptor, stop: Some(stop), thread: Some(thread) })
+    Ok(RelayThread { report, descriptor, whole, stop: Some(stop), thread: Some(thread) })
 }
 
 type Started = Result<(RelayReady, SignedDescriptor), Failure>;
 
 async fn run_relay(
-    path: PathBuf,
-    network: Network,
-    exit: bool,
-    clock: Clock,
+    member: Member,
     started: mpsc::Sender<Started>,
+    is_whole: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), Failure> {
+    let Member { path, network, exit, relays, clock } = member;
     let begin = || {
         let dir = Rc::new(NodeDir::open(&path)?);
         let settings = Settings {
@@ -180,6 +208,14 @@ async fn run_relay(
     match begin() {
         Ok((_dir, report, running)) => {
             let _ = started.send(Ok((report, running.descriptor.clone())));
+            let mut snapshots = running.node.snapshots();
+            let lag = running.network.profile.usable_lag;
+            tokio::task::spawn_local(async move {
+                let _ = snapshots.wait_for(|s| s.as_ref().is_some_and(|s| s.len() >= relays)).await;
+                // Until then it names the cut before to those who ask.
+                tokio::time::sleep(lag).await;
+                let _ = is_whole.send(());
+            });
             let _ = stopped.await;
             Ok(())
         }
