@@ -2,6 +2,11 @@
 #![cfg(feature = "node")]
 #![allow(clippy::unwrap_used, reason = "a helper's panic is its test's failure")]
 
+mod bad_input;
 mod cli;
+mod content;
 mod control;
+mod harness;
+mod processes;
 mod proxy;
+mod testnet;

@@ -1,0 +1,277 @@
+//! Nodes as processes: a testnet, or relays and clients one by one.
+
+use super::{COMMAND_MAX, Process, Ran, START_MAX, run, text, until};
+use data_encoding::BASE64;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+use umbel::proto::profile::Profile;
+use umbel::wire::descriptor::SignedDescriptor;
+use umbel::wire::invite::Invite;
+
+/// The program under test.
+const UMBEL: &str = env!("CARGO_BIN_EXE_umbel");
+
+/// Runs `umbel --dir DIR --json ...` for at most `most`.
+fn command(dir: &Path, most: Duration, arguments: &[&str]) -> Ran {
+    run(most, UMBEL, &[&["--dir", &text(dir), "--json"], arguments].concat())
+}
+
+/// Starts `umbel --dir DIR --json ...`, which prints into a file beside DIR.
+fn spawn(dir: &Path, name: &str, arguments: &[&str]) -> Process {
+    let at = text(dir);
+    let all = [&["--dir", &at, "--json"], arguments].concat();
+    let all: Vec<_> = all.into_iter().map(str::to_owned).collect();
+    Process::start(name, &dir.with_extension(format!("{name}.log")), UMBEL, &all, &[])
+}
+
+/// A process and its ready file.
+struct Started {
+    process: Process,
+    file: PathBuf,
+}
+
+impl Started {
+    /// Starts `umbel ...` with a ready file beside `dir`, which may not stand there from an earlier run.
+    fn start(name: &str, dir: &Path, arguments: &[String], env: &[(&str, &str)]) -> Self {
+        let file = dir.with_extension("ready");
+        let _ = std::fs::remove_file(&file);
+        let mut all = vec!["--dir".to_owned(), text(dir), "--ready-file".to_owned(), text(&file)];
+        // The command comes first, its options in any order.
+        all.splice(0..0, arguments.iter().take(1).cloned());
+        all.extend_from_slice(arguments.get(1..).unwrap_or_default());
+        Self { process: Process::start(name, &dir.with_extension("log"), UMBEL, &all, env), file }
+    }
+
+    /// Waits for the ready file; the process must not end before.
+    fn ready(&mut self) -> Value {
+        let Self { process, file } = self;
+        until("a ready file", START_MAX, || {
+            if let Some(status) = process.status() {
+                panic!("it ended before it was ready, with {status}\n{}", process.tail());
+            }
+            file.exists()
+        });
+        let bytes = std::fs::read(file).expect("a ready file");
+        serde_json::from_slice(&bytes).expect("a ready file is one JSON object from the moment it is there")
+    }
+}
+
+fn string(value: &Value, key: &str) -> String {
+    value[key].as_str().unwrap_or_else(|| panic!("no text {key} in {value}")).to_owned()
+}
+
+/// `umbel testnet` with a proxy on a free port.
+pub(crate) struct Testnet {
+    pub(crate) process: Process,
+    pub(crate) ready: Value,
+    home: TempDir,
+}
+
+impl Testnet {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let mut all: Vec<String> = ["testnet", "--socks", "127.0.0.1:0"].map(str::to_owned).into();
+        all.extend(arguments.iter().map(|a| (*a).to_owned()));
+        let mut started = Started::start("testnet", &home.path().join("net"), &all, &[]);
+        let ready = started.ready();
+        Self { process: started.process, ready, home }
+    }
+
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    pub(crate) fn socks(&self) -> String {
+        string(&self.ready, "socks")
+    }
+
+    pub(crate) fn umbel(&self, arguments: &[&str]) -> Ran {
+        self.umbel_within(COMMAND_MAX, arguments)
+    }
+
+    pub(crate) fn umbel_within(&self, most: Duration, arguments: &[&str]) -> Ran {
+        command(&self.home.path().join("net"), most, arguments)
+    }
+
+    /// Starts a command and does not wait for it.
+    pub(crate) fn spawn_umbel(&self, name: &str, arguments: &[&str]) -> Process {
+        spawn(&self.home.path().join("net"), name, arguments)
+    }
+
+    pub(crate) fn status(&self) -> Value {
+        self.umbel(&["status"]).ok().json()
+    }
+}
+
+/// A relay's process; it can be stopped and started again with the same folder.
+pub(crate) struct RelayNode {
+    name: String,
+    dir: PathBuf,
+    arguments: Vec<String>,
+    started: Started,
+    ready: Value,
+}
+
+impl RelayNode {
+    fn spawn(home: &Path, name: &str, arguments: &[String]) -> Self {
+        let dir = home.join(name);
+        let started = Started::start(name, &dir, arguments, &[]);
+        Self { name: name.to_owned(), dir, arguments: arguments.to_vec(), started, ready: Value::Null }
+    }
+
+    fn wait(&mut self) {
+        self.ready = self.started.ready();
+    }
+
+    pub(crate) fn id(&self) -> String {
+        string(&self.ready, "id")
+    }
+
+    pub(crate) fn addr(&self) -> String {
+        string(&self.ready, "addr")
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.started.process
+    }
+
+    /// Starts it again, on the address it had, and waits until it is ready.
+    pub(crate) fn restart(&mut self) {
+        self.started.process.kill();
+        let addr = self.addr();
+        let mut arguments = self.arguments.clone();
+        if let Some(listen) = arguments.iter_mut().skip_while(|a| *a != "--listen").nth(1) {
+            *listen = addr;
+        }
+        self.started = Started::start(&self.name, &self.dir, &arguments, &[]);
+        self.wait();
+    }
+
+    pub(crate) fn status(&self) -> Value {
+        command(&self.dir, COMMAND_MAX, &["status"]).ok().json()
+    }
+}
+
+/// Relays as separate processes; the first founded the network and is its only exit.
+pub(crate) struct Net {
+    pub(crate) relays: Vec<RelayNode>,
+    home: TempDir,
+}
+
+impl Net {
+    /// Starts so many relays with these further options, and waits until all know all.
+    pub(crate) fn start(relays: usize, options: &[&str]) -> Self {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let mut net = Self { relays: Vec::new(), home };
+        let invite = net.invite();
+        for n in 0..relays {
+            let network = if n == 0 { "--profile testing --exit --write-invite" } else { "--invite" };
+            let words = format!("relay --listen 127.0.0.1:0 {network}");
+            let mut arguments: Vec<String> = words.split(' ').map(str::to_owned).collect();
+            arguments.push(text(&invite));
+            // Every second relay runs two shards.
+            arguments.extend(["--shards".to_owned(), (1 + n % 2).to_string()]);
+            arguments.extend(options.iter().map(|o| (*o).to_owned()));
+            let relay = RelayNode::spawn(net.home.path(), &format!("relay-{n}"), &arguments);
+            net.relays.push(relay);
+            until("the founder's invite", START_MAX, || invite.exists());
+        }
+        net.relays.iter_mut().for_each(RelayNode::wait);
+        let all = Some(relays as u64);
+        until("a snapshot of all relays", START_MAX, || {
+            net.relays.iter().all(|r| r.status()["directory"]["relays"].as_u64() == all)
+        });
+        net
+    }
+
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The founder's invite, which names the founder.
+    pub(crate) fn invite(&self) -> PathBuf {
+        self.home.path().join("invite")
+    }
+
+    /// An invite that names these relays only.
+    pub(crate) fn invite_of(&self, relays: &[usize]) -> PathBuf {
+        let file = self.home.path().join(format!("invite-of-{}", relays.len()));
+        let text = std::fs::read_to_string(self.relays[0].dir.join("invite")).expect("the founder's own invite");
+        let founder = Invite::parse(&text).expect("an invite");
+        // A relay's own record stands in what it keeps of the last snapshot.
+        let rules = Profile::TESTING.descriptor_rules(founder.network());
+        let known = std::fs::read(self.relays[0].dir.join("peers")).expect("the founder's known relays");
+        let known = known.split(|&b| b == b'\n').map(|line| BASE64.decode(line).expect("base64"));
+        let known: Vec<_> = known.map(|bytes| SignedDescriptor::decode(&bytes, &rules).expect("a record")).collect();
+        let named =
+            |n: &usize| known.iter().find(|r| r.id().to_string() == self.relays[*n].id()).expect("known").clone();
+        let chosen: Vec<_> = relays.iter().map(named).collect();
+        std::fs::write(&file, Invite::new("testing", founder.genesis, &chosen).format()).expect("a file");
+        file
+    }
+
+    /// Starts a client and waits for its first circuit.
+    pub(crate) fn client(&self, name: &str) -> Client {
+        Client::start(&self.home.path().join(name), &self.invite())
+    }
+}
+
+/// `umbel client` with a proxy on a free port.
+pub(crate) struct Client {
+    started: Started,
+    ready: Value,
+    dir: PathBuf,
+}
+
+impl Client {
+    pub(crate) fn start(dir: &Path, invite: &Path) -> Self {
+        let mut client = Self::begin(dir, Some(invite));
+        client.wait();
+        client
+    }
+
+    /// Starts it and does not wait. Without an invite it must know its network from an earlier run.
+    pub(crate) fn begin(dir: &Path, invite: Option<&Path>) -> Self {
+        let mut line = ["client", "--socks", "127.0.0.1:0"].map(str::to_owned).to_vec();
+        line.extend(invite.into_iter().flat_map(|i| ["--invite".to_owned(), text(i)]));
+        let _ = std::fs::remove_file(dir.with_extension("log"));
+        let started = Started::start("client", dir, &line, &[]);
+        Self { started, ready: Value::Null, dir: dir.to_owned() }
+    }
+
+    /// Waits for its first circuit.
+    pub(crate) fn wait(&mut self) {
+        self.ready = self.started.ready();
+    }
+
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.started.process
+    }
+
+    pub(crate) fn socks(&self) -> String {
+        string(&self.ready, "socks")
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn umbel(&self, most: Duration, arguments: &[&str]) -> Ran {
+        command(&self.dir, most, arguments)
+    }
+
+    /// Starts a command and does not wait for it.
+    pub(crate) fn spawn_umbel(&self, name: &str, arguments: &[&str]) -> Process {
+        spawn(&self.dir, name, arguments)
+    }
+
+    pub(crate) fn status(&self) -> Value {
+        self.umbel(COMMAND_MAX, &["status"]).ok().json()
+    }
+}

@@ -1,0 +1,106 @@
+//! Relays and clients as separate processes that know of each other by an invite and meet over TCP alone.
+
+use crate::harness::{COMMAND_MAX, Client, Net, START_MAX, Web, run, until};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+/// The relays of a three-hop circuit, or `None` while there is none.
+fn path(status: &Value) -> Option<Vec<String>> {
+    let circuits = status["circuits"].as_array()?;
+    let open = circuits.iter().find(|c| c["state"] == "open" && c["hops"].as_array().is_some_and(|h| h.len() == 3))?;
+    Some(open["hops"].as_array()?.iter().filter_map(|h| h.as_str().map(str::to_owned)).collect())
+}
+
+fn hello(client: &Client, web: &Web) {
+    let arguments =
+        ["-sS", "--noproxy", "", "--max-time", "30", "--socks5-hostname", &client.socks(), &web.url("/hello")];
+    assert_eq!(run(COMMAND_MAX, "curl", &arguments).ok().out(), "hello from behind the exit\n");
+}
+
+// spec: DIR-35
+#[test]
+fn fifteen_relays_find_each_other_by_the_founder_s_invite() {
+    let web = Web::start();
+    let mut net = Net::start(15, &[]);
+    let client = net.client("client");
+    hello(&client, &web);
+    let status = client.status();
+    let hops = path(&status).expect("a circuit of three");
+    let ids: BTreeSet<_> = net.relays.iter().map(|r| r.id()).collect();
+    assert!(hops.iter().all(|h| ids.contains(h)), "{hops:?}");
+    assert_eq!(hops.iter().collect::<BTreeSet<_>>().len(), 3);
+    assert_eq!(status["directory"]["relays"], 15);
+    assert!(status["directory"]["signers"].as_u64() >= Some(4), "{status}");
+
+    for file in ["relay-3/keys", "relay-3/control.sock", "client/guards", "client/control.sock"] {
+        let mode = fs::metadata(net.home().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    let limits = fs::read_to_string(format!("/proc/{}/limits", net.relays[3].process().pid())).unwrap();
+    let cores = limits.lines().find(|l| l.starts_with("Max core file size")).unwrap();
+    assert_eq!(cores.split_whitespace().nth(4), Some("0"), "no core file may hold keys");
+
+    let relay = &mut net.relays[3];
+    let (id, addr) = (relay.id(), relay.addr());
+    relay.restart();
+    assert_eq!((relay.id(), relay.addr()), (id, addr), "the same relay after its restart");
+    relay.process().signal("TERM");
+    assert_eq!(relay.process().wait(Duration::from_secs(20)).code(), Some(0));
+    hello(&client, &web);
+}
+
+// spec: DIR-45
+#[test]
+fn a_client_says_which_source_failed_and_gets_in_when_one_is_back() {
+    let mut net = Net::start(6, &[]);
+    let invite = net.invite_of(&[1, 2, 3]);
+    for n in 1..=3 {
+        net.relays[n].process().kill();
+    }
+    let mut client = Client::begin(&net.home().join("client"), Some(&invite));
+    let short: Vec<_> = (1..=3).map(|n| net.relays[n].id()[..8].to_owned()).collect();
+    until("each dead source in the log", START_MAX, || {
+        let log = client.process().log();
+        let said = |id: &&String| log.lines().any(|l| l.contains("source") && l.contains(*id) && l.contains("why="));
+        short.iter().filter(said).count() == 3
+    });
+    assert!(client.process().status().is_none(), "it goes on trying");
+    net.relays[2].restart();
+    client.wait();
+    assert!(path(&client.status()).is_some());
+}
+
+// spec: CLIENT-2
+#[test]
+fn a_client_keeps_its_guard_and_the_relays_it_knew_for_its_next_run() {
+    let web = Web::start();
+    let mut net = Net::start(6, &[]);
+    let invite = net.invite_of(&[4]);
+    let dir = net.home().join("client");
+    let mut client = Client::start(&dir, &invite);
+    hello(&client, &web);
+    let guard = path(&client.status()).expect("a circuit")[0].clone();
+    for restart in 1..=2 {
+        client.process().signal("TERM");
+        client.process().wait(Duration::from_secs(20));
+        assert!(fs::read_to_string(dir.join("guards")).unwrap().contains(&guard));
+        client = Client::begin(&dir, None);
+        client.wait();
+        hello(&client, &web);
+        let now = path(&client.status()).expect("a circuit");
+        assert_eq!(now[0], guard, "restart {restart}");
+    }
+
+    // The only relay of its invite is gone: it gets in by those it knew.
+    client.process().kill();
+    net.relays[4].process().kill();
+    client = Client::begin(&dir, None);
+    client.wait();
+    if net.relays[4].id() != guard {
+        assert_eq!(path(&client.status()).expect("a circuit")[0], guard);
+    }
+    hello(&client, &web);
+}
