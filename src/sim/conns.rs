@@ -191,7 +191,7 @@ impl Net {
             let Some(t) = self.tcps.get_mut(&id) else { return };
             let pipe = &mut t.pipes[1 - side];
             let most = budget.min(pipe.unread.len());
-            let n = if self.rng.below(4) == 0 { 1 + self.rng.below(most) } else { most };
+            let n = if self.rng.below(8) == 0 { 1 + self.rng.below(most) } else { most };
             let mut bytes = pipe.read(n);
             self.trace.push(self.now, &bytes, format_args!("received {} {} {n}", core.0, id.0));
             self.input(core, Input::Received(conn, &mut bytes));

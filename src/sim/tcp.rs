@@ -17,6 +17,9 @@ pub struct CoreId(pub u32);
 /// Longest segment. Real ones are shorter; with these a run has fewer events.
 const SEGMENT_MAX: usize = 16 * 1024;
 
+/// A segment shorter than this is sent only when there is no more to send.
+const CRUMB: usize = 2048;
+
 /// What travels in order.
 pub(super) enum Segment {
     Bytes(Vec<u8>),
@@ -105,8 +108,12 @@ impl Pipe {
         let mut arrivals = Vec::new();
         while !self.unsent.is_empty() && self.in_flight < path.window {
             let most = self.unsent.len().min(SEGMENT_MAX).min(path.window - self.in_flight);
-            // One segment in four is cut at random, so that no receiver relies on where writes end.
-            let len = if rng.below(4) == 0 { 1 + rng.below(most) } else { most };
+            // A window that opens by crumbs is not filled with crumbs.
+            if most < self.unsent.len().min(CRUMB) {
+                break;
+            }
+            // One segment in eight is cut at random, so that no receiver relies on where writes end.
+            let len = if rng.below(8) == 0 { 1 + rng.below(most) } else { most };
             let bytes: Vec<u8> = self.unsent.drain(..len).collect();
             self.in_flight += len;
             arrivals.push(self.send(now, len, Segment::Bytes(bytes), path, rng));

@@ -183,16 +183,8 @@ impl World {
         net.set_name("web.example", vec![web_addr().ip()]);
         let web = Shared::new(Web::default());
         net.add_core(web_host, Box::new(web.clone()), Some(WEB_PORT));
-        let mut paths = paths(&relays, shape.length);
-        paths.middle = shape.middle.and_then(|i| relays.get(i)).map(|r| r.contact.id);
-        let cfg = ClientConfig {
-            network,
-            profile: &Profile::TESTING,
-            spare_circuits: shape.spares,
-            wants_exits: shape.exits > 0,
-        };
-        let rng = net.rng().fork();
-        let user = Shared::new(User::new(Client::new(cfg, Box::new(paths), rng)));
+        let client = client(&mut net, network, &relays, shape);
+        let user = Shared::new(User::new(client));
         let user_core = net.add_core(user_host, Box::new(user.clone()), None);
         let mut world = Self {
             net,
@@ -237,6 +229,11 @@ impl World {
     pub fn kill(&mut self, i: usize, death: Death) {
         self.shards[i].clear();
         self.net.kill(self.relays[i].host, death);
+    }
+
+    /// Another client like the world's own, for a host of the test's.
+    pub fn new_client(&mut self) -> Client {
+        client(&mut self.net, self.network, &self.relays, self.shape)
     }
 
     /// Which relay this is.
@@ -291,6 +288,14 @@ pub fn task(n: u8, send: &[u8], finish: bool) -> Task {
 pub fn answer(service: Service, body: &[u8]) -> Vec<u8> {
     let name = if service == Service::Store { b's' } else { b'd' };
     core::iter::once(name).chain(body.iter().rev().copied()).collect()
+}
+
+fn client(net: &mut Net, network: NetworkId, relays: &[RelayKeys], shape: Shape) -> Client {
+    let mut paths = paths(relays, shape.length);
+    paths.middle = shape.middle.and_then(|i| relays.get(i)).map(|r| r.contact.id);
+    let (profile, wants_exits) = (&Profile::TESTING, shape.exits > 0);
+    let cfg = ClientConfig { network, profile, spare_circuits: shape.spares, wants_exits };
+    Client::new(cfg, Box::new(paths), net.rng().fork())
 }
 
 /// What the world's client draws from.
