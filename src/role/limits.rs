@@ -2,6 +2,21 @@
 
 use crate::base::time::Duration;
 
+/// What one shard holds for others at most. The default is for a machine that is a relay before all else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Cells on all circuits together: [`CELLS_QUEUED_MAX`].
+    pub cells_queued: usize,
+    /// Exit connections and names being looked up: [`EXITS_MAX`].
+    pub exits: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { cells_queued: CELLS_QUEUED_MAX, exits: EXITS_MAX }
+    }
+}
+
 /// Links a shard accepts. Beyond it new connections are turned away.
 pub const LINKS_MAX: usize = 8192;
 /// Circuits one link may carry. Beyond it CREATE is answered with DESTROY.
@@ -10,8 +25,15 @@ pub const CIRCUITS_PER_LINK_MAX: usize = 16_384;
 pub const CIRCUITS_MAX: usize = 65_536;
 /// Cells that may wait on one circuit, one way, above the window of the peer that keeps to the rules.
 pub const CELLS_QUEUED_SLACK: usize = 256;
-/// Cells that may wait on a link before any circuit's cell (CREATE, CREATED, DESTROY). Beyond it the link closes.
-pub const LINK_CONTROL_MAX: usize = 32_768;
+/// Cells that may wait on all circuits of a shard together (185 MB). Beyond it the circuit with the longest queue closes:
+/// whoever makes a relay hold much is the first to lose it.
+pub const CELLS_QUEUED_MAX: usize = 131_072;
+/// Exit connections and names being looked up, of one shard. Beyond it streams are ended with RESOURCE.
+pub const EXITS_MAX: usize = 8192;
+/// Cells that may wait on a link before any circuit's cell (CREATE, CREATED). Beyond it the link closes.
+pub const LINK_CONTROL_MAX: usize = 2048;
+/// DESTROYs that may wait on a link; they are small while they wait. Beyond it the link closes.
+pub const LINK_DESTROYS_MAX: usize = 65_536;
 /// Free cell buffers a shard keeps for reuse.
 pub const POOL_MAX: usize = 2048;
 /// Addresses of one name that an exit tries.

@@ -6,7 +6,7 @@ use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::link::Link;
 use crate::role::limits::{
-    LINK_CONTROL_MAX, LINK_HANDSHAKE_TIMEOUT, LINK_IDLE_TIMEOUT, LINK_SILENT_TIMEOUT, PADDING_AFTER,
+    LINK_CONTROL_MAX, LINK_DESTROYS_MAX, LINK_HANDSHAKE_TIMEOUT, LINK_IDLE_TIMEOUT, LINK_SILENT_TIMEOUT, PADDING_AFTER,
 };
 use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId};
 use crate::wire::ids::RelayId;
@@ -20,6 +20,8 @@ pub struct LinkSlot<K> {
     pub peer: Option<RelayId>,
     /// Cells of the link itself, sent before any circuit's.
     control: VecDeque<Box<CellBuf>>,
+    /// Circuits whose DESTROY waits: sent behind those cells and before any circuit's.
+    destroys: VecDeque<CircuitId>,
     /// The link's circuits.
     pub circuits: BTreeMap<CircuitId, K>,
     /// Circuits that were quiet and now have a cell: they go first.
@@ -46,6 +48,7 @@ impl<K: Copy + Ord> LinkSlot<K> {
             link: Some(Box::new(link)),
             peer,
             control: VecDeque::new(),
+            destroys: VecDeque::new(),
             circuits: BTreeMap::new(),
             fresh: VecDeque::new(),
             busy: VecDeque::new(),
@@ -109,6 +112,12 @@ impl<K: Copy + Ord> LinkSlot<K> {
         self.control.len() <= LINK_CONTROL_MAX
     }
 
+    /// Queues a DESTROY. False when too many wait.
+    pub fn push_destroy(&mut self, circuit: CircuitId) -> bool {
+        self.destroys.push_back(circuit);
+        self.destroys.len() <= LINK_DESTROYS_MAX
+    }
+
     /// A circuit that was quiet has something to send.
     pub fn make_ready(&mut self, circuit: K) {
         self.fresh.push_back(circuit);
@@ -117,7 +126,8 @@ impl<K: Copy + Ord> LinkSlot<K> {
     /// Whether a write would send anything.
     pub fn wants_to_send(&self) -> bool {
         let handshake = self.link.as_ref().is_some_and(|l| l.wants_handshake_write());
-        handshake || (self.is_open() && !(self.control.is_empty() && self.fresh.is_empty() && self.busy.is_empty()))
+        let idle = self.control.is_empty() && self.destroys.is_empty() && self.fresh.is_empty() && self.busy.is_empty();
+        handshake || (self.is_open() && !idle)
     }
 
     /// Appends records until `target` bytes are gathered. `fill` writes a circuit's next cell with its header over the
@@ -150,6 +160,10 @@ impl<K: Copy + Ord> LinkSlot<K> {
     fn next_cell(&mut self, cell: &mut CellBuf, fill: &mut impl FnMut(K, &mut CellBuf) -> Turn) -> bool {
         if let Some(control) = self.control.pop_front() {
             *cell = *control;
+            return true;
+        }
+        if let Some(circuit) = self.destroys.pop_front() {
+            Cell::Destroy(circuit, 0).encode(cell);
             return true;
         }
         while let Some(circuit) = self.fresh.pop_front().or_else(|| self.busy.pop_front()) {
@@ -202,8 +216,11 @@ impl<K: Copy + Ord> LinkSlot<K> {
         if !was_silent {
             return Tick::Nothing;
         }
+        // A peer that reads nothing is not sent more and more of it.
         // spec: LINK-22
-        self.push_control(&Cell::Padding);
+        if self.control.is_empty() {
+            self.push_control(&Cell::Padding);
+        }
         Tick::Padded
     }
 }

@@ -106,7 +106,9 @@ impl Chaos {
             10 => self.cut(),
             11 => self.kill(),
             12 | 13 => {
-                if let Some(i) = self.down.pop() {
+                let some = self.dice(self.down.len());
+                if some < self.down.len() {
+                    let i = self.down.swap_remove(some);
                     self.w.start_relay(i);
                 }
             }

@@ -7,6 +7,7 @@ mod calls;
 mod chaos;
 mod churn;
 mod hostile;
+mod limits;
 mod linkability;
 mod nodes;
 mod rogue;

@@ -356,7 +356,7 @@ impl Client {
             slot.circuits.remove(&circuit.id);
             let empty = slot.circuits.is_empty();
             if !peer_knows {
-                slot.push_control(&Cell::Destroy(circuit.id, 0));
+                slot.push_destroy(circuit.id);
             }
             if empty {
                 self.links.circuits_changed(now, circuit.conn);

@@ -95,7 +95,7 @@ impl Relay {
             respond(&cfg.network, cfg.id, cfg.cipher, &cfg.onion_secret, request, &mut self.rng).ok()
         };
         let Some((reply, keys)) = answer else {
-            return if slot.push_control(&Cell::Destroy(id, 0)) { Ok(()) } else { Err(LinkViolation) };
+            return if slot.push_destroy(id) { Ok(()) } else { Err(LinkViolation) };
         };
         let circuit = Circuit::new(RelayCircuit::new(&keys, cfg.profile), (conn, id), cfg.profile);
         let first = slot.circuits.is_empty();
@@ -144,6 +144,7 @@ impl Relay {
         if kept {
             self.cells += 1;
             self.make_ready(key, Toward::Client);
+            self.shed(now);
         } else {
             self.violated(now, key);
         }
@@ -179,6 +180,7 @@ impl Relay {
                 if circuit.queue(Toward::Next, self.pool.copy_of(cell)) {
                     self.cells += 1;
                     self.make_ready(key, Toward::Next);
+                    self.shed(now);
                 } else {
                     self.violated(now, key);
                 }
@@ -219,6 +221,18 @@ impl Relay {
                 slot.make_ready(End { circuit: key, toward });
             }
             self.links.wake(conn, &mut self.out);
+        }
+    }
+
+    /// Closes the circuit with the longest queue when all of them together hold too much.
+    // spec: CIRC-14
+    fn shed(&mut self, now: Now) {
+        if self.pool.out <= self.limits.cells_queued {
+            return;
+        }
+        let longest = self.circuits.iter().max_by_key(|(_, c)| c.queued()).map(|(key, _)| key);
+        if let Some(key) = longest {
+            self.close_circuit(now, key, None);
         }
     }
 
@@ -265,7 +279,7 @@ impl Relay {
         if slot.circuits.remove(&id).is_none() {
             return;
         }
-        let kept = peer_knows || slot.push_control(&Cell::Destroy(id, 0));
+        let kept = peer_knows || slot.push_destroy(id);
         let empty = slot.circuits.is_empty();
         if !kept {
             self.out.push_back(Output::Abort(conn));

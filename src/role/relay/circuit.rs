@@ -89,6 +89,11 @@ impl Circuit {
         queue.len() <= self.queued_max
     }
 
+    /// Cells that wait, both ways.
+    pub(super) fn queued(&self) -> usize {
+        self.to_client.len() + self.to_next.len()
+    }
+
     /// Whether the circuit must be put into the list of the link this way: it has cells and does not stand there.
     pub(super) fn becomes_ready(&mut self, toward: Toward) -> bool {
         let (flag, has) = match toward {

@@ -77,6 +77,12 @@ impl ExitConn {
 impl Relay {
     pub(super) fn begin(&mut self, now: Now, key: Key, id: StreamId, target: Target, data: Vec<u8>) {
         let policy = self.cfg.exit;
+        let leaves = matches!(target, Target::Host(..) | Target::Addr(_));
+        // spec: STREAM-18
+        if leaves && policy.is_some() && self.is_full_of_exits() {
+            self.abort_stream(key, id, EndReason::Resource);
+            return;
+        }
         match target {
             Target::Directory => self.begin_service(now, key, id, crate::proto::rpc::Service::Directory, &data),
             Target::Store if self.cfg.store => {
@@ -96,8 +102,12 @@ impl Relay {
         }
     }
 
+    fn is_full_of_exits(&self) -> bool {
+        self.exits.len() + self.asks.len() >= self.limits.exits
+    }
+
     pub(super) fn resolve(&mut self, _now: Now, key: Key, id: StreamId, name: String) {
-        if self.cfg.exit.is_none() {
+        if self.cfg.exit.is_none() || self.is_full_of_exits() {
             if let Some(circuit) = self.circuits.get_mut(key) {
                 circuit.machine.mux.resolved(id, Vec::new());
             }

@@ -39,6 +39,7 @@ impl Relay {
         let first = slot.circuits.is_empty();
         slot.circuits.insert(id, End { circuit: key, toward: Toward::Next });
         if !slot.push_control(&Cell::Create(id, request)) {
+            slot.circuits.remove(&id);
             return Err(ExtendFailure::Resource);
         }
         if let Some(circuit) = self.circuits.get_mut(key) {

@@ -17,7 +17,7 @@ use crate::crypto::aead::Cipher;
 use crate::crypto::agree::AgreeSecret;
 use crate::proto::profile::Profile;
 use crate::role::contact::Roster;
-use crate::role::limits::POOL_MAX;
+use crate::role::limits::{Limits, POOL_MAX};
 use crate::role::link_slot::Tick;
 use crate::role::links::{Credentials, Links};
 use crate::role::slab::{Key, Slab};
@@ -65,6 +65,8 @@ pub struct RelayCounts {
     pub violations: u64,
     /// Cells passed on.
     pub cells: u64,
+    /// Cells that wait on circuits.
+    pub queued: usize,
 }
 
 /// What has a deadline of its own.
@@ -93,25 +95,32 @@ pub struct Relay {
     touched: Vec<Key>,
     violations: u64,
     cells: u64,
+    limits: Limits,
     /// Takes no new circuits.
     draining: bool,
 }
 
 /// Cell buffers for reuse, so that a cell that passes on allocates nothing.
 #[derive(Default)]
-#[expect(clippy::vec_box, reason = "the boxes themselves move between the pool and the queues")]
-struct Pool(Vec<Box<CellBuf>>);
+struct Pool {
+    #[expect(clippy::vec_box, reason = "the boxes themselves move between the pool and the queues")]
+    free: Vec<Box<CellBuf>>,
+    /// Buffers that were given out: the cells that wait on circuits.
+    out: usize,
+}
 
 impl Pool {
     fn copy_of(&mut self, cell: &CellBuf) -> Box<CellBuf> {
-        let mut buf = self.0.pop().unwrap_or_else(|| Box::new([0; CELL_SIZE]));
+        self.out += 1;
+        let mut buf = self.free.pop().unwrap_or_else(|| Box::new([0; CELL_SIZE]));
         *buf = *cell;
         buf
     }
 
     fn give_back(&mut self, buf: Box<CellBuf>) {
-        if self.0.len() < POOL_MAX {
-            self.0.push(buf);
+        self.out = self.out.saturating_sub(1);
+        if self.free.len() < POOL_MAX {
+            self.free.push(buf);
         }
     }
 }
@@ -134,8 +143,14 @@ impl Relay {
             touched: Vec::new(),
             violations: 0,
             cells: 0,
+            limits: Limits::default(),
             draining: false,
         }
+    }
+
+    /// How much it holds for others at most.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// From now on new circuits are refused; those there are go on.
@@ -161,6 +176,7 @@ impl Relay {
             exits: self.exits.len(),
             violations: self.violations,
             cells: self.cells,
+            queued: self.pool.out,
         }
     }
 
