@@ -17,8 +17,10 @@ impl Default for Limits {
     }
 }
 
-/// Links a shard accepts. Beyond it new connections are turned away.
+/// Links of a shard, accepted and dialled.
 pub const LINKS_MAX: usize = 8192;
+/// How many of them are kept for links to the next relays: whoever connects to a relay takes none of its own from it.
+pub const LINKS_RESERVED: usize = 2048;
 /// Circuits one link may carry. Beyond it CREATE is answered with DESTROY.
 pub const CIRCUITS_PER_LINK_MAX: usize = 16_384;
 /// Circuits of one shard, over all links.
@@ -34,6 +36,14 @@ pub const EXITS_MAX: usize = 8192;
 pub const LINK_CONTROL_MAX: usize = 2048;
 /// DESTROYs that may wait on a link; they are small while they wait. Beyond it the link closes.
 pub const LINK_DESTROYS_MAX: usize = 65_536;
+/// Requests of one shard that the node's services have not answered. Beyond it call streams are ended with RESOURCE.
+pub const ASKS_MAX: usize = 1024;
+/// Bytes of one shard that wait for slow destinations. Beyond it the stream for which most wait is ended with RESOURCE.
+pub const EXIT_UNSENT_MAX: usize = 128 * 1024 * 1024;
+/// Bytes of one shard that wait for slow clients: shared equally by its exit streams.
+pub const EXIT_UNREAD_MAX: usize = 64 * 1024 * 1024;
+/// What each exit stream may read ahead in any case.
+pub const EXIT_UNREAD_LEAST: usize = 48 * 1024;
 /// Free cell buffers a shard keeps for reuse.
 pub const POOL_MAX: usize = 2048;
 /// Addresses of one name that an exit tries.
@@ -46,6 +56,10 @@ pub const EXTEND_TIMEOUT: Duration = Duration::from_secs(10);
 pub const LINK_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// A link with circuits on which nothing arrived for this long is closed. Its peer pads within 9.5 s: three of those.
 pub const LINK_SILENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A link with circuits that has something to send and could write nothing for this long is closed: its peer reads nothing.
+pub const LINK_STUCK_TIMEOUT: Duration = Duration::from_secs(60);
+/// Turns of quiet circuits on a link, one behind the other, before a busy one has its turn.
+pub const FRESH_RUN_MAX: u32 = 8;
 /// Bounds between which the silence before a padding cell is drawn (spec LINK-22).
 pub const PADDING_AFTER: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_millis(9500));
 /// An exit stream on which nothing moved for this long is ended.
@@ -66,7 +80,11 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 pub const CLIENT_CIRCUITS_MAX: usize = 512;
 /// Streams a client has at once.
 pub const CLIENT_STREAMS_MAX: usize = 4096;
-/// After a spare circuit failed or went, the next is tried this much later.
+/// After a spare circuit failed or went, the next is tried this much later; the pause doubles while none can be built.
 pub const SPARE_RETRY: Duration = Duration::from_millis(200);
+/// The longest such pause.
+pub const SPARE_RETRY_MAX: Duration = Duration::from_secs(30);
+/// A spare circuit that was never used is replaced after this long: its relays' keys and ways may be others by now.
+pub const SPARE_LIFETIME: Duration = Duration::from_secs(1800);
 /// Bytes that may be written to a stream before it has a circuit.
 pub const EARLY_DATA_MAX: usize = 64 * 1024;

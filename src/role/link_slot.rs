@@ -6,7 +6,8 @@ use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::link::Link;
 use crate::role::limits::{
-    LINK_CONTROL_MAX, LINK_DESTROYS_MAX, LINK_HANDSHAKE_TIMEOUT, LINK_IDLE_TIMEOUT, LINK_SILENT_TIMEOUT, PADDING_AFTER,
+    FRESH_RUN_MAX, LINK_CONTROL_MAX, LINK_DESTROYS_MAX, LINK_HANDSHAKE_TIMEOUT, LINK_IDLE_TIMEOUT, LINK_SILENT_TIMEOUT,
+    LINK_STUCK_TIMEOUT, PADDING_AFTER,
 };
 use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId};
 use crate::wire::ids::RelayId;
@@ -28,6 +29,8 @@ pub struct LinkSlot<K> {
     fresh: VecDeque<K>,
     /// Circuits that keep on sending, in the order of their turns.
     busy: VecDeque<K>,
+    /// Turns of quiet circuits since a busy one had one.
+    fresh_run: u32,
     next_circuit: u32,
     ours: bool,
     opened_at: Instant,
@@ -52,6 +55,7 @@ impl<K: Copy + Ord> LinkSlot<K> {
             circuits: BTreeMap::new(),
             fresh: VecDeque::new(),
             busy: VecDeque::new(),
+            fresh_run: 0,
             next_circuit: 1,
             opened_at: now,
             last_used: now,
@@ -166,7 +170,7 @@ impl<K: Copy + Ord> LinkSlot<K> {
             Cell::Destroy(circuit, 0).encode(cell);
             return true;
         }
-        while let Some(circuit) = self.fresh.pop_front().or_else(|| self.busy.pop_front()) {
+        while let Some(circuit) = self.next_turn() {
             match fill(circuit, cell) {
                 Turn::Nothing => {}
                 Turn::Last => return true,
@@ -177,6 +181,18 @@ impl<K: Copy + Ord> LinkSlot<K> {
             }
         }
         false
+    }
+
+    /// Whose turn it is: quiet circuits go first, but not for ever.
+    fn next_turn(&mut self) -> Option<K> {
+        if (self.fresh_run < FRESH_RUN_MAX || self.busy.is_empty())
+            && let Some(circuit) = self.fresh.pop_front()
+        {
+            self.fresh_run += 1;
+            return Some(circuit);
+        }
+        self.fresh_run = 0;
+        self.busy.pop_front().or_else(|| self.fresh.pop_front())
     }
 
     /// When the link next needs attention.
@@ -203,6 +219,10 @@ impl<K: Copy + Ord> LinkSlot<K> {
         }
         // spec: LINK-25
         if now >= self.last_heard + LINK_SILENT_TIMEOUT {
+            return Tick::Silent;
+        }
+        // spec: LINK-26
+        if self.wants_to_send() && now >= self.last_used + LINK_STUCK_TIMEOUT {
             return Tick::Silent;
         }
         if now < self.padding_at {
@@ -236,7 +256,7 @@ pub enum Tick {
     HandshakeTimeout,
     /// The link has carried nothing for long.
     Idle,
-    /// The peer has sent nothing for long, though it must pad: it is gone.
+    /// The peer has sent nothing for long, though it must pad, or has taken nothing: it is gone.
     Silent,
 }
 
@@ -249,4 +269,55 @@ pub enum Turn {
     Last,
     /// It wrote a cell and has more.
     More,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::secret::Secret;
+    use crate::base::time::UnixMs;
+    use crate::crypto::aead::Cipher;
+
+    fn at(s: u64) -> Now {
+        Now { mono: Instant(s * 1_000_000), unix: UnixMs(s * 1000) }
+    }
+
+    fn slot() -> LinkSlot<u32> {
+        let keys = [Secret::new([1; 32]), Secret::new([2; 32])];
+        let mut slot = LinkSlot::new(Link::open_for_fuzzing(true, Cipher::ChaCha20Poly1305, keys), None, at(0).mono);
+        slot.circuits.insert(CircuitId(1), 0);
+        slot
+    }
+
+    #[test]
+    fn quiet_circuits_go_first_and_still_starve_nobody() {
+        let mut slot = slot();
+        slot.busy.push_back(0);
+        let mut cell = [0; CELL_SIZE];
+        let mut order = Vec::new();
+        for quiet in 1..=100 {
+            slot.make_ready(quiet);
+            let mut fill = |circuit, _: &mut CellBuf| {
+                order.push(circuit);
+                if circuit == 0 { Turn::More } else { Turn::Last }
+            };
+            assert!(slot.next_cell(&mut cell, &mut fill));
+        }
+        let of_busy = order.iter().filter(|&&c| c == 0).count();
+        assert_eq!(order[0], 1, "who was quiet goes first");
+        assert!((5..=15).contains(&of_busy), "{of_busy} of 100 turns");
+    }
+
+    // spec: LINK-26
+    #[test]
+    fn a_peer_that_takes_nothing_is_gone() {
+        let (mut slot, mut rng) = (slot(), Rng::from_seed([3; 32]));
+        slot.make_ready(0);
+        for s in 1..60 {
+            slot.heard(at(s).mono);
+            assert_ne!(slot.tick(at(s).mono, &mut rng), Tick::Silent, "at {s} s");
+        }
+        slot.heard(at(60).mono);
+        assert_eq!(slot.tick(at(60).mono, &mut rng), Tick::Silent);
+    }
 }

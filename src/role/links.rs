@@ -7,7 +7,7 @@ use crate::crypto::agree::AgreeSecret;
 use crate::crypto::identity::{self, IdentityKey, Purpose};
 use crate::proto::link::Link;
 use crate::role::contact::Contact;
-use crate::role::limits::LINKS_MAX;
+use crate::role::limits::{LINKS_MAX, LINKS_RESERVED};
 use crate::role::link_slot::{LinkSlot, Tick};
 use crate::role::slab::{Key, Slab};
 use crate::role::timers::Timers;
@@ -50,7 +50,8 @@ impl<K: Copy + Ord> Links<K> {
 
     /// A peer connected. `None` when there are too many links, or this node accepts none.
     pub fn accept(&mut self, now: Now, rng: &mut Rng) -> Option<ConnId> {
-        if self.slots.len() >= LINKS_MAX {
+        // spec: LINK-27
+        if self.slots.len() >= LINKS_MAX - LINKS_RESERVED {
             return None;
         }
         let (secret, cipher) = self.own.as_ref()?;
