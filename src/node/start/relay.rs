@@ -240,13 +240,13 @@ const QUIET: Duration = Duration::from_secs(1);
 async fn drain(node: NodeHandle) {
     let mut before = None;
     loop {
-        let mut cells = 0;
+        let mut work = 0;
         for shard in node.shards() {
             shard.tell(shard::ShardCommand::Drain);
             let counts = shard.counts().await.relay;
-            cells += counts.cells + counts.exits as u64;
+            work += counts.cells + counts.carried + counts.exits as u64;
         }
-        if before.replace(cells) == Some(cells) {
+        if before.replace(work) == Some(work) {
             return;
         }
         tokio::time::sleep(QUIET).await;

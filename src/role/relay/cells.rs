@@ -155,6 +155,7 @@ impl Relay {
         let mut effects = Vec::new();
         let exits = &mut self.exits;
         let out = &mut self.out;
+        let unsent = &mut self.unsent;
         let streams = &mut circuit.streams;
         let verdict = circuit.machine.from_client(body_mut(cell), &mut |event| {
             effects.push(match event {
@@ -165,6 +166,7 @@ impl Relay {
                 RelayEvent::Stream(id, StreamEvent::Data(data)) => match streams.get(&id) {
                     Some(StreamEnd::Exit(exit)) => {
                         if let Some(conn) = exits.get_mut(*exit) {
+                            *unsent += data.len();
                             conn.push(*exit, data, out);
                         }
                         return;
@@ -190,6 +192,7 @@ impl Relay {
                     self.effect(now, key, effect);
                 }
                 self.make_ready(key, Toward::Client);
+                self.shed_unsent();
             }
             Err(why) => {
                 tracing::debug!(%why, "circuit closed");

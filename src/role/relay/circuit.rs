@@ -4,10 +4,10 @@ use super::Pool;
 use super::service::ServiceStream;
 use crate::proto::circuit::relay::RelayCircuit;
 use crate::proto::profile::Profile;
-use crate::role::ConnId;
 use crate::role::limits::CELLS_QUEUED_SLACK;
 use crate::role::link_slot::Turn;
 use crate::role::slab::{Key, Slab};
+use crate::role::{AskId, ConnId};
 use crate::wire::cell::{CellBuf, CircuitId, Command, body_mut, encode_header};
 use crate::wire::message::StreamId;
 use core::net::IpAddr;
@@ -41,6 +41,8 @@ pub(super) enum StreamEnd {
 
 /// What waits for a name's addresses.
 pub(super) struct Looking {
+    /// The question: a late answer to another is not this stream's.
+    pub(super) ask: AskId,
     /// Where to connect; `None` for a RESOLVE.
     pub(super) port: Option<u16>,
     /// From the client, bounded by the credit that was granted.

@@ -3,7 +3,10 @@
 use super::circuit::{Looking, StreamEnd, Toward, allowed};
 use super::{Relay, Timer};
 use crate::base::time::{Instant, Now};
-use crate::role::limits::{EXIT_ADDRESSES_MAX, STREAM_IDLE_TIMEOUT};
+use crate::proto::stream::mux::SEND_BUFFER_MAX;
+use crate::role::limits::{
+    EXIT_ADDRESSES_MAX, EXIT_UNREAD_LEAST, EXIT_UNREAD_MAX, EXIT_UNSENT_MAX, STREAM_IDLE_TIMEOUT,
+};
 use crate::role::relay::service::Asked;
 use crate::role::slab::Key;
 use crate::role::{AskId, ConnId, DialError, Output, TRANSMIT_TARGET};
@@ -119,7 +122,7 @@ impl Relay {
     fn look_up(&mut self, key: Key, id: StreamId, name: String, port: Option<u16>, data: Vec<u8>) {
         let ask = self.ask_id();
         let Some(circuit) = self.circuits.get_mut(key) else { return };
-        circuit.streams.insert(id, StreamEnd::Looking(Looking { port, data, client_done: false }));
+        circuit.streams.insert(id, StreamEnd::Looking(Looking { ask, port, data, client_done: false }));
         self.asks.insert(ask, Asked { circuit: key, stream: id });
         self.out.push_back(Output::Resolve(ask, name));
     }
@@ -128,23 +131,24 @@ impl Relay {
         let Some(Asked { circuit: key, stream: id }) = self.asks.remove(&ask) else { return };
         let private = self.cfg.exit.is_some_and(|p| p.private);
         let Some(circuit) = self.circuits.get_mut(key) else { return };
+        // The stream may have been given up, and its number may serve another by now.
+        let waits = |end: &StreamEnd| matches!(end, StreamEnd::Looking(l) if l.ask == ask);
+        if !circuit.streams.get(&id).is_some_and(waits) {
+            return;
+        }
         match circuit.streams.remove(&id) {
             Some(StreamEnd::Looking(Looking { port: None, .. })) => {
                 circuit.machine.mux.resolved(id, allowed(addrs, private, RESOLVED_MAX));
                 self.make_ready(key, Toward::Client);
             }
-            Some(StreamEnd::Looking(Looking { port: Some(port), data, client_done })) => {
+            Some(StreamEnd::Looking(Looking { port: Some(port), data, client_done, .. })) => {
                 let addrs = addrs.into_iter().take(EXIT_ADDRESSES_MAX).map(|ip| SocketAddr::new(ip, port)).collect();
                 self.dial_exit(now, key, id, addrs, data);
                 if client_done {
                     self.stream_ended(now, key, id, EndReason::Done);
                 }
             }
-            // The stream was given up, and its number may serve another by now.
-            Some(other) => {
-                circuit.streams.insert(id, other);
-            }
-            None => {}
+            _ => {}
         }
     }
 
@@ -175,6 +179,7 @@ impl Relay {
             last_used: now.mono,
             woken: false,
         };
+        self.unsent += conn.to_net.len();
         let exit = self.exits.insert(conn);
         circuit.streams.insert(id, StreamEnd::Exit(exit));
         self.timers.set(Timer::Exit(exit), Some(now.mono + STREAM_IDLE_TIMEOUT));
@@ -219,6 +224,7 @@ impl Relay {
         let Some(conn) = self.exits.get_mut(exit) else { return };
         conn.last_used = now.mono;
         let (key, id) = (conn.circuit, conn.stream);
+        self.carried += bytes.len() as u64;
         if let Some(circuit) = self.circuits.get_mut(key) {
             let taken = circuit.machine.mux.write(id, bytes);
             debug_assert!(taken == bytes.len(), "the driver reads no more than it was allowed");
@@ -230,7 +236,7 @@ impl Relay {
         let Some(conn) = self.exits.get(exit).filter(|c| c.open && !c.net_done) else { return 0 };
         let (key, id) = (conn.circuit, conn.stream);
         let Some(circuit) = self.circuits.get_mut(key) else { return 0 };
-        let room = circuit.machine.mux.write_room(id);
+        let room = room(circuit.machine.mux.write_room(id), self.exits.len());
         if room < super::service::ROOM_MIN {
             if !circuit.starved.contains(&id) {
                 circuit.starved.push(id);
@@ -248,8 +254,10 @@ impl Relay {
             return false;
         }
         out.extend(conn.to_net.drain(..n));
+        self.unsent = self.unsent.saturating_sub(n);
         conn.last_used = now.mono;
         let (key, id) = (conn.circuit, conn.stream);
+        self.carried += n as u64;
         if let Some(circuit) = self.circuits.get_mut(key)
             && matches!(circuit.streams.get(&id), Some(StreamEnd::Exit(e)) if *e == exit)
         {
@@ -286,6 +294,7 @@ impl Relay {
         let Some(conn) = self.exits.get(exit) else { return };
         let (key, id, done) = (conn.circuit, conn.stream, conn.is_done());
         self.forget_exit(exit);
+        // A stream that ended both ways is nobody's any more, and its number may serve another.
         if !done {
             self.abort_stream(key, id, EndReason::Reset);
         }
@@ -342,7 +351,22 @@ impl Relay {
 
     fn forget_exit(&mut self, exit: Key) -> bool {
         self.timers.set(Timer::Exit(exit), None);
-        self.exits.remove(exit).is_some()
+        let conn = self.exits.remove(exit);
+        self.unsent = self.unsent.saturating_sub(conn.as_ref().map_or(0, |c| c.to_net.len()));
+        conn.is_some()
+    }
+
+    /// Ends the streams whose destinations take least, while too much waits for all of them together.
+    // spec: STREAM-21
+    pub(super) fn shed_unsent(&mut self) {
+        while self.unsent > EXIT_UNSENT_MAX {
+            let most = self.exits.iter().max_by_key(|(_, conn)| conn.to_net.len());
+            let Some((exit, key, id, done)) = most.map(|(e, c)| (e, c.circuit, c.stream, c.is_done())) else { return };
+            self.drop_exit(exit);
+            if !done {
+                self.abort_stream(key, id, EndReason::Resource);
+            }
+        }
     }
 
     pub(super) fn exit_may_idle(&mut self, now: Now, exit: Key) {
@@ -352,9 +376,11 @@ impl Relay {
             self.timers.set(Timer::Exit(exit), Some(ends));
             return;
         }
-        let (key, id) = (conn.circuit, conn.stream);
+        let (key, id, done) = (conn.circuit, conn.stream, conn.is_done());
         self.drop_exit(exit);
-        self.abort_stream(key, id, EndReason::TimedOut);
+        if !done {
+            self.abort_stream(key, id, EndReason::TimedOut);
+        }
     }
 
     /// Lets sources go on whose streams have room again.
@@ -369,7 +395,12 @@ impl Relay {
 
     fn feed(&mut self, now: Now, key: Key, id: StreamId) {
         let Some(circuit) = self.circuits.get_mut(key) else { return };
-        if circuit.machine.mux.write_room(id) < super::service::ROOM_MIN {
+        let free = circuit.machine.mux.write_room(id);
+        let free = match circuit.streams.get(&id) {
+            Some(StreamEnd::Exit(_)) => room(free, self.exits.len()),
+            _ => free,
+        };
+        if free < super::service::ROOM_MIN {
             circuit.starved.push(id);
             return;
         }
@@ -379,4 +410,10 @@ impl Relay {
             Some(StreamEnd::Looking(..)) | None => {}
         }
     }
+}
+
+/// What an exit stream may read now: its own room, cut down to its share where there are many.
+fn room(free: usize, exits: usize) -> usize {
+    let share = (EXIT_UNREAD_MAX / exits.max(1)).clamp(EXIT_UNREAD_LEAST, SEND_BUFFER_MAX);
+    free.saturating_sub(SEND_BUFFER_MAX - share)
 }

@@ -67,6 +67,8 @@ pub struct RelayCounts {
     pub cells: u64,
     /// Cells that wait on circuits.
     pub queued: usize,
+    /// Bytes of exit streams and answers of services: what is done here and passed on to nobody.
+    pub carried: u64,
 }
 
 /// What has a deadline of its own.
@@ -96,6 +98,9 @@ pub struct Relay {
     violations: u64,
     cells: u64,
     limits: Limits,
+    carried: u64,
+    /// Bytes that wait on exit connections.
+    unsent: usize,
     /// Takes no new circuits.
     draining: bool,
 }
@@ -144,6 +149,8 @@ impl Relay {
             violations: 0,
             cells: 0,
             limits: Limits::default(),
+            carried: 0,
+            unsent: 0,
             draining: false,
         }
     }
@@ -177,6 +184,7 @@ impl Relay {
             violations: self.violations,
             cells: self.cells,
             queued: self.pool.out,
+            carried: self.carried,
         }
     }
 
@@ -272,3 +280,6 @@ impl Role for Relay {
         [self.links.deadline(), self.timers.next()].into_iter().flatten().min()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use crate::base::time::Now;
 use crate::proto::rpc::Service;
 use crate::proto::stream::call::{CALLS_OUTSTANDING_MAX, Deframer, frame};
 use crate::proto::stream::mux::SEND_BUFFER_MAX;
+use crate::role::limits::ASKS_MAX;
 use crate::role::slab::Key;
 use crate::role::{AskId, Output};
 use crate::wire::message::{EndReason, StreamId};
@@ -79,6 +80,7 @@ impl Relay {
             Some(StreamEnd::Exit(exit)) => {
                 let exit = *exit;
                 if let Some(conn) = self.exits.get_mut(exit) {
+                    self.unsent += bytes.len();
                     conn.push(exit, bytes, &mut self.out);
                 }
             }
@@ -89,6 +91,7 @@ impl Relay {
     /// The service answered.
     pub(super) fn answered(&mut self, now: Now, ask: AskId, body: Vec<u8>) {
         let Some(Asked { circuit: key, stream: id }) = self.asks.remove(&ask) else { return };
+        self.carried += 1;
         let Some(circuit) = self.circuits.get_mut(key) else { return };
         if let Some(StreamEnd::Service(stream)) = circuit.streams.get_mut(&id)
             && let Some(waiting) = stream.in_flight.iter_mut().find(|f| f.ask == ask)
@@ -116,6 +119,12 @@ impl Relay {
             let Some(first) = stream.in_flight.pop_front_if(|f| f.answer.is_some()) else { break };
             stream.answers.extend(frame(&first.answer.unwrap_or_default()));
             mux.consumed(id, first.request_len + 4);
+        }
+        // Questions outlive the stream that asked them, so the stream's own bound is none for the shard.
+        // spec: STREAM-20
+        if self.asks.len() >= ASKS_MAX && !stream.requests.is_empty() {
+            self.abort_stream(key, id, EndReason::Resource);
+            return;
         }
         let mut asks = Vec::new();
         while stream.in_flight.len() < ASKED_MAX && stream.answers.len() < SEND_BUFFER_MAX {

@@ -1,0 +1,264 @@
+//! A relay whose client keeps to no rule of its own: cells are written by hand.
+
+use super::*;
+use crate::base::time::{Duration, UnixMs};
+use crate::proto::handshake::{ClientHandshake, HopKey};
+use crate::proto::link::Link;
+use crate::proto::onion::{ClientLayers, text, text_mut};
+use crate::role::limits::STREAM_IDLE_TIMEOUT;
+use crate::wire::cell::{Cell, CircuitId, Command, body_mut, encode_header};
+use crate::wire::message::{EndReason, Message, Messages, StreamId, Target, TextWriter};
+
+const NET: NetworkId = NetworkId([1; 32]);
+const ME: RelayId = RelayId([2; 32]);
+const CIPHER: Cipher = Cipher::ChaCha20Poly1305;
+const CIRCUIT: CircuitId = CircuitId(7);
+
+/// A relay, one link to it, and one circuit of one hop.
+struct Rig {
+    relay: Relay,
+    now: Now,
+    conn: ConnId,
+    link: Link,
+    layers: ClientLayers,
+    outputs: Vec<Output>,
+    heard: Vec<(u16, String)>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let key = |n| Arc::new(AgreeSecret::from_bytes([n; 32]));
+        let cfg = RelayConfig {
+            network: NET,
+            profile: &Profile::TESTING,
+            id: ME,
+            link_secret: key(10),
+            onion_secret: key(11),
+            cipher: CIPHER,
+            exit: Some(ExitPolicy { private: true }),
+            store: true,
+        };
+        let mut rng = Rng::from_seed([6; 32]);
+        let link = Link::initiator(NET, &cfg.link_secret.public(), CIPHER, &mut rng);
+        let hop = HopKey { relay: ME, onion_key: cfg.onion_secret.public(), cipher: CIPHER };
+        let mut relay = Relay::new(cfg, Rng::from_seed([5; 32]));
+        let now = Now { mono: Instant(1_000_000), unix: UnixMs(1_000_000) };
+        let conn = relay.accept(now).unwrap();
+        let mut rig = Self { relay, now, conn, link, layers: ClientLayers::default(), outputs: vec![], heard: vec![] };
+        rig.cells(&[]);
+        let handshake = ClientHandshake::start(NET, hop, 1, &mut rng);
+        let mut create = [0; CELL_SIZE];
+        Cell::Create(CIRCUIT, handshake.request()).encode(&mut create);
+        let cells = rig.cells(&[create]);
+        let Ok(Cell::Created(_, reply)) = Cell::decode(&cells[0]) else { panic!("CREATED") };
+        rig.layers.push(&handshake.finish(reply).unwrap());
+        rig
+    }
+
+    /// Sends cells and gives those that come back.
+    fn cells(&mut self, cells: &[CellBuf]) -> Vec<CellBuf> {
+        let (mut bytes, mut cells) = (Vec::new(), cells.iter());
+        loop {
+            let before = bytes.len();
+            self.link.transmit(self.now, &mut bytes, &mut |to| cells.next().map(|c| *to = *c).is_some());
+            if bytes.len() == before {
+                break;
+            }
+        }
+        self.relay.handle(self.now, Input::Received(self.conn, &mut bytes));
+        self.carry()
+    }
+
+    fn carry(&mut self) -> Vec<CellBuf> {
+        let mut bytes = Vec::new();
+        while self.relay.transmit(self.now, self.conn, &mut bytes) {}
+        let mut cells = Vec::new();
+        let mut hear = |c: &mut CellBuf| {
+            cells.push(*c);
+            true
+        };
+        self.link.receive(self.now, &mut bytes, &mut hear).unwrap();
+        self.outputs.extend(core::iter::from_fn(|| self.relay.poll()));
+        cells
+    }
+
+    /// Sends one cell with these messages.
+    fn say(&mut self, messages: &[(u16, Message<'_>)]) {
+        let mut cell = [0; CELL_SIZE];
+        let mut w = TextWriter::new(text_mut(body_mut(&mut cell), 1));
+        for (id, message) in messages {
+            assert!(w.push(StreamId(*id), message), "it fits");
+        }
+        w.finish();
+        self.layers.seal_for(0, body_mut(&mut cell));
+        encode_header(&mut cell, CIRCUIT, Command::Relay);
+        let cells = self.cells(&[cell]);
+        self.hear(cells);
+    }
+
+    fn hear(&mut self, cells: Vec<CellBuf>) {
+        for mut cell in cells {
+            match Cell::decode(&cell).unwrap() {
+                Cell::Padding => continue,
+                Cell::Relay(..) => {}
+                other => panic!("{other:?}"),
+            }
+            self.layers.open(body_mut(&mut cell)).unwrap();
+            let mut walk = Messages::new(text(body_mut(&mut cell), 1));
+            while let Some((id, message)) = walk.next().unwrap() {
+                self.heard.push((id.0, format!("{message:?}")));
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        self.relay.handle(self.now, input);
+        let cells = self.carry();
+        self.hear(cells);
+    }
+
+    /// Lets time pass; the client pads its link meanwhile.
+    fn wait(&mut self, time: Duration) {
+        let end = self.now.mono + time;
+        while self.now.mono < end {
+            self.now.mono = (self.now.mono + Duration::from_secs(5)).min(end);
+            self.input(Input::Timer);
+            let mut padding = [0; CELL_SIZE];
+            Cell::Padding.encode(&mut padding);
+            let cells = self.cells(&[padding]);
+            self.hear(cells);
+        }
+    }
+
+    fn dials(&mut self) -> Vec<ConnId> {
+        let outputs = core::mem::take(&mut self.outputs);
+        outputs.iter().filter_map(|o| if let Output::Dial(conn, _) = o { Some(*conn) } else { None }).collect()
+    }
+
+    fn asks(&mut self) -> Vec<AskId> {
+        let outputs = core::mem::take(&mut self.outputs);
+        let ask = |o: &Output| match o {
+            Output::Resolve(ask, _) | Output::Ask(ask, ..) => Some(*ask),
+            _ => None,
+        };
+        outputs.iter().filter_map(ask).collect()
+    }
+
+    fn heard_of(&self, id: u16) -> Vec<&str> {
+        self.heard.iter().filter(|(i, _)| *i == id).map(|(_, m)| m.as_str()).collect()
+    }
+}
+
+fn to_web<'a>() -> Message<'a> {
+    Message::Begin { target: Target::Addr("127.0.0.1:80".parse().unwrap()), data: b"hello" }
+}
+
+fn to_host<'a>(name: &str) -> Message<'a> {
+    Message::Begin { target: Target::Host(name.into(), 80), data: b"" }
+}
+
+#[test]
+fn a_connection_that_outlives_its_stream_harms_no_stream_of_the_same_number() {
+    let mut rig = Rig::new();
+    rig.say(&[(5, to_web())]);
+    let old = rig.dials()[0];
+    rig.input(Input::Connected(old));
+    // Both directions end, but the server reads nothing: what the client wrote waits until the connection is given up.
+    rig.input(Input::Finished(old));
+    rig.say(&[(5, Message::End(EndReason::Done))]);
+    rig.wait(Duration::from_secs(300));
+    rig.say(&[(5, to_web())]);
+    let new = rig.dials()[0];
+    rig.input(Input::Connected(new));
+    rig.heard.clear();
+    rig.wait(STREAM_IDLE_TIMEOUT - Duration::from_secs(200));
+    assert_eq!(rig.relay.counts().exits, 1, "the old connection was given up");
+    assert_eq!(rig.heard_of(5), Vec::<&str>::new());
+}
+
+#[test]
+fn a_name_s_addresses_go_to_the_stream_that_asked() {
+    let mut rig = Rig::new();
+    rig.say(&[(5, to_host("one.example"))]);
+    let first = rig.asks()[0];
+    rig.say(&[(5, Message::End(EndReason::Reset)), (5, to_host("two.example"))]);
+    rig.outputs.clear();
+    rig.input(Input::Resolved(first, vec!["10.0.0.1".parse().unwrap()]));
+    assert!(rig.dials().is_empty(), "the address is another name's");
+}
+
+// spec: STREAM-20
+#[test]
+fn questions_of_streams_that_were_given_up_are_bounded() {
+    let mut rig = Rig::new();
+    let request = [0, 0, 0, 1, 9];
+    for _ in 0..2000 {
+        let ask = || (5, Message::Begin { target: Target::Directory, data: &request });
+        rig.say(&[ask(), (5, Message::End(EndReason::Reset)), ask(), (5, Message::End(EndReason::Reset))]);
+    }
+    // A stream asks eight questions at once.
+    assert!(rig.asks().len() <= crate::role::limits::ASKS_MAX + 8);
+    rig.say(&[(6, Message::Begin { target: Target::Directory, data: &request })]);
+    assert_eq!(rig.heard_of(6), ["Connected", "End(Resource)"], "the client hears why");
+}
+
+#[test]
+fn a_stream_that_ends_here_counts_as_work() {
+    let mut rig = Rig::new();
+    rig.say(&[(5, to_web())]);
+    let conn = rig.dials()[0];
+    rig.input(Input::Connected(conn));
+    let before = rig.relay.counts().carried;
+    rig.input(Input::Received(conn, &mut [7; 50_000]));
+    assert!(rig.relay.counts().carried >= before + 50_000, "a relay that drains must see that bytes still flow");
+}
+
+// spec: STREAM-21
+#[test]
+fn what_waits_for_slow_destinations_is_bounded() {
+    let mut rig = Rig::new();
+    let data = [7; 1200];
+    for id in 1..=300 {
+        rig.say(&[(id, to_web())]);
+        // As much as the client was granted, to a server that takes nothing.
+        for _ in 0..436 {
+            rig.say(&[(id, Message::Data(&data))]);
+        }
+    }
+    assert!(rig.relay.unsent <= crate::role::limits::EXIT_UNSENT_MAX);
+    assert!((200..300).contains(&rig.relay.counts().exits));
+    assert!(rig.heard.iter().any(|(_, m)| m.contains("Resource")), "the client hears why");
+}
+
+#[test]
+fn what_waits_for_slow_clients_is_shared_out() {
+    let mut rig = Rig::new();
+    for id in 1..=500 {
+        rig.say(&[(id, to_web())]);
+    }
+    let conns = rig.dials();
+    for &conn in &conns {
+        rig.input(Input::Connected(conn));
+    }
+    let room: usize = conns.iter().map(|&c| rig.relay.read_budget(c)).sum();
+    assert!(room <= crate::role::limits::EXIT_UNREAD_MAX, "{room}");
+    assert!(conns.iter().all(|&c| rig.relay.read_budget(c) >= 32 * 1024), "and each has some");
+}
+
+// spec: LINK-27
+#[test]
+fn who_connects_leaves_room_for_the_relay_s_own_links() {
+    let mut rig = Rig::new();
+    while rig.relay.accept(rig.now).is_some() {}
+    let id = RelayId([3; 32]);
+    let next = crate::role::contact::Contact {
+        id,
+        addrs: vec!["127.0.0.1:3".parse().unwrap()],
+        link_key: AgreeSecret::from_bytes([20; 32]).public(),
+        onion_key: [0; 32],
+        cipher: CIPHER,
+    };
+    rig.relay.set_roster(Arc::new([(id, next)].into()));
+    rig.say(&[(0, Message::Extend { to: id, request: &[0; 1250] })]);
+    assert_eq!(rig.dials().len(), 1);
+}
