@@ -308,7 +308,7 @@ fn behind(
 }
 
 /// Whether two relays may stand in one path.
-fn apart(a: &SignedDescriptor, b: &SignedDescriptor, profile: &Profile) -> bool {
+pub fn apart(a: &SignedDescriptor, b: &SignedDescriptor, profile: &Profile) -> bool {
     // spec: CLIENT-9
     let family = a.family.is_some() && a.family == b.family;
     let near = || a.addrs.iter().any(|x| b.addrs.iter().any(|y| addr::prefix(x.ip()) == addr::prefix(y.ip())));

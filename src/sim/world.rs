@@ -96,6 +96,10 @@ impl PathSource for Paths {
         self.relays.iter().find(|(c, _)| c.id == *relay).map(|(c, _)| c.clone())
     }
 
+    fn goes_behind(&self, path: &[RelayId], relay: &RelayId) -> bool {
+        !path.contains(relay)
+    }
+
     fn first_hop(&mut self, _now: Now, _relay: &RelayId, works: bool) {
         self.failures += u32::from(!works);
     }

@@ -3,12 +3,12 @@
 use super::{Client, PathEnd, StreamFailure, Timer, Want};
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::circuit::client::{CircuitError, ClientCircuit, ClientEvent};
-use crate::proto::stream::mux::StreamEvent;
+use crate::proto::stream::mux::{STREAMS_MAX, StreamEvent};
 use crate::role::ConnId;
 use crate::role::contact::Contact;
 use crate::role::limits::{
     BUILDS_PER_STREAM, CIRCUIT_BUILD_TIMEOUT, CIRCUIT_DIRTY_AFTER, CIRCUIT_IDLE_TIMEOUT, CLIENT_CIRCUITS_MAX,
-    SPARE_RETRY,
+    SPARE_LIFETIME, SPARE_RETRY, SPARE_RETRY_MAX,
 };
 use crate::role::slab::Key;
 use crate::wire::cell::{Cell, CellBuf, CircuitId, Command, body_mut, decode_header};
@@ -119,6 +119,7 @@ impl Client {
             c.state == CircuitState::Open
                 && c.want == Some(want)
                 && !c.is_spent
+                && c.machine.streams() < STREAMS_MAX
                 && c.used.is_none_or(|since| now.mono.since(since) < CIRCUIT_DIRTY_AFTER)
         };
         self.circuits.iter().find(|(_, c)| fits(c)).map(|(key, _)| key)
@@ -132,7 +133,8 @@ impl Client {
     fn take_spare(&mut self, now: Now, want: Want) -> bool {
         let fits = |c: &Circuit| match want {
             Want::Exit(_) => c.is_exit,
-            Want::Fourth(relay, _) => c.state == CircuitState::Open && !c.path.contains(&relay),
+            // spec: CLIENT-9
+            Want::Fourth(relay, _) => c.state == CircuitState::Open && self.paths.goes_behind(&c.path, &relay),
             Want::Direct(_) | Want::Last(..) => false,
         };
         let spare = |c: &Circuit, state| c.want.is_none() && c.state == state && fits(c);
@@ -165,9 +167,17 @@ impl Client {
         let have = self.circuits.iter().filter(|(_, c)| c.want.is_none()).count();
         for _ in have..self.cfg.spare_circuits {
             if !self.build(now, None) {
+                self.retry_spares(now);
                 break;
             }
         }
+    }
+
+    /// Tries again later, and ever later while nothing can be built.
+    // spec: CLIENT-11
+    fn retry_spares(&mut self, now: Now) {
+        self.timers.set(Timer::Spare, Some(now.mono + self.spare_pause));
+        self.spare_pause = self.spare_pause.saturating_mul(2).min(SPARE_RETRY_MAX);
     }
 
     fn draw(&mut self, now: Now, want: Option<Want>) -> Option<(Vec<Contact>, bool)> {
@@ -318,6 +328,7 @@ impl Client {
     fn circuit_built(&mut self, now: Now, key: Key) {
         let Some(circuit) = self.circuits.get_mut(key) else { return };
         circuit.state = CircuitState::Open;
+        self.spare_pause = SPARE_RETRY;
         self.built += 1;
         self.timers.set(Timer::Build(key), None);
         self.timers.set(Timer::Circuit(key), Some(now.mono + CIRCUIT_IDLE_TIMEOUT));
@@ -373,14 +384,22 @@ impl Client {
                 }
             }
             if circuit.want.is_none() {
-                self.timers.set(Timer::Spare, Some(now.mono + SPARE_RETRY));
+                self.retry_spares(now);
+            }
+            // A guard that takes links and answers no CREATE is as good as gone. A lost link is told of elsewhere.
+            // spec: CLIENT-12
+            if circuit.machine.path().is_empty()
+                && self.links.get(circuit.conn).is_some()
+                && let Some(first) = circuit.path.first()
+            {
+                self.paths.first_hop(now, first, false);
             }
         }
         for stream in circuit.streams.into_values() {
             self.fail_stream(stream, StreamFailure::CircuitClosed);
         }
         if circuit.state == CircuitState::Open && circuit.want.is_none() {
-            self.timers.set(Timer::Spare, Some(now.mono + SPARE_RETRY));
+            self.retry_spares(now);
         }
         // Whoever waits gets its turn from the clock, so that failures cannot build circuits in a circle.
         if !self.waiting.is_empty() {
@@ -401,7 +420,8 @@ impl Client {
         let idle_since = now.mono.since(circuit.last_stream);
         // A stream of calls stays open between calls; it keeps no circuit alive.
         let is_unused = circuit.streams.values().all(|&s| self.is_idle_calls(s));
-        let is_idle = is_unused && circuit.want.is_some() && idle_since >= CIRCUIT_IDLE_TIMEOUT;
+        let lifetime = if circuit.want.is_some() { CIRCUIT_IDLE_TIMEOUT } else { SPARE_LIFETIME };
+        let is_idle = is_unused && idle_since >= lifetime;
         if is_idle {
             self.close_circuit(now, key, false);
         } else {

@@ -8,10 +8,11 @@ mod circuits;
 mod streams;
 
 use crate::base::rng::Rng;
-use crate::base::time::{Instant, Now};
+use crate::base::time::{Duration, Instant, Now};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{CallError, Service};
 use crate::role::contact::Contact;
+use crate::role::limits::SPARE_RETRY;
 use crate::role::link_slot::{Tick, Turn};
 use crate::role::links::Links;
 use crate::role::slab::{Key, Slab};
@@ -63,6 +64,8 @@ pub trait PathSource {
     fn path(&mut self, now: Now, rng: &mut Rng, end: PathEnd) -> Option<Vec<Contact>>;
     /// A relay by its id.
     fn contact(&self, relay: &RelayId) -> Option<Contact>;
+    /// Whether a relay may stand behind this path: not in it, and apart from each of its relays.
+    fn goes_behind(&self, path: &[RelayId], relay: &RelayId) -> bool;
     /// Whether the first hop of a path could be reached.
     fn first_hop(&mut self, now: Now, relay: &RelayId, works: bool);
     /// Whether paths can be drawn at all.
@@ -151,6 +154,8 @@ pub struct Client {
     touched: Vec<Key>,
     built: u64,
     failed: u64,
+    /// Pause before the next try to keep spare circuits: doubles while builds fail.
+    spare_pause: Duration,
     /// How far our clock is ahead of the relays' that were dialled last, in milliseconds.
     skews: VecDeque<(RelayId, i64)>,
 }
@@ -173,6 +178,7 @@ impl Client {
             touched: Vec::new(),
             built: 0,
             failed: 0,
+            spare_pause: SPARE_RETRY,
             skews: VecDeque::new(),
         }
     }
@@ -193,10 +199,14 @@ impl Client {
     }
 
     /// How far our clock is ahead of the relays' we opened links to: the median in milliseconds, of `least` relays or more.
+    /// Of the two in the middle of an even number the smaller counts, so that one relay of two convinces nobody.
     pub fn clock_skew(&self, least: usize) -> Option<i64> {
         let mut skews: Vec<_> = self.skews.iter().map(|&(_, ms)| ms).collect();
         skews.sort_unstable();
-        skews.get(skews.len() / 2).copied().filter(|_| skews.len() >= least)
+        let high = skews.len() / 2;
+        let low = skews.len().saturating_sub(1) / 2;
+        let middle = skews.get(low..=high).unwrap_or_default();
+        middle.iter().copied().min_by_key(|ms| ms.unsigned_abs()).filter(|_| skews.len() >= least)
     }
 
     // spec: LINK-25
@@ -214,6 +224,7 @@ impl Client {
 
     /// The paths can be drawn otherwise than before (a new snapshot): what waits is tried again.
     pub fn paths_changed(&mut self, now: Now) {
+        self.spare_pause = SPARE_RETRY;
         self.keep_spares(now);
         self.assign(now);
     }
@@ -336,3 +347,6 @@ impl Role for Client {
         [self.links.deadline(), self.timers.next()].into_iter().flatten().min()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -219,7 +219,8 @@ impl Client {
 
     /// No more will be written; reading goes on.
     pub fn finish(&mut self, key: StreamKey) {
-        let Some(s) = self.streams.get_mut(key.0) else { return };
+        // Said twice it must not reach another stream that has the number by now.
+        let Some(s) = self.streams.get_mut(key.0).filter(|s| !s.finished) else { return };
         s.finished = true;
         if let Some((circuit, hop, id)) = s.at {
             self.with_mux(circuit, hop, |mux| mux.finish(id));

@@ -3,7 +3,7 @@
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::proto::directory::snapshot::Snapshot;
-use crate::proto::path::{Guards, LastHop, PathNeed, choose_path};
+use crate::proto::path::{Guards, LastHop, PathNeed, apart, choose_path};
 use crate::proto::profile::Profile;
 use crate::role::client::{PathEnd, PathSource};
 use crate::role::contact::{Contact, Roster};
@@ -72,6 +72,12 @@ impl PathSource for Paths {
         settled.map(|d| Contact::from(&**d)).or_else(|| state.roster.get(relay).cloned())
     }
 
+    fn goes_behind(&self, path: &[RelayId], relay: &RelayId) -> bool {
+        let PathState { profile, snapshot, .. } = &*self.0.borrow();
+        let Some((snapshot, last)) = snapshot.as_ref().and_then(|s| Some((s, s.get(relay)?))) else { return false };
+        path.iter().all(|hop| snapshot.get(hop).is_some_and(|hop| apart(hop, last, profile)))
+    }
+
     fn first_hop(&mut self, now: Now, relay: &RelayId, works: bool) {
         let PathState { guards, trial, .. } = &mut *self.0.borrow_mut();
         for list in [guards, trial] {
@@ -88,7 +94,32 @@ impl PathSource for Paths {
 mod tests {
     use super::*;
     use crate::base::time::{Duration, Instant};
-    use crate::proto::directory::testing::{NETWORK, START, record};
+    use crate::proto::directory::testing::{NETWORK, START, record, with};
+
+    // spec: CLIENT-9
+    #[test]
+    fn a_relay_of_a_hop_s_family_does_not_come_behind_it() {
+        let cut = START.minus(Duration::from_millis(START.0 % 1000));
+        let published = cut.minus(Duration::from_secs(5));
+        let family = |i| with(i, published, |d| d.family = Some([7; 32]));
+        let records = vec![family(0), family(1), record(2, published)];
+        let profile = &Profile::TESTING;
+        let state = PathState {
+            profile,
+            own: None,
+            hops: 3,
+            guards: Guards::new(),
+            snapshot: Some(Arc::new(Snapshot::settle(&records, cut, profile, NETWORK))),
+            candidate: None,
+            trial: Guards::new(),
+            roster: roster(&records),
+        };
+        let paths = Paths(Rc::new(RefCell::new(state)));
+        let id = |i: usize| records[i].id();
+        assert!(!paths.goes_behind(&[id(2), id(0)], &id(1)), "of one family");
+        assert!(!paths.goes_behind(&[id(2), id(0)], &id(2)), "in it already");
+        assert!(paths.goes_behind(&[id(0)], &id(2)));
+    }
 
     // spec: CLIENT-10
     #[test]

@@ -1,0 +1,245 @@
+//! A client and the one relay it knows, held by the test.
+
+use super::*;
+use crate::base::time::UnixMs;
+use crate::crypto::aead::Cipher;
+use crate::crypto::agree::AgreeSecret;
+use crate::proto::handshake::respond;
+use crate::proto::link::Link;
+use crate::role::limits::{CIRCUIT_BUILD_TIMEOUT, SPARE_LIFETIME};
+use crate::wire::cell::{CELL_SIZE, Cell};
+use crate::wire::message::Target;
+use core::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+const NET: NetworkId = NetworkId([1; 32]);
+const RELAY: RelayId = RelayId([2; 32]);
+const STORE: RelayId = RelayId([3; 32]);
+const CIPHER: Cipher = Cipher::ChaCha20Poly1305;
+
+fn key(n: u8) -> AgreeSecret {
+    AgreeSecret::from_bytes([n; 32])
+}
+
+/// Every path is the relay alone; the store may stand behind it or not.
+#[derive(Default)]
+struct Known {
+    failed: u32,
+    store_fits: bool,
+}
+
+struct Source(Rc<RefCell<Known>>);
+
+fn contact(id: RelayId) -> Contact {
+    let addrs = vec!["127.0.0.1:3".parse().unwrap()];
+    Contact { id, addrs, link_key: key(10).public(), onion_key: key(11).public(), cipher: CIPHER }
+}
+
+impl PathSource for Source {
+    fn path(&mut self, _now: Now, _rng: &mut Rng, _end: PathEnd) -> Option<Vec<Contact>> {
+        Some(vec![contact(RELAY)])
+    }
+
+    fn contact(&self, relay: &RelayId) -> Option<Contact> {
+        Some(contact(*relay))
+    }
+
+    fn goes_behind(&self, _path: &[RelayId], _relay: &RelayId) -> bool {
+        self.0.borrow().store_fits
+    }
+
+    fn first_hop(&mut self, _now: Now, _relay: &RelayId, works: bool) {
+        self.0.borrow_mut().failed += u32::from(!works);
+    }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+}
+
+/// What the relay does with CREATE.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Created,
+    Destroy,
+    Nothing,
+    /// It is not even there.
+    Refused,
+}
+
+struct Rig {
+    client: Client,
+    known: Rc<RefCell<Known>>,
+    now: Now,
+    answer: Answer,
+    link: Option<(ConnId, Link)>,
+    rng: Rng,
+    dials: u32,
+}
+
+impl Rig {
+    fn new(spares: usize, answer: Answer) -> Self {
+        let known = Rc::new(RefCell::new(Known::default()));
+        let cfg = ClientConfig { network: NET, profile: &Profile::TESTING, spare_circuits: spares, wants_exits: true };
+        let client = Client::new(cfg, Box::new(Source(known.clone())), Rng::from_seed([5; 32]));
+        let now = Now { mono: Instant(1_000_000), unix: UnixMs(1_000_000) };
+        let mut rig = Self { client, known, now, answer, link: None, rng: Rng::from_seed([6; 32]), dials: 0 };
+        rig.client.paths_changed(now);
+        rig.run();
+        rig
+    }
+
+    /// Lets everything happen that follows.
+    fn run(&mut self) {
+        while let Some(output) = self.client.poll() {
+            match output {
+                Output::Dial(conn, _) => {
+                    self.dials += 1;
+                    if self.answer == Answer::Refused {
+                        self.client.handle(self.now, Input::Failed(conn, crate::role::DialError::Refused));
+                        continue;
+                    }
+                    self.link = Some((conn, Link::responder(NET, Arc::new(key(10)), CIPHER, &mut self.rng)));
+                    self.client.handle(self.now, Input::Connected(conn));
+                    self.carry(conn);
+                }
+                Output::Wake(conn) => self.carry(conn),
+                _ => {}
+            }
+        }
+    }
+
+    fn carry(&mut self, conn: ConnId) {
+        let Some((_, link)) = self.link.as_mut().filter(|(c, _)| *c == conn) else { return };
+        let mut bytes = Vec::new();
+        while self.client.transmit(self.now, conn, &mut bytes) {}
+        let (answer, rng, mut answers) = (self.answer, &mut self.rng, Vec::new());
+        let mut hear = |cell: &mut CellBuf| {
+            let Ok(Cell::Create(id, request)) = Cell::decode(cell) else { return true };
+            let mut out = [0; CELL_SIZE];
+            match answer {
+                Answer::Created => {
+                    let (reply, _) = respond(&NET, RELAY, CIPHER, &key(11), request, rng).unwrap();
+                    Cell::Created(id, &reply).encode(&mut out);
+                }
+                Answer::Destroy => Cell::Destroy(id, 0).encode(&mut out),
+                Answer::Nothing | Answer::Refused => return true,
+            }
+            answers.push(out);
+            true
+        };
+        link.receive(self.now, &mut bytes, &mut hear).unwrap();
+        let (mut bytes, mut answers) = (Vec::new(), answers.into_iter());
+        loop {
+            let before = bytes.len();
+            link.transmit(self.now, &mut bytes, &mut |to| answers.next().map(|c| *to = c).is_some());
+            if bytes.len() == before {
+                break;
+            }
+        }
+        if !bytes.is_empty() {
+            self.client.handle(self.now, Input::Received(conn, &mut bytes));
+        }
+    }
+
+    /// Lets time pass; the relay pads its link meanwhile.
+    fn wait(&mut self, time: Duration) {
+        let end = self.now.mono + time;
+        while self.now.mono < end {
+            let pad = self.now.mono + Duration::from_secs(5);
+            let next = self.client.deadline().map_or(pad, |d| d.min(pad)).max(self.now.mono).min(end);
+            self.now.mono = next;
+            self.client.handle(self.now, Input::Timer);
+            self.run();
+            if let Some((conn, link)) = self.link.as_mut().filter(|(_, link)| link.is_open()) {
+                let (mut bytes, mut once) = (Vec::new(), true);
+                link.transmit(self.now, &mut bytes, &mut |cell| {
+                    Cell::Padding.encode(cell);
+                    core::mem::take(&mut once)
+                });
+                self.client.handle(self.now, Input::Received(*conn, &mut bytes));
+                self.run();
+            }
+        }
+    }
+
+    fn ids(&self) -> Vec<u64> {
+        self.client.circuits().iter().map(|c| c.id).collect()
+    }
+}
+
+// spec: CLIENT-12
+#[test]
+fn a_guard_that_refuses_circuits_has_failed() {
+    let rig = Rig::new(1, Answer::Destroy);
+    assert_eq!(rig.known.borrow().failed, 1);
+}
+
+// spec: CLIENT-12
+#[test]
+fn a_guard_that_answers_no_create_has_failed() {
+    let mut rig = Rig::new(1, Answer::Nothing);
+    rig.wait(CIRCUIT_BUILD_TIMEOUT);
+    assert_eq!(rig.known.borrow().failed, 1);
+}
+
+// spec: CLIENT-11
+#[test]
+fn while_nothing_can_be_built_the_tries_grow_rare_and_never_end() {
+    let mut rig = Rig::new(2, Answer::Refused);
+    rig.wait(Duration::from_secs(600));
+    assert!((20..80).contains(&rig.dials), "{} tries in ten minutes", rig.dials);
+    rig.answer = Answer::Created;
+    rig.wait(Duration::from_secs(31));
+    assert_eq!(rig.client.circuits().len(), 2, "the relay is back, and nobody had to ask");
+}
+
+#[test]
+fn spare_circuits_are_replaced_before_they_are_old() {
+    let mut rig = Rig::new(2, Answer::Created);
+    let first = rig.ids();
+    rig.wait(SPARE_LIFETIME / 2);
+    assert_eq!(rig.ids(), first);
+    rig.wait(SPARE_LIFETIME / 2 + Duration::from_secs(120));
+    let second = rig.ids();
+    assert!(second.len() == 2 && second.iter().all(|id| !first.contains(id)), "{first:?} {second:?}");
+}
+
+// spec: CLIENT-9
+#[test]
+fn a_spare_circuit_serves_no_relay_that_must_not_stand_behind_it() {
+    let mut rig = Rig::new(1, Answer::Created);
+    let spare = rig.ids();
+    for fits in [false, true] {
+        rig.known.borrow_mut().store_fits = fits;
+        rig.client.open(rig.now, Want::Fourth(STORE, u64::from(fits)), Target::Store);
+        rig.run();
+        let circuits = rig.client.circuits();
+        let used = circuits.iter().any(|c| spare.contains(&c.id) && c.want.is_some());
+        assert_eq!(used, fits);
+    }
+}
+
+#[test]
+fn more_streams_than_a_circuit_takes_get_another() {
+    let mut rig = Rig::new(0, Answer::Created);
+    for _ in 0..600 {
+        rig.client.open(rig.now, Want::Exit(Isolation([1; 32])), Target::Directory).unwrap();
+        rig.run();
+    }
+    assert_eq!(rig.client.circuits().len(), 2);
+    assert!(rig.client.streams().iter().all(|s| s.circuit.is_some()));
+}
+
+#[test]
+fn one_relay_of_two_convinces_nobody_that_the_clock_is_wrong() {
+    let mut rig = Rig::new(0, Answer::Created);
+    let hour = 3_600_000;
+    for lie in [hour, -hour] {
+        rig.client.skews = [(RELAY, 5), (STORE, lie)].into();
+        assert_eq!(rig.client.clock_skew(2), Some(5));
+    }
+    rig.client.skews = [(RELAY, hour), (STORE, hour + 9)].into();
+    assert_eq!((rig.client.clock_skew(2), rig.client.clock_skew(3)), (Some(hour), None));
+}
