@@ -86,7 +86,8 @@ pub trait Role {
     fn poll(&mut self) -> Option<Output>;
     /// How many bytes may be read from the connection now; 0 means wait for [`Output::Wake`].
     fn read_budget(&mut self, conn: ConnId) -> usize;
-    /// Appends bytes to be written to the connection, about 64 KiB at most; false when there is nothing.
+    /// Appends bytes to be written to the connection, about 64 KiB at most; false when there is nothing, and then nothing
+    /// else happened either: no output follows.
     fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool;
     /// When [`Input::Timer`] is due.
     fn deadline(&self) -> Option<Instant>;

@@ -375,7 +375,9 @@ impl Role for Node {
 
     fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
         let wrote = self.client.transmit(now, conn, out);
-        self.drive(now);
+        if wrote {
+            self.drive(now);
+        }
         wrote
     }
 
