@@ -65,7 +65,8 @@ impl Shard {
         asks: mpsc::UnboundedSender<ShardAsk>,
     ) -> io::Result<Self> {
         let (commands, inbox) = mpsc::unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(LOOKUP_THREADS).build()?;
         let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async move {
@@ -77,6 +78,9 @@ impl Shard {
                 }
                 obey(core, inbox).await;
             });
+            drop(local);
+            // A name that is still being looked up must not hold the end back.
+            runtime.shutdown_background();
         })?;
         Ok(Self { commands, thread: Some(thread) })
     }
@@ -145,6 +149,8 @@ pub fn listeners(addr: SocketAddr, shards: usize) -> io::Result<(SocketAddr, Vec
     Ok((addr, all))
 }
 
+/// Threads of a shard that look names up.
+const LOOKUP_THREADS: usize = 16;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 

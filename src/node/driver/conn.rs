@@ -9,6 +9,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+/// Reads of one connection, one behind the other, before other tasks have their turns.
+pub(super) const READS_PER_TURN: u32 = 4;
+/// Writes, likewise.
+pub(super) const WRITES_PER_TURN: u32 = 16;
+
 /// How the role reaches a connection's task.
 #[derive(Default)]
 pub(super) struct Handle {
@@ -49,6 +54,8 @@ enum Progress {
     Drained,
     /// The socket takes no more for now.
     Blocked,
+    /// There is more to write, but others wait for the thread.
+    More,
     /// The connection is broken.
     Broken,
 }
@@ -68,7 +75,7 @@ impl<R: Role + 'static> Core<R> {
 
     async fn carry(self: &Rc<Self>, conn: ConnId, stream: &mut TcpStream, handle: &Handle) {
         let mut unwritten = Unwritten::default();
-        let (mut read_done, mut write_done) = (false, false);
+        let (mut read_done, mut write_done, mut reads) = (false, false, 0u32);
         loop {
             if handle.abort.get() {
                 return;
@@ -87,20 +94,24 @@ impl<R: Role + 'static> Core<R> {
                 let _ = stream.shutdown().await;
             }
             let budget = if read_done { 0 } else { self.role.borrow_mut().read_budget(conn) };
+            if matches!(progress, Progress::More) {
+                tokio::task::yield_now().await;
+                if budget > 0 && self.take_in(conn, stream, budget, &mut read_done).is_err() {
+                    return;
+                }
+                continue;
+            }
             tokio::select! {
                 biased;
                 () = handle.wake.notified() => {}
                 ready = stream.readable(), if budget > 0 => {
-                    if ready.is_err() {
+                    if ready.is_err() || self.take_in(conn, stream, budget, &mut read_done).is_err() {
                         return;
                     }
-                    match self.read_some(conn, stream, budget) {
-                        Ok(true) => {}
-                        Ok(false) => {
-                            read_done = true;
-                            self.input(Input::Finished(conn));
-                        }
-                        Err(()) => return,
+                    // A peer that always has more to say would keep the thread to itself.
+                    reads = reads.wrapping_add(1);
+                    if reads.is_multiple_of(READS_PER_TURN) {
+                        tokio::task::yield_now().await;
                     }
                 }
                 ready = stream.writable(), if !drained => {
@@ -110,6 +121,21 @@ impl<R: Role + 'static> Core<R> {
                 }
             }
         }
+    }
+
+    /// Reads once, and tells the role when that was the end.
+    fn take_in(
+        self: &Rc<Self>,
+        conn: ConnId,
+        stream: &TcpStream,
+        budget: usize,
+        read_done: &mut bool,
+    ) -> Result<(), ()> {
+        if !self.read_some(conn, stream, budget)? {
+            *read_done = true;
+            self.input(Input::Finished(conn));
+        }
+        Ok(())
     }
 
     /// Reads once; false at the end of what the peer sends.
@@ -136,7 +162,7 @@ impl<R: Role + 'static> Core<R> {
 
     /// Writes until the role has nothing more or the socket takes nothing more.
     fn write_some(self: &Rc<Self>, conn: ConnId, stream: &TcpStream, unwritten: &mut Unwritten) -> Progress {
-        let mut progressed = false;
+        let mut writes = 0;
         let result = loop {
             if !unwritten.is_empty() {
                 match self.try_write(stream, unwritten.rest()) {
@@ -148,12 +174,15 @@ impl<R: Role + 'static> Core<R> {
             if unwritten.done > 0 {
                 *unwritten = Unwritten::default();
             }
+            if writes >= WRITES_PER_TURN {
+                break Progress::More;
+            }
             let mut buf = self.write_buf.borrow_mut();
             buf.clear();
             if !self.role.borrow_mut().transmit(self.now(), conn, &mut buf) {
                 break Progress::Drained;
             }
-            progressed = true;
+            writes += 1;
             match self.try_write(stream, &buf) {
                 Ok(n) if n == buf.len() => {}
                 Ok(n) => unwritten.bytes.extend_from_slice(buf.get(n..).unwrap_or_default()),
@@ -161,7 +190,7 @@ impl<R: Role + 'static> Core<R> {
                 Err(progress) => break progress,
             }
         };
-        if progressed {
+        if writes > 0 {
             self.pump();
         }
         result

@@ -14,12 +14,16 @@ use core::cell::{Cell, RefCell};
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::BTreeMap;
+use std::net::ToSocketAddrs;
 use std::rc::Rc;
+use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 /// From a connect to its success.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Names being looked up at once, those included that took too long and were given up.
+const LOOKUPS_MAX: usize = 256;
 /// After `accept` failed (no file descriptors, mostly) the listener rests.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
@@ -66,6 +70,8 @@ pub struct Core<R> {
     read_buf: RefCell<Vec<u8>>,
     write_buf: RefCell<Vec<u8>>,
     bytes: Cell<(u64, u64)>,
+    /// Held by each look-up under way.
+    lookups: Arc<()>,
 }
 
 impl<R: Role + 'static> Core<R> {
@@ -81,6 +87,7 @@ impl<R: Role + 'static> Core<R> {
             read_buf: RefCell::new(vec![0; READ_TARGET]),
             write_buf: RefCell::default(),
             bytes: Cell::default(),
+            lookups: Arc::default(),
         });
         tokio::task::spawn_local(core.clone().run_timer());
         core.pump();
@@ -203,10 +210,21 @@ impl<R: Role + 'static> Core<R> {
 
     /// Looks a name up for an exit stream: the one place where a node asks a resolver.
     async fn resolve(self: Rc<Self>, ask: AskId, name: String) {
-        let found = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((name.as_str(), 0))).await;
-        let addrs = match found {
-            Ok(Ok(addrs)) => addrs.map(|a| a.ip()).collect(),
-            _ => Vec::new(),
+        let ticket = self.lookups.clone();
+        // A look-up that nobody waits for any more still occupies the system's resolver until it is over.
+        let busy = Arc::strong_count(&ticket) > LOOKUPS_MAX + 1;
+        let look_up = async {
+            let answer = tokio::task::spawn_blocking(move || {
+                let found: Vec<_> =
+                    (name.as_str(), 0).to_socket_addrs().into_iter().flatten().map(|a| a.ip()).collect();
+                drop(ticket);
+                found
+            });
+            answer.await.unwrap_or_default()
+        };
+        let addrs = match busy {
+            true => Vec::new(),
+            false => tokio::time::timeout(CONNECT_TIMEOUT, look_up).await.unwrap_or_default(),
         };
         self.input(Input::Resolved(ask, addrs));
     }
@@ -227,3 +245,6 @@ impl<R: Role + 'static> Core<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
