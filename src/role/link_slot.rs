@@ -90,6 +90,11 @@ impl<K: Copy + Ord> LinkSlot<K> {
         self.last_heard = now;
     }
 
+    /// Whether nothing has arrived for this long.
+    pub fn is_silent(&self, now: Instant, time: Duration) -> bool {
+        now.since(self.last_heard) >= time
+    }
+
     /// Queues a cell before all others.
     pub fn push_first(&mut self, cell: &Cell<'_>) {
         let mut buf = Box::new([0; CELL_SIZE]);

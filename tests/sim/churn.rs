@@ -70,6 +70,29 @@ fn a_relay_that_falls_silent_is_noticed() {
 }
 
 #[test]
+fn a_dead_link_is_noticed_by_who_waits_for_it() {
+    seeds("a_dead_link_is_noticed_by_who_waits_for_it", 2, |seed| {
+        // A relay that falls silent and is back at once, as after a loss of power: old links to it lead nowhere.
+        for place in [0, 1] {
+            let mut w = World::with(
+                seed,
+                Shape { exits: 1, middle: Some(2), ..Shape::SMALL },
+                |net| net.set_path(Path::WAN),
+                |_, _| None,
+            );
+            let (_, hops) = under_way(&mut w);
+            w.kill(hops[place], Death::Silence);
+            w.start_relay(hops[place]);
+            let t = w.start(task(9, b"GET 5000\n", false));
+            let user = w.user.clone();
+            let ended = w.net.run_until(Duration::from_secs(25), |_| user.get().transfer(t).end.is_some());
+            assert!(ended, "in time at hop {place}");
+            assert_eq!(w.user.get().transfer(t).end, Some(Ok(())), "hop {place}");
+        }
+    });
+}
+
+#[test]
 fn a_guard_that_comes_back_is_used_again() {
     seeds("a_guard_that_comes_back_is_used_again", 2, |seed| {
         let mut w = world(seed);

@@ -10,6 +10,7 @@ use crate::role::limits::{
     BUILDS_PER_STREAM, CIRCUIT_BUILD_TIMEOUT, CIRCUIT_DIRTY_AFTER, CIRCUIT_IDLE_TIMEOUT, CLIENT_CIRCUITS_MAX,
     SPARE_LIFETIME, SPARE_RETRY, SPARE_RETRY_MAX,
 };
+use crate::role::link_slot::LinkSlot;
 use crate::role::slab::Key;
 use crate::wire::cell::{Cell, CellBuf, CircuitId, Command, body_mut, decode_header};
 use crate::wire::ids::RelayId;
@@ -353,8 +354,13 @@ impl Client {
     }
 
     pub(super) fn build_timed_out(&mut self, now: Now, key: Key) {
-        if self.circuits.get(key).is_some_and(|c| c.state == CircuitState::Building) {
-            self.close_circuit(now, key, false);
+        let Some(circuit) = self.circuits.get(key).filter(|c| c.state == CircuitState::Building) else { return };
+        let conn = circuit.conn;
+        self.close_circuit(now, key, false);
+        // A link that lives is padded more often than this: what did not even pad while it owed an answer is gone.
+        let is_silent = |slot: &LinkSlot<Key>| slot.is_open() && slot.is_silent(now.mono, CIRCUIT_BUILD_TIMEOUT);
+        if self.links.get(conn).is_some_and(is_silent) {
+            self.close_link(now, conn, false);
         }
     }
 

@@ -261,6 +261,7 @@ impl Relay {
             self.extend_refused(now, key);
             return;
         }
+        let was_extending = self.is_extending(key);
         let Some(mut circuit) = self.circuits.remove(key) else { return };
         circuit.drain(&mut self.pool);
         self.timers.set(Timer::Extend(key), None);
@@ -272,6 +273,10 @@ impl Relay {
             if let StreamEnd::Exit(exit) = end {
                 self.drop_exit(exit);
             }
+        }
+        // The client's patience ends as early as ours: what it gives up may tell that the link onward is dead.
+        if let Some((conn, _)) = circuit.next.filter(|_| was_extending) {
+            self.close_if_dead(now, conn);
         }
     }
 

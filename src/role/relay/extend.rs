@@ -4,6 +4,7 @@ use super::circuit::{End, Toward};
 use super::{Relay, Timer};
 use crate::base::time::Now;
 use crate::proto::circuit::relay::Tail;
+use crate::role::ConnId;
 use crate::role::limits::EXTEND_TIMEOUT;
 use crate::role::slab::Key;
 use crate::wire::cell::Cell;
@@ -88,8 +89,20 @@ impl Relay {
 
     // spec: CIRC-9
     pub(super) fn extend_timed_out(&mut self, now: Now, key: Key) {
-        if self.is_extending(key) {
-            self.give_up_next(now, key, false, ExtendFailure::Unreachable);
+        if !self.is_extending(key) {
+            return;
+        }
+        let conn = self.circuits.get(key).and_then(|c| c.next).map(|(conn, _)| conn);
+        self.give_up_next(now, key, false, ExtendFailure::Unreachable);
+        if let Some(conn) = conn {
+            self.close_if_dead(now, conn);
+        }
+    }
+
+    /// Closes a link that owes an answer and has been silent: one that lives is padded more often than this.
+    pub(super) fn close_if_dead(&mut self, now: Now, conn: ConnId) {
+        if self.links.get(conn).is_some_and(|slot| slot.is_open() && slot.is_silent(now.mono, EXTEND_TIMEOUT)) {
+            self.close_link(now, conn, false);
         }
     }
 
