@@ -4,5 +4,6 @@
 //! may receive differs, and stands in the table `RelayLegality` of spec 07.
 
 pub mod call;
+pub mod congestion;
 pub mod flow;
 pub mod mux;

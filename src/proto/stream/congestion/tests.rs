@@ -1,0 +1,152 @@
+//! The controller against a path of one bottleneck, in virtual time.
+
+use super::*;
+use std::collections::VecDeque;
+
+const P: CongestionParams = CongestionParams::DEFAULT;
+const ACK: u32 = 16;
+
+/// A bottleneck shared by flows that always have something to send.
+struct Path {
+    now: u64,
+    cell_us: f64,
+    delay_us: u64,
+    free_at: f64,
+    flows: Vec<Flow>,
+    /// Acknowledgements are held back and come in bunches of so long.
+    bunch_us: u64,
+}
+
+struct Flow {
+    cc: Congestion,
+    in_flight: u32,
+    sent: VecDeque<u64>,
+    /// When each acknowledgement arrives, and when its cell was sent.
+    acks: VecDeque<(u64, u64)>,
+    starts_at: u64,
+    delivered: u64,
+}
+
+impl Path {
+    fn new(cells_a_second: f64, round_trip: Duration, starts: &[u64]) -> Self {
+        let flow = |&starts_at: &u64| Flow {
+            cc: Congestion::new(P),
+            in_flight: 0,
+            sent: VecDeque::new(),
+            acks: VecDeque::new(),
+            starts_at,
+            delivered: 0,
+        };
+        Self {
+            now: 0,
+            cell_us: 1e6 / cells_a_second,
+            delay_us: round_trip.as_micros() as u64,
+            free_at: 0.0,
+            flows: starts.iter().map(flow).collect(),
+            bunch_us: 0,
+        }
+    }
+
+    /// Cells in the queue now.
+    fn queue(&self) -> f64 {
+        ((self.free_at - self.now as f64) / self.cell_us).max(0.0)
+    }
+
+    fn run(&mut self, until: u64, mut look: impl FnMut(&Self)) {
+        while self.now < until {
+            self.now += 200;
+            for i in 0..self.flows.len() {
+                self.flow(i);
+            }
+            look(self);
+        }
+    }
+
+    fn flow(&mut self, i: usize) {
+        let (now, cell_us, delay) = (self.now, self.cell_us, self.delay_us);
+        let f = &mut self.flows[i];
+        if now < f.starts_at {
+            return;
+        }
+        while let Some(&(at, sent)) = f.acks.front().filter(|(at, _)| *at <= now) {
+            f.acks.pop_front();
+            f.in_flight -= ACK;
+            f.delivered += u64::from(ACK);
+            f.cc.acked(Instant(at), Duration::from_micros(at - sent), ACK);
+        }
+        while f.in_flight < f.cc.window() {
+            self.free_at = self.free_at.max(now as f64) + cell_us;
+            f.in_flight += 1;
+            f.sent.push_back(now);
+            if f.sent.len() == ACK as usize {
+                let at = self.free_at as u64 + delay;
+                let at = if self.bunch_us > 0 { at.next_multiple_of(self.bunch_us) } else { at };
+                f.acks.push_back((at, now));
+                f.sent.clear();
+            }
+        }
+        f.cc.held_back();
+    }
+}
+
+fn jain(rates: &[f64]) -> f64 {
+    let sum: f64 = rates.iter().sum();
+    sum * sum / (rates.len() as f64 * rates.iter().map(|r| r * r).sum::<f64>())
+}
+
+/// 100 Mbit/s in cells a second.
+const FAST: f64 = 100e6 / 8.0 / 1408.0;
+const S: u64 = 1_000_000;
+
+// spec: CONG-3 CONG-5
+#[test]
+fn one_flow_fills_a_long_path_in_seconds_and_keeps_its_queue_short() {
+    let mut path = Path::new(FAST, Duration::from_millis(200), &[0]);
+    path.run(5 * S, |_| ());
+    let before = path.flows[0].delivered;
+    let (mut most, mut sum, mut n) = (0.0_f64, 0.0, 0.0);
+    path.run(15 * S, |p| {
+        most = most.max(p.queue());
+        sum += p.queue();
+        n += 1.0;
+    });
+    let rate = (path.flows[0].delivered - before) as f64 / 10.0;
+    let bdp = FAST * 0.2;
+    assert!(rate > 0.9 * FAST, "{:.0} % of the bottleneck", 100.0 * rate / FAST);
+    assert!(most < bdp && sum / n < bdp / 4.0, "queue {most:.0} at most, {:.0} on average, BDP {bdp:.0}", sum / n);
+}
+
+// spec: CONG-3
+#[test]
+fn ten_flows_that_start_one_after_the_other_share_alike() {
+    let starts: Vec<u64> = (0..10).map(|i| i * 3 * S / 2).collect();
+    let mut path = Path::new(FAST, Duration::from_millis(200), &starts);
+    path.run(45 * S, |_| ());
+    let before: Vec<_> = path.flows.iter().map(|f| f.delivered).collect();
+    path.run(55 * S, |_| ());
+    let rates: Vec<_> = path.flows.iter().zip(before).map(|(f, b)| (f.delivered - b) as f64 / 10.0).collect();
+    let total: f64 = rates.iter().sum();
+    assert!(jain(&rates) > 0.9, "Jain {:.3} of {rates:?}", jain(&rates));
+    assert!(total > 0.85 * FAST, "{:.0} % of the bottleneck", 100.0 * total / FAST);
+}
+
+// spec: CONG-2
+#[test]
+fn bunched_acknowledgements_do_not_run_the_window_away() {
+    let mut path = Path::new(FAST, Duration::from_millis(50), &[0]);
+    path.bunch_us = 20_000;
+    let mut most = 0.0_f64;
+    path.run(5 * S, |_| ());
+    path.run(15 * S, |p| most = most.max(p.queue()));
+    assert!(most < FAST * 0.07, "queue {most:.0}");
+}
+
+// spec: CONG-4 CONG-6
+#[test]
+fn a_window_that_holds_nobody_back_stays() {
+    let mut cc = Congestion::new(P);
+    for i in 1..1000 {
+        cc.acked(Instant(i * 10_000), Duration::from_millis(5), ACK);
+    }
+    assert_eq!(cc.window(), P.initial);
+}
