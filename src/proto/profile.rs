@@ -3,6 +3,7 @@
 //! The rules are the same code on every network; only these numbers differ.
 
 use crate::base::time::Duration;
+use crate::proto::stream::congestion::CongestionParams;
 use crate::wire::descriptor::DescriptorRules;
 use crate::wire::ids::NetworkId;
 
@@ -47,10 +48,12 @@ pub struct Profile {
     pub lease: Duration,
     /// How often a custodian looks for objects to replicate or hand over.
     pub replicate_interval: Duration,
-    /// Cells in flight on a circuit, each way.
-    pub circuit_window_cells: u32,
+    /// How many cells may be in flight on a circuit, each way.
+    pub congestion: CongestionParams,
     /// Bytes a stream's receiver grants in advance.
     pub stream_window_bytes: u32,
+    /// Bytes it grants to a sender that uses them, at most.
+    pub stream_window_most: u32,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -79,8 +82,9 @@ impl Profile {
         clock_tolerance: Duration::from_secs(600),
         lease: Duration::from_secs(30 * 86_400),
         replicate_interval: Duration::from_secs(600),
-        circuit_window_cells: 512,
+        congestion: CongestionParams::DEFAULT,
         stream_window_bytes: 512 * 1024,
+        stream_window_most: 16 * 1024 * 1024,
     };
 
     /// Loopback networks: seconds instead of days, no address quotas. Used by `umbel testnet` and the tests.
@@ -104,8 +108,9 @@ impl Profile {
         clock_tolerance: Duration::from_secs(300),
         lease: DAY,
         replicate_interval: Duration::from_secs(2),
-        circuit_window_cells: 512,
+        congestion: CongestionParams::DEFAULT,
         stream_window_bytes: 512 * 1024,
+        stream_window_most: 16 * 1024 * 1024,
     };
 
     /// The profile of that name.

@@ -204,7 +204,7 @@ impl Client {
                 // Circuits that a test created by hand have no client.
                 Cell::Created(id, _) | Cell::Relay(id, _) | Cell::Destroy(id, _) if id != CIRCUIT => Ok(()),
                 Cell::Created(_, reply) => self.circuit.created(&{ *reply }, &mut rig.rng, &mut tell),
-                Cell::Relay(..) => self.circuit.receive(body_mut(&mut cell), &mut rig.rng, &mut tell),
+                Cell::Relay(..) => self.circuit.receive(Instant(0), body_mut(&mut cell), &mut rig.rng, &mut tell),
                 Cell::Destroy(..) => {
                     self.heard.push("destroy".into());
                     Ok(())
@@ -230,7 +230,7 @@ impl Client {
     fn cells(&mut self) -> Vec<CellBuf> {
         let mut cells = Vec::new();
         let mut cell = [0; CELL_SIZE];
-        while self.circuit.fill(body_mut(&mut cell)) {
+        while self.circuit.fill(Instant(0), body_mut(&mut cell)) {
             encode_header(&mut cell, CIRCUIT, Command::Relay);
             cells.push(cell);
         }

@@ -77,7 +77,7 @@ fn in_profile(name: &str) -> Option<u64> {
         _ => return None,
     };
     match field {
-        "circuit_window_cells" => Some(u64::from(p.circuit_window_cells)),
+        "stream_window_most" => Some(u64::from(p.stream_window_most)),
         "stream_window_bytes" => Some(u64::from(p.stream_window_bytes)),
         _ => None,
     }

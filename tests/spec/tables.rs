@@ -3,6 +3,7 @@
 use crate::pages::{pages, tables};
 use umbel::base::rng::Rng;
 use umbel::base::secret::Secret;
+use umbel::base::time::Instant;
 use umbel::crypto::aead::Cipher;
 use umbel::crypto::agree::AgreeSecret;
 use umbel::proto::circuit::client::{CircuitError, ClientCircuit};
@@ -93,7 +94,7 @@ impl AtRelay {
         let mut body = [0; BODY_SIZE];
         write(text_mut(&mut body, 1), stream, message);
         self.client.seal_for(0, &mut body);
-        let verdict = self.circuit.from_client(&mut body, &mut |_| ())?;
+        let verdict = self.circuit.from_client(Instant(0), &mut body, &mut |_| ())?;
         assert_eq!(verdict, Verdict::Taken);
         Ok(())
     }
@@ -115,7 +116,7 @@ impl AtRelay {
     /// Sends all that the relay has; gives the tags of its cells as the client finds them.
     fn drain(&mut self) -> Vec<Tag> {
         let (mut body, mut tags) = ([0; BODY_SIZE], Vec::new());
-        while self.circuit.fill(&mut body) {
+        while self.circuit.fill(Instant(0), &mut body) {
             tags.push(self.client.open(&mut body).expect("the relay seals for the client").1);
         }
         tags
@@ -187,7 +188,7 @@ fn what_a_relay_may_receive_by_its_tail() {
                 "a cell for a later hop" => {
                     let mut body = [0; BODY_SIZE];
                     at.client.seal_for(1, &mut body);
-                    at.circuit.from_client(&mut body, &mut |_| ()).map(|v| assert_eq!(v, Verdict::PassOn))
+                    at.circuit.from_client(Instant(0), &mut body, &mut |_| ()).map(|v| assert_eq!(v, Verdict::PassOn))
                 }
                 "a cell from the next relay" => {
                     let mut body = [0; BODY_SIZE];
@@ -264,7 +265,7 @@ impl AtClient {
     /// Takes all that the client sends, at whichever hop it is for.
     fn drain(&mut self) {
         let mut body = [0; BODY_SIZE];
-        while self.client.fill(&mut body) {
+        while self.client.fill(Instant(0), &mut body) {
             let taken = self.layers.iter_mut().position(|l| matches!(l.peel(&mut body), Ok(Peeled::Here(_))));
             let position = taken.expect("a hop takes the cell") as u8 + 1;
             self.note_extend(&body, position);
@@ -287,7 +288,7 @@ impl AtClient {
         for layer in self.layers[..hop].iter_mut().rev() {
             layer.wrap(&mut body).expect("an honest cell");
         }
-        self.client.receive(&mut body, &mut self.rng, &mut |_| ())
+        self.client.receive(Instant(0), &mut body, &mut self.rng, &mut |_| ())
     }
 
     /// Brings a stream at `hop` into a state; gives its number.
@@ -414,6 +415,6 @@ fn after_a_failed_extension_another_may_be_tried() {
     let mut body = [0; BODY_SIZE];
     write(text_mut(&mut body, 1), StreamId::CIRCUIT, &extend(&[0; REQUEST_SIZE]));
     at.client.seal_for(0, &mut body);
-    let got = at.circuit.from_client(&mut body, &mut |e| asked = matches!(e, RelayEvent::Extend(..)));
+    let got = at.circuit.from_client(Instant(0), &mut body, &mut |e| asked = matches!(e, RelayEvent::Extend(..)));
     assert_eq!((got, asked), (Ok(Verdict::Taken), true));
 }

@@ -1,9 +1,11 @@
 //! A circuit, at the client: telescopes through its path, then carries streams to any of its hops.
 
 use crate::base::rng::Rng;
+use crate::base::time::Instant;
 use crate::proto::handshake::{ClientHandshake, HandshakeError, HopKey};
 use crate::proto::onion::{ClientLayers, text, text_mut};
 use crate::proto::profile::Profile;
+use crate::proto::stream::congestion::CongestionParams;
 use crate::proto::stream::mux::{Filled, Mux, Side, StreamEvent};
 use crate::proto::violation::Violation;
 use crate::wire::cell::Body;
@@ -37,7 +39,7 @@ pub enum CircuitError {
 /// See the module's text.
 pub struct ClientCircuit {
     network: NetworkId,
-    window: (u32, u32),
+    window: (CongestionParams, (u32, u32)),
     layers: ClientLayers,
     /// One end of streams for each hop that is built.
     muxes: Vec<Mux>,
@@ -66,7 +68,7 @@ impl ClientCircuit {
         let request = *pending.request();
         let circuit = Self {
             network,
-            window: (profile.circuit_window_cells, profile.stream_window_bytes),
+            window: (profile.congestion, (profile.stream_window_bytes, profile.stream_window_most)),
             layers: ClientLayers::default(),
             muxes: Vec::new(),
             path: Vec::new(),
@@ -153,6 +155,7 @@ impl ClientCircuit {
     /// Takes a RELAY cell.
     pub fn receive(
         &mut self,
+        now: Instant,
         body: &mut Body,
         rng: &mut Rng,
         sink: &mut dyn FnMut(ClientEvent<'_>),
@@ -178,7 +181,7 @@ impl ClientCircuit {
                 Message::Extend { .. } => return Err(Violation::WrongDirection.into()),
                 other => {
                     let mux = self.muxes.get_mut(hop).ok_or(Violation::UnknownStream)?;
-                    mux.message(stream, other, &mut |s, e| sink(ClientEvent::Stream(hop, s, e)))?;
+                    mux.message(now, stream, other, &mut |s, e| sink(ClientEvent::Stream(hop, s, e)))?;
                 }
             }
         }
@@ -199,7 +202,7 @@ impl ClientCircuit {
     }
 
     /// Writes and seals the next cell; false when there is none.
-    pub fn fill(&mut self, body: &mut Body) -> bool {
+    pub fn fill(&mut self, now: Instant, body: &mut Body) -> bool {
         let hops = self.muxes.len();
         for step in 0..hops {
             let hop = (self.turn + step) % hops;
@@ -210,7 +213,7 @@ impl ClientCircuit {
             }
             let tag = self.layers.seal_for(hop, body);
             if filled == Filled::Counted {
-                mux.sent(tag);
+                mux.sent(now, tag);
             }
             self.turn = hop + 1;
             return true;

@@ -4,6 +4,7 @@
 //! from the next hop through [`RelayCircuit::from_next`], and its own come from [`RelayCircuit::fill`]. Own cells may be
 //! sent only when no wrapped cell waits, else the layer's counter and the order of sending part.
 
+use crate::base::time::Instant;
 use crate::proto::handshake::LayerKeys;
 use crate::proto::onion::{Peeled, RelayLayer, text, text_mut};
 use crate::proto::profile::Profile;
@@ -57,7 +58,7 @@ impl RelayCircuit {
         Self {
             layer: RelayLayer::new(keys),
             tail: Tail::Last,
-            mux: Mux::new(Side::Relay, profile.circuit_window_cells, profile.stream_window_bytes),
+            mux: Mux::new(Side::Relay, profile.congestion, (profile.stream_window_bytes, profile.stream_window_most)),
         }
     }
 
@@ -67,7 +68,12 @@ impl RelayCircuit {
     }
 
     /// Takes a cell from the client's side.
-    pub fn from_client(&mut self, body: &mut Body, sink: &mut dyn FnMut(RelayEvent<'_>)) -> Result<Verdict, Violation> {
+    pub fn from_client(
+        &mut self,
+        now: Instant,
+        body: &mut Body,
+        sink: &mut dyn FnMut(RelayEvent<'_>),
+    ) -> Result<Verdict, Violation> {
         let tag = match self.layer.peel(body)? {
             Peeled::Here(tag) => tag,
             // spec: ONION-9
@@ -90,7 +96,7 @@ impl RelayCircuit {
                 // spec: CIRC-10
                 Message::Extended(_) | Message::ExtendFailed(_) => return Err(Violation::WrongDirection),
                 // spec: CIRC-3
-                other => self.mux.message(stream, other, &mut |s, e| sink(RelayEvent::Stream(s, e)))?,
+                other => self.mux.message(now, stream, other, &mut |s, e| sink(RelayEvent::Stream(s, e)))?,
             }
         }
         self.mux.cell_received(counted, tag);
@@ -126,14 +132,14 @@ impl RelayCircuit {
     }
 
     /// Writes and seals the next cell of this hop's own; false when there is none.
-    pub fn fill(&mut self, body: &mut Body) -> bool {
+    pub fn fill(&mut self, now: Instant, body: &mut Body) -> bool {
         let filled = self.mux.fill(text_mut(body, self.layer.position()));
         if filled == Filled::Nothing {
             return false;
         }
         let tag = self.layer.originate(body);
         if filled == Filled::Counted {
-            self.mux.sent(tag);
+            self.mux.sent(now, tag);
         }
         true
     }

@@ -3,6 +3,7 @@
 use super::client::{CircuitError, ClientCircuit, ClientEvent};
 use super::relay::{RelayCircuit, RelayEvent, Verdict};
 use crate::base::rng::Rng;
+use crate::base::time::Instant;
 use crate::crypto::aead::Cipher;
 use crate::crypto::agree::AgreeSecret;
 use crate::proto::handshake::{HopKey, respond};
@@ -69,7 +70,7 @@ impl Chain {
             let mut asked = None;
             let mut heard = vec![];
             let circuit = self.relays[at].circuit.as_mut().expect("the hop is built");
-            let verdict = circuit.from_client(body, &mut |e| match e {
+            let verdict = circuit.from_client(Instant(0), body, &mut |e| match e {
                 RelayEvent::Extend(to, request) => asked = Some((to, *request)),
                 RelayEvent::Stream(s, StreamEvent::Begin(Target::Store, data)) => heard.push((s, data.to_vec())),
                 RelayEvent::Stream(..) => {}
@@ -103,19 +104,19 @@ impl Chain {
             self.circuit(at).from_next(body).map_err(CircuitError::from)?;
         }
         let Self { client, rng, heard, .. } = self;
-        client.receive(body, rng, &mut |e| heard.push(tell(&e)))
+        client.receive(Instant(0), body, rng, &mut |e| heard.push(tell(&e)))
     }
 
     fn run(&mut self) -> Result<(), CircuitError> {
         let mut body = [0; BODY_SIZE];
         loop {
             let mut quiet = true;
-            while self.client.fill(&mut body) {
+            while self.client.fill(Instant(0), &mut body) {
                 quiet = false;
                 self.outward(&mut body)?;
             }
             for at in 0..self.relays.len() {
-                while self.relays[at].circuit.as_mut().is_some_and(|c| c.fill(&mut body)) {
+                while self.relays[at].circuit.as_mut().is_some_and(|c| c.fill(Instant(0), &mut body)) {
                     quiet = false;
                     self.inward(at, &mut body)?;
                 }
@@ -192,7 +193,7 @@ fn only_the_last_hop_may_say_extended() {
     client.extend(fourth, rng);
     chain.circuit(1).mux.extended(&[0; crate::wire::handshake::REPLY_SIZE]);
     let mut body = [0; BODY_SIZE];
-    assert!(chain.circuit(1).fill(&mut body));
+    assert!(chain.circuit(1).fill(Instant(0), &mut body));
     assert_eq!(chain.inward(1, &mut body), Err(CircuitError::Violation(Violation::UnaskedExtension)));
 }
 
@@ -226,5 +227,5 @@ fn a_cell_for_nobody_closes_the_circuit() {
     let mut alone = RelayCircuit::new(&keys, &Profile::TESTING);
     let mut for_second = [0; BODY_SIZE];
     onward.seal_for(1, &mut for_second);
-    assert_eq!(alone.from_client(&mut for_second, &mut |_| ()), Err(Violation::BehindLastHop));
+    assert_eq!(alone.from_client(Instant(0), &mut for_second, &mut |_| ()), Err(Violation::BehindLastHop));
 }

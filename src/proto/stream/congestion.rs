@@ -42,6 +42,14 @@ impl CongestionParams {
     };
 }
 
+#[cfg(test)]
+impl CongestionParams {
+    /// A window that stays as it is.
+    pub fn fixed(cells: u32) -> Self {
+        Self { initial: cells, least: cells, most: cells, ..Self::DEFAULT }
+    }
+}
+
 /// The least of a sliding time, kept in two halves: exact to half its length.
 #[derive(Clone, Copy, Debug, Default)]
 struct SlidingLeast {

@@ -1,7 +1,9 @@
 //! The window of counted cells in flight, and the acknowledgements that prove receipt (spec 08).
 
 use crate::base::secret::same;
+use crate::base::time::Instant;
 use crate::proto::onion::Tag;
+use crate::proto::stream::congestion::{Congestion, CongestionParams};
 use crate::proto::violation::Violation;
 use std::collections::VecDeque;
 
@@ -10,44 +12,49 @@ pub const ACK_EVERY: u32 = 16;
 
 /// The sender's side.
 pub struct SendWindow {
-    window: u32,
+    congestion: Congestion,
     in_flight: u32,
     /// Counted cells since the last one whose tag was kept.
     since_kept: u32,
-    /// Tags that acknowledgements must show, oldest first; at most `window / ACK_EVERY` of them.
-    expected: VecDeque<Tag>,
+    /// Tags that acknowledgements must show and when their cells left, oldest first; at most one for each
+    /// [`ACK_EVERY`] cells of the largest window.
+    expected: VecDeque<(Tag, Instant)>,
 }
 
 impl SendWindow {
-    /// At most `window` counted cells in flight.
-    pub fn new(window: u32) -> Self {
-        Self { window, in_flight: 0, since_kept: 0, expected: VecDeque::new() }
+    /// With as many counted cells in flight as congestion control allows.
+    pub fn new(params: CongestionParams) -> Self {
+        Self { congestion: Congestion::new(params), in_flight: 0, since_kept: 0, expected: VecDeque::new() }
     }
 
     /// Whether another counted cell may be sent.
     // spec: STREAM-1
     pub fn is_open(&self) -> bool {
-        self.in_flight < self.window
+        self.in_flight < self.congestion.window()
     }
 
     /// A counted cell was sealed with this tag.
-    pub fn sent(&mut self, tag: Tag) {
+    pub fn sent(&mut self, now: Instant, tag: Tag) {
         self.in_flight += 1;
         self.since_kept += 1;
         if self.since_kept == ACK_EVERY {
             self.since_kept = 0;
-            self.expected.push_back(tag);
+            self.expected.push_back((tag, now));
         }
     }
 
     /// An acknowledgement arrived.
-    pub fn acked(&mut self, tag: &Tag) -> Result<(), Violation> {
+    pub fn acked(&mut self, now: Instant, tag: &Tag) -> Result<(), Violation> {
         // spec: STREAM-3
-        let expected = self.expected.pop_front().ok_or(Violation::FalseAck)?;
+        let (expected, sent) = self.expected.pop_front().ok_or(Violation::FalseAck)?;
         if !same(&expected, tag) {
             return Err(Violation::FalseAck);
         }
+        if self.in_flight + ACK_EVERY > self.congestion.window() {
+            self.congestion.held_back();
+        }
         self.in_flight -= ACK_EVERY;
+        self.congestion.acked(now, now.since(sent), ACK_EVERY);
         Ok(())
     }
 }
@@ -78,13 +85,13 @@ mod tests {
     // spec: STREAM-1 STREAM-2
     #[test]
     fn acknowledgements_keep_the_window_open() {
-        let (mut send, mut receive) = (SendWindow::new(32), ReceiveWindow::default());
+        let (mut send, mut receive) = (SendWindow::new(CongestionParams::fixed(32)), ReceiveWindow::default());
         for n in 0..1000u32 {
             assert!(send.is_open());
             let tag = [n as u8; 16];
-            send.sent(tag);
+            send.sent(Instant(0), tag);
             if let Some(ack) = receive.received(tag) {
-                assert_eq!(send.acked(&ack), Ok(()));
+                assert_eq!(send.acked(Instant(0), &ack), Ok(()));
             }
         }
     }
@@ -92,10 +99,10 @@ mod tests {
     // spec: STREAM-1
     #[test]
     fn without_acknowledgements_the_window_closes() {
-        let mut send = SendWindow::new(32);
+        let mut send = SendWindow::new(CongestionParams::fixed(32));
         for n in 0..32 {
             assert!(send.is_open());
-            send.sent([n; 16]);
+            send.sent(Instant(0), [n; 16]);
         }
         assert!(!send.is_open());
     }
@@ -103,11 +110,11 @@ mod tests {
     // spec: STREAM-3
     #[test]
     fn an_acknowledgement_must_show_the_right_tag_at_the_right_time() {
-        let mut send = SendWindow::new(32);
-        assert_eq!(send.acked(&[0; 16]), Err(Violation::FalseAck), "nothing was sent");
+        let mut send = SendWindow::new(CongestionParams::fixed(32));
+        assert_eq!(send.acked(Instant(0), &[0; 16]), Err(Violation::FalseAck), "nothing was sent");
         for n in 0..16 {
-            send.sent([n; 16]);
+            send.sent(Instant(0), [n; 16]);
         }
-        assert_eq!(send.acked(&[14; 16]), Err(Violation::FalseAck), "not the sixteenth cell's tag");
+        assert_eq!(send.acked(Instant(0), &[14; 16]), Err(Violation::FalseAck), "not the sixteenth cell's tag");
     }
 }

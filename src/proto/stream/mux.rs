@@ -3,7 +3,9 @@
 //! Feed it messages with [`Mux::message`] and cells' tags with [`Mux::cell_received`]; ask it for the next text to send
 //! with [`Mux::fill`]. What it cannot send yet waits in bounded buffers; [`Mux::write_room`] is the back-pressure.
 
+use crate::base::time::Instant;
 use crate::proto::onion::Tag;
+use crate::proto::stream::congestion::CongestionParams;
 use crate::proto::stream::flow::{ReceiveWindow, SendWindow};
 use crate::proto::violation::Violation;
 use crate::wire::message::{EndReason, Message, StreamId, Target, TextWriter};
@@ -70,8 +72,10 @@ struct Stream {
     end_sent: bool,
     /// Bytes the peer may still send.
     granted: u32,
-    /// Bytes that went on and were not granted again yet.
-    consumed: u32,
+    /// Bytes that arrived and have not gone on.
+    backlog: u32,
+    /// Bytes that may be granted or waiting: grows while the reader keeps up and the sender could use more.
+    window: u32,
     end_received: bool,
     /// Stands in the ready list.
     ready: bool,
@@ -82,7 +86,7 @@ struct Stream {
 /// See the module's text.
 pub struct Mux {
     side: Side,
-    stream_window: u32,
+    stream_window: (u32, u32),
     send: SendWindow,
     receive: ReceiveWindow,
     streams: BTreeMap<StreamId, Stream>,
@@ -125,12 +129,13 @@ pub enum Filled {
 }
 
 impl Mux {
-    /// An end with no streams, `window` counted cells a way and `stream_window` bytes a stream.
-    pub fn new(side: Side, window: u32, stream_window: u32) -> Self {
+    /// An end with no streams, under this congestion control. A stream's receiver grants the first number of bytes in
+    /// advance, and up to the second to a sender that uses them.
+    pub fn new(side: Side, congestion: CongestionParams, stream_window: (u32, u32)) -> Self {
         Self {
             side,
             stream_window,
-            send: SendWindow::new(window),
+            send: SendWindow::new(congestion),
             receive: ReceiveWindow::default(),
             streams: BTreeMap::new(),
             control: VecDeque::new(),
@@ -195,7 +200,7 @@ impl Mux {
     /// Client: opens a stream. Bytes written before the first cell leaves ride in BEGIN. `None` when too many are open.
     pub fn open(&mut self, target: Target) -> Option<StreamId> {
         let id = self.free_id()?;
-        let mut stream = Stream::new(Phase::Opening, self.stream_window);
+        let mut stream = Stream::new(Phase::Opening, self.stream_window.0);
         stream.begin = Some(target);
         self.streams.insert(id, stream);
         self.make_ready(id);
@@ -205,7 +210,7 @@ impl Mux {
     /// Client: asks the hop for a name.
     pub fn resolve(&mut self, name: &str) -> Option<StreamId> {
         let id = self.free_id()?;
-        self.streams.insert(id, Stream::new(Phase::Resolving, self.stream_window));
+        self.streams.insert(id, Stream::new(Phase::Resolving, self.stream_window.0));
         self.control.push_back((id, Owned::Resolve(name.to_owned())));
         Some(id)
     }
@@ -291,11 +296,13 @@ impl Mux {
     /// Bytes handed out as [`StreamEvent::Data`] have gone on: they may be granted again.
     // spec: STREAM-5
     pub fn consumed(&mut self, id: StreamId, bytes: usize) {
-        let window = self.stream_window;
         let Some(s) = self.streams.get_mut(&id) else { return };
-        s.consumed = s.consumed.saturating_add(bytes as u32);
-        if s.consumed >= window / 4 && !s.end_received && s.phase != Phase::Aborted {
-            let more = core::mem::take(&mut s.consumed);
+        s.backlog = s.backlog.saturating_sub(bytes as u32);
+        if s.end_received || s.phase == Phase::Aborted {
+            return;
+        }
+        let more = s.window.saturating_sub(s.backlog).saturating_sub(s.granted);
+        if more >= s.window / 4 {
             s.granted += more;
             self.control(id, Message::Credit(more));
         }
@@ -319,19 +326,20 @@ impl Mux {
     }
 
     /// A counted cell was sealed with this tag.
-    pub fn sent(&mut self, tag: Tag) {
-        self.send.sent(tag);
+    pub fn sent(&mut self, now: Instant, tag: Tag) {
+        self.send.sent(now, tag);
     }
 
     /// Takes one message. Messages of extension are the circuit's, not this machine's.
     pub fn message<'a>(
         &mut self,
+        now: Instant,
         id: StreamId,
         message: Message<'a>,
         sink: &mut dyn FnMut(StreamId, StreamEvent<'a>),
     ) -> Result<(), Violation> {
         match (message, self.side) {
-            (Message::Ack(tag), _) => self.send.acked(&tag),
+            (Message::Ack(tag), _) => self.send.acked(now, &tag),
             (Message::Begin { target, data }, Side::Relay) => {
                 self.begun(id, Phase::Opening, data.len())?;
                 sink(id, StreamEvent::Begin(target, data));
@@ -374,8 +382,9 @@ impl Mux {
             return Err(Violation::TooMuch);
         }
         self.closed.retain(|&c| c != id);
-        let mut stream = Stream::new(phase, self.stream_window);
+        let mut stream = Stream::new(phase, self.stream_window.0);
         stream.granted = stream.granted.checked_sub(bytes as u32).ok_or(Violation::CreditExceeded)?;
+        stream.backlog = bytes as u32;
         self.streams.insert(id, stream);
         Ok(())
     }
@@ -404,6 +413,7 @@ impl Mux {
         sink: &mut dyn FnMut(StreamId, StreamEvent<'a>),
     ) -> Result<(), Violation> {
         let side = self.side;
+        let bounds = self.stream_window;
         let s = self.known(id)?;
         // spec: STREAM-4
         s.granted = s.granted.checked_sub(bytes.len() as u32).ok_or(Violation::CreditExceeded)?;
@@ -413,6 +423,7 @@ impl Mux {
             return Err(Violation::StreamState);
         }
         if s.phase != Phase::Aborted {
+            s.took(bytes.len() as u32, bounds);
             sink(id, StreamEvent::Data(bytes));
         }
         Ok(())
@@ -528,10 +539,23 @@ impl Stream {
             end_wanted: false,
             end_sent: false,
             granted: window,
-            consumed: 0,
+            backlog: 0,
+            window,
             end_received: false,
             ready: false,
             is_question: phase == Phase::Resolving,
+        }
+    }
+
+    /// Counts bytes that arrived, and fits the window to the reader: a sender that runs out of credit while the reader
+    /// keeps up is given twice as much, a reader that does not keep up falls back to the first.
+    // spec: STREAM-18
+    fn took(&mut self, bytes: u32, (first, most): (u32, u32)) {
+        self.backlog = self.backlog.saturating_add(bytes);
+        if self.backlog > self.window / 2 {
+            self.window = first;
+        } else if self.granted < self.window / 4 && self.backlog < self.window / 4 {
+            self.window = self.window.saturating_mul(2).min(most.max(first));
         }
     }
 

@@ -278,7 +278,7 @@ impl Client {
         let Some(circuit) = self.circuits.get_mut(key) else { return };
         let (streams, names) = (&mut self.streams, &circuit.streams);
         let mut effects = Vec::new();
-        let result = circuit.machine.receive(body_mut(cell), &mut self.rng, &mut |event| match event {
+        let result = circuit.machine.receive(now.mono, body_mut(cell), &mut self.rng, &mut |event| match event {
             ClientEvent::Built => effects.push(Effect::Built),
             ClientEvent::ExtendFailed(..) => effects.push(Effect::ExtendFailed),
             ClientEvent::Stream(hop, id, event) => {

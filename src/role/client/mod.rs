@@ -298,9 +298,9 @@ impl Client {
 const CLOCKS_MAX: usize = 16;
 
 /// Writes a circuit's next cell for its link.
-fn fill(circuits: &mut Slab<Circuit>, touched: &mut Vec<Key>, key: Key, cell: &mut CellBuf) -> Turn {
+fn fill(now: Instant, circuits: &mut Slab<Circuit>, touched: &mut Vec<Key>, key: Key, cell: &mut CellBuf) -> Turn {
     let Some(circuit) = circuits.get_mut(key) else { return Turn::Nothing };
-    if !circuit.machine.fill(body_mut(cell)) {
+    if !circuit.machine.fill(now, body_mut(cell)) {
         circuit.ready = false;
         return Turn::Nothing;
     }
@@ -338,7 +338,8 @@ impl Role for Client {
     fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
         let Self { links, circuits, touched, .. } = self;
         let Some(slot) = links.get_mut(conn) else { return false };
-        let wrote = slot.transmit(now, out, TRANSMIT_TARGET, |circuit, cell| fill(circuits, touched, circuit, cell));
+        let wrote =
+            slot.transmit(now, out, TRANSMIT_TARGET, |circuit, cell| fill(now.mono, circuits, touched, circuit, cell));
         self.after_transmit(now);
         wrote
     }

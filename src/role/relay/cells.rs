@@ -157,7 +157,7 @@ impl Relay {
         let out = &mut self.out;
         let unsent = &mut self.unsent;
         let streams = &mut circuit.streams;
-        let verdict = circuit.machine.from_client(body_mut(cell), &mut |event| {
+        let verdict = circuit.machine.from_client(now.mono, body_mut(cell), &mut |event| {
             effects.push(match event {
                 RelayEvent::Extend(to, request) => Effect::Extend(to, Box::new(*request)),
                 RelayEvent::Stream(id, StreamEvent::Begin(target, data)) => Effect::Begin(id, target, data.to_vec()),

@@ -2,6 +2,7 @@
 
 use super::Pool;
 use super::service::ServiceStream;
+use crate::base::time::Instant;
 use crate::proto::circuit::relay::RelayCircuit;
 use crate::proto::profile::Profile;
 use crate::role::limits::CELLS_QUEUED_SLACK;
@@ -77,7 +78,7 @@ impl Circuit {
             ready: (false, false),
             streams: BTreeMap::new(),
             starved: Vec::new(),
-            queued_max: 2 * profile.circuit_window_cells as usize + CELLS_QUEUED_SLACK,
+            queued_max: profile.congestion.most as usize + CELLS_QUEUED_SLACK,
         }
     }
 
@@ -112,7 +113,7 @@ impl Circuit {
         }
     }
 
-    fn take(&mut self, toward: Toward, pool: &mut Pool, cell: &mut CellBuf) -> Turn {
+    fn take(&mut self, now: Instant, toward: Toward, pool: &mut Pool, cell: &mut CellBuf) -> Turn {
         let (queue, link) = match toward {
             Toward::Client => (&mut self.to_client, Some(self.prev)),
             Toward::Next => (&mut self.to_next, self.next),
@@ -121,7 +122,7 @@ impl Circuit {
         if let Some(waiting) = queue.pop_front() {
             *cell = *waiting;
             pool.give_back(waiting);
-        } else if toward == Toward::Next || !self.machine.fill(body_mut(cell)) {
+        } else if toward == Toward::Next || !self.machine.fill(now, body_mut(cell)) {
             return Turn::Nothing;
         }
         encode_header(cell, id, Command::Relay);
@@ -135,6 +136,7 @@ impl Circuit {
 
 /// Writes the next cell of one end of a circuit for its link.
 pub(super) fn fill(
+    now: Instant,
     circuits: &mut Slab<Circuit>,
     pool: &mut Pool,
     touched: &mut Vec<Key>,
@@ -142,7 +144,7 @@ pub(super) fn fill(
     cell: &mut CellBuf,
 ) -> Turn {
     let Some(circuit) = circuits.get_mut(end.circuit) else { return Turn::Nothing };
-    let turn = circuit.take(end.toward, pool, cell);
+    let turn = circuit.take(now, end.toward, pool, cell);
     if turn != Turn::More {
         match end.toward {
             Toward::Client => circuit.ready.0 = false,

@@ -270,8 +270,9 @@ impl Role for Relay {
         }
         let Self { links, circuits, pool, touched, .. } = self;
         let Some(slot) = links.get_mut(conn) else { return false };
-        let wrote =
-            slot.transmit(now, out, TRANSMIT_TARGET, |end, cell| circuit::fill(circuits, pool, touched, end, cell));
+        let wrote = slot.transmit(now, out, TRANSMIT_TARGET, |end, cell| {
+            circuit::fill(now.mono, circuits, pool, touched, end, cell)
+        });
         self.after_transmit(now);
         wrote
     }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::base::time::Instant;
+use crate::proto::stream::congestion::CongestionParams;
 use crate::wire::message::Messages;
 
 const WINDOW: u32 = 32;
@@ -42,11 +44,11 @@ fn carry(
     let (mut walk, mut counted) = (Messages::new(&text), false);
     while let Some((id, m)) = walk.next()? {
         counted |= m.is_counted();
-        to.message(id, m, &mut |id, e| note(heard, id, e))?;
+        to.message(Instant(0), id, m, &mut |id, e| note(heard, id, e))?;
     }
     assert_eq!(counted, filled == Filled::Counted);
     if counted {
-        from.sent(tag);
+        from.sent(Instant(0), tag);
     }
     to.cell_received(counted, tag);
     Ok(true)
@@ -55,8 +57,8 @@ fn carry(
 impl Pair {
     fn new() -> Self {
         Self {
-            client: Mux::new(Side::Client, WINDOW, STREAM_WINDOW),
-            relay: Mux::new(Side::Relay, WINDOW, STREAM_WINDOW),
+            client: Mux::new(Side::Client, CongestionParams::fixed(WINDOW), (STREAM_WINDOW, STREAM_WINDOW)),
+            relay: Mux::new(Side::Relay, CongestionParams::fixed(WINDOW), (STREAM_WINDOW, STREAM_WINDOW)),
             heard_by_client: vec![],
             heard_by_relay: vec![],
             cells: 0,
@@ -122,11 +124,11 @@ fn a_stream_stops_at_its_credit_and_goes_on_when_its_bytes_are_consumed() {
 // spec: STREAM-4
 #[test]
 fn more_data_than_was_granted_is_a_violation() {
-    let mut relay = Mux::new(Side::Relay, WINDOW, 10);
+    let mut relay = Mux::new(Side::Relay, CongestionParams::fixed(WINDOW), (10, 10));
     let id = StreamId(1);
-    relay.message(id, Message::Begin { target: Target::Store, data: b"12345" }, &mut |_, _| ()).unwrap();
-    relay.message(id, Message::Data(b"12345"), &mut |_, _| ()).unwrap();
-    assert_eq!(relay.message(id, Message::Data(b"1"), &mut |_, _| ()), Err(Violation::CreditExceeded));
+    relay.message(Instant(0), id, Message::Begin { target: Target::Store, data: b"12345" }, &mut |_, _| ()).unwrap();
+    relay.message(Instant(0), id, Message::Data(b"12345"), &mut |_, _| ()).unwrap();
+    assert_eq!(relay.message(Instant(0), id, Message::Data(b"1"), &mut |_, _| ()), Err(Violation::CreditExceeded));
 }
 
 // spec: STREAM-9
@@ -204,8 +206,8 @@ fn messages_out_of_place_are_violations() {
         (vec![Message::Ack([0; 16])], Violation::FalseAck),
     ];
     for (story, why) in at_relay {
-        let mut relay = Mux::new(Side::Relay, WINDOW, STREAM_WINDOW);
-        let last = story.into_iter().map(|m| relay.message(id, m, &mut |_, _| ())).last().unwrap();
+        let mut relay = Mux::new(Side::Relay, CongestionParams::fixed(WINDOW), (STREAM_WINDOW, STREAM_WINDOW));
+        let last = story.into_iter().map(|m| relay.message(Instant(0), id, m, &mut |_, _| ())).last().unwrap();
         assert_eq!(last, Err(why));
     }
     let at_client: Vec<(Story, Violation)> = vec![
@@ -217,10 +219,10 @@ fn messages_out_of_place_are_violations() {
         (vec![Message::End(EndReason::Done)], Violation::StreamState),
     ];
     for (story, why) in at_client {
-        let mut client = Mux::new(Side::Client, WINDOW, STREAM_WINDOW);
+        let mut client = Mux::new(Side::Client, CongestionParams::fixed(WINDOW), (STREAM_WINDOW, STREAM_WINDOW));
         let id = client.open(Target::Store).unwrap();
         client.fill(&mut [0; TEXT]);
-        let last = story.into_iter().map(|m| client.message(id, m, &mut |_, _| ())).last().unwrap();
+        let last = story.into_iter().map(|m| client.message(Instant(0), id, m, &mut |_, _| ())).last().unwrap();
         assert_eq!(last, Err(why));
     }
 }
@@ -242,8 +244,11 @@ fn credit_that_crosses_the_last_end_is_taken() {
     p.client.consumed(id, 2000);
     p.run().unwrap();
     assert_eq!((p.client.streams(), p.relay.streams()), (0, 0));
-    assert_eq!(p.relay.message(id, Message::Credit(1), &mut |_, _| ()), Ok(()), "still remembered");
-    assert_eq!(p.relay.message(StreamId(9), Message::Credit(1), &mut |_, _| ()), Err(Violation::UnknownStream));
+    assert_eq!(p.relay.message(Instant(0), id, Message::Credit(1), &mut |_, _| ()), Ok(()), "still remembered");
+    assert_eq!(
+        p.relay.message(Instant(0), StreamId(9), Message::Credit(1), &mut |_, _| ()),
+        Err(Violation::UnknownStream)
+    );
 }
 
 /// A browser tab that is closed in the middle of a download: its own direction ended long ago.
@@ -266,8 +271,9 @@ fn a_stream_whose_own_direction_is_done_can_still_be_given_up() {
 // spec: STREAM-14
 #[test]
 fn a_client_cannot_open_streams_without_end() {
-    let mut relay = Mux::new(Side::Relay, WINDOW, STREAM_WINDOW);
-    let mut begin = |n| relay.message(StreamId(n), Message::Begin { target: Target::Store, data: b"" }, &mut |_, _| ());
+    let mut relay = Mux::new(Side::Relay, CongestionParams::fixed(WINDOW), (STREAM_WINDOW, STREAM_WINDOW));
+    let mut begin =
+        |n| relay.message(Instant(0), StreamId(n), Message::Begin { target: Target::Store, data: b"" }, &mut |_, _| ());
     for n in 1..=STREAMS_MAX as u16 {
         assert_eq!(begin(n), Ok(()));
     }
@@ -277,12 +283,12 @@ fn a_client_cannot_open_streams_without_end() {
 // spec: STREAM-12
 #[test]
 fn a_peer_that_makes_us_hold_more_than_we_may_is_noticed() {
-    let mut relay = Mux::new(Side::Relay, WINDOW, STREAM_WINDOW);
+    let mut relay = Mux::new(Side::Relay, CongestionParams::fixed(WINDOW), (STREAM_WINDOW, STREAM_WINDOW));
     for n in 0..=CONTROL_MAX {
         let id = StreamId((n % 500 + 1) as u16);
-        relay.message(id, Message::Begin { target: Target::Store, data: b"" }, &mut |_, _| ()).unwrap();
+        relay.message(Instant(0), id, Message::Begin { target: Target::Store, data: b"" }, &mut |_, _| ()).unwrap();
         assert!(!relay.is_overfull());
-        relay.message(id, Message::End(EndReason::Reset), &mut |_, _| ()).unwrap();
+        relay.message(Instant(0), id, Message::End(EndReason::Reset), &mut |_, _| ()).unwrap();
     }
     assert!(relay.is_overfull());
 }
