@@ -77,7 +77,13 @@ fn in_profile(name: &str) -> Option<u64> {
         _ => return None,
     };
     match field {
-        "stream_window_most" => Some(u64::from(p.stream_window_most)),
+        "congestion_initial" => Some(u64::from(p.congestion.initial)),
+        "congestion_least" => Some(u64::from(p.congestion.least)),
+        "congestion_most" => Some(u64::from(p.congestion.most)),
+        "congestion_queue" => Some(u64::from(p.congestion.queue)),
+        "congestion_grace_ms" => Some(p.congestion.grace.as_millis() as u64),
+        "congestion_standing_ms" => Some(p.congestion.standing_least.as_millis() as u64),
+        "congestion_base_s" => Some(p.congestion.base_lifetime.as_secs()),
         "stream_window_bytes" => Some(u64::from(p.stream_window_bytes)),
         _ => None,
     }

@@ -39,7 +39,7 @@ pub enum CircuitError {
 /// See the module's text.
 pub struct ClientCircuit {
     network: NetworkId,
-    window: (CongestionParams, (u32, u32)),
+    window: (CongestionParams, u32),
     layers: ClientLayers,
     /// One end of streams for each hop that is built.
     muxes: Vec<Mux>,
@@ -68,7 +68,7 @@ impl ClientCircuit {
         let request = *pending.request();
         let circuit = Self {
             network,
-            window: (profile.congestion, (profile.stream_window_bytes, profile.stream_window_most)),
+            window: (profile.congestion, profile.stream_window_bytes),
             layers: ClientLayers::default(),
             muxes: Vec::new(),
             path: Vec::new(),

@@ -58,7 +58,7 @@ impl RelayCircuit {
         Self {
             layer: RelayLayer::new(keys),
             tail: Tail::Last,
-            mux: Mux::new(Side::Relay, profile.congestion, (profile.stream_window_bytes, profile.stream_window_most)),
+            mux: Mux::new(Side::Relay, profile.congestion, profile.stream_window_bytes),
         }
     }
 

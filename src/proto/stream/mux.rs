@@ -74,8 +74,6 @@ struct Stream {
     granted: u32,
     /// Bytes that arrived and have not gone on.
     backlog: u32,
-    /// Bytes that may be granted or waiting: grows while the reader keeps up and the sender could use more.
-    window: u32,
     end_received: bool,
     /// Stands in the ready list.
     ready: bool,
@@ -86,7 +84,7 @@ struct Stream {
 /// See the module's text.
 pub struct Mux {
     side: Side,
-    stream_window: (u32, u32),
+    stream_window: u32,
     send: SendWindow,
     receive: ReceiveWindow,
     streams: BTreeMap<StreamId, Stream>,
@@ -129,9 +127,9 @@ pub enum Filled {
 }
 
 impl Mux {
-    /// An end with no streams, under this congestion control. A stream's receiver grants the first number of bytes in
-    /// advance, and up to the second to a sender that uses them.
-    pub fn new(side: Side, congestion: CongestionParams, stream_window: (u32, u32)) -> Self {
+    /// An end with no streams, under this congestion control and with `stream_window` bytes granted to each stream's sender
+    /// in advance.
+    pub fn new(side: Side, congestion: CongestionParams, stream_window: u32) -> Self {
         Self {
             side,
             stream_window,
@@ -200,7 +198,7 @@ impl Mux {
     /// Client: opens a stream. Bytes written before the first cell leaves ride in BEGIN. `None` when too many are open.
     pub fn open(&mut self, target: Target) -> Option<StreamId> {
         let id = self.free_id()?;
-        let mut stream = Stream::new(Phase::Opening, self.stream_window.0);
+        let mut stream = Stream::new(Phase::Opening, self.stream_window);
         stream.begin = Some(target);
         self.streams.insert(id, stream);
         self.make_ready(id);
@@ -210,7 +208,7 @@ impl Mux {
     /// Client: asks the hop for a name.
     pub fn resolve(&mut self, name: &str) -> Option<StreamId> {
         let id = self.free_id()?;
-        self.streams.insert(id, Stream::new(Phase::Resolving, self.stream_window.0));
+        self.streams.insert(id, Stream::new(Phase::Resolving, self.stream_window));
         self.control.push_back((id, Owned::Resolve(name.to_owned())));
         Some(id)
     }
@@ -296,13 +294,14 @@ impl Mux {
     /// Bytes handed out as [`StreamEvent::Data`] have gone on: they may be granted again.
     // spec: STREAM-5
     pub fn consumed(&mut self, id: StreamId, bytes: usize) {
+        let window = self.stream_window;
         let Some(s) = self.streams.get_mut(&id) else { return };
         s.backlog = s.backlog.saturating_sub(bytes as u32);
         if s.end_received || s.phase == Phase::Aborted {
             return;
         }
-        let more = s.window.saturating_sub(s.backlog).saturating_sub(s.granted);
-        if more >= s.window / 4 {
+        let more = window.saturating_sub(s.backlog).saturating_sub(s.granted);
+        if more >= window / 4 {
             s.granted += more;
             self.control(id, Message::Credit(more));
         }
@@ -382,7 +381,7 @@ impl Mux {
             return Err(Violation::TooMuch);
         }
         self.closed.retain(|&c| c != id);
-        let mut stream = Stream::new(phase, self.stream_window.0);
+        let mut stream = Stream::new(phase, self.stream_window);
         stream.granted = stream.granted.checked_sub(bytes as u32).ok_or(Violation::CreditExceeded)?;
         stream.backlog = bytes as u32;
         self.streams.insert(id, stream);
@@ -413,7 +412,6 @@ impl Mux {
         sink: &mut dyn FnMut(StreamId, StreamEvent<'a>),
     ) -> Result<(), Violation> {
         let side = self.side;
-        let bounds = self.stream_window;
         let s = self.known(id)?;
         // spec: STREAM-4
         s.granted = s.granted.checked_sub(bytes.len() as u32).ok_or(Violation::CreditExceeded)?;
@@ -423,7 +421,7 @@ impl Mux {
             return Err(Violation::StreamState);
         }
         if s.phase != Phase::Aborted {
-            s.took(bytes.len() as u32, bounds);
+            s.backlog = s.backlog.saturating_add(bytes.len() as u32);
             sink(id, StreamEvent::Data(bytes));
         }
         Ok(())
@@ -540,22 +538,9 @@ impl Stream {
             end_sent: false,
             granted: window,
             backlog: 0,
-            window,
             end_received: false,
             ready: false,
             is_question: phase == Phase::Resolving,
-        }
-    }
-
-    /// Counts bytes that arrived, and fits the window to the reader: a sender that runs out of credit while the reader
-    /// keeps up is given twice as much, a reader that does not keep up falls back to the first.
-    // spec: STREAM-18
-    fn took(&mut self, bytes: u32, (first, most): (u32, u32)) {
-        self.backlog = self.backlog.saturating_add(bytes);
-        if self.backlog > self.window / 2 {
-            self.window = first;
-        } else if self.granted < self.window / 4 && self.backlog < self.window / 4 {
-            self.window = self.window.saturating_mul(2).min(most.max(first));
         }
     }
 
