@@ -6,6 +6,7 @@ mod bad_input;
 mod cli;
 mod content;
 mod control;
+mod figures;
 mod harness;
 mod processes;
 mod proxy;

@@ -1,18 +1,16 @@
 //! Nodes that cannot start, or should not.
 
 use super::failed;
-use crate::harness::{COMMAND_MAX, Client, Net, Testnet, run, text};
+use crate::harness::{COMMAND_MAX, Client, Net, Testnet, run, text, umbel_program};
 use std::fs;
 use std::net::TcpListener;
-
-const UMBEL: &str = env!("CARGO_BIN_EXE_umbel");
 
 #[test]
 fn one_folder_one_node_and_one_port_one_program() {
     let net = Net::start(4, &[]);
     let client = net.client("client");
     let invite = text(&net.invite());
-    let umbel = |words: &[&str]| run(COMMAND_MAX, UMBEL, &[&["--json"], words].concat());
+    let umbel = |words: &[&str]| run(COMMAND_MAX, &umbel_program(), &[&["--json"], words].concat());
 
     let dir = text(net.relays[1].dir());
     let ran = umbel(&["relay", "--dir", &dir, "--listen", "127.0.0.1:0", "--invite", &invite]);
@@ -42,7 +40,11 @@ fn files_that_make_no_sense_are_named() {
     let invite = fs::read_to_string(net.invite()).unwrap();
     let client = |dir: &str, invite: &str| {
         let (dir, invite) = (text(&home.join(dir)), text(&home.join(invite)));
-        run(COMMAND_MAX, UMBEL, &["client", "--json", "--dir", &dir, "--socks", "127.0.0.1:0", "--invite", &invite])
+        run(
+            COMMAND_MAX,
+            &umbel_program(),
+            &["client", "--json", "--dir", &dir, "--socks", "127.0.0.1:0", "--invite", &invite],
+        )
     };
     fs::write(home.join("cut"), &invite[..invite.len() / 2]).unwrap();
     failed(&client("a", "cut"), 12, "config", "cut");
@@ -54,13 +56,13 @@ fn files_that_make_no_sense_are_named() {
 
     fs::create_dir_all(home.join("b")).unwrap();
     fs::write(home.join("b/umbel.toml"), [b'\n', 0xff]).unwrap();
-    failed(&client("b", "invite"), 12, "config", "line 2");
+    failed(&client("b", "relay-0.invite"), 12, "config", "line 2");
     fs::remove_file(home.join("b/umbel.toml")).unwrap();
     fs::create_dir(home.join("b/umbel.toml")).unwrap();
-    failed(&client("b", "invite"), 12, "config", "cannot be read");
+    failed(&client("b", "relay-0.invite"), 12, "config", "cannot be read");
     fs::remove_dir(home.join("b/umbel.toml")).unwrap();
     fs::write(home.join("b/guards"), "umbel-guards 1\nguard nonsense\n").unwrap();
-    failed(&client("b", "invite"), 12, "config", "guards");
+    failed(&client("b", "relay-0.invite"), 12, "config", "guards");
     assert_eq!(fs::read_to_string(home.join("b/guards")).unwrap(), "umbel-guards 1\nguard nonsense\n", "it is kept");
     fs::remove_file(home.join("b/guards")).unwrap();
     // What was refused left nothing behind that harms a start with everything in order.
@@ -74,11 +76,12 @@ fn a_clock_an_hour_off_is_told_before_anything_else_is_tried() {
         return;
     }
     let net = Testnet::start(&["--relays", "4"]);
-    let invite = text(&net.home().join("net/invite"));
+    let (invite, umbel) = (text(&net.home().join("net/invite")), umbel_program());
     for (shift, way) in [("+1h", "60 minutes ahead of"), ("-1h", "60 minutes behind")] {
         for role in [&["client", "--socks", "127.0.0.1:0"][..], &["relay", "--listen", "127.0.0.1:0"]] {
             let dir = text(&net.home().join(format!("{shift}-{}", role[0])));
-            let all = [&["-f", shift, UMBEL], role, &["--json", "--dir", &dir, "--invite", &invite]].concat();
+            let all =
+                [&["-f", shift, &umbel], role, &["--json", "--dir", &dir, "--invite", &invite]].concat();
             failed(&run(COMMAND_MAX, "faketime", &all), 13, "clock", way);
         }
     }

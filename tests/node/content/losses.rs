@@ -52,6 +52,7 @@ fn the_publisher_leaves_four_of_twelve_custodians_die_and_every_file_comes_back(
         relay.process().kill();
     }
     let reader = Client::start(&net.home().join("reader"), &invite);
+    reader.knows(15);
     for (name, report) in &reports {
         let out = net.home().join(format!("out-{name}"));
         let fetched = reader.umbel(MOVE_MAX, &["get", word(report, "link"), "-o", &text(&out)]).ok().json();

@@ -7,7 +7,7 @@ mod nodes;
 mod process;
 mod web;
 
-pub(crate) use nodes::{Client, Net, RelayNode, Testnet};
+pub(crate) use nodes::{Client, Net, RelayNode, Testnet, umbel_program};
 pub(crate) use process::{Process, Ran, run, shell};
 pub(crate) use web::Web;
 

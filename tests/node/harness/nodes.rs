@@ -1,21 +1,20 @@
 //! Nodes as processes: a testnet, or relays and clients one by one.
 
 use super::{COMMAND_MAX, Process, Ran, START_MAX, run, text, until};
-use data_encoding::BASE64;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
-use umbel::proto::profile::Profile;
-use umbel::wire::descriptor::SignedDescriptor;
 use umbel::wire::invite::Invite;
 
-/// The program under test.
-const UMBEL: &str = env!("CARGO_BIN_EXE_umbel");
+/// The program under test: the one that cargo has built for these tests, or the one that `UMBEL_BIN` names.
+pub(crate) fn umbel_program() -> String {
+    std::env::var("UMBEL_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_umbel").to_owned())
+}
 
 /// Runs `umbel --dir DIR --json ...` for at most `most`.
 fn command(dir: &Path, most: Duration, arguments: &[&str]) -> Ran {
-    run(most, UMBEL, &[&["--dir", &text(dir), "--json"], arguments].concat())
+    run(most, &umbel_program(), &[&["--dir", &text(dir), "--json"], arguments].concat())
 }
 
 /// Starts `umbel --dir DIR --json ...`, which prints into a file beside DIR.
@@ -23,7 +22,7 @@ fn spawn(dir: &Path, name: &str, arguments: &[&str]) -> Process {
     let at = text(dir);
     let all = [&["--dir", &at, "--json"], arguments].concat();
     let all: Vec<_> = all.into_iter().map(str::to_owned).collect();
-    Process::start(name, &dir.with_extension(format!("{name}.log")), UMBEL, &all, &[])
+    Process::start(name, &dir.with_extension(format!("{name}.log")), &umbel_program(), &all, &[])
 }
 
 /// A process and its ready file.
@@ -41,7 +40,7 @@ impl Started {
         // The command comes first, its options in any order.
         all.splice(0..0, arguments.iter().take(1).cloned());
         all.extend_from_slice(arguments.get(1..).unwrap_or_default());
-        Self { process: Process::start(name, &dir.with_extension("log"), UMBEL, &all, env), file }
+        Self { process: Process::start(name, &dir.with_extension("log"), &umbel_program(), &all, env), file }
     }
 
     /// Waits for the ready file; the process must not end before.
@@ -171,12 +170,14 @@ impl Net {
         let mut net = Self { relays: Vec::new(), home };
         let invite = net.invite();
         for n in 0..relays {
-            let network = if n == 0 { "--profile testing --exit --write-invite" } else { "--invite" };
-            let words = format!("relay --listen 127.0.0.1:0 {network}");
-            let mut arguments: Vec<String> = words.split(' ').map(str::to_owned).collect();
-            arguments.push(text(&invite));
             // Every second relay runs two shards.
-            arguments.extend(["--shards".to_owned(), (1 + n % 2).to_string()]);
+            let words = format!("relay --listen 127.0.0.1:0 --shards {}", 1 + n % 2);
+            let mut arguments: Vec<String> = words.split(' ').map(str::to_owned).collect();
+            let own = net.home.path().join(format!("relay-{n}.invite"));
+            arguments.extend(["--write-invite".to_owned(), text(&own)]);
+            let network = if n == 0 { ["--profile", "testing", "--exit"].as_slice() } else { &["--invite"] };
+            arguments.extend(network.iter().map(|w| (*w).to_owned()));
+            arguments.extend((n > 0).then(|| text(&invite)));
             arguments.extend(options.iter().map(|o| (*o).to_owned()));
             let relay = RelayNode::spawn(net.home.path(), &format!("relay-{n}"), &arguments);
             net.relays.push(relay);
@@ -196,29 +197,27 @@ impl Net {
 
     /// The founder's invite, which names the founder.
     pub(crate) fn invite(&self) -> PathBuf {
-        self.home.path().join("invite")
+        self.home.path().join("relay-0.invite")
     }
 
     /// An invite that names these relays only.
     pub(crate) fn invite_of(&self, relays: &[usize]) -> PathBuf {
+        let of = |n: &usize| {
+            let text = std::fs::read_to_string(self.relays[*n].dir.with_extension("invite")).expect("a relay's invite");
+            Invite::parse(&text).expect("an invite")
+        };
+        let mut all = of(&relays[0]);
+        all.relays = relays.iter().flat_map(|n| of(n).relays).collect();
         let file = self.home.path().join(format!("invite-of-{}", relays.len()));
-        let text = std::fs::read_to_string(self.relays[0].dir.join("invite")).expect("the founder's own invite");
-        let founder = Invite::parse(&text).expect("an invite");
-        // A relay's own record stands in what it keeps of the last snapshot.
-        let rules = Profile::TESTING.descriptor_rules(founder.network());
-        let known = std::fs::read(self.relays[0].dir.join("peers")).expect("the founder's known relays");
-        let known = known.split(|&b| b == b'\n').map(|line| BASE64.decode(line).expect("base64"));
-        let known: Vec<_> = known.map(|bytes| SignedDescriptor::decode(&bytes, &rules).expect("a record")).collect();
-        let named =
-            |n: &usize| known.iter().find(|r| r.id().to_string() == self.relays[*n].id()).expect("known").clone();
-        let chosen: Vec<_> = relays.iter().map(named).collect();
-        std::fs::write(&file, Invite::new("testing", founder.genesis, &chosen).format()).expect("a file");
+        std::fs::write(&file, all.format()).expect("a file");
         file
     }
 
-    /// Starts a client and waits for its first circuit.
+    /// Starts a client, waits for its first circuit, and until it knows all relays.
     pub(crate) fn client(&self, name: &str) -> Client {
-        Client::start(&self.home.path().join(name), &self.invite())
+        let client = Client::start(&self.home.path().join(name), &self.invite());
+        client.knows(self.relays.len());
+        client
     }
 }
 
@@ -252,6 +251,13 @@ impl Client {
 
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.started.process
+    }
+
+    /// Waits until its snapshot has so many relays: the first one may be older than the last relay.
+    pub(crate) fn knows(&self, relays: usize) {
+        until("all relays in the client's snapshot", START_MAX, || {
+            self.status()["directory"]["relays"].as_u64() == Some(relays as u64)
+        });
     }
 
     pub(crate) fn socks(&self) -> String {
