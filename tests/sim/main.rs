@@ -6,6 +6,7 @@
 mod calls;
 mod chaos;
 mod churn;
+mod congestion;
 mod hostile;
 mod limits;
 mod linkability;
