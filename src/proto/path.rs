@@ -28,6 +28,8 @@ pub const GUARD_MISSING_MAX: Duration = Duration::from_secs(20 * 86_400);
 pub const GUARD_RETRY_FIRST: Duration = Duration::from_secs(30);
 /// The longest such pause.
 pub const GUARD_RETRY_MAX: Duration = Duration::from_secs(3600);
+/// So long after a relay was reached a client takes itself to be online (spec CLIENT-14).
+pub const ONLINE_FOR: Duration = Duration::from_secs(60);
 /// Shortest and longest path, in relays.
 pub const PATH_LENGTHS: core::ops::RangeInclusive<usize> = 2..=5;
 
@@ -50,6 +52,8 @@ struct Guard {
 pub struct Guards {
     list: Vec<Guard>,
     changed: bool,
+    /// When any relay was last reached.
+    reached_at: Option<Instant>,
 }
 
 impl Guards {
@@ -89,7 +93,7 @@ impl Guards {
     ) -> Vec<Arc<SignedDescriptor>> {
         self.refresh(snapshot, now.unix);
         // spec: CLIENT-4
-        while self.list.len() < GUARDS_MAX && self.ready(snapshot, own, now).len() < self.wanted() {
+        while self.may_draw(now) && self.ready(snapshot, own, now).len() < self.wanted() {
             if !self.draw(snapshot, own, now.unix, rng) {
                 break;
             }
@@ -103,6 +107,14 @@ impl Guards {
         let mut listed: Vec<_> = listed.filter_map(|g| Some((g.retry_at, snapshot.get(&g.id)?))).collect();
         listed.sort_by_key(|(at, _)| *at);
         listed.into_iter().map(|(_, r)| Arc::clone(r)).collect()
+    }
+
+    /// Beyond the first few a guard is drawn only while some relay can be reached: to a client that is offline all guards
+    /// seem to fail, and it must not use the list up for that.
+    // spec: CLIENT-14
+    fn may_draw(&self, now: Now) -> bool {
+        let online = self.reached_at.is_some_and(|at| now.mono.since(at) < ONLINE_FOR);
+        self.list.len() < GUARDS_KEPT || (online && self.list.len() < GUARDS_MAX)
     }
 
     fn wanted(&self) -> usize {
@@ -151,8 +163,9 @@ impl Guards {
         self.changed |= before != self.list.len();
     }
 
-    /// A circuit's first hop works. The first success of a guard puts it behind those confirmed earlier.
+    /// A circuit's first hop works, whether it is a guard or not. The first success of a guard puts it behind those confirmed earlier.
     pub fn succeeded(&mut self, id: &RelayId, now: Now) {
+        self.reached_at = Some(now.mono);
         let Some(at) = self.list.iter().position(|g| g.id == *id) else { return };
         let Some(guard) = self.list.get_mut(at) else { return };
         guard.failures = 0;
@@ -221,7 +234,7 @@ impl Guards {
                 retry_at: Instant::default(),
             });
         }
-        Ok(Self { list, changed: false })
+        Ok(Self { list, changed: false, reached_at: None })
     }
 }
 
@@ -448,9 +461,21 @@ mod tests {
         let (s, mut guards, mut rng) = (network(60), Guards::new(), rng());
         for t in 0..100 {
             let g = guards.current(&s, None, at(t / 10), &mut rng).unwrap();
+            guards.succeeded(&RelayId([0xee; 32]), at(t / 10));
             guards.failed(&g, at(t / 10));
         }
         assert_eq!(guards.list.len(), GUARDS_MAX);
+    }
+
+    // spec: CLIENT-14
+    #[test]
+    fn a_client_that_is_offline_draws_no_guards_beyond_the_first() {
+        let (s, mut guards, mut rng) = (network(60), Guards::new(), rng());
+        for t in 0..100 {
+            let g = guards.current(&s, None, at(t / 10), &mut rng).unwrap();
+            guards.failed(&g, at(t / 10));
+        }
+        assert_eq!(guards.list.len(), GUARDS_KEPT);
     }
 
     // spec: CLIENT-5
@@ -461,7 +486,7 @@ mod tests {
         guards.succeeded(&first, at(1));
         assert!(guards.take_changed() && !guards.take_changed());
         let mut read = Guards::decode(&guards.encode()).unwrap();
-        assert_eq!(read, guards);
+        assert_eq!(read.list, guards.list);
         let days = |d: u64| at(d * 86_400);
         assert_eq!(read.current(&s, None, days(119), &mut rng), Some(first));
         assert_ne!(read.current(&s, None, days(121), &mut rng), Some(first), "too old");

@@ -86,5 +86,11 @@ pub const SPARE_RETRY: Duration = Duration::from_millis(200);
 pub const SPARE_RETRY_MAX: Duration = Duration::from_secs(30);
 /// A spare circuit that was never used is replaced after this long: its relays' keys and ways may be others by now.
 pub const SPARE_LIFETIME: Duration = Duration::from_secs(1800);
+/// A learnt build timeout is never shorter.
+pub const BUILD_TIMEOUT_LEAST: Duration = Duration::from_millis(1500);
+/// Circuits a client keeps ready at most, however many streams come.
+pub const SPARE_CIRCUITS_MAX: usize = 8;
+/// How long a client keeps more circuits ready after it once had too few.
+pub const SPARE_DEMAND_MEMORY: Duration = Duration::from_secs(300);
 /// Bytes that may be written to a stream before it has a circuit.
 pub const EARLY_DATA_MAX: usize = 64 * 1024;

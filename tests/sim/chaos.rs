@@ -5,6 +5,7 @@ use crate::seeds;
 use crate::transfer::{MINUTE, served};
 use umbel::base::time::Duration;
 use umbel::proto::rpc::{Call, CallId, Route, Service};
+use umbel::role::limits::SPARE_CIRCUITS_MAX;
 use umbel::sim::net::Death;
 use umbel::sim::path::Path;
 use umbel::sim::user::{Pace, Task};
@@ -152,7 +153,7 @@ impl Chaos {
         self.w.net.run_for(15 * MINUTE);
         assert_eq!(self.w.violations(), 0, "nobody honest breaks the protocol");
         let (circuits, exits, streams, _) = self.w.left();
-        assert!(circuits <= 2 * 3, "spares and nothing else: {circuits} circuits");
+        assert!(circuits <= SPARE_CIRCUITS_MAX * 3, "spares and nothing else: {circuits} circuits");
         assert_eq!((exits, streams), (0, 0), "exits and streams");
     }
 }

@@ -4,6 +4,7 @@ use crate::seeds;
 use crate::transfer::{MINUTE, served};
 use umbel::base::time::Duration;
 use umbel::role::client::StreamFailure;
+use umbel::role::limits::SPARE_CIRCUITS_MAX;
 use umbel::sim::net::Death;
 use umbel::sim::path::Path;
 use umbel::sim::world::{Shape, World, task};
@@ -162,7 +163,7 @@ fn relays_come_and_go_and_transfers_end_one_way_or_the_other() {
         }
         w.net.run_for(4 * MINUTE);
         let (circuits, exits, streams, _) = w.left();
-        assert!(circuits <= 3 * 2, "only spares are left: {circuits}");
+        assert!(circuits <= SPARE_CIRCUITS_MAX * 3, "only spares are left: {circuits}");
         assert_eq!((exits, streams), (0, 0));
     });
 }

@@ -76,6 +76,9 @@ pub struct Status {
     pub streams: Vec<StreamStatus>,
     /// The store; null where the node keeps no content.
     pub store: Option<StoreStatus>,
+    /// Circuits of others that a relay closed because too many cells waited.
+    #[serde(default)]
+    pub circuits_evicted: u64,
     /// Bytes carried since the start.
     pub bytes: BytesStatus,
     /// Resident memory.
@@ -266,6 +269,7 @@ mod tests {
             streams: vec![StreamStatus { id: 1, circuit: 2, hops: 3, post_quantum: true, bytes_in: 4, bytes_out: 5 }],
             store: Some(StoreStatus { used: 1, cap: 2, objects: 3 }),
             bytes: BytesStatus { received: 1, sent: 2 },
+            circuits_evicted: 0,
             rss_bytes: 7,
             id: None,
         };
@@ -276,7 +280,7 @@ mod tests {
                 r#""socks":"127.0.0.1:6250","directory":{"cut":1,"root":"r","relays":2,"signers":3,"age_s":4},"links":1,"#,
                 r#""circuits":[{"id":1,"hops":["h"],"state":"open","isolation":"i"}],"#,
                 r#""streams":[{"id":1,"circuit":2,"hops":3,"post_quantum":true,"bytes_in":4,"bytes_out":5}],"#,
-                r#""store":{"used":1,"cap":2,"objects":3},"bytes":{"in":1,"out":2},"rss_bytes":7}"#
+                r#""store":{"used":1,"cap":2,"objects":3},"circuits_evicted":0,"bytes":{"in":1,"out":2},"rss_bytes":7}"#
             ),
         );
     }

@@ -47,10 +47,11 @@ impl Control {
 
     pub(super) async fn report(&self) -> Status {
         let now = self.clock.now();
-        let (mut links, mut received, mut sent) = (0, 0, 0);
+        let (mut links, mut received, mut sent, mut evicted) = (0, 0, 0, 0);
         for shard in self.node.shards() {
             let counts = shard.counts().await;
             links += counts.relay.links as u64;
+            evicted += counts.relay.evicted;
             received += counts.bytes.0;
             sent += counts.bytes.1;
         }
@@ -87,6 +88,7 @@ impl Control {
                 cap,
                 objects: objects as u64,
             }),
+            circuits_evicted: evicted,
             bytes: BytesStatus { received: received + service_in, sent: sent + service_out },
             rss_bytes: system::rss_bytes(),
         }

@@ -57,6 +57,8 @@ pub(super) struct Circuit {
     /// Takes no new streams.
     pub(super) is_spent: bool,
     pub(super) streams: BTreeMap<(usize, StreamId), Key>,
+    /// When its first or its last hop was asked for.
+    begun: Instant,
     /// Stands in its link's list.
     pub(super) ready: bool,
     /// Streams whose writers wait for room.
@@ -142,7 +144,12 @@ impl Client {
         let found = [CircuitState::Open, CircuitState::Building]
             .into_iter()
             .find_map(|state| self.circuits.iter().find(|(_, c)| spare(c, state)).map(|(key, _)| key));
-        let Some(key) = found else { return false };
+        let Some(key) = found else {
+            if matches!(want, Want::Exit(_) | Want::Fourth(..)) {
+                self.demand.missed(now.mono);
+            }
+            return false;
+        };
         let fourth = if let Want::Fourth(relay, _) = want { self.paths.contact(&relay) } else { None };
         let Some(circuit) = self.circuits.get_mut(key) else { return false };
         if matches!(want, Want::Fourth(..)) {
@@ -152,7 +159,8 @@ impl Client {
             }
             circuit.path.push(contact.id);
             circuit.state = CircuitState::Building;
-            self.timers.set(Timer::Build(key), Some(now.mono + CIRCUIT_BUILD_TIMEOUT));
+            circuit.begun = now.mono;
+            self.timers.set(Timer::Build(key), Some(now.mono + self.build_times.timeout()));
         }
         circuit.want = Some(want);
         self.make_ready(key);
@@ -166,7 +174,7 @@ impl Client {
             return;
         }
         let have = self.circuits.iter().filter(|(_, c)| c.want.is_none()).count();
-        for _ in have..self.cfg.spare_circuits {
+        for _ in have..self.demand.wanted(now.mono) {
             if !self.build(now, None) {
                 self.retry_spares(now);
                 break;
@@ -226,6 +234,7 @@ impl Client {
             used: None,
             last_stream: now.mono,
             is_spent: false,
+            begun: now.mono,
             streams: BTreeMap::new(),
             ready: false,
             starved: Vec::new(),
@@ -237,7 +246,7 @@ impl Client {
             self.links.circuits_changed(now, conn);
         }
         self.links.wake(conn, &mut self.out);
-        self.timers.set(Timer::Build(key), Some(now.mono + CIRCUIT_BUILD_TIMEOUT));
+        self.timers.set(Timer::Build(key), Some(now.mono + self.build_times.timeout()));
         true
     }
 
@@ -329,6 +338,10 @@ impl Client {
     fn circuit_built(&mut self, now: Now, key: Key) {
         let Some(circuit) = self.circuits.get_mut(key) else { return };
         circuit.state = CircuitState::Open;
+        // Longer and shorter paths take their share of it.
+        if circuit.path.len() >= 3 {
+            self.build_times.add(now.mono.since(circuit.begun));
+        }
         self.spare_pause = SPARE_RETRY;
         self.built += 1;
         self.timers.set(Timer::Build(key), None);
@@ -356,6 +369,7 @@ impl Client {
     pub(super) fn build_timed_out(&mut self, now: Now, key: Key) {
         let Some(circuit) = self.circuits.get(key).filter(|c| c.state == CircuitState::Building) else { return };
         let conn = circuit.conn;
+        self.build_times.ran_out();
         self.close_circuit(now, key, false);
         // A link that lives is padded more often than this: what did not even pad while it owed an answer is gone.
         let is_silent = |slot: &LinkSlot<Key>| slot.is_open() && slot.is_silent(now.mono, CIRCUIT_BUILD_TIMEOUT);

@@ -5,6 +5,7 @@
 
 mod calls;
 mod circuits;
+mod pace;
 mod streams;
 
 use crate::base::rng::Rng;
@@ -24,6 +25,7 @@ use crate::wire::message::EndReason;
 use circuits::Circuit;
 pub use circuits::{CircuitInfo, CircuitState};
 use core::net::IpAddr;
+use pace::{BuildTimes, Demand};
 use std::collections::{BTreeMap, VecDeque};
 use streams::Stream;
 pub use streams::{ReadState, StreamInfo, StreamKey};
@@ -154,6 +156,8 @@ pub struct Client {
     touched: Vec<Key>,
     built: u64,
     failed: u64,
+    build_times: BuildTimes,
+    demand: Demand,
     /// Pause before the next try to keep spare circuits: doubles while builds fail.
     spare_pause: Duration,
     /// How far our clock is ahead of the relays' that were dialled last, in milliseconds.
@@ -178,6 +182,8 @@ impl Client {
             touched: Vec::new(),
             built: 0,
             failed: 0,
+            build_times: BuildTimes::default(),
+            demand: Demand::new(cfg.spare_circuits),
             spare_pause: SPARE_RETRY,
             skews: VecDeque::new(),
         }

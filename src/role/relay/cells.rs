@@ -139,8 +139,8 @@ impl Relay {
 
     fn cell_from_next(&mut self, now: Now, key: Key, cell: &mut CellBuf) {
         let Some(circuit) = self.circuits.get_mut(key) else { return };
-        let kept =
-            circuit.machine.from_next(body_mut(cell)).is_ok() && circuit.queue(Toward::Client, self.pool.copy_of(cell));
+        let kept = circuit.machine.from_next(body_mut(cell)).is_ok()
+            && circuit.queue(now.mono, Toward::Client, self.pool.copy_of(cell));
         if kept {
             self.cells += 1;
             self.make_ready(key, Toward::Client);
@@ -179,7 +179,7 @@ impl Relay {
         });
         match verdict {
             Ok(Verdict::PassOn) => {
-                if circuit.queue(Toward::Next, self.pool.copy_of(cell)) {
+                if circuit.queue(now.mono, Toward::Next, self.pool.copy_of(cell)) {
                     self.cells += 1;
                     self.make_ready(key, Toward::Next);
                     self.shed(now);
@@ -227,14 +227,16 @@ impl Relay {
         }
     }
 
-    /// Closes the circuit with the longest queue when all of them together hold too much.
+    /// Closes the circuit whose oldest cell has waited longest when all of them together hold too much: whoever reads
+    /// slowest, or not at all, is the first to lose.
     // spec: CIRC-14
     fn shed(&mut self, now: Now) {
         if self.pool.out <= self.limits.cells_queued {
             return;
         }
-        let longest = self.circuits.iter().max_by_key(|(_, c)| c.queued()).map(|(key, _)| key);
-        if let Some(key) = longest {
+        let oldest = self.circuits.iter().filter_map(|(key, c)| Some((c.waits_since()?, key))).min();
+        if let Some((_, key)) = oldest {
+            self.evicted += 1;
             self.close_circuit(now, key, None);
         }
     }

@@ -52,13 +52,19 @@ pub(super) struct Looking {
     pub(super) client_done: bool,
 }
 
+/// A cell that passes on, and when it came.
+struct Waiting {
+    since: Instant,
+    cell: Box<CellBuf>,
+}
+
 /// See the module's text.
 pub(super) struct Circuit {
     pub(super) machine: RelayCircuit,
     pub(super) prev: (ConnId, CircuitId),
     pub(super) next: Option<(ConnId, CircuitId)>,
-    to_client: VecDeque<Box<CellBuf>>,
-    to_next: VecDeque<Box<CellBuf>>,
+    to_client: VecDeque<Waiting>,
+    to_next: VecDeque<Waiting>,
     /// Stands in the link's list, by way.
     ready: (bool, bool),
     pub(super) streams: BTreeMap<StreamId, StreamEnd>,
@@ -83,18 +89,18 @@ impl Circuit {
     }
 
     /// Queues a cell that passes on. False when more wait than any honest pair of ends sends.
-    pub(super) fn queue(&mut self, toward: Toward, cell: Box<CellBuf>) -> bool {
+    pub(super) fn queue(&mut self, now: Instant, toward: Toward, cell: Box<CellBuf>) -> bool {
         let queue = match toward {
             Toward::Client => &mut self.to_client,
             Toward::Next => &mut self.to_next,
         };
-        queue.push_back(cell);
+        queue.push_back(Waiting { since: now, cell });
         queue.len() <= self.queued_max
     }
 
-    /// Cells that wait, both ways.
-    pub(super) fn queued(&self) -> usize {
-        self.to_client.len() + self.to_next.len()
+    /// Since when the oldest of its cells has waited.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        [&self.to_client, &self.to_next].into_iter().filter_map(|q| q.front()).map(|w| w.since).min()
     }
 
     /// Whether the circuit must be put into the list of the link this way: it has cells and does not stand there.
@@ -109,7 +115,7 @@ impl Circuit {
     /// Gives the cell buffers back.
     pub(super) fn drain(&mut self, pool: &mut Pool) {
         for cell in self.to_client.drain(..).chain(self.to_next.drain(..)) {
-            pool.give_back(cell);
+            pool.give_back(cell.cell);
         }
     }
 
@@ -120,8 +126,8 @@ impl Circuit {
         };
         let Some((_, id)) = link else { return Turn::Nothing };
         if let Some(waiting) = queue.pop_front() {
-            *cell = *waiting;
-            pool.give_back(waiting);
+            *cell = *waiting.cell;
+            pool.give_back(waiting.cell);
         } else if toward == Toward::Next || !self.machine.fill(now, body_mut(cell)) {
             return Turn::Nothing;
         }

@@ -67,6 +67,8 @@ pub struct RelayCounts {
     pub cells: u64,
     /// Cells that wait on circuits.
     pub queued: usize,
+    /// Circuits closed because too many cells waited.
+    pub evicted: u64,
     /// Bytes of exit streams and answers of services: what is done here and passed on to nobody.
     pub carried: u64,
 }
@@ -98,6 +100,7 @@ pub struct Relay {
     violations: u64,
     cells: u64,
     limits: Limits,
+    evicted: u64,
     carried: u64,
     /// Bytes that wait on exit connections.
     unsent: usize,
@@ -151,6 +154,7 @@ impl Relay {
             limits: Limits::default(),
             carried: 0,
             unsent: 0,
+            evicted: 0,
             draining: false,
         }
     }
@@ -184,6 +188,7 @@ impl Relay {
             violations: self.violations,
             cells: self.cells,
             queued: self.pool.out,
+            evicted: self.evicted,
             carried: self.carried,
         }
     }
