@@ -80,8 +80,7 @@ fn a_clock_an_hour_off_is_told_before_anything_else_is_tried() {
     for (shift, way) in [("+1h", "60 minutes ahead of"), ("-1h", "60 minutes behind")] {
         for role in [&["client", "--socks", "127.0.0.1:0"][..], &["relay", "--listen", "127.0.0.1:0"]] {
             let dir = text(&net.home().join(format!("{shift}-{}", role[0])));
-            let all =
-                [&["-f", shift, &umbel], role, &["--json", "--dir", &dir, "--invite", &invite]].concat();
+            let all = [&["-f", shift, &umbel], role, &["--json", "--dir", &dir, "--invite", &invite]].concat();
             failed(&run(COMMAND_MAX, "faketime", &all), 13, "clock", way);
         }
     }
