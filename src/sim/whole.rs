@@ -219,8 +219,14 @@ impl Whole {
         self.relays.first().map(|r| r.keys.descriptor.clone()).into_iter().collect()
     }
 
-    /// Starts a relay, with an empty store and an empty directory.
+    /// Starts a relay, with an empty store and an empty directory, by the invite.
     pub fn start_relay(&mut self, i: usize) {
+        let seeds = self.seeds();
+        self.start_relay_with(i, seeds);
+    }
+
+    /// The same for a relay that begins with these.
+    pub fn start_relay_with(&mut self, i: usize, seeds: Vec<SignedDescriptor>) {
         let keys = self.relays[i].keys.clone();
         let mut shards = Vec::new();
         for _ in 0..self.shape.shards {
@@ -228,7 +234,7 @@ impl Whole {
             self.net.add_core(keys.host, Box::new(shard.clone()), Some(RELAY_PORT));
             shards.push(shard);
         }
-        let mut cfg = self.config(self.seeds());
+        let mut cfg = self.config(seeds);
         let descriptor = (*keys.descriptor).clone();
         cfg.relay = Some(RelayIdentity { key: Arc::clone(&keys.identity), descriptor });
         cfg.store = Some(Box::new(MemoryStore::new(STORE_CAP)));

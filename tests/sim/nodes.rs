@@ -204,3 +204,116 @@ fn one_seed_is_one_whole_network() {
         assert_eq!(run(seed), run(seed));
     });
 }
+
+#[test]
+fn a_client_connects_to_its_seeds_and_its_guards_and_to_nobody_else() {
+    seeds("a_client_connects_to_its_seeds_and_its_guards_and_to_nobody_else", 2, |seed| {
+        let mut w = formed(seed, WholeShape { relays: 14, exits: 4, shards: 1 });
+        let c = w.add_client(&[1, 2]);
+        assert!(until(&mut w, 15, |w| w.checked(c).is_some()));
+        for n in 0..30u8 {
+            w.start(c, task(n, b"GET 3000\n", false));
+            if n % 5 == 0 {
+                let put = w.put(c, &served(5000), 60 * SECOND).unwrap();
+                assert!(put.result.is_ok());
+            }
+            w.net.run_for(20 * SECOND);
+        }
+        let host = w.clients[c].host;
+        let dialled: BTreeSet<_> = w.net.dials().iter().filter(|(from, _)| *from == host).map(|(_, to)| *to).collect();
+        let guards = w.clients[c].user.get().client.node.guards();
+        let allowed = guards.iter().filter_map(|id| w.relays.iter().find(|r| r.keys.contact.id == *id));
+        let mut allowed: BTreeSet<_> = allowed.map(|r| r.keys.host).collect();
+        assert!(allowed.len() <= 3, "{} guards", allowed.len());
+        allowed.extend([w.relays[1].keys.host, w.relays[2].keys.host]);
+        assert!(dialled.is_subset(&allowed), "{dialled:?} of {allowed:?}");
+        assert!(w.clients[c].user.get().transfers().iter().all(|t| t.end == Some(Ok(()))));
+    });
+}
+
+#[test]
+fn a_false_network_behind_one_seed_of_three_is_not_entered() {
+    seeds("a_false_network_behind_one_seed_of_three_is_not_entered", 3, |seed| {
+        let mut w = formed(seed, EIGHT);
+        // Relays of the same network that know only each other, and are ready to settle, sign and serve their own set.
+        let first = w.relays.len();
+        for i in 0..6 {
+            w.add_relay(i > 3);
+        }
+        for i in first..first + 6 {
+            let seeds = vec![w.relays[first].keys.descriptor.clone()];
+            w.start_relay_with(i, seeds);
+        }
+        w.net.run_for(10 * SECOND);
+        assert_eq!(w.settled(first + 1).map(|s| s.len()), Some(6), "the false network stands");
+        let c = w.add_client(&[1, first, 2]);
+        assert!(until(&mut w, 60, |w| w.checked(c).is_some()), "the client gets in");
+        for _ in 0..40 {
+            let known = w.checked(c).unwrap();
+            assert!((first..first + 6).all(|i| known.get(&w.relays[i].keys.contact.id).is_none()), "{}", known.len());
+            w.net.run_for(SECOND);
+        }
+    });
+}
+
+#[test]
+fn whole_networks_live_through_whatever_happens() {
+    seeds("whole_networks_live_through_whatever_happens", 2, |seed| {
+        let mut w = formed(seed, WholeShape { relays: 10, exits: 4, shards: 2 });
+        let reader = w.add_client(&[1, 2, 3]);
+        let mut down: Vec<usize> = Vec::new();
+        let mut links = Vec::new();
+        for round in 0..30u64 {
+            match w.net.rng().below(8) {
+                0 | 1 => {
+                    let content = served(1 + w.net.rng().below(150_000) as u64);
+                    // It may fail while relays come and go, but it says so in time.
+                    let put = w.put(0, &content, 120 * SECOND).unwrap_or_else(|_| panic!("put hangs, round {round}"));
+                    if put.result.is_ok() {
+                        links.push((put.link, content));
+                    }
+                }
+                2 | 3 if !links.is_empty() => {
+                    let which = w.net.rng().below(links.len());
+                    let (link, content) = links[which].clone();
+                    let got = w.get(reader, &link, 120 * SECOND).unwrap_or_else(|_| panic!("get hangs, round {round}"));
+                    assert!(got.as_ref().is_err() || got == Ok(content), "what is read is true");
+                }
+                4 | 5 if down.len() < 3 => {
+                    let i = w.net.rng().below(10);
+                    let death = if w.net.rng().below(3) == 0 { Death::Silence } else { Death::Crash };
+                    if !down.contains(&i) {
+                        w.kill(i, death);
+                        down.push(i);
+                    }
+                }
+                6 if !down.is_empty() => {
+                    let which = w.net.rng().below(down.len());
+                    let i = down.swap_remove(which);
+                    w.start_relay(i);
+                }
+                _ => {
+                    w.start((round % 2) as usize, task(round as u8, b"GET 20000\n", false));
+                }
+            }
+            let pause = w.net.rng().below(12_000) as u64;
+            w.net.run_for(Duration::from_millis(pause));
+        }
+        for i in down {
+            w.start_relay(i);
+        }
+        let all = |w: &Whole| [0, 1].iter().all(|c| w.checked(*c).is_some_and(|s| s.len() == 10));
+        assert!(until(&mut w, 120, all), "everybody is known again");
+        w.net.run_for(60 * SECOND);
+        for (n, (link, content)) in links.into_iter().enumerate() {
+            let got = w.get(reader, &link, 120 * SECOND).expect("no fetch hangs");
+            assert!(got == Ok(content), "object {n}: {:?}", got.err());
+        }
+        let t = w.start(reader, task(200, b"GET 20000\n", false));
+        let user = w.clients[reader].user.clone();
+        assert!(w.net.run_until(60 * SECOND, |_| user.get().transfer(t).end.is_some()), "in time");
+        assert_eq!(user.get().transfer(t).end, Some(Ok(())));
+        let violations: u64 = w.relays.iter().flat_map(|r| &r.shards).map(|s| s.get().counts().violations).sum();
+        assert_eq!(violations, 0, "nobody honest breaks the protocol");
+    });
+}

@@ -171,6 +171,11 @@ impl Node {
         self.paths.borrow().snapshot.clone()
     }
 
+    /// The guards, most preferred first.
+    pub fn guards(&self) -> Vec<RelayId> {
+        self.paths.borrow().guards.ids().collect()
+    }
+
     /// The guards, when they changed since the last call.
     pub fn changed_guards(&self) -> Option<String> {
         let guards = &mut self.paths.borrow_mut().guards;
