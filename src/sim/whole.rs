@@ -221,7 +221,11 @@ impl Whole {
 
     /// Starts a relay, with an empty store and an empty directory, by the invite.
     pub fn start_relay(&mut self, i: usize) {
-        let seeds = self.seeds();
+        let mut seeds = self.seeds();
+        // The founder's own invite names itself alone; when it comes back it knows relays of its earlier run.
+        if i == 0 {
+            seeds.extend(self.relays.iter().skip(1).take(3).map(|r| r.keys.descriptor.clone()));
+        }
         self.start_relay_with(i, seeds);
     }
 

@@ -61,7 +61,7 @@ fn second_user<R: Role + 'static>(w: &mut World, ip: &str, role: R) -> (HostId, 
 // spec: CIRC-14
 #[test]
 fn who_makes_a_relay_hold_much_is_the_first_to_lose_it() {
-    seeds("who_makes_a_relay_hold_much_is_the_first_to_lose_it", 2, |seed| {
+    seeds("who_makes_a_relay_hold_much_is_the_first_to_lose_it", 1, |seed| {
         let mut w = World::new(seed, Shape::SMALL);
         let limits = Limits { cells_queued: 1700, ..Limits::default() };
         for shard in w.shards.iter().flatten() {
@@ -93,7 +93,7 @@ fn who_makes_a_relay_hold_much_is_the_first_to_lose_it() {
 
 #[test]
 fn a_client_that_falls_deaf_holds_no_more_than_its_windows() {
-    seeds("a_client_that_falls_deaf_holds_no_more_than_its_windows", 2, |seed| {
+    seeds("a_client_that_falls_deaf_holds_no_more_than_its_windows", 1, |seed| {
         let mut w = World::new(seed, Shape::SMALL);
         let greedy = Shared::new(User::new(w.new_client()));
         let deaf = Shared::new(Flag(false));

@@ -103,7 +103,7 @@ fn content_goes_in_and_comes_out_at_another_client() {
 
 #[test]
 fn content_survives_its_custodians_one_after_the_other() {
-    seeds("content_survives_its_custodians_one_after_the_other", 2, |seed| {
+    seeds("content_survives_its_custodians_one_after_the_other", 1, |seed| {
         let mut w = formed(seed, WholeShape { relays: 12, exits: 3, shards: 1 });
         let content = served(300_000);
         let put = w.put(0, &content, 60 * SECOND).unwrap();
@@ -207,7 +207,7 @@ fn one_seed_is_one_whole_network() {
 
 #[test]
 fn a_client_connects_to_its_seeds_and_its_guards_and_to_nobody_else() {
-    seeds("a_client_connects_to_its_seeds_and_its_guards_and_to_nobody_else", 2, |seed| {
+    seeds("a_client_connects_to_its_seeds_and_its_guards_and_to_nobody_else", 1, |seed| {
         let mut w = formed(seed, WholeShape { relays: 14, exits: 4, shards: 1 });
         let c = w.add_client(&[1, 2]);
         assert!(until(&mut w, 15, |w| w.checked(c).is_some()));
@@ -233,7 +233,7 @@ fn a_client_connects_to_its_seeds_and_its_guards_and_to_nobody_else() {
 
 #[test]
 fn a_false_network_behind_one_seed_of_three_is_not_entered() {
-    seeds("a_false_network_behind_one_seed_of_three_is_not_entered", 3, |seed| {
+    seeds("a_false_network_behind_one_seed_of_three_is_not_entered", 1, |seed| {
         let mut w = formed(seed, EIGHT);
         // Relays of the same network that know only each other, and are ready to settle, sign and serve their own set.
         let first = w.relays.len();
@@ -258,7 +258,7 @@ fn a_false_network_behind_one_seed_of_three_is_not_entered() {
 
 #[test]
 fn whole_networks_live_through_whatever_happens() {
-    seeds("whole_networks_live_through_whatever_happens", 2, |seed| {
+    seeds("whole_networks_live_through_whatever_happens", 1, |seed| {
         let mut w = formed(seed, WholeShape { relays: 10, exits: 4, shards: 2 });
         let reader = w.add_client(&[1, 2, 3]);
         let mut down: Vec<usize> = Vec::new();
