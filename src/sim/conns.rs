@@ -108,8 +108,16 @@ impl Net {
         if t.ends[side].state == State::Opening {
             return;
         }
-        for at in t.pipes[side].pump(self.now, &t.path, &mut self.rng) {
-            self.schedule(at, Event::Arrive(id, 1 - side));
+        let line = self.lines.entry((t.hosts[side], t.hosts[1 - side])).or_default();
+        let departures = t.pipes[side].pump(self.now, &t.path, line, &mut self.rng);
+        let timer = t.pipes[side].arm();
+        for d in departures {
+            if let Some(at) = d.at {
+                self.schedule(at, Event::Arrive(id, 1 - side, d.number));
+            }
+        }
+        if let Some(at) = timer {
+            self.schedule(at, Event::Timeout(id, side));
         }
         self.flushed(id, side);
     }
@@ -148,10 +156,36 @@ impl Net {
         self.pump(id, side);
     }
 
-    pub(super) fn arrive(&mut self, id: TcpId, side: usize) {
-        let now = self.now;
+    /// A segment reached a host: its system acknowledges it, and hands on what is in order.
+    pub(super) fn arrive(&mut self, id: TcpId, side: usize, number: u64) {
         let Some(t) = self.tcps.get_mut(&id) else { return };
-        let Some(segment) = t.pipes[1 - side].arrived(now) else { return };
+        t.pipes[1 - side].landed(number);
+        let heard_at = self.now + t.path.delay;
+        self.schedule(heard_at, Event::Ack(id, 1 - side, number));
+        while let Some(segment) = self.tcps.get_mut(&id).and_then(|t| t.pipes[1 - side].arrived()) {
+            self.take(id, side, segment);
+        }
+        self.collect(id);
+    }
+
+    /// A sender hears that a segment came.
+    pub(super) fn acked(&mut self, id: TcpId, side: usize, number: u64) {
+        let Some(t) = self.tcps.get_mut(&id) else { return };
+        t.pipes[side].acked(self.now, number);
+        self.work.push_back((id, side));
+        self.collect(id);
+    }
+
+    /// A sender's timer rings.
+    pub(super) fn timed_out(&mut self, id: TcpId, side: usize) {
+        let Some(t) = self.tcps.get_mut(&id) else { return };
+        t.pipes[side].rang(self.now);
+        self.pump(id, side);
+        self.collect(id);
+    }
+
+    fn take(&mut self, id: TcpId, side: usize, segment: Segment) {
+        let Some(t) = self.tcps.get_mut(&id) else { return };
         let gone = matches!(t.ends[side].state, State::Gone | State::Closing);
         match segment {
             _ if t.ends[side].state == State::Silent => {}
@@ -167,7 +201,6 @@ impl Net {
             }
             Segment::Reset => self.drop_end(id, side),
         }
-        self.collect(id);
     }
 
     /// Hands the role what it has budget for.
@@ -217,8 +250,10 @@ impl Net {
         t.ends[side].state = if heard { State::Gone } else { State::Silent };
         t.ends[side].owner = None;
         if heard {
-            let at = t.pipes[side].reset(self.now, &t.path);
-            self.schedule(at, Event::Arrive(id, 1 - side));
+            let reset = t.pipes[side].reset(self.now, &t.path);
+            if let Some(at) = reset.at {
+                self.schedule(at, Event::Arrive(id, 1 - side, reset.number));
+            }
         }
         self.trace.push(self.now, &[], format_args!("left {} {side}", id.0));
         self.collect(id);

@@ -8,6 +8,7 @@ mod conns;
 pub mod content;
 pub mod net;
 pub mod path;
+mod sender;
 pub mod shared;
 pub mod tcp;
 pub mod trace;

@@ -1,6 +1,6 @@
 //! The kernel: hosts, cores, connections, and the one queue of events.
 
-use super::path::Path;
+use super::path::{Line, Path};
 use super::tcp::{CoreId, State, Tcp, TcpId};
 use super::trace::Trace;
 use crate::base::rng::Rng;
@@ -55,7 +55,9 @@ pub(super) enum Event {
     Syn(TcpId, SocketAddr),
     SynAck(TcpId),
     DialFailed(TcpId, DialError),
-    Arrive(TcpId, usize),
+    Arrive(TcpId, usize, u64),
+    Ack(TcpId, usize, u64),
+    Timeout(TcpId, usize),
     Answer(CoreId, AskId, Vec<u8>),
     Resolved(CoreId, AskId, Vec<IpAddr>),
 }
@@ -91,6 +93,8 @@ pub struct Net {
     pub(super) names: BTreeMap<String, Vec<IpAddr>>,
     pub(super) path: Path,
     pub(super) paths: BTreeMap<(HostId, HostId), Path>,
+    /// From and to.
+    pub(super) lines: BTreeMap<(u32, u32), Line>,
     /// Ends of connections whose roles may write or read now.
     pub(super) work: VecDeque<(TcpId, usize)>,
     pub(super) writes: Option<Vec<Write>>,
@@ -121,6 +125,7 @@ impl Net {
             names: BTreeMap::new(),
             path: Path::LAN,
             paths: BTreeMap::new(),
+            lines: BTreeMap::new(),
             work: VecDeque::new(),
             writes: None,
             dials: Vec::new(),
@@ -224,6 +229,15 @@ impl Net {
         here.flat_map(|t| &t.pipes).map(|p| p.held()).sum()
     }
 
+    /// Bytes from one host to another that have not left: in the sender's sockets and in the queue before the line.
+    pub fn waiting(&self, from: HostId, to: HostId) -> usize {
+        let pair = |t: &&Tcp| t.hosts == [from.0, to.0] || t.hosts == [to.0, from.0];
+        let pipe = |t: &Tcp| t.pipes[usize::from(t.hosts[0] != from.0)].unsent();
+        let path = self.paths.get(&(from.min(to), from.max(to))).unwrap_or(&self.path);
+        let line = self.lines.get(&(from.0, to.0)).map_or(0, |line| line.waiting(self.now, path));
+        line + self.tcps.values().filter(pair).map(pipe).sum::<usize>()
+    }
+
     /// Ends all of a host's cores. It can be started again with [`Net::add_core`].
     pub fn kill(&mut self, host: HostId, death: Death) {
         let at = self.now;
@@ -271,7 +285,9 @@ impl Net {
             Event::Syn(tcp, to) => self.syn(tcp, to),
             Event::SynAck(tcp) => self.connected(tcp),
             Event::DialFailed(tcp, why) => self.dial_failed(tcp, why),
-            Event::Arrive(tcp, side) => self.arrive(tcp, side),
+            Event::Arrive(tcp, side, number) => self.arrive(tcp, side, number),
+            Event::Ack(tcp, side, number) => self.acked(tcp, side, number),
+            Event::Timeout(tcp, side) => self.timed_out(tcp, side),
             Event::Answer(core, ask, body) => {
                 self.trace.push(at, &body, format_args!("answer {} {}", core.0, ask.0));
                 self.input(core, Input::Answer(ask, body));

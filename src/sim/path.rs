@@ -1,8 +1,8 @@
 //! What lies between two hosts.
 
-use crate::base::time::Duration;
+use crate::base::time::{Duration, Instant};
 
-/// One direction's properties. A connection has the same both ways.
+/// One direction's properties. All connections between two hosts share it, and it is the same both ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Path {
     /// From sending to arrival of the first byte.
@@ -11,8 +11,10 @@ pub struct Path {
     pub jitter: Duration,
     /// Bytes a second; 0 means no limit.
     pub rate: u64,
-    /// Segments lost, of 10,000. A lost segment holds up all behind it until it is sent again.
+    /// Packets lost, of 10,000. What is behind a lost packet waits at the receiver until it is sent again.
     pub loss: u32,
+    /// Bytes that wait before the line, at most; what comes then is lost. Means nothing where the rate has no limit.
+    pub queue: usize,
     /// Bytes that may be sent and not yet read, at most.
     pub window: usize,
     /// Bytes that the sender's socket takes beyond these.
@@ -26,6 +28,7 @@ impl Path {
         jitter: Duration::from_micros(50),
         rate: 0,
         loss: 0,
+        queue: 0,
         window: 256 * 1024,
         send_buffer: 128 * 1024,
     };
@@ -36,6 +39,7 @@ impl Path {
         jitter: Duration::from_millis(2),
         rate: 12_500_000,
         loss: 0,
+        queue: 1024 * 1024,
         window: 1024 * 1024,
         send_buffer: 128 * 1024,
     };
@@ -44,13 +48,27 @@ impl Path {
     pub const fn losing(self, of_10_000: u32) -> Self {
         Self { loss: of_10_000, ..self }
     }
-
-    /// How long a lost segment takes until it arrives after all: mostly a fast retransmission, sometimes a timeout.
-    pub(super) fn repair(&self, timeout: bool) -> Duration {
-        let rtt = self.delay.saturating_mul(2);
-        if timeout { (rtt * 2).max(RETRANSMIT_TIMEOUT_MIN) } else { rtt }
-    }
 }
 
-/// TCP's shortest retransmission timeout, as commonly set.
-const RETRANSMIT_TIMEOUT_MIN: Duration = Duration::from_millis(200);
+/// One direction of what lies between two hosts: packets leave it one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Line {
+    free_at: Instant,
+}
+
+impl Line {
+    /// When the last byte has left, or `None` when the queue before the line is full.
+    pub(super) fn pass(&mut self, now: Instant, len: usize, path: &Path) -> Option<Instant> {
+        if path.rate > 0 && self.waiting(now, path) > path.queue {
+            return None;
+        }
+        let wire_time = (len as u64 * 1_000_000).checked_div(path.rate).unwrap_or(0);
+        self.free_at = self.free_at.max(now) + Duration::from_micros(wire_time);
+        Some(self.free_at)
+    }
+
+    /// Bytes that wait.
+    pub(super) fn waiting(&self, now: Instant, path: &Path) -> usize {
+        (self.free_at.since(now).as_micros() as u64 * path.rate / 1_000_000) as usize
+    }
+}

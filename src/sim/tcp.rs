@@ -1,10 +1,12 @@
-//! One TCP-like connection: two directions, each with a send buffer, a wire and a receive buffer.
+//! One TCP connection: two directions, each with a send buffer, a sender that keeps its window, and a receive buffer that
+//! puts segments in order.
 
-use super::path::Path;
+use super::path::{Line, Path};
+use super::sender::{MSS, Sender};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant};
 use crate::role::ConnId;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Names a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,9 +18,6 @@ pub struct CoreId(pub u32);
 
 /// Longest segment. Real ones are shorter; with these a run has fewer events.
 const SEGMENT_MAX: usize = 16 * 1024;
-
-/// A segment shorter than this is sent only when there is no more to send.
-const CRUMB: usize = 2048;
 
 /// What travels in order.
 pub(super) enum Segment {
@@ -51,12 +50,29 @@ pub(super) struct End {
     pub(super) wants_write: bool,
 }
 
+/// A segment on its way: its number, and when it arrives, if it does.
+pub(super) struct Departure {
+    pub(super) number: u64,
+    pub(super) at: Option<Instant>,
+}
+
 /// One direction.
 pub(super) struct Pipe {
     unsent: VecDeque<u8>,
     fin_wanted: bool,
     fin_sent: bool,
-    wire: VecDeque<(Instant, Segment)>,
+    sender: Sender,
+    /// Sent and not yet handed on, by number.
+    segments: BTreeMap<u64, Segment>,
+    next_number: u64,
+    /// Numbers that are there, ahead of one that is missing.
+    early: BTreeSet<u64>,
+    /// The number the receiver waits for.
+    wanted: u64,
+    /// In order, not yet handed on.
+    inbox: VecDeque<Segment>,
+    /// Arrivals to come.
+    on_wire: usize,
     pub(super) unread: VecDeque<u8>,
     /// The sender's end came in.
     pub(super) fin_arrived: bool,
@@ -64,8 +80,9 @@ pub(super) struct Pipe {
     pub(super) fin_told: bool,
     /// Sent and not read.
     in_flight: usize,
-    free_at: Instant,
     last_arrival: Instant,
+    /// The timer's event that is in the queue.
+    pub(super) timer: Option<Instant>,
 }
 
 impl Pipe {
@@ -74,13 +91,19 @@ impl Pipe {
             unsent: VecDeque::new(),
             fin_wanted: false,
             fin_sent: false,
-            wire: VecDeque::new(),
+            sender: Sender::new(now),
+            segments: BTreeMap::new(),
+            next_number: 0,
+            early: BTreeSet::new(),
+            wanted: 0,
+            inbox: VecDeque::new(),
+            on_wire: 0,
             unread: VecDeque::new(),
             fin_arrived: false,
             fin_told: false,
             in_flight: 0,
-            free_at: now,
             last_arrival: now,
+            timer: None,
         }
     }
 
@@ -103,56 +126,120 @@ impl Pipe {
         self.unsent.is_empty() && (!self.fin_wanted || self.fin_sent)
     }
 
-    /// Puts on the wire what the window allows; gives the new segments' arrival times.
-    pub(super) fn pump(&mut self, now: Instant, path: &Path, rng: &mut Rng) -> Vec<Instant> {
-        let mut arrivals = Vec::new();
+    /// Puts on the line what the windows allow.
+    pub(super) fn pump(&mut self, now: Instant, path: &Path, line: &mut Line, rng: &mut Rng) -> Vec<Departure> {
+        let mut departures = Vec::new();
+        while let Some((number, len)) = self.sender.next_lost() {
+            departures.push(self.send(now, number, len, true, (path, line, rng)));
+        }
+        // A packet is lost whole, so lossy paths carry single packets.
+        let longest = if path.loss > 0 { MSS } else { self.sender.segment(SEGMENT_MAX) };
         while !self.unsent.is_empty() && self.in_flight < path.window {
-            let most = self.unsent.len().min(SEGMENT_MAX).min(path.window - self.in_flight);
+            let room = self.sender.room(now).min(path.window - self.in_flight);
+            let most = self.unsent.len().min(longest).min(room);
             // A window that opens by crumbs is not filled with crumbs.
-            if most < self.unsent.len().min(CRUMB) {
+            if most < self.unsent.len().min(MSS) {
                 break;
             }
             // One segment in eight is cut at random, so that no receiver relies on where writes end.
             let len = if rng.below(8) == 0 { 1 + rng.below(most) } else { most };
             let bytes: Vec<u8> = self.unsent.drain(..len).collect();
             self.in_flight += len;
-            arrivals.push(self.send(now, len, Segment::Bytes(bytes), path, rng));
+            let number = self.number(Segment::Bytes(bytes));
+            departures.push(self.send(now, number, len, false, (path, line, rng)));
         }
         if self.fin_wanted && !self.fin_sent && self.unsent.is_empty() {
             self.fin_sent = true;
-            arrivals.push(self.send(now, 0, Segment::Fin, path, rng));
+            let number = self.number(Segment::Fin);
+            departures.push(self.send(now, number, 0, false, (path, line, rng)));
         }
-        arrivals
+        departures
     }
 
-    fn send(&mut self, now: Instant, len: usize, segment: Segment, path: &Path, rng: &mut Rng) -> Instant {
-        let start = self.free_at.max(now);
-        let wire_time = (len as u64 * 1_000_000).checked_div(path.rate).unwrap_or(0);
-        self.free_at = start + Duration::from_micros(wire_time);
-        let mut at = self.free_at + path.delay;
-        at = at + Duration::from_micros(rng.below(path.jitter.as_micros() as usize + 1) as u64);
-        if path.loss > 0 && rng.below(10_000) < path.loss as usize {
-            at = at + path.repair(rng.below(5) == 0);
-        }
-        // TCP keeps order: nobody overtakes.
-        self.last_arrival = self.last_arrival.max(at);
-        self.wire.push_back((self.last_arrival, segment));
-        self.last_arrival
+    fn number(&mut self, segment: Segment) -> u64 {
+        self.segments.insert(self.next_number, segment);
+        self.next_number += 1;
+        self.next_number - 1
     }
 
-    /// Tells the reader in order that the connection is broken. What was not sent is lost.
-    pub(super) fn reset(&mut self, now: Instant, path: &Path) -> Instant {
+    fn send(
+        &mut self,
+        now: Instant,
+        number: u64,
+        len: usize,
+        again: bool,
+        (path, line, rng): (&Path, &mut Line, &mut Rng),
+    ) -> Departure {
+        self.sender.sent(now, number, len, again);
+        let jitter = Duration::from_micros(rng.below(path.jitter.as_micros() as usize + 1) as u64);
+        let lost = path.loss > 0 && rng.below(10_000) < path.loss as usize;
+        let passed = line.pass(now, len, path).filter(|_| !lost);
+        // A path keeps its packets in order: nobody overtakes.
+        let at = passed.map(|free| self.last_arrival.max(free + path.delay + jitter));
+        if let Some(at) = at {
+            self.last_arrival = at;
+            self.on_wire += 1;
+        }
+        Departure { number, at }
+    }
+
+    /// Tells the reader that the connection is broken, behind what is under way. What was not sent is lost.
+    pub(super) fn reset(&mut self, now: Instant, path: &Path) -> Departure {
         self.unsent.clear();
+        self.sender.give_up();
         self.fin_wanted = true;
         self.fin_sent = true;
+        self.on_wire += 1;
         self.last_arrival = self.last_arrival.max(now + path.delay);
-        self.wire.push_back((self.last_arrival, Segment::Reset));
-        self.last_arrival
+        Departure { number: self.number(Segment::Reset), at: Some(self.last_arrival) }
     }
 
-    /// The next segment, if it has arrived.
-    pub(super) fn arrived(&mut self, now: Instant) -> Option<Segment> {
-        self.wire.pop_front_if(|(at, _)| *at <= now).map(|(_, s)| s)
+    /// A segment came to the other side.
+    pub(super) fn landed(&mut self, number: u64) {
+        self.on_wire -= 1;
+        if matches!(self.segments.get(&number), Some(Segment::Reset)) {
+            // No order holds it up.
+            self.inbox.extend(self.segments.remove(&number));
+            return;
+        }
+        if number < self.wanted || !self.early.insert(number) {
+            return;
+        }
+        while self.early.remove(&self.wanted) {
+            self.inbox.extend(self.segments.remove(&self.wanted));
+            self.wanted += 1;
+        }
+    }
+
+    /// The next segment that has arrived in order.
+    pub(super) fn arrived(&mut self) -> Option<Segment> {
+        self.inbox.pop_front()
+    }
+
+    /// The sender hears that a segment came.
+    pub(super) fn acked(&mut self, now: Instant, number: u64) {
+        self.sender.acked(now, number);
+    }
+
+    /// The timer's event came: whether the sender goes on because of it.
+    pub(super) fn rang(&mut self, now: Instant) -> bool {
+        self.timer = None;
+        let due = self.sender.timeout_at.is_some_and(|at| at <= now);
+        if due && self.sender.is_quiet() {
+            self.sender.timeout_at = None;
+            return false;
+        }
+        if due {
+            self.sender.timed_out(now);
+        }
+        due
+    }
+
+    /// A time for the timer's event, when none is in the queue and one is needed.
+    pub(super) fn arm(&mut self) -> Option<Instant> {
+        let at = self.sender.timeout_at.filter(|_| self.timer.is_none())?;
+        self.timer = Some(at);
+        Some(at)
     }
 
     /// Takes bytes out for the reader.
@@ -165,6 +252,11 @@ impl Pipe {
     /// Bytes that the network and the sockets hold.
     pub(super) fn held(&self) -> usize {
         self.unsent.len() + self.in_flight
+    }
+
+    /// Bytes that the sender's socket holds and has not sent.
+    pub(super) fn unsent(&self) -> usize {
+        self.unsent.len()
     }
 }
 
@@ -191,6 +283,6 @@ impl Tcp {
     /// Whether nobody holds it any more and nothing is on its way.
     pub(super) fn is_over(&self) -> bool {
         self.ends.iter().all(|e| matches!(e.state, State::Gone | State::Silent))
-            && self.pipes.iter().all(|p| p.wire.is_empty())
+            && self.pipes.iter().all(|p| p.on_wire == 0 && p.sender.is_quiet())
     }
 }

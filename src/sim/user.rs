@@ -30,6 +30,8 @@ pub struct Task {
     pub finish: bool,
     /// How fast the answer is read; `None`: as it comes.
     pub pace: Option<Pace>,
+    /// Whether the answer is kept, or only counted.
+    pub keep: bool,
 }
 
 /// One transfer: what was asked and how far it is.
@@ -40,8 +42,10 @@ pub struct Transfer {
     pub key: StreamKey,
     /// Bytes of `task.send` the client took.
     pub sent: usize,
-    /// What came back.
+    /// What came back, if it is kept.
     pub got: Vec<u8>,
+    /// How many bytes came back.
+    pub count: u64,
     /// How it ended.
     pub end: Option<Result<(), StreamFailure>>,
     /// CONNECTED was seen.
@@ -108,6 +112,7 @@ impl<C: Desk> User<C> {
             key,
             sent: 0,
             got: Vec::new(),
+            count: 0,
             end: None,
             opened: false,
             read_at: None,
@@ -168,7 +173,10 @@ impl<C: Desk> User<C> {
         let mut buffer = vec![0; t.task.pace.map_or(64 * 1024, |p| p.bytes)];
         while t.end.is_none() {
             match self.client.client().read(t.key, &mut buffer) {
-                ReadState::Read(n) => t.got.extend_from_slice(&buffer[..n]),
+                ReadState::Read(n) => {
+                    t.count += n as u64;
+                    t.got.extend_from_slice(buffer.get(..n).filter(|_| t.task.keep).unwrap_or_default());
+                }
                 ReadState::Pending => return,
                 ReadState::End => t.end = Some(Ok(())),
                 ReadState::Failed(why) => t.end = Some(Err(why)),

@@ -285,6 +285,7 @@ pub fn task(n: u8, send: &[u8], finish: bool) -> Task {
         send: send.to_vec(),
         finish,
         pace: None,
+        keep: true,
     }
 }
 
