@@ -14,6 +14,10 @@ pub(super) const READS_PER_TURN: u32 = 4;
 /// Writes, likewise.
 pub(super) const WRITES_PER_TURN: u32 = 16;
 
+/// Bytes that the system takes of a connection before it has sent what it took earlier: two writes' worth.
+#[cfg(target_os = "linux")]
+const UNSENT_MAX: u32 = 2 * crate::role::TRANSMIT_TARGET as u32;
+
 /// How the role reaches a connection's task.
 #[derive(Default)]
 pub(super) struct Handle {
@@ -63,6 +67,9 @@ enum Progress {
 impl<R: Role + 'static> Core<R> {
     pub(super) async fn run_conn(self: Rc<Self>, conn: ConnId, mut stream: TcpStream, handle: Rc<Handle>) {
         let _ = stream.set_nodelay(true);
+        // What the system has taken waits for everything before it; what still lies in our queues goes by turns.
+        #[cfg(target_os = "linux")]
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX);
         self.carry(conn, &mut stream, &handle).await;
         self.conns.borrow_mut().remove(&conn);
         if handle.abort.get() {
