@@ -75,7 +75,7 @@ fn who_makes_a_relay_hold_much_is_the_first_to_lose_it() {
             greedy.get_mut().start(now, task(n, b"GET 90000000\n", false)).unwrap();
             w.net.poke(core);
         }
-        w.net.run_for(Duration::from_millis(40));
+        w.net.run_for(Duration::from_millis(150));
         deaf.get_mut().0 = true;
         let mut most = 0;
         let honest = w.start(task(1, b"GET 200000\n", false));

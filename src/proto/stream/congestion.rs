@@ -5,8 +5,8 @@
 //! The *standing* round trip is the least of the last moments, so acknowledgements that arrive bunched together, and
 //! cells that a link had to send again, do not pass for a queue. From the queueing delay `dq` follows the rate a flow
 //! should have, `queue / dq` cells a second; the window moves towards it, faster the longer it has moved one way. Flows
-//! through one bottleneck see the same `dq`, so they want the same rate; and because the window swings around its
-//! target, the queue runs empty again and again, and everybody sees the path's own delay.
+//! through one bottleneck see the same `dq`, so they want the same rate. That holds while all of them know the path's own
+//! delay, so whoever has not seen it for long sends less for a round trip, as BBR does.
 
 use crate::base::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ pub struct CongestionParams {
     pub grace: Duration,
     /// The standing round trip is the least of at least so long.
     pub standing_least: Duration,
-    /// How long a least round trip counts as the path's own.
+    /// After so long without a round trip as short as the least one, the path is drained to see its own again.
     pub base_lifetime: Duration,
 }
 
@@ -100,10 +100,20 @@ pub struct Congestion {
     window_then: f64,
     /// Whether the window was what held the sender back, since the last turn.
     was_full: bool,
+    /// When a round trip was last as short as the base.
+    base_at: Instant,
+    /// Until when the window is held low, and what it goes back to.
+    drain: Option<(Instant, f64)>,
 }
 
 /// Bounds the step of one round trip to this share of the window.
 const STEP_SHARE: f64 = 0.5;
+/// Of `queue`, how far the window moves in a round trip at first: feedback is a round trip old, and the queue swings by it.
+const STRIDE: f64 = 0.25;
+/// Of the cells that fill the path, how many are left in flight while it drains.
+const DRAIN_SHARE: f64 = 0.5;
+/// The path stays drained for a round trip and this, so that everybody sees it.
+const DRAIN_LEAST: Duration = Duration::from_millis(50);
 /// Round trips one way before the velocity grows.
 const STEADY_TURNS: u32 = 3;
 
@@ -123,6 +133,8 @@ impl Congestion {
             turn_at: Instant::default(),
             window_then: f64::from(params.initial),
             was_full: false,
+            base_at: Instant::default(),
+            drain: None,
         }
     }
 
@@ -147,9 +159,15 @@ impl Congestion {
         let p = self.params;
         let smoothed = self.smoothed.map_or(round_trip, |s| (s * 7 + round_trip) / 8);
         self.smoothed = Some(smoothed);
-        self.base.add(now, round_trip, p.base_lifetime);
+        if self.base.least().is_none_or(|base| round_trip <= base) {
+            self.base_at = now;
+        }
+        self.base.add(now, round_trip, p.base_lifetime * 2);
         self.standing.add(now, round_trip, p.standing_least.max(smoothed / 2));
         let (Some(base), Some(standing)) = (self.base.least(), self.standing.least()) else { return };
+        if self.drained(now, base, standing, cells) {
+            return;
+        }
         let dq = standing.saturating_sub(base).saturating_sub(p.grace).as_secs_f64();
         let rate = self.window / standing.as_secs_f64().max(1e-6);
         // spec: CONG-3
@@ -157,7 +175,7 @@ impl Congestion {
         if self.starting {
             self.start(way, base, standing, cells);
         } else {
-            self.steer(way, cells);
+            self.steer(way, rate * dq - f64::from(p.queue), cells);
         }
         // spec: CONG-4
         self.window = self.window.clamp(f64::from(p.least), f64::from(p.most));
@@ -180,14 +198,44 @@ impl Congestion {
         }
     }
 
-    fn steer(&mut self, way: Way, cells: u32) {
+    /// Flows that share a queue hide the path's own delay from each other, and newcomers have never seen it. So a window
+    /// that has not seen its base for long falls for a round trip. Whoever sees a new least round trip because of it
+    /// counts from there, so all come to do it at once, and all see the path empty. Says whether that goes on now.
+    // spec: CONG-7
+    fn drained(&mut self, now: Instant, base: Duration, standing: Duration, cells: u32) -> bool {
+        if let Some((until, before)) = self.drain {
+            if now < until {
+                return true;
+            }
+            // Twice what is acknowledged may leave, and that is what the path takes: no queue grows.
+            self.window += f64::from(cells);
+            self.base_at = now;
+            if self.window >= before {
+                self.drain = None;
+                (self.velocity, self.steady, self.turn_at, self.window_then) = (1.0, 0, now, before);
+            }
+            return true;
+        } else if !self.starting && now.since(self.base_at) >= self.params.base_lifetime {
+            let empty = self.window * base.as_secs_f64() / standing.as_secs_f64().max(1e-6);
+            self.drain = Some((now + standing + DRAIN_LEAST, empty));
+            self.window = (empty * DRAIN_SHARE).max(f64::from(self.params.least));
+            return true;
+        }
+        false
+    }
+
+    fn steer(&mut self, way: Way, excess: f64, cells: u32) {
         if way != self.way {
             (self.way, self.velocity, self.steady) = (way, 1.0, 0);
         }
         let p = self.params;
-        // In a round trip a window's cells are acknowledged, so the steps of one add up to `queue * velocity`.
-        let a_round = (f64::from(p.queue) * self.velocity).min(self.window * STEP_SHARE);
-        let step = a_round * f64::from(cells) / self.window;
+        // In a round trip a window's cells are acknowledged, so the steps of one add up to `a_round`.
+        let stride = f64::from(p.queue) * STRIDE * self.velocity;
+        let a_round = match way {
+            Way::Up => stride,
+            Way::Down => stride.max(excess / 2.0),
+        };
+        let step = a_round.min(self.window * STEP_SHARE) * f64::from(cells) / self.window;
         match way {
             // A window that does not hold the sender back says nothing about the path.
             // spec: CONG-6

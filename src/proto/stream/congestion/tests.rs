@@ -130,6 +130,25 @@ fn ten_flows_that_start_one_after_the_other_share_alike() {
     assert!(total > 0.85 * FAST, "{:.0} % of the bottleneck", 100.0 * total / FAST);
 }
 
+// spec: CONG-7
+#[test]
+fn flows_that_stay_long_see_the_path_empty_again_and_again() {
+    let starts: Vec<u64> = (0..10).map(|i| i * 3 * S / 2).collect();
+    let mut path = Path::new(FAST, Duration::from_millis(200), &starts);
+    path.run(100 * S, |_| ());
+    let (mut least, mut sum, mut n) = (f64::INFINITY, 0.0, 0.0);
+    path.run(120 * S, |p| {
+        least = least.min(p.queue());
+        sum += p.queue();
+        n += 1.0;
+    });
+    let nominal = 10.0 * f64::from(P.queue);
+    assert!(least < 1.0 && sum / n < 1.5 * nominal, "queue {least:.0} at least, {:.0} on average", sum / n);
+    for f in &path.flows {
+        assert!(f.cc.base_round_trip().is_some_and(|b| b < Duration::from_millis(205)), "knows the path's own delay");
+    }
+}
+
 // spec: CONG-2
 #[test]
 fn bunched_acknowledgements_do_not_run_the_window_away() {
