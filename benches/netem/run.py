@@ -34,14 +34,17 @@ def lines():
 class Lab:
     """Namespaces, emulator and processes; all gone when it is left."""
 
-    def __init__(self, home, mtu):
-        self.home, self.mtu, self.children = home, mtu, []
+    def __init__(self, home, mtu, tcp=None):
+        self.home, self.mtu, self.tcp, self.children = home, mtu, tcp, []
 
     def __enter__(self):
         self.clean()
         try:
             for name in NAMES:
                 subprocess.run(["ip", "netns", "add", name], check=True)
+                if self.tcp:
+                    setting = f"net.ipv4.tcp_congestion_control={self.tcp}"
+                    subprocess.run(["ip", "netns", "exec", name, "sysctl", "-qw", setting], check=True)
             config = json.dumps({"mtu": self.mtu, "lines": lines()})
             self.emulator = self.start(None, [sys.executable, f"{HERE}/emulator.py", config], talks=True)
             assert self.emulator.stdout.readline() == "ready\n", "the emulator did not start"
@@ -176,9 +179,8 @@ def lossy(lab, way):
     return (after - before) / 20
 
 
-def both(lab, program, kind):
-    way = lab.umbel(program) if kind == "umbel" else lab.plain()
-    return way
+def start(lab, program, kind):
+    return lab.umbel(program) if kind == "umbel" else lab.plain()
 
 
 def table(found):
@@ -200,16 +202,20 @@ def table(found):
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--umbel", default=f"{HERE}/../../target/release/umbel", help="the program")
-    program = options.parse_args().umbel
+    options.add_argument("--tcp", help="the systems' congestion control, as in reno, cubic or bbr; without it, this system's")
+    chosen = options.parse_args()
+    program, tcp = chosen.umbel, chosen.tcp
+    with open("/proc/sys/net/ipv4/tcp_congestion_control") as f:
+        print(f"TCP's congestion control: {tcp or f.read().strip()}\n")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     signal.signal(signal.SIGALRM, lambda *_: sys.exit("not done within 6 minutes"))
     signal.alarm(360)
     found = {}
     for kind, cells in ("plain", 9000 / 8948), ("umbel", CELLS):
-        with tempfile.TemporaryDirectory() as home, Lab(home, 9000) as lab:
-            found[kind] = clear(lab, both(lab, program, kind)) | {"cells": cells}
-        with tempfile.TemporaryDirectory() as home, Lab(home, 1500) as lab:
-            found[kind]["lossy"] = lossy(lab, both(lab, program, kind))
+        with tempfile.TemporaryDirectory() as home, Lab(home, 9000, tcp) as lab:
+            found[kind] = clear(lab, start(lab, program, kind)) | {"cells": cells}
+        with tempfile.TemporaryDirectory() as home, Lab(home, 1500, tcp) as lab:
+            found[kind]["lossy"] = lossy(lab, start(lab, program, kind))
         print(kind, found[kind], file=sys.stderr)
     table(found)
 

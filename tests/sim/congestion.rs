@@ -32,11 +32,12 @@ fn timed(w: &mut World, n: u8, bytes: u64) -> Duration {
 #[test]
 fn a_line_is_used_and_losses_do_not_frighten() {
     seeds("a_line_is_used_and_losses_do_not_frighten", 1, |seed| {
+        // With one packet of a hundred lost, TCP itself carries some 440 kB a second over 40 ms, whatever the line.
         for (rate, loss, bytes, least) in [
             (12_500_000, 0, 10_000_000, 4_000_000),
-            (12_500_000, 100, 10_000_000, 1_200_000),
+            (12_500_000, 100, 3_000_000, 200_000),
             (2_000_000, 0, 10_000_000, 1_400_000),
-            (2_000_000, 100, 10_000_000, 900_000),
+            (2_000_000, 100, 3_000_000, 200_000),
             (200_000, 0, 1_000_000, 130_000),
         ] {
             let mut w = narrow(seed, rate, loss);

@@ -1,4 +1,4 @@
-//! What congestion control reaches on long, slow and lossy paths, against issue-sized targets: a client, three relays and a
+//! What congestion control reaches on long, slow and lossy paths, against their targets: a client, three relays and a
 //! web server, 200 ms there and back, 100 Mbit/s between the first relay and the second.
 //!
 //! The table in `benches/README.md` is what `figures` prints:
@@ -242,7 +242,8 @@ fn figures() {
         all(|o| o.queue.1, &ones)
     );
     let tens: Vec<_> = (1..=10).map(ten_flows).collect();
-    let (jain, least) = (median(tens.iter().map(|t| t.jain).collect()), tens.iter().map(|t| t.jain).fold(1.0, f64::min));
+    let (jain, least) =
+        (median(tens.iter().map(|t| t.jain).collect()), tens.iter().map(|t| t.jain).fold(1.0, f64::min));
     println!("| ten circuits: Jain's index, median of 10 seeds (least) | 0.9 | {jain:.3} ({least:.3}) |");
     let full = median(tens.iter().map(|t| t.share).collect());
     println!("| ten circuits together, of the bottleneck | – | {:.1} % |", 100.0 * full);
