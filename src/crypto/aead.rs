@@ -47,8 +47,12 @@ pub struct OpenError;
 ///
 /// The nonce is 4 zero bytes and the counter as 8 bytes: big-endian for AES-256-GCM, little-endian for
 /// ChaCha20-Poly1305, as the Noise specification has it for either.
+///
+/// The ciphers work with a schedule made from the key, which takes some hundred bytes. It is made when it is first needed,
+/// and [`CounterKey::park`] gives it up while nothing passes.
 pub struct CounterKey {
-    key: LessSafeKey,
+    secret: Secret<32>,
+    schedule: Option<Box<LessSafeKey>>,
     cipher: Cipher,
     counter: u64,
 }
@@ -56,12 +60,21 @@ pub struct CounterKey {
 impl CounterKey {
     /// A key that has sealed nothing yet.
     pub fn new(cipher: Cipher, key: &Secret<32>) -> Self {
+        Self { secret: Secret::new(*key.expose()), schedule: None, cipher, counter: 0 }
+    }
+
+    /// Gives up all that can be made again from the key.
+    pub fn park(&mut self) {
+        self.schedule = None;
+    }
+
+    fn schedule(cipher: Cipher, secret: &Secret<32>) -> Box<LessSafeKey> {
         let algorithm = match cipher {
             Cipher::Aes256Gcm => &AES_256_GCM,
             Cipher::ChaCha20Poly1305 => &CHACHA20_POLY1305,
         };
-        let unbound = UnboundKey::new(algorithm, key.expose()).expect("both ciphers take 32-byte keys");
-        Self { key: LessSafeKey::new(unbound), cipher, counter: 0 }
+        let unbound = UnboundKey::new(algorithm, secret.expose()).expect("both ciphers take 32-byte keys");
+        Box::new(LessSafeKey::new(unbound))
     }
 
     /// How many messages have passed.
@@ -88,9 +101,11 @@ impl CounterKey {
     /// Seals `text` in place and returns its tag.
     #[must_use = "without its tag the text can never be opened"]
     pub fn seal(&mut self, aad: &[u8], text: &mut [u8]) -> [u8; TAG_SIZE] {
+        let nonce = self.nonce();
         let tag = self
-            .key
-            .seal_in_place_separate_tag(self.nonce(), Aad::from(aad), text)
+            .schedule
+            .get_or_insert_with(|| Self::schedule(self.cipher, &self.secret))
+            .seal_in_place_separate_tag(nonce, Aad::from(aad), text)
             .expect("cells and records are far below the AEAD's length limit");
         self.advance();
         tag.as_ref().try_into().expect("both ciphers have 16-byte tags")
@@ -99,7 +114,8 @@ impl CounterKey {
     /// Opens `sealed`, a text with its tag directly behind it, in place; returns the text.
     pub fn open<'a>(&mut self, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
         let nonce = self.nonce();
-        let text = self.key.open_in_place(nonce, Aad::from(aad), sealed).map_err(|_| OpenError)?;
+        let key = self.schedule.get_or_insert_with(|| Self::schedule(self.cipher, &self.secret));
+        let text = key.open_in_place(nonce, Aad::from(aad), sealed).map_err(|_| OpenError)?;
         self.counter = self.counter.checked_add(1).ok_or(OpenError)?;
         Ok(text)
     }
@@ -137,6 +153,20 @@ mod tests {
     }
 
     // spec: KEY-5
+    #[test]
+    fn a_parked_key_goes_on_where_it_was() {
+        for cipher in [Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305] {
+            let key = Secret::new([7; 32]);
+            let (mut parked, mut other) = (CounterKey::new(cipher, &key), CounterKey::new(cipher, &key));
+            for _ in 0..3 {
+                let (mut a, mut b) = ([3u8; 100], [3u8; 100]);
+                assert_eq!(parked.seal(&[], &mut a), other.seal(&[], &mut b));
+                parked.park();
+            }
+            assert_eq!(parked.counter(), 3);
+        }
+    }
+
     #[test]
     fn a_failed_open_does_not_move_the_counter() {
         for cipher in [Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305] {

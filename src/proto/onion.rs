@@ -109,6 +109,12 @@ impl RelayLayer {
         }
     }
 
+    /// Gives up what can be made again from the keys, while nothing passes.
+    pub fn park(&mut self) {
+        self.forward.park();
+        self.backward.park();
+    }
+
     /// Which hop this is, from 1.
     pub fn position(&self) -> u8 {
         self.position
@@ -166,6 +172,14 @@ impl ClientLayers {
             forward: CounterKey::new(keys.cipher, &keys.forward),
             backward: CounterKey::new(keys.cipher, &keys.backward),
         });
+    }
+
+    /// Gives up what can be made again from the keys, while nothing passes.
+    pub fn park(&mut self) {
+        for hop in &mut self.hops {
+            hop.forward.park();
+            hop.backward.park();
+        }
     }
 
     /// How many hops there are.

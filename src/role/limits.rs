@@ -44,6 +44,8 @@ pub const EXIT_UNSENT_MAX: usize = 128 * 1024 * 1024;
 pub const EXIT_UNREAD_MAX: usize = 64 * 1024 * 1024;
 /// What each exit stream may read ahead in any case.
 pub const EXIT_UNREAD_LEAST: usize = 48 * 1024;
+/// A circuit on which nothing passed for once to twice so long gives up what it can make again.
+pub const PARK_AFTER: Duration = Duration::from_secs(10);
 /// Free cell buffers a shard keeps for reuse.
 pub const POOL_MAX: usize = 2048;
 /// Addresses of one name that an exit tries.

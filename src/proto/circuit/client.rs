@@ -79,6 +79,12 @@ impl ClientCircuit {
         Some((circuit, request))
     }
 
+    /// Gives up what can be made again, while nothing passes.
+    pub fn park(&mut self) {
+        self.layers.park();
+        self.muxes.iter_mut().for_each(Mux::park);
+    }
+
     /// The hops that are built, nearest first.
     pub fn path(&self) -> &[RelayId] {
         &self.path

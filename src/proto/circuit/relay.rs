@@ -62,6 +62,12 @@ impl RelayCircuit {
         }
     }
 
+    /// Gives up what can be made again, while nothing passes.
+    pub fn park(&mut self) {
+        self.layer.park();
+        self.mux.park();
+    }
+
     /// Whether there is a hop behind this one.
     pub fn tail(&self) -> Tail {
         self.tail

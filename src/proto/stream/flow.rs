@@ -33,6 +33,11 @@ impl SendWindow {
         self.in_flight < self.congestion.window()
     }
 
+    /// Gives up the room of what is not expected any more.
+    pub fn park(&mut self) {
+        self.expected.shrink_to_fit();
+    }
+
     /// A counted cell was sealed with this tag.
     pub fn sent(&mut self, now: Instant, tag: Tag) {
         self.in_flight += 1;

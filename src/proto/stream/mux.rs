@@ -143,6 +143,14 @@ impl Mux {
         }
     }
 
+    /// Gives up the room of lists that are empty, while nothing passes.
+    pub fn park(&mut self) {
+        self.control.shrink_to_fit();
+        self.ready.shrink_to_fit();
+        self.closed.shrink_to_fit();
+        self.send.park();
+    }
+
     /// How many streams are open or opening.
     pub fn streams(&self) -> usize {
         self.streams.len()

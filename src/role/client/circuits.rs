@@ -8,7 +8,7 @@ use crate::role::ConnId;
 use crate::role::contact::Contact;
 use crate::role::limits::{
     BUILDS_PER_STREAM, CIRCUIT_BUILD_TIMEOUT, CIRCUIT_DIRTY_AFTER, CIRCUIT_IDLE_TIMEOUT, CLIENT_CIRCUITS_MAX,
-    SPARE_LIFETIME, SPARE_RETRY, SPARE_RETRY_MAX,
+    PARK_AFTER, SPARE_LIFETIME, SPARE_RETRY, SPARE_RETRY_MAX,
 };
 use crate::role::link_slot::LinkSlot;
 use crate::role::slab::Key;
@@ -345,7 +345,7 @@ impl Client {
         self.spare_pause = SPARE_RETRY;
         self.built += 1;
         self.timers.set(Timer::Build(key), None);
-        self.timers.set(Timer::Circuit(key), Some(now.mono + CIRCUIT_IDLE_TIMEOUT));
+        self.timers.set(Timer::Circuit(key), Some(now.mono + PARK_AFTER));
         if let Some(first) = circuit.path.first() {
             self.paths.first_hop(now, first, true);
         }
@@ -436,6 +436,10 @@ impl Client {
     }
 
     pub(super) fn circuit_may_idle(&mut self, now: Now, key: Key) {
+        let Some(circuit) = self.circuits.get_mut(key) else { return };
+        // What is in use is made again with the next cell.
+        circuit.machine.park();
+        circuit.starved.shrink_to_fit();
         let Some(circuit) = self.circuits.get(key) else { return };
         let idle_since = now.mono.since(circuit.last_stream);
         // A stream of calls stays open between calls; it keeps no circuit alive.
@@ -445,7 +449,7 @@ impl Client {
         if is_idle {
             self.close_circuit(now, key, false);
         } else {
-            self.timers.set(Timer::Circuit(key), Some(now.mono + CIRCUIT_IDLE_TIMEOUT));
+            self.timers.set(Timer::Circuit(key), Some(now.mono + PARK_AFTER));
         }
     }
 }

@@ -52,6 +52,13 @@ pub(super) struct Looking {
     pub(super) client_done: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Activity {
+    Passed,
+    Quiet,
+    Parked,
+}
+
 /// A cell that passes on, and when it came.
 struct Waiting {
     since: Instant,
@@ -65,6 +72,8 @@ pub(super) struct Circuit {
     pub(super) next: Option<(ConnId, CircuitId)>,
     to_client: VecDeque<Waiting>,
     to_next: VecDeque<Waiting>,
+    /// Whether a cell passed since the clock last asked, and whether what can be made again was given up.
+    activity: Activity,
     /// Stands in the link's list, by way.
     ready: (bool, bool),
     pub(super) streams: BTreeMap<StreamId, StreamEnd>,
@@ -81,10 +90,31 @@ impl Circuit {
             next: None,
             to_client: VecDeque::new(),
             to_next: VecDeque::new(),
+            activity: Activity::Passed,
             ready: (false, false),
             streams: BTreeMap::new(),
             starved: Vec::new(),
             queued_max: profile.congestion.most as usize + CELLS_QUEUED_SLACK,
+        }
+    }
+
+    /// A cell of this circuit is dealt with.
+    pub(super) fn touch(&mut self) {
+        self.activity = Activity::Passed;
+    }
+
+    /// The clock asks: a circuit that was quiet since it last did gives up what it can make again.
+    pub(super) fn park_if_quiet(&mut self) {
+        match self.activity {
+            Activity::Passed => self.activity = Activity::Quiet,
+            Activity::Quiet => {
+                self.activity = Activity::Parked;
+                self.machine.park();
+                self.to_client.shrink_to_fit();
+                self.to_next.shrink_to_fit();
+                self.starved.shrink_to_fit();
+            }
+            Activity::Parked => {}
         }
     }
 
@@ -150,6 +180,7 @@ pub(super) fn fill(
     cell: &mut CellBuf,
 ) -> Turn {
     let Some(circuit) = circuits.get_mut(end.circuit) else { return Turn::Nothing };
+    circuit.touch();
     let turn = circuit.take(now, end.toward, pool, cell);
     if turn != Turn::More {
         match end.toward {

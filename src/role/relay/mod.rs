@@ -17,7 +17,7 @@ use crate::crypto::aead::Cipher;
 use crate::crypto::agree::AgreeSecret;
 use crate::proto::profile::Profile;
 use crate::role::contact::Roster;
-use crate::role::limits::{Limits, POOL_MAX};
+use crate::role::limits::{Limits, PARK_AFTER, POOL_MAX};
 use crate::role::link_slot::Tick;
 use crate::role::links::{Credentials, Links};
 use crate::role::slab::{Key, Slab};
@@ -80,6 +80,8 @@ enum Timer {
     Extend(Key),
     /// An exit stream may be idle.
     Exit(Key),
+    /// Quiet circuits give up what they can make again.
+    Park,
 }
 
 /// See the module's text.
@@ -208,6 +210,14 @@ impl Relay {
         }
     }
 
+    /// Comes back as long as there are circuits.
+    fn park(&mut self, now: Now) {
+        self.circuits.values_mut().for_each(Circuit::park_if_quiet);
+        if !self.circuits.is_empty() {
+            self.timers.set(Timer::Park, Some(now.mono + PARK_AFTER));
+        }
+    }
+
     fn timer(&mut self, now: Now) {
         while self.links.deadline().is_some_and(|at| at <= now.mono) {
             match self.links.tick(now, &mut self.rng) {
@@ -220,6 +230,7 @@ impl Relay {
             match timer {
                 Timer::Extend(circuit) => self.extend_timed_out(now, circuit),
                 Timer::Exit(exit) => self.exit_may_idle(now, exit),
+                Timer::Park => self.park(now),
             }
         }
     }
