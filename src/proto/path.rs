@@ -102,7 +102,11 @@ impl Guards {
         if !ready.is_empty() {
             return ready;
         }
-        // All wait for a retry: better the one whose turn comes first than none.
+        self.by_turn(snapshot, own)
+    }
+
+    /// The guards in the directory, those that wait for a retry behind the others and in the order of their turns.
+    fn by_turn(&self, snapshot: &Snapshot, own: Option<RelayId>) -> Vec<Arc<SignedDescriptor>> {
         let listed = self.list.iter().filter(|g| Some(g.id) != own);
         let mut listed: Vec<_> = listed.filter_map(|g| Some((g.retry_at, snapshot.get(&g.id)?))).collect();
         listed.sort_by_key(|(at, _)| *at);
@@ -286,7 +290,9 @@ pub fn choose_path(
     while guards.list.len() < GUARDS_KEPT && guards.draw(snapshot, need.exclude, now.unix, rng) {
         usable = guards.usable(snapshot, need.exclude, now, rng);
     }
-    usable.iter().find_map(|g| behind(g, snapshot, rng, profile, need))
+    let path = usable.iter().find_map(|g| behind(g, snapshot, rng, profile, need));
+    // None that does not wait goes together with this last hop: better one before its turn than no path.
+    path.or_else(|| guards.by_turn(snapshot, need.exclude).iter().find_map(|g| behind(g, snapshot, rng, profile, need)))
 }
 
 /// A path behind one guard.
@@ -453,6 +459,21 @@ mod tests {
         guards.failed(&first, at(1003));
         assert_eq!(current(&mut guards, &s, 1030), third, "confirmed comes before unconfirmed");
         assert_eq!(current(&mut guards, &s, 1064), first, "its pause is over");
+    }
+
+    // spec: CLIENT-6
+    #[test]
+    fn a_guard_that_waits_is_used_where_the_others_cannot_stand_in_the_path() {
+        let (s, mut guards, mut rng) = (network(12), Guards::new(), rng());
+        let first = guards.current(&s, None, at(0), &mut rng).unwrap();
+        let listed: BTreeSet<_> = guards.ids().collect();
+        listed.iter().filter(|id| **id != first).for_each(|id| guards.failed(id, at(0)));
+        for last in [LastHop::This(first), LastHop::ThenFourth(first)] {
+            let path = choose_path(&s, &mut guards, at(1), &mut rng, &STRICT, need(4, last)).unwrap();
+            assert!(listed.contains(&path[0].id()) && path[0].id() != first);
+        }
+        let other = choose_path(&s, &mut guards, at(1), &mut rng, &STRICT, need(3, LastHop::Any)).unwrap();
+        assert_eq!((other[0].id(), guards.list.len()), (first, GUARDS_KEPT));
     }
 
     // spec: CLIENT-4
