@@ -52,7 +52,7 @@ fn a_file_comes_back_whole_and_in_slices() {
     whole_and_in_slices(4_000_001, super::MOVE_MAX);
 }
 
-/// `cargo test --release --test node -- --ignored --nocapture a_file_of_100_mb`
+/// How it is run: `CONTRIBUTING.md`, long runs.
 #[test]
 #[ignore = "takes minutes without --release"]
 fn a_file_of_100_mb_comes_back_whole_and_in_slices() {

@@ -281,3 +281,12 @@ impl Client {
         self.umbel(COMMAND_MAX, &["status"]).ok().json()
     }
 }
+
+impl Drop for Client {
+    /// A test that fails tells what its client was doing.
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.started.process.status().is_none() {
+            eprintln!("--- the client's status: {}", self.umbel(COMMAND_MAX, &["status"]).out());
+        }
+    }
+}
