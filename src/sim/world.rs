@@ -15,6 +15,7 @@ use crate::proto::rpc::Service;
 use crate::role::Role;
 use crate::role::client::{Client, ClientConfig, Isolation, PathEnd, PathSource, Want};
 use crate::role::contact::{Contact, Roster};
+use crate::role::limits::CLIENT_CIRCUITS_MAX;
 use crate::role::links::Credentials;
 use crate::role::relay::{ExitPolicy, Relay, RelayConfig};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
@@ -299,7 +300,8 @@ fn client(net: &mut Net, network: NetworkId, relays: &[RelayKeys], shape: Shape)
     let mut paths = paths(relays, shape.length);
     paths.middle = shape.middle.and_then(|i| relays.get(i)).map(|r| r.contact.id);
     let (profile, wants_exits) = (&Profile::TESTING, shape.exits > 0);
-    let cfg = ClientConfig { network, profile, spare_circuits: shape.spares, wants_exits };
+    let (spare_circuits, circuits_max) = (shape.spares, CLIENT_CIRCUITS_MAX);
+    let cfg = ClientConfig { network, profile, spare_circuits, wants_exits, circuits_max };
     Client::new(cfg, Box::new(paths), net.rng().fork())
 }
 

@@ -7,8 +7,8 @@ use crate::proto::stream::mux::{STREAMS_MAX, StreamEvent};
 use crate::role::ConnId;
 use crate::role::contact::Contact;
 use crate::role::limits::{
-    BUILDS_PER_STREAM, CIRCUIT_BUILD_TIMEOUT, CIRCUIT_DIRTY_AFTER, CIRCUIT_IDLE_TIMEOUT, CLIENT_CIRCUITS_MAX,
-    PARK_AFTER, SPARE_LIFETIME, SPARE_RETRY, SPARE_RETRY_MAX,
+    BUILDS_PER_STREAM, CIRCUIT_BUILD_TIMEOUT, CIRCUIT_DIRTY_AFTER, CIRCUIT_IDLE_TIMEOUT, PARK_AFTER, SPARE_LIFETIME,
+    SPARE_RETRY, SPARE_RETRY_MAX,
 };
 use crate::role::link_slot::LinkSlot;
 use crate::role::slab::Key;
@@ -209,7 +209,7 @@ impl Client {
 
     /// Starts a circuit; false when there is no path or no room.
     fn build(&mut self, now: Now, want: Option<Want>) -> bool {
-        if self.circuits.len() >= CLIENT_CIRCUITS_MAX {
+        if self.circuits.len() >= self.cfg.circuits_max {
             return false;
         }
         let Some((path, is_exit)) = self.draw(now, want) else { return false };

@@ -122,6 +122,8 @@ pub struct ClientConfig {
     pub spare_circuits: usize,
     /// Whether spare circuits should end in an exit.
     pub wants_exits: bool,
+    /// Circuits it has at once, of all kinds.
+    pub circuits_max: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -202,6 +204,12 @@ impl Client {
     /// Circuits built so far, and builds that failed.
     pub fn builds(&self) -> (u64, u64) {
         (self.built, self.failed)
+    }
+
+    /// From now on so many circuits are kept ready.
+    pub fn set_spare_circuits(&mut self, now: Now, spare: usize) {
+        self.cfg.spare_circuits = spare;
+        self.keep_spares(now);
     }
 
     /// How far our clock is ahead of the relays' we opened links to: the median in milliseconds, of `least` relays or more.

@@ -19,6 +19,7 @@ use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId};
 use crate::role::client::{Client, ClientConfig, Event};
 use crate::role::contact::Roster;
+use crate::role::limits::CLIENT_CIRCUITS_MAX;
 use crate::role::{ConnId, Input, Output, Role};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
 use crate::wire::ids::{NetworkId, RelayId};
@@ -128,6 +129,7 @@ impl Node {
             profile: cfg.profile,
             spare_circuits: cfg.spare_circuits,
             wants_exits: cfg.wants_exits,
+            circuits_max: CLIENT_CIRCUITS_MAX,
         };
         let client = Client::new(client_cfg, Box::new(Paths(paths.clone())), rng.fork());
         let directory = match (&cfg.relay, own) {
