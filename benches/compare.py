@@ -31,7 +31,7 @@ class Table:
 
     def add(self, work, tor, umbel, unit, better):
         ratio = None
-        if tor and umbel:
+        if tor and umbel and better:
             ratio = umbel / tor if better == "more" else tor / umbel
         self.rows.append({"work": work, "tor": tor, "umbel": umbel, "unit": unit, "times_better": ratio})
         print(self.line(self.rows[-1]), flush=True)
@@ -119,6 +119,38 @@ def compare_latency(table, nets, web, count):
     table.add(f"16-byte fetch, fresh isolation, median of {count}", fresh.get("C tor"), fresh.get("Umbel"), "ms", "less")
 
 
+def idle(table, nets, web, rounds, count):
+    """What idle circuits cost: CPU to build them, memory to hold them, throughput beside them."""
+    rows = {}
+    for net in nets:
+        crowd = net.crowd()
+        crowd.grow(10)
+        time.sleep(2)
+        relays, client, cpu = [r.rss() for r in net.relays], crowd.process.rss(), net.relays_cpu()
+        seconds = crowd.grow(10 + count)
+        cpu = net.relays_cpu() - cpu
+        time.sleep(2)
+        grown = statistics.mean(r.rss() - before for r, before in zip(net.relays, relays))
+        row = {"extension": cpu / count / 3 * 1e6, "relay": grown / count / 1000}
+        row["client"] = (crowd.process.rss() - client) / count / 1000
+        print(f"({net.name}: {count} circuits built in {seconds:.1f} s, {crowd.failed} failed)", file=sys.stderr)
+        size = 200_000_000
+        beside = [bulk(net, web, 1, size, f"beside{n}")[0] for n in range(rounds)]
+        crowd.stop()
+        time.sleep(2)
+        alone = [bulk(net, web, 1, size, f"alone{n}")[0] for n in range(rounds)]
+        row["lost"] = 100 * (1 - statistics.median(beside) / statistics.median(alone))
+        rows[net.name] = row
+
+    def both(name):
+        return [rows.get(net, {}).get(name) for net in ("C tor", "Umbel")]
+
+    table.add("relay: CPU of one circuit extension", *both("extension"), "µs", "less")
+    table.add(f"idle circuit at a relay, (RSS at {count} − RSS at 0) / {count}", *both("relay"), "KB", "less")
+    table.add(f"idle circuit at the client, (RSS at {count} − RSS at 0) / {count}", *both("client"), "KB", "less")
+    table.add(f"one stream beside {count} idle circuits: throughput lost", *both("lost"), "%", None)
+
+
 def content(table, options, web, home):
     """200 MB by its hash, from a client that has not seen them: one circuit of three relays and the custodian."""
     net = Umbel(options.umbel, f"{home}/content", relays=5)
@@ -144,7 +176,7 @@ def machine():
     return f"{os.cpu_count()} cores, {model}; load {os.getloadavg()[0]:.1f} before the run"
 
 
-WORKS = ["one", "eight", "fetch", "content"]
+WORKS = ["one", "eight", "fetch", "content", "idle"]
 
 
 def main():
@@ -175,6 +207,8 @@ def main():
                 compare_bulk(table, nets, web, options.rounds, "eight streams", 8, 50_000_000)
             if "fetch" in works:
                 compare_latency(table, nets, web, 50)
+            if "idle" in works:
+                idle(table, nets, web, options.rounds, 10_000)
             if "content" in works:
                 content(table, options, web, home)
         finally:

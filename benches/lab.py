@@ -40,6 +40,13 @@ class Process:
             command = ["setpriv", "--pdeathsig", "KILL", "--"] + command
             self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 
+    @classmethod
+    def of(cls, name, child):
+        """A child that was started otherwise."""
+        process = cls.__new__(cls)
+        process.name, process.log, process.child = name, None, child
+        return process
+
     def cpu(self):
         """User and system seconds of all its threads, ended ones included."""
         with open(f"/proc/{self.child.pid}/stat") as f:
@@ -70,6 +77,9 @@ class Network:
     def cpu(self):
         """CPU seconds so far of the client and of the relays."""
         return self.client.cpu(), sum(r.cpu() for r in self.relays)
+
+    def relays_cpu(self):
+        return sum(r.cpu() for r in self.relays)
 
     def stop(self):
         for p in [self.client, *self.relays, *self.others]:
@@ -137,15 +147,18 @@ class Tor(Network):
             common += EXIT if n == 2 else NO_EXIT
             prints.append(self.fingerprint(f"relay{n}", common))
             self.relays.append(self.start(f"relay{n}", common + dir_line))
-        port, self.control = free_port(), free_port()
-        self.socks = f"127.0.0.1:{port}"
-        path = "EntryNodes {}\nMiddleNodes {}\nExitNodes {}\nStrictNodes 1\n".format(*prints)
-        control = f"ControlPort 127.0.0.1:{self.control}\nCookieAuthentication 0\n"
-        self.path = prints
-        self.client = self.start("client", self.common("client", self.socks) + control + path + dir_line)
-        log = f"{home}/client/log"
-        wait_for("C tor's private network", 240, lambda: os.path.exists(log) and "Bootstrapped 100%" in open(log).read())
+        self.prints, self.dir_line = prints, dir_line
+        self.socks = f"127.0.0.1:{free_port()}"
+        self.client = self.start_client("client", self.socks)
         self.started = time.monotonic() - started
+
+    def start_client(self, name, socks, options=""):
+        config = self.common(name, socks) + self.dir_line + options
+        config += f"ControlSocket {self.home}/{name}/control\nCookieAuthentication 0\n"
+        config += "EntryNodes {}\nMiddleNodes {}\nExitNodes {}\nStrictNodes 1\n".format(*self.prints)
+        client, log = self.start(name, config), f"{self.home}/{name}/log"
+        wait_for("C tor's private network", 240, lambda: os.path.exists(log) and "Bootstrapped 100%" in open(log).read())
+        return client
 
     def common(self, name, socks):
         d = f"{self.home}/{name}"
@@ -183,19 +196,72 @@ class Tor(Network):
         line = f"DirAuthority authority orport={or_port} v3ident={ident} 127.0.0.1:{dir_port} {own}\n"
         return config + AUTHORITY.format(port=dir_port), line
 
+    def control(self, name):
+        """A control connection of a client. Over TCP, delayed acknowledgements would set its pace."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(f"{self.home}/{name}/control")
+            # Two objects: one that is written to forgets what it has read ahead.
+            reader, writer = s.makefile("r", newline="\r\n"), s.makefile("w", newline="\r\n")
+            writer.write("AUTHENTICATE\r\n")
+            return reader, writer
+
     def ask(self, *lines):
         """Sends lines to the client's control port and gives back everything up to the last answer."""
-        with socket.create_connection(("127.0.0.1", self.control)) as s:
-            f = s.makefile("rw", newline="\r\n")
-            f.write("AUTHENTICATE\r\n" + "".join(f"{line}\r\n" for line in lines) + "QUIT\r\n")
-            f.flush()
-            return f.read()
+        reader, writer = self.control("client")
+        with reader, writer:
+            writer.write("".join(f"{line}\r\n" for line in lines) + "QUIT\r\n")
+            writer.flush()
+            return reader.read()
 
     def hops(self):
         """Hops of the circuits that carry streams."""
         built = dict(re.findall(r"^(?:250.circuit-status=)?(\d+) BUILT (\S+)", self.ask("GETINFO circuit-status"), re.M))
         used = re.findall(r"(?:^|=)\d+ SUCCEEDED (\d+) ", self.ask("GETINFO stream-status"), re.M)
         return [len(built[c].split(",")) for c in used if c in built]
+
+
+    def crowd(self):
+        return TorCrowd(self)
+
+
+class TorCrowd:
+    """A second client that holds idle circuits along the path, as its control port is told to."""
+
+    AT_ONCE = 32
+
+    def __init__(self, net):
+        self.path = ",".join("$" + p for p in net.prints)
+        # Build times under this load teach it nothing.
+        self.process = net.start_client("crowd", 0, "LearnCircuitBuildTimeout 0\nCircuitBuildTimeout 60\n")
+        net.others.append(self.process)
+        self.reader, self.writer = net.control("crowd")
+        self.writer.write("SETCONF __DisablePredictedCircuits=1\r\nSETEVENTS CIRC\r\n")
+        self.writer.flush()
+        self.open, self.failed, self.pending = 0, 0, set()
+
+    def grow(self, target):
+        """Opens circuits until there are so many; seconds it took."""
+        start = time.monotonic()
+        asked = 0
+        while self.open < target:
+            while asked + len(self.pending) < self.AT_ONCE and self.open + asked + len(self.pending) < target:
+                self.writer.write(f"EXTENDCIRCUIT 0 {self.path}\r\n")
+                asked += 1
+            self.writer.flush()
+            line = self.reader.readline()
+            if found := re.match(r"250 EXTENDED (\d+)", line):
+                asked -= 1
+                self.pending.add(found.group(1))
+            elif (found := re.match(r"650 CIRC (\d+) (BUILT|FAILED|CLOSED)", line)) and found.group(1) in self.pending:
+                self.pending.discard(found.group(1))
+                self.open += found.group(2) == "BUILT"
+                self.failed += found.group(2) != "BUILT"
+            elif line.startswith("5"):
+                raise SystemExit(f"C tor's control port: {line}")
+        return time.monotonic() - start
+
+    def stop(self):
+        self.process.stop()
 
 
 class Umbel(Network):
@@ -223,6 +289,9 @@ class Umbel(Network):
         self.socks = self.ready("client")["socks"]
         self.started = time.monotonic() - started
         self.invite = invite
+
+    def crowd(self):
+        return UmbelCrowd(self)
 
     def start(self, role, name, options):
         ready = ["--dir", f"{self.home}/{name}", "--ready-file", f"{self.home}/{name}.ready"]
@@ -253,8 +322,33 @@ class Umbel(Network):
         return [s["hops"] for s in streams]
 
 
+class UmbelCrowd:
+    """The example `circuits`: the client's core without a proxy, which holds idle circuits along the path."""
+
+    def __init__(self, net):
+        path = [net.ready(f"relay{n}")["id"] for n in range(3)]
+        program = os.path.join(os.path.dirname(net.umbel), "examples/circuits")
+        peers = f"{net.home}/relay0/peers"
+        wait_for("the relays' records", 30, lambda: os.path.exists(peers) and len(open(peers).readlines()) >= 3)
+        command = [program, net.invite, peers, *path]
+        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = Process.of("crowd", self.child)
+        net.others.append(self.process)
+        self.failed = 0
+
+    def grow(self, target):
+        self.child.stdin.write(f"{target}\n")
+        self.child.stdin.flush()
+        said = json.loads(self.child.stdout.readline())
+        self.failed = said["failed"]
+        return said["ms"] / 1000
+
+    def stop(self):
+        self.process.stop()
+
+
 class Web:
-    """A web server in its own process: `/<n>` gives n bytes of one file, by sendfile."""
+    """A web server in its own process: `/<n>` gives n bytes of one file (over and over), by sendfile."""
 
     def __init__(self, home, size):
         os.makedirs(home, exist_ok=True)
@@ -276,7 +370,7 @@ class Web:
 
 def serve(port, path):
     """The web server's process."""
-    data = os.open(path, os.O_RDONLY)
+    data, length = os.open(path, os.O_RDONLY), os.path.getsize(path)
 
     def answer(conn):
         with conn:
@@ -289,7 +383,8 @@ def serve(port, path):
             size, done = int(head.split(b" ", 2)[1][1:]), 0
             conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % size)
             while done < size:
-                done += os.sendfile(conn.fileno(), data, done, size - done)
+                at = done % length
+                done += os.sendfile(conn.fileno(), data, at, min(size - done, length - at))
 
     with socket.create_server(("127.0.0.1", port), backlog=128) as listener:
         while True:
