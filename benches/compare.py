@@ -119,36 +119,52 @@ def compare_latency(table, nets, web, count):
     table.add(f"16-byte fetch, fresh isolation, median of {count}", fresh.get("C tor"), fresh.get("Umbel"), "ms", "less")
 
 
-def idle(table, nets, web, rounds, count):
+def idle(table, makers, web, home, rounds, count):
     """What idle circuits cost: CPU to build them, memory to hold them, throughput beside them."""
     rows = {}
-    for net in nets:
-        crowd = net.crowd()
-        crowd.grow(10)
-        time.sleep(2)
-        relays, client, cpu = [r.rss() for r in net.relays], crowd.process.rss(), net.relays_cpu()
-        seconds = crowd.grow(10 + count)
-        cpu = net.relays_cpu() - cpu
-        time.sleep(2)
-        grown = statistics.mean(r.rss() - before for r, before in zip(net.relays, relays))
-        row = {"extension": cpu / count / 3 * 1e6, "relay": grown / count / 1000}
-        row["client"] = (crowd.process.rss() - client) / count / 1000
-        print(f"({net.name}: {count} circuits built in {seconds:.1f} s, {crowd.failed} failed)", file=sys.stderr)
-        size = 200_000_000
-        beside = [bulk(net, web, 1, size, f"beside{n}")[0] for n in range(rounds)]
-        crowd.stop()
-        time.sleep(2)
-        alone = [bulk(net, web, 1, size, f"alone{n}")[0] for n in range(rounds)]
-        row["lost"] = 100 * (1 - statistics.median(beside) / statistics.median(alone))
-        rows[net.name] = row
+    for name, make in makers.items():
+        nets = [make(f"{home}/crowded{len(rows)}"), make(f"{home}/quiet{len(rows)}")]
+        try:
+            rows[name] = crowd_costs(nets[0], count)
+            rows[name] |= beside_a_crowd(*nets, web, rounds)
+        finally:
+            for net in nets:
+                net.stop()
 
-    def both(name):
-        return [rows.get(net, {}).get(name) for net in ("C tor", "Umbel")]
+    def both(what):
+        return [rows.get(net, {}).get(what) for net in ("C tor", "Umbel")]
 
     table.add("relay: CPU of one circuit extension", *both("extension"), "µs", "less")
     table.add(f"idle circuit at a relay, (RSS at {count} − RSS at 0) / {count}", *both("relay"), "KB", "less")
     table.add(f"idle circuit at the client, (RSS at {count} − RSS at 0) / {count}", *both("client"), "KB", "less")
     table.add(f"one stream beside {count} idle circuits: throughput lost", *both("lost"), "%", None)
+    table.add(f"one stream beside {count} idle circuits: CPU added", *both("cpu"), "%", None)
+
+
+def crowd_costs(net, count):
+    crowd = net.crowd()
+    # What exists once is not counted: links, first circuits, the buffers of a start.
+    crowd.grow(10)
+    time.sleep(2)
+    relays, client, cpu = [r.rss() for r in net.relays], crowd.process.rss(), net.relays_cpu()
+    seconds = crowd.grow(10 + count)
+    cpu = net.relays_cpu() - cpu
+    time.sleep(2)
+    grown = statistics.mean(r.rss() - before for r, before in zip(net.relays, relays))
+    print(f"({net.name}: {count} circuits built in {seconds:.1f} s, {crowd.failed} failed)", file=sys.stderr)
+    of_client = (crowd.process.rss() - client) / count / 1000
+    return {"extension": cpu / count / 3 * 1e6, "relay": grown / count / 1000, "client": of_client}
+
+
+def beside_a_crowd(crowded, quiet, web, rounds):
+    """Two networks take turns, so that what else the machine does meets both."""
+    beside, alone = [], []
+    for n in range(2 * rounds + 1):
+        beside.append(bulk(crowded, web, 1, 200_000_000, f"beside{n}"))
+        alone.append(bulk(quiet, web, 1, 200_000_000, f"alone{n}"))
+    rate = [statistics.median(r[0] for r in rows) for rows in (beside, alone)]
+    cpu = [statistics.median(r[1] + r[2] for r in rows) for rows in (beside, alone)]
+    return {"lost": 100 * (1 - rate[0] / rate[1]), "cpu": 100 * (cpu[0] / cpu[1] - 1)}
 
 
 def content(table, options, web, home):
@@ -186,15 +202,17 @@ def main():
     parser.add_argument("--no-tor", action="store_true", help="measure Umbel alone")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each bulk work, taken in turns")
     parser.add_argument("--only", default=",".join(WORKS), help="works, of: " + ",".join(WORKS))
+    parser.add_argument("--idle", type=int, default=10_000, help="idle circuits")
     parser.add_argument("--json", help="write the figures into this file")
     options = parser.parse_args()
     works = options.only.split(",")
     with tempfile.TemporaryDirectory(prefix="umbel-bench-") as home:
         web, nets = Web(f"{home}/web", 200_000_000), []
         try:
-            if not options.no_tor:
-                nets.append(Tor(options.tor, f"{home}/tor"))
-            nets.append(Umbel(options.umbel, f"{home}/umbel"))
+            makers = {"C tor": lambda d: Tor(options.tor, d), "Umbel": lambda d: Umbel(options.umbel, d)}
+            if options.no_tor:
+                del makers["C tor"]
+            nets.extend(make(f"{home}/{n}") for n, make in enumerate(makers.values()))
             print(machine())
             print("| work | " + " | ".join(["C tor " + nets[0].version if len(nets) > 1 else "C tor", "Umbel " + nets[-1].version]) + " | times better |")
             print("|---|---|---|---|")
@@ -208,7 +226,7 @@ def main():
             if "fetch" in works:
                 compare_latency(table, nets, web, 50)
             if "idle" in works:
-                idle(table, nets, web, options.rounds, 10_000)
+                idle(table, makers, web, home, options.rounds, options.idle)
             if "content" in works:
                 content(table, options, web, home)
         finally:

@@ -1,11 +1,10 @@
 //! Sealing under a counter nonce that cannot repeat.
 //!
-//! [`CounterKey`] is for cells and link records: its backend is the fast one (`aws-lc-rs`, which wipes its key schedule
-//! when dropped). [`seal_once`] is for keys that seal exactly one message and goes through `chacha20poly1305`.
+//! [`CounterKey`] is for cells and link records, [`seal_once`] for keys that seal exactly one message. Both go through
+//! `aws-lc-rs`, which wipes its key schedule when dropped; `chacha20poly1305` checks it in the tests.
 
 use crate::base::secret::Secret;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
 
 /// Bytes of an authentication tag, whatever the cipher.
 pub const TAG_SIZE: usize = 16;
@@ -121,35 +120,34 @@ impl CounterKey {
     }
 }
 
-/// Seals `text` in place under a key that is used for this one message and no other.
+/// Seals `text` in place under a key that is used for this one message and no other: ChaCha20-Poly1305, nonce 0.
+#[must_use = "without its tag the text can never be opened"]
 pub fn seal_once(key: &Secret<32>, aad: &[u8], text: &mut [u8]) -> [u8; TAG_SIZE] {
-    let cipher = ChaCha20Poly1305::new(key.expose().into());
-    cipher
-        .encrypt_inout_detached(&[0u8; 12].into(), aad, text.into())
-        .expect("messages are far below the AEAD's length limit")
-        .into()
+    CounterKey::new(Cipher::ChaCha20Poly1305, key).seal(aad, text)
 }
 
-/// Opens a text sealed by [`seal_once`] in place.
-pub fn open_once(key: &Secret<32>, aad: &[u8], text: &mut [u8], tag: &[u8; TAG_SIZE]) -> Result<(), OpenError> {
-    let cipher = ChaCha20Poly1305::new(key.expose().into());
-    cipher.decrypt_inout_detached(&[0u8; 12].into(), aad, text.into(), tag.into()).map_err(|_| OpenError)
+/// Opens what [`seal_once`] sealed, a text with its tag directly behind it, in place; returns the text.
+pub fn open_once<'a>(key: &Secret<32>, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
+    CounterKey::new(Cipher::ChaCha20Poly1305, key).open(aad, sealed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
 
-    /// The two backends agree, so either checks the other.
+    /// Two implementations agree, so either checks the other.
     #[test]
-    fn both_backends_seal_alike() {
+    fn two_implementations_seal_alike() {
         let key = Secret::new([7; 32]);
-        let (mut a, mut b) = ([3u8; 100], [3u8; 100]);
-        let tag_a = CounterKey::new(Cipher::ChaCha20Poly1305, &key).seal(b"x", &mut a);
-        let tag_b = seal_once(&key, b"x", &mut b);
-        assert_eq!((a, tag_a), (b, tag_b));
-        assert_eq!(open_once(&key, b"x", &mut b, &tag_b), Ok(()));
-        assert_eq!(b, [3; 100]);
+        let (mut a, mut b) = ([3u8; 116], [3u8; 100]);
+        let tag_a = seal_once(&key, b"x", &mut a[..100]);
+        a[100..].copy_from_slice(&tag_a);
+        let other = ChaCha20Poly1305::new(key.expose().into());
+        let tag_b = other.encrypt_inout_detached(&[0; 12].into(), b"x", (&mut b[..]).into()).unwrap();
+        assert_eq!((&a[..100], &tag_a[..]), (&b[..], &tag_b[..]));
+        assert_eq!(open_once(&key, b"x", &mut a).map(|t| t.to_vec()), Ok(vec![3; 100]));
+        assert_eq!(open_once(&key, b"y", &mut a), Err(OpenError));
     }
 
     // spec: KEY-5

@@ -69,9 +69,9 @@ fn seal(key: &Secret<32>, aad: &[u8], mut text: Vec<u8>) -> Vec<u8> {
 
 /// Opens text and tag in place; the text is what is left.
 fn open(key: &Secret<32>, aad: &[u8], sealed: &mut Vec<u8>) -> Result<(), BlockError> {
-    let (text, tag) = sealed.split_last_chunk_mut::<TAG_SIZE>().ok_or(Malformed::Truncated)?;
-    open_once(key, aad, text, tag).map_err(|_| BlockError::WrongKey)?;
-    sealed.truncate(sealed.len() - TAG_SIZE);
+    let len = sealed.len().checked_sub(TAG_SIZE).ok_or(Malformed::Truncated)?;
+    open_once(key, aad, sealed).map_err(|_| BlockError::WrongKey)?;
+    sealed.truncate(len);
     Ok(())
 }
 
