@@ -46,6 +46,10 @@ impl PathSource for Fixed {
 
     fn first_hop(&mut self, _now: Now, _relay: &RelayId, _works: bool) {}
 
+    fn goes_behind(&self, _path: &[RelayId], _relay: &RelayId) -> bool {
+        true
+    }
+
     fn is_ready(&self) -> bool {
         true
     }

@@ -81,7 +81,8 @@ struct Rig {
 impl Rig {
     fn new(spares: usize, answer: Answer) -> Self {
         let known = Rc::new(RefCell::new(Known::default()));
-        let cfg = ClientConfig { network: NET, profile: &Profile::TESTING, spare_circuits: spares, wants_exits: true };
+        let (profile, circuits_max) = (&Profile::TESTING, 512);
+        let cfg = ClientConfig { network: NET, profile, spare_circuits: spares, wants_exits: true, circuits_max };
         let client = Client::new(cfg, Box::new(Source(known.clone())), Rng::from_seed([5; 32]));
         let now = Now { mono: Instant(1_000_000), unix: UnixMs(1_000_000) };
         let mut rig = Self { client, known, now, answer, link: None, rng: Rng::from_seed([6; 32]), dials: 0 };
