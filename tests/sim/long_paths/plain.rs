@@ -117,7 +117,7 @@ impl Role for Fetch {
     }
 
     fn poll(&mut self) -> Option<Output> {
-        (!core::mem::replace(&mut self.dialled, true)).then(|| Output::Dial(ConnId(1), self.to))
+        (!core::mem::replace(&mut self.dialled, true)).then_some(Output::Dial(ConnId(1), self.to))
     }
 
     fn read_budget(&mut self, _conn: ConnId) -> usize {
