@@ -4,6 +4,8 @@ use crate::harness::{COMMAND_MAX, Client, Net, START_MAX, Web, run, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -72,6 +74,28 @@ fn a_client_says_which_source_failed_and_gets_in_when_one_is_back() {
     assert!(client.process().status().is_none(), "it goes on trying");
     net.relays[2].restart();
     client.wait();
+    assert_eq!(client.status()["ready"], true);
+}
+
+#[test]
+fn a_stranger_on_a_relay_s_address_is_told_and_passed_by() {
+    let mut net = Net::start(5, &[]);
+    let (gone, said) = (net.relays[1].addr(), net.relays[1].id()[..8].to_owned());
+    let (alone, both) = (net.invite_of(&[1]), net.invite_of(&[1, 2]));
+    net.relays[1].process().kill();
+    // Another program has taken the address; it accepts, and talks of other things.
+    let listener = TcpListener::bind(gone).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.write_all(&[b'x'; 5_000]);
+        }
+    });
+    let mut lost = Client::begin(&net.home().join("lost"), Some(&alone));
+    until("the stranger in the log", START_MAX, || {
+        lost.process().log().lines().any(|l| l.contains(&said) && l.contains("why="))
+    });
+    assert!(lost.process().status().is_none(), "it goes on trying");
+    let client = Client::start(&net.home().join("client"), &both);
     assert_eq!(client.status()["ready"], true);
 }
 

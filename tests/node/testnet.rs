@@ -20,7 +20,7 @@ fn curl(socks: &str, way: &[&str], url: &str) -> Ran {
 #[test]
 fn a_network_of_eight_carries_what_people_use_to_a_server_behind_its_exit() {
     let web = Web::start();
-    let net = Testnet::start(&["--relays", "8", "--exit"]);
+    let net = Testnet::start(&["--relays", "8", "--exit", "--log", "debug"]);
     the_ready_file_tells_all(&net.ready);
     the_sample_site_is_there(&net);
     for way in [
@@ -38,6 +38,11 @@ fn a_network_of_eight_carries_what_people_use_to_a_server_behind_its_exit() {
     ssh_logs_in(&net);
     chromium_shows_a_page(&net, &web);
     a_stream_has_a_receipt(&net, &web);
+    let log = net.process.log();
+    assert!(log.contains("DEBUG"), "this much is logged");
+    for word in ["localhost", &web.url("")[17..], "alice"] {
+        assert!(!log.contains(word), "what its user did stands in the log: {word}");
+    }
 }
 
 fn the_ready_file_tells_all(ready: &Value) {
