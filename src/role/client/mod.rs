@@ -223,7 +223,7 @@ impl Client {
         middle.iter().copied().min_by_key(|ms| ms.unsigned_abs()).filter(|_| skews.len() >= least)
     }
 
-    // spec: LINK-25
+    // spec: DIR-46
     fn note_clock(&mut self, now: Now, conn: ConnId) {
         let Some(slot) = self.links.get(conn) else { return };
         let (Some(peer), Some(theirs)) = (slot.peer, slot.peer_time()) else { return };
