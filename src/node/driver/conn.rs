@@ -14,9 +14,9 @@ pub(super) const READS_PER_TURN: u32 = 4;
 /// Writes, likewise.
 pub(super) const WRITES_PER_TURN: u32 = 16;
 
-/// Bytes that the system takes of a connection before it has sent what it took earlier: two writes' worth.
+/// With more bytes than this not yet sent, the system takes no further write of a connection.
 #[cfg(target_os = "linux")]
-const UNSENT_MAX: u32 = 2 * crate::role::TRANSMIT_TARGET as u32;
+const UNSENT_MAX: u32 = 32 * 1024;
 
 /// How the role reaches a connection's task.
 #[derive(Default)]

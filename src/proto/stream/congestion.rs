@@ -3,12 +3,18 @@
 //! The controller is of Copa's kind (Arun and Balakrishnan, NSDI 2018), with Vegas's thought behind it: delay above the
 //! path's own delay is a queue, and a flow may keep a few cells in it and no more. Each acknowledgement gives a round trip.
 //! The *standing* round trip is the least of the last moments, so acknowledgements that arrive bunched together, and
-//! cells that a link had to send again, do not pass for a queue. From the queueing delay `dq` follows the rate a flow
+//! few cells that a link had to send again, do not pass for a queue. Where links lose many packets, everything waits for
+//! one that was lost all the time, and a link's own congestion control may pause it; such delay comes in jumps, where a
+//! queue grows no faster than cells arrive, so as much as the round trip jumps is not taken for a queue either. From the
+//! queueing delay `dq` follows the rate a flow
 //! should have, `queue / dq` cells a second; the window moves towards it, faster the longer it has moved one way. Flows
 //! through one bottleneck see the same `dq`, so they want the same rate. That holds while all of them know the path's own
 //! delay, so whoever has not seen it for long sends less for a round trip, as BBR does.
 
+mod sliding;
+
 use crate::base::time::{Duration, Instant};
+use sliding::{SlidingLeast, SlidingMost};
 
 /// The numbers of congestion control, from the network profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +41,8 @@ impl CongestionParams {
         initial: 128,
         least: 32,
         most: 8192,
-        queue: 48,
-        grace: Duration::from_millis(4),
+        queue: 32,
+        grace: Duration::from_millis(2),
         standing_least: Duration::from_millis(10),
         base_lifetime: Duration::from_secs(10),
     };
@@ -47,30 +53,6 @@ impl CongestionParams {
     /// A window that stays as it is.
     pub fn fixed(cells: u32) -> Self {
         Self { initial: cells, least: cells, most: cells, ..Self::DEFAULT }
-    }
-}
-
-/// The least of a sliding time, kept in two halves: exact to half its length.
-#[derive(Clone, Copy, Debug, Default)]
-struct SlidingLeast {
-    since: Instant,
-    now: Option<Duration>,
-    before: Option<Duration>,
-}
-
-impl SlidingLeast {
-    fn add(&mut self, at: Instant, value: Duration, length: Duration) {
-        if at.since(self.since) >= length / 2 {
-            let fresh = at.since(self.since) < length;
-            self.before = self.now.filter(|_| fresh);
-            self.now = None;
-            self.since = at;
-        }
-        self.now = Some(self.now.map_or(value, |v| v.min(value)));
-    }
-
-    fn least(&self) -> Option<Duration> {
-        [self.now, self.before].into_iter().flatten().min()
     }
 }
 
@@ -89,6 +71,10 @@ pub struct Congestion {
     base: SlidingLeast,
     standing: SlidingLeast,
     smoothed: Option<Duration>,
+    /// The last acknowledgement: when, and after what round trip.
+    last: Option<(Instant, Duration)>,
+    /// By how much the round trip jumped from one acknowledgement to the next.
+    jumps: SlidingMost,
     /// Doubles the window every round trip until the first sign of a queue.
     starting: bool,
     way: Way,
@@ -96,14 +82,38 @@ pub struct Congestion {
     velocity: f64,
     /// Round trips that the window has moved this way.
     steady: u32,
-    turn_at: Instant,
-    window_then: f64,
-    /// Whether the window was what held the sender back, since the last turn.
-    was_full: bool,
+    /// How far the window was when it last began to fall.
+    peak: f64,
+    turn: Turn,
+    /// Cells a second that were acknowledged in the last turn.
+    rate: f64,
     /// When a round trip was last as short as the base.
     base_at: Instant,
-    /// Until when the window is held low, and what it goes back to.
-    drain: Option<(Instant, f64)>,
+    drain: Option<Drain>,
+}
+
+/// The window on its way down and up again, for the path to be seen empty.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    low: f64,
+    /// Where it goes back to.
+    back: f64,
+    /// Until when it stays low, once it is there.
+    until: Option<Instant>,
+}
+
+/// One smoothed round trip, between two looks at what has become of the window.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    since: Instant,
+    /// The window at its beginning.
+    window: f64,
+    /// Cells acknowledged.
+    acked: u32,
+    /// Whether the window was what held the sender back.
+    was_full: bool,
+    /// Whether there was any sign of a queue.
+    saw_queue: bool,
 }
 
 /// Bounds the step of one round trip to this share of the window.
@@ -112,10 +122,20 @@ const STEP_SHARE: f64 = 0.5;
 const STRIDE: f64 = 0.25;
 /// Of the cells that fill the path, how many are left in flight while it drains.
 const DRAIN_SHARE: f64 = 0.5;
-/// The path stays drained for a round trip and this, so that everybody sees it.
+/// The window stays low for so long, so that everybody sees it.
 const DRAIN_LEAST: Duration = Duration::from_millis(50);
 /// Round trips one way before the velocity grows.
 const STEADY_TURNS: u32 = 3;
+/// The velocity's end.
+const VELOCITY_MAX: f64 = 64.0;
+/// Where there is no queue at all, one round trip moves the window up by no more than this share of it.
+const STRIDE_SHARE: f64 = 0.125;
+/// So many times the greatest jump of late is not taken for a queue: behind a hole there often is another.
+const JUMPS_EXCUSED: u32 = 3;
+/// So many times the base is the most that is excused.
+const EXCUSE_MAX: u32 = 2;
+/// Behind the start the window soon comes back to so many times what it fell to: the rate that it fell by was still growing.
+const START_PEAK: f64 = 1.25;
 
 impl Congestion {
     /// At the start of a circuit.
@@ -126,13 +146,15 @@ impl Congestion {
             base: SlidingLeast::default(),
             standing: SlidingLeast::default(),
             smoothed: None,
+            last: None,
+            jumps: SlidingMost::default(),
             starting: true,
             way: Way::Up,
             velocity: 1.0,
             steady: 0,
-            turn_at: Instant::default(),
-            window_then: f64::from(params.initial),
-            was_full: false,
+            peak: 0.0,
+            turn: Turn { window: f64::from(params.initial), ..Turn::default() },
+            rate: 0.0,
             base_at: Instant::default(),
             drain: None,
         }
@@ -150,7 +172,7 @@ impl Congestion {
 
     /// The sender had more to send than the window allowed.
     pub fn held_back(&mut self) {
-        self.was_full = true;
+        self.turn.was_full = true;
     }
 
     /// Cells were acknowledged after this round trip.
@@ -168,34 +190,69 @@ impl Congestion {
         if self.drained(now, base, standing, cells) {
             return;
         }
-        let dq = standing.saturating_sub(base).saturating_sub(p.grace).as_secs_f64();
+        self.jumped(now, smoothed, round_trip, cells);
+        let dq = standing.saturating_sub(base).saturating_sub(self.excused(base)).as_secs_f64();
         let rate = self.window / standing.as_secs_f64().max(1e-6);
+        self.turn.saw_queue |= dq > 0.0;
+        self.turn.acked += cells;
+        let excess = rate * dq - f64::from(p.queue);
         // spec: CONG-3
-        let way = if dq <= 0.0 || rate * dq < f64::from(p.queue) { Way::Up } else { Way::Down };
+        let way = if dq <= 0.0 || excess < 0.0 { Way::Up } else { Way::Down };
         if self.starting {
-            self.start(way, base, standing, cells);
+            self.start(now, way, base, cells);
         } else {
-            self.steer(way, rate * dq - f64::from(p.queue), cells);
+            self.steer(way, dq, excess, cells);
         }
         // spec: CONG-4
         self.window = self.window.clamp(f64::from(p.least), f64::from(p.most));
-        if now.since(self.turn_at) >= smoothed {
-            self.turn(now, way);
+        if now.since(self.turn.since) >= smoothed {
+            self.end_turn(now, way);
         }
+    }
+
+    /// Notes how much the round trip grew since the last acknowledgement, beyond what the flow's own cells between them take.
+    fn jumped(&mut self, now: Instant, smoothed: Duration, round_trip: Duration, cells: u32) {
+        // Twice the time, as other flows' cells come in between.
+        let own = smoothed.mul_f64(2.0 * f64::from(cells) / self.window).min(smoothed);
+        let jump = match self.last.replace((now, round_trip)) {
+            // What was seen before a pause says nothing of what came meanwhile.
+            Some((at, before)) if now.since(at) < smoothed * 2 => round_trip.saturating_sub(before).saturating_sub(own),
+            _ => Duration::ZERO,
+        };
+        self.jumps.add(now, jump, smoothed * 2);
+    }
+
+    /// Delay that is not taken for a queue.
+    // spec: CONG-8
+    fn excused(&self, base: Duration) -> Duration {
+        // While the window doubles, the links' own windows do too and add a little delay; and jumps are no sign yet.
+        let (graces, jumps) = if self.starting { (2, 1) } else { (1, JUMPS_EXCUSED) };
+        (self.params.grace * graces).max((self.jumps.most() * jumps).min(base * EXCUSE_MAX))
     }
 
     /// Doubles the window each round trip; at the first queue it falls to what the path holds without one.
     // spec: CONG-5
-    fn start(&mut self, way: Way, base: Duration, standing: Duration, cells: u32) {
+    fn start(&mut self, now: Instant, way: Way, base: Duration, cells: u32) {
         match way {
-            Way::Up if self.was_full => self.window += f64::from(cells),
+            Way::Up if self.turn.was_full => self.window += f64::from(cells),
             Way::Up => {}
             Way::Down => {
                 self.starting = false;
-                self.window *= base.as_secs_f64() / standing.as_secs_f64().max(1e-6);
+                let holds = self.arriving(now) * base.as_secs_f64() + f64::from(self.params.queue);
+                let holds = holds.max(f64::from(self.params.initial));
+                self.peak = self.window.min(holds * START_PEAK);
+                self.window = self.window.min(holds);
                 (self.way, self.velocity, self.steady) = (Way::Down, 1.0, 0);
             }
         }
+    }
+
+    /// Cells that arrive a second: of the turn that goes on, once it has lasted for half a round trip, or of the last one.
+    fn arriving(&self, now: Instant) -> f64 {
+        let turn = now.since(self.turn.since);
+        let goes_on = turn * 2 >= self.smoothed.unwrap_or_default();
+        let fresh = if goes_on { f64::from(self.turn.acked) / turn.as_secs_f64().max(1e-6) } else { 0.0 };
+        self.rate.max(fresh)
     }
 
     /// Flows that share a queue hide the path's own delay from each other, and newcomers have never seen it. So a window
@@ -203,35 +260,52 @@ impl Congestion {
     /// counts from there, so all come to do it at once, and all see the path empty. Says whether that goes on now.
     // spec: CONG-7
     fn drained(&mut self, now: Instant, base: Duration, standing: Duration, cells: u32) -> bool {
-        if let Some((until, before)) = self.drain {
-            if now < until {
-                return true;
+        if let Some(drain) = &mut self.drain {
+            let cells = f64::from(cells);
+            match drain.until {
+                // Fewer cells leave than arrive, evenly: whoever just stopped would come back in a burst.
+                None => {
+                    self.window -= cells * (1.0 - DRAIN_SHARE);
+                    if self.window <= drain.low {
+                        drain.until = Some(now + DRAIN_LEAST);
+                    }
+                }
+                Some(until) if now < until => {}
+                Some(_) => {
+                    // Twice what is acknowledged may leave, and that is what the path takes: no queue grows.
+                    self.window += cells;
+                    self.base_at = now;
+                    if self.window >= drain.back {
+                        (self.velocity, self.steady) = (1.0, 0);
+                        self.turn = Turn { since: now, window: self.window, ..Turn::default() };
+                        self.drain = None;
+                    }
+                }
             }
-            // Twice what is acknowledged may leave, and that is what the path takes: no queue grows.
-            self.window += f64::from(cells);
-            self.base_at = now;
-            if self.window >= before {
-                self.drain = None;
-                (self.velocity, self.steady, self.turn_at, self.window_then) = (1.0, 0, now, before);
-            }
-            return true;
-        } else if !self.starting && now.since(self.base_at) >= self.params.base_lifetime {
-            let empty = self.window * base.as_secs_f64() / standing.as_secs_f64().max(1e-6);
-            self.drain = Some((now + standing + DRAIN_LEAST, empty));
-            self.window = (empty * DRAIN_SHARE).max(f64::from(self.params.least));
             return true;
         }
-        false
+        if self.starting || now.since(self.base_at) < self.params.base_lifetime {
+            return false;
+        }
+        let back = self.window * base.as_secs_f64() / standing.as_secs_f64().max(1e-6);
+        let low = (back * DRAIN_SHARE).max(f64::from(self.params.least));
+        self.drain = Some(Drain { low, back: back.max(low), until: None });
+        true
     }
 
-    fn steer(&mut self, way: Way, excess: f64, cells: u32) {
+    fn steer(&mut self, way: Way, dq: f64, excess: f64, cells: u32) {
         if way != self.way {
+            if way == Way::Down {
+                self.peak = self.window;
+            }
             (self.way, self.velocity, self.steady) = (way, 1.0, 0);
         }
         let p = self.params;
         // In a round trip a window's cells are acknowledged, so the steps of one add up to `a_round`.
         let stride = f64::from(p.queue) * STRIDE * self.velocity;
         let a_round = match way {
+            // What fell for nothing comes back: half of the way to where it fell from, as in BIC.
+            Way::Up if dq <= 0.0 => stride.min(self.window * STRIDE_SHARE).max((self.peak - self.window) / 2.0),
             Way::Up => stride,
             Way::Down => stride.max(excess / 2.0),
         };
@@ -239,29 +313,29 @@ impl Congestion {
         match way {
             // A window that does not hold the sender back says nothing about the path.
             // spec: CONG-6
-            Way::Up if self.was_full => self.window += step,
+            Way::Up if self.turn.was_full => self.window += step,
             Way::Up => {}
             Way::Down => self.window -= step,
         }
     }
 
-    /// Once a round trip: the velocity grows while the window keeps moving one way.
-    fn turn(&mut self, now: Instant, way: Way) {
+    /// Once a round trip: the velocity grows while the window keeps moving one way, sooner where there is no queue at all.
+    fn end_turn(&mut self, now: Instant, way: Way) {
         let moved = match way {
-            Way::Up => self.window > self.window_then,
-            Way::Down => self.window < self.window_then,
+            Way::Up => self.window > self.turn.window,
+            Way::Down => self.window < self.turn.window,
         };
         if moved && way == self.way {
             self.steady += 1;
-            if self.steady >= STEADY_TURNS {
-                self.velocity *= 2.0;
+            if self.steady >= STEADY_TURNS || !self.turn.saw_queue {
+                let faster = if self.turn.saw_queue { 2.0 } else { 4.0 };
+                self.velocity = (self.velocity * faster).min(VELOCITY_MAX);
             }
         } else {
             (self.velocity, self.steady) = (1.0, 0);
         }
-        self.turn_at = now;
-        self.window_then = self.window;
-        self.was_full = false;
+        self.rate = f64::from(self.turn.acked) / now.since(self.turn.since).as_secs_f64().max(1e-6);
+        self.turn = Turn { since: now, window: self.window, ..Turn::default() };
     }
 }
 

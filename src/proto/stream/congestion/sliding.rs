@@ -1,0 +1,54 @@
+//! The least and the most of a sliding time, each kept in two halves: exact to half its length.
+
+use crate::base::time::{Duration, Instant};
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Halves {
+    since: Instant,
+    now: Option<Duration>,
+    before: Option<Duration>,
+}
+
+impl Halves {
+    fn add(&mut self, at: Instant, value: Duration, length: Duration, better: fn(Duration, Duration) -> Duration) {
+        if at.since(self.since) >= length / 2 {
+            let fresh = at.since(self.since) < length;
+            self.before = self.now.filter(|_| fresh);
+            self.now = None;
+            self.since = at;
+        }
+        self.now = Some(self.now.map_or(value, |v| better(v, value)));
+    }
+
+    fn both(&self) -> impl Iterator<Item = Duration> {
+        [self.now, self.before].into_iter().flatten()
+    }
+}
+
+/// The least value of a sliding time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SlidingLeast(Halves);
+
+impl SlidingLeast {
+    pub(super) fn add(&mut self, at: Instant, value: Duration, length: Duration) {
+        self.0.add(at, value, length, Duration::min);
+    }
+
+    pub(super) fn least(&self) -> Option<Duration> {
+        self.0.both().min()
+    }
+}
+
+/// The greatest value of a sliding time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SlidingMost(Halves);
+
+impl SlidingMost {
+    pub(super) fn add(&mut self, at: Instant, value: Duration, length: Duration) {
+        self.0.add(at, value, length, Duration::max);
+    }
+
+    pub(super) fn most(&self) -> Duration {
+        self.0.both().max().unwrap_or_default()
+    }
+}
