@@ -16,7 +16,7 @@ pub(super) const WRITES_PER_TURN: u32 = 16;
 
 /// With more bytes than this not yet sent, the system takes no further write of a connection.
 #[cfg(target_os = "linux")]
-const UNSENT_MAX: u32 = 32 * 1024;
+const UNSENT_MAX: u32 = 16 * 1024;
 
 /// How the role reaches a connection's task.
 #[derive(Default)]

@@ -134,8 +134,8 @@ const STRIDE_SHARE: f64 = 0.125;
 const JUMPS_EXCUSED: u32 = 3;
 /// So many times the base is the most that is excused.
 const EXCUSE_MAX: u32 = 2;
-/// Behind the start the window soon comes back to so many times what it fell to: the rate that it fell by was still growing.
-const START_PEAK: f64 = 1.25;
+/// The rate at the end of the start is so many times what was measured over half a round trip or more.
+const START_GROWTH: f64 = 1.2;
 
 impl Congestion {
     /// At the start of a circuit.
@@ -239,9 +239,10 @@ impl Congestion {
             Way::Down => {
                 self.starting = false;
                 let holds = self.arriving(now) * base.as_secs_f64() + f64::from(self.params.queue);
-                let holds = holds.max(f64::from(self.params.initial));
-                self.peak = self.window.min(holds * START_PEAK);
+                // The rate was still growing while it was measured.
+                let holds = (holds * START_GROWTH).max(f64::from(self.params.initial));
                 self.window = self.window.min(holds);
+                self.peak = self.window;
                 (self.way, self.velocity, self.steady) = (Way::Down, 1.0, 0);
             }
         }
