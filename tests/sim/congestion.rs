@@ -96,7 +96,7 @@ fn circuits_that_meet_in_one_line_share_it() {
             other.get_mut().start(now, task(n, b"GET 900000000\n", false)).unwrap();
         }
         w.net.poke(core);
-        w.net.run_for(Duration::from_secs(10));
+        w.net.run_for(Duration::from_secs(20));
         let users = [w.user.clone(), other];
         let shares = shares(&mut w, &users, Duration::from_secs(10));
         let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());

@@ -129,7 +129,7 @@ const STEADY_TURNS: u32 = 3;
 /// The velocity's end.
 const VELOCITY_MAX: f64 = 64.0;
 /// Where there is no queue at all, one round trip moves the window up by no more than this share of it.
-const STRIDE_SHARE: f64 = 0.125;
+const STRIDE_SHARE: f64 = 0.25;
 /// So many times the greatest jump of late is not taken for a queue: behind a hole there often is another.
 const JUMPS_EXCUSED: u32 = 3;
 /// So many times the base is the most that is excused.
