@@ -45,7 +45,10 @@ pub const EXIT_UNREAD_MAX: usize = 64 * 1024 * 1024;
 /// What each exit stream may read ahead in any case.
 pub const EXIT_UNREAD_LEAST: usize = 48 * 1024;
 /// A circuit on which nothing passed for once to twice so long gives up what it can make again.
-pub const PARK_AFTER: Duration = Duration::from_secs(10);
+/// Making a key's schedule again takes less than opening one cell does.
+pub const PARK_AFTER: Duration = Duration::from_secs(1);
+/// How often it is looked whether a circuit of the client's is unused.
+pub const CIRCUIT_IDLE_CHECK: Duration = Duration::from_secs(10);
 /// Free cell buffers a shard keeps for reuse.
 pub const POOL_MAX: usize = 2048;
 /// Addresses of one name that an exit tries.

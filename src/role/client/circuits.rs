@@ -7,8 +7,8 @@ use crate::proto::stream::mux::{STREAMS_MAX, StreamEvent};
 use crate::role::ConnId;
 use crate::role::contact::Contact;
 use crate::role::limits::{
-    BUILDS_PER_STREAM, CIRCUIT_BUILD_TIMEOUT, CIRCUIT_DIRTY_AFTER, CIRCUIT_IDLE_TIMEOUT, PARK_AFTER, SPARE_LIFETIME,
-    SPARE_RETRY, SPARE_RETRY_MAX,
+    BUILDS_PER_STREAM, CIRCUIT_BUILD_TIMEOUT, CIRCUIT_DIRTY_AFTER, CIRCUIT_IDLE_CHECK, CIRCUIT_IDLE_TIMEOUT,
+    PARK_AFTER, SPARE_LIFETIME, SPARE_RETRY, SPARE_RETRY_MAX,
 };
 use crate::role::link_slot::LinkSlot;
 use crate::role::slab::Key;
@@ -449,7 +449,7 @@ impl Client {
         if is_idle {
             self.close_circuit(now, key, false);
         } else {
-            self.timers.set(Timer::Circuit(key), Some(now.mono + PARK_AFTER));
+            self.timers.set(Timer::Circuit(key), Some(now.mono + CIRCUIT_IDLE_CHECK));
         }
     }
 }

@@ -208,7 +208,7 @@ impl Client {
 
     /// From now on so many circuits are kept ready.
     pub fn set_spare_circuits(&mut self, now: Now, spare: usize) {
-        self.cfg.spare_circuits = spare;
+        self.demand.set_least(spare);
         self.keep_spares(now);
     }
 

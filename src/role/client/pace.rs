@@ -55,6 +55,11 @@ impl Demand {
         Self { least, now: least, raised_at: Instant::default() }
     }
 
+    /// From now on at least so many should stand ready.
+    pub(super) fn set_least(&mut self, least: usize) {
+        (self.least, self.now) = (least, least);
+    }
+
     /// A stream came and found no spare circuit: one more should stand ready from now on.
     pub(super) fn missed(&mut self, now: Instant) {
         if self.least > 0 {
@@ -103,6 +108,8 @@ mod tests {
         }
         assert_eq!(demand.wanted(Instant(6)), SPARE_CIRCUITS_MAX);
         assert_eq!(demand.wanted(Instant(6) + SPARE_DEMAND_MEMORY), 2);
+        demand.set_least(1000);
+        assert_eq!(demand.wanted(Instant(7)), 1000);
         let mut none = Demand::new(0);
         none.missed(Instant(5));
         assert_eq!(none.wanted(Instant(6)), 0, "a node that keeps none keeps none");

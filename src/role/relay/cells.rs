@@ -142,7 +142,6 @@ impl Relay {
 
     fn cell_from_next(&mut self, now: Now, key: Key, cell: &mut CellBuf) {
         let Some(circuit) = self.circuits.get_mut(key) else { return };
-        circuit.touch();
         let kept = circuit.machine.from_next(body_mut(cell)).is_ok()
             && circuit.queue(now.mono, Toward::Client, self.pool.copy_of(cell));
         if kept {
@@ -156,7 +155,6 @@ impl Relay {
 
     fn cell_from_client(&mut self, now: Now, key: Key, cell: &mut CellBuf) {
         let Some(circuit) = self.circuits.get_mut(key) else { return };
-        circuit.touch();
         let mut effects = Vec::new();
         let exits = &mut self.exits;
         let out = &mut self.out;
@@ -219,6 +217,9 @@ impl Relay {
     /// Puts the circuit into the list of the link it has cells for.
     pub(super) fn make_ready(&mut self, key: Key, toward: Toward) {
         let Some(circuit) = self.circuits.get_mut(key) else { return };
+        if circuit.touch() {
+            self.awake.push(key);
+        }
         let link = match toward {
             Toward::Client => Some(circuit.prev),
             Toward::Next => circuit.next,

@@ -90,7 +90,7 @@ impl Circuit {
             next: None,
             to_client: VecDeque::new(),
             to_next: VecDeque::new(),
-            activity: Activity::Passed,
+            activity: Activity::Parked,
             ready: (false, false),
             streams: BTreeMap::new(),
             starved: Vec::new(),
@@ -98,24 +98,22 @@ impl Circuit {
         }
     }
 
-    /// A cell of this circuit is dealt with.
-    pub(super) fn touch(&mut self) {
-        self.activity = Activity::Passed;
+    /// A cell of this circuit is dealt with. True when it was parked until now.
+    pub(super) fn touch(&mut self) -> bool {
+        core::mem::replace(&mut self.activity, Activity::Passed) == Activity::Parked
     }
 
-    /// The clock asks: a circuit that was quiet since it last did gives up what it can make again.
-    pub(super) fn park_if_quiet(&mut self) {
-        match self.activity {
-            Activity::Passed => self.activity = Activity::Quiet,
-            Activity::Quiet => {
-                self.activity = Activity::Parked;
-                self.machine.park();
-                self.to_client.shrink_to_fit();
-                self.to_next.shrink_to_fit();
-                self.starved.shrink_to_fit();
-            }
-            Activity::Parked => {}
+    /// The clock asks: a circuit that was quiet since it last did gives up what it can make again. True when it is parked.
+    pub(super) fn park_if_quiet(&mut self) -> bool {
+        if core::mem::replace(&mut self.activity, Activity::Quiet) == Activity::Passed {
+            return false;
         }
+        self.activity = Activity::Parked;
+        self.machine.park();
+        self.to_client.shrink_to_fit();
+        self.to_next.shrink_to_fit();
+        self.starved.shrink_to_fit();
+        true
     }
 
     /// Queues a cell that passes on. False when more wait than any honest pair of ends sends.
@@ -180,7 +178,6 @@ pub(super) fn fill(
     cell: &mut CellBuf,
 ) -> Turn {
     let Some(circuit) = circuits.get_mut(end.circuit) else { return Turn::Nothing };
-    circuit.touch();
     let turn = circuit.take(now, end.toward, pool, cell);
     if turn != Turn::More {
         match end.toward {

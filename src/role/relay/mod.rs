@@ -99,6 +99,8 @@ pub struct Relay {
     pool: Pool,
     /// Circuits that a write may have given room to.
     touched: Vec<Key>,
+    /// Circuits that are not parked.
+    awake: Vec<Key>,
     violations: u64,
     cells: u64,
     limits: Limits,
@@ -151,6 +153,7 @@ impl Relay {
             out: VecDeque::new(),
             pool: Pool::default(),
             touched: Vec::new(),
+            awake: Vec::new(),
             violations: 0,
             cells: 0,
             limits: Limits::default(),
@@ -212,7 +215,8 @@ impl Relay {
 
     /// Comes back as long as there are circuits.
     fn park(&mut self, now: Now) {
-        self.circuits.values_mut().for_each(Circuit::park_if_quiet);
+        let circuits = &mut self.circuits;
+        self.awake.retain(|&key| circuits.get_mut(key).is_some_and(|circuit| !circuit.park_if_quiet()));
         if !self.circuits.is_empty() {
             self.timers.set(Timer::Park, Some(now.mono + PARK_AFTER));
         }
