@@ -114,12 +114,9 @@ impl Client {
         }
     }
 
-    /// Passes bytes both ways until both ends have ended.
+    /// Passes bytes both ways until both ends have ended. What the buffer held went ahead.
     pub(super) async fn tunnel<S: AsyncRead + AsyncWrite + Unpin>(&mut self, mut upstream: S) -> io::Result<()> {
-        let early = std::mem::take(&mut self.buffer);
-        if !early.is_empty() {
-            upstream.write_all(&early).await?;
-        }
+        debug_assert!(self.buffer.is_empty());
         tokio::io::copy_bidirectional_with_sizes(&mut self.stream, &mut upstream, TUNNEL_BUFFER, TUNNEL_BUFFER).await?;
         Ok(())
     }

@@ -186,7 +186,17 @@ async fn exit<U: Upstream>(
     target: Target,
     tunnel: bool,
 ) -> io::Result<Next> {
-    let stream = match socks::open(shared, client, &request.credentials, target).await? {
+    // What is here already does not wait for the exit's answer.
+    // spec: PROXY-29
+    let mut body = Body::new(request.body);
+    let first = if tunnel {
+        std::mem::take(&mut client.buffer)
+    } else {
+        let mut first = request.forward().ok_or(io::ErrorKind::InvalidInput)?;
+        pass_on(&mut body, &mut client.buffer, &mut first)?;
+        first
+    };
+    let stream = match socks::open(shared, client, &request.credentials, target, first).await? {
         Ok(stream) => stream,
         Err(why) => return refuse(client, request, &failure(why)).await,
     };
@@ -195,23 +205,28 @@ async fn exit<U: Upstream>(
         client.tunnel(stream).await?;
         return Ok(Next::Over);
     }
-    let Some(head) = request.forward() else { return Err(io::ErrorKind::InvalidInput.into()) };
-    forward(client, request, &head, stream).await
+    forward(client, request, body, stream).await
 }
 
-/// Sends one request on and its answer back. The request's end is known, the answer's is the end of the stream.
+/// Moves what of `received` belongs to the body to the end of `out`.
+fn pass_on(body: &mut Body, received: &mut Vec<u8>, out: &mut Vec<u8>) -> io::Result<()> {
+    let n = body.take(received).map_err(io::Error::other)?.min(received.len());
+    out.extend(received.drain(..n));
+    Ok(())
+}
+
+/// Sends the rest of one request on and its answer back. The request's end is known, the answer's is the end of the stream.
 async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
     client: &mut Client,
     request: &Request,
-    head: &[u8],
+    mut body: Body,
     stream: S,
 ) -> io::Result<Next> {
     let (mut from_server, mut to_server) = tokio::io::split(stream);
     let (mut from_client, mut to_client) = client.stream.split();
     let buffer = &mut client.buffer;
     let upward = async {
-        to_server.write_all(head).await?;
-        let mut body = Body::new(request.body);
+        let mut out = Vec::new();
         // spec: PROXY-14
         while !body.is_over() {
             if buffer.is_empty() {
@@ -220,9 +235,9 @@ async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
             }
-            let n = body.take(buffer).map_err(io::Error::other)?;
-            to_server.write_all(buffer.get(..n).unwrap_or_default()).await?;
-            buffer.drain(..n.min(buffer.len()));
+            pass_on(&mut body, buffer, &mut out)?;
+            to_server.write_all(&out).await?;
+            out.clear();
         }
         to_server.flush().await?;
         // What the client sends behind its request goes nowhere; it is told to close with the answer.

@@ -69,13 +69,17 @@ async fn connect<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: 
             client.send(&granted).await?;
             http::serve(shared, client, Some(http::Inside { host, credentials: request.credentials })).await
         }
-        Ok(Destination::Exit(target)) => match open(shared, client, &request.credentials, target).await? {
-            Ok(stream) => {
-                client.send(&granted).await?;
-                client.tunnel(stream).await
+        Ok(Destination::Exit(target)) => {
+            // spec: PROXY-29
+            let first = std::mem::take(&mut client.buffer);
+            match open(shared, client, &request.credentials, target, first).await? {
+                Ok(stream) => {
+                    client.send(&granted).await?;
+                    client.tunnel(stream).await
+                }
+                Err(why) => refuse(client, &request, reply(why)).await,
             }
-            Err(why) => refuse(client, &request, reply(why)).await,
-        },
+        }
         Err(why) => {
             tracing::debug!(%why, target = ?Sensitive(&request.target), "a SOCKS request is refused");
             refuse(client, &request, Reply::NotAllowed).await
@@ -83,16 +87,17 @@ async fn connect<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: 
     }
 }
 
-/// Opens a stream through an exit, unless the client gives up before.
+/// Opens a stream through an exit, with its first bytes, unless the client gives up before.
 pub(super) async fn open<U: Upstream>(
     shared: &Shared<U>,
     client: &Client,
     who: &Credentials,
     target: Target,
+    first: Vec<u8>,
 ) -> io::Result<Result<U::Stream, OpenError>> {
     let isolation = shared.isolator.stream(who, &target);
     tokio::select! {
-        opened = timeout(OPEN_TIMEOUT, shared.upstream.connect(target, isolation)) => {
+        opened = timeout(OPEN_TIMEOUT, shared.upstream.connect(target, isolation, first)) => {
             Ok(opened.unwrap_or(Err(OpenError::Ended(EndReason::TimedOut))))
         }
         () = client.gone() => Err(io::ErrorKind::ConnectionAborted.into()),

@@ -183,8 +183,14 @@ pub trait Upstream: Clone + 'static {
     /// An opened object.
     type Object: Object;
 
-    /// Opens a stream. It is open when the destination has accepted. Dropping the future gives it up.
-    fn connect(&self, target: Target, isolation: Isolation) -> impl Future<Output = Result<Self::Stream, OpenError>>;
+    /// Opens a stream. It is open when the destination has accepted. Dropping the future gives it up. `first` are the
+    /// stream's first bytes, which travel with the request to open it; none of them need be written again.
+    fn connect(
+        &self,
+        target: Target,
+        isolation: Isolation,
+        first: Vec<u8>,
+    ) -> impl Future<Output = Result<Self::Stream, OpenError>>;
 
     /// Has an exit look up a name; empty where nothing is found.
     fn resolve(&self, name: &str, isolation: Isolation) -> impl Future<Output = Result<Vec<IpAddr>, OpenError>>;

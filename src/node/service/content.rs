@@ -172,8 +172,9 @@ impl upstream::Upstream for NodeHandle {
         &self,
         target: crate::wire::message::Target,
         isolation: Token,
+        first: Vec<u8>,
     ) -> Result<Self::Stream, upstream::OpenError> {
-        self.connect_exit(target, isolation).await
+        self.connect_exit(target, isolation, &first).await
     }
 
     async fn resolve(&self, name: &str, isolation: Token) -> Result<Vec<core::net::IpAddr>, upstream::OpenError> {

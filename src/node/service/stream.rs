@@ -10,7 +10,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use std::io;
 use std::rc::Rc;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// What the node says of a stream.
 pub(super) enum News {
@@ -84,11 +84,16 @@ impl NodeHandle {
         Ok(NodeStream { node: self.clone(), key, slot })
     }
 
-    /// Opens a stream and waits until the other side accepted it.
-    pub async fn open(&self, want: Want, target: Target) -> Result<NodeStream, StreamFailure> {
-        let stream = self.slot(|h| h.core.with_quiet(|node, now| node.client().open(now, want, target)))?;
+    /// Opens a stream and waits until the other side accepted it. Its `first` bytes do not wait: they travel with BEGIN
+    /// and right behind it.
+    pub async fn open(&self, want: Want, target: Target, first: &[u8]) -> Result<NodeStream, StreamFailure> {
+        let mut stream = self.slot(|h| h.core.with_quiet(|node, now| node.client().open(now, want, target)))?;
+        let written = self.core.with_quiet(|node, _| node.client().write(stream.key, first));
         self.core.with(Node::drive);
         stream.slot.opened(|s| s.opened.get().then_some(())).await?;
+        let rest = first.get(written..).unwrap_or_default();
+        let slot = stream.slot.clone();
+        stream.write_all(rest).await.map_err(|_| slot.failed.get().unwrap_or(StreamFailure::CircuitClosed))?;
         Ok(stream)
     }
 

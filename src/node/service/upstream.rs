@@ -31,9 +31,14 @@ impl NodeHandle {
         if snapshot.relays().iter().any(|r| r.exit) { Ok(()) } else { Err(OpenError::NoExit) }
     }
 
-    pub(super) async fn connect_exit(&self, target: Target, token: Token) -> Result<NodeStream, OpenError> {
+    pub(super) async fn connect_exit(
+        &self,
+        target: Target,
+        token: Token,
+        first: &[u8],
+    ) -> Result<NodeStream, OpenError> {
         self.exits()?;
-        self.open(exit(token), target).await.map_err(open_error)
+        self.open(exit(token), target, first).await.map_err(open_error)
     }
 
     pub(super) async fn resolve_exit(&self, name: &str, token: Token) -> Result<Vec<IpAddr>, OpenError> {

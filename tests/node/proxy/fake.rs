@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use tokio::io::AsyncWriteExt;
 use umbel::base::secret::Secret;
 use umbel::node::proxy::upstream::{
     Entry, Isolation, Kind, Object, ObjectBody, ObjectError, ObjectInfo, OpenError, Upstream,
@@ -19,6 +20,8 @@ struct Tables {
     names: BTreeMap<String, SocketAddr>,
     /// What was asked of the upstream, in order.
     log: Vec<(String, Isolation)>,
+    /// What came with the last request to open a stream.
+    first: Vec<u8>,
 }
 
 #[derive(Clone, Default)]
@@ -32,6 +35,11 @@ impl Fake {
     /// What was asked since the last call.
     pub(super) fn take_log(&self) -> Vec<(String, Isolation)> {
         std::mem::take(&mut self.0.lock().expect("one thread at a time").log)
+    }
+
+    /// The bytes that the last stream was opened with.
+    pub(super) fn first(&self) -> Vec<u8> {
+        self.0.lock().expect("one thread at a time").first.clone()
     }
 
     fn note(&self, what: String, isolation: Isolation) {
@@ -75,8 +83,9 @@ impl Upstream for Fake {
     type Stream = tokio::net::TcpStream;
     type Object = Memory;
 
-    async fn connect(&self, target: Target, isolation: Isolation) -> Result<Self::Stream, OpenError> {
+    async fn connect(&self, target: Target, isolation: Isolation, first: Vec<u8>) -> Result<Self::Stream, OpenError> {
         self.note(format!("{target:?}"), isolation);
+        self.0.lock().expect("one thread at a time").first.clone_from(&first);
         let address = match &target {
             Target::Addr(address) => *address,
             Target::Host(name, _) => match name.as_str() {
@@ -88,7 +97,10 @@ impl Upstream for Fake {
             },
             Target::Directory | Target::Store => panic!("the proxy asked for a relay's own service"),
         };
-        tokio::net::TcpStream::connect(address).await.map_err(|_| OpenError::Ended(EndReason::Refused))
+        let refused = |_| OpenError::Ended(EndReason::Refused);
+        let mut stream = tokio::net::TcpStream::connect(address).await.map_err(refused)?;
+        stream.write_all(&first).await.map_err(refused)?;
+        Ok(stream)
     }
 
     async fn resolve(&self, name: &str, isolation: Isolation) -> Result<Vec<IpAddr>, OpenError> {

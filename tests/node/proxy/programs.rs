@@ -110,6 +110,23 @@ fn tor_resolve_and_torsocks_work_as_with_tor() {
     assert!(String::from_utf8_lossy(&out.stdout).contains("<h1>docs"), "{out:?}");
 }
 
+// spec: PROXY-29
+#[test]
+fn what_a_program_has_said_does_not_wait_for_the_exit() {
+    let proxy = start();
+    let request = b"GET / HTTP/1.0\r\nHost: server.test\r\n\r\n";
+    let socks = [&b"\x05\x01\x00\x05\x01\x00\x03\x0bserver.test\x00\x50"[..], request].concat();
+    let tunnel = [&b"CONNECT server.test:80 HTTP/1.1\r\nHost: server.test:80\r\n\r\n"[..], request].concat();
+    for (said, way) in [(socks, "SOCKS"), (tunnel, "a tunnel")] {
+        assert!(String::from_utf8_lossy(&proxy.raw(&said)).contains("200 OK"), "{way}: the answer");
+        assert_eq!(proxy.fake.first(), request, "{way}");
+    }
+    let upload = b"POST http://server.test/ HTTP/1.1\r\nHost: server.test\r\nContent-Length: 4\r\n\r\nbodyno more";
+    proxy.raw(upload);
+    let first = String::from_utf8(proxy.fake.first()).expect("a request");
+    assert!(first.starts_with("POST / HTTP/1.1\r\n") && first.ends_with("\r\n\r\nbody"), "forwarded: {first:?}");
+}
+
 // spec: PROXY-17
 #[test]
 fn users_and_destinations_are_kept_apart() {
