@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the same work through C tor and through Umbel, side by side, and prints what both reached.
 
-    cargo build --release && benches/compare.py
+    cargo build --release --bins --examples && benches/compare.py
 
 Needs Debian's packages tor, curl and util-linux; everything runs on loopback and ends with this program.
 """
@@ -21,6 +21,8 @@ from lab import Tor, Umbel, Web  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MB = 1e6
+# With fewer, client, web server and the other relays stand in each other's way before a relay's shards do.
+CORES_FOR_SHARDS = 6
 
 
 class Table:
@@ -42,6 +44,8 @@ class Table:
     @staticmethod
     def line(row):
         def figure(x, unit=""):
+            if isinstance(x, str):
+                return x
             return "–" if x is None else (f"{x:.0f} {unit}" if abs(x) >= 100 else f"{x:.3g} {unit}").strip()
 
         unit = row["unit"]
@@ -49,8 +53,12 @@ class Table:
 
 
 def curl(net, url, user):
+    return curl_through(net.socks, url, user)
+
+
+def curl_through(socks, url, user):
     return subprocess.Popen(
-        ["curl", "-sS", "--proxy", f"socks5h://{user}:x@{net.socks}", "-o", "/dev/null", "-w", "%{size_download} %{time_total}", url],
+        ["curl", "-sS", "--proxy", f"socks5h://{user}:x@{socks}", "-o", "/dev/null", "-w", "%{size_download} %{time_total}", url],
         stdout=subprocess.PIPE, text=True)
 
 
@@ -167,6 +175,30 @@ def beside_a_crowd(crowded, quiet, web, rounds):
     return {"lost": 100 * (1 - rate[0] / rate[1]), "cpu": 100 * (cpu[0] / cpu[1] - 1)}
 
 
+def shards(table, options, web, home):
+    """Relays of one shard and of two, the same links from four clients to either: the system deals them out."""
+    clients, size, rows = 4, 100_000_000, {1: [], 2: []}
+    nets = {n: Umbel(options.umbel, f"{home}/shards{n}", shards=n) for n in rows}
+    try:
+        proxies = {n: [net.socks, *net.more_clients(clients - 1)] for n, net in nets.items()}
+        for turn in range(2 * options.rounds + 1):
+            for n, net in nets.items():
+                for socks in proxies[n]:
+                    finish(curl_through(socks, web.url(16), f"turn{turn}"), 16)
+                before, start = net.relays_cpu(), time.monotonic()
+                for child in [curl_through(socks, web.url(size), f"turn{turn}") for socks in proxies[n]]:
+                    finish(child, size)
+                gb = clients * size / 1e9
+                rows[n].append((gb * 1000 / (time.monotonic() - start), (net.relays_cpu() - before) / gb))
+    finally:
+        for net in nets.values():
+            net.stop()
+    rate, cpu = ({n: statistics.median(r[i] for r in rows[n]) for n in rows} for i in (0, 1))
+    table.add("relays of two shards beside one: CPU a byte added", None, 100 * (cpu[2] / cpu[1] - 1), "%", None)
+    grown = rate[2] / rate[1] if os.cpu_count() >= CORES_FOR_SHARDS else f"not measured: {os.cpu_count()} cores"
+    table.add("relays of two shards beside one: times the throughput", None, grown, "", None)
+
+
 def content(table, options, web, home):
     """200 MB by its hash, from a client that has not seen them: one circuit of three relays and the custodian."""
     net = Umbel(options.umbel, f"{home}/content", relays=5)
@@ -192,7 +224,7 @@ def machine():
     return f"{os.cpu_count()} cores, {model}; load {os.getloadavg()[0]:.1f} before the run"
 
 
-WORKS = ["one", "eight", "fetch", "content", "idle"]
+WORKS = ["one", "eight", "fetch", "idle", "shards", "content"]
 
 
 def main():
@@ -206,6 +238,10 @@ def main():
     parser.add_argument("--json", help="write the figures into this file")
     options = parser.parse_args()
     works = options.only.split(",")
+    needed = [options.umbel, os.path.join(os.path.dirname(options.umbel), "examples/circuits")]
+    for program in needed if "idle" in works else needed[:1]:
+        if not os.path.exists(program):
+            parser.error(f"{program} is missing: cargo build --release --bins --examples")
     with tempfile.TemporaryDirectory(prefix="umbel-bench-") as home:
         web, nets = Web(f"{home}/web", 200_000_000), []
         try:
@@ -227,6 +263,8 @@ def main():
                 compare_latency(table, nets, web, 50)
             if "idle" in works:
                 idle(table, makers, web, home, options.rounds, options.idle)
+            if "shards" in works:
+                shards(table, options, web, home)
             if "content" in works:
                 content(table, options, web, home)
         finally:

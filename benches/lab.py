@@ -293,6 +293,12 @@ class Umbel(Network):
     def crowd(self):
         return UmbelCrowd(self)
 
+    def more_clients(self, count):
+        """The proxies of so many clients more."""
+        names = [f"client{n}" for n in range(1, count + 1)]
+        self.others += [self.start("client", n, ["--invite", self.invite, "--socks", "127.0.0.1:0"]) for n in names]
+        return [self.ready(n)["socks"] for n in names]
+
     def start(self, role, name, options):
         ready = ["--dir", f"{self.home}/{name}", "--ready-file", f"{self.home}/{name}.ready"]
         return Process(name, f"{self.home}/{name}.log", [self.umbel, role, *options, *ready])
