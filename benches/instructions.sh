@@ -18,7 +18,7 @@ count() {
     local cells
     cells=$(valgrind --quiet --tool=callgrind --callgrind-out-file="$work/out" --collect-atstart=no \
         --toggle-collect="*Setting*relay_$1" "$program" 2>"$work/log") || { cat "$work/log" >&2; exit 1; }
-    callgrind_annotate --threshold=100 "$work/out" | awk -v cells="$cells" -v way="$1" '
+    callgrind_annotate --auto=no --threshold=100 "$work/out" 2>/dev/null | awk -v cells="$cells" -v way="$1" '
         / \(.*%\) / {
             line = $0; sub(/^ */, "", line); n = line; sub(/ .*/, "", n); gsub(",", "", n)
             if (line ~ /PROGRAM TOTALS/) total = n

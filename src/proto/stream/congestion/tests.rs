@@ -74,7 +74,7 @@ impl Path {
         let mut at = self.free_at as u64 + self.delay_us;
         if let Some((one_of, later)) = self.lost {
             self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            if (self.dice >> 33) % one_of == 0 {
+            if (self.dice >> 33).is_multiple_of(one_of) {
                 at += later;
             }
         }
