@@ -35,5 +35,5 @@ if [[ $status == 0 || -z $crash ]] || ! grep -q 'panicked at .*src/fuzzing\.rs' 
     exit 1
 fi
 printf 'the planted bug was found after %d.%01d s and %s inputs; ' $((ms / 1000)) $((ms % 1000 / 100)) \
-    "$(grep -o '^#[0-9]*' "$work/log" | tail -n 1 | tr -d '#')"
+    "$(grep -oE '^#[0-9]+' "$work/log" | tail -n 1 | tr -d '#')"
 printf 'the first bytes of the one that shows it: %s\n' "$(head -c 16 "$crash" | od -An -tx1 | tr -d '\n')"
