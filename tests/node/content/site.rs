@@ -41,8 +41,9 @@ fn write_site(folder: &Path) {
     fs::write(folder.join("index.html"), index).unwrap();
 }
 
-/// Puts a site, gets it, mirrors it, and shows `page` in a browser, where `words` must stand.
-fn publish_browse_and_mirror(site: &Path, page: &str, words: &str) {
+/// Puts a site, gets it, mirrors it from the page `start` on, and shows it in a browser, where `words` must stand. Gives the
+/// links that lead to no file of the site; links to its files must all work.
+fn publish_browse_and_mirror(site: &Path, start: &str, words: &str) -> Vec<String> {
     let all = files(site);
     assert!(all.len() >= 500, "{} files", all.len());
     let bytes = all.values().map(|b| b.len() as u64).sum();
@@ -60,27 +61,41 @@ fn publish_browse_and_mirror(site: &Path, page: &str, words: &str) {
     if all.contains_key("index.html") {
         assert!(curl(&net.socks(), &[], url) == all["index.html"], "the front page by curl");
     }
+    let mut broken = Vec::new();
     if installed("wget") {
         let mirror = net.home().join("mirror");
-        // Code 8 is what wget ends with when a link leads nowhere.
-        let line = format!("wget -nv -m -nH -e robots=off -T 60 -t 1 -P {} {url}{page}", text(&mirror));
+        let line = format!("wget -nv -m -nH -e robots=off -T 60 -t 1 -P {} {url}{start}", text(&mirror));
         let env = [("http_proxy", format!("http://{}", net.socks()))];
-        shell(Duration::from_secs(240), &line, &env.each_ref().map(|(k, v)| (*k, v.as_str()))).ok();
+        let wget = shell(Duration::from_secs(240), &line, &env.each_ref().map(|(k, v)| (*k, v.as_str())));
+        broken = not_found(&wget.err()).iter().map(|link| link.trim_start_matches(url).to_owned()).collect();
+        // Code 8 is what wget ends with when a link leads nowhere.
+        let wget = if broken.is_empty() { wget.ok() } else { wget };
+        assert!(matches!(wget.code(), 0 | 8), "{}", wget.err());
+        for link in &broken {
+            assert!(!all.contains_key(link), "{link} is a file of the site");
+        }
         let mirrored = files(&mirror);
         let same = mirrored.iter().filter(|(name, bytes)| all.get(*name) == Some(*bytes)).count();
-        println!("wget mirrored {same} files without a broken link");
+        println!("wget mirrored {same} files; {} links lead to files that the site does not have", broken.len());
         assert!(same >= 500 && same == mirrored.len(), "{same} of {}", mirrored.len());
     }
     if installed("chromium") {
         let profile = format!("--user-data-dir={}", net.home().join("chromium").display());
         let proxy = format!("--proxy-server=socks5://{}", net.socks());
-        let page = format!("{url}{page}");
         let arguments =
             ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", &profile, &proxy];
-        let all = [&arguments[..], &["--dump-dom", &page]].concat();
+        let all = [&arguments[..], &["--dump-dom", url]].concat();
         let shown = run(Duration::from_secs(90), "chromium", &all).ok();
         assert!(shown.out().contains(words), "{}\n{}", shown.out(), shown.err());
     }
+    broken
+}
+
+/// The addresses that wget says were not found: each stands on the line before its error.
+fn not_found(said: &str) -> Vec<String> {
+    let lines: Vec<_> = said.lines().collect();
+    let errors = lines.windows(2).filter(|pair| pair[1].contains("ERROR 404"));
+    errors.map(|pair| pair[0].trim_end_matches(':').to_owned()).collect()
 }
 
 // spec: PROXY-18
@@ -89,7 +104,8 @@ fn a_site_of_five_hundred_files_is_fetched_browsed_and_mirrored() {
     let home = tempfile::tempdir().unwrap();
     let site = home.path().join("site");
     write_site(&site);
-    publish_browse_and_mirror(&site, "", "scripts run</h1>");
+    let broken = publish_browse_and_mirror(&site, "", "scripts run</h1>");
+    assert!(broken.is_empty(), "{broken:?}");
 }
 
 /// The same with a real documentation package: the folder in `UMBEL_SITE`, else that of Debian's `git-doc` or `git`.
@@ -107,15 +123,15 @@ fn a_documentation_package_is_fetched_browsed_and_mirrored() {
     let home = tempfile::tempdir().unwrap();
     let site = home.path().join("site");
     run(MOVE_MAX, "cp", &["-rL", &text(&source), &text(&site)]).ok();
-    if site.join("index.html").is_file() {
-        return publish_browse_and_mirror(&site, "", "<html");
-    }
-    // A package without a front page gets a list of its files.
+    // Not every file of a package is linked to, so a list of them is added, which is also the front page where none is.
     let names: Vec<_> = files(&site).into_keys().collect();
     let link = |n: &String| {
         format!("<li><a href=\"{}\">file</a>", n.replace('%', "%25").replace(' ', "%20").replace('#', "%23"))
     };
-    let index = format!("<!doctype html><title>all</title>{}", names.iter().map(link).collect::<String>());
-    fs::write(site.join("index.html"), index).unwrap();
-    publish_browse_and_mirror(&site, "", "<html");
+    let list = format!("<!doctype html><title>all</title>{}", names.iter().map(link).collect::<String>());
+    fs::write(site.join("every-file.html"), &list).unwrap();
+    if !site.join("index.html").is_file() {
+        fs::write(site.join("index.html"), list).unwrap();
+    }
+    publish_browse_and_mirror(&site, "every-file.html", "<html");
 }
