@@ -68,7 +68,7 @@ fn kept(out: &Path) -> u64 {
 
 #[test]
 fn a_get_that_was_killed_goes_on_where_it_was() {
-    let content = noise(2, 100_000_000);
+    let content = noise(2, 300_000_000);
     let net = Testnet::start(&["--relays", "4"]);
     let file = net.home().join("file.bin");
     fs::write(&file, &content).unwrap();
