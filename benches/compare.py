@@ -52,11 +52,7 @@ class Table:
         return f"| {row['work']} | {figure(row['tor'], unit)} | {figure(row['umbel'], unit)} | {figure(row['times_better'])} |"
 
 
-def curl(net, url, user):
-    return curl_through(net.socks, url, user)
-
-
-def curl_through(socks, url, user):
+def curl(socks, url, user):
     return subprocess.Popen(
         ["curl", "-sS", "--proxy", f"socks5h://{user}:x@{socks}", "-o", "/dev/null", "-w", "%{size_download} %{time_total}", url],
         stdout=subprocess.PIPE, text=True)
@@ -71,7 +67,7 @@ def finish(child, size):
 
 
 def fetch(net, url, user, size):
-    return finish(curl(net, url, user), size)
+    return finish(curl(net.socks, url, user), size)
 
 
 def bulk(net, web, streams, size, tag):
@@ -80,7 +76,7 @@ def bulk(net, web, streams, size, tag):
     for user in users:
         fetch(net, web.url(16), user, 16)
     before, start = net.cpu(), time.monotonic()
-    children = [curl(net, web.url(size), user) for user in users]
+    children = [curl(net.socks, web.url(size), user) for user in users]
     time.sleep(0.3)
     hops = net.hops()
     if any(h != 3 for h in hops):
@@ -184,9 +180,9 @@ def shards(table, options, web, home):
         for turn in range(2 * options.rounds + 1):
             for n, net in nets.items():
                 for socks in proxies[n]:
-                    finish(curl_through(socks, web.url(16), f"turn{turn}"), 16)
+                    finish(curl(socks, web.url(16), f"turn{turn}"), 16)
                 before, start = net.relays_cpu(), time.monotonic()
-                for child in [curl_through(socks, web.url(size), f"turn{turn}") for socks in proxies[n]]:
+                for child in [curl(socks, web.url(size), f"turn{turn}") for socks in proxies[n]]:
                     finish(child, size)
                 gb = clients * size / 1e9
                 rows[n].append((gb * 1000 / (time.monotonic() - start), (net.relays_cpu() - before) / gb))

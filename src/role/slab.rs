@@ -82,11 +82,6 @@ impl<T> Slab<T> {
         self.len == 0
     }
 
-    /// All values, to be changed.
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.places.iter_mut().filter_map(|p| p.value.as_mut())
-    }
-
     /// All values with their keys, in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.places.iter().enumerate().filter_map(|(index, p)| {

@@ -221,18 +221,17 @@ impl Pipe {
         self.sender.acked(now, number);
     }
 
-    /// The timer's event came: whether the sender goes on because of it.
-    pub(super) fn rang(&mut self, now: Instant) -> bool {
+    /// The timer's event came.
+    pub(super) fn rang(&mut self, now: Instant) {
         self.timer = None;
-        let due = self.sender.timeout_at.is_some_and(|at| at <= now);
-        if due && self.sender.is_quiet() {
-            self.sender.timeout_at = None;
-            return false;
+        if self.sender.timeout_at.is_none_or(|at| at > now) {
+            return;
         }
-        if due {
+        if self.sender.is_quiet() {
+            self.sender.timeout_at = None;
+        } else {
             self.sender.timed_out(now);
         }
-        due
     }
 
     /// A time for the timer's event, when none is in the queue and one is needed.

@@ -92,8 +92,8 @@ impl NodeHandle {
         self.core.with(Node::drive);
         stream.slot.opened(|s| s.opened.get().then_some(())).await?;
         let rest = first.get(written..).unwrap_or_default();
-        let slot = stream.slot.clone();
-        stream.write_all(rest).await.map_err(|_| slot.failed.get().unwrap_or(StreamFailure::CircuitClosed))?;
+        let written = stream.write_all(rest).await;
+        written.map_err(|_| stream.slot.failed.get().unwrap_or(StreamFailure::CircuitClosed))?;
         Ok(stream)
     }
 

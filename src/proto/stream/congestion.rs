@@ -197,7 +197,7 @@ impl Congestion {
         self.turn.acked += cells;
         let excess = rate * dq - f64::from(p.queue);
         // spec: CONG-3
-        let way = if dq <= 0.0 || excess < 0.0 { Way::Up } else { Way::Down };
+        let way = if excess < 0.0 { Way::Up } else { Way::Down };
         if self.starting {
             self.start(now, way, base, cells);
         } else {
