@@ -202,6 +202,16 @@ impl ClientCircuit {
         if self.pending.is_some() && hop + 1 == self.path.len() { Ok(()) } else { Err(Violation::UnaskedExtension) }
     }
 
+    /// Until when nothing that counts may leave for one of the hops: say then [`ClientCircuit::woken`].
+    pub fn rests_until(&self) -> Option<Instant> {
+        self.muxes.iter().filter_map(Mux::rests_until).min()
+    }
+
+    /// The time of [`ClientCircuit::rests_until`] has come.
+    pub fn woken(&mut self, now: Instant) {
+        self.muxes.iter_mut().for_each(|mux| mux.woken(now));
+    }
+
     /// Whether [`ClientCircuit::fill`] would write something.
     pub fn wants_to_send(&self) -> bool {
         self.muxes.iter().any(Mux::wants_to_send)

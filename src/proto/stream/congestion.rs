@@ -6,10 +6,10 @@
 //! few cells that a link had to send again, do not pass for a queue. Where links lose many packets, everything waits for
 //! one that was lost all the time, and a link's own congestion control may pause it; such delay comes in jumps, where a
 //! queue grows no faster than cells arrive, so as much as the round trip jumps is not taken for a queue either. From the
-//! queueing delay `dq` follows the rate a flow
-//! should have, `queue / dq` cells a second; the window moves towards it, faster the longer it has moved one way. Flows
-//! through one bottleneck see the same `dq`, so they want the same rate. That holds while all of them know the path's own
-//! delay, so whoever has not seen it for long sends less for a round trip, as BBR does.
+//! queueing delay `dq` follows the rate a flow should have, `queue / dq` cells a second; the window moves towards it,
+//! faster the longer it has moved one way. Flows through one bottleneck see the same `dq`, so they want the same rate. That
+//! holds while all of them know the path's own delay, so whoever has not seen it for long sends less for a round trip, as
+//! BBR does.
 
 mod sliding;
 
@@ -137,6 +137,13 @@ const EXCUSE_MAX: u32 = 2;
 /// The rate at the end of the start is so many times what was measured over half a round trip or more.
 const START_GROWTH: f64 = 1.2;
 
+/// Shorter round trips are not paced: what bunches there is gone sooner than a timer fires.
+const PACED_FROM: Duration = Duration::from_millis(20);
+/// Cells leave so many times as fast as the window over the round trip, for what was late to catch up.
+const PACE: f64 = 1.25;
+/// Likewise while the window doubles.
+const PACE_STARTING: f64 = 2.0;
+
 impl Congestion {
     /// At the start of a circuit.
     pub fn new(params: CongestionParams) -> Self {
@@ -163,6 +170,14 @@ impl Congestion {
     /// Cells that may be in flight.
     pub fn window(&self) -> u32 {
         self.window as u32
+    }
+
+    /// From one cell to the next, so that the window's cells are spread over the round trip; `None` on a short path.
+    // spec: CONG-9
+    pub fn interval(&self) -> Option<Duration> {
+        let round_trip = self.smoothed.filter(|&s| s >= PACED_FROM)?;
+        let gain = if self.starting { PACE_STARTING } else { PACE };
+        Some(round_trip.div_f64(gain * self.window))
     }
 
     /// The path's round trip without queues, as far as was seen.

@@ -4,6 +4,7 @@ use crate::base::secret::same;
 use crate::base::time::Instant;
 use crate::proto::onion::Tag;
 use crate::proto::stream::congestion::{Congestion, CongestionParams};
+use crate::proto::stream::pacer::Pacer;
 use crate::proto::violation::Violation;
 use std::collections::VecDeque;
 
@@ -13,6 +14,7 @@ pub const ACK_EVERY: u32 = 16;
 /// The sender's side.
 pub struct SendWindow {
     congestion: Congestion,
+    pacer: Pacer,
     in_flight: u32,
     /// Counted cells since the last one whose tag was kept.
     since_kept: u32,
@@ -24,13 +26,29 @@ pub struct SendWindow {
 impl SendWindow {
     /// With as many counted cells in flight as congestion control allows.
     pub fn new(params: CongestionParams) -> Self {
-        Self { congestion: Congestion::new(params), in_flight: 0, since_kept: 0, expected: VecDeque::new() }
+        Self {
+            congestion: Congestion::new(params),
+            pacer: Pacer::default(),
+            in_flight: 0,
+            since_kept: 0,
+            expected: VecDeque::new(),
+        }
     }
 
     /// Whether another counted cell may be sent.
     // spec: STREAM-1
     pub fn is_open(&self) -> bool {
-        self.in_flight < self.congestion.window()
+        self.in_flight < self.congestion.window() && self.pacer.rests_until().is_none()
+    }
+
+    /// Until when no counted cell may leave, though the window may be open: say then [`SendWindow::woken`].
+    pub fn rests_until(&self) -> Option<Instant> {
+        self.pacer.rests_until()
+    }
+
+    /// The time of [`SendWindow::rests_until`] has come.
+    pub fn woken(&mut self, now: Instant) {
+        self.pacer.woken(now);
     }
 
     /// Gives up the room of what is not expected any more.
@@ -41,6 +59,8 @@ impl SendWindow {
     /// A counted cell was sealed with this tag.
     pub fn sent(&mut self, now: Instant, tag: Tag) {
         self.in_flight += 1;
+        // spec: CONG-9
+        self.pacer.sent(now, self.congestion.interval());
         self.since_kept += 1;
         if self.since_kept == ACK_EVERY {
             self.since_kept = 0;
@@ -110,6 +130,27 @@ mod tests {
             send.sent(Instant(0), [n; 16]);
         }
         assert!(!send.is_open());
+    }
+
+    // spec: CONG-9
+    #[test]
+    fn a_sender_on_a_long_path_rests_between_its_cells() {
+        let mut send = SendWindow::new(CongestionParams::fixed(64));
+        let mut now = Instant(0);
+        for n in 0..16 {
+            send.sent(now, [n; 16]);
+        }
+        now = now + core::time::Duration::from_millis(200);
+        assert_eq!(send.acked(now, &[15; 16]), Ok(()));
+        let mut at_once = 0;
+        while send.is_open() {
+            send.sent(now, [0; 16]);
+            at_once += 1;
+        }
+        assert!(at_once < 20, "{at_once} cells at once, of a window of 64");
+        let until = send.rests_until().unwrap();
+        send.woken(until);
+        assert!(send.is_open(), "and goes on");
     }
 
     // spec: STREAM-3

@@ -7,3 +7,4 @@ pub mod call;
 pub mod congestion;
 pub mod flow;
 pub mod mux;
+mod pacer;

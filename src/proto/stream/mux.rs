@@ -161,6 +161,16 @@ impl Mux {
         !self.control.is_empty() || (!self.ready.is_empty() && (self.send.is_open() || self.any_plain_end()))
     }
 
+    /// Until when nothing that counts may leave: say then [`Mux::woken`].
+    pub fn rests_until(&self) -> Option<Instant> {
+        self.send.rests_until()
+    }
+
+    /// The time of [`Mux::rests_until`] has come.
+    pub fn woken(&mut self, now: Instant) {
+        self.send.woken(now);
+    }
+
     fn any_plain_end(&self) -> bool {
         self.ready.iter().any(|id| self.streams.get(id).is_some_and(Stream::only_end_is_left))
     }

@@ -366,6 +366,15 @@ impl Client {
         self.links.wake(conn, &mut self.out);
     }
 
+    pub(super) fn rested(&mut self, now: Now, key: Key) {
+        let Some(circuit) = self.circuits.get_mut(key) else { return };
+        circuit.machine.woken(now.mono);
+        if let Some(until) = circuit.machine.rests_until() {
+            self.timers.set(Timer::Rest(key), Some(until));
+        }
+        self.make_ready(key);
+    }
+
     pub(super) fn build_timed_out(&mut self, now: Now, key: Key) {
         let Some(circuit) = self.circuits.get(key).filter(|c| c.state == CircuitState::Building) else { return };
         let conn = circuit.conn;
@@ -383,6 +392,7 @@ impl Client {
         let Some(circuit) = self.circuits.remove(key) else { return };
         self.timers.set(Timer::Build(key), None);
         self.timers.set(Timer::Circuit(key), None);
+        self.timers.set(Timer::Rest(key), None);
         if let Some(slot) = self.links.get_mut(circuit.conn) {
             slot.circuits.remove(&circuit.id);
             let empty = slot.circuits.is_empty();

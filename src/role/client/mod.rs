@@ -132,6 +132,8 @@ enum Timer {
     Build(Key),
     /// A circuit may be idle or old.
     Circuit(Key),
+    /// A circuit's cells may leave again.
+    Rest(Key),
     /// A stream is not open.
     Open(Key),
     /// A call stream makes no progress.
@@ -156,6 +158,8 @@ pub struct Client {
     events: VecDeque<Event>,
     /// Streams a write may have given room to.
     touched: Vec<Key>,
+    /// Circuits that wrote and rest now.
+    resting: Vec<(Instant, Key)>,
     built: u64,
     failed: u64,
     build_times: BuildTimes,
@@ -182,6 +186,7 @@ impl Client {
             out: VecDeque::new(),
             events: VecDeque::new(),
             touched: Vec::new(),
+            resting: Vec::new(),
             built: 0,
             failed: 0,
             build_times: BuildTimes::default(),
@@ -299,6 +304,7 @@ impl Client {
             match timer {
                 Timer::Build(circuit) => self.build_timed_out(now, circuit),
                 Timer::Circuit(circuit) => self.circuit_may_idle(now, circuit),
+                Timer::Rest(circuit) => self.rested(now, circuit),
                 Timer::Open(stream) => self.open_timed_out(now, stream),
                 Timer::Calls(stream) => self.calls_stalled(now, stream),
                 Timer::Spare => self.keep_spares(now),
@@ -312,7 +318,14 @@ impl Client {
 const CLOCKS_MAX: usize = 16;
 
 /// Writes a circuit's next cell for its link.
-fn fill(now: Instant, circuits: &mut Slab<Circuit>, touched: &mut Vec<Key>, key: Key, cell: &mut CellBuf) -> Turn {
+fn fill(
+    now: Instant,
+    circuits: &mut Slab<Circuit>,
+    touched: &mut Vec<Key>,
+    resting: &mut Vec<(Instant, Key)>,
+    key: Key,
+    cell: &mut CellBuf,
+) -> Turn {
     let Some(circuit) = circuits.get_mut(key) else { return Turn::Nothing };
     if !circuit.machine.fill(now, body_mut(cell)) {
         circuit.ready = false;
@@ -320,6 +333,11 @@ fn fill(now: Instant, circuits: &mut Slab<Circuit>, touched: &mut Vec<Key>, key:
     }
     encode_header(cell, circuit.id, Command::Relay);
     touched.append(&mut circuit.starved);
+    if let Some(until) = circuit.machine.rests_until()
+        && resting.last() != Some(&(until, key))
+    {
+        resting.push((until, key));
+    }
     circuit.ready = circuit.machine.wants_to_send();
     if circuit.ready { Turn::More } else { Turn::Last }
 }
@@ -350,10 +368,14 @@ impl Role for Client {
     }
 
     fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
-        let Self { links, circuits, touched, .. } = self;
+        let Self { links, circuits, touched, resting, .. } = self;
         let Some(slot) = links.get_mut(conn) else { return false };
-        let wrote =
-            slot.transmit(now, out, TRANSMIT_TARGET, |circuit, cell| fill(now.mono, circuits, touched, circuit, cell));
+        let wrote = slot.transmit(now, out, TRANSMIT_TARGET, |circuit, cell| {
+            fill(now.mono, circuits, touched, resting, circuit, cell)
+        });
+        for (until, key) in self.resting.drain(..) {
+            self.timers.set(Timer::Rest(key), Some(until));
+        }
         self.after_transmit(now);
         wrote
     }

@@ -273,6 +273,7 @@ impl Relay {
         let Some(mut circuit) = self.circuits.remove(key) else { return };
         circuit.drain(&mut self.pool);
         self.timers.set(Timer::Extend(key), None);
+        self.timers.set(Timer::Rest(key), None);
         self.detach(now, circuit.prev, from == Some(Toward::Client));
         if let Some(next) = circuit.next {
             self.detach(now, next, from == Some(Toward::Next));

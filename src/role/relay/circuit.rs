@@ -185,7 +185,8 @@ pub(super) fn fill(
             Toward::Next => circuit.ready.1 = false,
         }
     }
-    if !circuit.starved.is_empty() && touched.last() != Some(&end.circuit) {
+    let rests = end.toward == Toward::Client && circuit.machine.mux.rests_until().is_some();
+    if (rests || !circuit.starved.is_empty()) && touched.last() != Some(&end.circuit) {
         touched.push(end.circuit);
     }
     turn

@@ -383,10 +383,13 @@ impl Relay {
         }
     }
 
-    /// Lets sources go on whose streams have room again.
+    /// Lets sources go on whose streams have room again, and notes when circuits that rest go on.
     pub(super) fn after_transmit(&mut self, now: Now) {
         for key in core::mem::take(&mut self.touched) {
             let Some(circuit) = self.circuits.get_mut(key) else { continue };
+            if let Some(at) = circuit.machine.mux.rests_until() {
+                self.timers.set(Timer::Rest(key), Some(at));
+            }
             for id in core::mem::take(&mut circuit.starved) {
                 self.feed(now, key, id);
             }

@@ -25,7 +25,7 @@ use crate::role::timers::Timers;
 use crate::role::{AskId, ConnId, Input, Output, Role, TRANSMIT_TARGET};
 use crate::wire::cell::{CELL_SIZE, CellBuf};
 use crate::wire::ids::{NetworkId, RelayId};
-use circuit::{Circuit, End};
+use circuit::{Circuit, End, Toward};
 use exit::ExitConn;
 pub use exit::ExitPolicy;
 use std::collections::{BTreeMap, VecDeque};
@@ -80,6 +80,8 @@ enum Timer {
     Extend(Key),
     /// An exit stream may be idle.
     Exit(Key),
+    /// A circuit's own cells may leave again.
+    Rest(Key),
     /// Quiet circuits give up what they can make again.
     Park,
 }
@@ -213,6 +215,13 @@ impl Relay {
         }
     }
 
+    fn rested(&mut self, now: Now, key: Key) {
+        if let Some(circuit) = self.circuits.get_mut(key) {
+            circuit.machine.mux.woken(now.mono);
+            self.make_ready(key, Toward::Client);
+        }
+    }
+
     /// Comes back as long as there are circuits.
     fn park(&mut self, now: Now) {
         let circuits = &mut self.circuits;
@@ -234,6 +243,7 @@ impl Relay {
             match timer {
                 Timer::Extend(circuit) => self.extend_timed_out(now, circuit),
                 Timer::Exit(exit) => self.exit_may_idle(now, exit),
+                Timer::Rest(circuit) => self.rested(now, circuit),
                 Timer::Park => self.park(now),
             }
         }

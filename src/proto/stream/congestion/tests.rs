@@ -195,6 +195,19 @@ fn a_path_that_loses_is_not_taken_for_a_full_one() {
     assert!(rate > FAST / 2.0, "{:.0} % of the bottleneck", 100.0 * rate / FAST);
 }
 
+// spec: CONG-9
+#[test]
+fn only_long_paths_are_paced_and_by_the_window_over_the_round_trip() {
+    let interval = |ms| {
+        let mut cc = Congestion::new(P);
+        (1..100).for_each(|i| cc.acked(Instant(i * 10_000), Duration::from_millis(ms), ACK));
+        (cc.interval(), cc.window())
+    };
+    assert_eq!(interval(19).0, None);
+    let (paced, window) = interval(200);
+    assert_eq!(paced, Some(Duration::from_millis(200).div_f64(2.0 * f64::from(window))), "twice as fast in the start");
+}
+
 // spec: CONG-4 CONG-6
 #[test]
 fn a_window_that_holds_nobody_back_stays() {

@@ -1,0 +1,96 @@
+//! Spreads a window's cells over the round trip (spec 09, CONG-9).
+//!
+//! Acknowledgements come in bunches wherever something on the path held cells up. A sender that answers a bunch with as
+//! many cells at once makes the next bunch, and a queue before the narrowest line, while the line stands idle in between.
+//! So each cell that leaves is a debt that time pays off, and past a few milliseconds of debt the sender rests.
+
+use crate::base::time::{Duration, Instant};
+
+/// The debt that a sender may run up: for timers that come late, and so that it does not wake for each cell.
+const DEBT_MAX: Duration = Duration::from_millis(4);
+/// Or so many cells, where that is more.
+const CELLS_AT_ONCE: u32 = 16;
+
+/// See the module's text.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pacer {
+    debt: Duration,
+    /// When the debt was last reckoned.
+    at: Instant,
+    rests_until: Option<Instant>,
+}
+
+impl Pacer {
+    /// A cell left, and the next should follow after `interval`; without one, it may follow at once.
+    pub(super) fn sent(&mut self, now: Instant, interval: Option<Duration>) {
+        self.debt = self.debt.saturating_sub(now.since(self.at));
+        self.at = now;
+        let Some(interval) = interval else {
+            *self = Self { at: now, ..Self::default() };
+            return;
+        };
+        self.debt += interval;
+        let most = DEBT_MAX.max(interval * CELLS_AT_ONCE);
+        if self.debt > most {
+            self.rests_until = Some(now + (self.debt - most / 2));
+        }
+    }
+
+    /// Until when no cell may leave.
+    pub(super) fn rests_until(&self) -> Option<Instant> {
+        self.rests_until
+    }
+
+    /// The clock says so late it is.
+    pub(super) fn woken(&mut self, now: Instant) {
+        self.rests_until = self.rests_until.filter(|&until| now < until);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cells that leave within a second when the sender always has more and is woken when it asked to be, `late` late.
+    fn in_a_second(interval: Option<Duration>, late: Duration, cells_max: u32) -> u32 {
+        let (mut pacer, mut now, mut cells) = (Pacer::default(), Instant(0), 0);
+        while now < Instant(1_000_000) && cells < cells_max {
+            match pacer.rests_until() {
+                None => {
+                    pacer.sent(now, interval);
+                    cells += 1;
+                }
+                Some(until) => {
+                    now = until + late;
+                    pacer.woken(now);
+                }
+            }
+        }
+        cells
+    }
+
+    // spec: CONG-9
+    #[test]
+    fn cells_leave_at_their_rate_though_timers_come_late() {
+        let interval = Duration::from_nanos(111_300);
+        for late in [0, 1000, 1900].map(Duration::from_micros) {
+            let cells = in_a_second(Some(interval), late, u32::MAX);
+            assert!((8970..=9050).contains(&cells), "{cells} cells with timers {late:?} late, not 8,985");
+        }
+    }
+
+    #[test]
+    fn a_slow_sender_still_sends_a_few_cells_at_once() {
+        let (mut pacer, mut cells) = (Pacer::default(), 0);
+        while pacer.rests_until().is_none() {
+            pacer.sent(Instant(5), Some(Duration::from_millis(6)));
+            cells += 1;
+        }
+        assert_eq!(cells, CELLS_AT_ONCE + 1);
+    }
+
+    #[test]
+    fn without_an_interval_nobody_rests() {
+        assert_eq!(in_a_second(None, Duration::ZERO, 100_000), 100_000);
+    }
+}
