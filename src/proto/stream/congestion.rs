@@ -303,7 +303,8 @@ impl Congestion {
         if self.starting || now.since(self.base_at) < self.params.base_lifetime {
             return false;
         }
-        let back = self.window * base.as_secs_f64() / standing.as_secs_f64().max(1e-6);
+        let empty = (base + self.excused(base)).min(standing);
+        let back = self.window * empty.as_secs_f64() / standing.as_secs_f64().max(1e-6);
         let low = (back * DRAIN_SHARE).max(f64::from(self.params.least));
         self.drain = Some(Drain { low, back: back.max(low), until: None });
         true

@@ -195,6 +195,25 @@ fn a_path_that_loses_is_not_taken_for_a_full_one() {
     assert!(rate > FAST / 2.0, "{:.0} % of the bottleneck", 100.0 * rate / FAST);
 }
 
+// spec: CONG-7
+#[test]
+fn a_drain_goes_back_to_what_the_path_carries_though_it_loses() {
+    let mut path = Path::new(FAST, Duration::from_millis(180), &[0]);
+    path.lost = Some((100, 60_000));
+    path.run(9 * S, |_| ());
+    let mut least_and_after = (u32::MAX, 0);
+    let before = path.flows[0].cc.window();
+    path.run(25 * S, |p| {
+        let cc = &p.flows[0].cc;
+        if cc.drain.is_some() {
+            least_and_after = (least_and_after.0.min(cc.window()), cc.window());
+        }
+    });
+    let (least, after) = least_and_after;
+    assert!(least < before * 6 / 10, "it was drained: {before} cells, then {least}");
+    assert!(after > before * 8 / 10, "what the holes hold is no queue: {before} cells before, {after} after");
+}
+
 // spec: CONG-9
 #[test]
 fn only_long_paths_are_paced_and_by_the_window_over_the_round_trip() {
