@@ -42,7 +42,7 @@ impl CongestionParams {
         least: 32,
         most: 8192,
         queue: 32,
-        grace: Duration::from_millis(2),
+        grace: Duration::from_millis(3),
         standing_least: Duration::from_millis(10),
         base_lifetime: Duration::from_secs(10),
     };
