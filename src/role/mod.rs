@@ -86,14 +86,15 @@ pub trait Role {
     fn poll(&mut self) -> Option<Output>;
     /// How many bytes may be read from the connection now; 0 means wait for [`Output::Wake`].
     fn read_budget(&mut self, conn: ConnId) -> usize;
-    /// Appends bytes to be written to the connection, about 64 KiB at most; false when there is nothing, and then nothing
-    /// else happened either: no output follows.
+    /// Appends bytes to be written to the connection, a record more than [`TRANSMIT_TARGET`] at most; false when there is
+    /// nothing, and then nothing else happened either: no output follows.
     fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool;
     /// When [`Input::Timer`] is due.
     fn deadline(&self) -> Option<Instant>;
 }
 
-/// Bytes that [`Role::transmit`] gathers for one write.
-pub const TRANSMIT_TARGET: usize = 64 * 1024;
+/// Bytes that [`Role::transmit`] gathers for one write, and then no more: two records. Less makes more calls into the
+/// system; more waits longer in a socket, where a quiet circuit cannot pass it, and falls out of the cache.
+pub const TRANSMIT_TARGET: usize = 32 * 1024;
 /// Bytes that a driver reads from a link at once, at most.
 pub const READ_TARGET: usize = 256 * 1024;
