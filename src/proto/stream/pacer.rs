@@ -2,12 +2,12 @@
 //!
 //! Acknowledgements come in bunches wherever something on the path held cells up. A sender that answers a bunch with as
 //! many cells at once makes the next bunch, and a queue before the narrowest line, while the line stands idle in between.
-//! So each cell that leaves is a debt that time pays off, and past a few milliseconds of debt the sender rests.
+//! So each cell that leaves is a debt that time pays off, and past two milliseconds of debt the sender rests.
 
 use crate::base::time::{Duration, Instant};
 
 /// The debt that a sender may run up: for timers that come late, and so that it does not wake for each cell.
-const DEBT_MAX: Duration = Duration::from_millis(4);
+const DEBT_MAX: Duration = Duration::from_millis(2);
 /// Or so many cells, where that is more.
 const CELLS_AT_ONCE: u32 = 16;
 
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn cells_leave_at_their_rate_though_timers_come_late() {
         let interval = Duration::from_nanos(111_300);
-        for late in [0, 1000, 1900].map(Duration::from_micros) {
+        for late in [0, 500, 900].map(Duration::from_micros) {
             let cells = in_a_second(Some(interval), late, u32::MAX);
             assert!((8970..=9050).contains(&cells), "{cells} cells with timers {late:?} late, not 8,985");
         }
