@@ -6,7 +6,7 @@ use crate::base::time::Now;
 use crate::proto::circuit::relay::{RelayCircuit, RelayEvent, Verdict};
 use crate::proto::handshake::respond;
 use crate::proto::stream::mux::StreamEvent;
-use crate::role::limits::{CIRCUITS_MAX, CIRCUITS_PER_LINK_MAX, PARK_AFTER};
+use crate::role::limits::{CIRCUITS_MAX, CIRCUITS_PER_LINK_MAX};
 use crate::role::slab::Key;
 use crate::role::{ConnId, Output};
 use crate::wire::cell::{Cell, CellBuf, CircuitId, Command, body_mut, decode_header};
@@ -98,9 +98,6 @@ impl Relay {
             return if slot.push_destroy(id) { Ok(()) } else { Err(LinkViolation) };
         };
         let circuit = Circuit::new(RelayCircuit::new(&keys, cfg.profile), (conn, id), cfg.profile);
-        if self.circuits.is_empty() {
-            self.timers.set(Timer::Park, Some(now.mono + PARK_AFTER));
-        }
         let first = slot.circuits.is_empty();
         slot.circuits.insert(id, End { circuit: self.circuits.insert(circuit), toward: Toward::Client });
         let kept = slot.push_control(&Cell::Created(id, &reply));

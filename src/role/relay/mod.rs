@@ -103,6 +103,8 @@ pub struct Relay {
     touched: Vec<Key>,
     /// Circuits that are not parked.
     awake: Vec<Key>,
+    /// The clock comes to park them.
+    parks: bool,
     violations: u64,
     cells: u64,
     limits: Limits,
@@ -156,6 +158,7 @@ impl Relay {
             pool: Pool::default(),
             touched: Vec::new(),
             awake: Vec::new(),
+            parks: false,
             violations: 0,
             cells: 0,
             limits: Limits::default(),
@@ -222,11 +225,16 @@ impl Relay {
         }
     }
 
-    /// Comes back as long as there are circuits.
-    fn park(&mut self, now: Now) {
+    fn park(&mut self) {
         let circuits = &mut self.circuits;
         self.awake.retain(|&key| circuits.get_mut(key).is_some_and(|circuit| !circuit.park_if_quiet()));
-        if !self.circuits.is_empty() {
+        self.parks = false;
+    }
+
+    /// The clock comes back as long as any circuit is awake.
+    fn park_later(&mut self, now: Now) {
+        if !self.parks && !self.awake.is_empty() {
+            self.parks = true;
             self.timers.set(Timer::Park, Some(now.mono + PARK_AFTER));
         }
     }
@@ -244,7 +252,7 @@ impl Relay {
                 Timer::Extend(circuit) => self.extend_timed_out(now, circuit),
                 Timer::Exit(exit) => self.exit_may_idle(now, exit),
                 Timer::Rest(circuit) => self.rested(now, circuit),
-                Timer::Park => self.park(now),
+                Timer::Park => self.park(),
             }
         }
     }
@@ -281,6 +289,7 @@ impl Role for Relay {
             Input::Resolved(ask, addrs) => self.exit_resolved(now, ask, addrs),
             Input::Timer => self.timer(now),
         }
+        self.park_later(now);
     }
 
     fn poll(&mut self) -> Option<Output> {
@@ -304,6 +313,7 @@ impl Role for Relay {
             circuit::fill(now.mono, circuits, pool, touched, end, cell)
         });
         self.after_transmit(now);
+        self.park_later(now);
         wrote
     }
 

@@ -262,3 +262,19 @@ fn who_connects_leaves_room_for_the_relay_s_own_links() {
     rig.say(&[(0, Message::Extend { to: id, request: &[0; 1250] })]);
     assert_eq!(rig.dials().len(), 1);
 }
+
+#[test]
+fn the_clock_wakes_a_relay_for_circuits_only_while_something_passes() {
+    let mut rig = Rig::new();
+    let wakes_in = |rig: &Rig| rig.relay.deadline().map(|at| at.since(rig.now.mono));
+    // The link draws when it pads next.
+    rig.input(Input::Timer);
+    assert!(wakes_in(&rig) > Some(PARK_AFTER), "nothing has passed on the new circuit");
+    rig.say(&[(1, to_web())]);
+    assert!(wakes_in(&rig) <= Some(PARK_AFTER));
+    for _ in 0..2 {
+        rig.now.mono = rig.now.mono + PARK_AFTER;
+        rig.input(Input::Timer);
+    }
+    assert!(wakes_in(&rig) > Some(PARK_AFTER), "it is parked");
+}
