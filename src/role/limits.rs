@@ -42,6 +42,8 @@ pub const ASKS_MAX: usize = 1024;
 pub const EXIT_UNSENT_MAX: usize = 128 * 1024 * 1024;
 /// Bytes of one shard that wait for slow clients: shared equally by its exit streams.
 pub const EXIT_UNREAD_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of one write to an exit stream's destination.
+pub const EXIT_WRITE_MAX: usize = 64 * 1024;
 /// What each exit stream may read ahead in any case.
 pub const EXIT_UNREAD_LEAST: usize = 48 * 1024;
 /// A circuit on which nothing passed for once to twice so long gives up what it can make again.

@@ -18,6 +18,9 @@ impl<K> Default for Timers<K> {
 impl<K: Copy + Ord> Timers<K> {
     /// Sets, moves or (with `None`) clears the deadline of `name`.
     pub fn set(&mut self, name: K, at: Option<Instant>) {
+        if self.by_name.get(&name) == at.as_ref() {
+            return;
+        }
         let old = match at {
             Some(at) => self.by_name.insert(name, at),
             None => self.by_name.remove(&name),

@@ -3,12 +3,12 @@
 use super::client::{CircuitError, ClientCircuit, ClientEvent};
 use super::relay::{RelayCircuit, RelayEvent, Verdict};
 use crate::base::rng::Rng;
-use crate::base::time::Instant;
+use crate::base::time::{Duration, Instant};
 use crate::crypto::aead::Cipher;
 use crate::crypto::agree::AgreeSecret;
 use crate::proto::handshake::{HopKey, respond};
 use crate::proto::profile::Profile;
-use crate::proto::stream::mux::StreamEvent;
+use crate::proto::stream::mux::{SEND_BUFFER_MAX, StreamEvent};
 use crate::proto::violation::Violation;
 use crate::wire::cell::{BODY_SIZE, Body};
 use crate::wire::ids::{NetworkId, RelayId};
@@ -27,6 +27,9 @@ struct Chain {
     relays: Vec<Relay>,
     rng: Rng,
     heard: Vec<String>,
+    now: Instant,
+    /// What a cell takes to the client.
+    delay: Duration,
 }
 
 fn relay(n: u8) -> Relay {
@@ -43,7 +46,7 @@ impl Chain {
         let mut rng = Rng::from_seed([7; 32]);
         let path: Vec<_> = relays[..hops].iter().map(key).collect();
         let (client, request) = ClientCircuit::start(NET, &path, &Profile::TESTING, &mut rng).unwrap();
-        let mut chain = Self { client, relays, rng, heard: vec![] };
+        let mut chain = Self { client, relays, rng, heard: vec![], now: Instant(0), delay: Duration::ZERO };
         let reply = chain.respond(0, &request);
         let Self { client, rng, heard, .. } = &mut chain;
         client.created(&reply, rng, &mut |e| heard.push(tell(&e))).unwrap();
@@ -70,7 +73,7 @@ impl Chain {
             let mut asked = None;
             let mut heard = vec![];
             let circuit = self.relays[at].circuit.as_mut().expect("the hop is built");
-            let verdict = circuit.from_client(Instant(0), body, &mut |e| match e {
+            let verdict = circuit.from_client(self.now, body, &mut |e| match e {
                 RelayEvent::Extend(to, request) => asked = Some((to, *request)),
                 RelayEvent::Stream(s, StreamEvent::Begin(Target::Store, data)) => heard.push((s, data.to_vec())),
                 RelayEvent::Stream(..) => {}
@@ -104,19 +107,25 @@ impl Chain {
             self.circuit(at).from_next(body).map_err(CircuitError::from)?;
         }
         let Self { client, rng, heard, .. } = self;
-        client.receive(Instant(0), body, rng, &mut |e| heard.push(tell(&e)))
+        client.receive(self.now + self.delay, body, rng, &mut |e| heard.push(tell(&e)))
+    }
+
+    /// Carries outward what the client has to send now.
+    fn send(&mut self) -> Result<bool, CircuitError> {
+        let (mut body, mut sent) = ([0; BODY_SIZE], false);
+        while self.client.fill(self.now, &mut body) {
+            sent = true;
+            self.outward(&mut body)?;
+        }
+        Ok(sent)
     }
 
     fn run(&mut self) -> Result<(), CircuitError> {
         let mut body = [0; BODY_SIZE];
         loop {
-            let mut quiet = true;
-            while self.client.fill(Instant(0), &mut body) {
-                quiet = false;
-                self.outward(&mut body)?;
-            }
+            let mut quiet = !self.send()?;
             for at in 0..self.relays.len() {
-                while self.relays[at].circuit.as_mut().is_some_and(|c| c.fill(Instant(0), &mut body)) {
+                while self.relays[at].circuit.as_mut().is_some_and(|c| c.fill(self.now, &mut body)) {
                     quiet = false;
                     self.inward(at, &mut body)?;
                 }
@@ -228,4 +237,37 @@ fn a_cell_for_nobody_closes_the_circuit() {
     let mut for_second = [0; BODY_SIZE];
     onward.seal_for(1, &mut for_second);
     assert_eq!(alone.from_client(Instant(0), &mut for_second, &mut |_| ()), Err(Violation::BehindLastHop));
+}
+
+// spec: CONG-9
+#[test]
+fn a_circuit_whose_hops_rest_wakes_for_each_of_them() {
+    let mut chain = Chain::built(2);
+    let streams = [0, 1].map(|hop| chain.client.mux(hop).unwrap().open(Target::Store).unwrap());
+    let write = |chain: &mut Chain| {
+        for (hop, &stream) in streams.iter().enumerate() {
+            chain.client.mux(hop).unwrap().write(stream, &[7; 50_000]);
+        }
+    };
+    let left =
+        |chain: &mut Chain| [0, 1].map(|hop| SEND_BUFFER_MAX - chain.client.mux(hop).unwrap().write_room(streams[hop]));
+    // Acknowledgements tell of a long path.
+    chain.delay = Duration::from_millis(200);
+    write(&mut chain);
+    chain.run().unwrap();
+    chain.now = chain.now + chain.delay;
+    // Then each hop has more to send than may leave at once, though no window is full.
+    write(&mut chain);
+    chain.send().unwrap();
+    assert!(left(&mut chain).iter().all(|&n| n > 0), "both rest");
+    for _ in 0..100 {
+        let Some(until) = chain.client.rests_until() else { break };
+        assert!(until > chain.now);
+        chain.client.woken(Instant(until.0 - 1));
+        assert_eq!(chain.client.rests_until(), Some(until), "not yet");
+        chain.now = until;
+        chain.client.woken(until);
+        chain.send().unwrap();
+    }
+    assert_eq!(left(&mut chain), [0, 0]);
 }

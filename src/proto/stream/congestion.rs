@@ -139,6 +139,8 @@ const START_GROWTH: f64 = 1.2;
 
 /// Shorter round trips are not paced: what bunches there is gone sooner than a timer fires.
 const PACED_FROM: Duration = Duration::from_millis(20);
+/// The round trip that is reckoned with is no more than so many times the standing one.
+const PACED_LATE_MAX: u32 = 2;
 /// Cells leave so many times as fast as the window over the round trip, for what was late to catch up.
 const PACE: f64 = 1.25;
 /// Likewise while the window doubles.
@@ -175,7 +177,12 @@ impl Congestion {
     /// From one cell to the next, so that the window's cells are spread over the round trip; `None` on a short path.
     // spec: CONG-9
     pub fn interval(&self) -> Option<Duration> {
-        let round_trip = self.smoothed.filter(|&s| s >= PACED_FROM)?;
+        // After a stall everything that was under way comes with round trips of its length: the past, not the path.
+        let late = self.standing.least()? * PACED_LATE_MAX;
+        let round_trip = self.smoothed?.min(late);
+        if round_trip < PACED_FROM {
+            return None;
+        }
         let gain = if self.starting { PACE_STARTING } else { PACE };
         Some(round_trip.div_f64(gain * self.window))
     }
@@ -288,7 +295,7 @@ impl Congestion {
                 }
                 Some(until) if now < until => {}
                 Some(_) => {
-                    // Twice what is acknowledged may leave, and that is what the path takes: no queue grows.
+                    // Twice what is acknowledged may leave at most, and that is what the path takes: no queue grows.
                     self.window += cells;
                     self.base_at = now;
                     if self.window >= drain.back {
@@ -303,9 +310,10 @@ impl Congestion {
         if self.starting || now.since(self.base_at) < self.params.base_lifetime {
             return false;
         }
-        let empty = (base + self.excused(base)).min(standing);
-        let back = self.window * empty.as_secs_f64() / standing.as_secs_f64().max(1e-6);
-        let low = (back * DRAIN_SHARE).max(f64::from(self.params.least));
+        // Low enough for the path to be seen empty; what holes hold is none of that, but it comes back.
+        let rate = self.window / standing.as_secs_f64().max(1e-6);
+        let low = (rate * base.as_secs_f64() * DRAIN_SHARE).max(f64::from(self.params.least));
+        let back = rate * (base + self.excused(base)).min(standing).as_secs_f64();
         self.drain = Some(Drain { low, back: back.max(low), until: None });
         true
     }

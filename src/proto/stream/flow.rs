@@ -80,6 +80,7 @@ impl SendWindow {
         }
         self.in_flight -= ACK_EVERY;
         self.congestion.acked(now, now.since(sent), ACK_EVERY);
+        self.pacer.woken(now);
         Ok(())
     }
 }

@@ -5,11 +5,11 @@ use super::{Relay, Timer};
 use crate::base::time::{Instant, Now};
 use crate::proto::stream::mux::SEND_BUFFER_MAX;
 use crate::role::limits::{
-    EXIT_ADDRESSES_MAX, EXIT_UNREAD_LEAST, EXIT_UNREAD_MAX, EXIT_UNSENT_MAX, STREAM_IDLE_TIMEOUT,
+    EXIT_ADDRESSES_MAX, EXIT_UNREAD_LEAST, EXIT_UNREAD_MAX, EXIT_UNSENT_MAX, EXIT_WRITE_MAX, STREAM_IDLE_TIMEOUT,
 };
 use crate::role::relay::service::Asked;
 use crate::role::slab::Key;
-use crate::role::{AskId, ConnId, DialError, Output, TRANSMIT_TARGET};
+use crate::role::{AskId, ConnId, DialError, Output};
 use crate::wire::message::{EndReason, RESOLVED_MAX, StreamId, Target};
 use core::net::{IpAddr, SocketAddr};
 use std::collections::VecDeque;
@@ -248,7 +248,7 @@ impl Relay {
 
     pub(super) fn exit_transmit(&mut self, now: Now, exit: Key, out: &mut Vec<u8>) -> bool {
         let Some(conn) = self.exits.get_mut(exit) else { return false };
-        let n = conn.to_net.len().min(TRANSMIT_TARGET);
+        let n = conn.to_net.len().min(EXIT_WRITE_MAX);
         conn.woken = n > 0;
         if n == 0 {
             return false;

@@ -221,7 +221,9 @@ impl Relay {
     fn rested(&mut self, now: Now, key: Key) {
         if let Some(circuit) = self.circuits.get_mut(key) {
             circuit.machine.mux.woken(now.mono);
-            self.make_ready(key, Toward::Client);
+            if circuit.machine.wants_to_send() {
+                self.make_ready(key, Toward::Client);
+            }
         }
     }
 

@@ -225,6 +225,37 @@ fn only_long_paths_are_paced_and_by_the_window_over_the_round_trip() {
     assert_eq!(interval(19).0, None);
     let (paced, window) = interval(200);
     assert_eq!(paced, Some(Duration::from_millis(200).div_f64(2.0 * f64::from(window))), "twice as fast in the start");
+    let mut cc = Congestion::new(P);
+    for i in 1..1000 {
+        cc.acked(Instant(i * 10_000), Duration::from_millis(200 + (i / 5).min(150)), ACK);
+    }
+    let paced = cc.interval().unwrap().as_secs_f64() * cc.window;
+    assert!((paced - 0.350 / 1.25).abs() < 0.001, "{paced} s for the window in steady state");
+}
+
+// spec: CONG-9
+#[test]
+fn a_stall_is_not_the_path_s_round_trip() {
+    let mut path = Path::new(FAST, Duration::from_millis(60), &[0]);
+    path.run(5 * S, |_| ());
+    // Everything under way stands for five seconds, then comes.
+    path.in_order = path.now + 5 * S;
+    path.run(10 * S + 200_000, |_| ());
+    let cc = &path.flows[0].cc;
+    let whole_window = cc.interval().unwrap().as_secs_f64() * f64::from(cc.window());
+    assert!(whole_window < 0.2, "the window takes {whole_window:.1} s to leave, on a path of 60 ms");
+}
+
+// spec: CONG-7
+#[test]
+fn flows_on_a_path_that_loses_see_it_empty_too() {
+    let mut path = Path::new(FAST, Duration::from_millis(60), &[0, S, 2 * S]);
+    path.lost = Some((300, 60_000));
+    path.run(120 * S, |_| ());
+    for f in &path.flows {
+        let base = f.cc.base_round_trip().unwrap();
+        assert!(base < Duration::from_millis(90), "a base of {base:?} on a path of 60 ms");
+    }
 }
 
 // spec: CONG-4 CONG-6
