@@ -240,7 +240,7 @@ fn a_stall_is_not_the_path_s_round_trip() {
     path.run(5 * S, |_| ());
     // Everything under way stands for five seconds, then comes.
     path.in_order = path.now + 5 * S;
-    path.run(10 * S + 200_000, |_| ());
+    path.run(10 * S + 80_000, |_| ());
     let cc = &path.flows[0].cc;
     let whole_window = cc.interval().unwrap().as_secs_f64() * f64::from(cc.window());
     assert!(whole_window < 0.2, "the window takes {whole_window:.1} s to leave, on a path of 60 ms");
