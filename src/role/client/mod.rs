@@ -158,8 +158,6 @@ pub struct Client {
     events: VecDeque<Event>,
     /// Streams a write may have given room to.
     touched: Vec<Key>,
-    /// Circuits that wrote and rest now.
-    resting: Vec<(Instant, Key)>,
     built: u64,
     failed: u64,
     build_times: BuildTimes,
@@ -186,7 +184,6 @@ impl Client {
             out: VecDeque::new(),
             events: VecDeque::new(),
             touched: Vec::new(),
-            resting: Vec::new(),
             built: 0,
             failed: 0,
             build_times: BuildTimes::default(),
@@ -322,7 +319,7 @@ fn fill(
     now: Instant,
     circuits: &mut Slab<Circuit>,
     touched: &mut Vec<Key>,
-    resting: &mut Vec<(Instant, Key)>,
+    timers: &mut Timers<Timer>,
     key: Key,
     cell: &mut CellBuf,
 ) -> Turn {
@@ -333,10 +330,8 @@ fn fill(
     }
     encode_header(cell, circuit.id, Command::Relay);
     touched.append(&mut circuit.starved);
-    if let Some(until) = circuit.machine.rests_until()
-        && resting.last() != Some(&(until, key))
-    {
-        resting.push((until, key));
+    if let Some(until) = circuit.machine.rests_until() {
+        timers.set(Timer::Rest(key), Some(until));
     }
     circuit.ready = circuit.machine.wants_to_send();
     if circuit.ready { Turn::More } else { Turn::Last }
@@ -368,14 +363,11 @@ impl Role for Client {
     }
 
     fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
-        let Self { links, circuits, touched, resting, .. } = self;
+        let Self { links, circuits, touched, timers, .. } = self;
         let Some(slot) = links.get_mut(conn) else { return false };
         let wrote = slot.transmit(now, out, TRANSMIT_TARGET, |circuit, cell| {
-            fill(now.mono, circuits, touched, resting, circuit, cell)
+            fill(now.mono, circuits, touched, timers, circuit, cell)
         });
-        for (until, key) in self.resting.drain(..) {
-            self.timers.set(Timer::Rest(key), Some(until));
-        }
         self.after_transmit(now);
         wrote
     }
