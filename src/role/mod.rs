@@ -89,6 +89,10 @@ pub trait Role {
     /// Appends bytes to be written to the connection, a record more than [`TRANSMIT_TARGET`] at most; false when there is
     /// nothing, and then nothing else happened either: no output follows.
     fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool;
+    /// Whether the connection is a link, whose circuits see to its queues themselves.
+    fn is_link(&self, _conn: ConnId) -> bool {
+        true
+    }
     /// When [`Input::Timer`] is due.
     fn deadline(&self) -> Option<Instant>;
 }

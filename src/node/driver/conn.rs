@@ -1,6 +1,7 @@
 //! One connection's task.
 
 use super::Core;
+use super::bbr::Renewal;
 use crate::role::{ConnId, Input, Role};
 use core::cell::Cell;
 use std::io::ErrorKind;
@@ -70,7 +71,11 @@ impl<R: Role + 'static> Core<R> {
         // What the system has taken waits for everything before it; what still lies in our queues goes by turns.
         #[cfg(target_os = "linux")]
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX);
-        self.carry(conn, &mut stream, &handle).await;
+        let renewal = match self.role.borrow().is_link(conn) {
+            true => Renewal::of(&stream, &self.may_renew, self.now().mono),
+            false => Renewal::never(),
+        };
+        self.carry(conn, &mut stream, &handle, renewal).await;
         self.conns.borrow_mut().remove(&conn);
         if handle.abort.get() {
             // A reset frees the peer at once.
@@ -80,13 +85,14 @@ impl<R: Role + 'static> Core<R> {
         self.input(Input::Closed(conn));
     }
 
-    async fn carry(self: &Rc<Self>, conn: ConnId, stream: &mut TcpStream, handle: &Handle) {
+    async fn carry(self: &Rc<Self>, conn: ConnId, stream: &mut TcpStream, handle: &Handle, mut renewal: Renewal) {
         let mut unwritten = Unwritten::default();
         let (mut read_done, mut write_done, mut reads) = (false, false, 0u32);
         loop {
             if handle.abort.get() {
                 return;
             }
+            renewal.tick(stream, self.now().mono);
             let progress = if write_done { Progress::Drained } else { self.write_some(conn, stream, &mut unwritten) };
             if matches!(progress, Progress::Broken) {
                 return;

@@ -4,13 +4,14 @@
 //! buffer of the core and handed to the role where they lie; what the role writes is gathered in another and written at
 //! once, so an idle connection holds no buffer.
 
+mod bbr;
 mod conn;
 
 use crate::base::time::{Instant, Now};
 use crate::proto::rpc::Service;
 use crate::role::{AskId, ConnId, DialError, Input, Output, READ_TARGET, Role};
 use conn::Handle;
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, OnceCell, RefCell};
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -72,6 +73,7 @@ pub struct Core<R> {
     bytes: Cell<(u64, u64)>,
     /// Held by each look-up under way.
     lookups: Arc<()>,
+    may_renew: OnceCell<bool>,
 }
 
 impl<R: Role + 'static> Core<R> {
@@ -88,6 +90,7 @@ impl<R: Role + 'static> Core<R> {
             write_buf: RefCell::default(),
             bytes: Cell::default(),
             lookups: Arc::default(),
+            may_renew: OnceCell::new(),
         });
         tokio::task::spawn_local(core.clone().run_timer());
         core.pump();

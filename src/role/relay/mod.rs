@@ -305,6 +305,10 @@ impl Role for Relay {
         }
     }
 
+    fn is_link(&self, conn: ConnId) -> bool {
+        ExitConn::key(conn).is_none()
+    }
+
     fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
         if let Some(exit) = ExitConn::key(conn) {
             return self.exit_transmit(now, exit, out);

@@ -1,0 +1,125 @@
+//! Spares links the stops of BBR.
+//!
+//! A sender with BBR stops for 200 ms and a round trip every ten seconds, to see the least round trip of its path once more.
+//! Circuits have no use for that: they keep queues short and drain them by themselves (spec 09, CONG-7), and they lead over
+//! several links, which stop one after the other. BBR begins its ten seconds anew when a socket leaves it and takes it up
+//! again. It then keeps the least round trip that the system has seen on that socket within the last minutes, and its window.
+//!
+//! The price: on a path that has become more than twice as long BBR holds its window too small until the system forgets the
+//! old round trip, five minutes at most (Linux, `tcp_min_rtt_wlen`).
+
+use crate::base::time::{Duration, Instant};
+use core::cell::OnceCell;
+use socket2::{Domain, SockRef, Socket, Type};
+use tokio::net::TcpStream;
+
+/// From one renewal to the next: within the ten seconds after which BBR stops.
+const RENEW_AFTER: Duration = Duration::from_secs(9);
+
+/// When a link's socket takes up BBR anew; never, where it does not use BBR.
+pub(super) struct Renewal(Option<Instant>);
+
+impl Renewal {
+    /// For a link's socket. `allowed` keeps what was found out about this process.
+    pub(super) fn of(stream: &TcpStream, allowed: &OnceCell<bool>, now: Instant) -> Self {
+        let renews = uses_bbr(&SockRef::from(stream)) && *allowed.get_or_init(may_return);
+        Self(renews.then(|| now + RENEW_AFTER))
+    }
+
+    /// For every other connection.
+    pub(super) fn never() -> Self {
+        Self(None)
+    }
+
+    /// Renews where it is time. A link that rests needs none: BBR looks anew at its round trip when it wakes.
+    pub(super) fn tick(&mut self, stream: &TcpStream, now: Instant) {
+        if self.0.is_some_and(|at| at <= now) {
+            let renewed = leave_and_return(&SockRef::from(stream));
+            self.0 = renewed.then(|| now + RENEW_AFTER);
+        }
+    }
+}
+
+/// Whether a socket of this process that has left BBR may take it up again: a route can prescribe what a process may not choose.
+fn may_return() -> bool {
+    Socket::new(Domain::IPV4, Type::STREAM, None).is_ok_and(|socket| leave_and_return(&socket))
+}
+
+#[cfg(target_os = "linux")]
+fn uses_bbr(socket: &Socket) -> bool {
+    // The name comes in a field of fixed size, with zeros behind it.
+    socket.tcp_congestion().is_ok_and(|name| name.split(|b| *b == 0).next() == Some(b"bbr"))
+}
+
+/// Every Linux has Reno, and lets everyone use it.
+#[cfg(target_os = "linux")]
+fn leave_and_return(socket: &Socket) -> bool {
+    socket.set_tcp_congestion(b"reno").is_ok() && socket.set_tcp_congestion(b"bbr").is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn uses_bbr(_: &Socket) -> bool {
+    false
+}
+
+#[cfg(not(target_os = "linux"))]
+fn leave_and_return(_: &Socket) -> bool {
+    false
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// Both ends of a connection, the first with this congestion control; `None` where the system does not give it.
+    async fn pair(congestion: &[u8]) -> Option<(TcpStream, TcpStream)> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        SockRef::from(&near).set_tcp_congestion(congestion).ok()?;
+        Some((near, far))
+    }
+
+    #[tokio::test]
+    async fn a_socket_takes_up_bbr_anew_before_it_would_stop_and_still_carries() {
+        let Some((mut near, mut far)) = pair(b"bbr").await else {
+            eprintln!("LEFT OUT: this system gives no BBR");
+            return;
+        };
+        let start = Instant(1_000);
+        let mut renewal = Renewal::of(&near, &OnceCell::new(), start);
+        assert_eq!(renewal.0, Some(start + RENEW_AFTER));
+        let due = start + RENEW_AFTER;
+        renewal.tick(&near, Instant(due.0 - 1));
+        assert_eq!(renewal.0, Some(due), "not before its time");
+        near.write_all(b"before ").await.unwrap();
+        renewal.tick(&near, due);
+        assert_eq!(renewal.0, Some(due + RENEW_AFTER));
+        assert!(uses_bbr(&SockRef::from(&near)), "it came back");
+        near.write_all(b"and after").await.unwrap();
+        let mut got = [0; 16];
+        far.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"before and after");
+    }
+
+    #[tokio::test]
+    async fn who_may_not_return_to_bbr_never_leaves_it() {
+        let Some((near, _far)) = pair(b"bbr").await else {
+            eprintln!("LEFT OUT: this system gives no BBR");
+            return;
+        };
+        let mut renewal = Renewal::of(&near, &OnceCell::from(false), Instant(0));
+        renewal.tick(&near, Instant(u64::MAX));
+        assert!(uses_bbr(&SockRef::from(&near)));
+        assert_eq!(renewal.0, None);
+    }
+
+    #[tokio::test]
+    async fn other_congestion_controls_are_left_alone() {
+        let (near, _far) = pair(b"reno").await.expect("every Linux has Reno");
+        let renewal = Renewal::of(&near, &OnceCell::new(), Instant(0));
+        assert_eq!(renewal.0, None);
+    }
+}
