@@ -5,8 +5,8 @@
 //! several links, which stop one after the other. BBR begins its ten seconds anew when a socket leaves it and takes it up
 //! again. It then keeps the least round trip that the system has seen on that socket within the last minutes, and its window.
 //!
-//! The price: on a path that has become more than twice as long BBR holds its window too small until the system forgets the
-//! old round trip, five minutes at most (Linux, `tcp_min_rtt_wlen`).
+//! On a path that has become much longer that round trip holds the window too small, and the socket takes less than the link has
+//! to send. Such a link is left to BBR's own rhythm until the system has forgotten the old round trip.
 
 use crate::base::time::{Duration, Instant};
 use core::cell::OnceCell;
@@ -16,27 +16,45 @@ use tokio::net::TcpStream;
 /// From one renewal to the next: within the ten seconds after which BBR stops.
 const RENEW_AFTER: Duration = Duration::from_secs(9);
 
+/// The system keeps the least round trip of a socket for five minutes (Linux, `tcp_min_rtt_wlen`).
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
+
 /// When a link's socket takes up BBR anew; never, where it does not use BBR.
-pub(super) struct Renewal(Option<Instant>);
+pub(super) struct Renewal {
+    at: Option<Instant>,
+    /// When that was last looked at, and for how much of the time since then the socket took nothing.
+    since: Instant,
+    blocked: Duration,
+}
 
 impl Renewal {
     /// For a link's socket. `allowed` keeps what was found out about this process.
     pub(super) fn of(stream: &TcpStream, allowed: &OnceCell<bool>, now: Instant) -> Self {
         let renews = uses_bbr(&SockRef::from(stream)) && *allowed.get_or_init(may_return);
-        Self(renews.then(|| now + RENEW_AFTER))
+        Self { at: renews.then(|| now + RENEW_AFTER), since: now, blocked: Duration::ZERO }
     }
 
     /// For every other connection.
     pub(super) fn never() -> Self {
-        Self(None)
+        Self { at: None, since: Instant::default(), blocked: Duration::ZERO }
+    }
+
+    /// There was something to write for so long, and the socket did not take it.
+    pub(super) fn blocked(&mut self, time: Duration) {
+        self.blocked += time;
     }
 
     /// Renews where it is time. A link that rests needs none: BBR looks anew at its round trip when it wakes.
     pub(super) fn tick(&mut self, stream: &TcpStream, now: Instant) {
-        if self.0.is_some_and(|at| at <= now) {
-            let renewed = leave_and_return(&SockRef::from(stream));
-            self.0 = renewed.then(|| now + RENEW_AFTER);
+        if self.at.is_none_or(|at| now < at) {
+            return;
         }
+        let kept_up = self.blocked * 2 < now.since(self.since);
+        (self.since, self.blocked) = (now, Duration::ZERO);
+        self.at = match kept_up {
+            true => leave_and_return(&SockRef::from(stream)).then(|| now + RENEW_AFTER),
+            false => Some(now + FORGOTTEN_AFTER),
+        };
     }
 }
 
@@ -90,18 +108,34 @@ mod tests {
         };
         let start = Instant(1_000);
         let mut renewal = Renewal::of(&near, &OnceCell::new(), start);
-        assert_eq!(renewal.0, Some(start + RENEW_AFTER));
+        assert_eq!(renewal.at, Some(start + RENEW_AFTER));
         let due = start + RENEW_AFTER;
         renewal.tick(&near, Instant(due.0 - 1));
-        assert_eq!(renewal.0, Some(due), "not before its time");
+        assert_eq!(renewal.at, Some(due), "not before its time");
         near.write_all(b"before ").await.unwrap();
         renewal.tick(&near, due);
-        assert_eq!(renewal.0, Some(due + RENEW_AFTER));
+        assert_eq!(renewal.at, Some(due + RENEW_AFTER));
         assert!(uses_bbr(&SockRef::from(&near)), "it came back");
         near.write_all(b"and after").await.unwrap();
         let mut got = [0; 16];
         far.read_exact(&mut got).await.unwrap();
         assert_eq!(&got, b"before and after");
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_held_up_is_left_alone_until_its_old_round_trip_is_forgotten() {
+        let Some((near, _far)) = pair(b"bbr").await else {
+            eprintln!("LEFT OUT: this system gives no BBR");
+            return;
+        };
+        let mut renewal = Renewal::of(&near, &OnceCell::new(), Instant(0));
+        let mut due = Instant(0) + RENEW_AFTER;
+        for (blocked_s, then) in [(4, RENEW_AFTER), (5, FORGOTTEN_AFTER), (140, RENEW_AFTER), (9, FORGOTTEN_AFTER)] {
+            renewal.blocked(Duration::from_secs(blocked_s));
+            renewal.tick(&near, due);
+            due = due + then;
+            assert_eq!(renewal.at, Some(due), "after {blocked_s} s in which the socket took nothing");
+        }
     }
 
     #[tokio::test]
@@ -113,13 +147,13 @@ mod tests {
         let mut renewal = Renewal::of(&near, &OnceCell::from(false), Instant(0));
         renewal.tick(&near, Instant(u64::MAX));
         assert!(uses_bbr(&SockRef::from(&near)));
-        assert_eq!(renewal.0, None);
+        assert_eq!(renewal.at, None);
     }
 
     #[tokio::test]
     async fn other_congestion_controls_are_left_alone() {
         let (near, _far) = pair(b"reno").await.expect("every Linux has Reno");
         let renewal = Renewal::of(&near, &OnceCell::new(), Instant(0));
-        assert_eq!(renewal.0, None);
+        assert_eq!(renewal.at, None);
     }
 }

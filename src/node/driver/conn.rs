@@ -114,6 +114,7 @@ impl<R: Role + 'static> Core<R> {
                 }
                 continue;
             }
+            let blocked_since = (!drained).then(|| self.now().mono);
             tokio::select! {
                 biased;
                 () = handle.wake.notified() => {}
@@ -132,6 +133,9 @@ impl<R: Role + 'static> Core<R> {
                         return;
                     }
                 }
+            }
+            if let Some(since) = blocked_since {
+                renewal.blocked(self.now().mono.since(since));
             }
         }
     }
