@@ -2,8 +2,8 @@
 
 Each namespace gets a TUN device, and this process carries packets between them. A packet waits in the queue of its sender's
 line, takes its time there, and arrives after both lines' delays. Commands come as JSON lines on standard input:
-{"loss": {"r1": 0.01}} changes losses (of packets into and out of that namespace), {"stats": true} answers with each line's
-queue since the last time. The process removes what it made when its input ends.
+{"loss": {"r1": 0.01}} changes losses (of packets into and out of that namespace), {"delay": {"r1": 0.1}} its line's delay, and
+{"stats": true} answers with each line's queue since the last time. The process removes what it made when its input ends.
 """
 
 import fcntl
@@ -72,6 +72,8 @@ def run(config):
                 command = json.loads(command)
                 for name, loss in command.get("loss", {}).items():
                     by_name[name].loss = loss
+                for name, delay in command.get("delay", {}).items():
+                    by_name[name].delay = delay
                 if "stats" in command:
                     print(json.dumps({name: line.stats() for name, line in by_name.items()}), flush=True)
                 continue

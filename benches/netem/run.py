@@ -84,7 +84,13 @@ class Lab:
         return self.ask(self.emulator, stats=True)
 
     def lose(self, share):
-        self.emulator.stdin.write(json.dumps({"loss": {"umb-r1": share}}) + "\n")
+        self.change(loss={"umb-r1": share})
+
+    def lengthen(self, delay):
+        self.change(delay={"umb-r1": delay})
+
+    def change(self, **what):
+        self.emulator.stdin.write(json.dumps(what) + "\n")
         self.emulator.stdin.flush()
 
     def plain(self):

@@ -90,6 +90,18 @@ pub struct Congestion {
     /// When a round trip was last as short as the base.
     base_at: Instant,
     drain: Option<Drain>,
+    fall: Option<Fall>,
+}
+
+/// A window that fell because of delay, until it has come back half of the way: does the delay fall with it?
+#[derive(Clone, Copy, Debug)]
+struct Fall {
+    /// The window that it began from.
+    from: f64,
+    /// The most that the standing round trip was since.
+    most: Duration,
+    /// Since when the window is small.
+    small_at: Option<Instant>,
 }
 
 /// The window on its way down and up again, for the path to be seen empty.
@@ -122,6 +134,12 @@ const STEP_SHARE: f64 = 0.5;
 const STRIDE: f64 = 0.25;
 /// Of the cells that fill the path, how many are left in flight while it drains.
 const DRAIN_SHARE: f64 = 0.5;
+/// A window is small when it is this share of what it fell from.
+const FALL_SHARE: f64 = 0.25;
+/// Delay above the base that is still this share of the most it was since the window began to fall has not fallen.
+const FALL_STAYS: f64 = 0.7;
+/// And it is at least so many times what the round trip jumps by.
+const FALL_CALM: u32 = 8;
 /// The window stays low for so long, so that everybody sees it.
 const DRAIN_LEAST: Duration = Duration::from_millis(50);
 /// Round trips one way before the velocity grows.
@@ -131,7 +149,7 @@ const VELOCITY_MAX: f64 = 64.0;
 /// Where there is no queue at all, one round trip moves the window up by no more than this share of it.
 const STRIDE_SHARE: f64 = 0.25;
 /// So many times the greatest jump of late is not taken for a queue: behind a hole there often is another.
-const JUMPS_EXCUSED: u32 = 3;
+const JUMPS_EXCUSED: u32 = 2;
 /// So many times the base is the most that is excused.
 const EXCUSE_MAX: u32 = 2;
 /// The rate at the end of the start is so many times what was measured over half a round trip or more.
@@ -166,6 +184,7 @@ impl Congestion {
             rate: 0.0,
             base_at: Instant::default(),
             drain: None,
+            fall: None,
         }
     }
 
@@ -225,6 +244,7 @@ impl Congestion {
         } else {
             self.steer(way, dq, excess, cells);
         }
+        self.fell(now, round_trip, base, standing);
         // spec: CONG-4
         self.window = self.window.clamp(f64::from(p.least), f64::from(p.most));
         if now.since(self.turn.since) >= smoothed {
@@ -234,8 +254,7 @@ impl Congestion {
 
     /// Notes how much the round trip grew since the last acknowledgement, beyond what the flow's own cells between them take.
     fn jumped(&mut self, now: Instant, smoothed: Duration, round_trip: Duration, cells: u32) {
-        // Twice the time, as other flows' cells come in between.
-        let own = smoothed.mul_f64(2.0 * f64::from(cells) / self.window).min(smoothed);
+        let own = smoothed.mul_f64(f64::from(cells) / self.window).min(smoothed);
         let jump = match self.last.replace((now, round_trip)) {
             // What was seen before a pause says nothing of what came meanwhile.
             Some((at, before)) if now.since(at) < smoothed * 2 => round_trip.saturating_sub(before).saturating_sub(own),
@@ -318,10 +337,43 @@ impl Congestion {
         true
     }
 
+    /// A queue that the window made is gone when the window is a small part of what it was. Delay that has not fallen with it is
+    /// the path's own: the path has become longer.
+    // spec: CONG-10
+    fn fell(&mut self, now: Instant, round_trip: Duration, base: Duration, standing: Duration) {
+        let Some(fall) = &mut self.fall else { return };
+        fall.most = fall.most.max(standing);
+        // Where there is little to fall from, `queue` is soon reached, and the window stays above a quarter.
+        let small = (fall.from * FALL_SHARE).max(f64::from(self.params.least * 2).min(fall.from / 2.0));
+        if self.window > small {
+            fall.small_at = None;
+            return;
+        }
+        let small_at = *fall.small_at.get_or_insert(now);
+        // What comes back now must have left since.
+        if now.since(small_at) < round_trip {
+            return;
+        }
+        let above = standing.saturating_sub(base);
+        let stayed = above >= fall.most.saturating_sub(base).mul_f64(FALL_STAYS);
+        // Delay that jumps up and down is not the path's.
+        if stayed && self.jumps.most() * FALL_CALM <= above {
+            // Back to the rate it had.
+            self.peak = fall.from * standing.as_secs_f64() / base.as_secs_f64().max(1e-6);
+            self.base = SlidingLeast::default();
+            self.base.add(now, standing, self.params.base_lifetime * 2);
+            self.base_at = now;
+        }
+        self.fall = None;
+    }
+
     fn steer(&mut self, way: Way, dq: f64, excess: f64, cells: u32) {
         if way != self.way {
             if way == Way::Down {
                 self.peak = self.window;
+                if self.fall.is_none_or(|fall| self.window > fall.from / 2.0) {
+                    self.fall = Some(Fall { from: self.window, most: Duration::ZERO, small_at: None });
+                }
             }
             (self.way, self.velocity, self.steady) = (way, 1.0, 0);
         }
