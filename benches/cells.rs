@@ -76,11 +76,11 @@ fn three_layers_taken_off_by_the_client(bencher: Bencher<'_, '_>, cipher: Cipher
     bencher
         .counter(BytesCount::new(BODY_SIZE))
         .with_inputs(|| {
-            let mut body = [0; BODY_SIZE];
+            let (mut body, mut out) = ([0; BODY_SIZE], [0; BODY_SIZE]);
             text_mut(&mut body, 3).fill(1);
             hops[2].originate(&mut body);
-            hops[1].wrap(&mut body).expect("a clean tail");
-            hops[0].wrap(&mut body).expect("a clean tail");
+            hops[1].wrap(&body, &mut out).expect("a clean tail");
+            hops[0].wrap(&out, &mut body).expect("a clean tail");
             body
         })
         .bench_local_refs(|body| layers.open(body).is_ok());

@@ -110,6 +110,34 @@ impl CounterKey {
         tag.as_ref().try_into().expect("both ciphers have 16-byte tags")
     }
 
+    /// Seals `text` into `out`, which is as long, and returns its tag.
+    #[must_use = "without its tag the text can never be opened"]
+    pub fn seal_to(&mut self, aad: &[u8], text: &[u8], out: &mut [u8]) -> [u8; TAG_SIZE] {
+        let nonce = self.nonce();
+        let mut tag = [0; TAG_SIZE];
+        self.schedule
+            .get_or_insert_with(|| Self::schedule(self.cipher, &self.secret))
+            .seal_out_of_place_scatter(nonce, Aad::from(aad), text, out, &[], &mut tag)
+            .expect("both are as long, and far below the AEAD's length limit");
+        self.advance();
+        tag
+    }
+
+    /// Opens `sealed` with its tag into `out`, which is as long as `sealed`.
+    pub fn open_to(
+        &mut self,
+        aad: &[u8],
+        sealed: &[u8],
+        tag: &[u8; TAG_SIZE],
+        out: &mut [u8],
+    ) -> Result<(), OpenError> {
+        let nonce = self.nonce();
+        let key = self.schedule.get_or_insert_with(|| Self::schedule(self.cipher, &self.secret));
+        key.open_separate_gather(nonce, Aad::from(aad), sealed, tag, out).map_err(|_| OpenError)?;
+        self.counter = self.counter.checked_add(1).ok_or(OpenError)?;
+        Ok(())
+    }
+
     /// Opens `sealed`, a text with its tag directly behind it, in place; returns the text.
     pub fn open<'a>(&mut self, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
         let nonce = self.nonce();
@@ -148,6 +176,25 @@ mod tests {
         assert_eq!((&a[..100], &tag_a[..]), (&b[..], &tag_b[..]));
         assert_eq!(open_once(&key, b"x", &mut a).map(|t| t.to_vec()), Ok(vec![3; 100]));
         assert_eq!(open_once(&key, b"y", &mut a), Err(OpenError));
+    }
+
+    #[test]
+    fn what_is_sealed_or_opened_into_another_place_is_the_same() {
+        for cipher in [Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305] {
+            let key = Secret::new([7; 32]);
+            let [mut here, mut there, mut open] = [(); 3].map(|()| CounterKey::new(cipher, &key));
+            for n in 0..3_u8 {
+                let text = [n; 100];
+                let (mut a, mut b, mut back) = (text, [0xff; 100], [0xff; 100]);
+                let tag = here.seal(b"x", &mut a);
+                assert_eq!((there.seal_to(b"x", &text, &mut b), b), (tag, a));
+                let mut bad = tag;
+                bad[0] ^= 1;
+                assert_eq!(open.open_to(b"x", &a, &bad, &mut back), Err(OpenError));
+                assert_eq!(open.open_to(b"x", &a, &tag, &mut back), Ok(()));
+                assert_eq!((back, open.counter()), (text, u64::from(n) + 1));
+            }
+        }
     }
 
     // spec: KEY-5

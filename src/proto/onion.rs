@@ -1,4 +1,4 @@
-//! The onion: one AEAD per hop, in place (spec 06).
+//! The onion: one AEAD per hop (spec 06), in place at the client, and at a relay from where a cell was read to where it waits.
 //!
 //! For the hop at position *i* the layer covers the first `n = 1400 − 16·i` bytes of the body and its tag stands directly
 //! behind them; everything behind the tag is zero. So tags line up at the end of the body, nothing moves, nothing grows:
@@ -73,13 +73,26 @@ fn seal(key: &mut CounterKey, n: usize, body: &mut Body) -> Tag {
     tag
 }
 
+/// The same from one body to another: the text behind `n` in `body` is zero, and so it becomes in `out`, but for the tag.
+fn seal_to(key: &mut CounterKey, n: usize, body: &Body, out: &mut Body) {
+    let (text, rest) = out.split_at_mut(n);
+    let tag = key.seal_to(&[], &body[..n], text);
+    rest.fill(0);
+    if let Some(place) = rest.first_chunk_mut() {
+        *place = tag;
+    }
+}
+
+/// The tag of a layer over the first `n` bytes.
+fn tag(n: usize, body: &Body) -> &Tag {
+    body[n..].first_chunk().expect("a layer's tag stands behind what it covers")
+}
+
 /// Opens the layer over the first `n` bytes; gives the tag and leaves zeros in its place.
 fn open(key: &mut CounterKey, n: usize, body: &mut Body) -> Result<Tag, OnionError> {
-    let sealed = &mut body[..n + TAG_SIZE];
-    let tag: Tag = *sealed.last_chunk().expect("the slice ends with the tag");
-    key.open(&[], sealed).map_err(|_| OnionError::BadTag)?;
-    // spec: ONION-5
-    sealed[n..].fill(0);
+    let tag = *tag(n, body);
+    key.open(&[], &mut body[..n + TAG_SIZE]).map_err(|_| OnionError::BadTag)?;
+    body[n..n + TAG_SIZE].fill(0);
     Ok(tag)
 }
 
@@ -120,27 +133,30 @@ impl RelayLayer {
         self.position
     }
 
-    /// Takes this hop's layer off a cell from the client's side.
-    pub fn peel(&mut self, body: &mut Body) -> Result<Peeled, OnionError> {
+    /// Takes this hop's layer off a cell from the client's side, from `body` to `out`. After an error `out` holds nothing of use.
+    pub fn peel(&mut self, body: &Body, out: &mut Body) -> Result<Peeled, OnionError> {
         let n = covered(self.position);
         // spec: ONION-3
         if !is_zero(&body[n + TAG_SIZE..]) {
             return Err(OnionError::DirtyTail);
         }
         // spec: ONION-4
-        let tag = open(&mut self.forward, n, body)?;
+        let (tag, (text, rest)) = (tag(n, body), out.split_at_mut(n));
+        self.forward.open_to(&[], &body[..n], tag, text).map_err(|_| OnionError::BadTag)?;
+        // spec: ONION-5
+        rest.fill(0);
         // spec: ONION-6
-        Ok(if is_marked(body) { Peeled::Here(tag) } else { Peeled::Onward })
+        Ok(if is_marked(out) { Peeled::Here(*tag) } else { Peeled::Onward })
     }
 
-    /// Puts this hop's layer on a cell that comes from a later hop.
-    pub fn wrap(&mut self, body: &mut Body) -> Result<(), OnionError> {
+    /// Puts this hop's layer on a cell that comes from a later hop, from `body` to `out`.
+    pub fn wrap(&mut self, body: &Body, out: &mut Body) -> Result<(), OnionError> {
         let n = covered(self.position);
         // spec: ONION-7
         if !is_zero(&body[n..]) {
             return Err(OnionError::DirtyTail);
         }
-        seal(&mut self.backward, n, body);
+        seal_to(&mut self.backward, n, body, out);
         Ok(())
     }
 

@@ -175,14 +175,14 @@ impl Rogue {
     }
 
     fn onion(&mut self, now: Now, key: usize, from: Way, onion: &mut Body) {
-        let circuit = &mut self.circuits[key];
+        let (circuit, cell) = (&mut self.circuits[key], *onion);
         if from == Way::Next {
-            if circuit.layer.wrap(onion).is_ok() {
+            if circuit.layer.wrap(&cell, onion).is_ok() {
                 self.send(key, Way::Client, onion);
             }
             return;
         }
-        match circuit.layer.peel(onion) {
+        match circuit.layer.peel(&cell, onion) {
             Ok(Peeled::Onward) => self.send(key, Way::Next, onion),
             Ok(Peeled::Here(_)) => {
                 let copy = *onion;

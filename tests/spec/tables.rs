@@ -94,7 +94,7 @@ impl AtRelay {
         let mut body = [0; BODY_SIZE];
         write(text_mut(&mut body, 1), stream, message);
         self.client.seal_for(0, &mut body);
-        let verdict = self.circuit.from_client(Instant(0), &mut body, &mut |_| ())?;
+        let verdict = self.circuit.from_client(Instant(0), &body, &mut [0; BODY_SIZE], &mut |_| ())?;
         assert_eq!(verdict, Verdict::Taken);
         Ok(())
     }
@@ -188,12 +188,14 @@ fn what_a_relay_may_receive_by_its_tail() {
                 "a cell for a later hop" => {
                     let mut body = [0; BODY_SIZE];
                     at.client.seal_for(1, &mut body);
-                    at.circuit.from_client(Instant(0), &mut body, &mut |_| ()).map(|v| assert_eq!(v, Verdict::PassOn))
+                    at.circuit
+                        .from_client(Instant(0), &body, &mut [0; BODY_SIZE], &mut |_| ())
+                        .map(|v| assert_eq!(v, Verdict::PassOn))
                 }
                 "a cell from the next relay" => {
                     let mut body = [0; BODY_SIZE];
                     RelayLayer::new(&keys(2)).originate(&mut body);
-                    at.circuit.from_next(&mut body)
+                    at.circuit.from_next(&body, &mut [0; BODY_SIZE])
                 }
                 "a message about a stream" => {
                     assert_eq!(expected, "RelayStream");
@@ -266,7 +268,10 @@ impl AtClient {
     fn drain(&mut self) {
         let mut body = [0; BODY_SIZE];
         while self.client.fill(Instant(0), &mut body) {
-            let taken = self.layers.iter_mut().position(|l| matches!(l.peel(&mut body), Ok(Peeled::Here(_))));
+            let taken = self.layers.iter_mut().position(|l| {
+                let cell = body;
+                matches!(l.peel(&cell, &mut body), Ok(Peeled::Here(_)))
+            });
             let position = taken.expect("a hop takes the cell") as u8 + 1;
             self.note_extend(&body, position);
         }
@@ -286,7 +291,8 @@ impl AtClient {
         write(text_mut(&mut body, hop as u8 + 1), stream, message);
         self.layers[hop].originate(&mut body);
         for layer in self.layers[..hop].iter_mut().rev() {
-            layer.wrap(&mut body).expect("an honest cell");
+            let cell = body;
+            layer.wrap(&cell, &mut body).expect("an honest cell");
         }
         self.client.receive(Instant(0), &mut body, &mut self.rng, &mut |_| ())
     }
@@ -415,6 +421,7 @@ fn after_a_failed_extension_another_may_be_tried() {
     let mut body = [0; BODY_SIZE];
     write(text_mut(&mut body, 1), StreamId::CIRCUIT, &extend(&[0; REQUEST_SIZE]));
     at.client.seal_for(0, &mut body);
-    let got = at.circuit.from_client(Instant(0), &mut body, &mut |e| asked = matches!(e, RelayEvent::Extend(..)));
+    let mut sink = |e: RelayEvent<'_>| asked = matches!(e, RelayEvent::Extend(..));
+    let got = at.circuit.from_client(Instant(0), &body, &mut [0; BODY_SIZE], &mut sink);
     assert_eq!((got, asked), (Ok(Verdict::Taken), true));
 }

@@ -244,14 +244,16 @@ fn there_and_back(client: &mut ClientLayers, relays: &mut [RelayLayer], hop: usi
     for (i, relay) in relays.iter_mut().enumerate().take(hop) {
         on_link("forward", i + 1, &body);
         let expected = if i + 1 == hop { Peeled::Here(tag) } else { Peeled::Onward };
-        assert_eq!(relay.peel(&mut body), Ok(expected));
+        let cell = body;
+        assert_eq!(relay.peel(&cell, &mut body), Ok(expected));
     }
     assert_eq!(&text_mut(&mut body, hop as u8)[..text.len()], text);
     for (i, relay) in relays.iter_mut().enumerate().take(hop).rev() {
         if i + 1 == hop {
             relay.originate(&mut body);
         } else {
-            relay.wrap(&mut body).unwrap();
+            let cell = body;
+            relay.wrap(&cell, &mut body).unwrap();
         }
         on_link("backward", i + 1, &body);
     }
@@ -274,11 +276,11 @@ fn broken_onion(case: &Case) -> String {
         (Some(n), "forward") => {
             // A relay without a next hop.
             let mut circuit = RelayCircuit::new(&layer_keys(case, n, Cipher::Aes256Gcm), &Profile::TESTING);
-            let verdict: Result<Verdict, _> = circuit.from_client(Instant(0), &mut body, &mut |_| ());
+            let verdict: Result<Verdict, _> = circuit.from_client(Instant(0), &body, &mut [0; BODY_SIZE], &mut |_| ());
             onion_class(verdict.expect_err("a refusal"))
         }
         (Some(n), _) => {
-            let outcome: Result<(), OnionError> = relays[usize::from(n) - 1].wrap(&mut body);
+            let outcome: Result<(), OnionError> = relays[usize::from(n) - 1].wrap(&body, &mut [0; BODY_SIZE]);
             format!("{:?}", outcome.expect_err("a refusal"))
         }
         (None, _) => format!("{:?}", client.open(&mut body).expect_err("a refusal")),

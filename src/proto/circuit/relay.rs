@@ -40,7 +40,7 @@ pub enum RelayEvent<'a> {
 pub enum Verdict {
     /// It was for this hop and has been dealt with.
     Taken,
-    /// Send it to the next hop as it now stands.
+    /// Send it to the next hop as it now stands in `out`.
     PassOn,
 }
 
@@ -73,20 +73,21 @@ impl RelayCircuit {
         self.tail
     }
 
-    /// Takes a cell from the client's side.
+    /// Takes a cell from the client's side, with this hop's layer on it; `out` gets it without.
     pub fn from_client(
         &mut self,
         now: Instant,
-        body: &mut Body,
+        body: &Body,
+        out: &mut Body,
         sink: &mut dyn FnMut(RelayEvent<'_>),
     ) -> Result<Verdict, Violation> {
-        let tag = match self.layer.peel(body)? {
+        let tag = match self.layer.peel(body, out)? {
             Peeled::Here(tag) => tag,
             // spec: ONION-9
             Peeled::Onward if self.tail == Tail::Extended => return Ok(Verdict::PassOn),
             Peeled::Onward => return Err(Violation::BehindLastHop),
         };
-        let mut walk = Messages::new(text(body, self.layer.position()));
+        let mut walk = Messages::new(text(out, self.layer.position()));
         let mut counted = false;
         while let Some((stream, message)) = walk.next()? {
             counted |= message.is_counted();
@@ -110,13 +111,13 @@ impl RelayCircuit {
         if self.mux.is_overfull() { Err(Violation::TooMuch) } else { Ok(Verdict::Taken) }
     }
 
-    /// Puts this hop's layer on a cell from the next hop.
-    pub fn from_next(&mut self, body: &mut Body) -> Result<(), Violation> {
+    /// Takes a cell from the next hop; `out` gets it with this hop's layer on it.
+    pub fn from_next(&mut self, body: &Body, out: &mut Body) -> Result<(), Violation> {
         // spec: CIRC-11
         if self.tail != Tail::Extended {
             return Err(Violation::NotExtended);
         }
-        Ok(self.layer.wrap(body)?)
+        Ok(self.layer.wrap(body, out)?)
     }
 
     /// The next relay answered.

@@ -9,7 +9,7 @@ use crate::proto::stream::mux::StreamEvent;
 use crate::role::limits::{CIRCUITS_MAX, CIRCUITS_PER_LINK_MAX};
 use crate::role::slab::Key;
 use crate::role::{ConnId, Output};
-use crate::wire::cell::{Cell, CellBuf, CircuitId, Command, body_mut, decode_header};
+use crate::wire::cell::{Cell, CellBuf, CircuitId, Command, body, body_mut, decode_header};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 
 /// A cell no honest peer sends on a link; the link closes.
@@ -126,7 +126,7 @@ impl Relay {
         Ok(())
     }
 
-    fn relay_cell(&mut self, now: Now, conn: ConnId, id: CircuitId, cell: &mut CellBuf) -> Result<(), LinkViolation> {
+    fn relay_cell(&mut self, now: Now, conn: ConnId, id: CircuitId, cell: &CellBuf) -> Result<(), LinkViolation> {
         let slot = self.links.get_mut(conn).ok_or(LinkViolation)?;
         // The peer may not know yet that the circuit is closed.
         let Some(end) = slot.circuits.get(&id).copied() else { return Ok(()) };
@@ -137,27 +137,38 @@ impl Relay {
         Ok(())
     }
 
-    fn cell_from_next(&mut self, now: Now, key: Key, cell: &mut CellBuf) {
+    fn cell_from_next(&mut self, now: Now, key: Key, cell: &CellBuf) {
         let Some(circuit) = self.circuits.get_mut(key) else { return };
-        let kept = circuit.machine.from_next(body_mut(cell)).is_ok()
-            && circuit.queue(now.mono, Toward::Client, self.pool.copy_of(cell));
-        if kept {
+        let mut waiting = self.pool.give();
+        if circuit.machine.from_next(body(cell), body_mut(&mut waiting)).is_err() {
+            self.pool.give_back(waiting);
+            self.violated(now, key);
+            return;
+        }
+        self.pass_on(now, key, Toward::Client, waiting);
+    }
+
+    /// Queues a cell that goes on.
+    fn pass_on(&mut self, now: Now, key: Key, toward: Toward, cell: Box<CellBuf>) {
+        let Some(circuit) = self.circuits.get_mut(key) else { return self.pool.give_back(cell) };
+        if circuit.queue(now.mono, toward, cell) {
             self.cells += 1;
-            self.make_ready(key, Toward::Client);
+            self.make_ready(key, toward);
             self.shed(now);
         } else {
             self.violated(now, key);
         }
     }
 
-    fn cell_from_client(&mut self, now: Now, key: Key, cell: &mut CellBuf) {
+    fn cell_from_client(&mut self, now: Now, key: Key, cell: &CellBuf) {
         let Some(circuit) = self.circuits.get_mut(key) else { return };
+        let mut opened = self.pool.give();
         let mut effects = Vec::new();
         let exits = &mut self.exits;
         let out = &mut self.out;
         let unsent = &mut self.unsent;
         let streams = &mut circuit.streams;
-        let verdict = circuit.machine.from_client(now.mono, body_mut(cell), &mut |event| {
+        let verdict = circuit.machine.from_client(now.mono, body(cell), body_mut(&mut opened), &mut |event| {
             effects.push(match event {
                 RelayEvent::Extend(to, request) => Effect::Extend(to, Box::new(*request)),
                 RelayEvent::Stream(id, StreamEvent::Begin(target, data)) => Effect::Begin(id, target, data.to_vec()),
@@ -177,28 +188,21 @@ impl Relay {
                 RelayEvent::Stream(_, StreamEvent::Connected | StreamEvent::Resolved(_)) => return,
             });
         });
-        match verdict {
-            Ok(Verdict::PassOn) => {
-                if circuit.queue(now.mono, Toward::Next, self.pool.copy_of(cell)) {
-                    self.cells += 1;
-                    self.make_ready(key, Toward::Next);
-                    self.shed(now);
-                } else {
-                    self.violated(now, key);
-                }
-            }
-            Ok(Verdict::Taken) => {
-                for effect in effects {
-                    self.effect(now, key, effect);
-                }
-                self.make_ready(key, Toward::Client);
-                self.shed_unsent();
-            }
-            Err(why) => {
-                tracing::debug!(%why, "circuit closed");
-                self.violated(now, key);
-            }
+        if verdict == Ok(Verdict::PassOn) {
+            self.pass_on(now, key, Toward::Next, opened);
+            return;
         }
+        self.pool.give_back(opened);
+        if let Err(why) = verdict {
+            tracing::debug!(%why, "circuit closed");
+            self.violated(now, key);
+            return;
+        }
+        for effect in effects {
+            self.effect(now, key, effect);
+        }
+        self.make_ready(key, Toward::Client);
+        self.shed_unsent();
     }
 
     fn effect(&mut self, now: Now, key: Key, effect: Effect) {

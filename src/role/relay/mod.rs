@@ -126,11 +126,10 @@ struct Pool {
 }
 
 impl Pool {
-    fn copy_of(&mut self, cell: &CellBuf) -> Box<CellBuf> {
+    /// A buffer with any content.
+    fn give(&mut self) -> Box<CellBuf> {
         self.out += 1;
-        let mut buf = self.free.pop().unwrap_or_else(|| Box::new([0; CELL_SIZE]));
-        *buf = *cell;
-        buf
+        self.free.pop().unwrap_or_else(|| Box::new([0; CELL_SIZE]))
     }
 
     fn give_back(&mut self, buf: Box<CellBuf>) {
