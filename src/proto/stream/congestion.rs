@@ -89,8 +89,9 @@ pub struct Congestion {
     rate: f64,
     /// When a round trip was last as short as the base.
     base_at: Instant,
-    drain: Option<Drain>,
-    fall: Option<Fall>,
+    // Boxed, as most circuits are quiet and know neither.
+    drain: Option<Box<Drain>>,
+    fall: Option<Box<Fall>>,
 }
 
 /// A window that fell because of delay, until it has come back half of the way: does the delay fall with it?
@@ -333,7 +334,7 @@ impl Congestion {
         let rate = self.window / standing.as_secs_f64().max(1e-6);
         let low = (rate * base.as_secs_f64() * DRAIN_SHARE).max(f64::from(self.params.least));
         let back = rate * (base + self.excused(base)).min(standing).as_secs_f64();
-        self.drain = Some(Drain { low, back: back.max(low), until: None });
+        self.drain = Some(Box::new(Drain { low, back: back.max(low), until: None }));
         true
     }
 
@@ -371,8 +372,8 @@ impl Congestion {
         if way != self.way {
             if way == Way::Down {
                 self.peak = self.window;
-                if self.fall.is_none_or(|fall| self.window > fall.from / 2.0) {
-                    self.fall = Some(Fall { from: self.window, most: Duration::ZERO, small_at: None });
+                if self.fall.as_ref().is_none_or(|fall| self.window > fall.from / 2.0) {
+                    self.fall = Some(Box::new(Fall { from: self.window, most: Duration::ZERO, small_at: None }));
                 }
             }
             (self.way, self.velocity, self.steady) = (way, 1.0, 0);
