@@ -22,6 +22,7 @@ from lab import Tor, Umbel, Web  # noqa: E402
 HERE = os.path.dirname(os.path.abspath(__file__))
 MB = 1e6
 # With fewer, client, web server and the other relays stand in each other's way before a relay's shards do.
+SHARD_CLIENTS = 4
 CORES_FOR_SHARDS = 6
 
 
@@ -129,8 +130,13 @@ def idle(table, makers, web, home, rounds, count):
     for name, make in makers.items():
         nets = [make(f"{home}/crowded{len(rows)}"), make(f"{home}/quiet{len(rows)}")]
         try:
-            rows[name] = crowd_costs(nets[0], count)
-            rows[name] |= beside_a_crowd(*nets, web, rounds)
+            crowd = nets[0].crowd()
+            rows[name] = crowd_costs(nets[0], crowd, count)
+            beside = against(*nets, web, rounds, "beside")
+            crowd.process.stop()
+            # No two networks are alike on one machine: what they differ by without a crowd is no cost of it.
+            rate, cpu = (with_it / alone for with_it, alone in zip(beside, against(*nets, web, rounds, "alone")))
+            rows[name] |= {"lost": 100 * (1 - rate), "cpu": 100 * (cpu - 1)}
         finally:
             for net in nets:
                 net.stop()
@@ -145,8 +151,7 @@ def idle(table, makers, web, home, rounds, count):
     table.add(f"one stream beside {count} idle circuits: CPU added", *both("cpu"), "%", None)
 
 
-def crowd_costs(net, count):
-    crowd = net.crowd()
+def crowd_costs(net, crowd, count):
     # What exists once is not counted: links, first circuits, the buffers of a start.
     crowd.grow(10)
     time.sleep(2)
@@ -160,39 +165,44 @@ def crowd_costs(net, count):
     return {"extension": cpu / count / 3 * 1e6, "relay": grown / count / 1000, "client": of_client}
 
 
-def beside_a_crowd(crowded, quiet, web, rounds):
-    """Two networks take turns, so that what else the machine does meets both."""
-    beside, alone = [], []
-    for n in range(2 * rounds + 1):
-        beside.append(bulk(crowded, web, 1, 200_000_000, f"beside{n}"))
-        alone.append(bulk(quiet, web, 1, 200_000_000, f"alone{n}"))
-    rate = [statistics.median(r[0] for r in rows) for rows in (beside, alone)]
-    cpu = [statistics.median(r[1] + r[2] for r in rows) for rows in (beside, alone)]
-    return {"lost": 100 * (1 - rate[0] / rate[1]), "cpu": 100 * (cpu[0] / cpu[1] - 1)}
+def against(net, other, web, rounds, tag):
+    """Two networks take turns, so that what else the machine does meets both: rate and CPU of the first as shares of the second's."""
+    turns, size = (7 * rounds, 200_000_000) if net.name == "Umbel" else (2 * rounds, 40_000_000)
+    pairs = [[bulk(n, web, 1, size, f"{tag}{turn}") for n in (net, other)] for turn in range(turns)]
+    rate = statistics.median(first[0] / second[0] for first, second in pairs)
+    return rate, statistics.median((first[1] + first[2]) / (second[1] + second[2]) for first, second in pairs)
 
 
 def shards(table, options, web, home):
-    """Relays of one shard and of two, the same links from four clients to either: the system deals them out."""
-    clients, size, rows = 4, 100_000_000, {1: [], 2: []}
-    nets = {n: Umbel(options.umbel, f"{home}/shards{n}", shards=n) for n in rows}
-    try:
-        proxies = {n: [net.socks, *net.more_clients(clients - 1)] for n, net in nets.items()}
-        for turn in range(2 * options.rounds + 1):
-            for n, net in nets.items():
-                for socks in proxies[n]:
-                    finish(curl(socks, web.url(16), f"turn{turn}"), 16)
-                before, start = net.relays_cpu(), time.monotonic()
-                for child in [curl(socks, web.url(size), f"turn{turn}") for socks in proxies[n]]:
-                    finish(child, size)
-                gb = clients * size / 1e9
-                rows[n].append((gb * 1000 / (time.monotonic() - start), (net.relays_cpu() - before) / gb))
-    finally:
-        for net in nets.values():
-            net.stop()
-    rate, cpu = ({n: statistics.median(r[i] for r in rows[n]) for n in rows} for i in (0, 1))
-    table.add("relays of two shards beside one: CPU a byte added", None, 100 * (cpu[2] / cpu[1] - 1), "%", None)
-    grown = rate[2] / rate[1] if os.cpu_count() >= CORES_FOR_SHARDS else f"not measured: {os.cpu_count()} cores"
+    """Relays of one shard and of two, the same links from four clients to either. The system deals the links out, each time
+    otherwise, so there are as many networks of each kind as rounds."""
+    rates, cpus = [], []
+    for n in range(options.rounds):
+        nets = [Umbel(options.umbel, f"{home}/shards{n}-{of}", shards=of) for of in (1, 2)]
+        try:
+            proxies = [[net.socks, *net.more_clients(SHARD_CLIENTS - 1)] for net in nets]
+            for turn in range(5):
+                (rate, cpu), (rate_of_two, cpu_of_two) = (at_shards(*both, web, f"turn{turn}") for both in zip(nets, proxies))
+                rates.append(rate_of_two / rate)
+                cpus.append(cpu_of_two / cpu)
+        finally:
+            for net in nets:
+                net.stop()
+    table.add("relays of two shards beside one: CPU a byte added", None, 100 * (statistics.median(cpus) - 1), "%", None)
+    grown = statistics.median(rates) if os.cpu_count() >= CORES_FOR_SHARDS else f"not measured: {os.cpu_count()} cores"
     table.add("relays of two shards beside one: times the throughput", None, grown, "", None)
+
+
+def at_shards(net, proxies, web, user):
+    """A download by each client at once: bytes a second, and the relays' CPU seconds a byte."""
+    size = 100_000_000
+    for socks in proxies:
+        finish(curl(socks, web.url(16), user), 16)
+    before, start = net.relays_cpu(), time.monotonic()
+    for child in [curl(socks, web.url(size), user) for socks in proxies]:
+        finish(child, size)
+    total = len(proxies) * size
+    return total / (time.monotonic() - start), (net.relays_cpu() - before) / total
 
 
 def content(table, options, web, home):
