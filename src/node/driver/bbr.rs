@@ -3,10 +3,15 @@
 //! A sender with BBR stops for 200 ms and a round trip every ten seconds, to see the least round trip of its path once more.
 //! Circuits have no use for that: they keep queues short and drain them by themselves (spec 09, CONG-7), and they lead over
 //! several links, which stop one after the other. BBR begins its ten seconds anew when a socket leaves it and takes it up
-//! again. It then keeps the least round trip that the system has seen on that socket within the last minutes, and its window.
+//! again. It then keeps its window and the least round trip that the system has seen on that socket within the last minutes, and
+//! measures the rate anew; what a loss made it put aside of its window, it has to grow again.
 //!
 //! On a path that has become much longer that round trip holds the window too small, and the socket takes less than the link has
-//! to send. Such a link is left to BBR's own rhythm until the system has forgotten the old round trip.
+//! to send. Such a link is left to BBR's own rhythm until the system has forgotten the old round trip. A link that is merely busy
+//! is not taken for one: on the emulated path of `benches/netem`, links that ten circuits filled took nothing for 14 % of
+//! the time at most, and for 60 % and more once their path was longer.
+//!
+//! All this is of the BBR in Linux (version 1). Version 3 halves its window every five seconds instead, which this does not spare a link.
 
 use crate::base::time::{Duration, Instant};
 use core::cell::OnceCell;
@@ -46,15 +51,20 @@ impl Renewal {
 
     /// Renews where it is time. A link that rests needs none: BBR looks anew at its round trip when it wakes.
     pub(super) fn tick(&mut self, stream: &TcpStream, now: Instant) {
+        if self.is_due(now) && !leave_and_return(&SockRef::from(stream)) {
+            *self = Self::never();
+        }
+    }
+
+    /// Whether to renew now, and when to look again.
+    fn is_due(&mut self, now: Instant) -> bool {
         if self.at.is_none_or(|at| now < at) {
-            return;
+            return false;
         }
         let kept_up = self.blocked * 2 < now.since(self.since);
         (self.since, self.blocked) = (now, Duration::ZERO);
-        self.at = match kept_up {
-            true => leave_and_return(&SockRef::from(stream)).then(|| now + RENEW_AFTER),
-            false => Some(now + FORGOTTEN_AFTER),
-        };
+        self.at = Some(now + if kept_up { RENEW_AFTER } else { FORGOTTEN_AFTER });
+        kept_up
     }
 }
 
@@ -65,8 +75,13 @@ fn may_return() -> bool {
 
 #[cfg(target_os = "linux")]
 fn uses_bbr(socket: &Socket) -> bool {
-    // The name comes in a field of fixed size, with zeros behind it.
-    socket.tcp_congestion().is_ok_and(|name| name.split(|b| *b == 0).next() == Some(b"bbr"))
+    socket.tcp_congestion().is_ok_and(|name| is_bbr(&name))
+}
+
+/// The name comes in a field of fixed size, with zeros behind it.
+#[cfg(target_os = "linux")]
+fn is_bbr(name: &[u8]) -> bool {
+    name.split(|b| *b == 0).next() == Some(b"bbr")
 }
 
 /// Every Linux has Reno, and lets everyone use it.
@@ -123,19 +138,29 @@ mod tests {
         assert_eq!(&got, b"before and after");
     }
 
-    #[tokio::test]
-    async fn a_link_that_is_held_up_is_left_alone_until_its_old_round_trip_is_forgotten() {
-        let Some((near, _far)) = pair(b"bbr").await else {
-            eprintln!("LEFT OUT: this system gives no BBR");
-            return;
-        };
-        let mut renewal = Renewal::of(&near, &OnceCell::new(), Instant(0));
+    #[test]
+    fn a_link_that_is_held_up_is_left_alone_until_its_old_round_trip_is_forgotten() {
         let mut due = Instant(0) + RENEW_AFTER;
+        let mut renewal = Renewal { at: Some(due), ..Renewal::never() };
         for (blocked_s, then) in [(4, RENEW_AFTER), (5, FORGOTTEN_AFTER), (140, RENEW_AFTER), (9, FORGOTTEN_AFTER)] {
+            assert!(!renewal.is_due(Instant(due.0 - 1)), "not before its time");
             renewal.blocked(Duration::from_secs(blocked_s));
-            renewal.tick(&near, due);
+            assert_eq!(
+                renewal.is_due(due),
+                then == RENEW_AFTER,
+                "after {blocked_s} s in which the socket took nothing"
+            );
             due = due + then;
-            assert_eq!(renewal.at, Some(due), "after {blocked_s} s in which the socket took nothing");
+            assert_eq!(renewal.at, Some(due));
+        }
+    }
+
+    #[test]
+    fn bbr_is_known_by_its_whole_name() {
+        for (name, is) in
+            [(&b"bbr\0\0\0"[..], true), (b"bbr", true), (b"bbr2\0", false), (b"cubic\0", false), (b"", false)]
+        {
+            assert_eq!(is_bbr(name), is, "{name:?}");
         }
     }
 

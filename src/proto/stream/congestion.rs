@@ -97,6 +97,7 @@ pub struct Congestion {
 /// A window that fell because of delay, until it has come back half of the way: does the delay fall with it?
 #[derive(Clone, Copy, Debug)]
 struct Fall {
+    since: Instant,
     /// The window that it began from.
     from: f64,
     /// The most that the standing round trip was since.
@@ -136,11 +137,13 @@ const STRIDE: f64 = 0.25;
 /// Of the cells that fill the path, how many are left in flight while it drains.
 const DRAIN_SHARE: f64 = 0.5;
 /// A window is small when it is this share of what it fell from.
-const FALL_SHARE: f64 = 0.25;
+const FALL_SHARE: f64 = 0.5;
 /// Delay above the base that is still this share of the most it was since the window began to fall has not fallen.
 const FALL_STAYS: f64 = 0.7;
 /// And it is at least so many times what the round trip jumps by.
-const FALL_CALM: u32 = 8;
+const FALL_CALM: u32 = 16;
+/// A fall that lasts for more round trips gave way to others.
+const FALL_TURNS: u32 = 16;
 /// The window stays low for so long, so that everybody sees it.
 const DRAIN_LEAST: Duration = Duration::from_millis(50);
 /// Round trips one way before the velocity grows.
@@ -243,7 +246,7 @@ impl Congestion {
         if self.starting {
             self.start(now, way, base, cells);
         } else {
-            self.steer(way, dq, excess, cells);
+            self.steer(now, way, dq, excess, cells);
         }
         self.fell(now, round_trip, base, standing);
         // spec: CONG-4
@@ -286,6 +289,7 @@ impl Congestion {
                 self.window = self.window.min(holds);
                 self.peak = self.window;
                 (self.way, self.velocity, self.steady) = (Way::Down, 1.0, 0);
+                self.falls(now);
             }
         }
     }
@@ -338,15 +342,24 @@ impl Congestion {
         true
     }
 
+    /// The window begins to fall; or goes on to, where it has not come back half of the way since.
+    fn falls(&mut self, now: Instant) {
+        if self.fall.as_ref().is_none_or(|fall| self.window > fall.from * FALL_SHARE) {
+            self.fall = Some(Box::new(Fall { since: now, from: self.window, most: Duration::ZERO, small_at: None }));
+        }
+    }
+
     /// A queue that the window made is gone when the window is a small part of what it was. Delay that has not fallen with it is
     /// the path's own: the path has become longer.
     // spec: CONG-10
     fn fell(&mut self, now: Instant, round_trip: Duration, base: Duration, standing: Duration) {
-        let Some(fall) = &mut self.fall else { return };
+        let lasts = self.smoothed.unwrap_or_default() * FALL_TURNS;
+        let Some(fall) = self.fall.as_mut().filter(|fall| now.since(fall.since) < lasts) else {
+            self.fall = None;
+            return;
+        };
         fall.most = fall.most.max(standing);
-        // Where there is little to fall from, `queue` is soon reached, and the window stays above a quarter.
-        let small = (fall.from * FALL_SHARE).max(f64::from(self.params.least * 2).min(fall.from / 2.0));
-        if self.window > small {
+        if self.window > fall.from * FALL_SHARE {
             fall.small_at = None;
             return;
         }
@@ -359,7 +372,7 @@ impl Congestion {
         let stayed = above >= fall.most.saturating_sub(base).mul_f64(FALL_STAYS);
         // Delay that jumps up and down is not the path's.
         if stayed && self.jumps.most() * FALL_CALM <= above {
-            // Back to the rate it had.
+            // So much fills the longer path at the rate it had, or somewhat more.
             self.peak = fall.from * standing.as_secs_f64() / base.as_secs_f64().max(1e-6);
             self.base = SlidingLeast::default();
             self.base.add(now, standing, self.params.base_lifetime * 2);
@@ -368,13 +381,11 @@ impl Congestion {
         self.fall = None;
     }
 
-    fn steer(&mut self, way: Way, dq: f64, excess: f64, cells: u32) {
+    fn steer(&mut self, now: Instant, way: Way, dq: f64, excess: f64, cells: u32) {
         if way != self.way {
             if way == Way::Down {
                 self.peak = self.window;
-                if self.fall.as_ref().is_none_or(|fall| self.window > fall.from / 2.0) {
-                    self.fall = Some(Box::new(Fall { from: self.window, most: Duration::ZERO, small_at: None }));
-                }
+                self.falls(now);
             }
             (self.way, self.velocity, self.steady) = (way, 1.0, 0);
         }

@@ -126,7 +126,7 @@ struct Pool {
 }
 
 impl Pool {
-    /// A buffer with any content.
+    /// A buffer, which holds what some cell left in it.
     fn give(&mut self) -> Box<CellBuf> {
         self.out += 1;
         self.free.pop().unwrap_or_else(|| Box::new([0; CELL_SIZE]))
