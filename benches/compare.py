@@ -21,8 +21,8 @@ from lab import Tor, Umbel, Web  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MB = 1e6
-# With fewer, client, web server and the other relays stand in each other's way before a relay's shards do.
 SHARD_CLIENTS = 4
+# With fewer, client, web server and the other relays stand in each other's way before a relay's shards do.
 CORES_FOR_SHARDS = 6
 
 

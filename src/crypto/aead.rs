@@ -92,6 +92,13 @@ impl CounterKey {
         Nonce::assume_unique_for_key(n)
     }
 
+    /// The next message's nonce, and the schedule, which is made where it is missing.
+    fn ready(&mut self) -> (Nonce, &LessSafeKey) {
+        let nonce = self.nonce();
+        let schedule = self.schedule.get_or_insert_with(|| Self::schedule(self.cipher, &self.secret));
+        (nonce, schedule)
+    }
+
     fn advance(&mut self) {
         // 2^64 messages cannot be sent; a wrap would repeat a nonce, so it must not pass silently.
         self.counter = self.counter.checked_add(1).expect("a counter key is replaced long before 2^64 messages");
@@ -100,10 +107,8 @@ impl CounterKey {
     /// Seals `text` in place and returns its tag.
     #[must_use = "without its tag the text can never be opened"]
     pub fn seal(&mut self, aad: &[u8], text: &mut [u8]) -> [u8; TAG_SIZE] {
-        let nonce = self.nonce();
-        let tag = self
-            .schedule
-            .get_or_insert_with(|| Self::schedule(self.cipher, &self.secret))
+        let (nonce, key) = self.ready();
+        let tag = key
             .seal_in_place_separate_tag(nonce, Aad::from(aad), text)
             .expect("cells and records are far below the AEAD's length limit");
         self.advance();
@@ -113,11 +118,9 @@ impl CounterKey {
     /// Seals `text` into `out`, which is as long, and returns its tag.
     #[must_use = "without its tag the text can never be opened"]
     pub fn seal_to(&mut self, aad: &[u8], text: &[u8], out: &mut [u8]) -> [u8; TAG_SIZE] {
-        let nonce = self.nonce();
+        let (nonce, key) = self.ready();
         let mut tag = [0; TAG_SIZE];
-        self.schedule
-            .get_or_insert_with(|| Self::schedule(self.cipher, &self.secret))
-            .seal_out_of_place_scatter(nonce, Aad::from(aad), text, out, &[], &mut tag)
+        key.seal_out_of_place_scatter(nonce, Aad::from(aad), text, out, &[], &mut tag)
             .expect("both are as long, and far below the AEAD's length limit");
         self.advance();
         tag
@@ -131,8 +134,7 @@ impl CounterKey {
         tag: &[u8; TAG_SIZE],
         out: &mut [u8],
     ) -> Result<(), OpenError> {
-        let nonce = self.nonce();
-        let key = self.schedule.get_or_insert_with(|| Self::schedule(self.cipher, &self.secret));
+        let (nonce, key) = self.ready();
         key.open_separate_gather(nonce, Aad::from(aad), sealed, tag, out).map_err(|_| OpenError)?;
         self.counter = self.counter.checked_add(1).ok_or(OpenError)?;
         Ok(())
@@ -140,8 +142,7 @@ impl CounterKey {
 
     /// Opens `sealed`, a text with its tag directly behind it, in place; returns the text.
     pub fn open<'a>(&mut self, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
-        let nonce = self.nonce();
-        let key = self.schedule.get_or_insert_with(|| Self::schedule(self.cipher, &self.secret));
+        let (nonce, key) = self.ready();
         let text = key.open_in_place(nonce, Aad::from(aad), sealed).map_err(|_| OpenError)?;
         self.counter = self.counter.checked_add(1).ok_or(OpenError)?;
         Ok(text)

@@ -44,6 +44,11 @@ impl Renewal {
         Self { at: None, since: Instant::default(), blocked: Duration::ZERO }
     }
 
+    /// Whether it ever renews; where it does not, nothing need be told to it.
+    pub(super) fn is_on(&self) -> bool {
+        self.at.is_some()
+    }
+
     /// There was something to write for so long, and the socket did not take it.
     pub(super) fn blocked(&mut self, time: Duration) {
         self.blocked += time;

@@ -92,7 +92,9 @@ impl<R: Role + 'static> Core<R> {
             if handle.abort.get() {
                 return;
             }
-            renewal.tick(stream, self.now().mono);
+            if renewal.is_on() {
+                renewal.tick(stream, self.now().mono);
+            }
             let progress = if write_done { Progress::Drained } else { self.write_some(conn, stream, &mut unwritten) };
             if matches!(progress, Progress::Broken) {
                 return;
@@ -114,7 +116,7 @@ impl<R: Role + 'static> Core<R> {
                 }
                 continue;
             }
-            let blocked_since = (!drained).then(|| self.now().mono);
+            let blocked_since = (!drained && renewal.is_on()).then(|| self.now().mono);
             tokio::select! {
                 biased;
                 () = handle.wake.notified() => {}
