@@ -11,7 +11,7 @@ use umbel::proto::link::Link;
 use umbel::proto::onion::{ClientLayers, covered, text_mut};
 use umbel::proto::profile::Profile;
 use umbel::role::contact::Contact;
-use umbel::role::relay::{Relay, RelayConfig};
+use umbel::role::shard::{Shard, ShardConfig};
 use umbel::role::{ConnId, Input, Output, Role};
 use umbel::wire::cell::{BODY_SIZE, CELL_SIZE, Cell, CellBuf, CircuitId, Command, body_mut, encode_header};
 use umbel::wire::ids::{NetworkId, RelayId};
@@ -22,7 +22,7 @@ const CIRCUIT: CircuitId = CircuitId(1);
 
 /// A relay with one circuit through it.
 pub(crate) struct Setting {
-    relay: Relay,
+    relay: Shard,
     rng: Rng,
     layers: ClientLayers,
     from_client: ConnId,
@@ -33,13 +33,13 @@ pub(crate) struct Setting {
 }
 
 /// Gives bytes to the relay as the driver does, and carries its effects out as far as there are any.
-fn give(relay: &mut Relay, conn: ConnId, bytes: &mut [u8]) -> Vec<Output> {
+fn give(relay: &mut Shard, conn: ConnId, bytes: &mut [u8]) -> Vec<Output> {
     relay.handle(NOW, Input::Received(conn, bytes));
     std::iter::from_fn(|| relay.poll()).collect()
 }
 
 /// All that the relay has for a connection.
-fn take(relay: &mut Relay, conn: ConnId) -> Vec<u8> {
+fn take(relay: &mut Shard, conn: ConnId) -> Vec<u8> {
     let mut out = Vec::new();
     while relay.transmit(NOW, conn, &mut out) {}
     out
@@ -81,7 +81,7 @@ impl Setting {
         let mut secret = || Arc::new(AgreeSecret::from_bytes(rng.bytes()));
         let (link_secret, onion_secret, next_link, next_onion) = (secret(), secret(), secret(), secret());
         let profile = &Profile::TESTING;
-        let config = RelayConfig {
+        let config = ShardConfig {
             network,
             profile,
             id,
@@ -91,7 +91,7 @@ impl Setting {
             exit: None,
             store: false,
         };
-        let mut relay = Relay::new(config, rng.fork());
+        let mut relay = Shard::new(config, rng.fork());
         let contact = Contact {
             id: next_id,
             addrs: vec![([127, 0, 0, 1], 1).into()],
@@ -179,7 +179,7 @@ impl Setting {
     }
 }
 
-fn pass(relay: &mut Relay, from: ConnId, to: ConnId, bytes: &mut [u8], out: &mut Vec<u8>) {
+fn pass(relay: &mut Shard, from: ConnId, to: ConnId, bytes: &mut [u8], out: &mut Vec<u8>) {
     relay.handle(NOW, Input::Received(from, bytes));
     while relay.poll().is_some() {}
     while relay.transmit(NOW, to, out) {}

@@ -7,6 +7,7 @@ pub mod dir;
 pub mod driver;
 pub mod error;
 pub mod get;
+pub mod guards;
 pub mod keys;
 pub mod log;
 pub mod output;

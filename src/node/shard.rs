@@ -1,4 +1,4 @@
-//! A relay's shard on its own thread: a driver around [`Relay`], a listener that shares the relay's address, and a
+//! A relay's shard on its own thread: a driver around [`Shard`], a listener that shares the relay's address, and a
 //! channel to the node's service thread.
 
 use crate::base::rng::Rng;
@@ -6,7 +6,7 @@ use crate::node::driver::{Clock, Core, Hooks};
 use crate::proto::rpc::Service;
 use crate::role::contact::Roster;
 use crate::role::links::Credentials;
-use crate::role::relay::{Relay, RelayConfig, RelayCounts};
+use crate::role::shard::{Shard, ShardConfig, ShardCounts};
 use crate::role::{AskId, Input};
 use core::net::SocketAddr;
 use std::io;
@@ -24,14 +24,14 @@ pub enum ShardCommand {
     /// Take no new circuits.
     Drain,
     /// Report figures.
-    Counts(oneshot::Sender<ShardCounts>),
+    Counts(oneshot::Sender<ShardReport>),
 }
 
 /// A shard's figures.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ShardCounts {
+pub struct ShardReport {
     /// Of the role.
-    pub relay: RelayCounts,
+    pub relay: ShardCounts,
     /// Bytes read and written.
     pub bytes: (u64, u64),
 }
@@ -49,16 +49,16 @@ pub struct ShardAsk {
 }
 
 /// A shard that runs. Dropping it ends the thread.
-pub struct Shard {
+pub struct ShardThread {
     commands: mpsc::UnboundedSender<ShardCommand>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-impl Shard {
+impl ShardThread {
     /// Starts a thread around a relay core that accepts on `listener`.
     pub fn start(
         index: usize,
-        cfg: RelayConfig,
+        cfg: ShardConfig,
         rng: Rng,
         clock: Clock,
         listener: std::net::TcpListener,
@@ -71,7 +71,7 @@ impl Shard {
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async move {
                 let hooks = ToService { shard: index, asks };
-                let core = Core::start(Relay::new(cfg, rng), clock, Box::new(hooks));
+                let core = Core::start(Shard::new(cfg, rng), clock, Box::new(hooks));
                 match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => drop(tokio::task::spawn_local(core.clone().listen(listener))),
                     Err(why) => tracing::error!(%why, "the shard's listener cannot be used"),
@@ -91,14 +91,14 @@ impl Shard {
     }
 
     /// The shard's figures.
-    pub async fn counts(&self) -> ShardCounts {
+    pub async fn counts(&self) -> ShardReport {
         let (reply, counts) = oneshot::channel();
         self.tell(ShardCommand::Counts(reply));
         counts.await.unwrap_or_default()
     }
 }
 
-impl Drop for Shard {
+impl Drop for ShardThread {
     fn drop(&mut self) {
         let (closed, _) = mpsc::unbounded_channel();
         self.commands = closed;
@@ -114,16 +114,16 @@ struct ToService {
     asks: mpsc::UnboundedSender<ShardAsk>,
 }
 
-impl Hooks<Relay> for ToService {
-    fn ask(&self, _core: &Rc<Core<Relay>>, ask: AskId, service: Service, body: Vec<u8>) {
+impl Hooks<Shard> for ToService {
+    fn ask(&self, _core: &Rc<Core<Shard>>, ask: AskId, service: Service, body: Vec<u8>) {
         // The service thread outlives its shards; when it is gone the process ends.
         let _ = self.asks.send(ShardAsk { shard: self.shard, ask, service, body });
     }
 
-    fn after(&self, _core: &Rc<Core<Relay>>) {}
+    fn after(&self, _core: &Rc<Core<Shard>>) {}
 }
 
-async fn obey(core: Rc<Core<Relay>>, mut inbox: mpsc::UnboundedReceiver<ShardCommand>) {
+async fn obey(core: Rc<Core<Shard>>, mut inbox: mpsc::UnboundedReceiver<ShardCommand>) {
     while let Some(command) = inbox.recv().await {
         match command {
             ShardCommand::Roster(roster) => core.with(|relay, _| relay.set_roster(roster)),
@@ -132,7 +132,7 @@ async fn obey(core: Rc<Core<Relay>>, mut inbox: mpsc::UnboundedReceiver<ShardCom
             ShardCommand::Answer(ask, body) => core.input(Input::Answer(ask, body)),
             ShardCommand::Counts(reply) => {
                 let relay = core.with(|relay, _| relay.counts());
-                let _ = reply.send(ShardCounts { relay, bytes: core.bytes() });
+                let _ = reply.send(ShardReport { relay, bytes: core.bytes() });
             }
         }
     }

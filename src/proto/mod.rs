@@ -1,6 +1,7 @@
 //! Layer 3: one protocol machine a folder. Time and randomness are arguments; nothing here touches a socket.
 
 pub mod circuit;
+pub mod congestion;
 pub mod content;
 pub mod directory;
 pub mod handshake;

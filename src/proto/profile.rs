@@ -3,7 +3,7 @@
 //! The rules are the same code on every network; only these numbers differ.
 
 use crate::base::time::Duration;
-use crate::proto::stream::congestion::CongestionParams;
+use crate::proto::congestion::CongestionParams;
 use crate::wire::descriptor::DescriptorRules;
 use crate::wire::ids::NetworkId;
 

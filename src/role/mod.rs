@@ -3,13 +3,12 @@
 //! A driver (tokio or the simulator) feeds one [`Input`], then drains [`Role::poll`] until it says `None`, writes what
 //! [`Role::transmit`] gives for connections it was woken for, and comes back at [`Role::deadline`].
 
+pub mod agent;
 pub mod client;
 pub mod contact;
 pub mod limits;
-pub mod link_slot;
 pub mod links;
-pub mod node;
-pub mod relay;
+pub mod shard;
 pub mod slab;
 pub mod timers;
 

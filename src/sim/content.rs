@@ -6,7 +6,7 @@ use crate::base::time::Duration;
 use crate::proto::content::fetch::{Fetch, FetchError, FetchOutput, Info};
 use crate::proto::content::push::{Push, PushError, PushOutput};
 use crate::proto::content::tree::{KeyChoice, Label, Tree};
-use crate::role::node::{Job, JobId, JobNews};
+use crate::role::agent::{Job, JobId, JobNews};
 use crate::wire::ids::RelayId;
 use crate::wire::umbel_link::Link;
 use std::sync::Arc;

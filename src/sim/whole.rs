@@ -12,10 +12,10 @@ use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::path::Guards;
 use crate::proto::profile::Profile;
 use crate::proto::rpc::Service;
+use crate::role::agent::{Agent, AgentConfig, AgentEvent, JobId, JobNews, RelayIdentity};
 use crate::role::client::{Client, Event};
 use crate::role::links::Credentials;
-use crate::role::node::{JobId, JobNews, Node, NodeConfig, NodeEvent, RelayIdentity};
-use crate::role::relay::Relay;
+use crate::role::shard::Shard;
 use crate::role::{ConnId, Input, Output, Role};
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::{NetworkId, RelayId};
@@ -32,9 +32,9 @@ pub type Lie = Box<dyn FnMut(Service, Vec<u8>) -> Vec<u8>>;
 /// A node's service core. On a relay it tells the shards what they should know.
 pub struct ServiceCore {
     /// The node.
-    pub node: Node,
+    pub node: Agent,
     identity: Option<RelayKeys>,
-    shards: Vec<Shared<Relay>>,
+    shards: Vec<Shared<Shard>>,
     streams: VecDeque<Event>,
     /// What jobs said, oldest first.
     pub news: BTreeMap<JobId, VecDeque<JobNews>>,
@@ -47,7 +47,7 @@ pub struct ServiceCore {
 }
 
 impl ServiceCore {
-    fn new(node: Node, identity: Option<RelayKeys>, shards: Vec<Shared<Relay>>) -> Self {
+    fn new(node: Agent, identity: Option<RelayKeys>, shards: Vec<Shared<Shard>>) -> Self {
         Self {
             node,
             identity,
@@ -75,22 +75,22 @@ impl ServiceCore {
     fn sort_events(&mut self) {
         while let Some(event) = self.node.event() {
             match event {
-                NodeEvent::Stream(event) => self.streams.push_back(event),
-                NodeEvent::Roster(roster) => {
+                AgentEvent::Stream(event) => self.streams.push_back(event),
+                AgentEvent::Roster(roster) => {
                     for shard in &self.shards {
                         shard.get_mut().set_roster(roster.clone());
                     }
                 }
-                NodeEvent::Published(descriptor) => {
+                AgentEvent::Published(descriptor) => {
                     let Some(keys) = &self.identity else { continue };
                     for shard in &self.shards {
                         let (identity, descriptor) = (keys.identity.clone(), (*descriptor).clone());
                         shard.get_mut().set_credentials(Credentials { identity, descriptor });
                     }
                 }
-                NodeEvent::Snapshot(_) => self.snapshots += 1,
-                NodeEvent::Job(job, news) => self.news.entry(job).or_default().push_back(news),
-                NodeEvent::SourceFailed(relay, _) => self.failed_sources.push(relay),
+                AgentEvent::Snapshot(_) => self.snapshots += 1,
+                AgentEvent::Job(job, news) => self.news.entry(job).or_default().push_back(news),
+                AgentEvent::SourceFailed(relay, _) => self.failed_sources.push(relay),
             }
         }
     }
@@ -147,7 +147,7 @@ pub struct WholeRelay {
     /// Its service core, while it runs.
     pub service: Option<Shared<ServiceCore>>,
     /// Its shards, while it runs.
-    pub shards: Vec<Shared<Relay>>,
+    pub shards: Vec<Shared<Shard>>,
 }
 
 /// A client of a [`Whole`].
@@ -234,7 +234,7 @@ impl Whole {
         let keys = self.relays[i].keys.clone();
         let mut shards = Vec::new();
         for _ in 0..self.shape.shards {
-            let shard = Shared::new(Relay::new(keys.config.clone(), self.net.rng().fork()));
+            let shard = Shared::new(Shard::new(keys.config.clone(), self.net.rng().fork()));
             self.net.add_core(keys.host, Box::new(shard.clone()), Some(RELAY_PORT));
             shards.push(shard);
         }
@@ -242,7 +242,7 @@ impl Whole {
         let descriptor = (*keys.descriptor).clone();
         cfg.relay = Some(RelayIdentity { key: Arc::clone(&keys.identity), descriptor });
         cfg.store = Some(Box::new(MemoryStore::new(STORE_CAP)));
-        let node = Node::new(cfg, self.net.rng().fork());
+        let node = Agent::new(cfg, self.net.rng().fork());
         let service = Shared::new(ServiceCore::new(node, Some(keys.clone()), shards.clone()));
         let core = self.net.add_core(keys.host, Box::new(service.clone()), None);
         let asked = service.clone();
@@ -252,8 +252,8 @@ impl Whole {
         self.relays[i].shards = shards;
     }
 
-    fn config(&self, seeds: Vec<SignedDescriptor>) -> NodeConfig {
-        NodeConfig {
+    fn config(&self, seeds: Vec<SignedDescriptor>) -> AgentConfig {
+        AgentConfig {
             network: self.network,
             profile: &Profile::TESTING,
             seeds,
@@ -271,8 +271,8 @@ impl Whole {
         let i = self.clients.len();
         let host = self.net.add_host(&format!("client {i}"), IpAddr::V4(Ipv4Addr::new(192, 0, 2, i as u8 + 1)));
         let seeds = seeds.iter().map(|&r| self.relays[r].keys.descriptor.clone()).collect();
-        let cfg = NodeConfig { spare_circuits: 1, wants_exits: true, ..self.config(seeds) };
-        let node = Node::new(cfg, self.net.rng().fork());
+        let cfg = AgentConfig { spare_circuits: 1, wants_exits: true, ..self.config(seeds) };
+        let node = Agent::new(cfg, self.net.rng().fork());
         let user = Shared::new(User::new(ServiceCore::new(node, None, Vec::new())));
         let core = self.net.add_core(host, Box::new(user.clone()), None);
         self.clients.push(WholeClient { user, core, host });

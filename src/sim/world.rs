@@ -17,7 +17,7 @@ use crate::role::client::{Client, ClientConfig, Isolation, PathEnd, PathSource, 
 use crate::role::contact::{Contact, Roster};
 use crate::role::limits::CLIENT_CIRCUITS_MAX;
 use crate::role::links::Credentials;
-use crate::role::relay::{ExitPolicy, Relay, RelayConfig};
+use crate::role::shard::{ExitPolicy, Shard, ShardConfig};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::message::Target;
@@ -34,7 +34,7 @@ pub const WEB_PORT: u16 = 80;
 #[derive(Clone)]
 pub struct RelayKeys {
     /// Its configuration, secrets included: a hostile relay has them legitimately.
-    pub config: RelayConfig,
+    pub config: ShardConfig,
     /// Its identity.
     pub identity: Arc<IdentityKey>,
     /// Its descriptor.
@@ -141,7 +141,7 @@ pub struct World {
     /// Its relays.
     pub relays: Vec<RelayKeys>,
     /// What runs on them, by relay and shard; empty while a relay is down or is somebody else's code.
-    pub shards: Vec<Vec<Shared<Relay>>>,
+    pub shards: Vec<Vec<Shared<Shard>>>,
     /// The client with its user.
     pub user: Shared<User>,
     /// Its core.
@@ -220,7 +220,7 @@ impl World {
         let roster: Roster = Arc::new(self.relays.iter().map(|r| (r.contact.id, r.contact.clone())).collect());
         let keys = self.relays[i].clone();
         for _ in 0..self.shape.shards {
-            let mut relay = Relay::new(keys.config.clone(), self.net.rng().fork());
+            let mut relay = Shard::new(keys.config.clone(), self.net.rng().fork());
             relay.set_roster(roster.clone());
             let (identity, descriptor) = (keys.identity.clone(), keys.descriptor.clone());
             relay.set_credentials(Credentials { identity, descriptor });
@@ -340,7 +340,7 @@ pub(super) fn keys(net: &mut Net, network: NetworkId, i: usize, is_exit: bool) -
     let contact = Contact { id: descriptor.id(), addrs, link_key, onion_key, cipher };
     let exit = is_exit.then_some(ExitPolicy { private: profile.private_exit });
     let id = descriptor.id();
-    let config = RelayConfig { network, profile, id, link_secret, onion_secret, cipher, exit, store: true };
+    let config = ShardConfig { network, profile, id, link_secret, onion_secret, cipher, exit, store: true };
     RelayKeys { config, identity, descriptor, host, contact }
 }
 

@@ -4,7 +4,7 @@ use crate::seeds;
 use crate::transfer::MINUTE;
 use umbel::base::time::Duration;
 use umbel::proto::rpc::{BODY_MAX, Call, CallError, CallId, Route, Service};
-use umbel::role::relay::Relay;
+use umbel::role::shard::Shard;
 use umbel::sim::net::Death;
 use umbel::sim::path::Path;
 use umbel::sim::world::{RelayKeys, Shape, World, answer};
@@ -87,7 +87,7 @@ fn a_relay_without_a_store_says_so() {
         let mut without = |keys: &RelayKeys, roster: &_| {
             let mut config = keys.config.clone();
             config.store = false;
-            let mut relay = Relay::new(config, rng.fork());
+            let mut relay = Shard::new(config, rng.fork());
             relay.set_roster(std::sync::Arc::clone(roster));
             Some(Box::new(relay) as Box<dyn umbel::role::Role>)
         };

@@ -106,7 +106,7 @@ fn an_upward_import_and_a_stray_crate_are_noticed() {
     let judge = |path: &str, text: &str| problems(&[File { path: path.into(), text: text.into() }]).len();
     assert_eq!(judge("src/base/x.rs", "use crate::wire::cell;"), 1);
     assert_eq!(judge("src/wire/x.rs", "use crate::base::bytes;"), 0);
-    assert_eq!(judge("src/proto/x.rs", "let x = crate::role::relay::f();"), 1);
+    assert_eq!(judge("src/proto/x.rs", "let x = crate::role::shard::f();"), 1);
     assert_eq!(judge("src/node/x.rs", "use crate::sim::world;"), 1);
     assert_eq!(judge("src/proto/x.rs", "use tokio::net;"), 1);
     assert_eq!(judge("src/proto/x.rs", "// tokio::net is not used"), 0);

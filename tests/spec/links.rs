@@ -15,7 +15,7 @@ use umbel::proto::profile::Profile;
 use umbel::proto::stream::call::frame;
 use umbel::proto::stream::mux::StreamEvent;
 use umbel::role::contact::Contact;
-use umbel::role::relay::{ExitPolicy, Relay, RelayConfig};
+use umbel::role::shard::{ExitPolicy, Shard, ShardConfig};
 use umbel::role::{ConnId, Input, Output, Role};
 use umbel::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, Command, body, body_mut, encode_header};
 use umbel::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
@@ -43,7 +43,7 @@ struct Peer {
 }
 
 struct Rig {
-    relay: Relay,
+    relay: Shard,
     now: Now,
     peers: BTreeMap<ConnId, Peer>,
     dialled: Vec<(ConnId, String)>,
@@ -53,7 +53,7 @@ struct Rig {
 
 impl Rig {
     fn new(exit: Option<ExitPolicy>) -> Self {
-        let config = RelayConfig {
+        let config = ShardConfig {
             network: NET,
             profile: &Profile::TESTING,
             id: ME,
@@ -63,7 +63,7 @@ impl Rig {
             exit,
             store: true,
         };
-        let mut relay = Relay::new(config, Rng::from_seed([5; 32]));
+        let mut relay = Shard::new(config, Rng::from_seed([5; 32]));
         let next = Contact {
             id: NEXT,
             addrs: vec!["127.0.0.1:3".parse().unwrap()],

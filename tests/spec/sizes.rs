@@ -60,9 +60,9 @@ fn in_code(name: &str) -> Option<u64> {
         "INVITE_MAX" => wire::invite::INVITE_MAX,
         "GUARDS_KEPT" => proto::path::GUARDS_KEPT,
         "GUARDS_MAX" => proto::path::GUARDS_MAX,
-        "HEAD_MAX" => wire::http::HEAD_MAX,
-        "FIELDS_MAX" => wire::http::FIELDS_MAX,
-        "MESSAGE_MAX" => wire::socks::MESSAGE_MAX,
+        "HEAD_MAX" => node::proxy::codec::http::HEAD_MAX,
+        "FIELDS_MAX" => node::proxy::codec::http::FIELDS_MAX,
+        "MESSAGE_MAX" => node::proxy::codec::socks::MESSAGE_MAX,
         "CONNECTIONS_MAX" => node::proxy::CONNECTIONS_MAX,
         _ => return in_profile(name),
     };

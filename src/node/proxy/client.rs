@@ -1,7 +1,7 @@
 //! A program's connection to the proxy: bounded reads with deadlines, writes, and an end that is never mistaken.
 
 use super::{IDLE_TIMEOUT, WRITE_TIMEOUT};
-use crate::wire::http::HEAD_MAX;
+use crate::node::proxy::codec::http::HEAD_MAX;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};

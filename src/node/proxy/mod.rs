@@ -11,6 +11,7 @@
 //! *Seen by:* programs of the user's machine, web pages in the user's browser among them.
 
 mod client;
+pub mod codec;
 mod destination;
 mod gateway;
 mod http;

@@ -4,8 +4,8 @@
 //! over sockets and memory. The proxy itself opens no connection and looks no name up.
 
 use crate::crypto::hash::{context, derive};
+use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::message::{EndReason, Target};
-use crate::wire::socks::Credentials;
 use crate::wire::umbel_link::Link;
 use bytes::Bytes;
 use core::fmt;

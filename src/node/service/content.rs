@@ -1,9 +1,9 @@
 //! Content, as the proxy and the control socket read it: objects opened by their links, bytes in order.
 
-use super::NodeHandle;
+use super::AgentHandle;
 use crate::node::proxy::upstream::{self, Entry, Isolation as Token, Kind, ObjectError, ObjectInfo};
 use crate::proto::content::fetch::{Fetch, FetchError, FetchOutput, Info, Open};
-use crate::role::node::{Job, JobId, JobNews, Node};
+use crate::role::agent::{Agent, Job, JobId, JobNews};
 use crate::wire::content::Kind as WireKind;
 use crate::wire::umbel_link::Link;
 use bytes::Bytes;
@@ -29,18 +29,18 @@ impl Inbox {
 
 /// A job of the node's. Dropping it ends the job.
 pub struct JobHandle {
-    node: NodeHandle,
+    node: AgentHandle,
     id: JobId,
     inbox: Rc<Inbox>,
 }
 
 impl JobHandle {
     /// Starts a job; `None` when the node has too many.
-    pub fn start(node: &NodeHandle, job: Job) -> Option<Self> {
+    pub fn start(node: &AgentHandle, job: Job) -> Option<Self> {
         let id = node.core.with_quiet(|n, _| n.start_job(job))?;
         let inbox = Rc::new(Inbox::default());
         node.shared.jobs.borrow_mut().insert(id, inbox.clone());
-        node.with(Node::drive);
+        node.with(Agent::drive);
         Some(Self { node: node.clone(), id, inbox })
     }
 
@@ -72,14 +72,14 @@ impl Drop for JobHandle {
 }
 
 /// An object that is open.
-pub struct NodeObject {
-    node: NodeHandle,
+pub struct AgentObject {
+    node: AgentHandle,
     open: Open,
     route: u64,
 }
 
 /// Content on its way.
-pub struct NodeBody {
+pub struct AgentBody {
     job: JobHandle,
     /// The length of the bytes that were handed out last: they are used up when more is asked for.
     out: usize,
@@ -100,9 +100,9 @@ fn object_error(why: FetchError) -> ObjectError {
     }
 }
 
-impl NodeHandle {
+impl AgentHandle {
     /// Opens an object over circuits that only this `route` uses.
-    pub async fn open_object_at(&self, link: &Link, route: u64) -> Result<NodeObject, FetchError> {
+    pub async fn open_object_at(&self, link: &Link, route: u64) -> Result<AgentObject, FetchError> {
         let snapshot = self.snapshots().borrow().clone().ok_or(FetchError::NoPath)?;
         let custodians = snapshot.custodians(&link.locator().0, self.with(|n, _| n.profile().custodians));
         let fetch = Fetch::new(link.clone(), custodians, route);
@@ -115,11 +115,11 @@ impl NodeHandle {
             }
         }
         let open = self.with(|n, _| n.opened(job.id)).ok_or(FetchError::NoPath)?;
-        Ok(NodeObject { node: self.clone(), open, route })
+        Ok(AgentObject { node: self.clone(), open, route })
     }
 }
 
-impl NodeObject {
+impl AgentObject {
     /// What the object says of itself.
     pub fn open_info(&self) -> &Info {
         self.open.info()
@@ -131,15 +131,15 @@ impl NodeObject {
     }
 
     /// Reads a range of the object, the manifest included in the count.
-    pub fn read_at(&self, range: Range<u64>) -> Result<NodeBody, FetchError> {
+    pub fn read_at(&self, range: Range<u64>) -> Result<AgentBody, FetchError> {
         let mut fetch = Fetch::with_open(self.open.clone(), self.route);
         fetch.request(range);
         let job = JobHandle::start(&self.node, Job::Fetch(Box::new(fetch))).ok_or(FetchError::NoPath)?;
-        Ok(NodeBody { job, out: 0 })
+        Ok(AgentBody { job, out: 0 })
     }
 }
 
-impl NodeBody {
+impl AgentBody {
     /// The next bytes in order; `None` behind the last.
     pub async fn next_bytes(&mut self) -> Result<Option<Vec<u8>>, FetchError> {
         let used = core::mem::take(&mut self.out);
@@ -164,9 +164,9 @@ impl NodeBody {
     }
 }
 
-impl upstream::Upstream for NodeHandle {
-    type Stream = super::stream::NodeStream;
-    type Object = NodeObject;
+impl upstream::Upstream for AgentHandle {
+    type Stream = super::stream::AgentStream;
+    type Object = AgentObject;
 
     async fn connect(
         &self,
@@ -189,8 +189,8 @@ impl upstream::Upstream for NodeHandle {
     }
 }
 
-impl upstream::Object for NodeObject {
-    type Body = NodeBody;
+impl upstream::Object for AgentObject {
+    type Body = AgentBody;
 
     fn info(&self) -> ObjectInfo {
         let meta = &self.open.info().meta;
@@ -215,7 +215,7 @@ impl upstream::Object for NodeObject {
     }
 }
 
-impl upstream::ObjectBody for NodeBody {
+impl upstream::ObjectBody for AgentBody {
     async fn next(&mut self) -> Result<Option<Bytes>, ObjectError> {
         Ok(self.next_bytes().await.map_err(object_error)?.map(Bytes::from))
     }

@@ -1,4 +1,4 @@
-//! The node's service thread: the driver around [`Node`], and what the proxy and the control socket use of it.
+//! The node's service thread: the driver around [`Agent`], and what the proxy and the control socket use of it.
 
 pub mod content;
 pub mod stream;
@@ -6,14 +6,14 @@ mod upstream;
 
 use crate::crypto::identity::IdentityKey;
 use crate::node::driver::{Clock, Core, Hooks};
-use crate::node::shard::{Shard, ShardAsk, ShardCommand};
+use crate::node::shard::{ShardAsk, ShardCommand, ShardThread};
 use crate::proto::directory::client_sync::SourceFault;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::rpc::Service;
 use crate::role::AskId;
+use crate::role::agent::{Agent, AgentEvent, JobId, JobNews};
 use crate::role::client::Event;
 use crate::role::links::Credentials;
-use crate::role::node::{JobId, JobNews, Node, NodeEvent};
 use core::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -23,8 +23,8 @@ use tokio::sync::{mpsc, watch};
 
 /// A handle on the service thread's node. A clone is another handle on the same node.
 #[derive(Clone)]
-pub struct NodeHandle {
-    core: Rc<Core<Node>>,
+pub struct AgentHandle {
+    core: Rc<Core<Agent>>,
     shared: Rc<Shared>,
 }
 
@@ -43,18 +43,18 @@ pub struct RelayParts {
     /// Signs links.
     pub identity: Arc<IdentityKey>,
     /// They carry cells.
-    pub shards: Vec<Shard>,
+    pub shards: Vec<ShardThread>,
 }
 
 struct ServiceHooks(Rc<Shared>);
 
-impl Hooks<Node> for ServiceHooks {
-    fn ask(&self, _core: &Rc<Core<Node>>, _ask: AskId, _service: Service, _body: Vec<u8>) {
+impl Hooks<Agent> for ServiceHooks {
+    fn ask(&self, _core: &Rc<Core<Agent>>, _ask: AskId, _service: Service, _body: Vec<u8>) {
         // The node's role answers itself what it could ask.
     }
 
-    fn after(&self, core: &Rc<Core<Node>>) {
-        while let Some(event) = core.peek(Node::event) {
+    fn after(&self, core: &Rc<Core<Agent>>) {
+        while let Some(event) = core.peek(Agent::event) {
             self.0.on(event);
         }
         let (built, skew) = core.peek(|node| (node.client().builds().0, node.clock_skew()));
@@ -64,11 +64,11 @@ impl Hooks<Node> for ServiceHooks {
 }
 
 impl Shared {
-    fn on(&self, event: NodeEvent) {
+    fn on(&self, event: AgentEvent) {
         match event {
-            NodeEvent::Stream(event) => self.on_stream(event),
-            NodeEvent::Roster(roster) => self.tell_shards(|| ShardCommand::Roster(roster.clone())),
-            NodeEvent::Published(descriptor) => {
+            AgentEvent::Stream(event) => self.on_stream(event),
+            AgentEvent::Roster(roster) => self.tell_shards(|| ShardCommand::Roster(roster.clone())),
+            AgentEvent::Published(descriptor) => {
                 if let Some(relay) = &self.relay {
                     self.tell_shards(|| {
                         let credentials =
@@ -77,16 +77,16 @@ impl Shared {
                     });
                 }
             }
-            NodeEvent::Snapshot(snapshot) => {
+            AgentEvent::Snapshot(snapshot) => {
                 tracing::debug!(relays = snapshot.len(), "the directory is settled and checked");
                 self.snapshot.send_replace(Some(snapshot));
             }
-            NodeEvent::Job(job, news) => self.on_job(job, news),
+            AgentEvent::Job(job, news) => self.on_job(job, news),
             // A network that is just forming has settled nothing yet: the next attempt follows at once.
-            NodeEvent::SourceFailed(relay, why @ SourceFault::NothingSettled) => {
+            AgentEvent::SourceFailed(relay, why @ SourceFault::NothingSettled) => {
                 tracing::debug!(?relay, %why, "a source of the directory failed");
             }
-            NodeEvent::SourceFailed(relay, why) => tracing::warn!(?relay, %why, "a source of the directory failed"),
+            AgentEvent::SourceFailed(relay, why) => tracing::warn!(?relay, %why, "a source of the directory failed"),
         }
     }
 
@@ -120,9 +120,9 @@ impl Shared {
     }
 }
 
-impl NodeHandle {
+impl AgentHandle {
     /// Starts the node's driver. Must be called inside a `LocalSet`.
-    pub fn start(node: Node, clock: Clock, relay: Option<RelayParts>) -> Self {
+    pub fn start(node: Agent, clock: Clock, relay: Option<RelayParts>) -> Self {
         let shared = Rc::new(Shared {
             slots: RefCell::default(),
             jobs: RefCell::default(),
@@ -149,7 +149,7 @@ impl NodeHandle {
     }
 
     /// Uses the node.
-    pub fn with<T>(&self, act: impl FnOnce(&mut Node, crate::base::time::Now) -> T) -> T {
+    pub fn with<T>(&self, act: impl FnOnce(&mut Agent, crate::base::time::Now) -> T) -> T {
         self.core.with(act)
     }
 
@@ -169,7 +169,7 @@ impl NodeHandle {
     }
 
     /// The relay's shards; none on a client.
-    pub fn shards(&self) -> &[Shard] {
+    pub fn shards(&self) -> &[ShardThread] {
         self.shared.relay.as_ref().map_or(&[], |r| &r.shards)
     }
 

@@ -1,8 +1,8 @@
 //! A stream through the network, as tokio's traits have it.
 
-use super::NodeHandle;
+use super::AgentHandle;
+use crate::role::agent::Agent;
 use crate::role::client::{ReadState, StreamFailure, StreamKey, Want};
-use crate::role::node::Node;
 use crate::wire::message::{EndReason, Target};
 use core::cell::{Cell, RefCell};
 use core::net::IpAddr;
@@ -70,26 +70,26 @@ impl Slot {
 }
 
 /// A byte stream to a relay's exit or service. Dropping it gives up what has not ended.
-pub struct NodeStream {
-    node: NodeHandle,
+pub struct AgentStream {
+    node: AgentHandle,
     key: StreamKey,
     slot: Rc<Slot>,
 }
 
-impl NodeHandle {
-    fn slot(&self, open: impl FnOnce(&Self) -> Option<StreamKey>) -> Result<NodeStream, StreamFailure> {
+impl AgentHandle {
+    fn slot(&self, open: impl FnOnce(&Self) -> Option<StreamKey>) -> Result<AgentStream, StreamFailure> {
         let key = open(self).ok_or(StreamFailure::TooMany)?;
         let slot = Rc::new(Slot::default());
         self.shared.slots.borrow_mut().insert(key.to_u64(), slot.clone());
-        Ok(NodeStream { node: self.clone(), key, slot })
+        Ok(AgentStream { node: self.clone(), key, slot })
     }
 
     /// Opens a stream and waits until the other side accepted it. Its `first` bytes do not wait: they travel with BEGIN
     /// and right behind it.
-    pub async fn open(&self, want: Want, target: Target, first: &[u8]) -> Result<NodeStream, StreamFailure> {
+    pub async fn open(&self, want: Want, target: Target, first: &[u8]) -> Result<AgentStream, StreamFailure> {
         let mut stream = self.slot(|h| h.core.with_quiet(|node, now| node.client().open(now, want, target)))?;
         let written = self.core.with_quiet(|node, _| node.client().write(stream.key, first));
-        self.core.with(Node::drive);
+        self.core.with(Agent::drive);
         stream.slot.opened(|s| s.opened.get().then_some(())).await?;
         let rest = first.get(written..).unwrap_or_default();
         let written = stream.write_all(rest).await;
@@ -100,12 +100,12 @@ impl NodeHandle {
     /// Has an exit look a name up.
     pub async fn look_up(&self, want: Want, name: &str) -> Result<Vec<IpAddr>, StreamFailure> {
         let stream = self.slot(|h| h.core.with_quiet(|node, now| node.client().resolve(now, want, name)))?;
-        self.core.with(Node::drive);
+        self.core.with(Agent::drive);
         stream.slot.opened(|s| s.resolved.borrow_mut().take()).await
     }
 }
 
-impl Drop for NodeStream {
+impl Drop for AgentStream {
     fn drop(&mut self) {
         self.node.shared.slots.borrow_mut().remove(&self.key.to_u64());
         self.node.core.with(|node, now| {
@@ -125,7 +125,7 @@ fn broken(why: StreamFailure) -> io::Error {
     io::Error::new(kind, why)
 }
 
-impl AsyncRead for NodeStream {
+impl AsyncRead for AgentStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
@@ -143,7 +143,7 @@ impl AsyncRead for NodeStream {
     }
 }
 
-impl AsyncWrite for NodeStream {
+impl AsyncWrite for AgentStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if let Some(why) = self.slot.failed.get() {
             return Poll::Ready(Err(broken(why)));

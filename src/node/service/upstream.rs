@@ -1,7 +1,7 @@
 //! What the local proxy needs of the network: streams through exits, names, and content.
 
-use super::NodeHandle;
-use super::stream::NodeStream;
+use super::AgentHandle;
+use super::stream::AgentStream;
 use crate::node::proxy::upstream::{Isolation as Token, OpenError};
 use crate::role::client::{Isolation, StreamFailure, Want};
 use crate::wire::message::{EndReason, Target};
@@ -24,7 +24,7 @@ fn exit(token: Token) -> Want {
     Want::Exit(Isolation(wide))
 }
 
-impl NodeHandle {
+impl AgentHandle {
     /// Whether a stream to the outside can be had at all.
     fn exits(&self) -> Result<(), OpenError> {
         let snapshot = self.snapshots().borrow().clone().ok_or(OpenError::NotReady)?;
@@ -36,7 +36,7 @@ impl NodeHandle {
         target: Target,
         token: Token,
         first: &[u8],
-    ) -> Result<NodeStream, OpenError> {
+    ) -> Result<AgentStream, OpenError> {
         self.exits()?;
         self.open(exit(token), target, first).await.map_err(open_error)
     }

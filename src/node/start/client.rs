@@ -9,12 +9,13 @@ use crate::node::control::server;
 use crate::node::dir::NodeDir;
 use crate::node::driver::Clock;
 use crate::node::error::{Code, Failure};
+use crate::node::guards;
 use crate::node::proxy::{self, BindError, Proxy};
 use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
-use crate::node::service::NodeHandle;
+use crate::node::service::AgentHandle;
 use crate::node::signal::Signals;
 use crate::node::system;
-use crate::role::node::{Node, NodeConfig};
+use crate::role::agent::{Agent, AgentConfig};
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::rc::Rc;
@@ -27,7 +28,7 @@ const HOPS: usize = 3;
 
 /// A client that runs on this thread's `LocalSet`.
 pub(super) struct Running {
-    pub(super) node: NodeHandle,
+    pub(super) node: AgentHandle,
     pub(super) control: Rc<Control>,
     pub(super) socks: SocketAddr,
     pub(super) network: Network,
@@ -47,18 +48,18 @@ pub(super) async fn start(
     let listen = proxy::Config::new(socks, network.profile.private_exit);
     let proxy = Proxy::bind(listen, &mut rng).await.map_err(proxy_failure)?;
     let socket = server::listen(dir)?;
-    let config = NodeConfig {
+    let config = AgentConfig {
         network: network.id,
         profile: network.profile,
         seeds: network.seeds.clone(),
-        guards: network::load_guards(dir)?,
+        guards: guards::load(dir)?,
         hops: HOPS,
         spare_circuits: SPARE_CIRCUITS,
         wants_exits: true,
         relay: None,
         store: None,
     };
-    let node = NodeHandle::start(Node::new(config, rng.fork()), clock, None);
+    let node = AgentHandle::start(Agent::new(config, rng.fork()), clock, None);
     let socks = proxy.local_addr();
     let control = Rc::new(Control::new(node.clone(), network.profile, clock, role));
     control.set_socks(socks.to_string());
@@ -132,7 +133,7 @@ pub(super) async fn run(config: ClientConfig, clock: Clock) -> Result<(), Failur
 const KEEP_GUARDS_EVERY: Duration = Duration::from_secs(2);
 
 /// Keeps the guards for the next start: a client that forgets its guards meets more of them than it should.
-async fn keep_guards(dir: Rc<NodeDir>, node: NodeHandle) {
+async fn keep_guards(dir: Rc<NodeDir>, node: AgentHandle) {
     let mut built = node.circuits_built();
     while built.changed().await.is_ok() {
         save_guards(&dir, &node);
@@ -141,8 +142,8 @@ async fn keep_guards(dir: Rc<NodeDir>, node: NodeHandle) {
 }
 
 /// Writes the guards if they are other than what was written last.
-fn save_guards(dir: &NodeDir, node: &NodeHandle) {
+fn save_guards(dir: &NodeDir, node: &AgentHandle) {
     if let Some(guards) = node.with(|n, _| n.changed_guards()) {
-        network::keep_guards(dir, &guards);
+        guards::save(dir, &guards);
     }
 }

@@ -7,7 +7,7 @@ use crate::node::control::server::{GetSink, Handler};
 use crate::node::control::{GetRequest, LookupRequest, PutRequest};
 use crate::node::driver::Clock;
 use crate::node::error::Failure;
-use crate::node::service::NodeHandle;
+use crate::node::service::AgentHandle;
 use crate::node::system;
 use crate::proto::profile::Profile;
 use crate::role::client::{CircuitInfo, CircuitState, Isolation, StreamInfo, Want};
@@ -16,7 +16,7 @@ use core::cell::{Cell, RefCell};
 
 /// Answers the commands of this node's user.
 pub(super) struct Control {
-    pub(super) node: NodeHandle,
+    pub(super) node: AgentHandle,
     pub(super) profile: &'static Profile,
     pub(super) clock: Clock,
     role: &'static str,
@@ -26,7 +26,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn new(node: NodeHandle, profile: &'static Profile, clock: Clock, role: &'static str) -> Self {
+    pub(super) fn new(node: AgentHandle, profile: &'static Profile, clock: Clock, role: &'static str) -> Self {
         Self { node, profile, clock, role, relay: Cell::new(None), socks: RefCell::default(), route: Cell::new(0) }
     }
 

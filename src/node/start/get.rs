@@ -4,7 +4,7 @@ use super::control::Control;
 use crate::node::control::server::GetSink;
 use crate::node::control::{Entry, GetRequest, Kind, Opened};
 use crate::node::error::{Code, Failure};
-use crate::node::service::content::NodeObject;
+use crate::node::service::content::AgentObject;
 use crate::proto::content::fetch::FetchError;
 use crate::wire::ids::to_text;
 use crate::wire::umbel_link::{Link, LinkError};
@@ -82,7 +82,7 @@ impl Control {
 
     async fn send_one(
         &self,
-        object: &NodeObject,
+        object: &AgentObject,
         root: String,
         range: Range<u64>,
         offset: u64,

@@ -6,7 +6,7 @@ use crate::node::control::report::{CustodianReport, LookupReport};
 use crate::node::error::{Code, Failure};
 use crate::node::service::content::JobHandle;
 use crate::proto::directory::lookup::{Found, Lookup, LookupOutput, Wanted};
-use crate::role::node::{Job, JobNews};
+use crate::role::agent::{Job, JobNews};
 use crate::wire::ids::{RelayId, from_text};
 use std::collections::BTreeMap;
 

@@ -5,7 +5,6 @@ use crate::node::config::INVITE_FILE;
 use crate::node::dir::{NodeDir, SHARED, write_atomic};
 use crate::node::error::{Code, Failure};
 use crate::proto::directory::snapshot::Snapshot;
-use crate::proto::path::Guards;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::NetworkId;
@@ -16,7 +15,6 @@ use std::path::Path;
 /// Relays of the last good snapshot, one base64 line each: where a node begins when its invite's relays are gone.
 const PEERS_FILE: &str = "peers";
 /// The guards of a client.
-const GUARDS_FILE: &str = "guards";
 /// A founder's genesis bytes stand in its folder's invite.
 const PEERS_KEPT: usize = 256;
 
@@ -102,23 +100,6 @@ pub(super) fn keep_peers(dir: &NodeDir, snapshot: &Snapshot) {
     let lines: Vec<_> = snapshot.relays().iter().take(PEERS_KEPT).map(|r| BASE64.encode(r.bytes())).collect();
     if let Err(why) = dir.save(PEERS_FILE, lines.join("\n").as_bytes()) {
         tracing::warn!(%why, "the known relays could not be kept for the next start");
-    }
-}
-
-/// The guards of earlier runs.
-pub(super) fn load_guards(dir: &NodeDir) -> Result<Guards, Failure> {
-    let Some(bytes) = dir.load(GUARDS_FILE)? else { return Ok(Guards::new()) };
-    let guards = core::str::from_utf8(&bytes).ok().and_then(|t| Guards::decode(t).ok());
-    guards.ok_or_else(|| {
-        Failure::config(&dir.file(GUARDS_FILE), "the list of guards is damaged")
-            .hint("restore it from a backup; only if there is none remove it: new guards mean new risk")
-    })
-}
-
-/// Keeps the guards for the next start.
-pub(super) fn keep_guards(dir: &NodeDir, guards: &str) {
-    if let Err(why) = dir.save(GUARDS_FILE, guards.as_bytes()) {
-        tracing::warn!(%why, "the guards could not be kept for the next start");
     }
 }
 

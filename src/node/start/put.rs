@@ -11,7 +11,7 @@ use crate::node::system::{self, Timer};
 use crate::proto::content::manifest::Joined;
 use crate::proto::content::push::{Push, PushError, PushOutput};
 use crate::proto::content::tree::{BuildError, Builder, KeyChoice, Label, Source, Tree};
-use crate::role::node::{Job, JobNews};
+use crate::role::agent::{Job, JobNews};
 use crate::wire::content::manifest::FILES_MAX;
 use crate::wire::ids::{RelayId, to_text};
 use std::fs::File;

@@ -3,17 +3,17 @@
 use crate::base::time::Duration;
 use crate::node::driver::Clock;
 use crate::node::error::{Code, Failure};
-use crate::node::service::NodeHandle;
+use crate::node::service::AgentHandle;
 use crate::proto::profile::Profile;
 
 /// Waits for a node's first snapshot and first circuit.
 pub(super) struct Readiness {
-    node: NodeHandle,
+    node: AgentHandle,
     profile: &'static Profile,
 }
 
 impl Readiness {
-    pub(super) fn new(node: &NodeHandle, profile: &'static Profile, _clock: Clock) -> Self {
+    pub(super) fn new(node: &AgentHandle, profile: &'static Profile, _clock: Clock) -> Self {
         Self { node: node.clone(), profile }
     }
 

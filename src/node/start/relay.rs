@@ -14,15 +14,15 @@ use crate::node::driver::Clock;
 use crate::node::error::{Code, Failure};
 use crate::node::keys::RelayKeys;
 use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
-use crate::node::service::{NodeHandle, RelayParts};
-use crate::node::shard::{self, Shard};
+use crate::node::service::{AgentHandle, RelayParts};
+use crate::node::shard::{self, ShardThread};
 use crate::node::signal::Signals;
 use crate::node::store::{DiskStore, OpenError};
 use crate::node::system;
 use crate::proto::content::store::BlockStore;
 use crate::proto::path::Guards;
-use crate::role::node::{Node, NodeConfig, RelayIdentity};
-use crate::role::relay::{ExitPolicy, RelayConfig as RoleConfig};
+use crate::role::agent::{Agent, AgentConfig, RelayIdentity};
+use crate::role::shard::{ExitPolicy, ShardConfig};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
 use crate::wire::ids::RelayId;
 use core::net::SocketAddr;
@@ -48,7 +48,7 @@ pub(super) struct Settings {
 
 /// A relay that runs on this thread's `LocalSet`.
 pub(super) struct Running {
-    pub(super) node: NodeHandle,
+    pub(super) node: AgentHandle,
     pub(super) id: RelayId,
     pub(super) addr: SocketAddr,
     /// Its descriptor at the start: a seed for others.
@@ -85,7 +85,7 @@ pub(super) fn start(
         addrs: vec![settings.advertise.unwrap_or(addr)],
     };
     check_address(&descriptor, &network)?;
-    let role = RoleConfig {
+    let role = ShardConfig {
         network: network.id,
         profile: network.profile,
         id,
@@ -98,11 +98,11 @@ pub(super) fn start(
     let (asks, inbox) = mpsc::unbounded_channel();
     let mut shards = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
-        let shard = Shard::start(index, role.clone(), rng.fork(), clock, listener, asks.clone());
+        let shard = ShardThread::start(index, role.clone(), rng.fork(), clock, listener, asks.clone());
         shards.push(shard.map_err(|e| Failure::new(Code::Io, format!("a relay thread cannot start: {e}")))?);
     }
     let signed = SignedDescriptor::sign(descriptor.clone(), &identity);
-    let node = NodeConfig {
+    let node = AgentConfig {
         network: network.id,
         profile: network.profile,
         seeds: network.seeds.clone(),
@@ -113,8 +113,8 @@ pub(super) fn start(
         relay: Some(RelayIdentity { key: identity.clone(), descriptor }),
         store: open_store(dir, settings.store)?,
     };
-    let node = Node::new(node, rng.fork());
-    let handle = NodeHandle::start(node, clock, Some(RelayParts { identity, shards }));
+    let node = Agent::new(node, rng.fork());
+    let handle = AgentHandle::start(node, clock, Some(RelayParts { identity, shards }));
     tokio::task::spawn_local(handle.clone().serve(inbox));
     Ok(Running { node: handle, id, addr, descriptor: signed, network })
 }
@@ -219,7 +219,7 @@ fn ready_report(running: &Running, dir: &std::path::Path, clock: Clock) -> NodeR
 const KEEP_PEERS_EVERY: Duration = Duration::from_secs(60);
 
 /// Keeps the relays of good snapshots for the next start.
-pub(super) async fn keep_peers(dir: Rc<NodeDir>, node: NodeHandle) {
+pub(super) async fn keep_peers(dir: Rc<NodeDir>, node: AgentHandle) {
     let mut snapshots = node.snapshots();
     loop {
         let newest = snapshots.borrow_and_update().clone();
@@ -237,7 +237,7 @@ pub(super) async fn keep_peers(dir: Rc<NodeDir>, node: NodeHandle) {
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Waits until nothing passes through the relay any more.
-async fn drain(node: NodeHandle) {
+async fn drain(node: AgentHandle) {
     let mut before = None;
     loop {
         let mut work = 0;

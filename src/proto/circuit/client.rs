@@ -2,10 +2,10 @@
 
 use crate::base::rng::Rng;
 use crate::base::time::Instant;
+use crate::proto::congestion::CongestionParams;
 use crate::proto::handshake::{ClientHandshake, HandshakeError, HopKey};
 use crate::proto::onion::{ClientLayers, text, text_mut};
 use crate::proto::profile::Profile;
-use crate::proto::stream::congestion::CongestionParams;
 use crate::proto::stream::mux::{Filled, Mux, Side, StreamEvent};
 use crate::proto::violation::Violation;
 use crate::wire::cell::Body;

@@ -2,9 +2,9 @@
 
 use crate::base::secret::same;
 use crate::base::time::Instant;
+use crate::proto::congestion::pacer::Pacer;
+use crate::proto::congestion::{Congestion, CongestionParams};
 use crate::proto::onion::Tag;
-use crate::proto::stream::congestion::{Congestion, CongestionParams};
-use crate::proto::stream::pacer::Pacer;
 use crate::proto::violation::Violation;
 use std::collections::VecDeque;
 

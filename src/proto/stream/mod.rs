@@ -4,7 +4,5 @@
 //! may receive differs, and stands in the table `RelayLegality` of spec 07.
 
 pub mod call;
-pub mod congestion;
 pub mod flow;
 pub mod mux;
-mod pacer;

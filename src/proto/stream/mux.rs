@@ -4,8 +4,8 @@
 //! with [`Mux::fill`]. What it cannot send yet waits in bounded buffers; [`Mux::write_room`] is the back-pressure.
 
 use crate::base::time::Instant;
+use crate::proto::congestion::CongestionParams;
 use crate::proto::onion::Tag;
-use crate::proto::stream::congestion::CongestionParams;
 use crate::proto::stream::flow::{ReceiveWindow, SendWindow};
 use crate::proto::violation::Violation;
 use crate::wire::message::{EndReason, Message, StreamId, Target, TextWriter};

@@ -10,7 +10,7 @@ use crate::role::limits::{
     BUILDS_PER_STREAM, CIRCUIT_BUILD_TIMEOUT, CIRCUIT_DIRTY_AFTER, CIRCUIT_IDLE_CHECK, CIRCUIT_IDLE_TIMEOUT,
     PARK_AFTER, SPARE_LIFETIME, SPARE_RETRY, SPARE_RETRY_MAX,
 };
-use crate::role::link_slot::LinkSlot;
+use crate::role::links::slot::LinkSlot;
 use crate::role::slab::Key;
 use crate::wire::cell::{Cell, CellBuf, CircuitId, Command, body_mut, decode_header};
 use crate::wire::ids::RelayId;

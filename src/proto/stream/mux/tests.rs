@@ -1,6 +1,6 @@
 use super::*;
 use crate::base::time::Instant;
-use crate::proto::stream::congestion::CongestionParams;
+use crate::proto::congestion::CongestionParams;
 use crate::wire::message::Messages;
 
 const WINDOW: u32 = 32;

@@ -1,6 +1,6 @@
 //! Streams to the relay's own services: requests are asked of the service one by one, answers go back in their order.
 
-use super::Relay;
+use super::Shard;
 use super::circuit::{StreamEnd, Toward};
 use crate::base::time::Now;
 use crate::proto::rpc::Service;
@@ -46,7 +46,7 @@ impl ServiceStream {
     }
 }
 
-impl Relay {
+impl Shard {
     pub(super) fn begin_service(&mut self, now: Now, key: Key, id: StreamId, service: Service, data: &[u8]) {
         let Some(circuit) = self.circuits.get_mut(key) else { return };
         let stream = ServiceStream {

@@ -1,7 +1,7 @@
 //! The controller against a path of one bottleneck, in virtual time.
 
 use super::*;
-use crate::proto::stream::pacer::Pacer;
+use crate::proto::congestion::pacer::Pacer;
 use std::collections::VecDeque;
 
 const P: CongestionParams = CongestionParams::DEFAULT;

@@ -14,7 +14,7 @@ use crate::proto::content::store::BlockStore;
 use crate::proto::directory::client_sync::{ClientDirOutput, ClientDirectory, SourceFault};
 use crate::proto::directory::relay_sync::{DirOutput, RelayDirectory};
 use crate::proto::directory::snapshot::Snapshot;
-use crate::proto::path::Guards;
+use crate::proto::path::{GuardRecord, Guards};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId};
 use crate::role::client::{Client, ClientConfig, Event};
@@ -32,7 +32,7 @@ use std::sync::Arc;
 use store::Store;
 
 /// What a node is told at its start.
-pub struct NodeConfig {
+pub struct AgentConfig {
     /// The network.
     pub network: NetworkId,
     /// Its numbers.
@@ -63,7 +63,7 @@ pub struct RelayIdentity {
 
 /// What a node tells its driver.
 #[derive(Debug)]
-pub enum NodeEvent {
+pub enum AgentEvent {
     /// A stream of the user's.
     Stream(Event),
     /// The relays a relay's shards can extend to.
@@ -91,7 +91,7 @@ enum Owner {
 }
 
 /// See the module's text.
-pub struct Node {
+pub struct Agent {
     profile: &'static Profile,
     rng: Rng,
     client: Client,
@@ -106,12 +106,12 @@ pub struct Node {
     jobs: BTreeMap<JobId, Job>,
     next_job: u64,
     seeds: usize,
-    events: VecDeque<NodeEvent>,
+    events: VecDeque<AgentEvent>,
 }
 
-impl Node {
+impl Agent {
     /// A node that knows nothing but its seeds.
-    pub fn new(cfg: NodeConfig, mut rng: Rng) -> Self {
+    pub fn new(cfg: AgentConfig, mut rng: Rng) -> Self {
         let own = cfg.relay.as_ref().map(|r| r.descriptor.relay_id());
         let seeds: Vec<_> = cfg.seeds.iter().cloned().map(Arc::new).collect();
         let paths = Rc::new(RefCell::new(PathState {
@@ -164,7 +164,7 @@ impl Node {
     }
 
     /// The next thing its driver should know. Ask after every input.
-    pub fn event(&mut self) -> Option<NodeEvent> {
+    pub fn event(&mut self) -> Option<AgentEvent> {
         self.events.pop_front()
     }
 
@@ -179,9 +179,9 @@ impl Node {
     }
 
     /// The guards, when they changed since the last call.
-    pub fn changed_guards(&self) -> Option<String> {
+    pub fn changed_guards(&self) -> Option<Vec<GuardRecord>> {
         let guards = &mut self.paths.borrow_mut().guards;
-        guards.take_changed().then(|| guards.encode())
+        guards.take_changed().then(|| guards.records())
     }
 
     /// The network's numbers.
@@ -235,7 +235,7 @@ impl Node {
             while let Some(event) = self.client.event() {
                 match event {
                     Event::Answer(tag, result) => self.answered(now, tag, result),
-                    event => self.events.push_back(NodeEvent::Stream(event)),
+                    event => self.events.push_back(AgentEvent::Stream(event)),
                 }
             }
             let called = self.drive_directory(now);
@@ -255,7 +255,7 @@ impl Node {
         relay.descriptor.published = now.unix;
         let signed = SignedDescriptor::sign(relay.descriptor.clone(), &relay.key);
         directory.publish(now, signed.clone());
-        self.events.push_back(NodeEvent::Published(Box::new(signed)));
+        self.events.push_back(AgentEvent::Published(Box::new(signed)));
     }
 
     fn call(&mut self, now: Now, owner: Owner, call: Call) {
@@ -291,7 +291,7 @@ impl Node {
                     Some(DirOutput::Known(known)) => {
                         let roster = roster(&known);
                         self.paths.borrow_mut().roster = roster.clone();
-                        self.events.push_back(NodeEvent::Roster(roster));
+                        self.events.push_back(AgentEvent::Roster(roster));
                         None
                     }
                     Some(DirOutput::Settled(snapshot)) => {
@@ -312,7 +312,7 @@ impl Node {
                     }
                     Some(ClientDirOutput::SourceFailed { relay, why }) => {
                         self.choose_guard(now, Some(relay).filter(|_| why.damning()));
-                        self.events.push_back(NodeEvent::SourceFailed(relay, why));
+                        self.events.push_back(AgentEvent::SourceFailed(relay, why));
                         None
                     }
                 },
@@ -346,7 +346,7 @@ impl Node {
                 paths.guards = trial;
             }
             paths.snapshot = Some(snapshot.clone());
-            self.events.push_back(NodeEvent::Snapshot(snapshot));
+            self.events.push_back(AgentEvent::Snapshot(snapshot));
         } else {
             if paths.candidate.as_ref().is_none_or(|c| c.root != snapshot.root) {
                 paths.trial = paths.guards.clone();
@@ -362,7 +362,7 @@ impl Node {
     }
 }
 
-impl Role for Node {
+impl Role for Agent {
     fn accept(&mut self, _now: Now) -> Option<ConnId> {
         None
     }

@@ -15,7 +15,7 @@ const LATE_MAX: Duration = Duration::from_millis(4);
 
 /// See the module's text.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pacer {
+pub struct Pacer {
     debt: Duration,
     /// What a timer came late: paid in advance.
     credit: Duration,
@@ -26,7 +26,7 @@ pub(super) struct Pacer {
 
 impl Pacer {
     /// A cell left, and the next should follow after `interval`; without one, it may follow at once.
-    pub(super) fn sent(&mut self, now: Instant, interval: Option<Duration>) {
+    pub fn sent(&mut self, now: Instant, interval: Option<Duration>) {
         let Some(interval) = interval else {
             *self = Self { at: now, ..Self::default() };
             return;
@@ -43,12 +43,12 @@ impl Pacer {
     }
 
     /// Until when no cell may leave.
-    pub(super) fn rests_until(&self) -> Option<Instant> {
+    pub fn rests_until(&self) -> Option<Instant> {
         self.rests_until
     }
 
     /// The clock says so late it is.
-    pub(super) fn woken(&mut self, now: Instant) {
+    pub fn woken(&mut self, now: Instant) {
         let Some(until) = self.rests_until.filter(|&until| until <= now) else { return };
         let late = now.since(until);
         // What is left of the debt at this time was to be paid off by then.

@@ -1,6 +1,6 @@
 //! The user's jobs: fetches, publications and look-ups, each a machine that emits calls.
 
-use super::{Node, NodeEvent, Owner};
+use super::{Agent, AgentEvent, Owner};
 use crate::base::time::{Instant, Now};
 use crate::proto::content::fetch::{Fetch, FetchOutput, Open};
 use crate::proto::content::push::{Push, PushOutput};
@@ -76,9 +76,9 @@ impl Job {
     }
 }
 
-impl Node {
-    /// Takes a job on; `None` when there are too many. Its news comes as [`NodeEvent::Job`], its first calls with the
-    /// next [`Node::drive`].
+impl Agent {
+    /// Takes a job on; `None` when there are too many. Its news comes as [`AgentEvent::Job`], its first calls with the
+    /// next [`Agent::drive`].
     pub fn start_job(&mut self, job: Job) -> Option<JobId> {
         if self.jobs.len() >= JOBS_MAX {
             return None;
@@ -89,7 +89,7 @@ impl Node {
         Some(id)
     }
 
-    /// A job, to ask something of it. Say [`Node::drive`] afterwards.
+    /// A job, to ask something of it. Say [`Agent::drive`] afterwards.
     pub fn job(&mut self, id: JobId) -> Option<&mut Job> {
         self.jobs.get_mut(&id)
     }
@@ -120,7 +120,7 @@ impl Node {
             while let Some(step) = job.poll(now, &mut self.rng) {
                 match step {
                     Step::Call(call) => calls.push((id, call)),
-                    Step::News(news) => self.events.push_back(NodeEvent::Job(id, news)),
+                    Step::News(news) => self.events.push_back(AgentEvent::Job(id, news)),
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! A node's links: accepted and dialled, found by the relay they lead to, kept alive and closed by the clock.
 
+pub mod slot;
+
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::crypto::aead::Cipher;
@@ -8,7 +10,7 @@ use crate::crypto::identity::{self, IdentityKey, Purpose};
 use crate::proto::link::Link;
 use crate::role::contact::Contact;
 use crate::role::limits::{LINKS_MAX, LINKS_RESERVED};
-use crate::role::link_slot::{LinkSlot, Tick};
+use crate::role::links::slot::{LinkSlot, Tick};
 use crate::role::slab::{Key, Slab};
 use crate::role::timers::Timers;
 use crate::role::{ConnId, Output};

@@ -1,7 +1,7 @@
 //! Extension: this relay makes another the next hop of a circuit, over its own link to it.
 
 use super::circuit::{End, Toward};
-use super::{Relay, Timer};
+use super::{Shard, Timer};
 use crate::base::time::Now;
 use crate::proto::circuit::relay::Tail;
 use crate::role::ConnId;
@@ -12,7 +12,7 @@ use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::RelayId;
 use crate::wire::message::ExtendFailure;
 
-impl Relay {
+impl Shard {
     pub(super) fn extend(&mut self, now: Now, key: Key, to: RelayId, request: &[u8; REQUEST_SIZE]) {
         match self.try_extend(now, key, to, request) {
             Ok(()) => self.timers.set(Timer::Extend(key), Some(now.mono + EXTEND_TIMEOUT)),

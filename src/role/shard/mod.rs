@@ -1,9 +1,9 @@
 //! One shard of a relay: the links it accepted, the circuits that arrive on them, its own links to the next relays, and
 //! the exit streams that end here. Shards share nothing but keys and the roster.
 //!
-//! The way of a cell: [`Relay::handle`] opens the link's record in the driver's buffer and hands each cell to `cells`;
+//! The way of a cell: [`Shard::handle`] opens the link's record in the driver's buffer and hands each cell to `cells`;
 //! the circuit takes its layer off or puts it on; the cell is queued once, for the link it leaves on, and copied into
-//! that link's next record by [`Relay::transmit`].
+//! that link's next record by [`Shard::transmit`].
 
 mod cells;
 mod circuit;
@@ -18,7 +18,7 @@ use crate::crypto::agree::AgreeSecret;
 use crate::proto::profile::Profile;
 use crate::role::contact::Roster;
 use crate::role::limits::{Limits, PARK_AFTER, POOL_MAX};
-use crate::role::link_slot::Tick;
+use crate::role::links::slot::Tick;
 use crate::role::links::{Credentials, Links};
 use crate::role::slab::{Key, Slab};
 use crate::role::timers::Timers;
@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 /// What a relay is. All shards of a relay have the same.
 #[derive(Clone)]
-pub struct RelayConfig {
+pub struct ShardConfig {
     /// The network.
     pub network: NetworkId,
     /// Its numbers.
@@ -54,7 +54,7 @@ pub struct RelayConfig {
 
 /// Figures of one shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RelayCounts {
+pub struct ShardCounts {
     /// Links, open or opening.
     pub links: usize,
     /// Circuits.
@@ -87,8 +87,8 @@ enum Timer {
 }
 
 /// See the module's text.
-pub struct Relay {
-    cfg: RelayConfig,
+pub struct Shard {
+    cfg: ShardConfig,
     rng: Rng,
     roster: Roster,
     links: Links<End>,
@@ -140,9 +140,9 @@ impl Pool {
     }
 }
 
-impl Relay {
+impl Shard {
     /// A shard with no links.
-    pub fn new(cfg: RelayConfig, rng: Rng) -> Self {
+    pub fn new(cfg: ShardConfig, rng: Rng) -> Self {
         Self {
             links: Links::new(cfg.network, Some((cfg.link_secret.clone(), cfg.cipher))),
             cfg,
@@ -189,8 +189,8 @@ impl Relay {
     }
 
     /// How much there is of everything.
-    pub fn counts(&self) -> RelayCounts {
-        RelayCounts {
+    pub fn counts(&self) -> ShardCounts {
+        ShardCounts {
             links: self.links.len(),
             circuits: self.circuits.len(),
             exits: self.exits.len(),
@@ -259,7 +259,7 @@ impl Relay {
     }
 }
 
-impl Role for Relay {
+impl Role for Shard {
     fn accept(&mut self, now: Now) -> Option<ConnId> {
         self.links.accept(now, &mut self.rng)
     }

@@ -16,7 +16,7 @@ const CIRCUIT: CircuitId = CircuitId(7);
 
 /// A relay, one link to it, and one circuit of one hop.
 struct Rig {
-    relay: Relay,
+    relay: Shard,
     now: Now,
     conn: ConnId,
     link: Link,
@@ -28,7 +28,7 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let key = |n| Arc::new(AgreeSecret::from_bytes([n; 32]));
-        let cfg = RelayConfig {
+        let cfg = ShardConfig {
             network: NET,
             profile: &Profile::TESTING,
             id: ME,
@@ -41,7 +41,7 @@ impl Rig {
         let mut rng = Rng::from_seed([6; 32]);
         let link = Link::initiator(NET, &cfg.link_secret.public(), CIPHER, &mut rng);
         let hop = HopKey { relay: ME, onion_key: cfg.onion_secret.public(), cipher: CIPHER };
-        let mut relay = Relay::new(cfg, Rng::from_seed([5; 32]));
+        let mut relay = Shard::new(cfg, Rng::from_seed([5; 32]));
         let now = Now { mono: Instant(1_000_000), unix: UnixMs(1_000_000) };
         let conn = relay.accept(now).unwrap();
         let mut rig = Self { relay, now, conn, link, layers: ClientLayers::default(), outputs: vec![], heard: vec![] };

@@ -1,6 +1,6 @@
 //! A relay's content: the store that others ask, and the replicator that brings its objects to their custodians.
 
-use super::{Node, Owner};
+use super::{Agent, Owner};
 use crate::base::time::{Instant, Now};
 use crate::proto::content::replicate::{Placement, Replicator};
 use crate::proto::content::service::StoreService;
@@ -27,7 +27,7 @@ impl Store {
     }
 }
 
-impl Node {
+impl Agent {
     /// Carries out what the replicator wants; whether it made calls.
     pub(super) fn drive_store(&mut self, now: Now) -> bool {
         let Some(store) = &mut self.store else { return false };

@@ -5,8 +5,8 @@
 //!
 //! *Seen by:* the user's own machine; what [`Request::forward`] writes is seen by the exit and the server.
 
+use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::message::{Target, host_name};
-use crate::wire::socks::Credentials;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 mod body;

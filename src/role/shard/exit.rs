@@ -1,13 +1,13 @@
 //! Streams that leave the network here: names are looked up, addresses judged, connections made and carried.
 
 use super::circuit::{Looking, StreamEnd, Toward, allowed};
-use super::{Relay, Timer};
+use super::{Shard, Timer};
 use crate::base::time::{Instant, Now};
 use crate::proto::stream::mux::SEND_BUFFER_MAX;
 use crate::role::limits::{
     EXIT_ADDRESSES_MAX, EXIT_UNREAD_LEAST, EXIT_UNREAD_MAX, EXIT_UNSENT_MAX, EXIT_WRITE_MAX, STREAM_IDLE_TIMEOUT,
 };
-use crate::role::relay::service::Asked;
+use crate::role::shard::service::Asked;
 use crate::role::slab::Key;
 use crate::role::{AskId, ConnId, DialError, Output};
 use crate::wire::message::{EndReason, RESOLVED_MAX, StreamId, Target};
@@ -77,7 +77,7 @@ impl ExitConn {
     }
 }
 
-impl Relay {
+impl Shard {
     pub(super) fn begin(&mut self, now: Now, key: Key, id: StreamId, target: Target, data: Vec<u8>) {
         let policy = self.cfg.exit;
         let leaves = matches!(target, Target::Host(..) | Target::Addr(_));

@@ -6,7 +6,7 @@ use crate::base::time::Instant;
 use crate::proto::circuit::relay::RelayCircuit;
 use crate::proto::profile::Profile;
 use crate::role::limits::CELLS_QUEUED_SLACK;
-use crate::role::link_slot::Turn;
+use crate::role::links::slot::Turn;
 use crate::role::slab::{Key, Slab};
 use crate::role::{AskId, ConnId};
 use crate::wire::cell::{CellBuf, CircuitId, Command, body_mut, encode_header};

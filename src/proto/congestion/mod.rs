@@ -11,10 +11,11 @@
 //! holds while all of them know the path's own delay, so whoever has not seen it for long sends less for a round trip, as
 //! BBR does.
 
-mod sliding;
+pub mod pacer;
+mod windowed;
 
 use crate::base::time::{Duration, Instant};
-use sliding::{SlidingLeast, SlidingMost};
+use windowed::{SlidingLeast, SlidingMost};
 
 /// The numbers of congestion control, from the network profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

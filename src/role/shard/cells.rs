@@ -1,7 +1,7 @@
 //! Cells: from a link to the circuit they belong to, and on.
 
 use super::circuit::{Circuit, Effect, End, StreamEnd, Toward};
-use super::{Relay, Timer};
+use super::{Shard, Timer};
 use crate::base::time::Now;
 use crate::proto::circuit::relay::{RelayCircuit, RelayEvent, Verdict};
 use crate::proto::handshake::respond;
@@ -15,7 +15,7 @@ use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 /// A cell no honest peer sends on a link; the link closes.
 pub(super) struct LinkViolation;
 
-impl Relay {
+impl Shard {
     pub(super) fn link_received(&mut self, now: Now, conn: ConnId, bytes: &mut [u8]) {
         let Some(slot) = self.links.get_mut(conn) else { return };
         slot.heard(now.mono);

@@ -1,0 +1,118 @@
+//! Guards and paths: which relays a circuit goes through (spec 12).
+//!
+//! Every choice is uniform over the settled set by the client's own randomness, so a path says nothing of who drew it. The first
+//! relay is the exception: it is one of a few persistent guards, because a fresh first relay for every circuit would soon
+//! be a hostile one.
+
+mod guards;
+
+use crate::base::addr;
+use crate::base::rng::Rng;
+use crate::base::time::Now;
+use crate::proto::directory::snapshot::Snapshot;
+use crate::proto::profile::Profile;
+use crate::wire::descriptor::SignedDescriptor;
+use crate::wire::ids::RelayId;
+pub use guards::{
+    GUARD_LIFETIME_UNUSED, GUARD_LIFETIME_USED, GUARD_MISSING_MAX, GUARD_RETRY_FIRST, GUARD_RETRY_MAX, GUARDS_KEPT,
+    GUARDS_MAX, GuardRecord, Guards, ONLINE_FOR,
+};
+use std::sync::Arc;
+
+/// Shortest and longest path, in relays.
+pub const PATH_LENGTHS: core::ops::RangeInclusive<usize> = 2..=5;
+
+/// What a path must end in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastHop {
+    /// Any relay.
+    Any,
+    /// A relay that connects to the Internet, all equally likely.
+    Exit,
+    /// This relay, drawn by chance by the caller (a signer).
+    This(RelayId),
+    /// Relays drawn by chance and this one behind them: a custodian, whom content and not chance chooses.
+    ThenFourth(RelayId),
+}
+
+/// What path is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathNeed {
+    /// How many relays, the last included: 2 to 5.
+    pub length: usize,
+    /// The last one.
+    pub last: LastHop,
+    /// Our own relay, where we are one: it stands in no path of ours.
+    pub exclude: Option<RelayId>,
+}
+
+/// Draws a path: a guard, middles, the last hop. `None` where the snapshot holds no such path.
+///
+/// The persistent guards are tried in their order, so a last hop that cannot stand with the first of them makes us use the
+/// second, and never a relay outside the list.
+pub fn choose_path(
+    snapshot: &Snapshot,
+    guards: &mut Guards,
+    now: Now,
+    rng: &mut Rng,
+    profile: &Profile,
+    need: PathNeed,
+) -> Option<Vec<Arc<SignedDescriptor>>> {
+    // spec: CLIENT-8
+    if !PATH_LENGTHS.contains(&need.length) {
+        return None;
+    }
+    let mut usable = guards.usable(snapshot, need.exclude, now, rng);
+    if let Some(path) = usable.iter().find_map(|g| behind(g, snapshot, rng, profile, need)) {
+        return Some(path);
+    }
+    // A small network, or few exits: one more guard may make it possible. Bounded by the list.
+    while guards.len() < GUARDS_KEPT && guards.draw(snapshot, need.exclude, now.unix, rng) {
+        usable = guards.usable(snapshot, need.exclude, now, rng);
+    }
+    let path = usable.iter().find_map(|g| behind(g, snapshot, rng, profile, need));
+    // None that does not wait goes together with this last hop: better one before its turn than no path.
+    path.or_else(|| guards.by_turn(snapshot, need.exclude).iter().find_map(|g| behind(g, snapshot, rng, profile, need)))
+}
+
+/// A path behind one guard.
+fn behind(
+    guard: &Arc<SignedDescriptor>,
+    snapshot: &Snapshot,
+    rng: &mut Rng,
+    profile: &Profile,
+    need: PathNeed,
+) -> Option<Vec<Arc<SignedDescriptor>>> {
+    let mut path = vec![Arc::clone(guard)];
+    let fits = |path: &[Arc<SignedDescriptor>], r: &SignedDescriptor| {
+        Some(r.id()) != need.exclude && path.iter().all(|p| apart(p, r, profile))
+    };
+    let draw = |path: &[Arc<SignedDescriptor>], exit: bool, rng: &mut Rng| {
+        let fitting: Vec<_> = snapshot.relays().iter().filter(|r| (!exit || r.exit) && fits(path, r)).collect();
+        // spec: CLIENT-7
+        fitting.get(rng.below(fitting.len())).map(|r| Arc::clone(r))
+    };
+    // The last hop comes before the middles, so that what it must be does not bend their choice more than it has to.
+    let last = match need.last {
+        LastHop::Any => draw(&path, false, rng)?,
+        LastHop::Exit => draw(&path, true, rng)?,
+        LastHop::This(id) | LastHop::ThenFourth(id) => snapshot.get(&id).filter(|r| fits(&path, r)).map(Arc::clone)?,
+    };
+    path.push(last);
+    for _ in 2..need.length {
+        let middle = draw(&path, false, rng)?;
+        path.insert(path.len() - 1, middle);
+    }
+    Some(path)
+}
+
+/// Whether two relays may stand in one path.
+pub fn apart(a: &SignedDescriptor, b: &SignedDescriptor, profile: &Profile) -> bool {
+    // spec: CLIENT-9
+    let family = a.family.is_some() && a.family == b.family;
+    let near = || a.addrs.iter().any(|x| b.addrs.iter().any(|y| addr::prefix(x.ip()) == addr::prefix(y.ip())));
+    a.id() != b.id() && !family && !(profile.distinct_prefixes && near())
+}
+
+#[cfg(test)]
+mod tests;
