@@ -2,6 +2,7 @@
 """Runs the same work through C tor and through Umbel, side by side, and prints what both reached.
 
     cargo build --release --bins --examples && benches/compare.py
+    benches/compare.py --beside OTHER/umbel     another build of Umbel instead of C tor: what a change costs
 
 Needs Debian's packages tor, curl and util-linux; everything runs on loopback and ends with this program.
 """
@@ -21,6 +22,7 @@ from lab import Tor, Umbel, Web  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MB = 1e6
+TOR, UMBEL, BESIDE = "C tor", "Umbel", "the other build"
 SHARD_CLIENTS = 4
 # With fewer, client, web server and the other relays stand in each other's way before a relay's shards do.
 CORES_FOR_SHARDS = 6
@@ -29,14 +31,16 @@ CORES_FOR_SHARDS = 6
 class Table:
     """Two columns and their ratio, printed as they come."""
 
-    def __init__(self, path):
-        self.rows, self.path = [], path
+    def __init__(self, path, peer):
+        self.rows, self.path, self.peer = [], path, peer
 
-    def add(self, work, tor, umbel, unit, better):
+    def add(self, work, figures, unit, better):
+        """`figures`: of each network by its name, a number, a text or nothing."""
+        peer, umbel = figures.get(self.peer), figures.get(UMBEL)
         ratio = None
-        if tor and umbel and better:
-            ratio = umbel / tor if better == "more" else tor / umbel
-        self.rows.append({"work": work, "tor": tor, "umbel": umbel, "unit": unit, "times_better": ratio})
+        if peer and umbel and better:
+            ratio = umbel / peer if better == "more" else peer / umbel
+        self.rows.append({"work": work, "peer": peer, "umbel": umbel, "unit": unit, "times_better": ratio})
         print(self.line(self.rows[-1]), flush=True)
         if self.path:
             with open(self.path, "w") as f:
@@ -50,7 +54,16 @@ class Table:
             return "–" if x is None else (f"{x:.0f} {unit}" if abs(x) >= 100 else f"{x:.3g} {unit}").strip()
 
         unit = row["unit"]
-        return f"| {row['work']} | {figure(row['tor'], unit)} | {figure(row['umbel'], unit)} | {figure(row['times_better'])} |"
+        return f"| {row['work']} | {figure(row['peer'], unit)} | {figure(row['umbel'], unit)} | {figure(row['times_better'])} |"
+
+    def judge(self, options):
+        """Beside another build: the lines that became more than 3 % worse."""
+        if not options.beside:
+            return
+        worse = [row for row in self.rows if row["times_better"] and row["times_better"] < 1 / 1.03]
+        for row in worse:
+            print(f"more than 3 % worse: {row['work']}: {100 * (1 / row['times_better'] - 1):.1f} %")
+        print(f"{len(worse)} of {len(self.rows)} lines are more than 3 % worse than the other build's")
 
 
 def curl(socks, url, user):
@@ -98,30 +111,31 @@ def compare_bulk(table, nets, web, rounds, name, streams, size):
     if not all(seen.values()):
         print(f"(no stream was seen under way: {seen})", file=sys.stderr)
 
-    def median(net, value):
-        rows = results.get(net)
-        return statistics.median(value(r) for r in rows) if rows else None
+    def medians(value):
+        return {net: statistics.median(value(r) for r in rows) for net, rows in results.items()}
 
-    both = lambda value: (median("C tor", value), median("Umbel", value))  # noqa: E731
-    table.add(f"{name}, {streams} × {size // 10**6} MB, three hops", *both(lambda r: r[0]), "MB/s", "more")
-    table.add(f"{name}: CPU, client and three relays", *both(lambda r: r[1] + r[2]), "s/GB", "less")
-    table.add(f"{name}: CPU of the client", *both(lambda r: r[1]), "s/GB", "less")
-    table.add(f"{name}: CPU of one relay, payload a CPU second", *both(lambda r: 3000 / r[2]), "MB", "more")
+    table.add(f"{name}, {streams} × {size // 10**6} MB, three hops", medians(lambda r: r[0]), "MB/s", "more")
+    table.add(f"{name}: CPU, client and three relays", medians(lambda r: r[1] + r[2]), "s/GB", "less")
+    table.add(f"{name}: CPU of the client", medians(lambda r: r[1]), "s/GB", "less")
+    table.add(f"{name}: CPU of one relay, payload a CPU second", medians(lambda r: 3000 / r[2]), "MB", "more")
 
 
-def latency(net, web, count, user):
-    times = [fetch(net, web.url(16), user(n), 16) * 1000 for n in range(count)]
-    return statistics.median(times)
+def latency(nets, web, count, user):
+    """The medians of small fetches, the networks in turns."""
+    times = {net.name: [] for net in nets}
+    for n in range(count):
+        for net in nets:
+            times[net.name].append(fetch(net, web.url(16), user(n), 16) * 1000)
+    return {name: statistics.median(of) for name, of in times.items()}
 
 
 def compare_latency(table, nets, web, count):
-    warm, fresh = {}, {}
     for net in nets:
         fetch(net, web.url(16), "warm", 16)
-        warm[net.name] = latency(net, web, count, lambda n: "warm")
-        fresh[net.name] = latency(net, web, count, lambda n: f"fresh{n}")
-    table.add(f"16-byte fetch, warm circuit, median of {count}", warm.get("C tor"), warm.get("Umbel"), "ms", "less")
-    table.add(f"16-byte fetch, fresh isolation, median of {count}", fresh.get("C tor"), fresh.get("Umbel"), "ms", "less")
+    warm = latency(nets, web, count, lambda n: "warm")
+    table.add(f"16-byte fetch, warm circuit, median of {count}", warm, "ms", "less")
+    fresh = latency(nets, web, count, lambda n: f"fresh{n}")
+    table.add(f"16-byte fetch, fresh isolation, median of {count}", fresh, "ms", "less")
 
 
 def idle(table, makers, web, home, rounds, count):
@@ -141,14 +155,14 @@ def idle(table, makers, web, home, rounds, count):
             for net in nets:
                 net.stop()
 
-    def both(what):
-        return [rows.get(net, {}).get(what) for net in ("C tor", "Umbel")]
+    def of(what):
+        return {net: row[what] for net, row in rows.items()}
 
-    table.add("relay: CPU of one circuit extension", *both("extension"), "µs", "less")
-    table.add(f"idle circuit at a relay, (RSS at {count} − RSS at 0) / {count}", *both("relay"), "KB", "less")
-    table.add(f"idle circuit at the client, (RSS at {count} − RSS at 0) / {count}", *both("client"), "KB", "less")
-    table.add(f"one stream beside {count} idle circuits: throughput lost", *both("lost"), "%", None)
-    table.add(f"one stream beside {count} idle circuits: CPU added", *both("cpu"), "%", None)
+    table.add("relay: CPU of one circuit extension", of("extension"), "µs", "less")
+    table.add(f"idle circuit at a relay, (RSS at {count} − RSS at 0) / {count}", of("relay"), "KB", "less")
+    table.add(f"idle circuit at the client, (RSS at {count} − RSS at 0) / {count}", of("client"), "KB", "less")
+    table.add(f"one stream beside {count} idle circuits: throughput lost", of("lost"), "%", None)
+    table.add(f"one stream beside {count} idle circuits: CPU added", of("cpu"), "%", None)
 
 
 def crowd_costs(net, crowd, count):
@@ -167,7 +181,7 @@ def crowd_costs(net, crowd, count):
 
 def against(net, other, web, rounds, tag):
     """Two networks take turns, so that what else the machine does meets both: rate and CPU of the first as shares of the second's."""
-    turns, size = (7 * rounds, 200_000_000) if net.name == "Umbel" else (2 * rounds, 40_000_000)
+    turns, size = (2 * rounds, 40_000_000) if net.name == TOR else (7 * rounds, 200_000_000)
     pairs = [[bulk(n, web, 1, size, f"{tag}{turn}") for n in (net, other)] for turn in range(turns)]
     rate = statistics.median(first[0] / second[0] for first, second in pairs)
     return rate, statistics.median((first[1] + first[2]) / (second[1] + second[2]) for first, second in pairs)
@@ -188,9 +202,9 @@ def shards(table, options, web, home):
         finally:
             for net in nets:
                 net.stop()
-    table.add("relays of two shards beside one: CPU a byte added", None, 100 * (statistics.median(cpus) - 1), "%", None)
+    table.add("relays of two shards beside one: CPU a byte added", {UMBEL: 100 * (statistics.median(cpus) - 1)}, "%", None)
     grown = statistics.median(rates) if os.cpu_count() >= CORES_FOR_SHARDS else f"not measured: {os.cpu_count()} cores"
-    table.add("relays of two shards beside one: times the throughput", None, grown, "", None)
+    table.add("relays of two shards beside one: times the throughput", {UMBEL: grown}, "", None)
 
 
 def at_shards(net, proxies, web, user):
@@ -205,23 +219,27 @@ def at_shards(net, proxies, web, user):
     return total / (time.monotonic() - start), (net.relays_cpu() - before) / total
 
 
-def content(table, options, web, home):
+def content(table, builds, options, web, home):
     """200 MB by its hash, from a client that has not seen them: one circuit of three relays and the custodian."""
-    net = Umbel(options.umbel, f"{home}/content", relays=5)
+    nets = [Umbel(program, f"{home}/content{n}", relays=5, name=name) for n, (name, program) in enumerate(builds.items())]
     try:
-        put = net.run("put", web.file)
-        rates = []
+        links = [net.run("put", web.file)["link"] for net in nets]
+        rates, cpus = {net.name: [] for net in nets}, {net.name: [] for net in nets}
         for n in range(options.rounds):
-            before, start = net.cpu(), time.monotonic()
-            net.run("get", put["link"], "-o", f"{home}/got{n}")
-            seconds, after = time.monotonic() - start, net.cpu()
-            size = os.path.getsize(f"{home}/got{n}")
-            os.remove(f"{home}/got{n}")
-            rates.append((size / MB / seconds, (sum(after) - sum(before)) / (size / 1e9)))
-        table.add("content by hash, 200 MB, one circuit of four hops", None, statistics.median(r[0] for r in rates), "MB/s", "more")
-        table.add("content by hash: CPU, client and all relays", None, statistics.median(r[1] for r in rates), "s/GB", "less")
+            for net, link in zip(nets, links):
+                before, start = net.cpu(), time.monotonic()
+                net.run("get", link, "-o", f"{home}/got{n}")
+                seconds, after = time.monotonic() - start, net.cpu()
+                size = os.path.getsize(f"{home}/got{n}")
+                os.remove(f"{home}/got{n}")
+                rates[net.name].append(size / MB / seconds)
+                cpus[net.name].append((sum(after) - sum(before)) / (size / 1e9))
+        medians = [{name: statistics.median(of) for name, of in figures.items()} for figures in (rates, cpus)]
+        table.add("content by hash, 200 MB, one circuit of four hops", medians[0], "MB/s", "more")
+        table.add("content by hash: CPU, client and all relays", medians[1], "s/GB", "less")
     finally:
-        net.stop()
+        for net in nets:
+            net.stop()
 
 
 def machine():
@@ -237,30 +255,36 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--umbel", default=os.path.join(HERE, "../target/release/umbel"), help="the binary to measure")
     parser.add_argument("--tor", default=shutil.which("tor", path=os.environ["PATH"] + ":/usr/sbin"), help="C tor")
-    parser.add_argument("--no-tor", action="store_true", help="measure Umbel alone")
+    peer = parser.add_mutually_exclusive_group()
+    peer.add_argument("--no-tor", action="store_true", help="measure Umbel alone")
+    peer.add_argument("--beside", metavar="UMBEL", help="measure beside another build of Umbel instead of C tor")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each bulk work, taken in turns")
     parser.add_argument("--only", default=",".join(WORKS), help="works, of: " + ",".join(WORKS))
     parser.add_argument("--idle", type=int, default=10_000, help="idle circuits")
     parser.add_argument("--json", help="write the figures into this file")
     options = parser.parse_args()
     works = options.only.split(",")
-    needed = [options.umbel, os.path.join(os.path.dirname(options.umbel), "examples/circuits")]
-    for program in needed if "idle" in works else needed[:1]:
+    builds = {BESIDE: options.beside, UMBEL: options.umbel} if options.beside else {UMBEL: options.umbel}
+    needed = list(builds.values())
+    if "idle" in works:
+        needed += [os.path.join(os.path.dirname(program), "examples/circuits") for program in needed]
+    for program in needed:
         if not os.path.exists(program):
             parser.error(f"{program} is missing: cargo build --release --bins --examples")
     with tempfile.TemporaryDirectory(prefix="umbel-bench-") as home:
         web, nets = Web(f"{home}/web", 200_000_000), []
         try:
-            makers = {"C tor": lambda d: Tor(options.tor, d), "Umbel": lambda d: Umbel(options.umbel, d)}
-            if options.no_tor:
-                del makers["C tor"]
+            makers = {name: lambda d, p=program, n=name: Umbel(p, d, name=n) for name, program in builds.items()}
+            if not options.no_tor and not options.beside:
+                makers = {TOR: lambda d: Tor(options.tor, d)} | makers
             nets.extend(make(f"{home}/{n}") for n, make in enumerate(makers.values()))
             print(machine())
-            print("| work | " + " | ".join(["C tor " + nets[0].version if len(nets) > 1 else "C tor", "Umbel " + nets[-1].version]) + " | times better |")
+            table = Table(options.json, next(iter(makers)) if len(makers) > 1 else TOR)
+            heads = {net.name: f"{net.name} {net.version}" for net in nets}
+            print(f"| work | {heads.get(table.peer, table.peer)} | {heads[UMBEL]} | times better |")
             print("|---|---|---|---|")
-            table = Table(options.json)
-            tor_start = None if options.no_tor else nets[0].started
-            table.add("private network, from nothing to the first circuit", tor_start, nets[-1].started, "s", "less")
+            started = {net.name: net.started for net in nets}
+            table.add("private network, from nothing to the first circuit", started, "s", "less")
             if "one" in works:
                 compare_bulk(table, nets, web, options.rounds, "one stream", 1, 200_000_000)
             if "eight" in works:
@@ -272,7 +296,8 @@ def main():
             if "shards" in works:
                 shards(table, options, web, home)
             if "content" in works:
-                content(table, options, web, home)
+                content(table, builds, options, web, home)
+            table.judge(options)
         finally:
             for net in nets:
                 net.stop()

@@ -269,9 +269,9 @@ class Umbel(Network):
 
     name = "Umbel"
 
-    def __init__(self, umbel, home, relays=3, shards=None):
+    def __init__(self, umbel, home, relays=3, shards=None, name=name):
         super().__init__()
-        self.umbel, self.home = umbel, home
+        self.umbel, self.home, self.name = umbel, home, name
         os.makedirs(home, exist_ok=True)
         self.version = subprocess.run([umbel, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
         started = time.monotonic()
