@@ -29,7 +29,7 @@ class Noise:
 
 def run(page, acks, cell_us, delay_us, seed=1, limited=lambda at: True, lost=None, jitter_us=0, cross=lambda at: 0):
     """One flow through one queue: a cell leaves it every `cell_us(at)`, and acknowledgements come `delay_us(at)` after
-    that. `lost` of so many cells, and all after it, come one delay later. `cross` is a standing queue of others."""
+    that. One of `lost` cells, and all that were sent after it, arrive a delay later. `cross` is a standing queue of others."""
     c, noise = page["Congestion"](), Noise(seed)
     now, free_at, arrived = 10_000_000, 0, 0
     in_flight = since = 0
@@ -54,6 +54,50 @@ def run(page, acks, cell_us, delay_us, seed=1, limited=lambda at: True, lost=Non
         interval = page["interval"](c)
         out.append((now, now - sent, int(is_limited), int(c.window), 0 if interval is None else interval // 1000))
     return out
+
+
+def paced(page, events, cell_us, delay_us, seed=1):
+    """One paced sender with enough to send, whose timers are late: `s` a counted cell, `t` a timer, `a` an acknowledgement;
+    each with its time and, after it, the end of the rest (0: none) and the window."""
+    c, p, noise = page["Congestion"](), page["Pacer"](), Noise(seed)
+    now, free_at, in_flight, since, wakes_at = 10_000_000, 0, 0, 0, None
+    coming, out = [], []
+
+    def note(what):
+        out.append((what, now, 0 if p.rests_until is None else p.rests_until // 1000, int(c.window)))
+
+    while len(out) < events:
+        while in_flight < int(c.window) and p.rests_until is None:
+            free_at = max(free_at, now) + cell_us
+            in_flight, since = in_flight + 1, since + 1
+            page["on_counted_cell"](p, now * 1000, page["interval"](c))
+            if since == 16:
+                since = 0
+                heapq.heappush(coming, (free_at + delay_us, now))
+            note("s")
+        if p.rests_until is None:
+            wakes_at = None
+        elif wakes_at is None:
+            wakes_at = p.rests_until // 1000 + 50 + noise.below(1500)
+        if wakes_at is not None and (not coming or wakes_at < coming[0][0]):
+            now, wakes_at = wakes_at, None
+            page["on_timer"](p, now * 1000)
+            note("t")
+            continue
+        now, sent = heapq.heappop(coming)
+        limited = in_flight + 16 > int(c.window)
+        in_flight -= 16
+        page["on_ack"](c, now * 1000, (now - sent) * 1000, 16, limited)
+        page["on_timer"](p, now * 1000)
+        note("a")
+    return out
+
+
+def paced_traces():
+    page = load()
+    yield "long_path", paced(page, 2500, 110, 50_000)
+    yield "slow_line", paced(page, 1200, 900, 90_000, seed=2)
+    yield "short_path", paced(page, 400, 100, 5_000, seed=3)
 
 
 def traces():

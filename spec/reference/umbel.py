@@ -162,7 +162,7 @@ def forward_bodies(layers, hop, messages):
     body, out = padded(onion_text(hop, messages), 1400), []
     for layer in reversed(layers[:hop]):
         body = body[: layer.n] + bytes(1400 - layer.n)
-        # What stands in front of this layer's tag: the text and the tags of the hops behind.
+        # What precedes this layer's tag: the text and the tags of the later hops.
         inner = out[-1][: layer.n] if out else body[: layer.n]
         out.append(padded(layer.forward.seal(inner), 1400))
     return out[::-1]

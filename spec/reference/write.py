@@ -81,10 +81,10 @@ def cells():
         ("authenticate_on_a_circuit", "CELL-4", "OutOfRange", cell(1, AUTHENTICATE, seq(64) + len16(b"x"))),
         ("padding_first_byte", "CELL-5", "NonZeroPadding", cell(0, PADDING, b"\x01")),
         ("padding_last_byte", "CELL-5", "NonZeroPadding", cell(0, PADDING, bytes(1399) + b"\x01")),
-        ("create_behind_request", "CELL-5", "NonZeroPadding", cell(1, CREATE, seq(1250) + b"\x01")),
-        ("created_behind_reply", "CELL-5", "NonZeroPadding", cell(1, CREATED, seq(1153) + b"\x01")),
-        ("destroy_behind_reason", "CELL-5", "NonZeroPadding", cell(1, DESTROY, b"\x00\x01")),
-        ("authenticate_behind", "CELL-5", "NonZeroPadding", cell(0, AUTHENTICATE, seq(64) + len16(b"xy") + b"\x01")),
+        ("create_after_request", "CELL-5", "NonZeroPadding", cell(1, CREATE, seq(1250) + b"\x01")),
+        ("created_after_reply", "CELL-5", "NonZeroPadding", cell(1, CREATED, seq(1153) + b"\x01")),
+        ("destroy_after_reason", "CELL-5", "NonZeroPadding", cell(1, DESTROY, b"\x00\x01")),
+        ("authenticate_after_descriptor", "CELL-5", "NonZeroPadding", cell(0, AUTHENTICATE, seq(64) + len16(b"xy") + b"\x01")),
         ("authenticate_too_long", "ENC-1", "Truncated", cell(0, AUTHENTICATE, seq(64) + u16(1335) + seq(1334))),
     ]
     for name, spec, expect, raw in bad:
@@ -114,8 +114,8 @@ def messages():
         case("messages", "text", name, "CELL-6 CELL-10", text=padded(text, room))
     bad = [
         ("nothing", "CELL-8", "Truncated", b""),
-        ("dirt_behind_the_end", "CELL-7", "NonZeroPadding", padded(message(CONNECTED, 1), 1343) + b"\x01"),
-        ("dirt_behind_a_zero_command", "CELL-7", "NonZeroPadding", message(CONNECTED, 1) + b"\x00\x05"),
+        ("dirt_after_the_end", "CELL-7", "NonZeroPadding", padded(message(CONNECTED, 1), 1343) + b"\x01"),
+        ("dirt_after_a_zero_command", "CELL-7", "NonZeroPadding", message(CONNECTED, 1) + b"\x00\x05"),
         ("extend_too_short", "CELL-9", "Truncated", message(EXTEND, 0, seq(1281))),
         ("extended_too_long", "CELL-9", "TrailingBytes", message(EXTENDED, 0, seq(1154))),
         ("extend_failed_too_long", "CELL-9", "TrailingBytes", message(EXTEND_FAILED, 0, b"\x01\x01")),
@@ -125,7 +125,7 @@ def messages():
         ("credit_too_short", "CELL-9", "Truncated", message(CREDIT, 1, b"\x00\x00\x01")),
         ("ack_too_short", "CELL-9", "Truncated", message(ACK, 0, seq(15))),
         ("ack_too_long", "CELL-9", "TrailingBytes", message(ACK, 0, seq(17))),
-        ("resolve_behind_name", "CELL-9", "TrailingBytes", message(RESOLVE, 1, len8(b"a") + b"b")),
+        ("resolve_after_name", "CELL-9", "TrailingBytes", message(RESOLVE, 1, len8(b"a") + b"b")),
         ("resolved_with_fewer", "CELL-9", "Truncated", message(RESOLVED, 1, u8(2) + u8(4) + seq(4))),
         ("begin_cut_in_target", "CELL-9", "Truncated", message(BEGIN, 1, host[:-1])),
         ("length_past_the_end", "ENC-1", "Truncated", u8(DATA) + u16(1) + u16(2000) + seq(1339)),
@@ -149,7 +149,7 @@ def messages():
         ("resolved_with_nine", "CELL-13", "OutOfRange", message(RESOLVED, 1, u8(9) + (u8(4) + seq(4)) * 9)),
     ]
     for name, spec, expect, text in bad:
-        fits = len(text) > 1300 or name in ("nothing", "header_cut", "dirt_behind_a_zero_command")
+        fits = len(text) > 1300 or name in ("nothing", "header_cut", "dirt_after_a_zero_command")
         case("messages", "text", name, spec, expect, text=bytes(40) if name == "nothing" else text if fits else padded(text, len(text) + 20))
 
 
@@ -324,7 +324,7 @@ def signatures():
 
     own = ed25519.times(scalar, ed25519.BASE)
     mixed = ed25519.add(own, eighth)
-    # Nonces at which the part of small order falls out of [k]A, and at which it does not.
+    # Nonces at which the part of small order vanishes from [k]A, and at which it does not.
     tries = [forged(mixed, scalar, ed25519.ZERO, n) for n in range(1, 60)]
     vanishes = next(t for t in tries if t[2] % 8 == 0)
     stays = next(t for t in tries if t[2] % 8 != 0)
@@ -350,7 +350,7 @@ def signatures():
         ("r_of_order_1", "KEY-6", public, ed25519.encode(ed25519.ZERO) + le(ed25519.challenge(ed25519.encode(ed25519.ZERO), public, message) * scalar % ed25519.L)),
         ("r_of_order_8", "KEY-6", public, ed25519.encode(eighth) + good[32:]),
         ("r_of_mixed_order", "KEY-6", public, mixed_r[1]),
-        ("key_of_mixed_order_that_falls_out", "KEY-6", vanishes[0], vanishes[1]),
+        ("key_of_mixed_order_that_vanishes", "KEY-6", vanishes[0], vanishes[1]),
         ("key_of_mixed_order_that_stays", "KEY-6", stays[0], stays[1]),
         ("r_second_form", "KEY-6", public, above(second_form) + good[32:]),
         ("r_second_form_of_order_1", "KEY-6", public, above(ed25519.ZERO) + le(ed25519.challenge(above(ed25519.ZERO), public, message) * scalar % ed25519.L)),
@@ -365,7 +365,7 @@ def signatures():
         holds = ed25519.verify(key, message, signature)
         case("signatures", "signature", name, spec, "ok" if holds else "Unproven", purpose=purpose, message=text, key=key, signature=signature)
     verdict = {name: ed25519.verify(key, message, signature) for name, _, key, signature in cases}
-    assert [name for name, holds in verdict.items() if holds] == ["good", "key_of_mixed_order_that_falls_out"]
+    assert [name for name, holds in verdict.items() if holds] == ["good", "key_of_mixed_order_that_vanishes"]
     # What sets the two equations apart is in the cases.
     for _, key, signature in [("r", public, mixed_r[1]), ("a", stays[0], stays[1])]:
         assert ed25519.with_cofactor(key, message, signature)
@@ -580,10 +580,10 @@ def calls():
         ("name_cut", "CONT-19", "TrailingBytes", u8(4) + id_ + u32(9) + u32(1) + ids[:-1]),
         ("name_of_2001", "CONT-19", "OutOfRange", u8(4) + id_ + u32(16399) + u32(1) + bytes(32 * 2001)),
     ])
-    status = lambda kind, blocks, held: u8(1) + u8(kind) + u32(blocks) + u32(held) + u64(1_800_000_000_000) + u32(250) + u16(3) + u16(2)
+    status = lambda kind, blocks, held, copies=3, pending=2: u8(1) + u8(kind) + u32(blocks) + u32(held) + u64(1_800_000_000_000) + u32(250) + u16(copies) + u16(pending)
     for name, body, fields in [
-        ("status", status(2, 9, 8), dict({"class": 2}, blocks=9, held=8, expires=1_800_000_000_000, idle=250, copies=3, pending=2)),
-        ("status_unnamed", status(2, 0, 1), dict({"class": 2}, blocks=0, held=1, expires=1_800_000_000_000, idle=250, copies=3, pending=2)),
+        ("status", status(2, 9, 9), dict({"class": 2}, blocks=9, held=9, expires=1_800_000_000_000, idle=250, copies=3, pending=2)),
+        ("status_unnamed", status(2, 0, 1, 0, 0), dict({"class": 2}, blocks=0, held=1, expires=1_800_000_000_000, idle=250, copies=0, pending=0)),
         ("block", u8(2) + block, dict(block=block)),
         ("stored", u8(3), {}),
         ("missing", u8(4) + u32(11) + b"\x81\x04", dict(blocks=11, missing="0 7 10")),
@@ -635,7 +635,7 @@ def content():
         ("zeros_in_front_missing", "CONT-7", "NonZeroPadding", own(root(m() + hello, zeros=bytes(31) + b"\x01"))),
         ("version_2", "CONT-7", "UnknownVersion", own(root(m() + hello, version=2))),
         ("leaves_in_a_small_root", "CONT-9", "OutOfRange", own(root(m() + hello, leaves=1))),
-        ("dirt_behind_the_content", "CONT-6", "NonZeroPadding", own(root(m() + hello + b"\x01"))),
+        ("dirt_after_the_content", "CONT-6", "NonZeroPadding", own(root(m() + hello + b"\x01"))),
         ("unknown_kind", "CONT-10", "UnknownKind", own(root(m(kind=3) + hello))),
         ("file_with_a_manifest", "CONT-10", "OutOfRange", own(root(m(manifest=5) + hello))),
         ("content_too_long_for_this_shape", "CONT-10", "NotCanonical", own(root(m(total=5000) + hello))),
@@ -665,7 +665,7 @@ def nodes(read):
         block = node_block(read, number, leaves)
         case("content", "node", f"number_{number}", "CONT-3", key=read, number=number, leaves=b"".join(leaves), address=b3.blake3(block))
     one_more = node_block(read, 0, leaves)
-    case("content", "node", "dirt_behind_the_addresses", "CONT-6", "NonZeroPadding", key=read, number=0, leaves=b"".join(leaves[:2]), block=one_more)
+    case("content", "node", "dirt_after_the_addresses", "CONT-6", "NonZeroPadding", key=read, number=0, leaves=b"".join(leaves[:2]), block=one_more)
 
 
 def manifests():
@@ -709,6 +709,8 @@ def manifests():
 def congestions():
     for name, spec, acks in congestion.traces():
         case("congestion", "trace", name, spec, acks=", ".join(" ".join(map(str, a)) for a in acks))
+    for name, events in congestion.paced_traces():
+        case("congestion", "paced", name, "CONG-9 STREAM-1", events=", ".join(" ".join(map(str, e)) for e in events))
 
 
 def read_published():

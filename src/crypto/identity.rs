@@ -94,7 +94,9 @@ mod tests {
     #[test]
     fn a_coordinate_that_is_not_below_the_modulus_is_a_second_form() {
         let mut y = [0xff; 32];
-        for (first, last, canonical) in [(0xed, 0x7f, false), (0xec, 0x7f, true), (0xff, 0xff, false), (0xff, 0x7e, true)] {
+        for (first, last, canonical) in
+            [(0xed, 0x7f, false), (0xec, 0x7f, true), (0xff, 0xff, false), (0xff, 0x7e, true)]
+        {
             (y[0], y[31]) = (first, last);
             assert_eq!(is_canonical(&y), canonical, "{first:x} {last:x}");
         }

@@ -136,9 +136,7 @@ fn check_store_answer(case: &Case) {
             case.numbers("missing").into_iter().for_each(|i| missing.insert(i as u32));
             Answer::Missing(missing)
         }
-        "names" | "names_past_the_last" => {
-            Answer::Names { blocks: n("blocks"), from: n("from"), names: names(case) }
-        }
+        "names" | "names_past_the_last" => Answer::Names { blocks: n("blocks"), from: n("from"), names: names(case) },
         refused => {
             assert_eq!(refused, format!("refused_{}", n("refusal")), "{}", case.name);
             let [kind] = case.array("body");

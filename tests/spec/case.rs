@@ -156,7 +156,8 @@ fn every_file_of_vectors_is_run_and_no_name_is_given_twice() {
 /// The table of `spec/vectors/README.md`: for each file and kind the keys that each case has, and those that it may have.
 fn documented() -> BTreeMap<(String, String), (BTreeSet<String>, BTreeSet<String>)> {
     let page = files("spec/vectors", "README.md").remove(0);
-    let words = |cell: &str| cell.split([' ', ',']).map(|w| w.trim_matches('`').to_owned()).filter(|w| !w.is_empty()).collect();
+    let words =
+        |cell: &str| cell.split([' ', ',']).map(|w| w.trim_matches('`').to_owned()).filter(|w| !w.is_empty()).collect();
     let rows = tables(&page, "kinds").remove(0).into_iter().skip(1);
     rows.map(|row| {
         let [kind, always, maybe, _] = &row[..] else { panic!("a kind has four columns: {row:?}") };

@@ -505,7 +505,7 @@ fn an_exit_reaches_public_addresses_and_no_mail_port() {
 
 // spec: STREAM-17 STREAM-11
 #[test]
-fn a_service_stream_takes_so_many_calls_and_no_longer_ones() {
+fn a_service_stream_takes_32_calls_of_bounded_length() {
     let ends = |requests: usize, request: &[u8]| {
         let mut rig = Rig::new(None);
         let conn = rig.connect();

@@ -16,6 +16,7 @@ use umbel::proto::link::{Link, LinkError};
 use umbel::proto::onion::{ClientLayers, OnionError, Peeled, RelayLayer, text_mut};
 use umbel::proto::profile::Profile;
 use umbel::proto::stream::congestion::{Congestion, CongestionParams};
+use umbel::proto::stream::flow::SendWindow;
 use umbel::proto::violation::Violation;
 use umbel::wire::cell::{BODY_SIZE, Body, CELL_SIZE, Cell, CellBuf, decode_header};
 use umbel::wire::descriptor;
@@ -293,7 +294,11 @@ fn good_link(case: &Case) {
     for _ in 2..4096 {
         transmit(&mut initiator, &cells[..1], ms);
     }
-    assert!(transmit(&mut initiator, &cells[..1], ms) == case.bytes("record_4097"), "{}: the key's successor", case.name);
+    assert!(
+        transmit(&mut initiator, &cells[..1], ms) == case.bytes("record_4097"),
+        "{}: the key's successor",
+        case.name
+    );
 }
 
 #[test]
@@ -338,7 +343,12 @@ fn names() {
             "network" => {
                 case.expect("ok");
                 let id = ids::network_id(case.text("profile"), &case.array("genesis"));
-                assert_eq!((id.0, id.to_string().as_str()), (case.array("network"), case.text("text")), "{}", case.name);
+                assert_eq!(
+                    (id.0, id.to_string().as_str()),
+                    (case.array("network"), case.text("text")),
+                    "{}",
+                    case.name
+                );
             }
             "relay" => {
                 case.expect("ok");
@@ -385,26 +395,60 @@ fn addresses() {
     }
 }
 
-/// The reference ran the pseudocode of page 09 over these acknowledgements.
+/// The reference ran the pseudocode of page 09 over these events.
 // spec: CONG-2 CONG-3 CONG-4 CONG-5 CONG-6 CONG-7 CONG-8 CONG-9 CONG-10
 #[test]
 fn congestion() {
     for case in cases("congestion") {
-        assert_eq!(case.kind, "trace");
         case.expect("ok");
-        let mut controller = Congestion::new(CongestionParams::DEFAULT);
-        for (n, ack) in case.text("acks").split(", ").enumerate() {
-            let numbers: Vec<u64> = ack.split(' ').map(|x| x.parse().expect("a number")).collect();
-            let [at, round_trip, limited, window, interval] = numbers[..] else { panic!("{}: five numbers", case.name) };
-            if limited == 1 {
-                controller.held_back();
-            }
-            controller.acked(Instant(at), Duration::from_micros(round_trip), 16);
-            let got = (u64::from(controller.window()), controller.interval().map_or(0, |i| i.as_micros() as u64));
-            // Both round durations, each in its own way.
-            assert_eq!(got.0, window, "{}: acknowledgement {n}, window", case.name);
-            assert!(got.1.abs_diff(interval) <= 1, "{}: acknowledgement {n}, interval {} {interval}", case.name, got.1);
+        match case.kind.as_str() {
+            "trace" => acknowledged(&case),
+            "paced" => paced(&case),
+            _ => unknown(&case),
         }
+    }
+}
+
+fn acknowledged(case: &Case) {
+    let mut controller = Congestion::new(CongestionParams::DEFAULT);
+    for (n, ack) in case.text("acks").split(", ").enumerate() {
+        let numbers: Vec<u64> = ack.split(' ').map(|x| x.parse().expect("a number")).collect();
+        let [at, round_trip, limited, window, interval] = numbers[..] else { panic!("{}: five numbers", case.name) };
+        if limited == 1 {
+            controller.held_back();
+        }
+        controller.acked(Instant(at), Duration::from_micros(round_trip), 16);
+        let got = controller.interval().map_or(0, |i| i.as_micros() as u64);
+        assert_eq!(u64::from(controller.window()), window, "{}: acknowledgement {n}, window", case.name);
+        // Both round durations, each in its own way.
+        assert!(got.abs_diff(interval) <= 1, "{}: acknowledgement {n}, interval {got} {interval}", case.name);
+    }
+}
+
+fn paced(case: &Case) {
+    let mut sender = SendWindow::new(CongestionParams::DEFAULT);
+    let (mut sent, mut acked) = (0u128, 0u128);
+    for (n, event) in case.text("events").split(", ").enumerate() {
+        let (what, numbers) = event.split_once(' ').expect("an event and its numbers");
+        let numbers: Vec<u64> = numbers.split(' ').map(|x| x.parse().expect("a number")).collect();
+        let [at, rests_until, window] = numbers[..] else { panic!("{}: three numbers", case.name) };
+        match what {
+            "s" => {
+                assert!(sender.is_open(), "{}: event {n}", case.name);
+                sent += 1;
+                sender.sent(Instant(at), sent.to_be_bytes());
+            }
+            "t" => sender.woken(Instant(at)),
+            "a" => {
+                acked += 16;
+                assert_eq!(sender.acked(Instant(at), &acked.to_be_bytes()), Ok(()));
+            }
+            other => panic!("{}: no event is called {other}", case.name),
+        }
+        let got = sender.rests_until().map_or(0, |t| t.0);
+        assert!(got.abs_diff(rests_until) <= 1, "{}: event {n}, rest {got} {rests_until}", case.name);
+        let may_send = u64::try_from(sent - acked).unwrap() < window && rests_until == 0;
+        assert_eq!(sender.is_open(), may_send, "{}: event {n}, window {window}", case.name);
     }
 }
 
