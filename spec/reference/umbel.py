@@ -1,6 +1,7 @@
-"""What spec pages 01 to 06 and 10 say, in Python: each function is one formula of a page."""
+"""What spec pages 01 to 06, 10 and 11 say, in Python: each function is one formula of a page."""
 
 import base64
+import ipaddress
 from hashlib import sha256
 
 from cryptography.hazmat.primitives import hashes, hmac
@@ -161,7 +162,7 @@ def forward_bodies(layers, hop, messages):
     body, out = padded(onion_text(hop, messages), 1400), []
     for layer in reversed(layers[:hop]):
         body = body[: layer.n] + bytes(1400 - layer.n)
-        # What stands in front of this layer's tag: the text and the tags of the hops behind.
+        # What precedes this layer's tag: the text and the tags of the later hops.
         inner = out[-1][: layer.n] if out else body[: layer.n]
         out.append(padded(layer.forward.seal(inner), 1400))
     return out[::-1]
@@ -302,3 +303,56 @@ def convergent_key(content, kind, mime, name, manifest=0):
 def manifest(files):
     files = sorted(files)
     return u8(1) + u32(len(files)) + b"".join(len16(p.encode()) + len8(m.encode()) + u64(len(c)) for p, m, c in files)
+
+
+def node_block(read, number, leaves):
+    """Inner node `number` (from 0) over these leaves' addresses."""
+    return seal_once(block_key(verify_key(read), 1, number), padded(b"".join(leaves), LEAF_DATA))
+
+
+# 01: addresses that are not public
+NOT_PUBLIC = [ipaddress.ip_network(p) for p in (
+    "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 "
+    "198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3 ::/3 2001::/23 2001:db8::/32 2002::/16 3fff::/20 4000::/2 8000::/1").split()]
+
+
+def is_public(ip):
+    return not any(ip.version == net.version and ip in net for net in NOT_PUBLIC)
+
+
+# 10: the settled set
+def dir_leaf(record):
+    return derive("umbel 1 directory leaf", record)
+
+
+def dir_root(records):
+    """The root over records in the order of their relays' ids."""
+    level = [dir_leaf(r) for r in records]
+    while len(level) > 1:
+        pairs = [derive("umbel 1 directory node", b"".join(level[i : i + 2])) for i in range(0, len(level) - 1, 2)]
+        level = pairs + level[len(pairs) * 2 :]
+    return derive("umbel 1 directory node", u32(len(records)) + (level[0] if level else bytes(32)))
+
+
+def settle(records, cut, margin):
+    """`records` as tuples (relay id, published, lifetime in ms, bytes); the settled set of `cut`."""
+    newest = {}
+    for r in records:
+        rank = (r[1], dir_leaf(r[3]))
+        if r[1] <= cut - margin and (r[0] not in newest or rank > newest[r[0]][0]):
+            newest[r[0]] = rank, r
+    kept = [r for _, r in newest.values() if r[1] + r[2] > cut]
+    return [r[3] for r in sorted(kept)]
+
+
+def dir_beacon(network, cut, term):
+    return derive("umbel 1 beacon", network + u64(cut // term))
+
+
+def statement(secret, cut, root, beacon, count, relay):
+    signed = u64(cut) + root + beacon + u32(count) + relay
+    return signed + sign(secret, "umbel 1 root statement", signed)
+
+
+def record_list(records):
+    return u8(len(records)) + b"".join(len16(r) for r in records)

@@ -6,6 +6,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 ///
 /// False for private, loopback, link-local, shared, documentation, benchmark, multicast and reserved ranges, and for IPv6
 /// forms that carry an IPv4 address inside (mapped, 6to4, Teredo, NAT64): through those a private one could be named.
+// spec: ENC-5
 pub fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => is_public_v4(v4),

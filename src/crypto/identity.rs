@@ -57,11 +57,23 @@ impl IdentityKey {
     }
 }
 
-/// Verifies strictly (no small-order keys, canonical form), so that all nodes decide alike.
+/// Verifies strictly, so that all nodes decide alike: `S < L`; `A` and `R` in canonical form and not of small order; and
+/// the equation without the cofactor.
+// spec: KEY-6
 pub fn verify(public: &[u8; 32], purpose: Purpose, message: &[u8], signature: &[u8; 64]) -> Result<(), BadSignature> {
+    // The library compares `R` as bytes and so refuses a second form of it, but not of `A`.
+    if !is_canonical(public) {
+        return Err(BadSignature);
+    }
     VerifyingKey::from_bytes(public)
         .and_then(|k| k.verify_strict(&framed(purpose, message), &Signature::from_bytes(signature)))
         .map_err(|_| BadSignature)
+}
+
+/// Whether the y coordinate, 255 bits in little-endian order, is below the field's modulus 2^255 - 19.
+fn is_canonical(point: &[u8; 32]) -> bool {
+    let [first, middle @ .., last] = point;
+    *first < 0xed || last & 0x7f != 0x7f || middle.iter().any(|b| *b != 0xff)
 }
 
 fn framed(purpose: Purpose, message: &[u8]) -> Vec<u8> {
@@ -77,6 +89,21 @@ fn framed(purpose: Purpose, message: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // spec: KEY-6
+    #[test]
+    fn a_coordinate_that_is_not_below_the_modulus_is_a_second_form() {
+        let mut y = [0xff; 32];
+        for (first, last, canonical) in
+            [(0xed, 0x7f, false), (0xec, 0x7f, true), (0xff, 0xff, false), (0xff, 0x7e, true)]
+        {
+            (y[0], y[31]) = (first, last);
+            assert_eq!(is_canonical(&y), canonical, "{first:x} {last:x}");
+        }
+        y[15] = 0xfe;
+        (y[0], y[31]) = (0xff, 0x7f);
+        assert!(is_canonical(&y));
+    }
 
     // spec: KEY-4
     #[test]

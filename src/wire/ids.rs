@@ -20,7 +20,7 @@ pub fn to_text(bytes: &[u8; 32]) -> String {
 pub fn from_text(text: &str) -> Result<[u8; 32], Malformed> {
     // spec: ENC-3
     let bytes = BASE32_NOPAD_NOCASE.decode(text.as_bytes()).map_err(|_| Malformed::BadText)?;
-    bytes.try_into().map_err(|_| Malformed::OutOfRange)
+    bytes.try_into().map_err(|_| Malformed::BadText)
 }
 
 macro_rules! id {

@@ -96,7 +96,11 @@ impl Invite {
         if text.len() > INVITE_MAX {
             return Err(InviteError::TooLong);
         }
-        let lines: Vec<&str> = text.trim_end().split('\n').map(|l| l.strip_suffix('\r').unwrap_or(l)).collect();
+        let lines: Vec<&str> = text
+            .trim_end_matches([' ', '\t', '\r', '\n'])
+            .split('\n')
+            .map(|l| l.strip_suffix('\r').unwrap_or(l))
+            .collect();
         let (first, rest) = lines.split_first().ok_or(InviteError::NotAnInvite)?;
         let version = first.strip_prefix(MAGIC).ok_or(InviteError::NotAnInvite)?;
         // spec: DIR-10
@@ -128,7 +132,9 @@ impl Invite {
                 .ok_or(InviteError::Line(i + 2))
         };
         let profile = field(0, "profile")?;
-        if profile.is_empty() || profile.len() > usize::from(u8::MAX) {
+        let is_name =
+            (1..=usize::from(u8::MAX)).contains(&profile.len()) && profile.bytes().all(|b| b.is_ascii_graphic());
+        if !is_name {
             return Err(InviteError::Line(2));
         }
         let genesis = ids::from_text(field(1, "genesis")?).map_err(|_| InviteError::Line(3))?;

@@ -200,13 +200,13 @@ impl<'a> Message<'a> {
         let value = match command {
             1 => Self::Extend { to: RelayId(r.array()?), request: fixed(&mut r)? },
             2 => Self::Extended(fixed(&mut r)?),
-            3 => Self::ExtendFailed(ExtendFailure::from_wire(r.u8()?).ok_or(Malformed::OutOfRange)?),
+            3 => Self::ExtendFailed(ExtendFailure::from_wire(r.u8()?).ok_or(Malformed::UnknownKind)?),
             4 => Self::Begin { target: Target::decode(&mut r)?, data: r.rest() },
             5 => Self::Connected,
             // spec: CELL-13
             6 if body.is_empty() => return Err(Malformed::Truncated),
             6 => Self::Data(r.rest()),
-            7 => Self::End(EndReason::from_wire(r.u8()?).ok_or(Malformed::OutOfRange)?),
+            7 => Self::End(EndReason::from_wire(r.u8()?).ok_or(Malformed::UnknownKind)?),
             8 => match r.u32()? {
                 0 => return Err(Malformed::OutOfRange),
                 n => Self::Credit(n),

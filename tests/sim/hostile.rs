@@ -172,7 +172,7 @@ fn cells_a_peer_may_not_send_close_the_link() {
         unknown[4] = 9;
         let mut dirty = cell(&Cell::Padding);
         dirty[1000] = 1;
-        // Spec LINK-23, LINK-24, CELL-2, CELL-5: toward the client, which opened the link.
+        // Spec LINK-23, LINK-29, CELL-2, CELL-5: toward the client, which opened the link.
         for bad in [cell(&Cell::Create(CircuitId(7), &request)), cell(&proof), unknown.clone(), dirty.clone()] {
             let o = attacked(seed, 0, &Attack::Insert { way: Way::Client, at: 20, cell: bad });
             assert!(o.seen.borrow().struck && !o.whole);

@@ -297,7 +297,12 @@ fn at_column(column: &str) -> (Rig, Client, ConnId, CircuitId, CellBuf) {
     client.circuit.mux(0).unwrap().open(Target::Directory);
     let good = client.cells().remove(0);
     let Some(state) = column.strip_prefix("initiator, ") else {
-        let id = if column == "responder, free" { CircuitId(99) } else { CIRCUIT };
+        let id = match column {
+            "responder, new" => CircuitId(CIRCUIT.0 + 1),
+            "responder, past" => CircuitId(CIRCUIT.0 - 1),
+            "responder, in use" => CIRCUIT,
+            other => panic!("the table has an unknown column {other}"),
+        };
         return (rig, client, conn, id, good);
     };
     rig.send(conn, &[good]);
@@ -322,11 +327,11 @@ fn at_column(column: &str) -> (Rig, Client, ConnId, CircuitId, CellBuf) {
     (rig, client, next, id, relayed)
 }
 
-// spec: LINK-23 LINK-24 CIRC-11 CIRC-12 CIRC-13 CIRC-4
+// spec: LINK-23 LINK-28 LINK-29 CIRC-11 CIRC-12 CIRC-13 CIRC-4
 #[test]
 fn what_a_relay_may_receive_on_a_link() {
     let table = table("LinkCells");
-    assert_eq!((table.columns.len(), table.rows.len()), (5, 7));
+    assert_eq!((table.columns.len(), table.rows.len()), (6, 7));
     for (row, cells) in &table.rows {
         for (column, expected) in table.columns.iter().zip(cells) {
             let (mut rig, mut client, conn, id, good) = at_column(column);
@@ -358,7 +363,7 @@ fn what_a_relay_may_receive_on_a_link() {
             if expected == "ignored" {
                 assert_eq!(after, before, "{row}, {column}: a dropped cell has no effect");
             }
-            if (row.as_str(), column.as_str()) == ("CREATE", "responder, free") {
+            if (row.as_str(), column.as_str()) == ("CREATE", "responder, new") {
                 assert_eq!(after.circuits, before.circuits + 1);
             }
             if outcome == "close the circuit" && column.starts_with("initiator") {
@@ -500,7 +505,7 @@ fn an_exit_reaches_public_addresses_and_no_mail_port() {
 
 // spec: STREAM-17 STREAM-11
 #[test]
-fn a_service_stream_takes_so_many_calls_and_no_longer_ones() {
+fn a_service_stream_takes_32_calls_of_bounded_length() {
     let ends = |requests: usize, request: &[u8]| {
         let mut rig = Rig::new(None);
         let conn = rig.connect();

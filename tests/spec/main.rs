@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+mod addresses;
+mod calls;
+mod case;
 mod corpus;
 mod layers;
 mod links;
 mod pages;
+mod profiles;
+mod records;
 mod sizes;
 mod tables;
 mod trace;

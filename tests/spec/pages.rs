@@ -1,5 +1,6 @@
 //! Reading of the repository's own files: pages, sources, vectors.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -72,4 +73,42 @@ pub(crate) fn tables(page: &File, mark: &str) -> Vec<Vec<Vec<String>>> {
     }
     assert!(!inside, "{}: the table {mark} has no end", page.path);
     out
+}
+
+/// The numbers of each prefix over requirements and retired ids, from the bullets `- **A-1** …`.
+fn numbers() -> BTreeMap<String, BTreeSet<u32>> {
+    let mut out: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+    for page in pages() {
+        let bullets = page.text.lines().filter_map(|l| l.strip_prefix("- **")?.split_once("**"));
+        for (id, _) in bullets {
+            let Some((prefix, number)) = id.split_once('-') else { continue };
+            let Ok(number) = number.parse() else { continue };
+            // The example on the first page stands in a block of code, indented.
+            assert!(out.entry(prefix.to_owned()).or_default().insert(number), "{}: {id} stands there twice", page.path);
+        }
+    }
+    out
+}
+
+#[test]
+fn ids_have_no_gaps() {
+    let numbers = numbers();
+    assert!(numbers.len() >= 13, "{:?}", numbers.keys());
+    for (prefix, numbers) in numbers {
+        let missing: Vec<_> = (1..=*numbers.last().unwrap()).filter(|n| !numbers.contains(n)).collect();
+        assert!(missing.is_empty(), "{prefix}: a requirement or a line under Retired for each of {missing:?}");
+    }
+}
+
+/// What an editor struck out of the pages stays out.
+#[test]
+fn pages_are_written_in_plain_words() {
+    const STRUCK: [&str; 4] = [" behind", "so many", "so long", "fells"];
+    for page in pages() {
+        for (n, line) in page.text.lines().enumerate() {
+            for words in STRUCK {
+                assert!(!line.contains(words), "{}:{}: {words:?} has a plainer word", page.path, n + 1);
+            }
+        }
+    }
 }

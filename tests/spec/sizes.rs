@@ -1,7 +1,6 @@
 //! Numbers in the specification are the code's, and no file grows into the one that nobody reads.
 
 use crate::pages::{files, pages, tables};
-use umbel::proto::profile::Profile;
 use umbel::{crypto, node, proto, wire};
 
 /// Lines before the tests of a file.
@@ -64,29 +63,9 @@ fn in_code(name: &str) -> Option<u64> {
         "FIELDS_MAX" => node::proxy::codec::http::FIELDS_MAX,
         "MESSAGE_MAX" => node::proxy::codec::socks::MESSAGE_MAX,
         "CONNECTIONS_MAX" => node::proxy::CONNECTIONS_MAX,
-        _ => return in_profile(name),
-    };
-    Some(n as u64)
-}
-
-fn in_profile(name: &str) -> Option<u64> {
-    let (profile, field) = name.split_once('.')?;
-    let p = match profile {
-        "TESTING" => &Profile::TESTING,
-        "DEFAULT" => &Profile::DEFAULT,
         _ => return None,
     };
-    match field {
-        "congestion_initial" => Some(u64::from(p.congestion.initial)),
-        "congestion_least" => Some(u64::from(p.congestion.least)),
-        "congestion_most" => Some(u64::from(p.congestion.most)),
-        "congestion_queue" => Some(u64::from(p.congestion.queue)),
-        "congestion_grace_ms" => Some(p.congestion.grace.as_millis() as u64),
-        "congestion_standing_ms" => Some(p.congestion.standing_least.as_millis() as u64),
-        "congestion_base_s" => Some(p.congestion.base_lifetime.as_secs()),
-        "stream_window_bytes" => Some(u64::from(p.stream_window_bytes)),
-        _ => None,
-    }
+    Some(n as u64)
 }
 
 #[test]
@@ -125,8 +104,8 @@ fn labels_in_the_code_are_those_of_the_specification() {
         let code = file.text.split("mod tests").next().unwrap_or_default();
         for label in code.split('"').skip(1).step_by(2).filter(|l| l.starts_with("umbel ")) {
             let whole = page.text.contains(&format!("`{label}`"));
-            let behind = label.strip_prefix("umbel circuit 1").is_some_and(|l| page.text.contains(&format!("`{l}`")));
-            assert!(whole || behind, "{}: spec/02-keys.md does not list the label {label}", file.path);
+            let suffix = label.strip_prefix("umbel circuit 1").is_some_and(|l| page.text.contains(&format!("`{l}`")));
+            assert!(whole || suffix, "{}: spec/02-keys.md does not list the label {label}", file.path);
             labels += 1;
         }
     }

@@ -222,6 +222,23 @@ fn walk_relay_streams(tail: &str) {
     }
 }
 
+// spec: STREAM-6 STREAM-13
+#[test]
+fn a_number_whose_resolve_was_answered_is_free_at_once() {
+    for row in ["BEGIN", "RESOLVE", "CREDIT", "END not 0"] {
+        let mut at = AtRelay::new().with_stream("resolving");
+        at.circuit.mux.resolved(STREAM, vec![]);
+        at.drain();
+        let expected = if matches!(row, "BEGIN" | "RESOLVE") { "ok" } else { "UnknownStream" };
+        assert_eq!(outcome(at.send(STREAM, &stream_message(row))), expected, "{row} at the relay");
+    }
+    let mut at = AtClient::two_hops();
+    let id = at.with_stream(1, "resolving");
+    at.hear_from(1, id, &Message::Resolved(vec![])).expect("the answer");
+    let again = client_outcome(at.hear_from(1, id, &Message::Resolved(vec![])));
+    assert_eq!(again, "UnknownStream", "at the client");
+}
+
 /// A client with two hops, whose relays do as the test says.
 struct AtClient {
     client: ClientCircuit,

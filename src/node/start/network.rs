@@ -52,6 +52,7 @@ impl Network {
         wanted: Option<&'static Profile>,
         more: &[String],
     ) -> Result<Self, Failure> {
+        // spec: PROF-1
         let profile = Profile::named(&invite.profile).ok_or_else(|| {
             Failure::new(Code::Config, format!("this program knows no network profile named {:?}", invite.profile))
                 .hint("use a newer version of umbel")

@@ -56,6 +56,6 @@ fn clock_failure(skew: i64) -> Failure {
     let minutes = by.as_secs().div_ceil(60);
     let way = if skew > 0 { "ahead of" } else { "behind" };
     Failure::new(Code::Clock, format!("this machine's clock is about {minutes} minutes {way} the network's"))
-        .rule("DIR-46")
+        .rule("DIR-52")
         .hint("set the clock (for example with systemd-timesyncd or chrony) and start again")
 }

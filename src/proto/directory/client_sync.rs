@@ -358,7 +358,7 @@ impl ClientDirectory {
             return self.fail(now, SourceFault::BadStatement);
         }
         let oldest = s.cut.plus(p.clock_tolerance).plus(p.period.saturating_mul(3));
-        // spec: DIR-46
+        // spec: DIR-52
         if s.cut > now.unix.plus(p.clock_tolerance) || oldest < now.unix {
             return self.fail(now, SourceFault::Clock);
         }

@@ -221,7 +221,7 @@ impl Client {
         };
         let Some(conn) = self.links.to(now, first, &mut self.rng, &mut self.out) else { return false };
         let Some(slot) = self.links.get_mut(conn) else { return false };
-        let id = slot.free_circuit();
+        let Some(id) = slot.allocate_circuit() else { return false };
         let is_first = slot.circuits.is_empty();
         let circuit = Circuit {
             machine,
@@ -278,7 +278,7 @@ impl Client {
                 Ok(())
             }
             (Cell::Created(..) | Cell::Destroy(..), None) | (Cell::Padding, _) => Ok(()),
-            // spec: LINK-24
+            // spec: LINK-29
             _ => Err(LinkViolation),
         }
     }

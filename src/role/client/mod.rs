@@ -225,7 +225,7 @@ impl Client {
         middle.iter().copied().min_by_key(|ms| ms.unsigned_abs()).filter(|_| skews.len() >= least)
     }
 
-    // spec: DIR-46
+    // spec: DIR-52
     fn note_clock(&mut self, now: Now, conn: ConnId) {
         let Some(slot) = self.links.get(conn) else { return };
         let (Some(peer), Some(theirs)) = (slot.peer, slot.peer_time()) else { return };

@@ -31,7 +31,8 @@ pub struct LinkSlot<K> {
     busy: VecDeque<K>,
     /// Turns of quiet circuits since a busy one had one.
     fresh_run: u32,
-    next_circuit: u32,
+    /// The least number that a new circuit may have: greater than all before, whoever chooses it.
+    next_circuit: u64,
     ours: bool,
     opened_at: Instant,
     /// When the last cell was written or the last circuit left.
@@ -102,15 +103,23 @@ impl<K: Copy + Ord> LinkSlot<K> {
         self.control.push_front(buf);
     }
 
-    /// A number for a new circuit on a link we opened.
-    pub fn free_circuit(&mut self) -> CircuitId {
-        loop {
-            let id = CircuitId(self.next_circuit);
-            self.next_circuit = self.next_circuit.wrapping_add(1).max(1);
-            if !self.circuits.contains_key(&id) {
-                return id;
-            }
+    /// The number for a new circuit on a link we opened; `None` when the link has used up all of them. None is used twice:
+    /// late cells of the circuit that had it before would arrive on the new one.
+    // spec: LINK-28
+    pub fn allocate_circuit(&mut self) -> Option<CircuitId> {
+        let id = u32::try_from(self.next_circuit).ok()?;
+        self.next_circuit += 1;
+        Some(CircuitId(id))
+    }
+
+    /// Takes the number that the initiator chose for a new circuit. False if it is not greater than all before.
+    // spec: LINK-29
+    pub fn claim_circuit(&mut self, id: CircuitId) -> bool {
+        let is_new = u64::from(id.0) >= self.next_circuit;
+        if is_new {
+            self.next_circuit = u64::from(id.0) + 1;
         }
+        is_new
     }
 
     /// Queues a cell of the link itself. False when too many wait: the peer reads nothing, and the link should close.
@@ -311,6 +320,22 @@ mod tests {
         let of_busy = order.iter().filter(|&&c| c == 0).count();
         assert_eq!(order[0], 1, "who was quiet goes first");
         assert!((5..=15).contains(&of_busy), "{of_busy} of 100 turns");
+    }
+
+    // spec: LINK-28 LINK-29
+    #[test]
+    fn a_circuit_number_is_never_used_again_on_a_link() {
+        let mut slot = slot();
+        assert_eq!(slot.allocate_circuit(), Some(CircuitId(1)));
+        slot.circuits.remove(&CircuitId(1));
+        assert_eq!(slot.allocate_circuit(), Some(CircuitId(2)));
+        assert!(slot.claim_circuit(CircuitId(9)), "numbers may be left out");
+        for used_or_left_out in [1, 2, 5, 9] {
+            assert!(!slot.claim_circuit(CircuitId(used_or_left_out)), "{used_or_left_out}");
+        }
+        assert!(slot.claim_circuit(CircuitId(u32::MAX)));
+        assert_eq!(slot.allocate_circuit(), None, "no number is left");
+        assert!(!slot.claim_circuit(CircuitId(u32::MAX)));
     }
 
     // spec: LINK-26

@@ -84,8 +84,8 @@ impl Shard {
     ) -> Result<(), LinkViolation> {
         let full = self.draining || self.circuits.len() >= CIRCUITS_MAX;
         let slot = self.links.get_mut(conn).ok_or(LinkViolation)?;
-        // spec: LINK-24
-        if slot.is_ours() || slot.circuits.contains_key(&id) {
+        // spec: LINK-29
+        if slot.is_ours() || !slot.claim_circuit(id) {
             return Err(LinkViolation);
         }
         let cfg = &self.cfg;

@@ -36,7 +36,7 @@ impl Shard {
         let contact = roster.get(&to).ok_or(ExtendFailure::Unknown)?;
         let conn = self.links.to(now, contact, &mut self.rng, &mut self.out).ok_or(ExtendFailure::Resource)?;
         let slot = self.links.get_mut(conn).ok_or(ExtendFailure::Resource)?;
-        let id = slot.free_circuit();
+        let id = slot.allocate_circuit().ok_or(ExtendFailure::Resource)?;
         let first = slot.circuits.is_empty();
         slot.circuits.insert(id, End { circuit: key, toward: Toward::Next });
         if !slot.push_control(&Cell::Create(id, request)) {

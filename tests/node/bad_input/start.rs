@@ -69,7 +69,7 @@ fn files_that_make_no_sense_are_named() {
     drop(Client::start(&home.join("b"), &net.invite()));
 }
 
-// spec: DIR-46
+// spec: DIR-52
 #[test]
 fn a_clock_an_hour_off_is_told_before_anything_else_is_tried() {
     if !crate::harness::installed("faketime") {

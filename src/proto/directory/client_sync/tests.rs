@@ -160,7 +160,7 @@ fn a_seed_that_invents_a_network_of_its_own_is_outvoted_by_the_other_seeds() {
 
 // spec: DIR-28
 // spec: DIR-41
-// spec: DIR-46
+// spec: DIR-52
 #[test]
 fn wrong_pages_bad_signatures_old_and_future_cuts_are_each_told_apart() {
     type Change = fn(&Request, Answer) -> Option<Answer>;

@@ -1,0 +1,110 @@
+//! The table of page 14 has every number of every profile, and no other.
+
+use crate::pages::{pages, tables};
+use umbel::base::time::Duration;
+use umbel::proto::profile::Profile;
+use umbel::proto::stream::congestion::CongestionParams;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Value {
+    Time(Duration),
+    Number(u64),
+    Yes(bool),
+    Text(String),
+}
+
+/// A cell of the table.
+fn value(cell: &str) -> Value {
+    let cell = cell.trim_matches('`');
+    let number = |n: &str| n.replace(',', "").parse::<u64>();
+    if let Some((n, unit)) = cell.split_once(' ') {
+        let milliseconds = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "min" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            other => panic!("the unit {other} in {cell}"),
+        };
+        return Value::Time(Duration::from_millis(number(n).expect("a number before its unit") * milliseconds));
+    }
+    match (cell, number(cell)) {
+        ("yes", _) => Value::Yes(true),
+        ("no", _) => Value::Yes(false),
+        (_, Ok(n)) => Value::Number(n),
+        _ => Value::Text(cell.to_owned()),
+    }
+}
+
+/// Every field, so that a new one does not compile before it has its row.
+fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
+    let Profile {
+        name,
+        period,
+        settle_margin,
+        usable_lag,
+        descriptor_lifetime,
+        descriptor_refresh,
+        gossip_interval,
+        client_refresh,
+        snapshot_max_age,
+        term,
+        signers_asked,
+        work_bits,
+        custodians,
+        distinct_prefixes,
+        private_exit,
+        private_relays,
+        clock_tolerance,
+        lease,
+        replicate_interval,
+        congestion,
+        stream_window_bytes,
+    } = *profile;
+    let CongestionParams { initial, least, most, queue, grace, standing_least, base_lifetime } = congestion;
+    vec![
+        ("name", Value::Text(name.to_owned())),
+        ("period", Value::Time(period)),
+        ("settle_margin", Value::Time(settle_margin)),
+        ("usable_lag", Value::Time(usable_lag)),
+        ("descriptor_lifetime", Value::Time(descriptor_lifetime)),
+        ("descriptor_refresh", Value::Time(descriptor_refresh)),
+        ("gossip_interval", Value::Time(gossip_interval)),
+        ("client_refresh", Value::Time(client_refresh)),
+        ("snapshot_max_age", Value::Time(snapshot_max_age)),
+        ("term", Value::Time(term)),
+        ("signers_asked", Value::Number(signers_asked as u64)),
+        ("work_bits", Value::Number(u64::from(work_bits))),
+        ("custodians", Value::Number(custodians as u64)),
+        ("distinct_prefixes", Value::Yes(distinct_prefixes)),
+        ("private_exit", Value::Yes(private_exit)),
+        ("private_relays", Value::Yes(private_relays)),
+        ("clock_tolerance", Value::Time(clock_tolerance)),
+        ("lease", Value::Time(lease)),
+        ("replicate_interval", Value::Time(replicate_interval)),
+        ("congestion_initial", Value::Number(u64::from(initial))),
+        ("congestion_min", Value::Number(u64::from(least))),
+        ("congestion_max", Value::Number(u64::from(most))),
+        ("congestion_queue", Value::Number(u64::from(queue))),
+        ("congestion_grace", Value::Time(grace)),
+        ("congestion_standing_min", Value::Time(standing_least)),
+        ("congestion_base_lifetime", Value::Time(base_lifetime)),
+        ("stream_window_bytes", Value::Number(u64::from(stream_window_bytes))),
+    ]
+}
+
+// spec: PROF-1
+#[test]
+fn the_table_of_profiles_is_the_code_s() {
+    let page = pages().into_iter().find(|p| p.path.ends_with("14-profiles.md")).expect("the page on profiles");
+    let mut table = tables(&page, "profiles").remove(0);
+    let head = table.remove(0);
+    assert_eq!(&head[..3], ["number", "default", "testing"]);
+    for (column, profile) in [(1, &Profile::DEFAULT), (2, &Profile::TESTING)] {
+        assert_eq!(Profile::named(&head[column]), Some(profile));
+        let expected = rows(profile);
+        let written: Vec<_> = table.iter().map(|r| (r[0].trim_matches('`').to_owned(), value(&r[column]))).collect();
+        let expected: Vec<_> = expected.into_iter().map(|(name, v)| (name.to_owned(), v)).collect();
+        assert_eq!(written, expected, "spec/14-profiles.md, column {}", profile.name);
+    }
+}

@@ -1,0 +1,238 @@
+//! Runs the vectors of the directory and of content: records, invites, settled sets, objects and links.
+
+use crate::case::{Case, cases, unknown};
+use std::sync::Arc;
+use umbel::base::secret::Secret;
+use umbel::base::time::UnixMs;
+use umbel::proto::content::block::{self, BlockError};
+use umbel::proto::content::tree::{KeyChoice, Label, Tree};
+use umbel::proto::content::view::Opened;
+use umbel::proto::directory::rendezvous;
+use umbel::proto::directory::snapshot::{Snapshot, Unsettled};
+use umbel::proto::profile::Profile;
+use umbel::wire::content::Kind;
+use umbel::wire::content::manifest::Manifest;
+use umbel::wire::descriptor::{DescriptorError, DescriptorRules, SignedDescriptor};
+use umbel::wire::directory::Answer;
+use umbel::wire::ids::{Address, NetworkId, RelayId};
+use umbel::wire::invite::{Invite, InviteError};
+use umbel::wire::umbel_link::{Link, verify_key};
+
+fn descriptor_class(e: DescriptorError) -> String {
+    match e {
+        DescriptorError::Malformed(m) => format!("{m:?}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn one_descriptor(case: &Case) {
+    let network = NetworkId(case.array("network"));
+    let rules = DescriptorRules { network, work_bits: 8, private_addrs: case.yes("private"), lifetime_max_s: 60 };
+    match SignedDescriptor::decode(&case.bytes("descriptor"), &rules) {
+        Err(why) => case.expect(&descriptor_class(why)),
+        Ok(d) => {
+            case.expect("ok");
+            assert_eq!(d.bytes(), case.bytes("descriptor"), "{}", case.name);
+            assert_eq!(d.id(), RelayId(case.array("relay")), "{}", case.name);
+            let numbers = [
+                (d.published.0, "published"),
+                (u64::from(d.lifetime_s), "lifetime"),
+                (u64::from(d.cipher.to_wire()), "cipher"),
+                (u64::from(d.exit), "exit"),
+                (u64::from(d.store), "store"),
+                (d.addrs.len() as u64, "addresses"),
+            ];
+            for (got, key) in numbers {
+                assert_eq!(got, case.number(key), "{}: {key}", case.name);
+            }
+        }
+    }
+}
+
+fn one_invite(case: &Case) {
+    let text = String::from_utf8(case.bytes("invite")).unwrap();
+    match Invite::parse(&text) {
+        Err(InviteError::Line(_)) => case.expect("Line"),
+        Err(why) => case.expect(&format!("{why:?}")),
+        Ok(invite) => {
+            case.expect("ok");
+            assert_eq!(invite.profile, case.text("profile"));
+            assert_eq!(invite.genesis, case.array("genesis"));
+            assert_eq!(invite.relays.len() as u64, case.number("relays"));
+            assert_eq!(invite.format().as_bytes(), case.bytes("written"), "{}", case.name);
+        }
+    }
+}
+
+fn custodians(case: &Case) {
+    case.expect("ok");
+    let network = NetworkId(case.array("network"));
+    let beacon = rendezvous::beacon(network, UnixMs(case.number("cut")), &Profile::TESTING);
+    assert_eq!(beacon, case.array("beacon"));
+    let key: [u8; 32] = case.array("key");
+    assert_eq!(rendezvous::locate(&key), case.array("locator"));
+    let relays = case.bytes("relays");
+    let relays = relays.as_chunks::<32>().0.iter().map(|c| RelayId(*c));
+    let best: Vec<u8> = rendezvous::best(&beacon, &key, relays, 3).iter().flat_map(|r| r.0).collect();
+    assert_eq!(best, case.bytes("best"));
+}
+
+fn records(case: &Case, key: &str) -> (NetworkId, UnixMs, Vec<Arc<SignedDescriptor>>) {
+    let network = NetworkId(case.array("network"));
+    let rules = Profile::TESTING.descriptor_rules(network);
+    let read = |bytes: Vec<u8>| Arc::new(SignedDescriptor::decode(&bytes, &rules).expect("a good record"));
+    (network, UnixMs(case.number("cut")), case.list(key).into_iter().map(read).collect())
+}
+
+fn one_set(case: &Case) {
+    let (network, cut, records) = records(case, "records");
+    match Snapshot::assemble(records, cut, &Profile::TESTING, network) {
+        Err(why @ (Unsettled::Misplaced | Unsettled::NoCut)) => case.expect(&format!("{why:?}")),
+        Err(why) => panic!("{}: {why}", case.name),
+        Ok(set) => {
+            case.expect("ok");
+            assert_eq!((set.root, set.beacon), (case.array("root"), case.array("beacon")), "{}", case.name);
+        }
+    }
+}
+
+fn settled(case: &Case) {
+    case.expect("ok");
+    let (network, cut, records) = records(case, "records");
+    let set = Snapshot::settle(&records, cut, &Profile::TESTING, network);
+    let kept: Vec<_> = set.relays().iter().map(|r| r.bytes().to_vec()).collect();
+    assert_eq!(kept, case.list("kept"), "{}", case.name);
+    assert_eq!(set.root, case.array("root"), "{}", case.name);
+}
+
+fn statement(case: &Case) {
+    let body = [&[5], &case.bytes("statement")[..]].concat();
+    let identity = case.array("identity");
+    let s = match Answer::decode(&body) {
+        Err(why) => return case.expect(&format!("{why:?}")),
+        Ok(Answer::Statement(s)) => s,
+        Ok(other) => panic!("{}: {other:?}", case.name),
+    };
+    match s.verify(&identity) {
+        Err(why) => case.expect(&format!("{why:?}")),
+        Ok(()) => {
+            case.expect("ok");
+            assert_eq!((s.cut.0, u64::from(s.count)), (case.number("cut"), case.number("count")));
+            assert_eq!((s.root, s.beacon, s.relay.0), (case.array("root"), case.array("beacon"), case.array("relay")));
+        }
+    }
+}
+
+#[test]
+fn directory() {
+    for case in cases("directory") {
+        match case.kind.as_str() {
+            "descriptor" => one_descriptor(&case),
+            "invite" => one_invite(&case),
+            "custodians" => custodians(&case),
+            "set" => one_set(&case),
+            "settle" => settled(&case),
+            "statement" => statement(&case),
+            _ => unknown(&case),
+        }
+    }
+}
+
+/// An object built here and one built by the reference have the same blocks.
+fn one_object(case: &Case) {
+    case.expect("ok");
+    let content = case.bytes("content");
+    let kind = if case.number("type") == 2 { Kind::Directory } else { Kind::File };
+    let label = Label {
+        kind,
+        manifest: case.number("manifest") as u32,
+        mime: case.text("mime").into(),
+        name: case.text("name").into(),
+    };
+    let read = Secret::new(case.array("key"));
+    let is_convergent = case.has("convergent") && case.yes("convergent");
+    let choice = if is_convergent { KeyChoice::Convergent } else { KeyChoice::Random(read) };
+    let tree = Tree::build(&mut &content[..], label, choice).unwrap();
+    assert_eq!(*tree.link().key.expose(), case.array("key"), "{}", case.name);
+    assert_eq!(tree.link().root.0, case.array("root"), "{}", case.name);
+    let names: Vec<u8> = tree.names().iter().flat_map(|a| a.0).collect();
+    assert!(names == case.bytes("leaves"), "{}: leaves", case.name);
+    let root = tree.upper_block(0).unwrap();
+    if case.has("root_block") {
+        assert!(root == case.bytes("root_block"), "{}: root block", case.name);
+    }
+    let opened = Opened::root(tree.link(), root).unwrap();
+    assert_eq!(opened.meta.total, content.len() as u64);
+    if names.is_empty() {
+        assert!(opened.inline == content, "{}", case.name);
+    }
+}
+
+fn block_class(why: BlockError) -> String {
+    match why {
+        BlockError::Malformed(m) => format!("{m:?}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn one_root(case: &Case) {
+    let link = Link { root: Address(case.array("root")), key: Secret::new(case.array("key")) };
+    case.expect(&block_class(Opened::root(&link, &case.bytes("block")).err().expect("a refusal")));
+}
+
+fn one_node(case: &Case) {
+    let verify = verify_key(&Secret::new(case.array("key")));
+    let leaves = case.bytes("leaves");
+    let leaves: Vec<_> = leaves.as_chunks::<32>().0.iter().map(|a| Address(*a)).collect();
+    let number = case.number("number") as u32;
+    if case.has("block") {
+        let opened = block::open_node(&verify, number, case.bytes("block"), leaves.len() as u32);
+        return case.expect(&block_class(opened.expect_err("a refusal")));
+    }
+    case.expect("ok");
+    let sealed = block::seal_node(&verify, number, &leaves);
+    assert_eq!(block::address(&sealed).0, case.array("address"), "{}", case.name);
+    assert_eq!(block::open_node(&verify, number, sealed, leaves.len() as u32), Ok(leaves));
+}
+
+fn one_manifest(case: &Case) {
+    match Manifest::decode(&case.bytes("manifest"), case.number("total")) {
+        Err(why) => case.expect(&format!("{why:?}")),
+        Ok(manifest) => {
+            case.expect("ok");
+            let paths: Vec<_> = manifest.entries().iter().map(|e| e.path.clone().into_bytes()).collect();
+            assert_eq!(paths, case.list("paths"), "{}", case.name);
+            let sizes: Vec<_> = manifest.entries().iter().map(|e| e.len).collect();
+            assert_eq!(sizes, case.numbers("files"), "{}", case.name);
+            assert_eq!(manifest.encode(), case.bytes("manifest"), "{}", case.name);
+        }
+    }
+}
+
+fn one_link(case: &Case) {
+    match Link::from_link_or_url(case.text("text")) {
+        Err(why) => case.expect(&format!("{why:?}")),
+        Ok((link, _)) => {
+            case.expect("ok");
+            assert_eq!((link.root.0, *link.key.expose()), (case.array("link_root"), case.array("link_key")));
+            assert_eq!(link.to_string(), case.text("canonical"));
+            assert_eq!(link.host(), case.text("host"));
+            assert_eq!(link.verify_link().to_string(), case.text("verify_link"));
+            assert_eq!(link.locator().0, case.array("locator"));
+        }
+    }
+}
+
+#[test]
+fn content() {
+    for case in cases("content") {
+        match case.kind.as_str() {
+            "object" => one_object(&case),
+            "root" => one_root(&case),
+            "node" => one_node(&case),
+            "manifest" => one_manifest(&case),
+            "link" => one_link(&case),
+            _ => unknown(&case),
+        }
+    }
+}
