@@ -3,7 +3,7 @@
 use crate::pages::{pages, tables};
 use umbel::base::time::Duration;
 use umbel::proto::profile::Profile;
-use umbel::proto::stream::congestion::CongestionParams;
+use umbel::proto::congestion::CongestionParams;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Value {

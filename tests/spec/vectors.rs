@@ -15,7 +15,7 @@ use umbel::proto::handshake::{ClientHandshake, HandshakeError, HopKey, LayerKeys
 use umbel::proto::link::{Link, LinkError};
 use umbel::proto::onion::{ClientLayers, OnionError, Peeled, RelayLayer, text_mut};
 use umbel::proto::profile::Profile;
-use umbel::proto::stream::congestion::{Congestion, CongestionParams};
+use umbel::proto::congestion::{Congestion, CongestionParams};
 use umbel::proto::stream::flow::SendWindow;
 use umbel::proto::violation::Violation;
 use umbel::wire::cell::{BODY_SIZE, Body, CELL_SIZE, Cell, CellBuf, decode_header};
