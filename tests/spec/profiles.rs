@@ -2,8 +2,8 @@
 
 use crate::pages::{pages, tables};
 use umbel::base::time::Duration;
-use umbel::proto::profile::Profile;
 use umbel::proto::congestion::CongestionParams;
+use umbel::proto::profile::Profile;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Value {

@@ -313,7 +313,7 @@ impl Congestion {
             match drain.until {
                 // Fewer cells leave than arrive, evenly: whoever just stopped would come back in a burst.
                 None => {
-                    self.window = (self.window - cells * (1.0 - DRAIN_SHARE)).max(drain.low);
+                    self.window -= cells * (1.0 - DRAIN_SHARE);
                     if self.window <= drain.low {
                         drain.until = Some(now + DRAIN_LEAST);
                     }
