@@ -312,8 +312,7 @@ impl Congestion {
             match drain.until {
                 // Fewer cells leave than arrive, evenly: whoever just stopped would come back in a burst.
                 None => {
-                    // spec: CONG-4
-                    self.window = (self.window - cells * (1.0 - DRAIN_SHARE)).max(f64::from(self.params.least));
+                    self.window -= cells * (1.0 - DRAIN_SHARE);
                     if self.window <= drain.low {
                         drain.until = Some(now + DRAIN_LEAST);
                     }
