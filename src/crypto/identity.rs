@@ -59,7 +59,7 @@ impl IdentityKey {
 
 /// Verifies strictly, so that all nodes decide alike: `S < L`; `A` and `R` in canonical form and not of small order; and
 /// the equation without the cofactor.
-// spec: KEY-6
+// spec: KEY-7
 pub fn verify(public: &[u8; 32], purpose: Purpose, message: &[u8], signature: &[u8; 64]) -> Result<(), BadSignature> {
     // The library compares `R` as bytes and so refuses a second form of it, but not of `A`.
     if !is_canonical(public) {
@@ -90,7 +90,7 @@ fn framed(purpose: Purpose, message: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    // spec: KEY-6
+    // spec: KEY-7
     #[test]
     fn a_coordinate_that_is_not_below_the_modulus_is_a_second_form() {
         let mut y = [0xff; 32];

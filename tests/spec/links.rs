@@ -344,8 +344,8 @@ fn what_a_relay_may_receive_on_a_link() {
                 "RELAY" => written(Cell::Relay(id, onion)),
                 "DESTROY" => written(Cell::Destroy(id, 0)),
                 "PADDING" => written(Cell::Padding),
-                "AUTHENTICATE that holds" => authenticate(link, true),
-                "AUTHENTICATE that does not hold" => authenticate(link, false),
+                "AUTHENTICATE that verifies" => authenticate(link, true),
+                "AUTHENTICATE that does not verify" => authenticate(link, false),
                 other => panic!("the table has an unknown row {other}"),
             };
             let before = rig.relay.counts();

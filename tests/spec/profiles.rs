@@ -1,4 +1,4 @@
-//! The table of page 14 has every number of every profile, and no other.
+//! The table of page 15 has every number of every profile, and no other.
 
 use crate::pages::{pages, tables};
 use umbel::base::time::Duration;
@@ -96,7 +96,7 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
 // spec: PROF-1
 #[test]
 fn the_table_of_profiles_is_the_code_s() {
-    let page = pages().into_iter().find(|p| p.path.ends_with("14-profiles.md")).expect("the page on profiles");
+    let page = pages().into_iter().find(|p| p.path.ends_with("15-profiles.md")).expect("the page on profiles");
     let mut table = tables(&page, "profiles").remove(0);
     let head = table.remove(0);
     assert_eq!(&head[..3], ["number", "default", "testing"]);
@@ -105,6 +105,6 @@ fn the_table_of_profiles_is_the_code_s() {
         let expected = rows(profile);
         let written: Vec<_> = table.iter().map(|r| (r[0].trim_matches('`').to_owned(), value(&r[column]))).collect();
         let expected: Vec<_> = expected.into_iter().map(|(name, v)| (name.to_owned(), v)).collect();
-        assert_eq!(written, expected, "spec/14-profiles.md, column {}", profile.name);
+        assert_eq!(written, expected, "spec/15-profiles.md, column {}", profile.name);
     }
 }

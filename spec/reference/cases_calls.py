@@ -1,0 +1,116 @@
+"""Cases of calls: every request and answer of pages 10 and 11, and what is refused."""
+
+from cases import case, seq
+from umbel import *
+
+
+RECORDS, NAMES, ID, BLOCK = [seq(200, 1), seq(199, 2)], b"".join(seq(32, 50 + i) for i in range(2)), seq(32, 9), seq(SMALL, 5)
+ENTRIES = b"".join(seq(32, 40 + i) + u64(1000 + i) + u64(77 + i) for i in range(2))
+KEYS = b"".join(seq(32, 60 + i) + u64(2000 + i) for i in range(2))
+STATED = seq(76 + 32 + 64, 3)
+LISTED = dict(records=b"".join(len16(r) for r in RECORDS))
+
+
+def refused(kind, cases):
+    for name, spec, expect, body in cases:
+        case("calls", kind, name, spec, expect, body=body)
+
+
+def calls():
+    directory_requests()
+    directory_answers()
+    store_requests()
+    store_answers()
+
+
+def directory_requests():
+    for name, body, fields in [
+        ("put", u8(1) + record_list(RECORDS), LISTED),
+        ("get", u8(2) + ID, dict(relay=ID)),
+        ("compare", u8(3) + seq(2048), dict(sums=seq(2048))),
+        ("digest", u8(4) + u8(3) + u8(9) + u16(2) + ENTRIES, dict(low=3, high=9, entries=ENTRIES)),
+        ("statement", u8(5) + u64(1_800_000_000_000), dict(cut=1_800_000_000_000)),
+        ("page", u8(6) + u64(0) + u32(192), dict(cut=0, start=192)),
+    ]:
+        case("calls", "directory_request", name, "DIR-12", body=body, **fields)
+    refused("directory_request", [
+        ("empty", "DIR-12", "Truncated", b""),
+        ("kind_0", "DIR-12", "UnknownKind", u8(0)),
+        ("kind_7", "DIR-12", "UnknownKind", u8(7)),
+        ("put_of_129", "DIR-12", "OutOfRange", u8(1) + u8(129) + len16(b"x") * 129),
+        ("put_of_a_long_record", "DIR-12", "OutOfRange", u8(1) + u8(1) + len16(seq(325))),
+        ("get_cut", "DIR-12", "Truncated", u8(2) + ID[:31]),
+        ("get_longer", "DIR-12", "TrailingBytes", u8(2) + ID + b"\x00"),
+        ("digest_low_above_high", "DIR-12", "OutOfRange", u8(4) + u8(9) + u8(3) + u16(0)),
+        ("digest_of_1301", "DIR-12", "OutOfRange", u8(4) + u8(0) + u8(255) + u16(1301)),
+    ])
+
+
+def directory_answers():
+    for name, body, fields in [
+        ("taken", u8(1) + u16(1) + u16(2) + u16(3), dict(new=1, held=2, refused=3)),
+        ("record", u8(2) + len16(RECORDS[0]), dict(record=RECORDS[0])),
+        ("differs", u8(3) + seq(32), dict(differs=seq(32))),
+        ("delta", u8(4) + u8(1) + record_list(RECORDS) + u16(2) + KEYS, dict(more=1, keys=KEYS) | LISTED),
+        ("statement", u8(5) + STATED, dict(statement=STATED)),
+        ("page", u8(6) + u64(1_800_000_000_000) + u32(900) + u32(192) + record_list(RECORDS), dict(cut=1_800_000_000_000, total=900, start=192) | LISTED),
+        ("unknown", u8(7) + u64(0), dict(newest=0)),
+        ("refused_malformed", u8(8) + u8(1), dict(reason=1)),
+        ("refused_busy", u8(8) + u8(2), dict(reason=2)),
+    ]:
+        case("calls", "directory_answer", name, "DIR-12", body=body, **fields)
+    refused("directory_answer", [
+        ("kind_9", "DIR-12", "UnknownKind", u8(9)),
+        ("more_is_2", "DIR-12", "OutOfRange", u8(4) + u8(2) + u8(0) + u16(0)),
+        ("keys_513", "DIR-12", "OutOfRange", u8(4) + u8(0) + u8(0) + u16(513)),
+        ("page_of_193", "DIR-12", "OutOfRange", u8(6) + u64(1) + u32(193) + u32(0) + u8(193) + len16(b"x") * 193),
+        ("reason_3", "DIR-12", "UnknownKind", u8(8) + u8(3)),
+        ("record_without_length", "DIR-12", "Truncated", u8(2) + RECORDS[0]),
+    ])
+
+
+def store_requests():
+    for name, body, fields in [
+        ("status", u8(1) + ID, dict(locator=ID)),
+        ("get", u8(2) + ID + u32(3), dict(locator=ID, index=3)),
+        ("put_root", u8(3) + u32(3600) + BLOCK, dict(lease=3600, block=BLOCK)),
+        ("name", u8(4) + ID + u32(9) + u32(1) + NAMES, dict(locator=ID, blocks=9, **{"from": 1}, names=NAMES)),
+        ("put", u8(5) + ID + u32(2) + BLOCK, dict(locator=ID, index=2, block=BLOCK)),
+        ("missing", u8(6) + ID, dict(locator=ID)),
+        ("names", u8(7) + ID + u32(1), dict(locator=ID, **{"from": 1})),
+        ("replicate", u8(8) + ID, dict(locator=ID)),
+    ]:
+        case("calls", "store_request", name, "CONT-19", body=body, **fields)
+    refused("store_request", [
+        ("kind_9", "CONT-19", "UnknownKind", u8(9) + ID),
+        ("get_index_16399", "CONT-19", "OutOfRange", u8(2) + ID + u32(16399)),
+        ("put_of_no_size", "CONT-19 CONT-6", "OutOfRange", u8(5) + ID + u32(2) + BLOCK[1:]),
+        ("name_from_0", "CONT-19", "OutOfRange", u8(4) + ID + u32(9) + u32(0) + NAMES),
+        ("name_past_the_end", "CONT-19", "OutOfRange", u8(4) + ID + u32(2) + u32(1) + NAMES),
+        ("name_of_none", "CONT-19", "OutOfRange", u8(4) + ID + u32(9) + u32(1)),
+        ("name_cut", "CONT-19", "TrailingBytes", u8(4) + ID + u32(9) + u32(1) + NAMES[:-1]),
+        ("name_of_2001", "CONT-19", "OutOfRange", u8(4) + ID + u32(16399) + u32(1) + bytes(32 * 2001)),
+    ])
+
+
+def store_answers():
+    status = lambda kind, blocks, held, copies=3, pending=2: u8(1) + u8(kind) + u32(blocks) + u32(held) + u64(1_800_000_000_000) + u32(250) + u16(copies) + u16(pending)
+    for name, body, fields in [
+        ("status", status(2, 9, 9), dict({"class": 2}, blocks=9, held=9, expires=1_800_000_000_000, idle=250, copies=3, pending=2)),
+        ("status_unnamed", status(2, 0, 1, 0, 0), dict({"class": 2}, blocks=0, held=1, expires=1_800_000_000_000, idle=250, copies=0, pending=0)),
+        ("block", u8(2) + BLOCK, dict(block=BLOCK)),
+        ("stored", u8(3), {}),
+        ("missing", u8(4) + u32(11) + b"\x81\x04", dict(blocks=11, missing="0 7 10")),
+        ("names", u8(5) + u32(9) + u32(1) + NAMES, dict(blocks=9, **{"from": 1}, names=NAMES)),
+        ("names_past_the_last", u8(5) + u32(9) + u32(9), dict(blocks=9, **{"from": 9}, names=b"")),
+    ] + [(f"refused_{n}", u8(n), dict(refusal=n)) for n in range(128, 136)]:
+        case("calls", "store_answer", name, "CONT-19", body=body, **fields)
+    refused("store_answer", [
+        ("kind_6", "CONT-19", "UnknownKind", u8(6)),
+        ("refusal_136", "CONT-19", "UnknownKind", u8(136)),
+        ("class_3", "CONT-19", "UnknownKind", status(3, 9, 8)),
+        ("held_above_blocks", "CONT-19", "OutOfRange", status(2, 9, 10)),
+        ("missing_of_too_many", "CONT-19", "OutOfRange", u8(4) + u32(16400) + bytes(2050)),
+        ("missing_with_spare_bits", "CONT-19", "NonZeroPadding", u8(4) + u32(3) + b"\x08"),
+        ("stored_longer", "CONT-19", "TrailingBytes", u8(3) + b"\x00"),
+    ])

@@ -1,0 +1,128 @@
+"""Cases of page 10: records, invites, custodians, settled sets, statements."""
+
+import blake3 as b3
+from cases import case, flipped, put, seq
+from umbel import *
+
+
+def directory():
+    secret, network = seq(32, 7), network_id("testing", seq(32))
+    identity = ed_public(secret)
+    nonce = find_work(identity, 8)
+    small = next(n for n in range(1000) if work_bits(identity, n) < 8)
+    published, lifetime = 1_800_000_000_000, 60
+    v4, v6 = address("127.0.0.1", 9000), address("20010db8000000000000000000000001", 443)
+    base = dict(secret=secret, network=network, nonce=nonce, published=published, lifetime=lifetime, link_key=seq(32, 1), onion_key=seq(32, 2),
+                cipher=AES, flags=0, family=None, addresses=[v4])
+
+    def make(**change):
+        return descriptor(**(base | change))
+
+    plain = make()
+    full = make(cipher=CHACHA, flags=7, family=seq(32, 3), addresses=[v4, v6, address("127.0.0.1", 9001), address("127.0.0.2", 9000)])
+    for name, d, cipher, exit_, store, count in [("plain", plain, AES, 0, 0, 1), ("full", full, CHACHA, 1, 1, 4)]:
+        case("directory", "descriptor", name, "DIR-1 DIR-8 KEY-2", network=network, private="yes", descriptor=d, relay=relay_id(identity, nonce), published=published,
+             lifetime=lifetime, cipher=cipher, exit=exit_, store=store, addresses=count)
+    resigned = lambda body: body + sign(secret, "umbel 1 descriptor", body)
+    body = plain[:-64]
+    bad = [
+        ("version_2", "DIR-1", "UnknownVersion", resigned(put(body, 0, b"\x02"))),
+        ("unknown_flag", "DIR-2", "UnknownKind", resigned(put(body, 1, b"\x08"))),
+        ("unknown_cipher", "DIR-2", "UnknownKind", resigned(put(body, 2, b"\x03"))),
+        ("no_address", "DIR-3", "OutOfRange", make(addresses=[])),
+        ("five_addresses", "DIR-3", "OutOfRange", make(addresses=[address("127.0.0.1", p) for p in range(1, 6)])),
+        ("port_zero", "DIR-3", "OutOfRange", make(addresses=[address("127.0.0.1", 0)])),
+        ("same_address_twice", "DIR-3", "NotCanonical", make(addresses=[v4, v4])),
+        ("mapped_address", "DIR-3", "NotCanonical", make(addresses=[address("00000000000000000000ffff7f000001", 1)])),
+        ("another_network", "DIR-4", "OtherNetwork", make(network=seq(32, 99))),
+        ("lifetime_zero", "DIR-5", "Lifetime", make(lifetime=0)),
+        ("lifetime_too_long", "DIR-5", "Lifetime", make(lifetime=61)),
+        ("private_address", "DIR-6", "PrivateAddress", plain),
+        ("too_little_work", "DIR-7 KEY-3", "Work", make(nonce=small)),
+        ("signature_changed", "DIR-8", "Signature", flipped(plain, len(plain) - 1)),
+        ("body_changed", "DIR-8", "Signature", flipped(plain, 90)),
+        ("signed_for_another_purpose", "DIR-8 KEY-4", "Signature", body + sign(secret, "umbel 1 link auth", body)),
+        ("cut", "ENC-1", "Truncated", plain[:-1]),
+        ("longer", "ENC-2", "TrailingBytes", plain + b"\x00"),
+    ]
+    for name, spec, expect, raw in bad:
+        rule = "no" if expect == "PrivateAddress" else "yes"
+        case("directory", "descriptor", name, spec, expect, network=network, private=rule, descriptor=raw)
+    text = invite("testing", seq(32), [plain, full])
+    case("directory", "invite", "good", "DIR-10 DIR-11", profile="testing", genesis=seq(32), relays=2, invite=text.encode(), written=text.encode())
+    changed = text.replace("profile testing", "profile testinh")
+    checked = lambda lines: lines + f"check {id_text(b3.blake3(lines.encode()))}\n"
+    lines = text[: text.index("check")]
+    case("directory", "invite", "crlf", "DIR-11", profile="testing", genesis=seq(32), relays=2, invite=text.replace("\n", "\r\n").encode(), written=text.encode())
+    case("directory", "invite", "white_space_after_the_end", "DIR-11", profile="testing", genesis=seq(32), relays=2, invite=(text + " \n\n").encode(), written=text.encode())
+    case("directory", "invite", "no_line_end_at_the_end", "DIR-11", profile="testing", genesis=seq(32), relays=2, invite=text[:-1].encode(), written=text.encode())
+    for name, spec, expect, raw in [
+        ("no_relay", "DIR-10", "NoRelay", checked(lines[: lines.index("relay ")])),
+        ("two_spaces", "DIR-10", "Line", checked(lines.replace("genesis ", "genesis  "))),
+        ("fields_in_another_order", "DIR-10", "Line", checked("".join(lines.splitlines(True)[i] for i in (0, 2, 1, 3)))),
+        ("unknown_field", "DIR-10", "Line", checked(lines + "note x\n")),
+        ("base64_without_padding", "DIR-10", "Line", checked(lines.replace("=", ""))),
+        ("sixty_five_relays", "DIR-10", "TooLong", checked(lines + lines.splitlines(True)[3] * 63)),
+        ("version", "DIR-10", "UnknownVersion", text.replace("invite 1", "invite 2")),
+        ("changed", "DIR-11", "Changed", changed),
+        ("cut", "DIR-11", "CutOff", text[: text.index("check")]),
+        ("cut_in_check", "DIR-11", "CutOff", text[:-9]),
+        ("not_one", "DIR-10", "NotAnInvite", "hello\n"),
+    ]:
+        case("directory", "invite", name, spec, expect, invite=raw.encode())
+    beacon = derive("umbel 1 beacon", network + u64(published // 3_600_000))
+    key = seq(32, 5)
+    relays = [seq(32, 10 * i) for i in range(8)]
+    best = sorted(relays, key=lambda r: score(beacon, key, r), reverse=True)
+    case("directory", "custodians", "best_three_of_eight", "DIR-20 DIR-21 DIR-22", network=network, cut=published, beacon=beacon, key=key, locator=derive("umbel 1 block locator", key),
+         relays=b"".join(relays), best=b"".join(best[:3]))
+    sets(network, base)
+
+
+def sets(network, base):
+    """Settled sets, their roots and their statements, of relays with fixed keys under the profile `testing`."""
+    cut, margin, term = 1_800_000_000_000, 500, 3_600_000
+
+    def relay(i, published=cut - 5_000, lifetime=60, **change):
+        secret = seq(32, i)
+        nonce = find_work(ed_public(secret), 8)
+        record = descriptor(**(base | dict(secret=secret, nonce=nonce, published=published, lifetime=lifetime) | change))
+        return relay_id(ed_public(secret), nonce), published, lifetime * 1000, record
+
+    all_of = sorted(relay(i) for i in range(20, 27))
+    lists = lambda records: b"".join(len16(r) for r in records)
+    named = lambda records: dict(network=network, cut=cut, records=lists(records))
+    beacon = dir_beacon(network, cut, term)
+    for n in (3, 4, 5, 7):
+        records = [r[3] for r in all_of[:n]]
+        case("directory", "set", f"of_{n}", "DIR-19 DIR-20 DIR-28", **named(records), root=dir_root(records), beacon=beacon)
+    records = [r[3] for r in all_of[:4]]
+    late, over = relay(30, published=cut - margin + 1)[3], relay(31, published=cut - 60_000)[3]
+    placed = lambda extra: [r for _, r in sorted((relay_id(r[35 + 0 : 67], int.from_bytes(r[67:75], "big")), r) for r in records + [extra])]
+    for name, expect, change in [
+        ("out_of_order", "Misplaced", named([records[1], records[0]] + records[2:])),
+        ("one_twice", "Misplaced", named(records[:1] + records)),
+        ("published_late", "Misplaced", named(placed(late))),
+        ("over_at_the_cut", "Misplaced", named(placed(over))),
+        ("two_relays", "NoCut", named(records[:2])),
+        ("not_a_cut", "NoCut", named(records) | dict(cut=cut + 1)),
+    ]:
+        case("directory", "set", name, "DIR-28", expect, **change)
+    edge = relay(32, published=cut - margin)
+    twins = [relay(20, published=cut - 4_000), relay(20, published=cut - 4_000, link_key=seq(32, 9))]
+    given = all_of + twins + [edge, relay(21, published=cut - margin + 1), relay(22, published=cut - 3_000, lifetime=3), relay(23, published=cut - 9_000), relay(31, published=cut - 60_000)]
+    kept = settle(given, cut, margin)
+    case("directory", "settle", "late_over_twice_and_older", "DIR-17 DIR-18", **named([r[3] for r in given]), kept=lists(kept), root=dir_root(kept))
+    secret = seq(32, 7)
+    identity = ed_public(secret)
+    word = statement(secret, cut, dir_root(records), beacon, 4, seq(32, 3))
+    for name, expect, raw in [
+        ("good", "ok", word),
+        ("cut_changed", "Unproven", flipped(word, 7)),
+        ("signature_changed", "Unproven", flipped(word, len(word) - 1)),
+        ("for_another_purpose", "Unproven", word[:-64] + sign(secret, "umbel 1 descriptor", word[:-64])),
+        ("cut_off", "Truncated", word[:-1]),
+        ("longer", "TrailingBytes", word + b"\x00"),
+    ]:
+        fields = dict(cut=cut, root=dir_root(records), beacon=beacon, count=4, relay=seq(32, 3)) if expect == "ok" else {}
+        case("directory", "statement", name, "DIR-27", expect, identity=identity, statement=raw, **fields)
