@@ -14,9 +14,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub struct Secret<const N: usize>([u8; N]);
 
 impl<const N: usize> Secret<N> {
-    /// Takes the bytes over.
-    pub fn new(bytes: [u8; N]) -> Self {
-        Self(bytes)
+    /// Takes the bytes over, and wipes the argument: what was handed over by value stays on the stack otherwise.
+    pub fn new(mut bytes: [u8; N]) -> Self {
+        let secret = Self(bytes);
+        bytes.zeroize();
+        secret
     }
 
     /// The bytes, for the primitive that needs them.

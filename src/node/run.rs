@@ -1,5 +1,6 @@
 //! From the parsed command line to the exit code.
 
+use crate::crypto::self_test;
 use crate::node::cli::{Cli, Command, GetArgs, Global, PutArgs};
 use crate::node::config::{ClientConfig, Common, RelayConfig, TestnetConfig, default_dir, default_testnet_dir};
 use crate::node::control::client::Conversation;
@@ -80,7 +81,17 @@ fn prepare(common: &Common) -> Result<(), Failure> {
     log::start(common.log, common.unredacted);
     system::forbid_core_dumps()?;
     system::raise_open_files();
-    Ok(())
+    trust_this_machine()
+}
+
+/// Refuses to go on where the processor or the build computes something wrong.
+// spec: KEY-6
+fn trust_this_machine() -> Result<(), Failure> {
+    self_test().map_err(|e| {
+        Failure::new(Code::Io, format!("the self-test of the cryptography failed: {e}")).rule("KEY-6").hint(
+            "run no node with this program on this machine: its processor is faulty or the program was miscompiled",
+        )
+    })
 }
 
 fn command(global: &Global, work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
