@@ -34,7 +34,7 @@ def sha256(data):
 
 def answers():
     for name, cipher in [("AES-256-GCM", AESGCM), ("ChaCha20-Poly1305", ChaCha20Poly1305)]:
-        sealed = cipher(count(0x80, 32)).encrypt(count(0x40, 12), pattern(1500), b"umbel self-test")
+        sealed = cipher(count(0x80, 32)).encrypt(count(0x40, 12), pattern(1500), b"self-test")
         yield f"{name}, tag", sealed[-16:].hex()
 
     # Secret and share are those of RFC 7748, section 5.2.
@@ -59,7 +59,7 @@ def answers():
     signer = Ed25519PrivateKey.from_private_bytes(count(0xA0, 32))
     label = b"umbel 1 link auth"
     yield "Ed25519, public", signer.public_key().public_bytes(*RAW).hex()
-    yield "Ed25519, signature", signer.sign(bytes([len(label)]) + label + b"umbel self-test").hex()
+    yield "Ed25519, signature", signer.sign(bytes([len(label)]) + label + b"self-test").hex()
 
     yield "BLAKE3", blake3.blake3(pattern(31744)).hex()
     yield "BLAKE3, derive-key", blake3.derive("umbel 1 local", pattern(1025)).hex()

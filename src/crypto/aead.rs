@@ -133,21 +133,36 @@ pub fn open_once<'a>(key: &Secret<32>, aad: &[u8], sealed: &'a mut [u8]) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use super::super::backend::pure;
     use super::*;
-    use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
 
-    /// Two implementations agree, so either checks the other.
+    /// The nonces are the second implementation's own here, written down as the specification has them.
+    // spec: KEY-5
     #[test]
     fn two_implementations_seal_alike() {
         let key = Secret::new([7; 32]);
-        let (mut a, mut b) = ([3u8; 116], [3u8; 100]);
-        let tag_a = seal_once(&key, b"x", &mut a[..100]);
-        a[100..].copy_from_slice(&tag_a);
-        let other = ChaCha20Poly1305::new(key.expose().into());
-        let tag_b = other.encrypt_inout_detached(&[0; 12].into(), b"x", (&mut b[..]).into()).unwrap();
-        assert_eq!((&a[..100], &tag_a[..]), (&b[..], &tag_b[..]));
-        assert_eq!(open_once(&key, b"x", &mut a).map(|t| t.to_vec()), Ok(vec![3; 100]));
-        assert_eq!(open_once(&key, b"y", &mut a), Err(OpenError));
+        for (cipher, second) in [
+            (Cipher::Aes256Gcm, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+            (Cipher::ChaCha20Poly1305, [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]),
+        ] {
+            let (mut ours, other) = (CounterKey::new(cipher, &key), pure::AeadKey::new(cipher, key.expose()));
+            for nonce in [[0; NONCE_SIZE], second] {
+                let (mut a, mut b) = ([3u8; 100], [3u8; 100]);
+                assert_eq!(ours.seal(b"x", &mut a), other.seal(nonce, b"x", &mut b));
+                assert_eq!(a, b);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_once_opens_with_the_same_key_and_data() {
+        let key = Secret::new([7; 32]);
+        let mut text = [3u8; 116];
+        let tag = seal_once(&key, b"x", &mut text[..100]);
+        text[100..].copy_from_slice(&tag);
+        assert_eq!(open_once(&key, b"x", &mut text.clone()).map(|t| t.to_vec()), Ok(vec![3; 100]));
+        assert_eq!(open_once(&key, b"y", &mut text), Err(OpenError));
+        assert_eq!(open_once(&key, b"x", &mut text[..TAG_SIZE - 1]), Err(OpenError));
     }
 
     #[test]

@@ -21,8 +21,8 @@ pub(super) struct Answers {
 }
 
 pub(super) const ANSWERS: Answers = Answers {
-    aes_256_gcm_tag: hex("fa83fa7149a4cb79985946273f2f657e"),
-    chacha20_poly1305_tag: hex("bbf4756788fed8a97814ad500d209251"),
+    aes_256_gcm_tag: hex("72362b9216c4a383c152c03ff01b4230"),
+    chacha20_poly1305_tag: hex("3e5e5187c86141db8bcde07d29d88a10"),
     x25519_public: hex("1c9fd88f45606d932a80c71824ae151d15d73e77de38e8e000852e614fae7019"),
     x25519_shared: hex("c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552"),
     kem_public_sha256: hex("0b7934c83125c788995e2ba6bd761e33046b3e40571be53e023309a29f398cc9"),
@@ -31,8 +31,8 @@ pub(super) const ANSWERS: Answers = Answers {
     kem_rejected: hex("dcfc80c6db46ff7028e3a4398651c063ae7a42c107a6dc8cb07141861698ab92"),
     ed25519_public: hex("4fd099ccd47d7893dfe9ec24414ecb0d9b5420232aad30d91c465be33cbe65c4"),
     ed25519_signature: hex(concat!(
-        "27fefa7bd7043bea1139c5b0b3cc584c135c3cef332435677ff10099c2412f73",
-        "11810b4c5e61b4559aa69315167ad1919578bfbc45dbd5343609b69bd8638f05"
+        "02fc2d2bf4133cec7f05eeb8df568aa0d17ccf45ba6cb91a43913e0964fcf0ad",
+        "e1d60ad8c072a716ad9b80ee333212fbaea54a2daa089a1e67e0485ad5035405"
     )),
     blake3: hex("62b6960e1a44bcc1eb1a611a8d6235b6b4b78f32e7abc4fb4c6cdcce94895c47"),
     blake3_derive: hex("c76a51c4e3142f50347cbe198b4c03d5de1cdbba42ddef2d741cf59145d6c09c"),

@@ -109,7 +109,7 @@ const LENGTHS: [usize; 14] = [0, 1, 15, 16, 17, 64, 129, 255, 257, 512, 1023, 14
 /// Pairs of keys over which the backends agree.
 const AGREEMENTS: u8 = 2;
 
-const AAD: &[u8] = b"umbel self-test";
+const AAD: &[u8] = b"self-test";
 
 fn run(backends: &[Backend], answers: &Answers) -> Result<(), SelfTestError> {
     hashes(answers)?;
