@@ -81,17 +81,8 @@ fn prepare(common: &Common) -> Result<(), Failure> {
     log::start(common.log, common.unredacted);
     system::forbid_core_dumps()?;
     system::raise_open_files();
-    trust_this_machine()
-}
-
-/// Refuses to go on where the processor or the build computes something wrong.
-// spec: KEY-6
-fn trust_this_machine() -> Result<(), Failure> {
-    self_test().map_err(|e| {
-        Failure::new(Code::Io, format!("the self-test of the cryptography failed: {e}")).rule("KEY-6").hint(
-            "run no node with this program on this machine: its processor is faulty or the program was miscompiled",
-        )
-    })
+    // spec: KEY-6
+    self_test().map_err(Failure::self_test)
 }
 
 fn command(global: &Global, work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {

@@ -56,17 +56,25 @@ pub fn self_test() -> Result<(), SelfTestError> {
     run(BACKENDS, &ANSWERS)
 }
 
-type Nonce = [u8; NONCE_SIZE];
 type Tag = [u8; TAG_SIZE];
+type Opened = Result<(), OpenError>;
+
+/// What one text is sealed under, beside [`AAD`].
+#[derive(Clone, Copy)]
+struct Under {
+    cipher: Cipher,
+    key: [u8; 32],
+    nonce: [u8; NONCE_SIZE],
+}
 
 /// A backend's functions, each with a key made for this one call.
 #[derive(Clone, Copy)]
 struct Backend {
     name: &'static str,
-    seal: fn(Cipher, &[u8; 32], Nonce, &[u8], &mut [u8]) -> Tag,
-    seal_to: fn(Cipher, &[u8; 32], Nonce, &[u8], &[u8], &mut [u8]) -> Tag,
-    open: fn(Cipher, &[u8; 32], Nonce, &[u8], &mut [u8]) -> Result<(), OpenError>,
-    open_to: fn(Cipher, &[u8; 32], Nonce, &[u8], &[u8], &Tag, &mut [u8]) -> Result<(), OpenError>,
+    seal: fn(Under, &mut [u8]) -> Tag,
+    seal_to: fn(Under, &[u8], &mut [u8]) -> Tag,
+    open: fn(Under, &mut [u8]) -> Opened,
+    open_to: fn(Under, &[u8], &Tag, &mut [u8]) -> Opened,
     public: fn(&[u8; 32]) -> [u8; 32],
     agree: fn(&[u8; 32], &[u8; 32]) -> Result<Secret<32>, BadPublicKey>,
 }
@@ -76,15 +84,11 @@ macro_rules! functions_of {
     ($name:literal, $backend:ident) => {
         Backend {
             name: $name,
-            seal: |cipher, key, nonce, aad, text| $backend::AeadKey::new(cipher, key).seal(nonce, aad, text),
-            seal_to: |cipher, key, nonce, aad, text, out| {
-                $backend::AeadKey::new(cipher, key).seal_to(nonce, aad, text, out)
-            },
-            open: |cipher, key, nonce, aad, sealed| {
-                $backend::AeadKey::new(cipher, key).open(nonce, aad, sealed).map(|_| ())
-            },
-            open_to: |cipher, key, nonce, aad, sealed, tag, out| {
-                $backend::AeadKey::new(cipher, key).open_to(nonce, aad, sealed, tag, out)
+            seal: |u, text| $backend::AeadKey::new(u.cipher, &u.key).seal(u.nonce, AAD, text),
+            seal_to: |u, text, out| $backend::AeadKey::new(u.cipher, &u.key).seal_to(u.nonce, AAD, text, out),
+            open: |u, sealed| $backend::AeadKey::new(u.cipher, &u.key).open(u.nonce, AAD, sealed).map(|_| ()),
+            open_to: |u, sealed, tag, out| {
+                $backend::AeadKey::new(u.cipher, &u.key).open_to(u.nonce, AAD, sealed, tag, out)
             },
             public: |secret| $backend::AgreeKey::new(secret).public(),
             agree: |secret, peer| $backend::AgreeKey::new(secret).agree(peer),
@@ -191,27 +195,28 @@ fn name(cipher: Cipher) -> &'static str {
 
 /// One backend against the known tags. A tag depends on every byte that was sealed.
 fn sealing(backend: &Backend, answers: &Answers) -> Result<(), SelfTestError> {
-    let (key, nonce, text) = (count(0x80), count(0x40), pattern(1500));
+    let text = pattern(1500);
     for (cipher, answer) in CIPHERS.into_iter().zip([answers.aes_256_gcm_tag, answers.chacha20_poly1305_tag]) {
+        let under = Under { cipher, key: count(0x80), nonce: count(0x40) };
         let hold = |holds, fault| hold(holds, name(cipher), backend.name, fault);
         let (mut sealed, mut out) = (text.clone(), vec![0; text.len()]);
-        let tag = (backend.seal)(cipher, &key, nonce, AAD, &mut sealed);
+        let tag = (backend.seal)(under, &mut sealed);
         hold(tag == answer, Fault::KnownAnswer)?;
-        hold((backend.seal_to)(cipher, &key, nonce, AAD, &text, &mut out) == tag, Fault::KnownAnswer)?;
+        hold((backend.seal_to)(under, &text, &mut out) == tag, Fault::KnownAnswer)?;
         hold(out == sealed, Fault::KnownAnswer)?;
 
         let mut forged_tag = tag;
         forged_tag[TAG_SIZE - 1] ^= 1;
-        let forged = (backend.open_to)(cipher, &key, nonce, AAD, &sealed, &forged_tag, &mut out);
+        let forged = (backend.open_to)(under, &sealed, &forged_tag, &mut out);
         hold(forged.is_err(), Fault::AcceptsForged)?;
-        let genuine = (backend.open_to)(cipher, &key, nonce, AAD, &sealed, &tag, &mut out);
+        let genuine = (backend.open_to)(under, &sealed, &tag, &mut out);
         hold(genuine.is_ok() && out == text, Fault::RefusesGenuine)?;
 
         sealed.extend_from_slice(&tag);
         let mut forged = sealed.clone();
         forged[0] ^= 0x80;
-        hold((backend.open)(cipher, &key, nonce, AAD, &mut forged).is_err(), Fault::AcceptsForged)?;
-        let genuine = (backend.open)(cipher, &key, nonce, AAD, &mut sealed);
+        hold((backend.open)(under, &mut forged).is_err(), Fault::AcceptsForged)?;
+        let genuine = (backend.open)(under, &mut sealed);
         hold(genuine.is_ok() && sealed.starts_with(&text), Fault::RefusesGenuine)?;
     }
     Ok(())
@@ -231,14 +236,14 @@ fn same_sealing(a: &Backend, b: &Backend) -> Result<(), SelfTestError> {
     for cipher in CIPHERS {
         let hold = |holds| hold(holds, name(cipher), a.name, Fault::Difference);
         for (n, length) in (0_u8..).zip(LENGTHS) {
-            let (key, nonce, text) = (count(n.wrapping_mul(17)), count(n), &all[..length]);
+            let (under, text) = (Under { cipher, key: count(n.wrapping_mul(17)), nonce: count(n) }, &all[..length]);
             let (mut by_a, mut by_b, mut opened) = (text.to_vec(), vec![0; length], vec![0; length]);
-            let tag = (a.seal)(cipher, &key, nonce, AAD, &mut by_a);
-            hold((b.seal_to)(cipher, &key, nonce, AAD, text, &mut by_b) == tag && by_a == by_b)?;
-            let by_b = (a.open_to)(cipher, &key, nonce, AAD, &by_b, &tag, &mut opened);
+            let tag = (a.seal)(under, &mut by_a);
+            hold((b.seal_to)(under, text, &mut by_b) == tag && by_a == by_b)?;
+            let by_b = (a.open_to)(under, &by_b, &tag, &mut opened);
             hold(by_b.is_ok() && opened == text)?;
             by_a.extend_from_slice(&tag);
-            hold((b.open)(cipher, &key, nonce, AAD, &mut by_a).is_ok() && by_a.starts_with(text))?;
+            hold((b.open)(under, &mut by_a).is_ok() && by_a.starts_with(text))?;
         }
     }
     Ok(())

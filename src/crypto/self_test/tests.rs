@@ -6,10 +6,12 @@ fn this_machine_computes_what_it_should() {
     assert_eq!(self_test(), Ok(()));
 }
 
+type Plant = fn(&mut Answers) -> &mut [u8];
+
 /// What a changed byte in one known answer is called.
 #[test]
 fn every_wrong_answer_is_noticed_and_named() {
-    let plants: [(&str, fn(&mut Answers) -> &mut [u8]); 14] = [
+    let plants: [(&str, Plant); 14] = [
         ("AES-256-GCM", |a| &mut a.aes_256_gcm_tag),
         ("ChaCha20-Poly1305", |a| &mut a.chacha20_poly1305_tag),
         ("X25519", |a| &mut a.x25519_public),
@@ -49,24 +51,24 @@ fn caught(broken: Backend) -> Result<(), (&'static str, Fault)> {
 fn a_backend_that_is_wrong_at_some_lengths_only_is_noticed() {
     assert_eq!(caught(PURE), Ok(()));
     // The known answers are shorter; a record's code is wrong.
-    let seal = |cipher, key: &[u8; 32], nonce, aad: &[u8], text: &mut [u8]| {
-        let tag = (PURE.seal)(cipher, key, nonce, aad, text);
-        if cipher == Cipher::Aes256Gcm && text.len() > 16_384 {
+    let seal = |under: Under, text: &mut [u8]| {
+        let tag = (PURE.seal)(under, text);
+        if under.cipher == Cipher::Aes256Gcm && text.len() > 16_384 {
             text[16_384] ^= 1;
         }
         tag
     };
     assert_eq!(caught(Backend { seal, ..PURE }), Err(("AES-256-GCM", Fault::Difference)));
-    let open_to = |cipher, key: &[u8; 32], nonce, aad: &[u8], sealed: &[u8], tag: &Tag, out: &mut [u8]| {
-        (PURE.open_to)(cipher, key, nonce, aad, sealed, tag, out)?;
-        if cipher == Cipher::ChaCha20Poly1305 && out.len() == 129 {
+    let open_to = |under: Under, sealed: &[u8], tag: &Tag, out: &mut [u8]| {
+        (PURE.open_to)(under, sealed, tag, out)?;
+        if under.cipher == Cipher::ChaCha20Poly1305 && out.len() == 129 {
             out[128] = 0xff;
         }
         Ok(())
     };
     assert_eq!(caught(Backend { open_to, ..PURE }), Err(("ChaCha20-Poly1305", Fault::Difference)));
-    let seal_to = |cipher, key: &[u8; 32], nonce, aad: &[u8], text: &[u8], out: &mut [u8]| {
-        let tag = (PURE.seal_to)(cipher, key, nonce, aad, text, out);
+    let seal_to = |under: Under, text: &[u8], out: &mut [u8]| {
+        let tag = (PURE.seal_to)(under, text, out);
         out.iter_mut().skip(1408).for_each(|b| *b = 0);
         tag
     };
@@ -76,19 +78,19 @@ fn a_backend_that_is_wrong_at_some_lengths_only_is_noticed() {
 // spec: KEY-6
 #[test]
 fn a_backend_that_accepts_anything_or_nothing_is_noticed() {
-    let open = |cipher, key: &[u8; 32], nonce, aad: &[u8], sealed: &mut [u8]| {
-        let _ = (PURE.open)(cipher, key, nonce, aad, sealed);
+    let open = |under: Under, sealed: &mut [u8]| {
+        let _ = (PURE.open)(under, sealed);
         Ok(())
     };
     assert_eq!(caught(Backend { open, ..PURE }), Err(("AES-256-GCM", Fault::AcceptsForged)));
-    let open = |_, _: &[u8; 32], _, _: &[u8], _: &mut [u8]| Err(OpenError);
+    let open = |_: Under, _: &mut [u8]| Err(OpenError);
     assert_eq!(caught(Backend { open, ..PURE }), Err(("AES-256-GCM", Fault::RefusesGenuine)));
-    let open_to = |cipher, key: &[u8; 32], nonce, aad: &[u8], sealed: &[u8], tag: &Tag, out: &mut [u8]| {
+    let open_to = |under: Under, sealed: &[u8], tag: &Tag, out: &mut [u8]| {
         let mut tag = *tag;
         // The last byte of a tag is not looked at.
         for last in 0..=255 {
             tag[TAG_SIZE - 1] = last;
-            if (PURE.open_to)(cipher, key, nonce, aad, sealed, &tag, out).is_ok() {
+            if (PURE.open_to)(under, sealed, &tag, out).is_ok() {
                 return Ok(());
             }
         }
