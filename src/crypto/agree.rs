@@ -115,7 +115,7 @@ pub fn encapsulate(
 
 #[cfg(test)]
 mod tests {
-    use super::super::backend::pure;
+    use super::super::backend::pure::AgreeKey as Second;
     use super::*;
     use crate::base::rng::Rng;
     use ml_kem::kem::{Decapsulate, KeyExport};
@@ -134,7 +134,7 @@ mod tests {
         for _ in 0..50 {
             let (secret, mut peer) = (rng.bytes::<32>(), rng.bytes::<32>());
             peer[31] |= 0x80;
-            let (ours, other) = (AgreeSecret::from_bytes(secret), pure::AgreeKey::new(&secret));
+            let (ours, other) = (AgreeSecret::from_bytes(secret), Second::new(&secret));
             assert_eq!(ours.public(), other.public());
             assert_eq!(ours.agree(&peer).ok().map(|s| *s.expose()), other.agree(&peer).ok().map(|s| *s.expose()));
             assert_eq!(*ours.to_bytes().expose(), secret);

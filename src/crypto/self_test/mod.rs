@@ -103,8 +103,8 @@ const BACKENDS: &[Backend] = &[
     functions_of!("pure Rust", pure),
 ];
 
-/// What the errors call an implementation that has no second one beside it.
-const ONLY: &str = "pure Rust";
+/// What the errors call an implementation that is the same in every build.
+const ONLY: &str = "the only implementation";
 
 /// Lengths at which implementations change their ways: below, at and above a block, the strides of vector code, a cell's
 /// layer, and a whole record.
