@@ -22,6 +22,12 @@ fn rng() -> Rng {
     Rng::from_seed([5; 32])
 }
 
+/// What a node does before anything else (KEY-6).
+#[divan::bench]
+fn self_test(bencher: Bencher<'_, '_>) {
+    bencher.bench_local(|| umbel::crypto::self_test().is_ok());
+}
+
 #[divan::bench]
 fn x25519_agree(bencher: Bencher<'_, '_>) {
     let (a, b) = (AgreeSecret::from_bytes([1; 32]), AgreeSecret::from_bytes([2; 32]).public());

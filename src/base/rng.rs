@@ -2,14 +2,17 @@
 
 use chacha20::ChaCha20Rng;
 use rand_core::{CryptoRng, Rng as _, SeedableRng, TryCryptoRng, TryRng};
+use zeroize::Zeroize;
 
 /// A ChaCha20 generator. Every machine that needs randomness is handed one.
 pub struct Rng(ChaCha20Rng);
 
 impl Rng {
-    /// A generator that depends on `seed` alone.
-    pub fn from_seed(seed: [u8; 32]) -> Self {
-        Self(ChaCha20Rng::from_seed(seed))
+    /// A generator that depends on `seed` alone. Wipes the argument.
+    pub fn from_seed(mut seed: [u8; 32]) -> Self {
+        let rng = Self(ChaCha20Rng::from_seed(seed));
+        seed.zeroize();
+        rng
     }
 
     /// `N` fresh random bytes.

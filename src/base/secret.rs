@@ -10,13 +10,15 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// let s = umbel::base::secret::Secret::new([0u8; 32]);
 /// println!("{s:?}");
 /// ```
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub struct Secret<const N: usize>([u8; N]);
 
 impl<const N: usize> Secret<N> {
-    /// Takes the bytes over.
-    pub fn new(bytes: [u8; N]) -> Self {
-        Self(bytes)
+    /// Takes the bytes over, and wipes the argument: what was handed over by value stays on the stack otherwise.
+    pub fn new(mut bytes: [u8; N]) -> Self {
+        let secret = Self(bytes);
+        bytes.zeroize();
+        secret
     }
 
     /// The bytes, for the primitive that needs them.
@@ -24,6 +26,14 @@ impl<const N: usize> Secret<N> {
         &self.0
     }
 }
+
+impl<const N: usize> Drop for Secret<N> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl<const N: usize> ZeroizeOnDrop for Secret<N> {}
 
 impl<const N: usize> PartialEq for Secret<N> {
     fn eq(&self, other: &Self) -> bool {

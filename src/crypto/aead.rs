@@ -1,22 +1,11 @@
 //! Sealing under a counter nonce that cannot repeat.
 //!
-//! [`CounterKey`] is for cells and link records, [`seal_once`] for keys that seal exactly one message. Both go through
-//! `aws-lc-rs`, which wipes its key schedule when dropped; `chacha20poly1305` checks it in the tests.
+//! [`CounterKey`] is for cells and link records, [`seal_once`] for keys that seal exactly one message.
 
+pub use super::backend::{Cipher, OpenError, TAG_SIZE};
+
+use super::backend::{AeadKey, NONCE_SIZE};
 use crate::base::secret::Secret;
-use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-
-/// Bytes of an authentication tag, whatever the cipher.
-pub const TAG_SIZE: usize = 16;
-
-/// Which AEAD a link or layer uses. Fixed by the responder's descriptor (spec LINK, ONION), never by the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cipher {
-    /// AES-256-GCM, for relays with AES instructions.
-    Aes256Gcm,
-    /// ChaCha20-Poly1305, for the others.
-    ChaCha20Poly1305,
-}
 
 impl Cipher {
     /// The number on the wire.
@@ -37,11 +26,6 @@ impl Cipher {
     }
 }
 
-/// The text did not come from the holder of the key, or was changed, or came out of order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("authentication failed")]
-pub struct OpenError;
-
 /// One direction's key with its counter. Every seal and every *successful* open moves the counter by one.
 ///
 /// The nonce is 4 zero bytes and the counter as 8 bytes: big-endian for AES-256-GCM, little-endian for
@@ -51,7 +35,7 @@ pub struct OpenError;
 /// and [`CounterKey::park`] gives it up while nothing passes.
 pub struct CounterKey {
     secret: Secret<32>,
-    schedule: Option<Box<LessSafeKey>>,
+    schedule: Option<AeadKey>,
     cipher: Cipher,
     counter: u64,
 }
@@ -59,21 +43,12 @@ pub struct CounterKey {
 impl CounterKey {
     /// A key that has sealed nothing yet.
     pub fn new(cipher: Cipher, key: &Secret<32>) -> Self {
-        Self { secret: Secret::new(*key.expose()), schedule: None, cipher, counter: 0 }
+        Self { secret: key.clone(), schedule: None, cipher, counter: 0 }
     }
 
     /// Gives up all that can be made again from the key.
     pub fn park(&mut self) {
         self.schedule = None;
-    }
-
-    fn schedule(cipher: Cipher, secret: &Secret<32>) -> Box<LessSafeKey> {
-        let algorithm = match cipher {
-            Cipher::Aes256Gcm => &AES_256_GCM,
-            Cipher::ChaCha20Poly1305 => &CHACHA20_POLY1305,
-        };
-        let unbound = UnboundKey::new(algorithm, secret.expose()).expect("both ciphers take 32-byte keys");
-        Box::new(LessSafeKey::new(unbound))
     }
 
     /// How many messages have passed.
@@ -82,20 +57,20 @@ impl CounterKey {
     }
 
     // spec: KEY-5
-    fn nonce(&self) -> Nonce {
-        let mut n = [0; 12];
+    fn nonce(&self) -> [u8; NONCE_SIZE] {
+        let mut n = [0; NONCE_SIZE];
         let (_, tail) = n.split_at_mut(4);
         tail.copy_from_slice(&match self.cipher {
             Cipher::Aes256Gcm => self.counter.to_be_bytes(),
             Cipher::ChaCha20Poly1305 => self.counter.to_le_bytes(),
         });
-        Nonce::assume_unique_for_key(n)
+        n
     }
 
     /// The next message's nonce, and the schedule, which is made where it is missing.
-    fn ready(&mut self) -> (Nonce, &LessSafeKey) {
+    fn ready(&mut self) -> ([u8; NONCE_SIZE], &AeadKey) {
         let nonce = self.nonce();
-        let schedule = self.schedule.get_or_insert_with(|| Self::schedule(self.cipher, &self.secret));
+        let schedule = self.schedule.get_or_insert_with(|| AeadKey::new(self.cipher, self.secret.expose()));
         (nonce, schedule)
     }
 
@@ -108,20 +83,16 @@ impl CounterKey {
     #[must_use = "without its tag the text can never be opened"]
     pub fn seal(&mut self, aad: &[u8], text: &mut [u8]) -> [u8; TAG_SIZE] {
         let (nonce, key) = self.ready();
-        let tag = key
-            .seal_in_place_separate_tag(nonce, Aad::from(aad), text)
-            .expect("cells and records are far below the AEAD's length limit");
+        let tag = key.seal(nonce, aad, text);
         self.advance();
-        tag.as_ref().try_into().expect("both ciphers have 16-byte tags")
+        tag
     }
 
     /// Seals `text` into `out`, which is as long, and returns its tag.
     #[must_use = "without its tag the text can never be opened"]
     pub fn seal_to(&mut self, aad: &[u8], text: &[u8], out: &mut [u8]) -> [u8; TAG_SIZE] {
         let (nonce, key) = self.ready();
-        let mut tag = [0; TAG_SIZE];
-        key.seal_out_of_place_scatter(nonce, Aad::from(aad), text, out, &[], &mut tag)
-            .expect("both are as long, and far below the AEAD's length limit");
+        let tag = key.seal_to(nonce, aad, text, out);
         self.advance();
         tag
     }
@@ -135,7 +106,7 @@ impl CounterKey {
         out: &mut [u8],
     ) -> Result<(), OpenError> {
         let (nonce, key) = self.ready();
-        key.open_separate_gather(nonce, Aad::from(aad), sealed, tag, out).map_err(|_| OpenError)?;
+        key.open_to(nonce, aad, sealed, tag, out)?;
         self.counter = self.counter.checked_add(1).ok_or(OpenError)?;
         Ok(())
     }
@@ -143,7 +114,7 @@ impl CounterKey {
     /// Opens `sealed`, a text with its tag directly behind it, in place; returns the text.
     pub fn open<'a>(&mut self, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
         let (nonce, key) = self.ready();
-        let text = key.open_in_place(nonce, Aad::from(aad), sealed).map_err(|_| OpenError)?;
+        let text = key.open(nonce, aad, sealed)?;
         self.counter = self.counter.checked_add(1).ok_or(OpenError)?;
         Ok(text)
     }
@@ -162,21 +133,36 @@ pub fn open_once<'a>(key: &Secret<32>, aad: &[u8], sealed: &'a mut [u8]) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use super::super::backend::pure::AeadKey as Second;
     use super::*;
-    use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
 
-    /// Two implementations agree, so either checks the other.
+    /// The nonces are the second implementation's own here, written down as the specification has them.
+    // spec: KEY-5
     #[test]
     fn two_implementations_seal_alike() {
         let key = Secret::new([7; 32]);
-        let (mut a, mut b) = ([3u8; 116], [3u8; 100]);
-        let tag_a = seal_once(&key, b"x", &mut a[..100]);
-        a[100..].copy_from_slice(&tag_a);
-        let other = ChaCha20Poly1305::new(key.expose().into());
-        let tag_b = other.encrypt_inout_detached(&[0; 12].into(), b"x", (&mut b[..]).into()).unwrap();
-        assert_eq!((&a[..100], &tag_a[..]), (&b[..], &tag_b[..]));
-        assert_eq!(open_once(&key, b"x", &mut a).map(|t| t.to_vec()), Ok(vec![3; 100]));
-        assert_eq!(open_once(&key, b"y", &mut a), Err(OpenError));
+        for (cipher, second) in [
+            (Cipher::Aes256Gcm, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+            (Cipher::ChaCha20Poly1305, [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]),
+        ] {
+            let (mut ours, other) = (CounterKey::new(cipher, &key), Second::new(cipher, key.expose()));
+            for nonce in [[0; NONCE_SIZE], second] {
+                let (mut a, mut b) = ([3u8; 100], [3u8; 100]);
+                assert_eq!(ours.seal(b"x", &mut a), other.seal(nonce, b"x", &mut b));
+                assert_eq!(a, b);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_once_opens_with_the_same_key_and_data() {
+        let key = Secret::new([7; 32]);
+        let mut text = [3u8; 116];
+        let tag = seal_once(&key, b"x", &mut text[..100]);
+        text[100..].copy_from_slice(&tag);
+        assert_eq!(open_once(&key, b"x", &mut text.clone()).map(|t| t.to_vec()), Ok(vec![3; 100]));
+        assert_eq!(open_once(&key, b"y", &mut text), Err(OpenError));
+        assert_eq!(open_once(&key, b"x", &mut text[..TAG_SIZE - 1]), Err(OpenError));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Hashes. SHA-256 belongs to the link and circuit handshakes; BLAKE3 to content, directory and placement.
 
+use crate::base::secret::Secret;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroize;
 
 /// Every context string under which BLAKE3 derives, in one table so that no two can meet.
 pub mod context {
@@ -32,7 +34,7 @@ pub mod context {
     pub const LOCAL: &str = "umbel 1 local";
 }
 
-/// BLAKE3 in derive-key mode over a stream of bytes, for what is too large for [`derive()`].
+/// BLAKE3 in derive-key mode over a stream of bytes, for what is too large for [`derive()`]. Its state is wiped.
 pub struct DeriveStream(::blake3::Hasher);
 
 impl DeriveStream {
@@ -49,6 +51,12 @@ impl DeriveStream {
     /// The digest of all that was taken in.
     pub fn finish(self) -> [u8; 32] {
         self.0.finalize().into()
+    }
+}
+
+impl Drop for DeriveStream {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -89,4 +97,11 @@ pub fn derive(context: &str, parts: &[&[u8]]) -> [u8; 32] {
         h.update(p);
     }
     h.finalize().into()
+}
+
+/// As [`derive()`], where a key comes out or goes in: nothing of it stays in memory.
+pub fn derive_secret(context: &str, parts: &[&[u8]]) -> Secret<32> {
+    let mut h = DeriveStream::new(context);
+    parts.iter().for_each(|p| h.update(p));
+    Secret::new(h.finish())
 }

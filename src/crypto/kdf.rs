@@ -28,16 +28,16 @@ pub struct Prk(Hkdf<Sha256>);
 impl Prk {
     /// HKDF-Extract.
     pub fn extract(salt: &[u8], ikm: &[u8]) -> Self {
-        Self(Hkdf::new(Some(salt), ikm))
+        let (mut prk, hkdf) = Hkdf::extract(Some(salt), ikm);
+        prk.as_mut_slice().zeroize();
+        Self(hkdf)
     }
 
     /// HKDF-Expand of 32 bytes under `label`.
     pub fn expand(&self, label: &[u8]) -> Secret<32> {
         let mut out = [0; 32];
         self.0.expand(label, &mut out).expect("32 bytes are within HKDF's limit");
-        let s = Secret::new(out);
-        out.zeroize();
-        s
+        Secret::new(out)
     }
 }
 

@@ -1,7 +1,12 @@
-//! Layer 1: the only place that names a cryptographic crate.
+//! Layer 1: the only place that names a cryptographic crate, and `backend` in it the only place that names those of which
+//! there are two.
 
 pub mod aead;
 pub mod agree;
+mod backend;
 pub mod hash;
 pub mod identity;
 pub mod kdf;
+mod self_test;
+
+pub use self_test::{Fault, SelfTestError, self_test};

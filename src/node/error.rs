@@ -2,6 +2,7 @@
 //!
 //! Every command ends in success or in one [`Failure`]. A node hands it to its caller over the control socket unchanged.
 
+use crate::crypto::SelfTestError;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
@@ -131,6 +132,13 @@ impl Failure {
         }
     }
 
+    /// A machine on which no node may run.
+    pub fn self_test(error: SelfTestError) -> Self {
+        Self::new(Code::Io, format!("the self-test failed: {error}"))
+            .rule("KEY-6")
+            .hint("run no node here: the processor is faulty, or this program was miscompiled")
+    }
+
     /// The JSON form on one line.
     pub fn to_json(&self) -> String {
         serde_json::to_string(&Wrapped { error: self }).unwrap_or_default()
@@ -169,6 +177,22 @@ mod tests {
             f.to_json(),
             r#"{"error":{"code":"dir-in-use","message":"a node runs here","rule":"CONTENT-3","hint":"stop it"}}"#
         );
+    }
+
+    // spec: KEY-6
+    #[test]
+    fn a_failed_self_test_names_what_is_wrong_and_says_not_to_go_on() {
+        use crate::crypto::Fault;
+        let error = SelfTestError { primitive: "X25519", implementation: "aws-lc", fault: Fault::Difference };
+        let f = Failure::self_test(error);
+        assert_eq!(
+            (f.message.as_str(), f.rule.as_deref()),
+            (
+                "the self-test failed: X25519 (aws-lc) is wrong: the two implementations compute different results",
+                Some("KEY-6")
+            )
+        );
+        assert!(f.hint.is_some_and(|hint| hint.starts_with("run no node here")));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From the parsed command line to the exit code.
 
+use crate::crypto::self_test;
 use crate::node::cli::{Cli, Command, GetArgs, Global, PutArgs};
 use crate::node::config::{ClientConfig, Common, RelayConfig, TestnetConfig, default_dir, default_testnet_dir};
 use crate::node::control::client::Conversation;
@@ -80,7 +81,8 @@ fn prepare(common: &Common) -> Result<(), Failure> {
     log::start(common.log, common.unredacted);
     system::forbid_core_dumps()?;
     system::raise_open_files();
-    Ok(())
+    // spec: KEY-6
+    self_test().map_err(Failure::self_test)
 }
 
 fn command(global: &Global, work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {

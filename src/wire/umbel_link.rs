@@ -12,7 +12,7 @@
 //! *Seen by:* people, and the local proxy. A link never travels over the network.
 
 use crate::base::secret::Secret;
-use crate::crypto::hash::{context, derive};
+use crate::crypto::hash::{context, derive, derive_secret};
 use crate::wire::error::Malformed;
 use crate::wire::ids::{Address, ID_TEXT_LEN, Locator, from_text, to_text};
 use core::fmt;
@@ -88,7 +88,7 @@ pub fn locator(root: &Address) -> Locator {
 
 /// The verify key that belongs to a read key (spec CONT-3).
 pub fn verify_key(read: &Secret<32>) -> Secret<32> {
-    Secret::new(derive(context::VERIFY_KEY, &[read.expose()]))
+    derive_secret(context::VERIFY_KEY, &[read.expose()])
 }
 
 fn part(text: &str, part: Part) -> Result<[u8; 32], LinkError> {

@@ -14,6 +14,8 @@ use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::ids::to_text;
 use crate::wire::umbel_link::Link;
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
@@ -223,7 +225,7 @@ fn find<O: Object>(object: &O, path: &str) -> Found {
         };
     }
     let index = format!("{path}index.html");
-    let name = if path.is_empty() || path.ends_with('/') { &index } else { &path };
+    let name = if path.is_empty() || path.ends_with('/') { &*index } else { &*path };
     match object.entry(name) {
         Some(entry) => {
             let end = entry.offset.saturating_add(entry.len);
@@ -235,19 +237,13 @@ fn find<O: Object>(object: &O, path: &str) -> Found {
 }
 
 /// Undoes percent-encoding; `None` where what comes out is not UTF-8 or the encoding is broken.
-fn decode(path: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(path.len());
-    let mut parts = path.split('%');
-    out.extend_from_slice(parts.next()?.as_bytes());
-    for part in parts {
-        let (hex, rest) = part.split_at_checked(2)?;
-        if !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        out.push(u8::from_str_radix(hex, 16).ok()?);
-        out.extend_from_slice(rest.as_bytes());
+fn decode(path: &str) -> Option<Cow<'_, str>> {
+    // The crate lets a broken `%` stand. Two spellings of one name would then be two names.
+    let is_whole = |rest: &str| rest.as_bytes().get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+    if !path.split('%').skip(1).all(is_whole) {
+        return None;
     }
-    String::from_utf8(out).ok()
+    percent_decode_str(path).decode_utf8().ok()
 }
 
 async fn file_answer<O: Object>(

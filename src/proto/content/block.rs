@@ -5,7 +5,7 @@
 use crate::base::bytes::Reader;
 use crate::base::secret::Secret;
 use crate::crypto::aead::{TAG_SIZE, open_once, seal_once};
-use crate::crypto::hash::{DeriveStream, blake3, context, derive};
+use crate::crypto::hash::{DeriveStream, blake3, context, derive_secret};
 use crate::wire::content::{Class, LARGE, LEAF_DATA, MEMBERS_SIZE, Meta, RootText, Shape, addresses};
 use crate::wire::error::Malformed;
 use crate::wire::ids::Address;
@@ -35,7 +35,7 @@ enum Use {
 
 fn key(base: &Secret<32>, purpose: Use, number: u32) -> Secret<32> {
     // spec: CONT-3
-    Secret::new(derive(context::BLOCK_KEY, &[base.expose(), &[purpose as u8], &number.to_be_bytes()]))
+    derive_secret(context::BLOCK_KEY, &[base.expose(), &[purpose as u8], &number.to_be_bytes()])
 }
 
 /// A block's address.

@@ -5,7 +5,7 @@
 
 use super::block::{self, RootParts};
 use crate::base::secret::Secret;
-use crate::crypto::hash::{DeriveStream, Sha256Stream, context, derive};
+use crate::crypto::hash::{DeriveStream, Sha256Stream, context, derive_secret};
 use crate::wire::content::{Class, Kind, LEAF_DATA, Meta, NODE_FAN, Shape, VOLUME_MAX};
 use crate::wire::error::Malformed;
 use crate::wire::ids::Address;
@@ -126,7 +126,7 @@ impl Builder {
                 let digest = content_digest(source)?;
                 // The whole plaintext goes in, with name and type: the key must seal one text only.
                 // spec: CONT-3
-                let key = Secret::new(derive(context::CONVERGENT, &[&digest, &meta.encode()]));
+                let key = derive_secret(context::CONVERGENT, &[&digest, &meta.encode()]);
                 (key, Some((DeriveStream::new(context::CONVERGENT), digest)))
             }
         };
