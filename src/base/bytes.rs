@@ -30,6 +30,11 @@ impl<'a> Reader<'a> {
         self.take(N)?.try_into().map_err(|_| Malformed::Truncated)
     }
 
+    /// Takes the next `N` bytes without copying them.
+    pub fn array_ref<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
+        self.take(N)?.try_into().map_err(|_| Malformed::Truncated)
+    }
+
     /// Takes one byte.
     pub fn u8(&mut self) -> Result<u8, Malformed> {
         Ok(u8::from_be_bytes(self.array()?))

@@ -15,7 +15,7 @@ use crate::wire::directory::{self, Statement};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{Address, Locator, RelayId};
 use crate::wire::invite::Invite;
-use crate::wire::message::{EndReason, ExtendFailure, Message, StreamId, Target, TextWriter};
+use crate::wire::message::{Example, MESSAGES, Message, StreamId, TextWriter};
 use crate::wire::umbel_link::Link;
 
 /// One seed: its target, its name, its bytes.
@@ -48,42 +48,24 @@ fn cells() -> Vec<Seed> {
 }
 
 fn messages() -> Vec<Seed> {
-    let text = |name, all: &[(u16, Message<'_>)]| {
-        let mut out = vec![0; 1376];
-        let mut w = TextWriter::new(&mut out);
-        for (stream, message) in all {
-            assert!(w.push(StreamId(*stream), message), "a seed fits its text");
-        }
-        w.finish();
-        // What stands behind is zeros; a few of them are enough for a seed.
-        let used = out.iter().rposition(|b| *b != 0).map_or(0, |n| n + 6);
-        out.truncate(used);
-        ("relay_message", name, out)
-    };
-    let host = Message::Begin { target: Target::Host("example.org".into(), 443), data: b"GET / HTTP/1.1\r\n" };
-    vec![
-        text("extend", &[(0, Message::Extend { to: RelayId([1; 32]), request: &[1; REQUEST_SIZE] })]),
-        text("extended", &[(0, Message::Extended(&[1; REPLY_SIZE]))]),
-        text("extend_failed", &[(0, Message::ExtendFailed(ExtendFailure::Unreachable))]),
-        text("begin_host", &[(7, host)]),
-        text(
-            "begin_ipv6",
-            &[(7, Message::Begin { target: Target::Addr(([0, 1, 2, 3, 4, 5, 6, 7], 80).into()), data: &[] })],
-        ),
-        text("begin_store", &[(1, Message::Begin { target: Target::Store, data: &[0, 0, 0, 1, 9] })]),
-        text(
-            "data_end_ack",
-            &[
-                (7, Message::Connected),
-                (7, Message::Data(b"hello")),
-                (7, Message::Credit(65_536)),
-                (7, Message::End(EndReason::Done)),
-                (0, Message::Ack([3; 16])),
-            ],
-        ),
-        text("resolve", &[(7, Message::Resolve("example.org"))]),
-        text("resolved", &[(7, Message::Resolved(vec![[1, 2, 3, 4].into(), [0x2a00, 0, 0, 0, 0, 0, 0, 1].into()]))]),
-    ]
+    let examples: Vec<Example> = MESSAGES.iter().flat_map(|kind| (kind.examples)()).collect();
+    let stream_messages = examples.iter().map(|(_, m)| m).filter(|m| !m.is_for_circuit()).collect::<Vec<_>>();
+    let one_each = examples.iter().map(|(name, message)| ("relay_message", *name, text(&[message])));
+    one_each.chain([("relay_message", "several", text(&stream_messages))]).collect()
+}
+
+/// A text of these messages, those about a stream on stream 7, and a few of the zeros after them.
+fn text(messages: &[&Message<'_>]) -> Vec<u8> {
+    let mut out = vec![0; 1376];
+    let mut w = TextWriter::new(&mut out);
+    for message in messages {
+        let stream = if message.is_for_circuit() { StreamId::CIRCUIT } else { StreamId(7) };
+        assert!(w.push(stream, message), "a seed fits its text");
+    }
+    w.finish();
+    let used = out.iter().rposition(|b| *b != 0).map_or(0, |n| n + 6);
+    out.truncate(used);
+    out
 }
 
 fn links() -> Vec<Seed> {

@@ -127,8 +127,8 @@ impl<'a> Cell<'a> {
         let mut r = Reader::new(body);
         let value = match command {
             Command::Padding => Self::Padding,
-            Command::Create => Self::Create(circuit, fixed(&mut r)?),
-            Command::Created => Self::Created(circuit, fixed(&mut r)?),
+            Command::Create => Self::Create(circuit, r.array_ref()?),
+            Command::Created => Self::Created(circuit, r.array_ref()?),
             Command::Relay => return Ok(Self::Relay(circuit, body)),
             Command::Destroy => Self::Destroy(circuit, r.u8()?),
             Command::Authenticate => Self::Authenticate { signature: r.array()?, descriptor: r.bytes16()? },
@@ -167,10 +167,6 @@ impl<'a> Cell<'a> {
 
 /// Longest descriptor that fits an AUTHENTICATE cell.
 pub const AUTHENTICATE_DESCRIPTOR_MAX: usize = BODY_SIZE - 64 - 2;
-
-fn fixed<'a, const N: usize>(r: &mut Reader<'a>) -> Result<&'a [u8; N], Malformed> {
-    r.take(N)?.try_into().map_err(|_| Malformed::Truncated)
-}
 
 fn put(body: &mut Body, parts: &[&[u8]]) {
     let mut rest = &mut body[..];

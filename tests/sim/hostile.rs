@@ -9,7 +9,7 @@ use umbel::base::time::Duration;
 use umbel::sim::world::{Shape, World, task};
 use umbel::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId};
 use umbel::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
-use umbel::wire::message::{EndReason, ExtendFailure, Message, Target};
+use umbel::wire::message::MESSAGES;
 
 /// Where the hostile relay stands in every path: 0 first, 1 middle, 2 last.
 fn shape(place: usize) -> (Shape, usize) {
@@ -134,21 +134,12 @@ fn an_attack_on_the_building_of_a_circuit_costs_that_circuit_and_no_more() {
 #[test]
 fn what_a_relay_says_in_its_own_name_but_out_of_place_closes_the_circuit() {
     seeds("what_a_relay_says_in_its_own_name_but_out_of_place_closes_the_circuit", 1, |seed| {
-        let messages: [(u16, Message<'static>); 11] = [
-            (1, Message::Data(b"not yours")),
-            (1, Message::Connected),
-            (1, Message::End(EndReason::Done)),
-            (1, Message::End(EndReason::Reset)),
-            (1, Message::Credit(1000)),
-            (0, Message::Ack([7; 16])),
-            (0, Message::Extended(&[1; REPLY_SIZE])),
-            (0, Message::ExtendFailed(ExtendFailure::Refused)),
-            (9, Message::Begin { target: Target::Directory, data: b"" }),
-            (9, Message::Resolve("web.example")),
-            (9, Message::Resolved(Vec::new())),
-        ];
+        // Two examples of each kind at most: END with reason 0 and with another one.
+        let messages: Vec<_> = MESSAGES.iter().flat_map(|kind| (kind.examples)().into_iter().take(2)).collect();
         for place in [0, 1] {
-            for (stream, message) in messages.clone() {
+            for (_, message) in messages.clone() {
+                // Stream 1 is open at the last hop alone.
+                let stream = u16::from(!message.is_for_circuit());
                 let o = attacked(seed, place, &Attack::Say { at: 20, stream, message: message.clone() });
                 assert!(o.seen.borrow().struck && !o.whole, "{message:?} from hop {place}");
                 assert_eq!(o.seen.borrow().destroyed[Way::Client as usize], 1, "{message:?} from hop {place}");

@@ -5,6 +5,7 @@
 mod corpus;
 mod layers;
 mod links;
+mod messages;
 mod pages;
 mod sizes;
 mod tables;

@@ -1,7 +1,7 @@
 //! Runs the vectors of `spec/vectors`: what the reference wrote is read and written alike, what it broke gets its class of error.
 
 use crate::pages::files;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use umbel::base::rng::Rng;
 use umbel::base::secret::Secret;
@@ -24,7 +24,7 @@ use umbel::wire::descriptor::{self, DescriptorError, DescriptorRules, SignedDesc
 use umbel::wire::error::Malformed;
 use umbel::wire::ids::{self, Address, NetworkId, RelayId};
 use umbel::wire::invite::Invite;
-use umbel::wire::message::{Messages, TextWriter};
+use umbel::wire::message::{MESSAGES, Messages, TextWriter};
 use umbel::wire::umbel_link::Link as ContentLink;
 
 /// One case: its name, then its keys.
@@ -138,15 +138,27 @@ fn repacked(text: &[u8]) -> Result<Vec<u8>, Malformed> {
 
 #[test]
 fn messages() {
+    let (mut taken, mut refused) = (BTreeSet::new(), BTreeSet::new());
     for case in cases("messages") {
         let text = case.bytes("text");
         match repacked(&text) {
-            Err(why) => case.expect(&format!("{why:?}")),
+            Err(error) => {
+                case.expect(&format!("{error:?}"));
+                refused.insert(text[0]);
+            }
             Ok(again) => {
                 case.expect("ok");
                 assert!(again == text, "{} does not re-encode to itself", case.0);
+                let mut walk = Messages::new(&text);
+                while let Ok(Some((_, message))) = walk.next() {
+                    taken.insert(message.kind().number);
+                }
             }
         }
+    }
+    for kind in MESSAGES {
+        let vectors = (taken.contains(&kind.number), refused.contains(&kind.number));
+        assert_eq!(vectors, (true, true), "{} needs a vector that is taken and one that is refused", kind.name);
     }
 }
 

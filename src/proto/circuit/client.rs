@@ -183,8 +183,6 @@ impl ClientCircuit {
                     self.ahead.clear();
                     sink(ClientEvent::ExtendFailed(hop + 1, why));
                 }
-                // spec: CIRC-10
-                Message::Extend { .. } => return Err(Violation::WrongDirection.into()),
                 other => {
                     let mux = self.muxes.get_mut(hop).ok_or(Violation::UnknownStream)?;
                     mux.message(now, stream, other, &mut |s, e| sink(ClientEvent::Stream(hop, s, e)))?;

@@ -100,8 +100,6 @@ impl RelayCircuit {
                     self.tail = Tail::Extending;
                     sink(RelayEvent::Extend(to, request));
                 }
-                // spec: CIRC-10
-                Message::Extended(_) | Message::ExtendFailed(_) => return Err(Violation::WrongDirection),
                 // spec: CIRC-3
                 other => self.mux.message(now, stream, other, &mut |s, e| sink(RelayEvent::Stream(s, e)))?,
             }
