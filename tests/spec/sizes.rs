@@ -78,11 +78,11 @@ fn in_profile(name: &str) -> Option<u64> {
     };
     match field {
         "congestion_initial" => Some(u64::from(p.congestion.initial)),
-        "congestion_least" => Some(u64::from(p.congestion.least)),
-        "congestion_most" => Some(u64::from(p.congestion.most)),
+        "congestion_least" => Some(u64::from(p.congestion.min)),
+        "congestion_most" => Some(u64::from(p.congestion.max)),
         "congestion_queue" => Some(u64::from(p.congestion.queue)),
         "congestion_grace_ms" => Some(p.congestion.grace.as_millis() as u64),
-        "congestion_standing_ms" => Some(p.congestion.standing_least.as_millis() as u64),
+        "congestion_standing_ms" => Some(p.congestion.standing_min.as_millis() as u64),
         "congestion_base_s" => Some(p.congestion.base_lifetime.as_secs()),
         "stream_window_bytes" => Some(u64::from(p.stream_window_bytes)),
         _ => None,

@@ -36,9 +36,9 @@ impl Pacer {
         let paid = self.credit.min(interval);
         self.credit -= paid;
         self.debt += interval - paid;
-        let most = DEBT_MAX.max(interval * CELLS_AT_ONCE);
-        if self.debt >= most {
-            self.rests_until = Some(now + (self.debt - most / 2));
+        let max = DEBT_MAX.max(interval * CELLS_AT_ONCE);
+        if self.debt >= max {
+            self.rests_until = Some(now + (self.debt - max / 2));
         }
     }
 
