@@ -105,10 +105,10 @@ pub fn descriptor(bytes: &[u8]) {
 
 /// A directory's request or answer.
 pub fn directory(bytes: &[u8]) {
-    if let Ok(request) = directory::Request::decode(bytes) {
+    if let Ok(request) = directory::DirectoryRequest::decode(bytes) {
         assert_eq!(request.encode(), bytes);
     }
-    if let Ok(answer) = directory::Answer::decode(bytes) {
+    if let Ok(answer) = directory::DirectoryAnswer::decode(bytes) {
         assert_eq!(answer.encode(), bytes);
     }
 }

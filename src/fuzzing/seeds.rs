@@ -127,28 +127,29 @@ fn descriptors() -> Vec<Seed> {
 }
 
 fn directories() -> Vec<Seed> {
-    use directory::{Answer, BUCKETS, Entry, Refusal, Request};
-    let request = |name, r: Request| ("directory", name, r.encode());
-    let answer = |name, a: Answer| ("directory", name, a.encode());
+    use directory::{BUCKETS, DirectoryAnswer, DirectoryRequest, Entry, Refusal};
+    let request = |name, r: DirectoryRequest| ("directory", name, r.encode());
+    let answer = |name, a: DirectoryAnswer| ("directory", name, a.encode());
     let record = || relay(1).bytes().to_vec();
     let entry = Entry { id: RelayId([1; 32]), published: UnixMs(7), tag: 9 };
     let key = IdentityKey::from_bytes([7; 32]);
     let statement = Statement::sign(UnixMs(60_000), [1; 32], [2; 32], 3, RelayId([4; 32]), &key);
-    let digest = Request::Digest { low: 0, high: 255, entries: vec![entry] };
-    let page = Answer::Page { cut: UnixMs(60_000), total: 1, start: 0, records: vec![record()] };
-    let delta = Answer::Delta { more: false, records: vec![record()], wanted: vec![(RelayId([1; 32]), UnixMs(7))] };
+    let digest = DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry] };
+    let page = DirectoryAnswer::Page { cut: UnixMs(60_000), total: 1, start: 0, records: vec![record()] };
+    let delta =
+        DirectoryAnswer::Delta { more: false, records: vec![record()], wanted: vec![(RelayId([1; 32]), UnixMs(7))] };
     vec![
-        request("put", Request::Put(vec![record()])),
-        request("get", Request::Get(RelayId([1; 32]))),
-        request("compare", Request::Compare(Box::new([3; BUCKETS]))),
+        request("put", DirectoryRequest::Put(vec![record()])),
+        request("get", DirectoryRequest::Get(RelayId([1; 32]))),
+        request("compare", DirectoryRequest::Compare(Box::new([3; BUCKETS]))),
         request("digest", digest),
-        request("statement_of", Request::Statement(UnixMs(60_000))),
-        request("page_of", Request::Page { cut: UnixMs(60_000), start: 5 }),
-        answer("taken", Answer::Taken { new: 1, held: 2, refused: 3 }),
+        request("statement_of", DirectoryRequest::Statement(UnixMs(60_000))),
+        request("page_of", DirectoryRequest::Page { cut: UnixMs(60_000), start: 5 }),
+        answer("taken", DirectoryAnswer::Taken { new: 1, held: 2, refused: 3 }),
         answer("delta", delta),
-        answer("statement", Answer::Statement(statement)),
+        answer("statement", DirectoryAnswer::Statement(statement)),
         answer("page", page),
-        answer("refused", Answer::Refused(Refusal::Busy)),
+        answer("refused", DirectoryAnswer::Refused(Refusal::Busy)),
     ]
 }
 
@@ -184,26 +185,26 @@ fn contents() -> Vec<Seed> {
 }
 
 fn stores() -> Vec<Seed> {
-    use store::{Answer, Missing, Refusal, Request, Status};
+    use store::{Missing, Refusal, Status, StoreAnswer, StoreRequest};
     let object = Locator([6; 32]);
     let names = vec![Address([1; 32]), Address([2; 32])];
     let block = [7; 4096];
-    let request = |name, r: Request<'_>| ("store", name, r.encode());
-    let answer = |name, a: Answer<'_>| ("store", name, a.encode());
+    let request = |name, r: StoreRequest<'_>| ("store", name, r.encode());
+    let answer = |name, a: StoreAnswer<'_>| ("store", name, a.encode());
     let status =
         Status { class: Class::Small, blocks: 1, held: 1, expires: UnixMs(9), idle_ms: 5, copies: 3, pending: 0 };
     let mut missing = Missing::none(11);
     missing.insert(10);
     vec![
-        request("status_of", Request::Status(object)),
-        request("get", Request::Get(object, 1)),
-        request("put_root", Request::PutRoot { lease_s: 60, block: &block }),
-        request("name", Request::Name { object, blocks: 3, from: 1, names: names.clone() }),
-        request("names_of", Request::Names(object, 1)),
-        answer("status", Answer::Status(status)),
-        answer("missing", Answer::Missing(missing)),
-        answer("names", Answer::Names { blocks: 3, from: 1, names }),
-        answer("refused", Answer::Refused(Refusal::Full)),
+        request("status_of", StoreRequest::Status(object)),
+        request("get", StoreRequest::Get(object, 1)),
+        request("put_root", StoreRequest::PutRoot { lease_s: 60, block: &block }),
+        request("name", StoreRequest::Name { object, blocks: 3, from: 1, names: names.clone() }),
+        request("names_of", StoreRequest::Names(object, 1)),
+        answer("status", StoreAnswer::Status(status)),
+        answer("missing", StoreAnswer::Missing(missing)),
+        answer("names", StoreAnswer::Names { blocks: 3, from: 1, names }),
+        answer("refused", StoreAnswer::Refused(Refusal::Full)),
     ]
 }
 

@@ -15,7 +15,7 @@ pub mod pacer;
 mod windowed;
 
 use crate::base::time::{Duration, Instant};
-use windowed::{WindowedMin, WindowedMax};
+use windowed::{WindowedMax, WindowedMin};
 
 /// The numbers of congestion control, from the network profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -346,7 +346,8 @@ impl Congestion {
     /// The window begins to fall; or goes on to, where it has not come back half of the way since.
     fn begin_backoff(&mut self, now: Instant) {
         if self.backoff.as_ref().is_none_or(|b| self.window > b.from * BACKOFF_SHARE) {
-            self.backoff = Some(Box::new(Backoff { since: now, from: self.window, max_standing: Duration::ZERO, small_at: None }));
+            self.backoff =
+                Some(Box::new(Backoff { since: now, from: self.window, max_standing: Duration::ZERO, small_at: None }));
         }
     }
 
