@@ -158,10 +158,10 @@ pub fn manifest(bytes: &[u8]) {
 
 /// A store's request or answer.
 pub fn store(bytes: &[u8]) {
-    if let Ok(request) = store::Request::decode(bytes) {
+    if let Ok(request) = store::StoreRequest::decode(bytes) {
         assert_eq!(request.encode(), bytes);
     }
-    if let Ok(answer) = store::Answer::decode(bytes) {
+    if let Ok(answer) = store::StoreAnswer::decode(bytes) {
         assert_eq!(answer.encode(), bytes);
     }
 }

@@ -11,7 +11,7 @@ use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::content::manifest::Manifest;
-use crate::wire::content::store::{Answer, Refusal, Request};
+use crate::wire::content::store::{Refusal, StoreAnswer, StoreRequest};
 use crate::wire::content::{LARGE, Meta};
 use crate::wire::ids::{Locator, RelayId};
 use crate::wire::umbel_link::Link;
@@ -261,10 +261,10 @@ impl Fetch {
         self.progress = now.mono;
         let block = match result {
             Err(e) => return self.give_up_custodian(now, e.into()),
-            Ok(body) => match Answer::decode(&body) {
-                Ok(Answer::Block(block)) => block.to_vec(),
-                Ok(Answer::Refused(Refusal::NotFound)) => return self.give_up_custodian(now, Why::NotFound),
-                Ok(Answer::Refused(_)) => return self.give_up_custodian(now, Why::Refused),
+            Ok(body) => match StoreAnswer::decode(&body) {
+                Ok(StoreAnswer::Block(block)) => block.to_vec(),
+                Ok(StoreAnswer::Refused(Refusal::NotFound)) => return self.give_up_custodian(now, Why::NotFound),
+                Ok(StoreAnswer::Refused(_)) => return self.give_up_custodian(now, Why::Refused),
                 Ok(_) | Err(_) => return self.give_up_custodian(now, Why::Tampered),
             },
         };
@@ -315,7 +315,7 @@ impl Fetch {
         let id = CallId(self.next_call);
         self.next_call += 1;
         self.calls.insert(id, index);
-        let body = Request::Get(self.object, index).encode();
+        let body = StoreRequest::Get(self.object, index).encode();
         self.out.push_back(FetchOutput::Call(Call { id, to, route: self.route, service: Service::Store, body }));
     }
 

@@ -8,7 +8,7 @@ use super::view::Opened;
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
-use crate::wire::content::store::{Answer, NAMES_MAX, Refusal, Request, Status};
+use crate::wire::content::store::{NAMES_MAX, Refusal, Status, StoreAnswer, StoreRequest};
 use crate::wire::ids::{Locator, RelayId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -228,8 +228,8 @@ impl Push {
             Ok(body) => body,
             Err(e) => return self.give_up_custodian(now, e.into()),
         };
-        let answer = match Answer::decode(&body) {
-            Ok(Answer::Refused(why)) => {
+        let answer = match StoreAnswer::decode(&body) {
+            Ok(StoreAnswer::Refused(why)) => {
                 let why = match why {
                     Refusal::Full => Why::Full,
                     // It forgot the object while it was being pushed: begin again, a limited number of times.
@@ -245,8 +245,8 @@ impl Push {
             Err(_) => return self.give_up_custodian(now, Why::Tampered),
         };
         let fits = match (sent, answer) {
-            (Sent::Back(index), Answer::Block(bytes)) => self.take_back(now, index, bytes),
-            (Sent::Block, Answer::Stored) => {
+            (Sent::Back(index), StoreAnswer::Block(bytes)) => self.take_back(now, index, bytes),
+            (Sent::Block, StoreAnswer::Stored) => {
                 self.stored += 1;
                 self.tell();
                 self.blocks_done();
@@ -321,7 +321,7 @@ impl Push {
         }
     }
 
-    fn call(&mut self, now: Now, to: RelayId, route: u64, sent: Sent, request: &Request<'_>) {
+    fn call(&mut self, now: Now, to: RelayId, route: u64, sent: Sent, request: &StoreRequest<'_>) {
         if self.calls.is_empty() {
             self.progress = now.mono;
         }
@@ -337,23 +337,25 @@ impl Push {
         let Some(to) = self.peers.current() else { return self.fail(self.verdict()) };
         let (tree, object) = (Arc::clone(&self.tree), self.object);
         let request = match self.phase {
-            Phase::Root => Request::PutRoot { lease_s: self.lease_s, block: tree.upper_block(0).unwrap_or_default() },
+            Phase::Root => {
+                StoreRequest::PutRoot { lease_s: self.lease_s, block: tree.upper_block(0).unwrap_or_default() }
+            }
             Phase::Name { from } => {
                 let names = tree.names().iter().skip(from as usize - 1).take(NAMES_MAX).copied().collect();
-                Request::Name { object, blocks: tree.shape().blocks(), from, names }
+                StoreRequest::Name { object, blocks: tree.shape().blocks(), from, names }
             }
-            Phase::Missing => Request::Missing(object),
-            Phase::Replicate => Request::Replicate(object),
-            _ => Request::Status(object),
+            Phase::Missing => StoreRequest::Missing(object),
+            Phase::Replicate => StoreRequest::Replicate(object),
+            _ => StoreRequest::Status(object),
         };
         self.call(now, to, self.route, Sent::Step, &request);
     }
 
     /// Goes on after the answer to such a request; false where it is not the answer.
-    fn stepped(&mut self, now: Now, answer: Answer<'_>) -> bool {
+    fn stepped(&mut self, now: Now, answer: StoreAnswer<'_>) -> bool {
         let blocks = self.tree.shape().blocks();
         match (self.phase, answer) {
-            (Phase::Root, Answer::Status(status)) => {
+            (Phase::Root, StoreAnswer::Status(status)) => {
                 self.expires = status.expires;
                 self.phase = match status {
                     s if s.blocks == 0 && blocks > 1 => Phase::Name { from: 1 },
@@ -362,23 +364,23 @@ impl Push {
                     _ => Phase::Missing,
                 };
             }
-            (Phase::Name { from }, Answer::Stored) => {
+            (Phase::Name { from }, StoreAnswer::Stored) => {
                 let next = from + NAMES_MAX as u32;
                 self.phase = if next < blocks { Phase::Name { from: next } } else { Phase::Missing };
             }
-            (Phase::Missing, Answer::Missing(missing)) if missing.blocks() == blocks => {
+            (Phase::Missing, StoreAnswer::Missing(missing)) if missing.blocks() == blocks => {
                 self.todo = missing.iter().collect();
                 self.stored = blocks - self.todo.len() as u32;
                 self.phase = Phase::Blocks;
                 self.tell();
                 self.blocks_done();
             }
-            (Phase::Replicate, Answer::Stored) => {
+            (Phase::Replicate, StoreAnswer::Stored) => {
                 self.phase = Phase::Watch;
                 self.copied = now.mono;
                 self.peers.worked();
             }
-            (Phase::Watch, Answer::Status(status)) if status.complete() => self.watch(now, status),
+            (Phase::Watch, StoreAnswer::Status(status)) if status.complete() => self.watch(now, status),
             _ => return false,
         }
         true
@@ -401,7 +403,7 @@ impl Push {
         let Some(to) = self.peers.current() else { return };
         let tree = Arc::clone(&self.tree);
         for (index, sealed) in core::mem::take(&mut self.made) {
-            self.call(now, to, self.route, Sent::Block, &Request::Put(self.object, index, &sealed));
+            self.call(now, to, self.route, Sent::Block, &StoreRequest::Put(self.object, index, &sealed));
         }
         while self.calls.len() + self.making.len() < OUTSTANDING_MAX {
             let Some(index) = self.todo.pop_front() else { return };
@@ -410,7 +412,7 @@ impl Push {
                 self.out.push_back(PushOutput::NeedLeaf(leaf));
             } else {
                 let sealed = tree.upper_block(index).unwrap_or_default();
-                self.call(now, to, self.route, Sent::Block, &Request::Put(self.object, index, sealed));
+                self.call(now, to, self.route, Sent::Block, &StoreRequest::Put(self.object, index, sealed));
             }
         }
     }
@@ -459,7 +461,7 @@ impl Push {
         self.back = picks.clone();
         let Some(to) = self.readers.last().copied() else { return };
         for index in picks {
-            self.call(now, to, self.route.wrapping_add(1), Sent::Back(index), &Request::Get(self.object, index));
+            self.call(now, to, self.route.wrapping_add(1), Sent::Back(index), &StoreRequest::Get(self.object, index));
         }
     }
 

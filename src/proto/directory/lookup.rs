@@ -114,7 +114,7 @@ impl Lookup {
         let (service, body) = match self.wanted {
             Wanted::Record(relay) => (Service::Directory, DirectoryRequest::Get(relay).encode()),
             Wanted::Content(address) => {
-                (Service::Store, store::Request::Status(Locator(rendezvous::locate(&address))).encode())
+                (Service::Store, store::StoreRequest::Status(Locator(rendezvous::locate(&address))).encode())
             }
         };
         Call { id, to, route: Route::Fourth(self.first_route.wrapping_add(self.next_call)), service, body }
@@ -142,10 +142,10 @@ impl Lookup {
                 Ok(DirectoryAnswer::Unknown(_)) => Found::Lacks,
                 Ok(_) | Err(_) => Found::Nonsense,
             },
-            Wanted::Content(_) => match store::Answer::decode(body) {
-                Ok(store::Answer::Status(s)) if s.complete() => Found::Holds,
-                Ok(store::Answer::Status(_)) => Found::Part,
-                Ok(store::Answer::Refused(store::Refusal::NotFound)) => Found::Lacks,
+            Wanted::Content(_) => match store::StoreAnswer::decode(body) {
+                Ok(store::StoreAnswer::Status(s)) if s.complete() => Found::Holds,
+                Ok(store::StoreAnswer::Status(_)) => Found::Part,
+                Ok(store::StoreAnswer::Refused(store::Refusal::NotFound)) => Found::Lacks,
                 Ok(_) | Err(_) => Found::Nonsense,
             },
         }
@@ -227,7 +227,7 @@ mod tests {
         let mut turn = 0;
         let mut answer = |_: &mut Net, call: &Call| {
             let locator = Locator(rendezvous::locate(&[5; 32]));
-            assert_eq!(store::Request::decode(&call.body), Ok(store::Request::Status(locator)));
+            assert_eq!(store::StoreRequest::decode(&call.body), Ok(store::StoreRequest::Status(locator)));
             turn += 1;
             let status = store::Status {
                 class: Class::Large,
@@ -239,9 +239,9 @@ mod tests {
                 pending: 0,
             };
             Some(match turn {
-                1 => store::Answer::Status(status).encode(),
-                2 => store::Answer::Status(store::Status { held: 1, ..status }).encode(),
-                3 => store::Answer::Refused(store::Refusal::NotFound).encode(),
+                1 => store::StoreAnswer::Status(status).encode(),
+                2 => store::StoreAnswer::Status(store::Status { held: 1, ..status }).encode(),
+                3 => store::StoreAnswer::Refused(store::Refusal::NotFound).encode(),
                 _ => vec![0],
             })
         };
