@@ -17,7 +17,7 @@ pub const POSITION_MAX: u8 = 6;
 
 /// What a client sends to make a relay its next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct HandshakeRequest {
     /// Which hop the relay will be, from 1.
     pub position: u8,
     /// The relay's onion key that the client knows.
@@ -28,7 +28,7 @@ pub struct Request {
     pub kem_key: Box<[u8; KEM_PUBLIC_SIZE]>,
 }
 
-impl Request {
+impl HandshakeRequest {
     /// Parses a request.
     pub fn decode(bytes: &[u8; REQUEST_SIZE]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
@@ -61,7 +61,7 @@ impl Request {
 
 /// What the relay answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct HandshakeReply {
     /// The relay's ephemeral X25519 share.
     pub share: [u8; 32],
     /// The ML-KEM-768 ciphertext for the client's key.
@@ -70,7 +70,7 @@ pub struct Reply {
     pub authenticator: [u8; 32],
 }
 
-impl Reply {
+impl HandshakeReply {
     /// Parses a reply.
     pub fn decode(bytes: &[u8; REPLY_SIZE]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
