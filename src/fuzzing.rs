@@ -17,7 +17,7 @@ use crate::wire::directory;
 use crate::wire::ids::{self, NetworkId};
 use crate::wire::invite::Invite;
 use crate::wire::message::{Messages, TextWriter};
-use crate::wire::umbel_link::{Link, VerifyLink};
+use crate::wire::umbel_link::{ContentLink, VerifyLink};
 
 /// What a fuzz target is: it takes any bytes and panics where a promise is broken.
 pub type Target = fn(&[u8]);
@@ -169,9 +169,9 @@ pub fn store(bytes: &[u8]) {
 /// A link that somebody typed.
 pub fn umbel_link(bytes: &[u8]) {
     let Ok(text) = core::str::from_utf8(bytes) else { return };
-    if let Ok((link, path)) = Link::from_link_or_url(text) {
-        assert!(Link::from_host(&link.host()).is_ok_and(|l| l == link));
-        assert!(link.to_string().parse::<Link>().is_ok_and(|l| l == link));
+    if let Ok((link, path)) = ContentLink::from_link_or_url(text) {
+        assert!(ContentLink::from_host(&link.host()).is_ok_and(|l| l == link));
+        assert!(link.to_string().parse::<ContentLink>().is_ok_and(|l| l == link));
         assert!(text.ends_with(path));
     }
     if let Ok(link) = text.parse::<VerifyLink>() {

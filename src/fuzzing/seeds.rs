@@ -16,7 +16,7 @@ use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{Address, Locator, RelayId};
 use crate::wire::invite::Invite;
 use crate::wire::message::{Example, MESSAGES, Message, StreamId, TextWriter};
-use crate::wire::umbel_link::Link;
+use crate::wire::umbel_link::ContentLink;
 
 /// One seed: its target, its name, its bytes.
 pub type Seed = (&'static str, &'static str, Vec<u8>);
@@ -209,7 +209,7 @@ fn stores() -> Vec<Seed> {
 }
 
 fn texts() -> Vec<Seed> {
-    let link = Link { root: Address([1; 32]), key: Secret::new([2; 32]) };
+    let link = ContentLink { root: Address([1; 32]), key: Secret::new([2; 32]) };
     let invite = Invite::new("testing", [3; 32], &[relay(1), relay(2)]).format();
     let text = |target, name, text: &str| (target, name, text.as_bytes().to_vec());
     vec![

@@ -22,7 +22,7 @@ use umbel::node::dir::NodeDir;
 use umbel::node::error::{Code, Failure};
 use umbel::node::system::Timer;
 use umbel::wire::ids::Address;
-use umbel::wire::umbel_link::Link;
+use umbel::wire::umbel_link::ContentLink as Link;
 
 /// A node of canned answers: `file` and `folder` are content, every other link is not found.
 struct Canned {

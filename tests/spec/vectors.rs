@@ -25,7 +25,7 @@ use umbel::wire::error::Malformed;
 use umbel::wire::ids::{self, Address, NetworkId, RelayId};
 use umbel::wire::invite::Invite;
 use umbel::wire::message::{MESSAGES, Messages, TextWriter};
-use umbel::wire::umbel_link::Link as ContentLink;
+use umbel::wire::umbel_link::ContentLink;
 
 /// One case: its name, then its keys.
 struct Case(String, BTreeMap<String, String>);

@@ -12,7 +12,7 @@ use super::{OPEN_TIMEOUT, READ_TIMEOUT, Shared};
 use crate::node::proxy::codec::http::{BodyLength, Request};
 use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::ids::to_text;
-use crate::wire::umbel_link::Link;
+use crate::wire::umbel_link::ContentLink as Link;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -82,7 +82,7 @@ pub struct Info {
 /// An open object, from which more fetches can start without asking for its root again.
 #[derive(Clone)]
 pub struct Open {
-    link: Link,
+    link: ContentLink,
     info: Info,
     inline: Arc<Vec<u8>>,
     view: View,
@@ -137,7 +137,7 @@ struct Active {
 
 /// One reader of one object.
 pub struct Fetch {
-    link: Link,
+    link: ContentLink,
     object: Locator,
     route: Route,
     peers: Peers,
@@ -159,7 +159,7 @@ pub struct Fetch {
 impl Fetch {
     /// Begins to open an object. `custodians` are those of the link's locator, in any order: the first one asked is drawn
     /// by chance. Calls with equal `route` numbers may share a circuit.
-    pub fn new(link: Link, custodians: Vec<RelayId>, route: u64) -> Self {
+    pub fn new(link: ContentLink, custodians: Vec<RelayId>, route: u64) -> Self {
         Self {
             object: link.locator(),
             link,

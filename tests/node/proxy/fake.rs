@@ -13,7 +13,7 @@ use umbel::node::proxy::upstream::{
 };
 use umbel::wire::ids::Address;
 use umbel::wire::message::{EndReason, Target};
-use umbel::wire::umbel_link::Link;
+use umbel::wire::umbel_link::ContentLink as Link;
 
 #[derive(Default)]
 struct Tables {

@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    fn fetch(&mut self, link: &Link) -> Vec<u8> {
+    fn fetch(&mut self, link: &ContentLink) -> Vec<u8> {
         let mut fetch = Fetch::new(link.clone(), self.net.ids(), 1);
         fetch.request(0..u64::MAX);
         let mut bytes = Vec::new();
