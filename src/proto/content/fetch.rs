@@ -4,7 +4,7 @@
 //! a custodian sends counts for nothing until its hash is right, so a hostile one can delay a reader and no more.
 
 use super::block::BlockError;
-use super::peers::{Next, Peers, Why};
+use super::peers::{FailureReason, Next, Peers};
 use super::tree::leaf_range;
 use super::view::{Opened, View};
 use crate::base::rng::Rng;
@@ -58,14 +58,14 @@ pub enum FetchError {
     TimedOut,
 }
 
-impl From<Why> for FetchError {
-    fn from(why: Why) -> Self {
+impl From<FailureReason> for FetchError {
+    fn from(why: FailureReason) -> Self {
         match why {
-            Why::Unreachable | Why::Closed => Self::NoPath,
-            Why::TimedOut => Self::TimedOut,
-            Why::Refused | Why::Full => Self::Refused,
-            Why::NotFound => Self::NotFound,
-            Why::Tampered => Self::Tampered,
+            FailureReason::Unreachable | FailureReason::Closed => Self::NoPath,
+            FailureReason::TimedOut => Self::TimedOut,
+            FailureReason::Refused | FailureReason::Full => Self::Refused,
+            FailureReason::NotFound => Self::NotFound,
+            FailureReason::Tampered => Self::Tampered,
         }
     }
 }
@@ -240,7 +240,7 @@ impl Fetch {
             self.peers = Peers::new(order);
         }
         if !self.calls.is_empty() && now.mono.since(self.progress) >= PROGRESS_TIMEOUT {
-            self.give_up_custodian(now, Why::TimedOut);
+            self.give_up_custodian(now, FailureReason::TimedOut);
         }
         if let Some(out) = self.out.pop_front() {
             return Some(out);
@@ -263,9 +263,11 @@ impl Fetch {
             Err(e) => return self.give_up_custodian(now, e.into()),
             Ok(body) => match StoreAnswer::decode(&body) {
                 Ok(StoreAnswer::Block(block)) => block.to_vec(),
-                Ok(StoreAnswer::Refused(Refusal::NotFound)) => return self.give_up_custodian(now, Why::NotFound),
-                Ok(StoreAnswer::Refused(_)) => return self.give_up_custodian(now, Why::Refused),
-                Ok(_) | Err(_) => return self.give_up_custodian(now, Why::Tampered),
+                Ok(StoreAnswer::Refused(Refusal::NotFound)) => {
+                    return self.give_up_custodian(now, FailureReason::NotFound);
+                }
+                Ok(StoreAnswer::Refused(_)) => return self.give_up_custodian(now, FailureReason::Refused),
+                Ok(_) | Err(_) => return self.give_up_custodian(now, FailureReason::Tampered),
             },
         };
         let taken = if index == 0 { self.take_root(&block) } else { self.take_block(index, block) };
@@ -275,7 +277,7 @@ impl Fetch {
                 self.hand_on();
             }
             // spec: CONT-23
-            Err(BlockError::Tampered) => self.give_up_custodian(now, Why::Tampered),
+            Err(BlockError::Tampered) => self.give_up_custodian(now, FailureReason::Tampered),
             Err(BlockError::WrongKey) => self.fail(FetchError::WrongKey),
             Err(BlockError::Malformed(_)) => self.fail(FetchError::Malformed),
         }
@@ -293,7 +295,7 @@ impl Fetch {
         }
     }
 
-    fn give_up_custodian(&mut self, now: Now, why: Why) {
+    fn give_up_custodian(&mut self, now: Now, why: FailureReason) {
         self.calls.clear();
         self.progress = now.mono;
         if let Some(active) = &mut self.active {

@@ -2,7 +2,7 @@
 //! after blocks were read back from another custodian through another circuit.
 
 use super::block;
-use super::peers::{Next, Peers, Why};
+use super::peers::{FailureReason, Next, Peers};
 use super::tree::Tree;
 use super::view::Opened;
 use crate::base::rng::Rng;
@@ -59,14 +59,14 @@ pub enum PushError {
     Changed,
 }
 
-impl From<Why> for PushError {
-    fn from(why: Why) -> Self {
+impl From<FailureReason> for PushError {
+    fn from(why: FailureReason) -> Self {
         match why {
-            Why::Unreachable | Why::Closed => Self::NoPath,
-            Why::TimedOut => Self::TimedOut,
-            Why::Refused => Self::Refused,
-            Why::Full => Self::StoreFull,
-            Why::NotFound | Why::Tampered => Self::NotKept,
+            FailureReason::Unreachable | FailureReason::Closed => Self::NoPath,
+            FailureReason::TimedOut => Self::TimedOut,
+            FailureReason::Refused => Self::Refused,
+            FailureReason::Full => Self::StoreFull,
+            FailureReason::NotFound | FailureReason::Tampered => Self::NotKept,
         }
     }
 }
@@ -135,11 +135,11 @@ pub struct Push {
     stored: u32,
     copies: u16,
     /// The most copies a custodian brought about where they were too few.
-    few: u16,
+    best_copies: u16,
     expires: UnixMs,
     readers: Vec<RelayId>,
     /// The worst that was seen of a reader.
-    read_failure: Option<Why>,
+    read_failure: Option<FailureReason>,
     back: Vec<u32>,
     out: VecDeque<PushOutput>,
     progress: Instant,
@@ -166,7 +166,7 @@ impl Push {
             next_call: 0,
             stored: 0,
             copies: 0,
-            few: 0,
+            best_copies: 0,
             expires: UnixMs::default(),
             readers: Vec::new(),
             read_failure: None,
@@ -187,7 +187,7 @@ impl Push {
     /// What to do next; call until it gives nothing.
     pub fn poll(&mut self, now: Now, rng: &mut Rng) -> Option<PushOutput> {
         if !self.calls.is_empty() && now.mono.since(self.progress) >= PROGRESS_TIMEOUT {
-            self.give_up_custodian(now, Why::TimedOut);
+            self.give_up_custodian(now, FailureReason::TimedOut);
         }
         if let Some(out) = self.out.pop_front() {
             return Some(out);
@@ -231,18 +231,18 @@ impl Push {
         let answer = match StoreAnswer::decode(&body) {
             Ok(StoreAnswer::Refused(why)) => {
                 let why = match why {
-                    Refusal::Full => Why::Full,
+                    Refusal::Full => FailureReason::Full,
                     // It forgot the object while it was being pushed: begin again, a limited number of times.
                     Refusal::NotFound | Refusal::NotNamed | Refusal::Busy if self.phase != Phase::ReadBack => {
-                        Why::Closed
+                        FailureReason::Closed
                     }
-                    Refusal::NotFound => Why::NotFound,
-                    _ => Why::Refused,
+                    Refusal::NotFound => FailureReason::NotFound,
+                    _ => FailureReason::Refused,
                 };
                 return self.give_up_custodian(now, why);
             }
             Ok(answer) => answer,
-            Err(_) => return self.give_up_custodian(now, Why::Tampered),
+            Err(_) => return self.give_up_custodian(now, FailureReason::Tampered),
         };
         let fits = match (sent, answer) {
             (Sent::Back(index), StoreAnswer::Block(bytes)) => self.take_back(now, index, bytes),
@@ -256,7 +256,7 @@ impl Push {
             _ => false,
         };
         if !fits {
-            self.give_up_custodian(now, Why::Tampered);
+            self.give_up_custodian(now, FailureReason::Tampered);
         }
     }
 
@@ -285,7 +285,7 @@ impl Push {
         self.made.clear();
     }
 
-    fn give_up_custodian(&mut self, now: Now, why: Why) {
+    fn give_up_custodian(&mut self, now: Now, why: FailureReason) {
         if self.phase == Phase::Over {
             return;
         }
@@ -300,12 +300,12 @@ impl Push {
             // Nobody gives it back: the custodian that said it had made copies is not to be believed, unless nobody
             // could be asked.
             let why = self.read_failure.take().unwrap_or(why);
-            return self.next_custodian(now, if why >= Why::Refused { Why::Tampered } else { why });
+            return self.next_custodian(now, if why >= FailureReason::Refused { FailureReason::Tampered } else { why });
         }
         self.next_custodian(now, why);
     }
 
-    fn next_custodian(&mut self, now: Now, why: Why) {
+    fn next_custodian(&mut self, now: Now, why: FailureReason) {
         (self.phase, self.stored, self.copies) = (Phase::Root, 0, 0);
         match self.peers.failed(why) {
             Next::Now => (),
@@ -316,7 +316,9 @@ impl Push {
 
     fn verdict(&self) -> PushError {
         match self.peers.verdict() {
-            Why::Refused if self.few > 0 => PushError::TooFewCopies { copies: self.few, custodians: self.count },
+            FailureReason::Refused if self.best_copies > 0 => {
+                PushError::TooFewCopies { copies: self.best_copies, custodians: self.count }
+            }
             why => why.into(),
         }
     }
@@ -432,9 +434,9 @@ impl Push {
         // spec: CONT-26
         // More than half, so that losing a third of the custodians loses nothing.
         if self.copies <= self.count / 2 {
-            self.few = self.few.max(self.copies);
+            self.best_copies = self.best_copies.max(self.copies);
             // Another custodian may do better: this one may be lazy, or lie.
-            return self.next_custodian(now, Why::Refused);
+            return self.next_custodian(now, FailureReason::Refused);
         }
         (self.phase, self.back) = (Phase::ReadBack, Vec::new());
     }
@@ -469,7 +471,7 @@ impl Push {
         let right = self.tree.address(index) == Some(block::address(bytes))
             && (index != 0 || Opened::root(self.tree.link(), bytes).is_ok());
         if !right {
-            self.give_up_custodian(now, Why::Tampered);
+            self.give_up_custodian(now, FailureReason::Tampered);
             return true;
         }
         self.back.retain(|i| *i != index);
