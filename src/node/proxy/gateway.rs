@@ -9,7 +9,7 @@ use super::page::{Head, Page};
 use super::range::{Wanted, wanted};
 use super::upstream::{Isolation, Kind, Object, ObjectBody, ObjectError, Upstream};
 use super::{OPEN_TIMEOUT, READ_TIMEOUT, Shared};
-use crate::node::proxy::codec::http::{BodyLength, Request};
+use crate::node::proxy::codec::http::{BodyLength, HttpRequest as Request};
 use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::ids::to_text;
 use crate::wire::umbel_link::ContentLink as Link;

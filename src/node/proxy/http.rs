@@ -5,7 +5,7 @@ use super::destination::{Destination, Refusal, classify, site};
 use super::page::Page;
 use super::upstream::{OpenError, Upstream};
 use super::{Shared, gateway, socks};
-use crate::node::proxy::codec::http::{Body, Form, HeadError, Request, parse};
+use crate::node::proxy::codec::http::{Body, Form, HeadError, HttpRequest as Request, parse};
 use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::message::{EndReason, Target};
 use std::io;

@@ -5,7 +5,9 @@ use super::destination::{Destination, Refusal, classify, may_leave, site};
 use super::upstream::{OpenError, Upstream};
 use super::{OPEN_TIMEOUT, Shared, http};
 use crate::base::redact::Sensitive;
-use crate::node::proxy::codec::socks::{Command, Credentials, Handshake, Refused, Reply, Request, Step, encode_reply};
+use crate::node::proxy::codec::socks::{
+    Command, Credentials, Handshake, Refused, Reply, SocksRequest as Request, Step, encode_reply,
+};
 use crate::wire::message::{EndReason, Target};
 use std::io;
 use std::net::IpAddr;

@@ -345,6 +345,6 @@ fn what_a_receiver_gathers_is_bounded_by_a_record() {
         let record = send(&mut i, &cells(RECORD_CELLS_MAX, 0));
         take_in_parts(&mut r, &record, 1000).unwrap();
     }
-    let State::Open(records) = &r.state else { panic!("open") };
+    let LinkState::Open(records) = &r.state else { panic!("open") };
     assert!(records.opener.held.capacity() <= 2 * RECORD_SIZE_MAX);
 }

@@ -3,7 +3,7 @@
 //! The parser is strict on purpose: the same bytes go on to a server that may read them its own way, so whatever two
 //! readers could understand differently (bare line feeds, folded lines, two lengths, two hosts) is refused.
 //!
-//! *Seen by:* the user's own machine; what [`Request::forward`] writes is seen by the exit and the server.
+//! *Seen by:* the user's own machine; what [`HttpRequest::forward`] writes is seen by the exit and the server.
 
 use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::message::{Target, host_name};
@@ -106,7 +106,7 @@ pub struct Field {
 
 /// A request's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct HttpRequest {
     /// The method, a token.
     pub method: String,
     /// What is asked for.
@@ -123,7 +123,7 @@ pub struct Request {
 
 /// Reads a head from the front of `input`, all that was received. `None`: more must arrive. With the request comes the
 /// number of bytes it took.
-pub fn parse(input: &[u8]) -> Result<Option<(Request, usize)>, HeadError> {
+pub fn parse(input: &[u8]) -> Result<Option<(HttpRequest, usize)>, HeadError> {
     let window = input.get(..HEAD_MAX).unwrap_or(input);
     check_lines(window)?;
     let Some(end) = window.windows(4).position(|w| w == b"\r\n\r\n") else {
@@ -167,7 +167,7 @@ fn check_lines(head: &[u8]) -> Result<(), HeadError> {
     Ok(())
 }
 
-fn request(first: &[u8], fields: Vec<Field>) -> Result<Request, HeadError> {
+fn request(first: &[u8], fields: Vec<Field>) -> Result<HttpRequest, HeadError> {
     let first = core::str::from_utf8(first).map_err(|_| HeadError::BadRequestLine)?;
     let mut words = first.split(' ');
     let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
@@ -190,7 +190,7 @@ fn request(first: &[u8], fields: Vec<Field>) -> Result<Request, HeadError> {
         return Err(HeadError::AmbiguousLength);
     }
     let credentials = credentials(&fields)?;
-    Ok(Request { method: method.to_owned(), form, version_1_1, fields, body, credentials })
+    Ok(HttpRequest { method: method.to_owned(), form, version_1_1, fields, body, credentials })
 }
 
 fn field(line: &[u8]) -> Result<Field, HeadError> {
@@ -331,7 +331,7 @@ fn values<'a>(fields: &'a [Field], name: &'a str) -> impl Iterator<Item = &'a [u
     fields.iter().filter(move |f| f.name.eq_ignore_ascii_case(name)).map(|f| f.value.as_slice())
 }
 
-impl Request {
+impl HttpRequest {
     /// The value of a field that stands once; `None` if it stands not at all or more often.
     pub fn field<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         let mut all = values(&self.fields, name);

@@ -52,7 +52,7 @@ pub struct Credentials {
 
 /// A request that was read to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct SocksRequest {
     /// The protocol, which the replies must follow.
     pub version: Version,
     /// What for.
@@ -117,7 +117,7 @@ pub enum Step {
         /// Bytes of input that were this message.
         used: usize,
         /// The request, to be answered with [`encode_reply`].
-        request: Request,
+        request: SocksRequest,
     },
 }
 
@@ -142,7 +142,7 @@ impl Refused {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
+enum HandshakeState {
     /// The first byte tells the version.
     Greeting,
     /// SOCKS 5, method 2 was chosen.
@@ -154,7 +154,7 @@ enum State {
 /// Reads one client's handshake.
 #[derive(Clone, Debug)]
 pub struct Handshake {
-    state: State,
+    state: HandshakeState,
     credentials: Credentials,
 }
 
@@ -167,7 +167,7 @@ impl Default for Handshake {
 impl Handshake {
     /// Before the first byte.
     pub fn new() -> Self {
-        Self { state: State::Greeting, credentials: Credentials::default() }
+        Self { state: HandshakeState::Greeting, credentials: Credentials::default() }
     }
 
     /// Reads one message from the front of `input`, all that was received and not used yet.
@@ -175,12 +175,16 @@ impl Handshake {
         let mut r = Reader::new(input);
         let step = match (&self.state, input.first()) {
             (_, None) => return Ok(Step::More),
-            (State::Greeting, Some(4)) => self.version4(&mut r),
-            (State::Greeting, Some(5)) => self.methods(&mut r),
-            (State::Login, Some(1)) => self.login(&mut r),
-            (State::Request, Some(5)) => self.request(&mut r),
-            (State::Greeting | State::Login, _) => return Err(Refused::silent(Malformed::UnknownVersion)),
-            (State::Request, _) => return Err(Refused::with(Malformed::UnknownVersion, Version::V5, Reply::Failure)),
+            (HandshakeState::Greeting, Some(4)) => self.version4(&mut r),
+            (HandshakeState::Greeting, Some(5)) => self.methods(&mut r),
+            (HandshakeState::Login, Some(1)) => self.login(&mut r),
+            (HandshakeState::Request, Some(5)) => self.request(&mut r),
+            (HandshakeState::Greeting | HandshakeState::Login, _) => {
+                return Err(Refused::silent(Malformed::UnknownVersion));
+            }
+            (HandshakeState::Request, _) => {
+                return Err(Refused::with(Malformed::UnknownVersion, Version::V5, Reply::Failure));
+            }
         };
         let used = input.len().saturating_sub(r.len());
         match step {
@@ -200,8 +204,8 @@ impl Handshake {
         // spec: PROXY-5
         let method = [USER_PASSWORD, NO_AUTH].into_iter().find(|m| methods.contains(m));
         match method {
-            Some(USER_PASSWORD) => self.state = State::Login,
-            Some(_) => self.state = State::Request,
+            Some(USER_PASSWORD) => self.state = HandshakeState::Login,
+            Some(_) => self.state = HandshakeState::Request,
             None => {
                 return Err(Stop::Refused(Refused { why: Malformed::UnknownKind, answer: vec![5, NO_METHOD] }));
             }
@@ -213,7 +217,7 @@ impl Handshake {
         r.u8()?;
         let (user, password) = (r.bytes8()?, r.bytes8()?);
         self.credentials = Credentials { user: user.to_vec(), password: password.to_vec() };
-        self.state = State::Request;
+        self.state = HandshakeState::Request;
         Ok(Done::Answer([1, 0]))
     }
 
@@ -237,7 +241,7 @@ impl Handshake {
             _ => return Err(refuse(Malformed::UnknownKind, Reply::AddressNotSupported)),
         };
         let credentials = core::mem::take(&mut self.credentials);
-        Ok(Done::Request(Request { version: Version::V5, command, target, credentials }))
+        Ok(Done::Request(SocksRequest { version: Version::V5, command, target, credentials }))
     }
 
     fn version4(&mut self, r: &mut Reader<'_>) -> Result<Done, Stop> {
@@ -252,7 +256,7 @@ impl Handshake {
             address => ip(Ipv4Addr::from(address), port),
         };
         let credentials = Credentials { user, password: Vec::new() };
-        Ok(Done::Request(Request { version: Version::V4, command, target, credentials }))
+        Ok(Done::Request(SocksRequest { version: Version::V4, command, target, credentials }))
     }
 }
 
@@ -273,7 +277,7 @@ impl Command {
     }
 }
 
-impl Request {
+impl SocksRequest {
     /// Writes the request's own message as a client would; what was read is written back byte for byte, save that the
     /// address 0.0.0.x of SOCKS 4a is written as 0.0.0.1.
     pub fn encode(&self) -> Vec<u8> {
@@ -347,7 +351,7 @@ fn terminated<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], Stop> {
 
 enum Done {
     Answer([u8; 2]),
-    Request(Request),
+    Request(SocksRequest),
 }
 
 enum Stop {

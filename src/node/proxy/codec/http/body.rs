@@ -13,7 +13,7 @@ const TRAILER_MAX: usize = 8 * 1024;
 pub struct BodyError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum BodyState {
     /// So many bytes are left, then the body is over.
     Plain(u64),
     /// In a chunk's size line.
@@ -31,7 +31,7 @@ enum State {
 /// Follows a body as it passes by.
 #[derive(Clone, Debug)]
 pub struct Body {
-    state: State,
+    state: BodyState,
     /// Of the current line.
     line: Vec<u8>,
     trailer: usize,
@@ -41,16 +41,16 @@ impl Body {
     /// A body that has not begun.
     pub fn new(length: BodyLength) -> Self {
         let state = match length {
-            BodyLength::Known(0) => State::End,
-            BodyLength::Known(n) => State::Plain(n),
-            BodyLength::Chunked => State::Size,
+            BodyLength::Known(0) => BodyState::End,
+            BodyLength::Known(n) => BodyState::Plain(n),
+            BodyLength::Chunked => BodyState::Size,
         };
         Self { state, line: Vec::new(), trailer: 0 }
     }
 
     /// Whether the body is over.
     pub fn is_over(&self) -> bool {
-        self.state == State::End
+        self.state == BodyState::End
     }
 
     /// How many bytes at the front of `input` belong to the body. They are counted as passed on.
@@ -58,7 +58,7 @@ impl Body {
         let mut rest = input;
         while !rest.is_empty() && !self.is_over() {
             let used = match self.state {
-                State::Plain(left) | State::Data(left) => self.pass(rest, left),
+                BodyState::Plain(left) | BodyState::Data(left) => self.pass(rest, left),
                 _ => {
                     let used = rest.iter().position(|&b| b == b'\n').map_or(rest.len(), |n| n.saturating_add(1));
                     self.line(rest.get(..used).unwrap_or_default())?;
@@ -74,10 +74,10 @@ impl Body {
         let used = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
         let left = left.saturating_sub(used as u64);
         self.state = match (self.state, left) {
-            (State::Plain(_), 0) => State::End,
-            (State::Plain(_), left) => State::Plain(left),
-            (_, 0) => State::DataEnd,
-            (_, left) => State::Data(left),
+            (BodyState::Plain(_), 0) => BodyState::End,
+            (BodyState::Plain(_), left) => BodyState::Plain(left),
+            (_, 0) => BodyState::DataEnd,
+            (_, left) => BodyState::Data(left),
         };
         used
     }
@@ -97,18 +97,18 @@ impl Body {
             return Err(BodyError);
         }
         self.state = match self.state {
-            State::Size => match chunk_size(text)? {
-                0 => State::Trailer,
-                n => State::Data(n),
+            BodyState::Size => match chunk_size(text)? {
+                0 => BodyState::Trailer,
+                n => BodyState::Data(n),
             },
-            State::DataEnd if text.is_empty() => State::Size,
-            State::Trailer if text.is_empty() => State::End,
-            State::Trailer => {
+            BodyState::DataEnd if text.is_empty() => BodyState::Size,
+            BodyState::Trailer if text.is_empty() => BodyState::End,
+            BodyState::Trailer => {
                 self.trailer = self.trailer.saturating_add(line.len());
                 if self.trailer > TRAILER_MAX {
                     return Err(BodyError);
                 }
-                State::Trailer
+                BodyState::Trailer
             }
             _ => return Err(BodyError),
         };

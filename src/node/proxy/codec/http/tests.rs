@@ -1,6 +1,6 @@
 use super::*;
 
-fn ok(text: &str) -> Request {
+fn ok(text: &str) -> HttpRequest {
     let (request, used) = parse(text.as_bytes()).unwrap().unwrap();
     assert_eq!(used, text.len());
     request
