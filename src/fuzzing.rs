@@ -48,7 +48,7 @@ pub(crate) const NETWORK: NetworkId = NetworkId([9; 32]);
 pub(crate) const RULES: DescriptorRules =
     DescriptorRules { network: NETWORK, work_bits: 0, private_addrs: true, lifetime_max_s: u32::MAX };
 
-/// Bytes of a fixed length, with zeros behind what there is; `None` where there is more.
+/// Bytes of a fixed length, filled up with zeros; `None` if there are more.
 pub(crate) fn padded<const N: usize>(bytes: &[u8]) -> Option<Box<[u8; N]>> {
     let mut out = Box::new([0; N]);
     out.get_mut(..bytes.len())?.copy_from_slice(bytes);
@@ -65,7 +65,7 @@ pub fn cell(bytes: &[u8]) {
     }
 }
 
-/// The text of an opened onion, behind its mark.
+/// The text of an opened onion, after its mark.
 pub fn relay_message(bytes: &[u8]) {
     let mut walk = Messages::new(bytes);
     let mut all = Vec::new();
@@ -142,7 +142,7 @@ pub fn content_block(bytes: &[u8]) {
     }
 }
 
-/// A manifest, behind the length of all content.
+/// The length of all content, then a manifest.
 pub fn manifest(bytes: &[u8]) {
     let Some((total, bytes)) = bytes.split_first_chunk() else { return };
     if let Ok(manifest) = Manifest::decode(bytes, u64::from_be_bytes(*total)) {

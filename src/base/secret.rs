@@ -14,7 +14,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub struct Secret<const N: usize>([u8; N]);
 
 impl<const N: usize> Secret<N> {
-    /// Takes the bytes over.
+    /// Takes ownership of the bytes.
     pub fn new(bytes: [u8; N]) -> Self {
         Self(bytes)
     }
@@ -33,7 +33,7 @@ impl<const N: usize> PartialEq for Secret<N> {
 
 impl<const N: usize> Eq for Secret<N> {}
 
-/// Compares two byte strings without telling where they differ.
+/// Compares two byte strings in time that does not depend on where they differ.
 pub fn same(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
 }

@@ -67,7 +67,7 @@ pub fn link_handshake(bytes: &[u8]) {
         assert!(!link.is_open() || said(&mut link).len() == MESSAGE_2_SIZE);
     } else {
         let (_, link) = hear(initiator);
-        // Behind the message there may be a record's first bytes, but no part of one that could be opened.
+        // The message may be followed by a record's first bytes, but no part of one that could be opened.
         let honest = heard.strip_prefix(&link_messages().1[..]).is_some_and(|rest| rest.len() < COUNT_SIZE);
         assert!(!link.is_open() || honest, "a forged message 2");
     }

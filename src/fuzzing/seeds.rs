@@ -21,12 +21,12 @@ use crate::wire::umbel_link::ContentLink;
 /// One seed: its target, its name, its bytes.
 pub type Seed = (&'static str, &'static str, Vec<u8>);
 
-/// All seeds.
+/// The seeds of all targets; no two of one target share a name.
 pub fn all() -> Vec<Seed> {
     [cells(), messages(), links(), circuits(), descriptors(), directories(), contents(), stores(), texts()].concat()
 }
 
-fn behind(which: u8, bytes: &[u8]) -> Vec<u8> {
+fn tagged(which: u8, bytes: &[u8]) -> Vec<u8> {
     [&[which], bytes].concat()
 }
 
@@ -72,8 +72,8 @@ fn links() -> Vec<Seed> {
     let (first, second) = link_messages();
     let record = |name, script: &[u8]| ("link_record", name, script.to_vec());
     vec![
-        ("link_handshake", "message_1", behind(0, &first)),
-        ("link_handshake", "message_2", behind(1, &second)),
+        ("link_handshake", "message_1", tagged(0, &first)),
+        ("link_handshake", "message_2", tagged(1, &second)),
         ("link_handshake", "payload_1", vec![0, 1, 0, 0, 0]),
         ("link_handshake", "payload_2", vec![1, 1, 2, 0, 0, 0, 0, 1, 0x8b, 0xcf, 0xe5, 0x68, 0]),
         record("one_cell", &[0, 0, 1]),
@@ -88,9 +88,9 @@ fn circuits() -> Vec<Seed> {
     let mut low_order = *client.request();
     low_order[34..66].fill(0);
     vec![
-        ("circuit_handshake", "request", behind(0, client.request())),
-        ("circuit_handshake", "request_low_order", behind(0, &low_order)),
-        ("circuit_handshake", "reply", behind(1, &*reply)),
+        ("circuit_handshake", "request", tagged(0, client.request())),
+        ("circuit_handshake", "request_low_order", tagged(0, &low_order)),
+        ("circuit_handshake", "reply", tagged(1, &*reply)),
     ]
 }
 
@@ -175,10 +175,10 @@ fn contents() -> Vec<Seed> {
         [&m.total().to_be_bytes()[..], &m.encode()].concat()
     };
     vec![
-        ("content_block", "small_root", behind(0, &root(Class::Small, 0))),
-        ("content_block", "large_root", behind(1, &root(Class::Large, 3))),
-        ("content_block", "meta_file", behind(0, &meta(Kind::File, 0, Some([1; 32])).encode())),
-        ("content_block", "meta_directory", behind(0, &meta(Kind::Directory, 10, None).encode())),
+        ("content_block", "small_root", tagged(0, &root(Class::Small, 0))),
+        ("content_block", "large_root", tagged(1, &root(Class::Large, 3))),
+        ("content_block", "meta_file", tagged(0, &meta(Kind::File, 0, Some([1; 32])).encode())),
+        ("content_block", "meta_directory", tagged(0, &meta(Kind::Directory, 10, None).encode())),
         ("manifest", "two_files", manifest(&[("a/b.txt", 3), ("index.html", 0)])),
         ("manifest", "empty", manifest(&[])),
     ]

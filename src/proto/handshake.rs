@@ -121,7 +121,7 @@ impl ClientHandshake {
         Self { network, hop, position, ephemeral, kem, request: Box::new(request.encode()) }
     }
 
-    /// What to send.
+    /// The handshake request to send in CREATE or EXTEND.
     pub fn request(&self) -> &[u8; REQUEST_SIZE] {
         &self.request
     }

@@ -89,7 +89,7 @@ pub enum Refusal {
     Busy,
 }
 
-/// A directory's answer.
+/// What a directory answers to a [`DirectoryRequest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DirectoryAnswer {
     /// What became of the records of a PUT.
@@ -215,7 +215,7 @@ impl DirectoryRequest {
         out
     }
 
-    /// Reads a body.
+    /// Decodes a body. Anything that [`Self::encode`] would not write is an error.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         let request = match r.u8()? {
@@ -286,7 +286,7 @@ impl DirectoryAnswer {
         out
     }
 
-    /// Reads a body.
+    /// Decodes a body. Anything that [`Self::encode`] would not write is an error.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         let answer = match r.u8()? {

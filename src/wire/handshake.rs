@@ -29,7 +29,10 @@ pub struct HandshakeRequest {
 }
 
 impl HandshakeRequest {
-    /// Parses a request.
+    /// Decodes a request.
+    ///
+    /// # Errors
+    /// A kind other than [`KIND_HYBRID`] (spec HS-1), or a position outside 1 to [`POSITION_MAX`] (spec HS-2).
     pub fn decode(bytes: &[u8; REQUEST_SIZE]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         // spec: HS-1
@@ -46,7 +49,7 @@ impl HandshakeRequest {
         Ok(value)
     }
 
-    /// Writes the request.
+    /// Encodes the request; it fits CREATE and EXTEND.
     pub fn encode(&self) -> [u8; REQUEST_SIZE] {
         let mut out = Vec::with_capacity(REQUEST_SIZE);
         Writer::new(&mut out)
@@ -71,7 +74,10 @@ pub struct HandshakeReply {
 }
 
 impl HandshakeReply {
-    /// Parses a reply.
+    /// Decodes a reply.
+    ///
+    /// # Errors
+    /// A kind other than [`KIND_HYBRID`] (spec HS-1).
     pub fn decode(bytes: &[u8; REPLY_SIZE]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         // spec: HS-1
@@ -83,7 +89,7 @@ impl HandshakeReply {
         Ok(value)
     }
 
-    /// Writes the reply.
+    /// Encodes the reply; it fits CREATED and EXTENDED.
     pub fn encode(&self) -> [u8; REPLY_SIZE] {
         let mut out = Vec::with_capacity(REPLY_SIZE);
         Writer::new(&mut out).u8(KIND_HYBRID).put(&self.share).put(&*self.kem_ciphertext).put(&self.authenticator);

@@ -75,7 +75,7 @@ impl Invite {
         Self { profile: profile.to_owned(), genesis, relays }
     }
 
-    /// The network's id.
+    /// The network's id: a hash of the profile's name and the genesis.
     pub fn network(&self) -> NetworkId {
         ids::network_id(&self.profile, &self.genesis)
     }

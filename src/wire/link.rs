@@ -46,7 +46,7 @@ pub const fn cells_size(cells: usize) -> usize {
 pub struct Payload1;
 
 impl Payload1 {
-    /// Parses the payload.
+    /// Decodes the payload of a handshake message.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         // spec: LINK-5
@@ -58,7 +58,7 @@ impl Payload1 {
         Ok(Self)
     }
 
-    /// Writes the payload.
+    /// Encodes the payload of a handshake message.
     pub fn encode(self) -> [u8; PAYLOAD_1_SIZE] {
         [VERSION, 0, 0, 0]
     }
@@ -74,7 +74,7 @@ pub struct Payload2 {
 }
 
 impl Payload2 {
-    /// Parses the payload.
+    /// Decodes the payload of a handshake message.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         // spec: LINK-5
@@ -88,7 +88,7 @@ impl Payload2 {
         Ok(Self { cipher, time })
     }
 
-    /// Writes the payload.
+    /// Encodes the payload of a handshake message.
     pub fn encode(self) -> [u8; PAYLOAD_2_SIZE] {
         let mut out = Vec::with_capacity(PAYLOAD_2_SIZE);
         Writer::new(&mut out).u8(VERSION).u8(self.cipher.to_wire()).put(&[0; 2]).u64(self.time.0);

@@ -149,7 +149,7 @@ impl ContentLink {
         Ok(Self { root: Address(root), key: Secret::new(key) })
     }
 
-    /// Reads a link or an `http` URL; gives back what stands behind the host of a URL (empty, or from its `/` on).
+    /// Reads a link or an `http` URL; also returns what follows the host of a URL (empty, or from its `/` on).
     pub fn from_link_or_url(text: &str) -> Result<(Self, &str), ContentLinkError> {
         let Some(rest) = strip(text, "http://") else { return text.parse().map(|l| (l, "")) };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());

@@ -39,7 +39,7 @@ struct Outcome {
     seen: Rc<RefCell<Seen>>,
     /// Breaches that honest relays counted.
     violations: u64,
-    /// Whether the transfer ended in order.
+    /// Whether the transfer ended with END 0 each way.
     whole: bool,
     w: World,
 }
@@ -55,7 +55,7 @@ fn attacked(seed: u64, place: usize, attack: &Attack) -> Outcome {
     let (got, end) = (w.user.get().transfer(t).got.clone(), w.user.get().transfer(t).end);
     assert!(body.starts_with(&got), "what was read is true: {attack:?}");
     let whole = end == Some(Ok(()));
-    assert!(!whole || got == body, "what ended in order is whole: {attack:?}");
+    assert!(!whole || got == body, "what ended without an error is whole: {attack:?}");
     Outcome { seen, violations: w.violations(), whole, w }
 }
 
@@ -203,7 +203,7 @@ fn a_mark_does_not_pass_an_honest_middle() {
             assert!(w.run(MINUTE), "in time");
             w.net.run_for(Duration::from_secs(1));
             assert!(seen.borrow().struck && w.user.get().transfer(t).end.is_some_and(|e| e.is_err()), "byte {byte}");
-            // Bytes behind the layer stop at the middle; bytes within it are sealed there and open at the client only.
+            // Bytes after the layer stop at the middle; bytes within it are sealed there and open at the client only.
             let middle = w.shards[2][0].get().counts().violations;
             let first = w.shards[0][0].get().counts().violations;
             let tail = byte >= 8 + 1400 - 3 * 16 + 16;

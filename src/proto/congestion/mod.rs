@@ -1,8 +1,8 @@
 //! How many cells may be in flight: delay-based congestion control, one for each circuit and hop that data goes to (spec 09).
 //!
-//! The controller is of Copa's kind (Arun and Balakrishnan, NSDI 2018), with Vegas's thought behind it: delay above the
+//! The controller is of Copa's kind (Arun and Balakrishnan, NSDI 2018), with the principle of Vegas: delay above the
 //! path's own delay is a queue, and a flow may keep a few cells in it and no more. Each acknowledgement gives a round trip.
-//! The *standing* round trip is the least of the last moments, so acknowledgements that arrive bunched together, and
+//! The *standing* round trip is the minimum of the last moments, so acknowledgements that arrive bunched together, and
 //! few cells that a link had to send again, do not pass for a queue. Where links lose many packets, everything waits for
 //! one that was lost all the time, and a link's own congestion control may pause it; such delay comes in jumps, where a
 //! queue grows no faster than cells arrive, so as much as the round trip jumps is not taken for a queue either. From the
@@ -22,17 +22,17 @@ use windowed::{WindowedMax, WindowedMin};
 pub struct CongestionParams {
     /// Cells in flight at the start.
     pub initial: u32,
-    /// Never fewer.
+    /// The window is never smaller, in cells.
     pub min: u32,
-    /// Never more.
+    /// The window is never larger, in cells.
     pub max: u32,
     /// Cells that one flow keeps in the queue of its bottleneck.
     pub queue: u32,
     /// Delay that is not taken for a queue: relays gather cells before they write.
     pub grace: Duration,
-    /// The standing round trip is the least of at least so long.
+    /// Minimum length of the window whose minimum is the standing round trip.
     pub standing_min: Duration,
-    /// After so long without a round trip as short as the least one, the path is drained to see its own again.
+    /// Without a round trip as short as the base for this long, the path is drained to measure the base again.
     pub base_lifetime: Duration,
 }
 
@@ -63,7 +63,8 @@ enum Way {
     Down,
 }
 
-/// See the module's text.
+/// The controller of one sender: [`Congestion::acked`] takes each acknowledgement, [`Congestion::window`] says how many
+/// cells may be in flight.
 #[derive(Clone, Debug)]
 pub struct Congestion {
     params: CongestionParams,
@@ -74,16 +75,16 @@ pub struct Congestion {
     smoothed: Option<Duration>,
     /// The last acknowledgement: when, and after what round trip.
     last: Option<(Instant, Duration)>,
-    /// By how much the round trip jumped from one acknowledgement to the next.
+    /// The largest increase of the round trip from one acknowledgement to the next.
     jumps: WindowedMax,
     /// Doubles the window every round trip until the first sign of a queue.
     starting: bool,
     way: Way,
-    /// How many times the least step.
+    /// Multiplies the smallest step.
     velocity: f64,
     /// Round trips that the window has moved this way.
     steady: u32,
-    /// How far the window was when it last began to fall.
+    /// The window when it was last reduced.
     peak: f64,
     turn: Turn,
     /// Cells a second that were acknowledged in the last turn.
@@ -95,13 +96,14 @@ pub struct Congestion {
     backoff: Option<Box<Backoff>>,
 }
 
-/// A window that fell because of delay, until it has come back half of the way: does the delay fall with it?
+/// A backoff: the window was reduced because of delay, and has not come back half of the way. Does the delay shrink with
+/// it?
 #[derive(Clone, Copy, Debug)]
 struct Backoff {
     since: Instant,
     /// The window that it began from.
     from: f64,
-    /// The most that the standing round trip was since.
+    /// The maximum of the standing round trip since then.
     max_standing: Duration,
     /// Since when the window is small.
     small_at: Option<Instant>,
@@ -137,36 +139,36 @@ const STEP_SHARE: f64 = 0.5;
 const STRIDE: f64 = 0.25;
 /// Of the cells that fill the path, how many are left in flight while it drains.
 const DRAIN_SHARE: f64 = 0.5;
-/// A window is small when it is this share of what it fell from.
+/// After a backoff the window is small at this share of what it was.
 const BACKOFF_SHARE: f64 = 0.5;
-/// Delay above the base that is still this share of the most it was since the window began to fall has not fallen.
+/// Delay above the base that is still this share of its maximum since the backoff began has not shrunk.
 const BACKOFF_STAYS: f64 = 0.7;
-/// And it is at least so many times what the round trip jumps by.
+/// And it is at least this multiple of what the round trip jumps by.
 const BACKOFF_CALM: u32 = 16;
-/// A fall that lasts for more round trips gave way to others.
+/// A backoff that lasts for more round trips gave way to other flows.
 const BACKOFF_TURNS: u32 = 16;
-/// The window stays low for so long, so that everybody sees it.
+/// How long the window stays low, so that every flow sees the path empty.
 const DRAIN_MIN: Duration = Duration::from_millis(50);
 /// Round trips one way before the velocity grows.
 const STEADY_TURNS: u32 = 3;
-/// The velocity's end.
+/// Maximum of the velocity.
 const VELOCITY_MAX: f64 = 64.0;
 /// Where there is no queue at all, one round trip moves the window up by no more than this share of it.
 const STRIDE_SHARE: f64 = 0.25;
-/// So many times the greatest jump of late is not taken for a queue: behind a hole there often is another.
+/// This multiple of the largest recent jump is not taken for a queue: one hole is often followed by another.
 const JUMPS_EXCUSED: u32 = 2;
-/// So many times the base is the most that is excused.
+/// At most this multiple of the base is excused.
 const EXCUSE_MAX: u32 = 2;
-/// The rate at the end of the start is so many times what was measured over half a round trip or more.
+/// The rate at the end of the start is this multiple of what was measured over half a round trip or more.
 const START_GROWTH: f64 = 1.2;
 
 /// Shorter round trips are not paced: what bunches there is gone sooner than a timer fires.
 const PACED_FROM: Duration = Duration::from_millis(20);
-/// The round trip that is reckoned with is no more than so many times the standing one.
+/// Pacing takes the round trip as at most this multiple of the standing one.
 const PACED_LATE_MAX: u32 = 2;
-/// Cells leave so many times as fast as the window over the round trip, for what was late to catch up.
+/// Cells leave at this multiple of the window over the round trip, so that late ones catch up.
 const PACE: f64 = 1.25;
-/// Likewise while the window doubles.
+/// The same while the window doubles.
 const PACE_STARTING: f64 = 2.0;
 
 impl Congestion {
@@ -276,7 +278,7 @@ impl Congestion {
         (self.params.grace * graces).max((self.jumps.max() * jumps).min(base * EXCUSE_MAX))
     }
 
-    /// Doubles the window each round trip; at the first queue it falls to what the path holds without one.
+    /// Doubles the window each round trip; at the first queue, reduces it to what the path holds without one.
     // spec: CONG-5
     fn start(&mut self, now: Instant, way: Way, base: Duration, cells: u32) {
         match way {
@@ -304,7 +306,7 @@ impl Congestion {
     }
 
     /// Flows that share a queue hide the path's own delay from each other, and newcomers have never seen it. So a window
-    /// that has not seen its base for long falls for a round trip. Whoever sees a new least round trip because of it
+    /// that has not seen its base for long drains for a round trip. Whoever sees a new minimum round trip because of it
     /// counts from there, so all come to do it at once, and all see the path empty. Says whether that goes on now.
     // spec: CONG-7
     fn drain(&mut self, now: Instant, base: Duration, standing: Duration, cells: u32) -> bool {
@@ -343,7 +345,7 @@ impl Congestion {
         true
     }
 
-    /// The window begins to fall; or goes on to, where it has not come back half of the way since.
+    /// The window begins to shrink; or goes on, if it has not come back half of the way since.
     fn begin_backoff(&mut self, now: Instant) {
         if self.backoff.as_ref().is_none_or(|b| self.window > b.from * BACKOFF_SHARE) {
             self.backoff =
@@ -351,7 +353,7 @@ impl Congestion {
         }
     }
 
-    /// A queue that the window made is gone when the window is a small part of what it was. Delay that has not fallen with it is
+    /// A queue that the window made is gone when the window is a small part of what it was. Delay that has not shrunk with it is
     /// the path's own: the path has become longer.
     // spec: CONG-10
     fn detect_longer_path(&mut self, now: Instant, round_trip: Duration, base: Duration, standing: Duration) {
@@ -374,7 +376,7 @@ impl Congestion {
         let stayed = above >= backoff.max_standing.saturating_sub(base).mul_f64(BACKOFF_STAYS);
         // Delay that jumps up and down is not the path's.
         if stayed && self.jumps.max() * BACKOFF_CALM <= above {
-            // So much fills the longer path at the rate it had, or somewhat more.
+            // This fills the longer path at the rate it had, or at somewhat more.
             self.peak = backoff.from * standing.as_secs_f64() / base.as_secs_f64().max(1e-6);
             self.base = WindowedMin::default();
             self.base.add(now, standing, self.params.base_lifetime * 2);
@@ -395,7 +397,7 @@ impl Congestion {
         // In a round trip a window's cells are acknowledged, so the steps of one add up to `a_round`.
         let stride = f64::from(p.queue) * STRIDE * self.velocity;
         let a_round = match way {
-            // What fell for nothing comes back: half of the way to where it fell from, as in BIC.
+            // A needless backoff is undone: half of the way to the peak each round trip, as in BIC.
             Way::Up if dq <= 0.0 => stride.min(self.window * STRIDE_SHARE).max((self.peak - self.window) / 2.0),
             Way::Up => stride,
             Way::Down => stride.max(excess / 2.0),

@@ -1,4 +1,4 @@
-//! The least and the most of a sliding time, each kept in two halves: exact to half its length.
+//! Minimum and maximum over a sliding window of time. The window is kept in two halves, so its length is exact to a half.
 
 use crate::base::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ impl Halves {
     }
 }
 
-/// The least value of a sliding time.
+/// The minimum over a sliding window.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct WindowedMin(Halves);
 
@@ -39,7 +39,7 @@ impl WindowedMin {
     }
 }
 
-/// The greatest value of a sliding time.
+/// The maximum over a sliding window.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct WindowedMax(Halves);
 

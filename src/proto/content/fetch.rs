@@ -14,7 +14,7 @@ use crate::wire::content::manifest::Manifest;
 use crate::wire::content::store::{Refusal, StoreAnswer, StoreRequest};
 use crate::wire::content::{LARGE, Meta};
 use crate::wire::ids::{Locator, RelayId};
-use crate::wire::umbel_link::Link;
+use crate::wire::umbel_link::ContentLink;
 use core::ops::Range;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub const OUTSTANDING_MAX: usize = 24;
 /// Most bytes asked for, waiting for their turn, or handed on and not yet consumed.
 pub const WINDOW_BYTES: u64 = 4 << 20;
-/// A custodian that answers none of its requests for so long has timed out.
+/// A custodian that answers none of its requests for this long has timed out.
 pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause before a custodian that failed is asked again when no fresh one is left.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -198,7 +198,7 @@ impl Fetch {
         Some(open)
     }
 
-    /// Asks for a range of content; what lies behind the end is left out. Ranges come one after the other, each followed
+    /// Asks for a range of content; what lies past the end is left out. Ranges come one after the other, each followed
     /// by [`FetchOutput::Done`]. False where too many are waiting.
     pub fn request(&mut self, range: Range<u64>) -> bool {
         if self.ranges.len() >= RANGES_MAX {

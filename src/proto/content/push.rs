@@ -15,15 +15,15 @@ use std::sync::Arc;
 
 /// Most blocks that are being made or are under way.
 pub const OUTSTANDING_MAX: usize = 24;
-/// A custodian that answers none of its requests for so long has timed out.
+/// A custodian that answers none of its requests for this long has timed out.
 pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause before a custodian that failed is tried again when no fresh one is left.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Between two questions how many copies there are.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(200);
-/// When for so long, and [`COPY_TIME`] for each block, no further copy was made, there will be none.
+/// If no further copy is made for this long, and [`COPY_TIME`] for each block, there will be none.
 pub const COPIES_STALL: Duration = Duration::from_secs(20);
-/// See [`COPIES_STALL`].
+/// Time that a further copy may take for each block, beyond [`COPIES_STALL`].
 pub const COPY_TIME: Duration = Duration::from_millis(20);
 /// Blocks read back besides the root.
 pub const READ_BACK: usize = 4;
@@ -118,7 +118,7 @@ enum Sent {
     Back(u32),
 }
 
-/// One publication.
+/// The publication of one object: brings its blocks to a custodian and waits for copies at others.
 pub struct Push {
     tree: Arc<Tree>,
     object: Locator,

@@ -71,7 +71,7 @@ pub struct Label {
 }
 
 impl Label {
-    /// A file.
+    /// The label of a single file; `name` and `mime` are stored in its metadata.
     pub fn file(name: &str, mime: &str) -> Self {
         Self { kind: Kind::File, manifest: 0, mime: mime.to_owned(), name: name.to_owned() }
     }

@@ -168,7 +168,7 @@ impl RelayDirectory {
     }
 
     /// Chooses whom to bring our record to: the custodians of our id, by the look-up that also places content; the seeds
-    /// as long as we know nobody else.
+    /// while we know nobody else.
     fn aim(&mut self, now: Now) {
         let n = self.profile.custodians;
         // spec: DIR-30
@@ -284,7 +284,7 @@ impl RelayDirectory {
         self.out.push_back(DirOutput::Known(known));
     }
 
-    /// Ids of all we could call, in order, without us.
+    /// Ids of all relays we could call, sorted, without our own.
     fn known(&self, now: UnixMs) -> Vec<RelayId> {
         let valid = self.records.valid(now).map(|r| r.id());
         let mut ids: Vec<_> = valid.chain(self.seeds.iter().map(|s| s.id())).filter(|id| *id != self.own).collect();

@@ -9,7 +9,7 @@ use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{BODY_MAX, Call, CallError, CallId};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
-use crate::wire::directory::Request;
+use crate::wire::directory::DirectoryRequest;
 use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::BTreeMap;
 use std::sync::Arc;

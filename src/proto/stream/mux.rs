@@ -20,12 +20,12 @@ pub const SEND_BUFFER_MAX: usize = 256 * 1024;
 /// Control messages (ACK, END, CREDIT, …) that may wait for a place in a cell. A peer that causes more and takes
 /// none loses its circuit.
 pub const CONTROL_MAX: usize = 2048;
-/// Streams that ended not long ago and are remembered: a CREDIT or END of theirs may still be under way (spec STREAM-13).
+/// Closed streams that are remembered: a CREDIT or END of theirs may still be under way (spec STREAM-13).
 pub const CLOSED_MAX: usize = 1024;
 /// Credit never adds up beyond this (spec STREAM-7).
 pub const CREDIT_MAX: u32 = 1 << 31;
 
-/// What arrived.
+/// What arrived on a stream; bytes borrow the opened cell.
 #[derive(Debug, PartialEq, Eq)]
 pub enum StreamEvent<'a> {
     /// Relay: the client opens a stream, with its first bytes.
@@ -73,7 +73,10 @@ struct Stream {
     is_question: bool,
 }
 
-/// See the module's text.
+/// One end of the streams between a client and one hop.
+///
+/// Holds at most [`STREAMS_MAX`] streams with [`SEND_BUFFER_MAX`] unsent bytes each, and [`CONTROL_MAX`] control
+/// messages.
 pub struct Mux {
     side: Side,
     stream_window: u32,
@@ -107,7 +110,7 @@ impl Owned {
     }
 }
 
-/// What [`Mux::fill`] wrote.
+/// Whether [`Mux::fill`] wrote a text, and whether its cell is counted (spec STREAM-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filled {
     /// Nothing: there is nothing to send now.
@@ -135,7 +138,7 @@ impl Mux {
         }
     }
 
-    /// Gives up the room of lists that are empty, while nothing passes.
+    /// Frees the memory of empty lists while the circuit is idle.
     pub fn park(&mut self) {
         self.control.shrink_to_fit();
         self.ready.shrink_to_fit();
@@ -153,7 +156,7 @@ impl Mux {
         !self.control.is_empty() || (!self.ready.is_empty() && (self.send.is_open() || self.any_plain_end()))
     }
 
-    /// Until when nothing that counts may leave: say then [`Mux::woken`].
+    /// Until when no counted cell may leave; call [`Mux::woken`] then.
     pub fn rests_until(&self) -> Option<Instant> {
         self.send.rests_until()
     }
@@ -176,19 +179,19 @@ impl Mux {
         self.control.len() > CONTROL_MAX
     }
 
-    /// Client: queues EXTEND.
+    /// Client: queues EXTEND to this hop, which must be the last of the circuit.
     pub fn extend(&mut self, to: crate::wire::ids::RelayId, request: &[u8; crate::wire::handshake::REQUEST_SIZE]) {
         self.control.push_back((StreamId::CIRCUIT, Owned::Extend { to, request: Box::new(*request) }));
     }
 
-    /// Relay: queues EXTENDED.
+    /// Relay: queues EXTENDED with the reply of the next relay.
     pub fn extended(&mut self, reply: &[u8; crate::wire::handshake::REPLY_SIZE]) {
         self.control.push_back((StreamId::CIRCUIT, Owned::Extended(Box::new(*reply))));
     }
 
-    /// Relay: queues EXTEND_FAILED.
-    pub fn extend_failed(&mut self, why: crate::wire::message::ExtendFailure) {
-        self.control(StreamId::CIRCUIT, Message::ExtendFailed(why));
+    /// Relay: queues EXTEND_FAILED; the circuit stands as it stood.
+    pub fn extend_failed(&mut self, reason: crate::wire::message::ExtendFailure) {
+        self.control(StreamId::CIRCUIT, Message::ExtendFailed(reason));
     }
 
     fn free_id(&mut self) -> Option<StreamId> {
@@ -466,7 +469,7 @@ impl Mux {
         Ok(())
     }
 
-    /// Writes the next text to send over `text` (behind the mark).
+    /// Writes the next text to send over `text`, which begins after the mark.
     pub fn fill(&mut self, text: &mut [u8]) -> Filled {
         let mut w = TextWriter::new(text);
         while let Some((id, owned)) = self.control.front() {

@@ -61,7 +61,7 @@ pub enum StoreRequest<'a> {
 }
 
 impl<'a> StoreRequest<'a> {
-    /// Writes it.
+    /// The body of the call (layout in the table above).
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         let mut w = Writer::new(&mut out);
@@ -84,7 +84,7 @@ impl<'a> StoreRequest<'a> {
         out
     }
 
-    /// Reads one.
+    /// Decodes a body. Anything that [`Self::encode`] would not write is an error.
     pub fn decode(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(body);
         let request = match r.u8()? {
@@ -115,7 +115,7 @@ impl<'a> StoreRequest<'a> {
 pub struct Status {
     /// The size of its blocks.
     pub class: Class,
-    /// Its blocks, with the root; zero as long as they are not all named.
+    /// Number of blocks including the root; 0 until all of them are named.
     pub blocks: u32,
     /// How many of them the store holds.
     pub held: u32,
@@ -202,7 +202,7 @@ pub enum StoreAnswer<'a> {
 }
 
 impl<'a> StoreAnswer<'a> {
-    /// Writes it.
+    /// The body of the answer (layout in the table above).
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(if let Self::Block(b) = self { 1 + b.len() } else { 32 });
         let mut w = Writer::new(&mut out);
@@ -229,7 +229,7 @@ impl<'a> StoreAnswer<'a> {
         out
     }
 
-    /// Reads one.
+    /// Decodes a body. Anything that [`Self::encode`] would not write is an error.
     pub fn decode(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(body);
         let answer = match r.u8()? {

@@ -64,7 +64,7 @@ pub enum Legal {
 /// State of a stream number at one side, under the names of spec 07.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamState {
-    /// The number was never used, or so long ago that it is forgotten.
+    /// The number was never used, or its stream closed before the last 1,024 that are remembered.
     Unused,
     /// Client: opened, BEGIN not sent yet.
     Unsent,
@@ -82,7 +82,7 @@ pub enum StreamState {
     Aborted,
     /// Client: a RESOLVE whose answer is no longer wanted.
     GivenUp,
-    /// An END has passed each way, not long ago.
+    /// An END has passed each way, recently enough to be remembered.
     Closed,
 }
 
@@ -116,7 +116,7 @@ macro_rules! messages {
             $({$($(#[$field_doc:meta])* $field:ident: $field_type:ty,)+})?
         [$scope:ident, $counted:ident, relay: $at_relay:expr, client: $at_client:expr];
     )+) => {
-        /// One relay message.
+        /// A relay message with its fields; the table in `src/wire/message/mod.rs` lists all of them.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Message<'a> {
             $($(#[$doc])* $variant $(($type))? $({$($(#[$field_doc])* $field: $field_type,)+})?,)+

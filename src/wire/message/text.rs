@@ -1,4 +1,4 @@
-//! The text: what an opened onion holds behind its mark.
+//! The text: what an opened onion holds after its mark.
 //!
 //! ```text
 //! | message | message | ... | zeros |     message: | command u8 | stream u16 | length u16 | body |

@@ -18,7 +18,7 @@ use umbel::wire::umbel_link::ContentLink as Link;
 #[derive(Default)]
 struct Tables {
     names: BTreeMap<String, SocketAddr>,
-    /// What was asked of the upstream, in order.
+    /// The sequence of requests to the upstream.
     log: Vec<(String, Isolation)>,
     /// What came with the last request to open a stream.
     first: Vec<u8>,

@@ -112,7 +112,7 @@ pub enum Step {
         /// To be sent.
         answer: [u8; 2],
     },
-    /// Drop `used` bytes from the front; the handshake is over. What stands behind belongs to the stream.
+    /// Drop `used` bytes from the front; the handshake is over. What follows belongs to the stream.
     Request {
         /// Bytes of input that were this message.
         used: usize,

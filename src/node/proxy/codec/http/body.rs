@@ -1,10 +1,10 @@
-//! Where a request's body ends: what stands behind it is another request and must not reach this one's server.
+//! Where a request's body ends: what follows is another request and must not reach this one's server.
 
 use super::BodyLength;
 
 /// Longest line inside a chunked body: a chunk's size with its extension, or a trailer field.
 const LINE_MAX: usize = 1024;
-/// Most bytes of trailer behind the last chunk.
+/// Maximum bytes of trailer after the last chunk.
 const TRAILER_MAX: usize = 8 * 1024;
 
 /// The chunks of a body are not understood; the connection is given up.
@@ -14,13 +14,13 @@ pub struct BodyError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BodyState {
-    /// So many bytes are left, then the body is over.
+    /// Content-Length: this many bytes are left.
     Plain(u64),
     /// In a chunk's size line.
     Size,
-    /// In a chunk's data: so many bytes are left.
+    /// In a chunk's data: this many bytes of it are left.
     Data(u64),
-    /// Behind a chunk's data: CR LF must follow.
+    /// After a chunk's data: CR LF must follow.
     DataEnd,
     /// In the trailer: lines up to an empty one.
     Trailer,
@@ -132,7 +132,7 @@ mod tests {
     const CHUNKED: &[u8] = b"4;x=y\r\nWiki\r\nA\r\n0123456789\r\n0\r\nT: v\r\n\r\n";
 
     #[test]
-    fn a_known_length_is_counted_off() {
+    fn a_known_length_ends_the_body() {
         let mut body = Body::new(BodyLength::Known(5));
         assert_eq!(body.take(b"abc"), Ok(3));
         assert_eq!(body.take(b"deGET"), Ok(2));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_end_behind_their_trailer_however_they_are_cut() {
+    fn a_chunked_body_ends_after_its_trailer_however_it_is_split() {
         for cut in 0..CHUNKED.len() {
             let mut body = Body::new(BodyLength::Chunked);
             assert_eq!(body.take(&CHUNKED[..cut]), Ok(cut));
