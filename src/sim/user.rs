@@ -179,7 +179,7 @@ impl<C: Desk> User<C> {
                 }
                 ReadState::Pending => return,
                 ReadState::End => t.end = Some(Ok(())),
-                ReadState::Failed(why) => t.end = Some(Err(why)),
+                ReadState::Failed(reason) => t.end = Some(Err(reason)),
             }
             if let Some(pace) = t.task.pace.filter(|_| t.end.is_none()) {
                 t.read_at = Some(self.now.mono + pace.every);

@@ -192,12 +192,12 @@ mod tests {
         let mut cell = [0; CELL_SIZE];
         encode_header(&mut cell, CircuitId(7), Command::Relay);
         assert_eq!(decode_header(&cell), Ok((CircuitId(7), Command::Relay)));
-        for (at, value, why) in
+        for (at, value, reason) in
             [(4, 6, Malformed::UnknownKind), (6, 1, Malformed::NonZeroPadding), (4, 0, Malformed::OutOfRange)]
         {
             let mut bad = cell;
             bad[at] = value;
-            assert_eq!(decode_header(&bad), Err(why));
+            assert_eq!(decode_header(&bad), Err(reason));
         }
         encode_header(&mut cell, CircuitId(0), Command::Relay);
         assert_eq!(decode_header(&cell), Err(Malformed::OutOfRange));

@@ -276,8 +276,8 @@ impl DirectoryAnswer {
             Self::Unknown(newest) => {
                 w.u8(7).u64(newest.0);
             }
-            Self::Refused(why) => {
-                w.u8(8).u8(match why {
+            Self::Refused(reason) => {
+                w.u8(8).u8(match reason {
                     Refusal::Malformed => 1,
                     Refusal::Busy => 2,
                 });

@@ -121,10 +121,12 @@ mod tests {
         let good = Payload2 { cipher: Cipher::Aes256Gcm, time: UnixMs(7) };
         assert_eq!(good.encode(), [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
         assert_eq!(Payload2::decode(&good.encode()), Ok(good));
-        for (at, why) in [(0, Malformed::UnknownVersion), (1, Malformed::UnknownKind), (3, Malformed::NonZeroPadding)] {
+        for (at, reason) in
+            [(0, Malformed::UnknownVersion), (1, Malformed::UnknownKind), (3, Malformed::NonZeroPadding)]
+        {
             let mut bad = good.encode();
             bad[at] = 9;
-            assert_eq!(Payload2::decode(&bad), Err(why));
+            assert_eq!(Payload2::decode(&bad), Err(reason));
         }
         assert_eq!(Payload2::decode(&[&good.encode()[..], &[0]].concat()), Err(Malformed::TrailingBytes));
     }

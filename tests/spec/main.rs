@@ -11,3 +11,4 @@ mod sizes;
 mod tables;
 mod trace;
 mod vectors;
+mod words;

@@ -59,8 +59,8 @@ pub enum FetchError {
 }
 
 impl From<FailureReason> for FetchError {
-    fn from(why: FailureReason) -> Self {
-        match why {
+    fn from(reason: FailureReason) -> Self {
+        match reason {
             FailureReason::Unreachable | FailureReason::Closed => Self::NoPath,
             FailureReason::TimedOut => Self::TimedOut,
             FailureReason::Refused | FailureReason::Full => Self::Refused,
@@ -283,7 +283,7 @@ impl Fetch {
         }
     }
 
-    fn fail(&mut self, why: FetchError) {
+    fn fail(&mut self, reason: FetchError) {
         if !matches!(self.phase, Phase::Over) {
             self.phase = Phase::Over;
             self.calls.clear();
@@ -291,18 +291,18 @@ impl Fetch {
             self.ranges.clear();
             self.arrived.clear();
             self.paused_until = None;
-            self.out.push_back(FetchOutput::Failed(why));
+            self.out.push_back(FetchOutput::Failed(reason));
         }
     }
 
-    fn give_up_custodian(&mut self, now: Now, why: FailureReason) {
+    fn give_up_custodian(&mut self, now: Now, reason: FailureReason) {
         self.calls.clear();
         self.progress = now.mono;
         if let Some(active) = &mut self.active {
             active.ask = View::leaf_at(active.emit);
         }
         // spec: CONT-22
-        match self.peers.failed(why) {
+        match self.peers.failed(reason) {
             Next::Now => (),
             Next::Later => self.paused_until = Some(now.mono + RETRY_PAUSE),
             Next::Nobody => self.fail(self.peers.verdict().into()),

@@ -91,12 +91,12 @@ impl Peers {
     }
 
     /// The current custodian was of no use: chooses the next one.
-    pub fn failed(&mut self, why: FailureReason) -> Next {
+    pub fn failed(&mut self, reason: FailureReason) -> Next {
         let Some(p) = self.peers.get_mut(self.current) else { return Next::Nobody };
         p.tries += 1;
-        if !why.mischance() || p.tries >= TRIES_MAX {
-            p.given_up = Some(why);
-        } else if why == FailureReason::Closed && p.tries == 1 {
+        if !reason.mischance() || p.tries >= TRIES_MAX {
+            p.given_up = Some(reason);
+        } else if reason == FailureReason::Closed && p.tries == 1 {
             // Most likely a relay on the way: staying tells nobody new what is read.
             return Next::Now;
         }

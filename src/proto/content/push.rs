@@ -60,8 +60,8 @@ pub enum PushError {
 }
 
 impl From<FailureReason> for PushError {
-    fn from(why: FailureReason) -> Self {
-        match why {
+    fn from(reason: FailureReason) -> Self {
+        match reason {
             FailureReason::Unreachable | FailureReason::Closed => Self::NoPath,
             FailureReason::TimedOut => Self::TimedOut,
             FailureReason::Refused => Self::Refused,
@@ -229,8 +229,8 @@ impl Push {
             Err(e) => return self.give_up_custodian(now, e.into()),
         };
         let answer = match StoreAnswer::decode(&body) {
-            Ok(StoreAnswer::Refused(why)) => {
-                let why = match why {
+            Ok(StoreAnswer::Refused(reason)) => {
+                let reason = match reason {
                     Refusal::Full => FailureReason::Full,
                     // It forgot the object while it was being pushed: begin again, a limited number of times.
                     Refusal::NotFound | Refusal::NotNamed | Refusal::Busy if self.phase != Phase::ReadBack => {
@@ -239,7 +239,7 @@ impl Push {
                     Refusal::NotFound => FailureReason::NotFound,
                     _ => FailureReason::Refused,
                 };
-                return self.give_up_custodian(now, why);
+                return self.give_up_custodian(now, reason);
             }
             Ok(answer) => answer,
             Err(_) => return self.give_up_custodian(now, FailureReason::Tampered),
@@ -265,9 +265,9 @@ impl Push {
         self.out.push_back(PushOutput::Progress { stored: self.stored, blocks, copies: self.copies });
     }
 
-    fn fail(&mut self, why: PushError) {
+    fn fail(&mut self, reason: PushError) {
         if self.phase != Phase::Over {
-            self.end(PushOutput::Failed(why));
+            self.end(PushOutput::Failed(reason));
         }
     }
 
@@ -285,7 +285,7 @@ impl Push {
         self.made.clear();
     }
 
-    fn give_up_custodian(&mut self, now: Now, why: FailureReason) {
+    fn give_up_custodian(&mut self, now: Now, reason: FailureReason) {
         if self.phase == Phase::Over {
             return;
         }
@@ -293,21 +293,22 @@ impl Push {
         self.progress = now.mono;
         if self.phase == Phase::ReadBack && !self.readers.is_empty() {
             self.readers.pop();
-            self.read_failure = self.read_failure.max(Some(why));
+            self.read_failure = self.read_failure.max(Some(reason));
             if !self.readers.is_empty() {
                 return;
             }
             // Nobody gives it back: the custodian that said it had made copies is not to be believed, unless nobody
             // could be asked.
-            let why = self.read_failure.take().unwrap_or(why);
-            return self.next_custodian(now, if why >= FailureReason::Refused { FailureReason::Tampered } else { why });
+            let reason = self.read_failure.take().unwrap_or(reason);
+            return self
+                .next_custodian(now, if reason >= FailureReason::Refused { FailureReason::Tampered } else { reason });
         }
-        self.next_custodian(now, why);
+        self.next_custodian(now, reason);
     }
 
-    fn next_custodian(&mut self, now: Now, why: FailureReason) {
+    fn next_custodian(&mut self, now: Now, reason: FailureReason) {
         (self.phase, self.stored, self.copies) = (Phase::Root, 0, 0);
-        match self.peers.failed(why) {
+        match self.peers.failed(reason) {
             Next::Now => (),
             Next::Later => self.paused_until = Some(now.mono + RETRY_PAUSE),
             Next::Nobody => self.fail(self.verdict()),
@@ -319,7 +320,7 @@ impl Push {
             FailureReason::Refused if self.best_copies > 0 => {
                 PushError::TooFewCopies { copies: self.best_copies, custodians: self.count }
             }
-            why => why.into(),
+            reason => reason.into(),
         }
     }
 

@@ -97,7 +97,7 @@ pub enum ClientDirOutput {
         /// Which.
         relay: RelayId,
         /// Why.
-        why: SourceFault,
+        reason: SourceFault,
     },
 }
 
@@ -287,14 +287,14 @@ impl ClientDirectory {
     }
 
     /// Ends the attempt: says whose fault it was and when the next one comes.
-    fn fail(&mut self, now: Now, why: SourceFault) {
+    fn fail(&mut self, now: Now, reason: SourceFault) {
         let relay = match &self.step {
             Step::Idle => return,
             Step::Root(source) => *source,
             Step::Fetch(f) => f.source,
             Step::Check(c) => c.source,
         };
-        self.out.push_back(ClientDirOutput::SourceFailed { relay, why });
+        self.out.push_back(ClientDirOutput::SourceFailed { relay, reason });
         self.failures = self.failures.saturating_add(1);
         let pause = match &self.verified {
             // spec: DIR-45
@@ -330,7 +330,7 @@ impl ClientDirectory {
                 match answer {
                     Ok(DirectoryAnswer::Statement(s)) => self.named(now, source, s),
                     Ok(_) => self.fail(now, SourceFault::Malformed),
-                    Err(why) => self.fail(now, why),
+                    Err(reason) => self.fail(now, reason),
                 }
             }
             Step::Fetch(fetch) => self.page(now, fetch, answer),
@@ -410,21 +410,21 @@ impl ClientDirectory {
         match (settled, fetch.agreed.take()) {
             (Ok(snapshot), None) => self.check(now, source, Arc::new(snapshot), s),
             (Ok(snapshot), Some(_)) => self.accept(now, Arc::new(snapshot)),
-            (Err(why), Some(mut others)) => match others.pop() {
+            (Err(reason), Some(mut others)) => match others.pop() {
                 Some(next) => {
-                    self.out.push_back(ClientDirOutput::SourceFailed { relay: source, why });
+                    self.out.push_back(ClientDirOutput::SourceFailed { relay: source, reason });
                     let route = Route::Last(self.next_call.saturating_add(1));
                     self.fetch(now, next, route, s, Some(others));
                 }
-                None => self.fail_fetch(now, fetch, why),
+                None => self.fail_fetch(now, fetch, reason),
             },
-            (Err(why), None) => self.fail_fetch(now, fetch, why),
+            (Err(reason), None) => self.fail_fetch(now, fetch, reason),
         }
     }
 
-    fn fail_fetch(&mut self, now: Now, fetch: Fetch, why: SourceFault) {
+    fn fail_fetch(&mut self, now: Now, fetch: Fetch, reason: SourceFault) {
         self.step = Step::Fetch(fetch);
-        self.fail(now, why);
+        self.fail(now, reason);
     }
 
     fn take_page(&self, fetch: &mut Fetch, answer: DirectoryAnswer) -> Result<(), SourceFault> {

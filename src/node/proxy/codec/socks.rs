@@ -89,8 +89,8 @@ pub enum Reply {
 
 impl Reply {
     /// What a client is told when its stream ended so before it began.
-    pub fn from_end(why: EndReason) -> Self {
-        match why {
+    pub fn from_end(reason: EndReason) -> Self {
+        match reason {
             EndReason::Policy | EndReason::NotOffered => Self::NotAllowed,
             EndReason::Unreachable => Self::HostUnreachable,
             EndReason::Refused | EndReason::Reset => Self::Refused,
@@ -123,21 +123,21 @@ pub enum Step {
 
 /// A handshake that cannot go on. `answer` (may be empty) is sent, then the connection is closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("SOCKS: {why}")]
+#[error("SOCKS: {error}")]
 pub struct Refused {
     /// Why.
-    pub why: Malformed,
+    pub error: Malformed,
     /// The client's protocol's word for it.
     pub answer: Vec<u8>,
 }
 
 impl Refused {
-    fn silent(why: Malformed) -> Self {
-        Self { why, answer: Vec::new() }
+    fn silent(error: Malformed) -> Self {
+        Self { error, answer: Vec::new() }
     }
 
-    fn with(why: Malformed, version: Version, reply: Reply) -> Self {
-        Self { why, answer: encode_reply(version, reply, None) }
+    fn with(error: Malformed, version: Version, reply: Reply) -> Self {
+        Self { error, answer: encode_reply(version, reply, None) }
     }
 }
 
@@ -207,7 +207,7 @@ impl Handshake {
             Some(USER_PASSWORD) => self.state = HandshakeState::Login,
             Some(_) => self.state = HandshakeState::Request,
             None => {
-                return Err(Stop::Refused(Refused { why: Malformed::UnknownKind, answer: vec![5, NO_METHOD] }));
+                return Err(Stop::Refused(Refused { error: Malformed::UnknownKind, answer: vec![5, NO_METHOD] }));
             }
         }
         Ok(Done::Answer([5, method.unwrap_or(NO_METHOD)]))
@@ -222,7 +222,7 @@ impl Handshake {
     }
 
     fn request(&mut self, r: &mut Reader<'_>) -> Result<Done, Stop> {
-        let refuse = |why, reply| Stop::Refused(Refused::with(why, Version::V5, reply));
+        let refuse = |error, reply| Stop::Refused(Refused::with(error, Version::V5, reply));
         let [_, command, reserved] = r.array()?;
         if reserved != 0 {
             return Err(refuse(Malformed::NonZeroPadding, Reply::Failure));
@@ -235,7 +235,7 @@ impl Handshake {
             3 => {
                 let name = r.bytes8()?;
                 let port = r.u16()?;
-                let name = host_name(name).map_err(|why| refuse(why, Reply::AddressNotSupported))?;
+                let name = host_name(name).map_err(|error| refuse(error, Reply::AddressNotSupported))?;
                 Target::Host(name.to_owned(), port)
             }
             _ => return Err(refuse(Malformed::UnknownKind, Reply::AddressNotSupported)),
@@ -245,7 +245,7 @@ impl Handshake {
     }
 
     fn version4(&mut self, r: &mut Reader<'_>) -> Result<Done, Stop> {
-        let refuse = |why| Stop::Refused(Refused::with(why, Version::V4, Reply::Failure));
+        let refuse = |error| Stop::Refused(Refused::with(error, Version::V4, Reply::Failure));
         let [_, command] = r.array()?;
         let command = Command::from_wire(command).ok_or(refuse(Malformed::UnknownKind))?;
         let (port, address) = (r.u16()?, r.array::<4>()?);

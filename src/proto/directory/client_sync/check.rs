@@ -116,7 +116,7 @@ impl ClientDirectory {
 
     /// Most signers name another root than the source did: takes the set from one of them.
     fn turn_away(&mut self, now: Now, c: &Check, root: Root, mut voters: Vec<RelayId>) {
-        self.out.push_back(ClientDirOutput::SourceFailed { relay: c.source, why: SourceFault::Deviates });
+        self.out.push_back(ClientDirOutput::SourceFailed { relay: c.source, reason: SourceFault::Deviates });
         match (voters.pop(), c.named.get(&root)) {
             (Some(first), Some(statement)) => {
                 // spec: DIR-49
@@ -127,9 +127,9 @@ impl ClientDirectory {
         }
     }
 
-    fn fail_check(&mut self, now: Now, c: Check, why: SourceFault) {
+    fn fail_check(&mut self, now: Now, c: Check, reason: SourceFault) {
         self.step = Step::Check(c);
-        self.fail(now, why);
+        self.fail(now, reason);
     }
 
     pub(super) fn accept(&mut self, now: Now, snapshot: Arc<Snapshot>) {

@@ -43,7 +43,7 @@ impl Client {
                     ClientDirOutput::Call(call) => self.carry(net, call),
                     ClientDirOutput::Candidate(_) => self.candidates += 1,
                     ClientDirOutput::Verified(s) => self.verified.push(s),
-                    ClientDirOutput::SourceFailed { relay, why } => self.faults.push((relay, why)),
+                    ClientDirOutput::SourceFailed { relay, reason } => self.faults.push((relay, reason)),
                 }
             }
             assert!(self.dir.deadline().is_some_and(|at| at > net.now().mono));
@@ -86,7 +86,7 @@ fn a_client_has_a_verified_snapshot_soon_after_a_network_started() {
     let first = client.verified.first().expect("verified");
     assert_eq!(first.len(), 8);
     assert_eq!(client.candidates, 1, "circuits for the check need a candidate once");
-    assert!(client.faults.iter().all(|(_, why)| !why.damning()), "{:?}", client.faults);
+    assert!(client.faults.iter().all(|(_, reason)| !reason.damning()), "{:?}", client.faults);
     assert!(client.dir.signers() >= 4);
     client.dir.set_guard(id(3));
     client.run(&mut net, 60_000);
