@@ -17,7 +17,7 @@ use crate::wire::directory;
 use crate::wire::ids::{self, NetworkId};
 use crate::wire::invite::Invite;
 use crate::wire::message::{Messages, TextWriter};
-use crate::wire::umbel_link::{Link, VerifyLink};
+use crate::wire::umbel_link::{ContentLink, VerifyLink};
 
 /// What a fuzz target is: it takes any bytes and panics where a promise is broken.
 pub type Target = fn(&[u8]);
@@ -48,7 +48,7 @@ pub(crate) const NETWORK: NetworkId = NetworkId([9; 32]);
 pub(crate) const RULES: DescriptorRules =
     DescriptorRules { network: NETWORK, work_bits: 0, private_addrs: true, lifetime_max_s: u32::MAX };
 
-/// Bytes of a fixed length, with zeros behind what there is; `None` where there is more.
+/// Bytes of a fixed length, filled up with zeros; `None` if there are more.
 pub(crate) fn padded<const N: usize>(bytes: &[u8]) -> Option<Box<[u8; N]>> {
     let mut out = Box::new([0; N]);
     out.get_mut(..bytes.len())?.copy_from_slice(bytes);
@@ -65,7 +65,7 @@ pub fn cell(bytes: &[u8]) {
     }
 }
 
-/// The text of an opened onion, behind its mark.
+/// The text of an opened onion, after its mark.
 pub fn relay_message(bytes: &[u8]) {
     let mut walk = Messages::new(bytes);
     let mut all = Vec::new();
@@ -105,10 +105,10 @@ pub fn descriptor(bytes: &[u8]) {
 
 /// A directory's request or answer.
 pub fn directory(bytes: &[u8]) {
-    if let Ok(request) = directory::Request::decode(bytes) {
+    if let Ok(request) = directory::DirectoryRequest::decode(bytes) {
         assert_eq!(request.encode(), bytes);
     }
-    if let Ok(answer) = directory::Answer::decode(bytes) {
+    if let Ok(answer) = directory::DirectoryAnswer::decode(bytes) {
         assert_eq!(answer.encode(), bytes);
     }
 }
@@ -142,7 +142,7 @@ pub fn content_block(bytes: &[u8]) {
     }
 }
 
-/// A manifest, behind the length of all content.
+/// The length of all content, then a manifest.
 pub fn manifest(bytes: &[u8]) {
     let Some((total, bytes)) = bytes.split_first_chunk() else { return };
     if let Ok(manifest) = Manifest::decode(bytes, u64::from_be_bytes(*total)) {
@@ -158,10 +158,10 @@ pub fn manifest(bytes: &[u8]) {
 
 /// A store's request or answer.
 pub fn store(bytes: &[u8]) {
-    if let Ok(request) = store::Request::decode(bytes) {
+    if let Ok(request) = store::StoreRequest::decode(bytes) {
         assert_eq!(request.encode(), bytes);
     }
-    if let Ok(answer) = store::Answer::decode(bytes) {
+    if let Ok(answer) = store::StoreAnswer::decode(bytes) {
         assert_eq!(answer.encode(), bytes);
     }
 }
@@ -169,9 +169,9 @@ pub fn store(bytes: &[u8]) {
 /// A link that somebody typed.
 pub fn umbel_link(bytes: &[u8]) {
     let Ok(text) = core::str::from_utf8(bytes) else { return };
-    if let Ok((link, path)) = Link::from_link_or_url(text) {
-        assert!(Link::from_host(&link.host()).is_ok_and(|l| l == link));
-        assert!(link.to_string().parse::<Link>().is_ok_and(|l| l == link));
+    if let Ok((link, path)) = ContentLink::from_link_or_url(text) {
+        assert!(ContentLink::from_host(&link.host()).is_ok_and(|l| l == link));
+        assert!(link.to_string().parse::<ContentLink>().is_ok_and(|l| l == link));
         assert!(text.ends_with(path));
     }
     if let Ok(link) = text.parse::<VerifyLink>() {

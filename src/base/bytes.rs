@@ -30,7 +30,12 @@ impl<'a> Reader<'a> {
         self.take(N)?.try_into().map_err(|_| Malformed::Truncated)
     }
 
-    /// Takes one byte.
+    /// Takes the next `N` bytes without copying them.
+    pub fn array_ref<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
+        self.take(N)?.try_into().map_err(|_| Malformed::Truncated)
+    }
+
+    /// Takes one byte; an empty reader is [`Malformed::Truncated`].
     pub fn u8(&mut self) -> Result<u8, Malformed> {
         Ok(u8::from_be_bytes(self.array()?))
     }
@@ -50,25 +55,25 @@ impl<'a> Reader<'a> {
         Ok(u64::from_be_bytes(self.array()?))
     }
 
-    /// Takes a field of bytes behind its 8-bit length.
+    /// Takes an 8-bit length and then that many bytes.
     pub fn bytes8(&mut self) -> Result<&'a [u8], Malformed> {
         let n = self.u8()?;
         self.take(usize::from(n))
     }
 
-    /// Takes a field of bytes behind its 16-bit length.
+    /// Takes a 16-bit length and then that many bytes.
     pub fn bytes16(&mut self) -> Result<&'a [u8], Malformed> {
         let n = self.u16()?;
         self.take(usize::from(n))
     }
 
-    /// Takes a field of bytes behind its 32-bit length.
+    /// Takes a 32-bit length and then that many bytes.
     pub fn bytes32(&mut self) -> Result<&'a [u8], Malformed> {
         let n = self.u32()?;
         self.take(usize::try_from(n).map_err(|_| Malformed::Truncated)?)
     }
 
-    /// Takes UTF-8 text behind its 16-bit length.
+    /// Takes a 16-bit length and then that many bytes of UTF-8 text; other bytes are [`Malformed::BadText`].
     pub fn text16(&mut self) -> Result<&'a str, Malformed> {
         core::str::from_utf8(self.bytes16()?).map_err(|_| Malformed::BadText)
     }
@@ -106,50 +111,50 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Appends to `out`.
+    /// Appends to `out`, after the bytes it already holds.
     pub fn new(out: &'a mut Vec<u8>) -> Self {
         Self { out }
     }
 
-    /// Raw bytes.
+    /// Appends the bytes as they are, without a length.
     pub fn put(&mut self, bytes: &[u8]) -> &mut Self {
         self.out.extend_from_slice(bytes);
         self
     }
 
-    /// One byte.
+    /// Appends one byte.
     pub fn u8(&mut self, v: u8) -> &mut Self {
         self.put(&[v])
     }
 
-    /// Big-endian 16 bits.
+    /// Appends a big-endian 16-bit integer.
     pub fn u16(&mut self, v: u16) -> &mut Self {
         self.put(&v.to_be_bytes())
     }
 
-    /// Big-endian 32 bits.
+    /// Appends a big-endian 32-bit integer.
     pub fn u32(&mut self, v: u32) -> &mut Self {
         self.put(&v.to_be_bytes())
     }
 
-    /// Big-endian 64 bits.
+    /// Appends a big-endian 64-bit integer.
     pub fn u64(&mut self, v: u64) -> &mut Self {
         self.put(&v.to_be_bytes())
     }
 
-    /// Bytes behind an 8-bit length. Fields longer than 255 bytes are cut by no one: the caller's types bound them.
+    /// Appends an 8-bit length and the bytes. The caller's types bound the field to 255 bytes; nothing is cut.
     pub fn bytes8(&mut self, bytes: &[u8]) -> &mut Self {
         debug_assert!(bytes.len() <= usize::from(u8::MAX));
         self.u8(bytes.len() as u8).put(bytes)
     }
 
-    /// Bytes behind a 16-bit length.
+    /// Appends a 16-bit length and the bytes, at most 65,535.
     pub fn bytes16(&mut self, bytes: &[u8]) -> &mut Self {
         debug_assert!(bytes.len() <= usize::from(u16::MAX));
         self.u16(bytes.len() as u16).put(bytes)
     }
 
-    /// Bytes behind a 32-bit length.
+    /// Appends a 32-bit length and the bytes.
     pub fn bytes32(&mut self, bytes: &[u8]) -> &mut Self {
         debug_assert!(u32::try_from(bytes.len()).is_ok());
         self.u32(bytes.len() as u32).put(bytes)

@@ -6,8 +6,8 @@ pub enum Malformed {
     /// A field reaches past the end.
     #[error("a field reaches past the end")]
     Truncated,
-    /// Bytes stand behind the end.
-    #[error("bytes stand behind the end")]
+    /// Bytes are left over after the last field.
+    #[error("bytes are left over after the last field")]
     TrailingBytes,
     /// Padding that must be zero is not.
     #[error("padding is not zero")]
@@ -15,7 +15,7 @@ pub enum Malformed {
     /// A version this program does not speak.
     #[error("unknown version")]
     UnknownVersion,
-    /// A number that names nothing here.
+    /// A kind, command or version number that is not defined.
     #[error("unknown kind")]
     UnknownKind,
     /// A value outside its range.
@@ -24,7 +24,7 @@ pub enum Malformed {
     /// Text that is not UTF-8, or holds what it must not.
     #[error("bad text")]
     BadText,
-    /// A second way to write what has one.
+    /// Not the canonical encoding.
     #[error("not the canonical form")]
     NotCanonical,
     /// A signature, work or hash inside does not hold.

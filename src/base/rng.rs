@@ -22,7 +22,7 @@ impl Rng {
         out
     }
 
-    /// A uniform integer below `n`; zero where `n` is zero.
+    /// A uniform integer below `n`; 0 if `n` is 0.
     pub fn below(&mut self, n: usize) -> usize {
         if n <= 1 {
             return 0;

@@ -33,7 +33,7 @@ impl Sub<Self> for Instant {
 pub struct UnixMs(pub u64);
 
 impl UnixMs {
-    /// Whole seconds.
+    /// Whole seconds since the epoch, rounded down.
     pub fn secs(self) -> u64 {
         self.0 / 1000
     }

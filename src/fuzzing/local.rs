@@ -18,7 +18,7 @@ pub fn socks(bytes: &[u8]) {
 }
 
 /// What a client's bytes come to: nothing yet, a request with its message, or a refusal with its answer.
-type SocksOutcome<'a> = Option<Result<(socks::Request, &'a [u8]), Vec<u8>>>;
+type SocksOutcome<'a> = Option<Result<(socks::SocksRequest, &'a [u8]), Vec<u8>>>;
 
 fn socks_outcome(bytes: &[u8], step: usize) -> SocksOutcome<'_> {
     let mut handshake = socks::Handshake::new();

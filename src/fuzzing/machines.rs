@@ -9,7 +9,7 @@ use crate::crypto::agree::AgreeSecret;
 use crate::proto::handshake::{ClientHandshake, HopKey, respond};
 use crate::proto::link::Link;
 use crate::wire::cell::CELL_SIZE;
-use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE, Reply, Request};
+use crate::wire::handshake::{HandshakeReply, HandshakeRequest, REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::RelayId;
 use crate::wire::link::{COUNT_SIZE, MESSAGE_2_SIZE, Payload1, Payload2};
 use std::sync::Arc;
@@ -67,7 +67,7 @@ pub fn link_handshake(bytes: &[u8]) {
         assert!(!link.is_open() || said(&mut link).len() == MESSAGE_2_SIZE);
     } else {
         let (_, link) = hear(initiator);
-        // Behind the message there may be a record's first bytes, but no part of one that could be opened.
+        // The message may be followed by a record's first bytes, but no part of one that could be opened.
         let honest = heard.strip_prefix(&link_messages().1[..]).is_some_and(|rest| rest.len() < COUNT_SIZE);
         assert!(!link.is_open() || honest, "a forged message 2");
     }
@@ -150,19 +150,19 @@ pub fn circuit_handshake(bytes: &[u8]) {
     let Some((&which, bytes)) = bytes.split_first() else { return };
     if which & 1 == 0 {
         let Some(mut request) = padded::<REQUEST_SIZE>(bytes) else { return };
-        if let Ok(value) = Request::decode(&request) {
+        if let Ok(value) = HandshakeRequest::decode(&request) {
             assert_eq!(value.encode(), *request);
         }
         let (onion, hop) = hop();
         request[2..34].copy_from_slice(&hop.onion_key);
         let mut rng = Rng::from_seed([4; 32]);
         if let Ok((reply, keys)) = respond(&NETWORK, hop.relay, hop.cipher, &onion, &request, &mut rng) {
-            assert_eq!(Reply::decode(&reply).map(|r| r.encode()), Ok(reply));
+            assert_eq!(HandshakeReply::decode(&reply).map(|r| r.encode()), Ok(reply));
             assert_eq!(keys.position, request[1]);
         }
     } else {
         let Some(reply) = padded::<REPLY_SIZE>(bytes) else { return };
-        if let Ok(value) = Reply::decode(&reply) {
+        if let Ok(value) = HandshakeReply::decode(&reply) {
             assert_eq!(value.encode(), *reply);
         }
         let (client, honest) = circuit_messages();

@@ -15,18 +15,18 @@ use crate::wire::directory::{self, Statement};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{Address, Locator, RelayId};
 use crate::wire::invite::Invite;
-use crate::wire::message::{EndReason, ExtendFailure, Message, StreamId, Target, TextWriter};
-use crate::wire::umbel_link::Link;
+use crate::wire::message::{Example, MESSAGES, Message, StreamId, TextWriter};
+use crate::wire::umbel_link::ContentLink;
 
 /// One seed: its target, its name, its bytes.
 pub type Seed = (&'static str, &'static str, Vec<u8>);
 
-/// All seeds.
+/// The seeds of all targets; no two of one target share a name.
 pub fn all() -> Vec<Seed> {
     [cells(), messages(), links(), circuits(), descriptors(), directories(), contents(), stores(), texts()].concat()
 }
 
-fn behind(which: u8, bytes: &[u8]) -> Vec<u8> {
+fn tagged(which: u8, bytes: &[u8]) -> Vec<u8> {
     [&[which], bytes].concat()
 }
 
@@ -48,50 +48,32 @@ fn cells() -> Vec<Seed> {
 }
 
 fn messages() -> Vec<Seed> {
-    let text = |name, all: &[(u16, Message<'_>)]| {
-        let mut out = vec![0; 1376];
-        let mut w = TextWriter::new(&mut out);
-        for (stream, message) in all {
-            assert!(w.push(StreamId(*stream), message), "a seed fits its text");
-        }
-        w.finish();
-        // What stands behind is zeros; a few of them are enough for a seed.
-        let used = out.iter().rposition(|b| *b != 0).map_or(0, |n| n + 6);
-        out.truncate(used);
-        ("relay_message", name, out)
-    };
-    let host = Message::Begin { target: Target::Host("example.org".into(), 443), data: b"GET / HTTP/1.1\r\n" };
-    vec![
-        text("extend", &[(0, Message::Extend { to: RelayId([1; 32]), request: &[1; REQUEST_SIZE] })]),
-        text("extended", &[(0, Message::Extended(&[1; REPLY_SIZE]))]),
-        text("extend_failed", &[(0, Message::ExtendFailed(ExtendFailure::Unreachable))]),
-        text("begin_host", &[(7, host)]),
-        text(
-            "begin_ipv6",
-            &[(7, Message::Begin { target: Target::Addr(([0, 1, 2, 3, 4, 5, 6, 7], 80).into()), data: &[] })],
-        ),
-        text("begin_store", &[(1, Message::Begin { target: Target::Store, data: &[0, 0, 0, 1, 9] })]),
-        text(
-            "data_end_ack",
-            &[
-                (7, Message::Connected),
-                (7, Message::Data(b"hello")),
-                (7, Message::Credit(65_536)),
-                (7, Message::End(EndReason::Done)),
-                (0, Message::Ack([3; 16])),
-            ],
-        ),
-        text("resolve", &[(7, Message::Resolve("example.org"))]),
-        text("resolved", &[(7, Message::Resolved(vec![[1, 2, 3, 4].into(), [0x2a00, 0, 0, 0, 0, 0, 0, 1].into()]))]),
-    ]
+    let examples: Vec<Example> = MESSAGES.iter().flat_map(|kind| (kind.examples)()).collect();
+    let stream_messages = examples.iter().map(|(_, m)| m).filter(|m| !m.is_for_circuit()).collect::<Vec<_>>();
+    let one_each = examples.iter().map(|(name, message)| ("relay_message", *name, text(&[message])));
+    one_each.chain([("relay_message", "several", text(&stream_messages))]).collect()
+}
+
+/// A text of these messages, those about a stream on stream 7, and a few of the zeros after them.
+fn text(messages: &[&Message<'_>]) -> Vec<u8> {
+    let mut out = vec![0; 1376];
+    let mut w = TextWriter::new(&mut out);
+    for message in messages {
+        let stream = if message.is_for_circuit() { StreamId::CIRCUIT } else { StreamId(7) };
+        assert!(w.push(stream, message), "a seed fits its text");
+    }
+    w.finish();
+    let used = out.iter().rposition(|b| *b != 0).map_or(0, |n| n + 6);
+    out.truncate(used);
+    out
 }
 
 fn links() -> Vec<Seed> {
     let (first, second) = link_messages();
     let record = |name, script: &[u8]| ("link_record", name, script.to_vec());
     vec![
-        ("link_handshake", "message_1", behind(0, &first)),
-        ("link_handshake", "message_2", behind(1, &second)),
+        ("link_handshake", "message_1", tagged(0, &first)),
+        ("link_handshake", "message_2", tagged(1, &second)),
         ("link_handshake", "payload_1", vec![0, 1, 0, 0, 0]),
         ("link_handshake", "payload_2", vec![1, 1, 2, 0, 0, 0, 0, 1, 0x8b, 0xcf, 0xe5, 0x68, 0]),
         record("one_cell", &[0, 0, 1]),
@@ -106,9 +88,9 @@ fn circuits() -> Vec<Seed> {
     let mut low_order = *client.request();
     low_order[34..66].fill(0);
     vec![
-        ("circuit_handshake", "request", behind(0, client.request())),
-        ("circuit_handshake", "request_low_order", behind(0, &low_order)),
-        ("circuit_handshake", "reply", behind(1, &*reply)),
+        ("circuit_handshake", "request", tagged(0, client.request())),
+        ("circuit_handshake", "request_low_order", tagged(0, &low_order)),
+        ("circuit_handshake", "reply", tagged(1, &*reply)),
     ]
 }
 
@@ -145,28 +127,29 @@ fn descriptors() -> Vec<Seed> {
 }
 
 fn directories() -> Vec<Seed> {
-    use directory::{Answer, BUCKETS, Entry, Refusal, Request};
-    let request = |name, r: Request| ("directory", name, r.encode());
-    let answer = |name, a: Answer| ("directory", name, a.encode());
+    use directory::{BUCKETS, DirectoryAnswer, DirectoryRequest, Entry, Refusal};
+    let request = |name, r: DirectoryRequest| ("directory", name, r.encode());
+    let answer = |name, a: DirectoryAnswer| ("directory", name, a.encode());
     let record = || relay(1).bytes().to_vec();
     let entry = Entry { id: RelayId([1; 32]), published: UnixMs(7), tag: 9 };
     let key = IdentityKey::from_bytes([7; 32]);
     let statement = Statement::sign(UnixMs(60_000), [1; 32], [2; 32], 3, RelayId([4; 32]), &key);
-    let digest = Request::Digest { low: 0, high: 255, entries: vec![entry] };
-    let page = Answer::Page { cut: UnixMs(60_000), total: 1, start: 0, records: vec![record()] };
-    let delta = Answer::Delta { more: false, records: vec![record()], wanted: vec![(RelayId([1; 32]), UnixMs(7))] };
+    let digest = DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry] };
+    let page = DirectoryAnswer::Page { cut: UnixMs(60_000), total: 1, start: 0, records: vec![record()] };
+    let delta =
+        DirectoryAnswer::Delta { more: false, records: vec![record()], wanted: vec![(RelayId([1; 32]), UnixMs(7))] };
     vec![
-        request("put", Request::Put(vec![record()])),
-        request("get", Request::Get(RelayId([1; 32]))),
-        request("compare", Request::Compare(Box::new([3; BUCKETS]))),
+        request("put", DirectoryRequest::Put(vec![record()])),
+        request("get", DirectoryRequest::Get(RelayId([1; 32]))),
+        request("compare", DirectoryRequest::Compare(Box::new([3; BUCKETS]))),
         request("digest", digest),
-        request("statement_of", Request::Statement(UnixMs(60_000))),
-        request("page_of", Request::Page { cut: UnixMs(60_000), start: 5 }),
-        answer("taken", Answer::Taken { new: 1, held: 2, refused: 3 }),
+        request("statement_of", DirectoryRequest::Statement(UnixMs(60_000))),
+        request("page_of", DirectoryRequest::Page { cut: UnixMs(60_000), start: 5 }),
+        answer("taken", DirectoryAnswer::Taken { new: 1, held: 2, refused: 3 }),
         answer("delta", delta),
-        answer("statement", Answer::Statement(statement)),
+        answer("statement", DirectoryAnswer::Statement(statement)),
         answer("page", page),
-        answer("refused", Answer::Refused(Refusal::Busy)),
+        answer("refused", DirectoryAnswer::Refused(Refusal::Busy)),
     ]
 }
 
@@ -192,41 +175,41 @@ fn contents() -> Vec<Seed> {
         [&m.total().to_be_bytes()[..], &m.encode()].concat()
     };
     vec![
-        ("content_block", "small_root", behind(0, &root(Class::Small, 0))),
-        ("content_block", "large_root", behind(1, &root(Class::Large, 3))),
-        ("content_block", "meta_file", behind(0, &meta(Kind::File, 0, Some([1; 32])).encode())),
-        ("content_block", "meta_directory", behind(0, &meta(Kind::Directory, 10, None).encode())),
+        ("content_block", "small_root", tagged(0, &root(Class::Small, 0))),
+        ("content_block", "large_root", tagged(1, &root(Class::Large, 3))),
+        ("content_block", "meta_file", tagged(0, &meta(Kind::File, 0, Some([1; 32])).encode())),
+        ("content_block", "meta_directory", tagged(0, &meta(Kind::Directory, 10, None).encode())),
         ("manifest", "two_files", manifest(&[("a/b.txt", 3), ("index.html", 0)])),
         ("manifest", "empty", manifest(&[])),
     ]
 }
 
 fn stores() -> Vec<Seed> {
-    use store::{Answer, Missing, Refusal, Request, Status};
+    use store::{Missing, Refusal, Status, StoreAnswer, StoreRequest};
     let object = Locator([6; 32]);
     let names = vec![Address([1; 32]), Address([2; 32])];
     let block = [7; 4096];
-    let request = |name, r: Request<'_>| ("store", name, r.encode());
-    let answer = |name, a: Answer<'_>| ("store", name, a.encode());
+    let request = |name, r: StoreRequest<'_>| ("store", name, r.encode());
+    let answer = |name, a: StoreAnswer<'_>| ("store", name, a.encode());
     let status =
         Status { class: Class::Small, blocks: 1, held: 1, expires: UnixMs(9), idle_ms: 5, copies: 3, pending: 0 };
     let mut missing = Missing::none(11);
     missing.insert(10);
     vec![
-        request("status_of", Request::Status(object)),
-        request("get", Request::Get(object, 1)),
-        request("put_root", Request::PutRoot { lease_s: 60, block: &block }),
-        request("name", Request::Name { object, blocks: 3, from: 1, names: names.clone() }),
-        request("names_of", Request::Names(object, 1)),
-        answer("status", Answer::Status(status)),
-        answer("missing", Answer::Missing(missing)),
-        answer("names", Answer::Names { blocks: 3, from: 1, names }),
-        answer("refused", Answer::Refused(Refusal::Full)),
+        request("status_of", StoreRequest::Status(object)),
+        request("get", StoreRequest::Get(object, 1)),
+        request("put_root", StoreRequest::PutRoot { lease_s: 60, block: &block }),
+        request("name", StoreRequest::Name { object, blocks: 3, from: 1, names: names.clone() }),
+        request("names_of", StoreRequest::Names(object, 1)),
+        answer("status", StoreAnswer::Status(status)),
+        answer("missing", StoreAnswer::Missing(missing)),
+        answer("names", StoreAnswer::Names { blocks: 3, from: 1, names }),
+        answer("refused", StoreAnswer::Refused(Refusal::Full)),
     ]
 }
 
 fn texts() -> Vec<Seed> {
-    let link = Link { root: Address([1; 32]), key: Secret::new([2; 32]) };
+    let link = ContentLink { root: Address([1; 32]), key: Secret::new([2; 32]) };
     let invite = Invite::new("testing", [3; 32], &[relay(1), relay(2)]).format();
     let text = |target, name, text: &str| (target, name, text.as_bytes().to_vec());
     vec![

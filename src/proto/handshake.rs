@@ -10,7 +10,7 @@ use crate::crypto::agree::{AgreeSecret, KemSecret, encapsulate};
 use crate::crypto::hash::sha256;
 use crate::crypto::kdf::{Prk, label};
 use crate::wire::error::Malformed;
-use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE, Reply, Request};
+use crate::wire::handshake::{HandshakeReply, HandshakeRequest, REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{NetworkId, RelayId};
 
 /// Why a handshake gave no keys. The peer is told nothing but that the circuit ended.
@@ -112,12 +112,16 @@ impl ClientHandshake {
         ephemeral: AgreeSecret,
         kem: KemSecret,
     ) -> Self {
-        let request =
-            Request { position, onion_key: hop.onion_key, share: ephemeral.public(), kem_key: Box::new(*kem.public()) };
+        let request = HandshakeRequest {
+            position,
+            onion_key: hop.onion_key,
+            share: ephemeral.public(),
+            kem_key: Box::new(*kem.public()),
+        };
         Self { network, hop, position, ephemeral, kem, request: Box::new(request.encode()) }
     }
 
-    /// What to send.
+    /// The handshake request to send in CREATE or EXTEND.
     pub fn request(&self) -> &[u8; REQUEST_SIZE] {
         &self.request
     }
@@ -129,7 +133,7 @@ impl ClientHandshake {
 
     /// Takes the reply and gives the keys, if the relay proved itself.
     pub fn finish(self, reply: &[u8; REPLY_SIZE]) -> Result<LayerKeys, HandshakeError> {
-        let reply = Reply::decode(reply)?;
+        let reply = HandshakeReply::decode(reply)?;
         // spec: HS-5
         let ephemeral = self.ephemeral.agree(&reply.share).map_err(|_| HandshakeError::BadPublicKey)?;
         let onion = self.ephemeral.agree(&self.hop.onion_key).map_err(|_| HandshakeError::BadPublicKey)?;
@@ -174,7 +178,7 @@ pub fn respond_with(
     ephemeral: AgreeSecret,
     kem_seed: Secret<32>,
 ) -> Result<([u8; REPLY_SIZE], LayerKeys), HandshakeError> {
-    let parsed = Request::decode(request)?;
+    let parsed = HandshakeRequest::decode(request)?;
     let hop = HopKey { relay, onion_key: onion.public(), cipher };
     // spec: HS-4
     if parsed.onion_key != hop.onion_key {
@@ -187,7 +191,8 @@ pub fn respond_with(
         encapsulate(&parsed.kem_key, *kem_seed.expose()).map_err(|_| HandshakeError::BadPublicKey)?;
     let share = ephemeral.public();
     let derived = derive(network, &hop, request, (&share, &ciphertext), parsed.position, [&shared, &with_onion, &kem]);
-    let reply = Reply { share, kem_ciphertext: Box::new(ciphertext), authenticator: *derived.authenticator.expose() };
+    let reply =
+        HandshakeReply { share, kem_ciphertext: Box::new(ciphertext), authenticator: *derived.authenticator.expose() };
     Ok((reply.encode(), derived.keys))
 }
 

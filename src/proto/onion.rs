@@ -1,7 +1,7 @@
 //! The onion: one AEAD per hop (spec 06), in place at the client, and at a relay from where a cell was read to where it waits.
 //!
-//! For the hop at position *i* the layer covers the first `n = 1400 − 16·i` bytes of the body and its tag stands directly
-//! behind them; everything behind the tag is zero. So tags line up at the end of the body, nothing moves, nothing grows:
+//! For the hop at position *i* the layer covers the first `n = 1400 − 16·i` bytes of the body and its tag follows
+//! them directly; everything after the tag is zero. So tags line up at the end of the body, nothing moves, nothing grows:
 //!
 //! ```text
 //!  0                                   1352     1368     1384     1400
@@ -24,8 +24,8 @@ pub type Tag = [u8; TAG_SIZE];
 /// A cell that no honest neighbour sends. The circuit closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OnionError {
-    /// Bytes behind the layer's tag are not zero (spec ONION-3).
-    #[error("bytes behind the layer's tag are not zero")]
+    /// Bytes after the layer's tag are not zero (spec ONION-3).
+    #[error("bytes after the layer's tag are not zero")]
     DirtyTail,
     /// The layer does not open (spec ONION-4).
     #[error("the layer does not open")]
@@ -40,17 +40,17 @@ pub fn covered(position: u8) -> usize {
     BODY_SIZE - TAG_SIZE * usize::from(position)
 }
 
-/// Bytes of text that a cell for the hop at `position` holds behind the mark.
+/// Bytes of text that a cell for the hop at `position` holds after the mark.
 pub fn text_size(position: u8) -> usize {
     covered(position) - MARK_SIZE
 }
 
-/// The text of an opened or unsealed body, behind the mark.
+/// The text of an opened or unsealed body, after the mark.
 pub fn text(body: &Body, position: u8) -> &[u8] {
     body.get(MARK_SIZE..covered(position)).unwrap_or_default()
 }
 
-/// The same, to be written.
+/// The text of a body, to be written.
 pub fn text_mut(body: &mut Body, position: u8) -> &mut [u8] {
     body.get_mut(MARK_SIZE..covered(position)).unwrap_or_default()
 }
@@ -63,7 +63,7 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().fold(0, |acc, b| acc | b) == 0
 }
 
-/// Seals the first `n` bytes and writes the tag behind them.
+/// Seals the first `n` bytes and writes the tag after them.
 fn seal(key: &mut CounterKey, n: usize, body: &mut Body) -> Tag {
     let (text, rest) = body.split_at_mut(n);
     let tag = key.seal(&[], text);
@@ -73,7 +73,7 @@ fn seal(key: &mut CounterKey, n: usize, body: &mut Body) -> Tag {
     tag
 }
 
-/// The same from one body to another: the text behind `n` in `body` is zero, and so it becomes in `out`, but for the tag.
+/// Seals from one body to another: `body` is zero from `n` on, and so is `out`, but for the tag.
 fn seal_to(key: &mut CounterKey, n: usize, body: &Body, out: &mut Body) {
     let (text, rest) = out.split_at_mut(n);
     let tag = key.seal_to(&[], &body[..n], text);
@@ -85,7 +85,7 @@ fn seal_to(key: &mut CounterKey, n: usize, body: &Body, out: &mut Body) {
 
 /// The tag of a layer over the first `n` bytes.
 fn tag(n: usize, body: &Body) -> &Tag {
-    body[n..].first_chunk().expect("a layer's tag stands behind what it covers")
+    body[n..].first_chunk().expect("a layer's tag follows what it covers")
 }
 
 /// Opens the layer over the first `n` bytes; gives the tag and leaves zeros in its place.
@@ -122,7 +122,7 @@ impl RelayLayer {
         }
     }
 
-    /// Gives up what can be made again from the keys, while nothing passes.
+    /// Frees what can be derived again from the keys, while the circuit is idle.
     pub fn park(&mut self) {
         self.forward.park();
         self.backward.park();
@@ -133,7 +133,7 @@ impl RelayLayer {
         self.position
     }
 
-    /// Takes this hop's layer off a cell from the client's side, from `body` to `out`. After an error `out` holds nothing of use.
+    /// Removes this hop's layer from a cell of the client's side, from `body` to `out`. After an error `out` holds nothing of use.
     pub fn peel(&mut self, body: &Body, out: &mut Body) -> Result<Peeled, OnionError> {
         let n = covered(self.position);
         // spec: ONION-3
@@ -149,7 +149,7 @@ impl RelayLayer {
         Ok(if is_marked(out) { Peeled::Here(*tag) } else { Peeled::Onward })
     }
 
-    /// Puts this hop's layer on a cell that comes from a later hop, from `body` to `out`.
+    /// Adds this hop's layer to a cell that comes from a later hop, from `body` to `out`.
     pub fn wrap(&mut self, body: &Body, out: &mut Body) -> Result<(), OnionError> {
         let n = covered(self.position);
         // spec: ONION-7
@@ -160,7 +160,7 @@ impl RelayLayer {
         Ok(())
     }
 
-    /// Seals a cell of this hop's own: its text stands in the body behind the mark's place.
+    /// Seals a cell of this hop's own: its text stands in the body after the place of the mark.
     pub fn originate(&mut self, body: &mut Body) -> Tag {
         let n = covered(self.position);
         body[..MARK_SIZE].fill(0);
@@ -190,7 +190,7 @@ impl ClientLayers {
         });
     }
 
-    /// Gives up what can be made again from the keys, while nothing passes.
+    /// Frees what can be derived again from the keys, while the circuit is idle.
     pub fn park(&mut self) {
         for hop in &mut self.hops {
             hop.forward.park();

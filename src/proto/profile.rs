@@ -7,7 +7,7 @@ use crate::proto::congestion::CongestionParams;
 use crate::wire::descriptor::DescriptorRules;
 use crate::wire::ids::NetworkId;
 
-/// One network's numbers.
+/// The parameters of a network: periods, quotas, windows. Every node of a network uses the same profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// The name in configuration and invites.

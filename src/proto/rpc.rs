@@ -28,7 +28,7 @@ pub enum Route {
     Direct,
     /// Three relays, the callee last. Calls with the same number may share a circuit, others never do.
     Last(u64),
-    /// Three relays drawn by chance and the callee as the fourth: for custodians, whom content and not chance chooses.
+    /// Three relays drawn at random and the callee as the fourth: for custodians, which the content determines.
     Fourth(u64),
 }
 

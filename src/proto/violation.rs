@@ -24,7 +24,7 @@ pub enum Violation {
     /// A cell from the next relay before it answered (spec CIRC-11).
     #[error("a cell from a relay that has not answered")]
     NotExtended,
-    /// A cell for a hop behind the last one (spec ONION-9).
+    /// A cell for a hop after the last one (spec ONION-9).
     #[error("a cell for nobody")]
     BehindLastHop,
     /// BEGIN or RESOLVE with a number in use (spec STREAM-6).

@@ -8,7 +8,7 @@ use crate::proto::content::push::{Push, PushError, PushOutput};
 use crate::proto::content::tree::{KeyChoice, Label, Tree};
 use crate::role::agent::{Job, JobId, JobNews};
 use crate::wire::ids::RelayId;
-use crate::wire::umbel_link::Link;
+use crate::wire::umbel_link::ContentLink as Link;
 use std::sync::Arc;
 
 /// What became of a publication.

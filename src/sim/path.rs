@@ -11,7 +11,7 @@ pub struct Path {
     pub jitter: Duration,
     /// Bytes a second; 0 means no limit.
     pub rate: u64,
-    /// Packets lost, of 10,000. What is behind a lost packet waits at the receiver until it is sent again.
+    /// Packets lost, of 10,000. Packets after a lost one wait at the receiver until it is sent again.
     pub loss: u32,
     /// Bytes that wait before the line, at most; what comes then is lost. Means nothing where the rate has no limit.
     pub queue: usize,

@@ -28,7 +28,7 @@ struct Sent {
     again: bool,
 }
 
-/// See the module's text.
+/// The congestion state of one direction of a simulated TCP connection.
 pub(super) struct Sender {
     /// Bytes that may be under way, in fractions.
     window: f64,

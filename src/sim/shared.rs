@@ -9,12 +9,12 @@ use std::rc::Rc;
 pub struct Shared<R>(Rc<RefCell<R>>);
 
 impl<R> Shared<R> {
-    /// Wraps a role.
+    /// Wraps a role so that the network and the test can both reach it.
     pub fn new(role: R) -> Self {
         Self(Rc::new(RefCell::new(role)))
     }
 
-    /// Looks into it.
+    /// Borrows the role.
     pub fn get(&self) -> Ref<'_, R> {
         self.0.borrow()
     }

@@ -1,4 +1,4 @@
-//! What happened, in order: as a running hash always, as text on request.
+//! The sequence of events: as a running hash always, as text on request.
 
 use crate::base::time::Instant;
 use crate::crypto::hash::{context, derive};

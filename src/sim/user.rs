@@ -8,12 +8,12 @@ use crate::wire::message::Target;
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
-/// How fast a reader takes bytes: so many every so often.
+/// How fast a reader takes bytes: [`Pace::bytes`] at intervals of [`Pace::every`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Bytes each time.
+    /// Bytes taken each time.
     pub bytes: usize,
-    /// Time between.
+    /// Time from one read to the next.
     pub every: Duration,
 }
 
@@ -26,7 +26,7 @@ pub struct Task {
     pub target: Target,
     /// Sent first.
     pub send: Vec<u8>,
-    /// Whether the sending side ends behind it.
+    /// Whether the sending side ends after it.
     pub finish: bool,
     /// How fast the answer is read; `None`: as it comes.
     pub pace: Option<Pace>,
@@ -60,7 +60,7 @@ pub trait Desk: Role {
     fn client(&mut self) -> &mut Client;
     /// What happened to a stream or call of the user's.
     fn event(&mut self) -> Option<Event>;
-    /// The user did something: whoever is behind the client goes on.
+    /// The user did something: what drives the client must go on.
     fn acted(&mut self, now: Now);
 }
 
@@ -76,7 +76,7 @@ impl Desk for Client {
     fn acted(&mut self, _now: Now) {}
 }
 
-/// See the module's text.
+/// A [`Client`] with a user who runs transfers, as a [`Role`].
 pub struct User<C = Client> {
     /// The client.
     pub client: C,
@@ -143,12 +143,12 @@ impl<C: Desk> User<C> {
         self.events();
     }
 
-    /// One transfer.
+    /// The transfer with this number.
     pub fn transfer(&self, index: usize) -> &Transfer {
         &self.transfers[index]
     }
 
-    /// All transfers.
+    /// All transfers, by number.
     pub fn transfers(&self) -> &[Transfer] {
         &self.transfers
     }
@@ -179,7 +179,7 @@ impl<C: Desk> User<C> {
                 }
                 ReadState::Pending => return,
                 ReadState::End => t.end = Some(Ok(())),
-                ReadState::Failed(why) => t.end = Some(Err(why)),
+                ReadState::Failed(reason) => t.end = Some(Err(reason)),
             }
             if let Some(pace) = t.task.pace.filter(|_| t.end.is_none()) {
                 t.read_at = Some(self.now.mono + pace.every);

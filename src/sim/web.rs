@@ -33,7 +33,7 @@ struct Served {
     woken: bool,
 }
 
-/// See the module's text.
+/// A web server of the simulator, as a [`Role`].
 #[derive(Default)]
 pub struct Web {
     conns: BTreeMap<ConnId, Served>,

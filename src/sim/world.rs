@@ -132,7 +132,7 @@ impl Shape {
     pub const SMALL: Self = Self { relays: 6, shards: 1, exits: 2, spares: 0, length: 3, middle: None };
 }
 
-/// See the module's text.
+/// A simulated network: relays, one client with its user, one web server, all under one seed.
 pub struct World {
     /// What carries it.
     pub net: Net,
@@ -230,7 +230,7 @@ impl World {
         }
     }
 
-    /// Stops a relay.
+    /// Stops relay `i`, with all of its shards.
     pub fn kill(&mut self, i: usize, death: Death) {
         self.shards[i].clear();
         self.net.kill(self.relays[i].host, death);
@@ -254,7 +254,7 @@ impl World {
         result
     }
 
-    /// Begins a transfer.
+    /// Begins a transfer of the user; returns its number.
     pub fn start(&mut self, task: Task) -> usize {
         self.with_user(|user, now| user.start(now, task)).expect("the client takes streams")
     }

@@ -19,9 +19,9 @@ pub const HEADER_SIZE: usize = 8;
 /// Bytes of the body.
 pub const BODY_SIZE: usize = CELL_SIZE - HEADER_SIZE;
 
-/// One cell's bytes.
+/// The bytes of one cell: header and body.
 pub type CellBuf = [u8; CELL_SIZE];
-/// One body's bytes.
+/// The bytes of one cell's body.
 pub type Body = [u8; BODY_SIZE];
 
 /// A circuit's number on one link, chosen by the link's initiator; never 0.
@@ -47,7 +47,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// The command behind a number.
+    /// The command with this number on the wire.
     pub fn from_wire(n: u8) -> Option<Self> {
         [Self::Padding, Self::Create, Self::Created, Self::Relay, Self::Destroy, Self::Authenticate]
             .into_iter()
@@ -62,7 +62,11 @@ impl Command {
     }
 }
 
-/// Reads a header; which circuit and what for. The body is left alone.
+/// Decodes the header: the circuit and the command. The body is not looked at.
+///
+/// # Errors
+/// An unknown command, reserved bytes that are not zero, or a circuit number that does not suit the command (spec CELL-2
+/// to CELL-4): the link is closed.
 pub fn decode_header(cell: &CellBuf) -> Result<(CircuitId, Command), Malformed> {
     let mut r = Reader::new(cell);
     let circuit = r.u32()?;
@@ -79,7 +83,7 @@ pub fn decode_header(cell: &CellBuf) -> Result<(CircuitId, Command), Malformed> 
     Ok((CircuitId(circuit), command))
 }
 
-/// Writes a header.
+/// Writes circuit, command and the zero reserved bytes; the body is left alone.
 pub fn encode_header(cell: &mut CellBuf, circuit: CircuitId, command: Command) {
     if let Some((head, _)) = cell.split_first_chunk_mut::<HEADER_SIZE>() {
         let [a, b, c, d] = circuit.0.to_be_bytes();
@@ -87,12 +91,12 @@ pub fn encode_header(cell: &mut CellBuf, circuit: CircuitId, command: Command) {
     }
 }
 
-/// The body behind the header.
+/// The body: the 1,400 bytes after the header.
 pub fn body(cell: &CellBuf) -> &Body {
     cell.last_chunk().expect("a cell is longer than its body")
 }
 
-/// The body behind the header, to be changed in place.
+/// The body, to be changed in place.
 pub fn body_mut(cell: &mut CellBuf) -> &mut Body {
     cell.last_chunk_mut().expect("a cell is longer than its body")
 }
@@ -127,8 +131,8 @@ impl<'a> Cell<'a> {
         let mut r = Reader::new(body);
         let value = match command {
             Command::Padding => Self::Padding,
-            Command::Create => Self::Create(circuit, fixed(&mut r)?),
-            Command::Created => Self::Created(circuit, fixed(&mut r)?),
+            Command::Create => Self::Create(circuit, r.array_ref()?),
+            Command::Created => Self::Created(circuit, r.array_ref()?),
             Command::Relay => return Ok(Self::Relay(circuit, body)),
             Command::Destroy => Self::Destroy(circuit, r.u8()?),
             Command::Authenticate => Self::Authenticate { signature: r.array()?, descriptor: r.bytes16()? },
@@ -168,10 +172,6 @@ impl<'a> Cell<'a> {
 /// Longest descriptor that fits an AUTHENTICATE cell.
 pub const AUTHENTICATE_DESCRIPTOR_MAX: usize = BODY_SIZE - 64 - 2;
 
-fn fixed<'a, const N: usize>(r: &mut Reader<'a>) -> Result<&'a [u8; N], Malformed> {
-    r.take(N)?.try_into().map_err(|_| Malformed::Truncated)
-}
-
 fn put(body: &mut Body, parts: &[&[u8]]) {
     let mut rest = &mut body[..];
     for part in parts {
@@ -188,16 +188,16 @@ mod tests {
 
     // spec: CELL-2 CELL-3 CELL-4
     #[test]
-    fn a_header_has_one_way_to_be_right() {
+    fn a_header_that_breaks_one_rule_is_refused() {
         let mut cell = [0; CELL_SIZE];
         encode_header(&mut cell, CircuitId(7), Command::Relay);
         assert_eq!(decode_header(&cell), Ok((CircuitId(7), Command::Relay)));
-        for (at, value, why) in
+        for (at, value, reason) in
             [(4, 6, Malformed::UnknownKind), (6, 1, Malformed::NonZeroPadding), (4, 0, Malformed::OutOfRange)]
         {
             let mut bad = cell;
             bad[at] = value;
-            assert_eq!(decode_header(&bad), Err(why));
+            assert_eq!(decode_header(&bad), Err(reason));
         }
         encode_header(&mut cell, CircuitId(0), Command::Relay);
         assert_eq!(decode_header(&cell), Err(Malformed::OutOfRange));
@@ -205,7 +205,7 @@ mod tests {
 
     // spec: CELL-5
     #[test]
-    fn nothing_hides_behind_a_body() {
+    fn bytes_after_the_last_field_must_be_zero() {
         let mut cell = [0; CELL_SIZE];
         Cell::Destroy(CircuitId(1), 0).encode(&mut cell);
         assert_eq!(Cell::decode(&cell), Ok(Cell::Destroy(CircuitId(1), 0)));

@@ -42,7 +42,7 @@ pub const BLOCKS_MAX: u32 = 1 + 9 + LEAVES_MAX;
 pub const COMMIT_ZEROS: usize = 32;
 /// Bytes of the clear commitment at the front of a root block.
 pub const MEMBERS_SIZE: usize = 32;
-/// Longest MIME type.
+/// Maximum length of a MIME type, in bytes.
 pub const MIME_MAX: usize = 127;
 /// Longest name of a file, in bytes of UTF-8.
 pub const NAME_MAX: usize = 255;
@@ -115,7 +115,7 @@ impl Shape {
         if self.nodes() > 0 { self.nodes() } else { self.leaves }
     }
 
-    /// All blocks.
+    /// Number of blocks in all: leaves, inner nodes and the root.
     pub fn blocks(self) -> u32 {
         1 + self.nodes() + self.leaves
     }
@@ -148,7 +148,7 @@ pub struct RootText {
 }
 
 impl RootText {
-    /// Writes the text; as long as its class asks.
+    /// Encodes the text, padded with zeros to the length of its class.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.shape.class.root_text());
         let mut w = Writer::new(&mut out);
@@ -184,7 +184,7 @@ impl RootText {
     }
 }
 
-/// Reads addresses that stand one behind the other.
+/// Reads concatenated addresses, 32 bytes each; a remainder is [`Malformed::Truncated`].
 pub fn addresses(bytes: &[u8]) -> Result<Vec<Address>, Malformed> {
     let (whole, rest) = bytes.as_chunks::<32>();
     if rest.is_empty() { Ok(whole.iter().map(|a| Address(*a)).collect()) } else { Err(Malformed::TrailingBytes) }
@@ -223,7 +223,7 @@ impl core::fmt::Debug for Meta {
 }
 
 impl Meta {
-    /// Writes it.
+    /// Encodes the metadata as it is stored in a root or nested text.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         let mut w = Writer::new(&mut out);
@@ -239,7 +239,7 @@ impl Meta {
         out
     }
 
-    /// Reads one and leaves `r` behind it.
+    /// Decodes one and leaves `r` at the first byte after it.
     pub fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         let kind = match r.u8()? {
             1 => Kind::File,

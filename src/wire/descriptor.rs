@@ -270,7 +270,7 @@ impl SignedDescriptor {
         &self.bytes
     }
 
-    /// The relay's id.
+    /// The relay's id: a hash of its identity key and proof of work.
     pub fn id(&self) -> RelayId {
         self.id
     }

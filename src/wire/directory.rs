@@ -53,7 +53,7 @@ pub struct Entry {
 
 /// What is asked of a relay's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum DirectoryRequest {
     /// Take these records: a publication or a rumour. At most [`RECORDS_MAX`].
     Put(Vec<Vec<u8>>),
     /// The newest record of this relay.
@@ -89,9 +89,9 @@ pub enum Refusal {
     Busy,
 }
 
-/// A directory's answer.
+/// What a directory answers to a [`DirectoryRequest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum DirectoryAnswer {
     /// What became of the records of a PUT.
     Taken {
         /// Records it did not have.
@@ -183,7 +183,7 @@ impl Statement {
     }
 }
 
-impl Request {
+impl DirectoryRequest {
     /// The body of the call.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -215,7 +215,7 @@ impl Request {
         out
     }
 
-    /// Reads a body.
+    /// Decodes a body. Anything that [`Self::encode`] would not write is an error.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         let request = match r.u8()? {
@@ -245,7 +245,7 @@ impl Request {
     }
 }
 
-impl Answer {
+impl DirectoryAnswer {
     /// The body of the answer.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -276,8 +276,8 @@ impl Answer {
             Self::Unknown(newest) => {
                 w.u8(7).u64(newest.0);
             }
-            Self::Refused(why) => {
-                w.u8(8).u8(match why {
+            Self::Refused(reason) => {
+                w.u8(8).u8(match reason {
                     Refusal::Malformed => 1,
                     Refusal::Busy => 2,
                 });
@@ -286,7 +286,7 @@ impl Answer {
         out
     }
 
-    /// Reads a body.
+    /// Decodes a body. Anything that [`Self::encode`] would not write is an error.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         let answer = match r.u8()? {
@@ -373,16 +373,16 @@ mod tests {
     fn every_request_is_read_back() {
         let entry = Entry { id: RelayId([8; 32]), published: UnixMs(7), tag: 9 };
         for request in [
-            Request::Put(vec![vec![1; 300], vec![]]),
-            Request::Get(RelayId([1; 32])),
-            Request::Compare(Box::new([5; BUCKETS])),
-            Request::Digest { low: 0, high: 255, entries: vec![entry; ENTRIES_MAX] },
-            Request::Statement(UnixMs(1)),
-            Request::Page { cut: UnixMs(2), start: 192 },
+            DirectoryRequest::Put(vec![vec![1; 300], vec![]]),
+            DirectoryRequest::Get(RelayId([1; 32])),
+            DirectoryRequest::Compare(Box::new([5; BUCKETS])),
+            DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry; ENTRIES_MAX] },
+            DirectoryRequest::Statement(UnixMs(1)),
+            DirectoryRequest::Page { cut: UnixMs(2), start: 192 },
         ] {
             let bytes = request.encode();
             assert!(bytes.len() <= BODY_MAX, "{}", bytes.len());
-            assert_eq!(Request::decode(&bytes), Ok(request));
+            assert_eq!(DirectoryRequest::decode(&bytes), Ok(request));
         }
     }
 
@@ -390,36 +390,36 @@ mod tests {
     fn every_answer_is_read_back_and_the_fullest_fits_a_body() {
         let full = |n: usize| vec![vec![1; DESCRIPTOR_MAX]; n];
         for answer in [
-            Answer::Taken { new: 1, held: 2, refused: 3 },
-            Answer::Record(vec![1; 200]),
-            Answer::Differs([1; 32]),
-            Answer::Delta {
+            DirectoryAnswer::Taken { new: 1, held: 2, refused: 3 },
+            DirectoryAnswer::Record(vec![1; 200]),
+            DirectoryAnswer::Differs([1; 32]),
+            DirectoryAnswer::Delta {
                 more: true,
                 records: full(RECORDS_MAX),
                 wanted: vec![(RelayId([1; 32]), UnixMs(1)); WANTED_MAX],
             },
-            Answer::Statement(statement()),
-            Answer::Page { cut: UnixMs(1), total: 900, start: 192, records: full(PAGE_RECORDS_MAX) },
-            Answer::Unknown(UnixMs(9)),
-            Answer::Refused(Refusal::Malformed),
-            Answer::Refused(Refusal::Busy),
+            DirectoryAnswer::Statement(statement()),
+            DirectoryAnswer::Page { cut: UnixMs(1), total: 900, start: 192, records: full(PAGE_RECORDS_MAX) },
+            DirectoryAnswer::Unknown(UnixMs(9)),
+            DirectoryAnswer::Refused(Refusal::Malformed),
+            DirectoryAnswer::Refused(Refusal::Busy),
         ] {
             let bytes = answer.encode();
             assert!(bytes.len() <= BODY_MAX, "{}", bytes.len());
-            assert_eq!(Answer::decode(&bytes), Ok(answer));
+            assert_eq!(DirectoryAnswer::decode(&bytes), Ok(answer));
         }
     }
 
     // spec: DIR-12
     #[test]
     fn what_is_unknown_or_too_much_is_an_error() {
-        assert_eq!(Request::decode(&[9]), Err(Malformed::UnknownKind));
-        assert_eq!(Request::decode(&[1, RECORDS_MAX as u8 + 1]), Err(Malformed::OutOfRange));
-        assert_eq!(Request::decode(&[4, 2, 1, 0, 0]), Err(Malformed::OutOfRange));
-        assert_eq!(Request::decode(&[1, 0, 0]), Err(Malformed::TrailingBytes));
+        assert_eq!(DirectoryRequest::decode(&[9]), Err(Malformed::UnknownKind));
+        assert_eq!(DirectoryRequest::decode(&[1, RECORDS_MAX as u8 + 1]), Err(Malformed::OutOfRange));
+        assert_eq!(DirectoryRequest::decode(&[4, 2, 1, 0, 0]), Err(Malformed::OutOfRange));
+        assert_eq!(DirectoryRequest::decode(&[1, 0, 0]), Err(Malformed::TrailingBytes));
         let long = [&[1, 1, 1, 69][..], &[0; 325]].concat();
-        assert_eq!(Request::decode(&long), Err(Malformed::OutOfRange));
-        assert_eq!(Answer::decode(&[4, 2, 0, 0, 0]), Err(Malformed::OutOfRange));
+        assert_eq!(DirectoryRequest::decode(&long), Err(Malformed::OutOfRange));
+        assert_eq!(DirectoryAnswer::decode(&[4, 2, 0, 0, 0]), Err(Malformed::OutOfRange));
     }
 
     // spec: DIR-27
@@ -438,10 +438,10 @@ mod tests {
         fn any_bytes_give_a_value_that_encodes_to_them_or_an_error(
             bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)
         ) {
-            if let Ok(request) = Request::decode(&bytes) {
+            if let Ok(request) = DirectoryRequest::decode(&bytes) {
                 proptest::prop_assert_eq!(request.encode(), bytes.clone());
             }
-            if let Ok(answer) = Answer::decode(&bytes) {
+            if let Ok(answer) = DirectoryAnswer::decode(&bytes) {
                 proptest::prop_assert_eq!(answer.encode(), bytes);
             }
         }

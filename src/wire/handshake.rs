@@ -17,7 +17,7 @@ pub const POSITION_MAX: u8 = 6;
 
 /// What a client sends to make a relay its next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct HandshakeRequest {
     /// Which hop the relay will be, from 1.
     pub position: u8,
     /// The relay's onion key that the client knows.
@@ -28,8 +28,11 @@ pub struct Request {
     pub kem_key: Box<[u8; KEM_PUBLIC_SIZE]>,
 }
 
-impl Request {
-    /// Parses a request.
+impl HandshakeRequest {
+    /// Decodes a request.
+    ///
+    /// # Errors
+    /// A kind other than [`KIND_HYBRID`] (spec HS-1), or a position outside 1 to [`POSITION_MAX`] (spec HS-2).
     pub fn decode(bytes: &[u8; REQUEST_SIZE]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         // spec: HS-1
@@ -46,7 +49,7 @@ impl Request {
         Ok(value)
     }
 
-    /// Writes the request.
+    /// Encodes the request; it fits CREATE and EXTEND.
     pub fn encode(&self) -> [u8; REQUEST_SIZE] {
         let mut out = Vec::with_capacity(REQUEST_SIZE);
         Writer::new(&mut out)
@@ -61,7 +64,7 @@ impl Request {
 
 /// What the relay answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct HandshakeReply {
     /// The relay's ephemeral X25519 share.
     pub share: [u8; 32],
     /// The ML-KEM-768 ciphertext for the client's key.
@@ -70,8 +73,11 @@ pub struct Reply {
     pub authenticator: [u8; 32],
 }
 
-impl Reply {
-    /// Parses a reply.
+impl HandshakeReply {
+    /// Decodes a reply.
+    ///
+    /// # Errors
+    /// A kind other than [`KIND_HYBRID`] (spec HS-1).
     pub fn decode(bytes: &[u8; REPLY_SIZE]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         // spec: HS-1
@@ -83,7 +89,7 @@ impl Reply {
         Ok(value)
     }
 
-    /// Writes the reply.
+    /// Encodes the reply; it fits CREATED and EXTENDED.
     pub fn encode(&self) -> [u8; REPLY_SIZE] {
         let mut out = Vec::with_capacity(REPLY_SIZE);
         Writer::new(&mut out).u8(KIND_HYBRID).put(&self.share).put(&*self.kem_ciphertext).put(&self.authenticator);

@@ -42,12 +42,12 @@ pub enum InviteError {
     #[error("line {0} of the invite is not what should stand there")]
     Line(usize),
     /// A line's descriptor does not verify.
-    #[error("the relay in line {line} of the invite is not usable: {why}")]
+    #[error("the relay in line {line} of the invite is not usable: {error}")]
     Relay {
         /// Line number, from 1.
         line: usize,
         /// What is wrong with it.
-        why: DescriptorError,
+        error: DescriptorError,
     },
     /// More than [`INVITE_RELAYS_MAX`] relays or [`INVITE_MAX`] bytes.
     #[error("the invite is too long")]
@@ -75,7 +75,7 @@ impl Invite {
         Self { profile: profile.to_owned(), genesis, relays }
     }
 
-    /// The network's id.
+    /// The network's id: a hash of the profile's name and the genesis.
     pub fn network(&self) -> NetworkId {
         ids::network_id(&self.profile, &self.genesis)
     }
@@ -159,7 +159,7 @@ impl Invite {
     /// The relays, verified under the network's rules. Their lifetimes may be over: a seed is worth trying all the same.
     pub fn seeds(&self, rules: &DescriptorRules) -> Result<Vec<SignedDescriptor>, InviteError> {
         let verify = |(i, bytes): (usize, &Vec<u8>)| {
-            SignedDescriptor::decode(bytes, rules).map_err(|why| InviteError::Relay { line: i + 4, why })
+            SignedDescriptor::decode(bytes, rules).map_err(|error| InviteError::Relay { line: i + 4, error })
         };
         self.relays.iter().enumerate().map(verify).collect()
     }

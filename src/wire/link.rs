@@ -46,7 +46,7 @@ pub const fn cells_size(cells: usize) -> usize {
 pub struct Payload1;
 
 impl Payload1 {
-    /// Parses the payload.
+    /// Decodes the payload of a handshake message.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         // spec: LINK-5
@@ -58,7 +58,7 @@ impl Payload1 {
         Ok(Self)
     }
 
-    /// Writes the payload.
+    /// Encodes the payload of a handshake message.
     pub fn encode(self) -> [u8; PAYLOAD_1_SIZE] {
         [VERSION, 0, 0, 0]
     }
@@ -74,7 +74,7 @@ pub struct Payload2 {
 }
 
 impl Payload2 {
-    /// Parses the payload.
+    /// Decodes the payload of a handshake message.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         // spec: LINK-5
@@ -88,7 +88,7 @@ impl Payload2 {
         Ok(Self { cipher, time })
     }
 
-    /// Writes the payload.
+    /// Encodes the payload of a handshake message.
     pub fn encode(self) -> [u8; PAYLOAD_2_SIZE] {
         let mut out = Vec::with_capacity(PAYLOAD_2_SIZE);
         Writer::new(&mut out).u8(VERSION).u8(self.cipher.to_wire()).put(&[0; 2]).u64(self.time.0);
@@ -121,10 +121,12 @@ mod tests {
         let good = Payload2 { cipher: Cipher::Aes256Gcm, time: UnixMs(7) };
         assert_eq!(good.encode(), [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
         assert_eq!(Payload2::decode(&good.encode()), Ok(good));
-        for (at, why) in [(0, Malformed::UnknownVersion), (1, Malformed::UnknownKind), (3, Malformed::NonZeroPadding)] {
+        for (at, reason) in
+            [(0, Malformed::UnknownVersion), (1, Malformed::UnknownKind), (3, Malformed::NonZeroPadding)]
+        {
             let mut bad = good.encode();
             bad[at] = 9;
-            assert_eq!(Payload2::decode(&bad), Err(why));
+            assert_eq!(Payload2::decode(&bad), Err(reason));
         }
         assert_eq!(Payload2::decode(&[&good.encode()[..], &[0]].concat()), Err(Malformed::TrailingBytes));
     }

@@ -24,7 +24,7 @@ const HOST_SUFFIX: &str = ".umbel";
 
 /// What is wrong with a link somebody typed or pasted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LinkError {
+pub enum ContentLinkError {
     /// It does not begin as a link does.
     #[error(
         "this is not an umbel link: it should begin with \"umbel:\", or be an http URL of a host that ends in \".umbel\""
@@ -64,7 +64,7 @@ impl fmt::Display for Part {
 
 /// Reads an object: its root's address and its read key.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Link {
+pub struct ContentLink {
     /// The root block's address.
     pub root: Address,
     /// The read key.
@@ -91,20 +91,20 @@ pub fn verify_key(read: &Secret<32>) -> Secret<32> {
     derive_secret(context::VERIFY_KEY, &[read.expose()])
 }
 
-fn part(text: &str, part: Part) -> Result<[u8; 32], LinkError> {
+fn part(text: &str, part: Part) -> Result<[u8; 32], ContentLinkError> {
     // spec: CONT-5
     let odd = |c: char| !(c.is_ascii_alphabetic() || ('2'..='7').contains(&c));
     if text.chars().any(odd) {
-        return Err(LinkError::Mistyped(part));
+        return Err(ContentLinkError::Mistyped(part));
     }
     match text.len() {
-        n if n < ID_TEXT_LEN => Err(LinkError::CutOff(part)),
-        n if n > ID_TEXT_LEN => Err(LinkError::TooLong(part)),
-        _ => from_text(text).map_err(|_: Malformed| LinkError::Mistyped(part)),
+        n if n < ID_TEXT_LEN => Err(ContentLinkError::CutOff(part)),
+        n if n > ID_TEXT_LEN => Err(ContentLinkError::TooLong(part)),
+        _ => from_text(text).map_err(|_: Malformed| ContentLinkError::Mistyped(part)),
     }
 }
 
-fn halves(rest: &str) -> Result<([u8; 32], [u8; 32]), LinkError> {
+fn halves(rest: &str) -> Result<([u8; 32], [u8; 32]), ContentLinkError> {
     let (root, key) = rest.split_once('/').unwrap_or((rest, ""));
     Ok((part(root, Part::Root)?, part(key, Part::Key)?))
 }
@@ -115,7 +115,7 @@ fn strip<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-impl Link {
+impl ContentLink {
     /// The name under which the network knows the object.
     pub fn locator(&self) -> Locator {
         locator(&self.root)
@@ -137,20 +137,20 @@ impl Link {
     }
 
     /// Reads a host name, with or without a dot at its end. Host names have no case.
-    pub fn from_host(host: &str) -> Result<Self, LinkError> {
+    pub fn from_host(host: &str) -> Result<Self, ContentLinkError> {
         let host = host.strip_suffix('.').unwrap_or(host);
-        let cut = host.len().checked_sub(HOST_SUFFIX.len()).ok_or(LinkError::WrongScheme)?;
-        let (labels, suffix) = host.split_at_checked(cut).ok_or(LinkError::WrongScheme)?;
+        let cut = host.len().checked_sub(HOST_SUFFIX.len()).ok_or(ContentLinkError::WrongScheme)?;
+        let (labels, suffix) = host.split_at_checked(cut).ok_or(ContentLinkError::WrongScheme)?;
         if !suffix.eq_ignore_ascii_case(HOST_SUFFIX) {
-            return Err(LinkError::WrongScheme);
+            return Err(ContentLinkError::WrongScheme);
         }
-        let (key, root) = labels.split_once('.').ok_or(LinkError::CutOff(Part::Key))?;
+        let (key, root) = labels.split_once('.').ok_or(ContentLinkError::CutOff(Part::Key))?;
         let (root, key) = (part(root, Part::Root)?, part(key, Part::Key)?);
         Ok(Self { root: Address(root), key: Secret::new(key) })
     }
 
-    /// Reads a link or an `http` URL; gives back what stands behind the host of a URL (empty, or from its `/` on).
-    pub fn from_link_or_url(text: &str) -> Result<(Self, &str), LinkError> {
+    /// Reads a link or an `http` URL; also returns what follows the host of a URL (empty, or from its `/` on).
+    pub fn from_link_or_url(text: &str) -> Result<(Self, &str), ContentLinkError> {
         let Some(rest) = strip(text, "http://") else { return text.parse().map(|l| (l, "")) };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (host, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
@@ -158,25 +158,25 @@ impl Link {
     }
 }
 
-impl fmt::Display for Link {
+impl fmt::Display for ContentLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{SCHEME}{}/{}", self.root, to_text(self.key.expose()))
     }
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for ContentLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Link({:?})", self.root)
     }
 }
 
-impl FromStr for Link {
-    type Err = LinkError;
-    fn from_str(text: &str) -> Result<Self, LinkError> {
+impl FromStr for ContentLink {
+    type Err = ContentLinkError;
+    fn from_str(text: &str) -> Result<Self, ContentLinkError> {
         if strip(text, VERIFY_SCHEME).is_some() {
-            return Err(LinkError::VerifyOnly);
+            return Err(ContentLinkError::VerifyOnly);
         }
-        let (root, key) = halves(strip(text, SCHEME).ok_or(LinkError::WrongScheme)?)?;
+        let (root, key) = halves(strip(text, SCHEME).ok_or(ContentLinkError::WrongScheme)?)?;
         Ok(Self { root: Address(root), key: Secret::new(key) })
     }
 }
@@ -201,9 +201,9 @@ impl fmt::Debug for VerifyLink {
 }
 
 impl FromStr for VerifyLink {
-    type Err = LinkError;
-    fn from_str(text: &str) -> Result<Self, LinkError> {
-        let (root, key) = halves(strip(text, VERIFY_SCHEME).ok_or(LinkError::WrongScheme)?)?;
+    type Err = ContentLinkError;
+    fn from_str(text: &str) -> Result<Self, ContentLinkError> {
+        let (root, key) = halves(strip(text, VERIFY_SCHEME).ok_or(ContentLinkError::WrongScheme)?)?;
         Ok(Self { root: Address(root), key: Secret::new(key) })
     }
 }
@@ -212,8 +212,8 @@ impl FromStr for VerifyLink {
 mod tests {
     use super::*;
 
-    fn link() -> Link {
-        Link { root: Address([0xa5; 32]), key: Secret::new([0x17; 32]) }
+    fn link() -> ContentLink {
+        ContentLink { root: Address([0xa5; 32]), key: Secret::new([0x17; 32]) }
     }
 
     // spec: CONT-4
@@ -221,11 +221,11 @@ mod tests {
     fn a_link_is_written_and_read_in_every_form() {
         let l = link();
         assert_eq!(l.to_string().parse(), Ok(l.clone()));
-        assert_eq!(Link::from_host(&l.host()), Ok(l.clone()));
-        assert_eq!(Link::from_host(&format!("{}.", l.host().to_uppercase())), Ok(l.clone()));
+        assert_eq!(ContentLink::from_host(&l.host()), Ok(l.clone()));
+        assert_eq!(ContentLink::from_host(&format!("{}.", l.host().to_uppercase())), Ok(l.clone()));
         let url = format!("{}a/b.html?x", l.url());
-        assert_eq!(Link::from_link_or_url(&url), Ok((l.clone(), "/a/b.html?x")));
-        assert_eq!(Link::from_link_or_url(&l.to_string()), Ok((l.clone(), "")));
+        assert_eq!(ContentLink::from_link_or_url(&url), Ok((l.clone(), "/a/b.html?x")));
+        assert_eq!(ContentLink::from_link_or_url(&l.to_string()), Ok((l.clone(), "")));
         assert_eq!(l.verify_link().to_string().parse(), Ok(l.verify_link()));
         assert_eq!(l.locator(), l.verify_link().locator());
     }
@@ -236,25 +236,25 @@ mod tests {
         let text = link().to_string();
         let host = link().host();
         for (bad, error) in [
-            ("http://example.org/".to_owned(), LinkError::WrongScheme),
-            (text.replace("umbel", "magnet"), LinkError::WrongScheme),
-            (String::new(), LinkError::WrongScheme),
-            (link().verify_link().to_string(), LinkError::VerifyOnly),
-            (text[..text.len() - 1].to_owned(), LinkError::CutOff(Part::Key)),
-            (text[..40].to_owned(), LinkError::CutOff(Part::Root)),
-            (text[..58].to_owned(), LinkError::CutOff(Part::Key)),
-            (format!("{text}a"), LinkError::TooLong(Part::Key)),
-            (text.replacen('u', "1", 2), LinkError::WrongScheme),
-            (format!("{}1{}", &text[..10], &text[11..]), LinkError::Mistyped(Part::Root)),
-            (format!("{} ", &text[..text.len() - 1]), LinkError::Mistyped(Part::Key)),
-            (format!("{}b", &text[..text.len() - 1]), LinkError::Mistyped(Part::Key)),
-            (format!("{}é{}", &text[..60], &text[62..]), LinkError::Mistyped(Part::Key)),
-            (format!("http://{}/", &host[1..]), LinkError::CutOff(Part::Key)),
-            (format!("http://{}", host.replace(".umbel", ".onion")), LinkError::WrongScheme),
-            ("http://umbel".to_owned(), LinkError::WrongScheme),
-            ("http://a.umbel".to_owned(), LinkError::CutOff(Part::Key)),
+            ("http://example.org/".to_owned(), ContentLinkError::WrongScheme),
+            (text.replace("umbel", "magnet"), ContentLinkError::WrongScheme),
+            (String::new(), ContentLinkError::WrongScheme),
+            (link().verify_link().to_string(), ContentLinkError::VerifyOnly),
+            (text[..text.len() - 1].to_owned(), ContentLinkError::CutOff(Part::Key)),
+            (text[..40].to_owned(), ContentLinkError::CutOff(Part::Root)),
+            (text[..58].to_owned(), ContentLinkError::CutOff(Part::Key)),
+            (format!("{text}a"), ContentLinkError::TooLong(Part::Key)),
+            (text.replacen('u', "1", 2), ContentLinkError::WrongScheme),
+            (format!("{}1{}", &text[..10], &text[11..]), ContentLinkError::Mistyped(Part::Root)),
+            (format!("{} ", &text[..text.len() - 1]), ContentLinkError::Mistyped(Part::Key)),
+            (format!("{}b", &text[..text.len() - 1]), ContentLinkError::Mistyped(Part::Key)),
+            (format!("{}é{}", &text[..60], &text[62..]), ContentLinkError::Mistyped(Part::Key)),
+            (format!("http://{}/", &host[1..]), ContentLinkError::CutOff(Part::Key)),
+            (format!("http://{}", host.replace(".umbel", ".onion")), ContentLinkError::WrongScheme),
+            ("http://umbel".to_owned(), ContentLinkError::WrongScheme),
+            ("http://a.umbel".to_owned(), ContentLinkError::CutOff(Part::Key)),
         ] {
-            assert_eq!(Link::from_link_or_url(&bad), Err(error), "{bad}");
+            assert_eq!(ContentLink::from_link_or_url(&bad), Err(error), "{bad}");
         }
     }
 

@@ -172,7 +172,7 @@ fn without_a_node_commands_say_so() {
     ] {
         fails(home.path(), line, 3, "not-running", "no node runs on");
     }
-    // A killed node leaves its socket behind.
+    // A killed node does not remove its socket.
     let dir = home.path().join("stale");
     fs::create_dir(&dir).unwrap();
     drop(UnixListener::bind(dir.join("control.sock")).unwrap());

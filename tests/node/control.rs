@@ -1,4 +1,4 @@
-//! The control socket, with a node of canned answers behind it and the real program before it.
+//! The control socket, between a node of canned answers and the real program.
 
 use crate::cli::{code, out, umbel};
 use std::cell::Cell;
@@ -22,11 +22,11 @@ use umbel::node::dir::NodeDir;
 use umbel::node::error::{Code, Failure};
 use umbel::node::system::Timer;
 use umbel::wire::ids::Address;
-use umbel::wire::umbel_link::Link;
+use umbel::wire::umbel_link::ContentLink as Link;
 
 /// A node of canned answers: `file` and `folder` are content, every other link is not found.
 struct Canned {
-    /// A fetch stops for good once so many bytes were sent.
+    /// A fetch stops for good once this many bytes were sent.
     stall_at: Arc<AtomicU64>,
     /// Fetches under way.
     fetching: Arc<AtomicUsize>,

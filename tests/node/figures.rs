@@ -20,7 +20,7 @@ const START_MS: u64 = 5_000;
 /// Ticks of processor time used so far; 100 are a second on Linux.
 fn ticks(process: &Process) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid())).unwrap();
-    // Behind the name, which may hold spaces: fields 14 and 15 are user and system time.
+    // After the name, which may hold spaces: fields 14 and 15 are user and system time.
     let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }

@@ -1,4 +1,4 @@
-//! The local proxy with real programs. Behind it stands no network but a table of names and objects in memory, so that
+//! The local proxy with real programs. Its upstream is no network but a table of names and objects in memory, so that
 //! only the proxy is on trial.
 
 mod fake;
@@ -24,7 +24,7 @@ struct Running {
     ended: mpsc::Receiver<()>,
 }
 
-/// Starts a proxy; `server.test` behind it is a small web server.
+/// Starts a proxy; `server.test` is a small web server.
 fn start() -> Running {
     start_with(true)
 }

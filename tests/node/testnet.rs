@@ -1,4 +1,4 @@
-//! `umbel testnet` and the programs that people put through it, to a server behind its exit.
+//! `umbel testnet` and the programs that people put through it, to a server through its exit.
 
 use crate::harness::{COMMAND_MAX, Process, Ran, Testnet, Web, installed, run, sha256_hex, shell, text};
 use serde_json::Value;
@@ -18,7 +18,7 @@ fn curl(socks: &str, way: &[&str], url: &str) -> Ran {
 }
 
 #[test]
-fn a_network_of_eight_carries_what_people_use_to_a_server_behind_its_exit() {
+fn a_network_of_eight_carries_what_people_use_to_a_server_through_its_exit() {
     let web = Web::start();
     let net = Testnet::start(&["--relays", "8", "--exit", "--log", "debug"]);
     the_ready_file_tells_all(&net.ready);

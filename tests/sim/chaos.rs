@@ -1,5 +1,5 @@
 //! Everything at once, by chance: users that start, stop and dawdle, relays and lines that break. Whatever happens, no
-//! honest node is taken for a hostile one, nothing false is read, and nothing is left behind.
+//! honest node is taken for a hostile one, nothing false is read, and nothing is left over.
 
 use crate::seeds;
 use crate::transfer::{MINUTE, served};
@@ -14,7 +14,7 @@ use umbel::wire::message::Target;
 
 struct Chaos {
     w: World,
-    /// What each transfer must have read when it ends in order; `None` where anything goes.
+    /// What each transfer must have read when it ends without an error; `None` if anything may come.
     expected: Vec<Option<Vec<u8>>>,
     calls: Vec<(Service, Vec<u8>)>,
     down: Vec<usize>,
@@ -133,7 +133,7 @@ impl Chaos {
                 assert!(expected.starts_with(&t.got) || t.task.send.starts_with(b"SINK"), "transfer {i} read falsely");
                 assert!(t.end.is_some(), "transfer {i} has not ended");
                 if t.end == Some(Ok(())) {
-                    assert!(t.got == *expected, "transfer {i} ended in order and is not whole");
+                    assert!(t.got == *expected, "transfer {i} ended without an error and is not whole");
                 }
             }
             for (tag, (service, body)) in self.calls.iter().enumerate() {

@@ -54,8 +54,8 @@ fn a_stream_fails_clearly_when_a_relay_dies_and_the_next_one_works() {
 
 // spec: LINK-25
 #[test]
-fn a_relay_that_falls_silent_is_noticed() {
-    seeds("a_relay_that_falls_silent_is_noticed", 2, |seed| {
+fn a_relay_that_goes_silent_is_noticed() {
+    seeds("a_relay_that_goes_silent_is_noticed", 2, |seed| {
         for place in [0, 1, 2] {
             let mut w = world(seed);
             let (t, hops) = under_way(&mut w);
@@ -73,7 +73,7 @@ fn a_relay_that_falls_silent_is_noticed() {
 #[test]
 fn a_dead_link_is_noticed_by_who_waits_for_it() {
     seeds("a_dead_link_is_noticed_by_who_waits_for_it", 2, |seed| {
-        // A relay that falls silent and is back at once, as after a loss of power: old links to it lead nowhere.
+        // A relay that goes silent and is back at once, as after a loss of power: old links to it lead nowhere.
         for place in [0, 1] {
             let mut w = World::with(
                 seed,
@@ -152,7 +152,7 @@ fn relays_come_and_go_and_transfers_end_one_way_or_the_other() {
             assert!(w.run(4 * MINUTE), "in time in round {round}");
             for (t, body) in [(t, served(400_000)), (upload, served(100_000))] {
                 if w.user.get().transfer(t).end == Some(Ok(())) {
-                    assert!(w.user.get().transfer(t).got == body, "what ends in order is whole");
+                    assert!(w.user.get().transfer(t).got == body, "what ends without an error is whole");
                     good += 1;
                 }
             }

@@ -92,8 +92,8 @@ fn who_makes_a_relay_hold_much_is_the_first_to_lose_it() {
 }
 
 #[test]
-fn a_client_that_falls_deaf_holds_no_more_than_its_windows() {
-    seeds("a_client_that_falls_deaf_holds_no_more_than_its_windows", 1, |seed| {
+fn a_client_that_stops_reading_holds_no_more_than_its_windows() {
+    seeds("a_client_that_stops_reading_holds_no_more_than_its_windows", 1, |seed| {
         let mut w = World::new(seed, Shape::SMALL);
         let greedy = Shared::new(User::new(w.new_client()));
         let deaf = Shared::new(Flag(false));

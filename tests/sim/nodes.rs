@@ -232,8 +232,8 @@ fn a_client_connects_to_its_seeds_and_its_guards_and_to_nobody_else() {
 }
 
 #[test]
-fn a_false_network_behind_one_seed_of_three_is_not_entered() {
-    seeds("a_false_network_behind_one_seed_of_three_is_not_entered", 1, |seed| {
+fn a_false_network_of_one_seed_in_three_is_not_entered() {
+    seeds("a_false_network_of_one_seed_in_three_is_not_entered", 1, |seed| {
         let mut w = formed(seed, EIGHT);
         // Relays of the same network that know only each other, and are ready to settle, sign and serve their own set.
         let first = w.relays.len();

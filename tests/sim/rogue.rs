@@ -65,7 +65,7 @@ pub(crate) struct Seen {
     pub(crate) struck: bool,
     /// Circuits closed by the client's side and by the next relay.
     pub(crate) destroyed: [u64; 2],
-    /// Bodies as they went to the client, in order.
+    /// Bodies in the sequence in which they went to the client.
     pub(crate) to_client: Vec<Vec<u8>>,
     /// Requests to open a stream that ended here.
     pub(crate) begins: u64,
@@ -264,7 +264,7 @@ impl Rogue {
                     queue.push_back(cell);
                 }
                 Attack::Swap { .. } => self.circuits[key].held = Some(cell),
-                // The cell was wrapped already; what is said goes behind it, as the layer's counter has it.
+                // The cell was wrapped already; what is said must follow it, by the layer's counter.
                 Attack::Say { stream, message, .. } => {
                     queue.push_back(cell);
                     self.say(key, stream, &message);

@@ -27,47 +27,47 @@ fn number(bytes: &[u8]) -> u64 {
     u64::from_be_bytes(*bytes.first_chunk().expect("8 bytes"))
 }
 
-fn directory_request(case: &Case) -> directory::Request {
-    use directory::Request;
+fn directory_request(case: &Case) -> directory::DirectoryRequest {
+    use directory::DirectoryRequest;
     match name(case) {
-        "put" => Request::Put(case.list("records")),
-        "get" => Request::Get(RelayId(case.array("relay"))),
+        "put" => DirectoryRequest::Put(case.list("records")),
+        "get" => DirectoryRequest::Get(RelayId(case.array("relay"))),
         "compare" => {
             let sums: Vec<u64> = pieces::<8>(case, "sums").into_iter().map(u64::from_be_bytes).collect();
-            Request::Compare(Box::new(sums.try_into().expect("256 sums")))
+            DirectoryRequest::Compare(Box::new(sums.try_into().expect("256 sums")))
         }
         "digest" => {
             let entries = pieces::<48>(case, "entries");
             let entry = |e: &[u8; 48]| Entry { id: id(e), published: UnixMs(number(&e[32..])), tag: number(&e[40..]) };
-            Request::Digest {
+            DirectoryRequest::Digest {
                 low: case.number("low") as u8,
                 high: case.number("high") as u8,
                 entries: entries.iter().map(entry).collect(),
             }
         }
-        "statement" => Request::Statement(UnixMs(case.number("cut"))),
-        "page" => Request::Page { cut: UnixMs(case.number("cut")), start: case.number("start") as u32 },
+        "statement" => DirectoryRequest::Statement(UnixMs(case.number("cut"))),
+        "page" => DirectoryRequest::Page { cut: UnixMs(case.number("cut")), start: case.number("start") as u32 },
         _ => unknown(case),
     }
 }
 
-fn directory_answer(case: &Case) -> directory::Answer {
-    use directory::{Answer, Refusal, Statement};
+fn directory_answer(case: &Case) -> directory::DirectoryAnswer {
+    use directory::{DirectoryAnswer, Refusal, Statement};
     match name(case) {
         "taken" => {
             let n = |key| case.number(key) as u16;
-            Answer::Taken { new: n("new"), held: n("held"), refused: n("refused") }
+            DirectoryAnswer::Taken { new: n("new"), held: n("held"), refused: n("refused") }
         }
-        "record" => Answer::Record(case.bytes("record")),
-        "differs" => Answer::Differs(case.array("differs")),
-        "delta" => Answer::Delta {
+        "record" => DirectoryAnswer::Record(case.bytes("record")),
+        "differs" => DirectoryAnswer::Differs(case.array("differs")),
+        "delta" => DirectoryAnswer::Delta {
             more: case.number("more") == 1,
             records: case.list("records"),
             wanted: pieces::<40>(case, "keys").iter().map(|k| (id(k), UnixMs(number(&k[32..])))).collect(),
         },
         "statement" => {
             let s: [u8; 172] = case.array("statement");
-            Answer::Statement(Statement {
+            DirectoryAnswer::Statement(Statement {
                 cut: UnixMs(number(&s)),
                 root: *s[8..].first_chunk().unwrap(),
                 beacon: *s[40..].first_chunk().unwrap(),
@@ -76,15 +76,15 @@ fn directory_answer(case: &Case) -> directory::Answer {
                 signature: *s[108..].first_chunk().unwrap(),
             })
         }
-        "page" => Answer::Page {
+        "page" => DirectoryAnswer::Page {
             cut: UnixMs(case.number("cut")),
             total: case.number("total") as u32,
             start: case.number("start") as u32,
             records: case.list("records"),
         },
-        "unknown" => Answer::Unknown(UnixMs(case.number("newest"))),
+        "unknown" => DirectoryAnswer::Unknown(UnixMs(case.number("newest"))),
         "refused_malformed" | "refused_busy" => {
-            Answer::Refused(if case.number("reason") == 1 { Refusal::Malformed } else { Refusal::Busy })
+            DirectoryAnswer::Refused(if case.number("reason") == 1 { Refusal::Malformed } else { Refusal::Busy })
         }
         _ => unknown(case),
     }
@@ -92,23 +92,23 @@ fn directory_answer(case: &Case) -> directory::Answer {
 
 /// Checks a store's request; it borrows its block from the case's bytes.
 fn check_store_request(case: &Case) {
-    use store::Request;
+    use store::StoreRequest;
     let object = |case: &Case| Locator(case.array("locator"));
     let n = |key| case.number(key) as u32;
     let block = if case.has("block") { case.bytes("block") } else { Vec::new() };
     let request = match name(case) {
-        "status" => Request::Status(object(case)),
-        "get" => Request::Get(object(case), n("index")),
-        "put_root" => Request::PutRoot { lease_s: n("lease"), block: &block },
-        "name" => Request::Name { object: object(case), blocks: n("blocks"), from: n("from"), names: names(case) },
-        "put" => Request::Put(object(case), n("index"), &block),
-        "missing" => Request::Missing(object(case)),
-        "names" => Request::Names(object(case), n("from")),
-        "replicate" => Request::Replicate(object(case)),
+        "status" => StoreRequest::Status(object(case)),
+        "get" => StoreRequest::Get(object(case), n("index")),
+        "put_root" => StoreRequest::PutRoot { lease_s: n("lease"), block: &block },
+        "name" => StoreRequest::Name { object: object(case), blocks: n("blocks"), from: n("from"), names: names(case) },
+        "put" => StoreRequest::Put(object(case), n("index"), &block),
+        "missing" => StoreRequest::Missing(object(case)),
+        "names" => StoreRequest::Names(object(case), n("from")),
+        "replicate" => StoreRequest::Replicate(object(case)),
         _ => unknown(case),
     };
     assert_eq!(request.encode(), case.bytes("body"), "{}", case.name);
-    assert_eq!(Request::decode(&case.bytes("body")), Ok(request), "{}", case.name);
+    assert_eq!(StoreRequest::decode(&case.bytes("body")), Ok(request), "{}", case.name);
 }
 
 fn names(case: &Case) -> Vec<Address> {
@@ -116,11 +116,11 @@ fn names(case: &Case) -> Vec<Address> {
 }
 
 fn check_store_answer(case: &Case) {
-    use store::Answer;
+    use store::StoreAnswer;
     let n = |key| case.number(key) as u32;
     let block = if case.has("block") { case.bytes("block") } else { Vec::new() };
     let answer = match name(case) {
-        "status" | "status_unnamed" => Answer::Status(Status {
+        "status" | "status_unnamed" => StoreAnswer::Status(Status {
             class: if case.number("class") == 1 { Class::Small } else { Class::Large },
             blocks: n("blocks"),
             held: n("held"),
@@ -129,25 +129,27 @@ fn check_store_answer(case: &Case) {
             copies: n("copies") as u16,
             pending: n("pending") as u16,
         }),
-        "block" => Answer::Block(&block),
-        "stored" => Answer::Stored,
+        "block" => StoreAnswer::Block(&block),
+        "stored" => StoreAnswer::Stored,
         "missing" => {
             let mut missing = Missing::none(n("blocks"));
             case.numbers("missing").into_iter().for_each(|i| missing.insert(i as u32));
-            Answer::Missing(missing)
+            StoreAnswer::Missing(missing)
         }
-        "names" | "names_past_the_last" => Answer::Names { blocks: n("blocks"), from: n("from"), names: names(case) },
+        "names" | "names_past_the_last" => {
+            StoreAnswer::Names { blocks: n("blocks"), from: n("from"), names: names(case) }
+        }
         refused => {
             assert_eq!(refused, format!("refused_{}", n("refusal")), "{}", case.name);
             let [kind] = case.array("body");
             assert_eq!(u32::from(kind), n("refusal"), "{}", case.name);
-            let answer = Answer::decode(&[kind]).expect("a refusal").encode();
+            let answer = StoreAnswer::decode(&[kind]).expect("a refusal").encode();
             assert_eq!(answer, [kind], "{}", case.name);
             return;
         }
     };
     assert_eq!(answer.encode(), case.bytes("body"), "{}", case.name);
-    assert_eq!(Answer::decode(&case.bytes("body")), Ok(answer), "{}", case.name);
+    assert_eq!(StoreAnswer::decode(&case.bytes("body")), Ok(answer), "{}", case.name);
 }
 
 // spec: DIR-12 CONT-19
@@ -156,10 +158,10 @@ fn calls() {
     for case in cases("calls") {
         let body = case.bytes("body");
         let class = match case.kind.as_str() {
-            "directory_request" => directory::Request::decode(&body).err(),
-            "directory_answer" => directory::Answer::decode(&body).err(),
-            "store_request" => store::Request::decode(&body).err(),
-            "store_answer" => store::Answer::decode(&body).err(),
+            "directory_request" => directory::DirectoryRequest::decode(&body).err(),
+            "directory_answer" => directory::DirectoryAnswer::decode(&body).err(),
+            "store_request" => store::StoreRequest::decode(&body).err(),
+            "store_answer" => store::StoreAnswer::decode(&body).err(),
             _ => unknown(&case),
         };
         case.expect(&class.map_or("ok".into(), |why| format!("{why:?}")));
@@ -168,12 +170,12 @@ fn calls() {
             "directory_request" => {
                 let request = directory_request(&case);
                 assert_eq!(request.encode(), body, "{}", case.name);
-                assert_eq!(directory::Request::decode(&body), Ok(request), "{}", case.name);
+                assert_eq!(directory::DirectoryRequest::decode(&body), Ok(request), "{}", case.name);
             }
             "directory_answer" => {
                 let answer = directory_answer(&case);
                 assert_eq!(answer.encode(), body, "{}", case.name);
-                assert_eq!(directory::Answer::decode(&body), Ok(answer), "{}", case.name);
+                assert_eq!(directory::DirectoryAnswer::decode(&body), Ok(answer), "{}", case.name);
             }
             "store_request" => check_store_request(&case),
             "store_answer" => check_store_answer(&case),

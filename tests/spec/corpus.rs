@@ -43,6 +43,17 @@ fn every_target_has_its_program_and_its_seeds() {
 }
 
 #[test]
+fn the_seeds_are_committed_as_the_code_makes_them() {
+    for (target, name, bytes) in seeds::all() {
+        let committed = fs::read(fuzz().join("corpus").join(target).join(name)).ok();
+        assert!(
+            committed == Some(bytes),
+            "fuzz/corpus/{target}/{name}: cargo test --test spec write_seeds -- --ignored"
+        );
+    }
+}
+
+#[test]
 #[ignore = "writes fuzz/corpus anew, after a change of a format"]
 fn write_seeds() {
     for (target, name, bytes) in seeds::all() {

@@ -61,7 +61,7 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         congestion,
         stream_window_bytes,
     } = *profile;
-    let CongestionParams { initial, least, most, queue, grace, standing_least, base_lifetime } = congestion;
+    let CongestionParams { initial, min, max, queue, grace, standing_min, base_lifetime } = congestion;
     vec![
         ("name", Value::Text(name.to_owned())),
         ("period", Value::Time(period)),
@@ -83,11 +83,11 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         ("lease", Value::Time(lease)),
         ("replicate_interval", Value::Time(replicate_interval)),
         ("congestion_initial", Value::Number(u64::from(initial))),
-        ("congestion_min", Value::Number(u64::from(least))),
-        ("congestion_max", Value::Number(u64::from(most))),
+        ("congestion_min", Value::Number(u64::from(min))),
+        ("congestion_max", Value::Number(u64::from(max))),
         ("congestion_queue", Value::Number(u64::from(queue))),
         ("congestion_grace", Value::Time(grace)),
-        ("congestion_standing_min", Value::Time(standing_least)),
+        ("congestion_standing_min", Value::Time(standing_min)),
         ("congestion_base_lifetime", Value::Time(base_lifetime)),
         ("stream_window_bytes", Value::Number(u64::from(stream_window_bytes))),
     ]

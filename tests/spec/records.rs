@@ -13,10 +13,10 @@ use umbel::proto::profile::Profile;
 use umbel::wire::content::Kind;
 use umbel::wire::content::manifest::Manifest;
 use umbel::wire::descriptor::{DescriptorError, DescriptorRules, SignedDescriptor};
-use umbel::wire::directory::Answer;
+use umbel::wire::directory::DirectoryAnswer;
 use umbel::wire::ids::{Address, NetworkId, RelayId};
 use umbel::wire::invite::{Invite, InviteError};
-use umbel::wire::umbel_link::{Link, verify_key};
+use umbel::wire::umbel_link::{ContentLink, verify_key};
 
 fn descriptor_class(e: DescriptorError) -> String {
     match e {
@@ -108,9 +108,9 @@ fn settled(case: &Case) {
 fn statement(case: &Case) {
     let body = [&[5], &case.bytes("statement")[..]].concat();
     let identity = case.array("identity");
-    let s = match Answer::decode(&body) {
+    let s = match DirectoryAnswer::decode(&body) {
         Err(why) => return case.expect(&format!("{why:?}")),
-        Ok(Answer::Statement(s)) => s,
+        Ok(DirectoryAnswer::Statement(s)) => s,
         Ok(other) => panic!("{}: {other:?}", case.name),
     };
     match s.verify(&identity) {
@@ -176,7 +176,7 @@ fn block_class(why: BlockError) -> String {
 }
 
 fn one_root(case: &Case) {
-    let link = Link { root: Address(case.array("root")), key: Secret::new(case.array("key")) };
+    let link = ContentLink { root: Address(case.array("root")), key: Secret::new(case.array("key")) };
     case.expect(&block_class(Opened::root(&link, &case.bytes("block")).err().expect("a refusal")));
 }
 
@@ -210,7 +210,7 @@ fn one_manifest(case: &Case) {
 }
 
 fn one_link(case: &Case) {
-    match Link::from_link_or_url(case.text("text")) {
+    match ContentLink::from_link_or_url(case.text("text")) {
         Err(why) => case.expect(&format!("{why:?}")),
         Ok((link, _)) => {
             case.expect("ok");

@@ -1,5 +1,6 @@
 //! Walks every cell of the tables in spec 07 against the machines: what they allow is taken, all else is the named violation.
 
+use crate::messages::stream_message;
 use crate::pages::{pages, tables};
 use umbel::base::rng::Rng;
 use umbel::base::secret::Secret;
@@ -48,21 +49,6 @@ fn name(v: Violation) -> String {
 
 fn outcome(result: Result<(), Violation>) -> String {
     result.map_or_else(name, |()| "ok".into())
-}
-
-/// The message of a row about streams.
-fn stream_message(row: &str) -> Message<'static> {
-    match row {
-        "BEGIN" => Message::Begin { target: Target::Store, data: b"x" },
-        "RESOLVE" => Message::Resolve("example.org"),
-        "CONNECTED" => Message::Connected,
-        "RESOLVED" => Message::Resolved(vec![]),
-        "DATA" => Message::Data(b"x"),
-        "END 0" => Message::End(EndReason::Done),
-        "END not 0" => Message::End(EndReason::Reset),
-        "CREDIT" => Message::Credit(1),
-        other => panic!("the table has an unknown message {other}"),
-    }
 }
 
 const STREAM: StreamId = StreamId(5);

@@ -2,6 +2,7 @@
 
 use crate::case::{Case, cases, unknown};
 use core::net::IpAddr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use umbel::base::addr::is_public;
 use umbel::base::rng::Rng;
@@ -22,7 +23,7 @@ use umbel::wire::cell::{BODY_SIZE, Body, CELL_SIZE, Cell, CellBuf, decode_header
 use umbel::wire::descriptor;
 use umbel::wire::error::Malformed;
 use umbel::wire::ids::{self, NetworkId, RelayId};
-use umbel::wire::message::{Messages, TextWriter};
+use umbel::wire::message::{MESSAGES, Messages, TextWriter};
 
 #[test]
 fn cells() {
@@ -57,16 +58,28 @@ fn repacked(text: &[u8]) -> Result<Vec<u8>, Malformed> {
 
 #[test]
 fn messages() {
+    let (mut taken, mut refused) = (BTreeSet::new(), BTreeSet::new());
     for case in cases("messages") {
         assert_eq!(case.kind, "text");
         let text = case.bytes("text");
         match repacked(&text) {
-            Err(why) => case.expect(&format!("{why:?}")),
+            Err(error) => {
+                case.expect(&format!("{error:?}"));
+                refused.insert(text[0]);
+            }
             Ok(again) => {
                 case.expect("ok");
                 assert!(again == text, "{} does not re-encode to itself", case.name);
+                let mut walk = Messages::new(&text);
+                while let Ok(Some((_, message))) = walk.next() {
+                    taken.insert(message.kind().number);
+                }
             }
         }
+    }
+    for kind in MESSAGES {
+        let vectors = (taken.contains(&kind.number), refused.contains(&kind.number));
+        assert_eq!(vectors, (true, true), "{} needs a vector that is taken and one that is refused", kind.name);
     }
 }
 

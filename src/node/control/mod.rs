@@ -19,7 +19,7 @@ pub mod report;
 pub mod server;
 
 use crate::node::error::{Code, Failure};
-use crate::wire::umbel_link::{Link, LinkError};
+use crate::wire::umbel_link::{ContentLink as Link, ContentLinkError as LinkError};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;

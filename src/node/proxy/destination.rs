@@ -59,8 +59,8 @@ pub(super) fn may_leave(name: &str, private: bool) -> bool {
     private || (name.contains('.') && !THIS_MACHINE.iter().any(|suffix| lies_under(&name, suffix)))
 }
 
-/// Sorts a target. `private`: whether private addresses may go to an exit (they may on a test network).
-pub(super) fn sort(target: Target, mapped: &mut Mapped, private: bool) -> Result<Destination, Refusal> {
+/// Says where a target goes. `private`: whether private addresses may go to an exit (they may on a test network).
+pub(super) fn classify(target: Target, mapped: &mut Mapped, private: bool) -> Result<Destination, Refusal> {
     let target = match target {
         Target::Host(name, port) => match name.parse::<IpAddr>() {
             Ok(ip) => Target::Addr(SocketAddr::new(ip, port)),
@@ -110,7 +110,7 @@ mod tests {
     use crate::base::rng::Rng;
 
     fn host(name: &str, port: u16, private: bool) -> Result<Destination, Refusal> {
-        sort(Target::Host(name.into(), port), &mut Mapped::new(Rng::from_seed([0; 32])), private)
+        classify(Target::Host(name.into(), port), &mut Mapped::new(Rng::from_seed([0; 32])), private)
     }
 
     // spec: PROXY-19
@@ -147,7 +147,7 @@ mod tests {
     fn a_mapped_address_never_goes_to_an_exit() {
         let mut mapped = Mapped::new(Rng::from_seed([0; 32]));
         let known = IpAddr::from(mapped.address("a.b.umbel"));
-        let to = |mapped: &mut Mapped, ip, port| sort(Target::Addr(SocketAddr::new(ip, port)), mapped, true);
+        let to = |mapped: &mut Mapped, ip, port| classify(Target::Addr(SocketAddr::new(ip, port)), mapped, true);
         assert_eq!(to(&mut mapped, known, 80), Ok(Destination::Site("a.b.umbel".into())));
         assert_eq!(to(&mut mapped, known, 22), Err(Refusal::SitePort));
         let inside: IpAddr = format!("::ffff:{known}").parse().unwrap();

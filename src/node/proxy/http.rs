@@ -1,11 +1,11 @@
 //! HTTP clients: one request after the other, each to the gateway, an exit, a tunnel, or refused.
 
 use super::client::Client;
-use super::destination::{Destination, Refusal, site, sort};
+use super::destination::{Destination, Refusal, classify, site};
 use super::page::Page;
 use super::upstream::{OpenError, Upstream};
 use super::{Shared, gateway, socks};
-use crate::node::proxy::codec::http::{Body, Form, HeadError, Request, parse};
+use crate::node::proxy::codec::http::{Body, Form, HeadError, HttpRequest as Request, parse};
 use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::message::{EndReason, Target};
 use std::io;
@@ -158,7 +158,7 @@ async fn outside<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: 
             return refuse(client, request, &Page::new(400, "This is a proxy", text)).await;
         }
     };
-    let sorted = sort(target.clone(), &mut shared.mapped.borrow_mut(), shared.private);
+    let sorted = classify(target.clone(), &mut shared.mapped.borrow_mut(), shared.private);
     match (sorted, path) {
         (Ok(Destination::Site(host)), Some(path)) if is_host(target, &host) => {
             site_request(shared, client, request, &host, path, &request.credentials).await

@@ -1,11 +1,13 @@
 //! SOCKS clients: a handshake, then a tunnel or the gateway inside the stream.
 
 use super::client::Client;
-use super::destination::{Destination, Refusal, may_leave, site, sort};
+use super::destination::{Destination, Refusal, classify, may_leave, site};
 use super::upstream::{OpenError, Upstream};
 use super::{OPEN_TIMEOUT, Shared, http};
 use crate::base::redact::Sensitive;
-use crate::node::proxy::codec::socks::{Command, Credentials, Handshake, Refused, Reply, Request, Step, encode_reply};
+use crate::node::proxy::codec::socks::{
+    Command, Credentials, Handshake, Refused, Reply, SocksRequest as Request, Step, encode_reply,
+};
 use crate::wire::message::{EndReason, Target};
 use std::io;
 use std::net::IpAddr;
@@ -62,7 +64,7 @@ async fn refuse(client: &mut Client, request: &Request, reply: Reply) -> io::Res
 
 async fn connect<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: Request) -> io::Result<()> {
     let granted = encode_reply(request.version, Reply::Succeeded, None);
-    let sorted = sort(request.target.clone(), &mut shared.mapped.borrow_mut(), shared.private);
+    let sorted = classify(request.target.clone(), &mut shared.mapped.borrow_mut(), shared.private);
     match sorted {
         Ok(Destination::Site(host)) => {
             // spec: PROXY-18

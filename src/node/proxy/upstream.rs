@@ -6,7 +6,7 @@
 use crate::crypto::hash::{context, derive};
 use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::message::{EndReason, Target};
-use crate::wire::umbel_link::Link;
+use crate::wire::umbel_link::ContentLink as Link;
 use bytes::Bytes;
 use core::fmt;
 use core::future::Future;

@@ -5,7 +5,7 @@ use crate::node::proxy::upstream::{self, Entry, Isolation as Token, Kind, Object
 use crate::proto::content::fetch::{Fetch, FetchError, FetchOutput, Info, Open};
 use crate::role::agent::{Agent, Job, JobId, JobNews};
 use crate::wire::content::Kind as WireKind;
-use crate::wire::umbel_link::Link;
+use crate::wire::umbel_link::ContentLink as Link;
 use bytes::Bytes;
 use core::cell::RefCell;
 use core::ops::Range;

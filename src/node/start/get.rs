@@ -7,7 +7,7 @@ use crate::node::error::{Code, Failure};
 use crate::node::service::content::AgentObject;
 use crate::proto::content::fetch::FetchError;
 use crate::wire::ids::to_text;
-use crate::wire::umbel_link::{Link, LinkError};
+use crate::wire::umbel_link::{ContentLink as Link, ContentLinkError as LinkError};
 use core::ops::Range;
 
 pub(super) fn link_failure(why: &LinkError) -> Failure {

@@ -5,7 +5,7 @@ use crate::base::secret::Secret;
 use crate::base::time::{Duration, Now};
 use crate::proto::content::service::StoreService;
 use crate::proto::content::tree::{KeyChoice, Label, Tree};
-use crate::wire::content::store::{Answer, NAMES_MAX, Refusal, Request};
+use crate::wire::content::store::{NAMES_MAX, Refusal, StoreAnswer as Answer, StoreRequest as Request};
 
 const LEASE: Duration = Duration::from_secs(1_000);
 

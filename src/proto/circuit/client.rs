@@ -36,7 +36,10 @@ pub enum CircuitError {
     Handshake(usize, HandshakeError),
 }
 
-/// See the module's text.
+/// One circuit of a client: its layers, and one [`Mux`] for each hop that is built.
+///
+/// [`Self::start`] gives the request for CREATE; [`Self::created`] and [`Self::receive`] take what comes back, and
+/// [`Self::fill`] writes the next cell. Streams are opened at a hop through [`Self::mux`].
 pub struct ClientCircuit {
     network: NetworkId,
     window: (CongestionParams, u32),
@@ -79,7 +82,7 @@ impl ClientCircuit {
         Some((circuit, request))
     }
 
-    /// Gives up what can be made again, while nothing passes.
+    /// Frees what can be made again, while the circuit is idle.
     pub fn park(&mut self) {
         self.layers.park();
         self.muxes.iter_mut().for_each(Mux::park);
@@ -105,7 +108,7 @@ impl ClientCircuit {
         self.muxes.iter().map(Mux::streams).sum()
     }
 
-    /// Adds a hop behind the last. False when the circuit is building or as long as it may be.
+    /// Adds a hop after the last. False while the circuit is being built or when it has [`POSITION_MAX`] hops.
     pub fn extend(&mut self, hop: HopKey, rng: &mut Rng) -> bool {
         if !self.is_built() || self.path.len() >= usize::from(POSITION_MAX) {
             return false;
@@ -176,15 +179,13 @@ impl ClientCircuit {
                     self.expect_extension(hop)?;
                     self.add_hop(reply, rng, sink)?;
                 }
-                Message::ExtendFailed(why) => {
+                Message::ExtendFailed(reason) => {
                     self.expect_extension(hop)?;
                     // spec: CIRC-7
                     self.pending = None;
                     self.ahead.clear();
-                    sink(ClientEvent::ExtendFailed(hop + 1, why));
+                    sink(ClientEvent::ExtendFailed(hop + 1, reason));
                 }
-                // spec: CIRC-10
-                Message::Extend { .. } => return Err(Violation::WrongDirection.into()),
                 other => {
                     let mux = self.muxes.get_mut(hop).ok_or(Violation::UnknownStream)?;
                     mux.message(now, stream, other, &mut |s, e| sink(ClientEvent::Stream(hop, s, e)))?;
@@ -202,7 +203,7 @@ impl ClientCircuit {
         if self.pending.is_some() && hop + 1 == self.path.len() { Ok(()) } else { Err(Violation::UnaskedExtension) }
     }
 
-    /// Until when nothing that counts may leave for one of the hops: say then [`ClientCircuit::woken`].
+    /// Until when no counted cell may leave for one of the hops; call [`ClientCircuit::woken`] then.
     pub fn rests_until(&self) -> Option<Instant> {
         self.muxes.iter().filter_map(Mux::rests_until).min()
     }

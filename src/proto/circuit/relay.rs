@@ -2,7 +2,7 @@
 //!
 //! The role that owns it carries cells: those from the client's side go through [`RelayCircuit::from_client`], those
 //! from the next hop through [`RelayCircuit::from_next`], and its own come from [`RelayCircuit::fill`]. Own cells may be
-//! sent only when no wrapped cell waits, else the layer's counter and the order of sending part.
+//! sent only when no wrapped cell waits: the layer's counter must follow the order of sending.
 
 use crate::base::time::Instant;
 use crate::proto::handshake::LayerKeys;
@@ -15,7 +15,7 @@ use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::RelayId;
 use crate::wire::message::{ExtendFailure, Message, Messages, StreamId};
 
-/// Whether there is a hop behind this one.
+/// What follows this hop on the circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tail {
     /// This is the last hop.
@@ -44,7 +44,7 @@ pub enum Verdict {
     PassOn,
 }
 
-/// See the module's text.
+/// One hop of a circuit: the layer's keys, the [`Tail`], and the streams that end here.
 pub struct RelayCircuit {
     layer: RelayLayer,
     tail: Tail,
@@ -62,13 +62,13 @@ impl RelayCircuit {
         }
     }
 
-    /// Gives up what can be made again, while nothing passes.
+    /// Frees what can be made again, while the circuit is idle.
     pub fn park(&mut self) {
         self.layer.park();
         self.mux.park();
     }
 
-    /// Whether there is a hop behind this one.
+    /// What follows this hop on the circuit.
     pub fn tail(&self) -> Tail {
         self.tail
     }
@@ -100,8 +100,6 @@ impl RelayCircuit {
                     self.tail = Tail::Extending;
                     sink(RelayEvent::Extend(to, request));
                 }
-                // spec: CIRC-10
-                Message::Extended(_) | Message::ExtendFailed(_) => return Err(Violation::WrongDirection),
                 // spec: CIRC-3
                 other => self.mux.message(now, stream, other, &mut |s, e| sink(RelayEvent::Stream(s, e)))?,
             }
@@ -126,11 +124,11 @@ impl RelayCircuit {
         self.mux.extended(reply);
     }
 
-    /// The next relay could not be had; this hop is the last again.
-    pub fn extend_failed(&mut self, why: ExtendFailure) {
+    /// The next relay could not be reached; this hop is the last again.
+    pub fn extend_failed(&mut self, reason: ExtendFailure) {
         // spec: CIRC-7
         self.tail = Tail::Last;
-        self.mux.extend_failed(why);
+        self.mux.extend_failed(reason);
     }
 
     /// Whether [`RelayCircuit::fill`] would write something.

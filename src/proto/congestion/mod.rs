@@ -1,8 +1,8 @@
 //! How many cells may be in flight: delay-based congestion control, one for each circuit and hop that data goes to (spec 09).
 //!
-//! The controller is of Copa's kind (Arun and Balakrishnan, NSDI 2018), with Vegas's thought behind it: delay above the
+//! The controller is of Copa's kind (Arun and Balakrishnan, NSDI 2018), with the principle of Vegas: delay above the
 //! path's own delay is a queue, and a flow may keep a few cells in it and no more. Each acknowledgement gives a round trip.
-//! The *standing* round trip is the least of the last moments, so acknowledgements that arrive bunched together, and
+//! The *standing* round trip is the minimum of the last moments, so acknowledgements that arrive bunched together, and
 //! few cells that a link had to send again, do not pass for a queue. Where links lose many packets, everything waits for
 //! one that was lost all the time, and a link's own congestion control may pause it; such delay comes in jumps, where a
 //! queue grows no faster than cells arrive, so as much as the round trip jumps is not taken for a queue either. From the
@@ -15,24 +15,24 @@ pub mod pacer;
 mod windowed;
 
 use crate::base::time::{Duration, Instant};
-use windowed::{SlidingLeast, SlidingMost};
+use windowed::{WindowedMax, WindowedMin};
 
 /// The numbers of congestion control, from the network profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CongestionParams {
     /// Cells in flight at the start.
     pub initial: u32,
-    /// Never fewer.
-    pub least: u32,
-    /// Never more.
-    pub most: u32,
+    /// The window is never smaller, in cells.
+    pub min: u32,
+    /// The window is never larger, in cells.
+    pub max: u32,
     /// Cells that one flow keeps in the queue of its bottleneck.
     pub queue: u32,
     /// Delay that is not taken for a queue: relays gather cells before they write.
     pub grace: Duration,
-    /// The standing round trip is the least of at least so long.
-    pub standing_least: Duration,
-    /// After so long without a round trip as short as the least one, the path is drained to see its own again.
+    /// Minimum length of the window whose minimum is the standing round trip.
+    pub standing_min: Duration,
+    /// Without a round trip as short as the base for this long, the path is drained to measure the base again.
     pub base_lifetime: Duration,
 }
 
@@ -40,11 +40,11 @@ impl CongestionParams {
     /// Of every profile until measurements on real networks argue for others.
     pub const DEFAULT: Self = Self {
         initial: 128,
-        least: 32,
-        most: 8192,
+        min: 32,
+        max: 8192,
         queue: 32,
         grace: Duration::from_millis(3),
-        standing_least: Duration::from_millis(10),
+        standing_min: Duration::from_millis(10),
         base_lifetime: Duration::from_secs(10),
     };
 }
@@ -53,7 +53,7 @@ impl CongestionParams {
 impl CongestionParams {
     /// A window that stays as it is.
     pub fn fixed(cells: u32) -> Self {
-        Self { initial: cells, least: cells, most: cells, ..Self::DEFAULT }
+        Self { initial: cells, min: cells, max: cells, ..Self::DEFAULT }
     }
 }
 
@@ -63,27 +63,28 @@ enum Way {
     Down,
 }
 
-/// See the module's text.
+/// The controller of one sender: [`Congestion::acked`] takes each acknowledgement, [`Congestion::window`] says how many
+/// cells may be in flight.
 #[derive(Clone, Debug)]
 pub struct Congestion {
     params: CongestionParams,
     /// Cells, in fractions: small steps add up.
     window: f64,
-    base: SlidingLeast,
-    standing: SlidingLeast,
+    base: WindowedMin,
+    standing: WindowedMin,
     smoothed: Option<Duration>,
     /// The last acknowledgement: when, and after what round trip.
     last: Option<(Instant, Duration)>,
-    /// By how much the round trip jumped from one acknowledgement to the next.
-    jumps: SlidingMost,
+    /// The largest increase of the round trip from one acknowledgement to the next.
+    jumps: WindowedMax,
     /// Doubles the window every round trip until the first sign of a queue.
     starting: bool,
     way: Way,
-    /// How many times the least step.
+    /// Multiplies the smallest step.
     velocity: f64,
     /// Round trips that the window has moved this way.
     steady: u32,
-    /// How far the window was when it last began to fall.
+    /// The window when it was last reduced.
     peak: f64,
     turn: Turn,
     /// Cells a second that were acknowledged in the last turn.
@@ -92,17 +93,18 @@ pub struct Congestion {
     base_at: Instant,
     // Boxed, as most circuits are quiet and know neither.
     drain: Option<Box<Drain>>,
-    fall: Option<Box<Fall>>,
+    backoff: Option<Box<Backoff>>,
 }
 
-/// A window that fell because of delay, until it has come back half of the way: does the delay fall with it?
+/// A backoff: the window was reduced because of delay, and has not come back half of the way. Does the delay shrink with
+/// it?
 #[derive(Clone, Copy, Debug)]
-struct Fall {
+struct Backoff {
     since: Instant,
     /// The window that it began from.
     from: f64,
-    /// The most that the standing round trip was since.
-    most: Duration,
+    /// The maximum of the standing round trip since then.
+    max_standing: Duration,
     /// Since when the window is small.
     small_at: Option<Instant>,
 }
@@ -137,36 +139,36 @@ const STEP_SHARE: f64 = 0.5;
 const STRIDE: f64 = 0.25;
 /// Of the cells that fill the path, how many are left in flight while it drains.
 const DRAIN_SHARE: f64 = 0.5;
-/// A window is small when it is this share of what it fell from.
-const FALL_SHARE: f64 = 0.5;
-/// Delay above the base that is still this share of the most it was since the window began to fall has not fallen.
-const FALL_STAYS: f64 = 0.7;
-/// And it is at least so many times what the round trip jumps by.
-const FALL_CALM: u32 = 16;
-/// A fall that lasts for more round trips gave way to others.
-const FALL_TURNS: u32 = 16;
-/// The window stays low for so long, so that everybody sees it.
-const DRAIN_LEAST: Duration = Duration::from_millis(50);
+/// After a backoff the window is small at this share of what it was.
+const BACKOFF_SHARE: f64 = 0.5;
+/// Delay above the base that is still this share of its maximum since the backoff began has not shrunk.
+const BACKOFF_STAYS: f64 = 0.7;
+/// And it is at least this multiple of what the round trip jumps by.
+const BACKOFF_CALM: u32 = 16;
+/// A backoff that lasts for more round trips gave way to other flows.
+const BACKOFF_TURNS: u32 = 16;
+/// How long the window stays low, so that every flow sees the path empty.
+const DRAIN_MIN: Duration = Duration::from_millis(50);
 /// Round trips one way before the velocity grows.
 const STEADY_TURNS: u32 = 3;
-/// The velocity's end.
+/// Maximum of the velocity.
 const VELOCITY_MAX: f64 = 64.0;
 /// Where there is no queue at all, one round trip moves the window up by no more than this share of it.
 const STRIDE_SHARE: f64 = 0.25;
-/// So many times the greatest jump of late is not taken for a queue: behind a hole there often is another.
+/// This multiple of the largest recent jump is not taken for a queue: one hole is often followed by another.
 const JUMPS_EXCUSED: u32 = 2;
-/// So many times the base is the most that is excused.
+/// At most this multiple of the base is excused.
 const EXCUSE_MAX: u32 = 2;
-/// The rate at the end of the start is so many times what was measured over half a round trip or more.
+/// The rate at the end of the start is this multiple of what was measured over half a round trip or more.
 const START_GROWTH: f64 = 1.2;
 
 /// Shorter round trips are not paced: what bunches there is gone sooner than a timer fires.
 const PACED_FROM: Duration = Duration::from_millis(20);
-/// The round trip that is reckoned with is no more than so many times the standing one.
+/// Pacing takes the round trip as at most this multiple of the standing one.
 const PACED_LATE_MAX: u32 = 2;
-/// Cells leave so many times as fast as the window over the round trip, for what was late to catch up.
+/// Cells leave at this multiple of the window over the round trip, so that late ones catch up.
 const PACE: f64 = 1.25;
-/// Likewise while the window doubles.
+/// The same while the window doubles.
 const PACE_STARTING: f64 = 2.0;
 
 impl Congestion {
@@ -175,11 +177,11 @@ impl Congestion {
         Self {
             params,
             window: f64::from(params.initial),
-            base: SlidingLeast::default(),
-            standing: SlidingLeast::default(),
+            base: WindowedMin::default(),
+            standing: WindowedMin::default(),
             smoothed: None,
             last: None,
-            jumps: SlidingMost::default(),
+            jumps: WindowedMax::default(),
             starting: true,
             way: Way::Up,
             velocity: 1.0,
@@ -189,7 +191,7 @@ impl Congestion {
             rate: 0.0,
             base_at: Instant::default(),
             drain: None,
-            fall: None,
+            backoff: None,
         }
     }
 
@@ -202,7 +204,7 @@ impl Congestion {
     // spec: CONG-9
     pub fn interval(&self) -> Option<Duration> {
         // After a stall everything that was under way comes with round trips of its length: the past, not the path.
-        let late = self.standing.least()? * PACED_LATE_MAX;
+        let late = self.standing.min()? * PACED_LATE_MAX;
         let round_trip = self.smoothed?.min(late);
         if round_trip < PACED_FROM {
             return None;
@@ -213,7 +215,7 @@ impl Congestion {
 
     /// The path's round trip without queues, as far as was seen.
     pub fn base_round_trip(&self) -> Option<Duration> {
-        self.base.least()
+        self.base.min()
     }
 
     /// The sender had more to send than the window allowed.
@@ -227,17 +229,17 @@ impl Congestion {
         let p = self.params;
         let smoothed = self.smoothed.map_or(round_trip, |s| (s * 7 + round_trip) / 8);
         self.smoothed = Some(smoothed);
-        if self.base.least().is_none_or(|base| round_trip <= base) {
+        if self.base.min().is_none_or(|base| round_trip <= base) {
             self.base_at = now;
         }
         self.base.add(now, round_trip, p.base_lifetime * 2);
-        self.standing.add(now, round_trip, p.standing_least.max(smoothed / 2));
-        let (Some(base), Some(standing)) = (self.base.least(), self.standing.least()) else { return };
-        if self.drained(now, base, standing, cells) {
+        self.standing.add(now, round_trip, p.standing_min.max(smoothed / 2));
+        let (Some(base), Some(standing)) = (self.base.min(), self.standing.min()) else { return };
+        if self.drain(now, base, standing, cells) {
             return;
         }
-        self.jumped(now, smoothed, round_trip, cells);
-        let dq = standing.saturating_sub(base).saturating_sub(self.excused(base)).as_secs_f64();
+        self.record_delay_jump(now, smoothed, round_trip, cells);
+        let dq = standing.saturating_sub(base).saturating_sub(self.excused_delay(base)).as_secs_f64();
         let rate = self.window / standing.as_secs_f64().max(1e-6);
         self.turn.saw_queue |= dq > 0.0;
         self.turn.acked += cells;
@@ -249,16 +251,16 @@ impl Congestion {
         } else {
             self.steer(now, way, dq, excess, cells);
         }
-        self.fell(now, round_trip, base, standing);
+        self.detect_longer_path(now, round_trip, base, standing);
         // spec: CONG-4
-        self.window = self.window.clamp(f64::from(p.least), f64::from(p.most));
+        self.window = self.window.clamp(f64::from(p.min), f64::from(p.max));
         if now.since(self.turn.since) >= smoothed {
             self.end_turn(now, way);
         }
     }
 
     /// Notes how much the round trip grew since the last acknowledgement, beyond what the flow's own cells between them take.
-    fn jumped(&mut self, now: Instant, smoothed: Duration, round_trip: Duration, cells: u32) {
+    fn record_delay_jump(&mut self, now: Instant, smoothed: Duration, round_trip: Duration, cells: u32) {
         let own = smoothed.mul_f64(f64::from(cells) / self.window).min(smoothed);
         let jump = match self.last.replace((now, round_trip)) {
             // What was seen before a pause says nothing of what came meanwhile.
@@ -270,13 +272,13 @@ impl Congestion {
 
     /// Delay that is not taken for a queue.
     // spec: CONG-8
-    fn excused(&self, base: Duration) -> Duration {
+    fn excused_delay(&self, base: Duration) -> Duration {
         // While the window doubles, the links' own windows do too and add a little delay; and jumps are no sign yet.
         let (graces, jumps) = if self.starting { (2, 1) } else { (1, JUMPS_EXCUSED) };
-        (self.params.grace * graces).max((self.jumps.most() * jumps).min(base * EXCUSE_MAX))
+        (self.params.grace * graces).max((self.jumps.max() * jumps).min(base * EXCUSE_MAX))
     }
 
-    /// Doubles the window each round trip; at the first queue it falls to what the path holds without one.
+    /// Doubles the window each round trip; at the first queue, reduces it to what the path holds without one.
     // spec: CONG-5
     fn start(&mut self, now: Instant, way: Way, base: Duration, cells: u32) {
         match way {
@@ -290,7 +292,7 @@ impl Congestion {
                 self.window = self.window.min(holds);
                 self.peak = self.window;
                 (self.way, self.velocity, self.steady) = (Way::Down, 1.0, 0);
-                self.falls(now);
+                self.begin_backoff(now);
             }
         }
     }
@@ -304,10 +306,10 @@ impl Congestion {
     }
 
     /// Flows that share a queue hide the path's own delay from each other, and newcomers have never seen it. So a window
-    /// that has not seen its base for long falls for a round trip. Whoever sees a new least round trip because of it
+    /// that has not seen its base for long drains for a round trip. Whoever sees a new minimum round trip because of it
     /// counts from there, so all come to do it at once, and all see the path empty. Says whether that goes on now.
     // spec: CONG-7
-    fn drained(&mut self, now: Instant, base: Duration, standing: Duration, cells: u32) -> bool {
+    fn drain(&mut self, now: Instant, base: Duration, standing: Duration, cells: u32) -> bool {
         if let Some(drain) = &mut self.drain {
             let cells = f64::from(cells);
             match drain.until {
@@ -315,7 +317,7 @@ impl Congestion {
                 None => {
                     self.window -= cells * (1.0 - DRAIN_SHARE);
                     if self.window <= drain.low {
-                        drain.until = Some(now + DRAIN_LEAST);
+                        drain.until = Some(now + DRAIN_MIN);
                     }
                 }
                 Some(until) if now < until => {}
@@ -337,56 +339,57 @@ impl Congestion {
         }
         // Low enough for the path to be seen empty; what holes hold is none of that, but it comes back.
         let rate = self.window / standing.as_secs_f64().max(1e-6);
-        let low = (rate * base.as_secs_f64() * DRAIN_SHARE).max(f64::from(self.params.least));
-        let back = rate * (base + self.excused(base)).min(standing).as_secs_f64();
+        let low = (rate * base.as_secs_f64() * DRAIN_SHARE).max(f64::from(self.params.min));
+        let back = rate * (base + self.excused_delay(base)).min(standing).as_secs_f64();
         self.drain = Some(Box::new(Drain { low, back: back.max(low), until: None }));
         true
     }
 
-    /// The window begins to fall; or goes on to, where it has not come back half of the way since.
-    fn falls(&mut self, now: Instant) {
-        if self.fall.as_ref().is_none_or(|fall| self.window > fall.from * FALL_SHARE) {
-            self.fall = Some(Box::new(Fall { since: now, from: self.window, most: Duration::ZERO, small_at: None }));
+    /// The window begins to shrink; or goes on, if it has not come back half of the way since.
+    fn begin_backoff(&mut self, now: Instant) {
+        if self.backoff.as_ref().is_none_or(|b| self.window > b.from * BACKOFF_SHARE) {
+            self.backoff =
+                Some(Box::new(Backoff { since: now, from: self.window, max_standing: Duration::ZERO, small_at: None }));
         }
     }
 
-    /// A queue that the window made is gone when the window is a small part of what it was. Delay that has not fallen with it is
+    /// A queue that the window made is gone when the window is a small part of what it was. Delay that has not shrunk with it is
     /// the path's own: the path has become longer.
     // spec: CONG-10
-    fn fell(&mut self, now: Instant, round_trip: Duration, base: Duration, standing: Duration) {
-        let lasts = self.smoothed.unwrap_or_default() * FALL_TURNS;
-        let Some(fall) = self.fall.as_mut().filter(|fall| now.since(fall.since) < lasts) else {
-            self.fall = None;
+    fn detect_longer_path(&mut self, now: Instant, round_trip: Duration, base: Duration, standing: Duration) {
+        let lasts = self.smoothed.unwrap_or_default() * BACKOFF_TURNS;
+        let Some(backoff) = self.backoff.as_mut().filter(|b| now.since(b.since) < lasts) else {
+            self.backoff = None;
             return;
         };
-        fall.most = fall.most.max(standing);
-        if self.window > fall.from * FALL_SHARE {
-            fall.small_at = None;
+        backoff.max_standing = backoff.max_standing.max(standing);
+        if self.window > backoff.from * BACKOFF_SHARE {
+            backoff.small_at = None;
             return;
         }
-        let small_at = *fall.small_at.get_or_insert(now);
+        let small_at = *backoff.small_at.get_or_insert(now);
         // What comes back now must have left since.
         if now.since(small_at) < round_trip {
             return;
         }
         let above = standing.saturating_sub(base);
-        let stayed = above >= fall.most.saturating_sub(base).mul_f64(FALL_STAYS);
+        let stayed = above >= backoff.max_standing.saturating_sub(base).mul_f64(BACKOFF_STAYS);
         // Delay that jumps up and down is not the path's.
-        if stayed && self.jumps.most() * FALL_CALM <= above {
-            // So much fills the longer path at the rate it had, or somewhat more.
-            self.peak = fall.from * standing.as_secs_f64() / base.as_secs_f64().max(1e-6);
-            self.base = SlidingLeast::default();
+        if stayed && self.jumps.max() * BACKOFF_CALM <= above {
+            // This fills the longer path at the rate it had, or at somewhat more.
+            self.peak = backoff.from * standing.as_secs_f64() / base.as_secs_f64().max(1e-6);
+            self.base = WindowedMin::default();
             self.base.add(now, standing, self.params.base_lifetime * 2);
             self.base_at = now;
         }
-        self.fall = None;
+        self.backoff = None;
     }
 
     fn steer(&mut self, now: Instant, way: Way, dq: f64, excess: f64, cells: u32) {
         if way != self.way {
             if way == Way::Down {
                 self.peak = self.window;
-                self.falls(now);
+                self.begin_backoff(now);
             }
             (self.way, self.velocity, self.steady) = (way, 1.0, 0);
         }
@@ -394,7 +397,7 @@ impl Congestion {
         // In a round trip a window's cells are acknowledged, so the steps of one add up to `a_round`.
         let stride = f64::from(p.queue) * STRIDE * self.velocity;
         let a_round = match way {
-            // What fell for nothing comes back: half of the way to where it fell from, as in BIC.
+            // A needless backoff is undone: half of the way to the peak each round trip, as in BIC.
             Way::Up if dq <= 0.0 => stride.min(self.window * STRIDE_SHARE).max((self.peak - self.window) / 2.0),
             Way::Up => stride,
             Way::Down => stride.max(excess / 2.0),

@@ -8,12 +8,13 @@ use crate::base::time::{Duration, Instant};
 
 /// The debt that a sender may run up, so that it does not wake for each cell.
 const DEBT_MAX: Duration = Duration::from_millis(2);
-/// Or so many cells, where that is more.
+/// Or this number of cells, whichever is more.
 const CELLS_AT_ONCE: u32 = 16;
-/// Timers come late, by a millisecond or two on a quiet machine; so much of it is made good.
+/// Timers come late, by a millisecond or two on a quiet machine; up to this much is made up for.
 const LATE_MAX: Duration = Duration::from_millis(4);
 
-/// See the module's text.
+/// Paces one sender: tell it of each cell with [`Pacer::sent`], send nothing before [`Pacer::rests_until`], and call
+/// [`Pacer::woken`] then.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pacer {
     debt: Duration,
@@ -36,9 +37,9 @@ impl Pacer {
         let paid = self.credit.min(interval);
         self.credit -= paid;
         self.debt += interval - paid;
-        let most = DEBT_MAX.max(interval * CELLS_AT_ONCE);
-        if self.debt >= most {
-            self.rests_until = Some(now + (self.debt - most / 2));
+        let max = DEBT_MAX.max(interval * CELLS_AT_ONCE);
+        if self.debt >= max {
+            self.rests_until = Some(now + (self.debt - max / 2));
         }
     }
 
@@ -47,7 +48,7 @@ impl Pacer {
         self.rests_until
     }
 
-    /// The clock says so late it is.
+    /// It is `now`: ends the rest if its time has come.
     pub fn woken(&mut self, now: Instant) {
         let Some(until) = self.rests_until.filter(|&until| until <= now) else { return };
         let late = now.since(until);

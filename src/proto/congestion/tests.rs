@@ -14,9 +14,9 @@ struct Path {
     delay_us: u64,
     free_at: f64,
     flows: Vec<Flow>,
-    /// Acknowledgements are held back and come in bunches of so long.
+    /// Acknowledgements are held back and come in bunches, one for each such interval.
     bunch_us: u64,
-    /// One cell of so many is lost and comes so much later, and all behind it wait.
+    /// One cell in `.0` is lost and arrives `.1` later; all cells sent after it wait.
     lost: Option<(u64, u64)>,
     dice: u64,
     in_order: u64,

@@ -1,4 +1,4 @@
-//! The least and the most of a sliding time, each kept in two halves: exact to half its length.
+//! Minimum and maximum over a sliding window of time. The window is kept in two halves, so its length is exact to a half.
 
 use crate::base::time::{Duration, Instant};
 
@@ -25,30 +25,30 @@ impl Halves {
     }
 }
 
-/// The least value of a sliding time.
+/// The minimum over a sliding window.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct SlidingLeast(Halves);
+pub(super) struct WindowedMin(Halves);
 
-impl SlidingLeast {
+impl WindowedMin {
     pub(super) fn add(&mut self, at: Instant, value: Duration, length: Duration) {
         self.0.add(at, value, length, Duration::min);
     }
 
-    pub(super) fn least(&self) -> Option<Duration> {
+    pub(super) fn min(&self) -> Option<Duration> {
         self.0.both().min()
     }
 }
 
-/// The greatest value of a sliding time.
+/// The maximum over a sliding window.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct SlidingMost(Halves);
+pub(super) struct WindowedMax(Halves);
 
-impl SlidingMost {
+impl WindowedMax {
     pub(super) fn add(&mut self, at: Instant, value: Duration, length: Duration) {
         self.0.add(at, value, length, Duration::max);
     }
 
-    pub(super) fn most(&self) -> Duration {
+    pub(super) fn max(&self) -> Duration {
         self.0.both().max().unwrap_or_default()
     }
 }

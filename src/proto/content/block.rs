@@ -38,7 +38,7 @@ fn key(base: &Secret<32>, purpose: Use, number: u32) -> Secret<32> {
     derive_secret(context::BLOCK_KEY, &[base.expose(), &[purpose as u8], &number.to_be_bytes()])
 }
 
-/// A block's address.
+/// The address of a block: BLAKE3 of its ciphertext.
 pub fn address(block: &[u8]) -> Address {
     // spec: CONT-1
     Address(blake3(block))
@@ -49,7 +49,7 @@ pub fn check(expected: &Address, block: &[u8]) -> Result<(), BlockError> {
     if address(block) == *expected { Ok(()) } else { Err(BlockError::Tampered) }
 }
 
-/// What a root commits to: the addresses of all other blocks, in order (spec CONT-8).
+/// What a root commits to: the addresses of all other blocks, by index (spec CONT-8).
 pub fn members(names: &[Address]) -> [u8; MEMBERS_SIZE] {
     let mut h = DeriveStream::new(context::MEMBERS);
     names.iter().for_each(|n| h.update(&n.0));

@@ -4,17 +4,17 @@
 //! a custodian sends counts for nothing until its hash is right, so a hostile one can delay a reader and no more.
 
 use super::block::BlockError;
-use super::peers::{Next, Peers, Why};
+use super::peers::{FailureReason, Next, Peers};
 use super::tree::leaf_range;
 use super::view::{Opened, View};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::content::manifest::Manifest;
-use crate::wire::content::store::{Answer, Refusal, Request};
+use crate::wire::content::store::{Refusal, StoreAnswer, StoreRequest};
 use crate::wire::content::{LARGE, Meta};
 use crate::wire::ids::{Locator, RelayId};
-use crate::wire::umbel_link::Link;
+use crate::wire::umbel_link::ContentLink;
 use core::ops::Range;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub const OUTSTANDING_MAX: usize = 24;
 /// Most bytes asked for, waiting for their turn, or handed on and not yet consumed.
 pub const WINDOW_BYTES: u64 = 4 << 20;
-/// A custodian that answers none of its requests for so long has timed out.
+/// A custodian that answers none of its requests for this long has timed out.
 pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause before a custodian that failed is asked again when no fresh one is left.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -58,14 +58,14 @@ pub enum FetchError {
     TimedOut,
 }
 
-impl From<Why> for FetchError {
-    fn from(why: Why) -> Self {
-        match why {
-            Why::Unreachable | Why::Closed => Self::NoPath,
-            Why::TimedOut => Self::TimedOut,
-            Why::Refused | Why::Full => Self::Refused,
-            Why::NotFound => Self::NotFound,
-            Why::Tampered => Self::Tampered,
+impl From<FailureReason> for FetchError {
+    fn from(reason: FailureReason) -> Self {
+        match reason {
+            FailureReason::Unreachable | FailureReason::Closed => Self::NoPath,
+            FailureReason::TimedOut => Self::TimedOut,
+            FailureReason::Refused | FailureReason::Full => Self::Refused,
+            FailureReason::NotFound => Self::NotFound,
+            FailureReason::Tampered => Self::Tampered,
         }
     }
 }
@@ -82,7 +82,7 @@ pub struct Info {
 /// An open object, from which more fetches can start without asking for its root again.
 #[derive(Clone)]
 pub struct Open {
-    link: Link,
+    link: ContentLink,
     info: Info,
     inline: Arc<Vec<u8>>,
     view: View,
@@ -137,7 +137,7 @@ struct Active {
 
 /// One reader of one object.
 pub struct Fetch {
-    link: Link,
+    link: ContentLink,
     object: Locator,
     route: Route,
     peers: Peers,
@@ -159,7 +159,7 @@ pub struct Fetch {
 impl Fetch {
     /// Begins to open an object. `custodians` are those of the link's locator, in any order: the first one asked is drawn
     /// by chance. Calls with equal `route` numbers may share a circuit.
-    pub fn new(link: Link, custodians: Vec<RelayId>, route: u64) -> Self {
+    pub fn new(link: ContentLink, custodians: Vec<RelayId>, route: u64) -> Self {
         Self {
             object: link.locator(),
             link,
@@ -198,7 +198,7 @@ impl Fetch {
         Some(open)
     }
 
-    /// Asks for a range of content; what lies behind the end is left out. Ranges come one after the other, each followed
+    /// Asks for a range of content; what lies past the end is left out. Ranges come one after the other, each followed
     /// by [`FetchOutput::Done`]. False where too many are waiting.
     pub fn request(&mut self, range: Range<u64>) -> bool {
         if self.ranges.len() >= RANGES_MAX {
@@ -240,7 +240,7 @@ impl Fetch {
             self.peers = Peers::new(order);
         }
         if !self.calls.is_empty() && now.mono.since(self.progress) >= PROGRESS_TIMEOUT {
-            self.give_up_custodian(now, Why::TimedOut);
+            self.give_up_custodian(now, FailureReason::TimedOut);
         }
         if let Some(out) = self.out.pop_front() {
             return Some(out);
@@ -261,11 +261,13 @@ impl Fetch {
         self.progress = now.mono;
         let block = match result {
             Err(e) => return self.give_up_custodian(now, e.into()),
-            Ok(body) => match Answer::decode(&body) {
-                Ok(Answer::Block(block)) => block.to_vec(),
-                Ok(Answer::Refused(Refusal::NotFound)) => return self.give_up_custodian(now, Why::NotFound),
-                Ok(Answer::Refused(_)) => return self.give_up_custodian(now, Why::Refused),
-                Ok(_) | Err(_) => return self.give_up_custodian(now, Why::Tampered),
+            Ok(body) => match StoreAnswer::decode(&body) {
+                Ok(StoreAnswer::Block(block)) => block.to_vec(),
+                Ok(StoreAnswer::Refused(Refusal::NotFound)) => {
+                    return self.give_up_custodian(now, FailureReason::NotFound);
+                }
+                Ok(StoreAnswer::Refused(_)) => return self.give_up_custodian(now, FailureReason::Refused),
+                Ok(_) | Err(_) => return self.give_up_custodian(now, FailureReason::Tampered),
             },
         };
         let taken = if index == 0 { self.take_root(&block) } else { self.take_block(index, block) };
@@ -275,13 +277,13 @@ impl Fetch {
                 self.hand_on();
             }
             // spec: CONT-23
-            Err(BlockError::Tampered) => self.give_up_custodian(now, Why::Tampered),
+            Err(BlockError::Tampered) => self.give_up_custodian(now, FailureReason::Tampered),
             Err(BlockError::WrongKey) => self.fail(FetchError::WrongKey),
             Err(BlockError::Malformed(_)) => self.fail(FetchError::Malformed),
         }
     }
 
-    fn fail(&mut self, why: FetchError) {
+    fn fail(&mut self, reason: FetchError) {
         if !matches!(self.phase, Phase::Over) {
             self.phase = Phase::Over;
             self.calls.clear();
@@ -289,18 +291,18 @@ impl Fetch {
             self.ranges.clear();
             self.arrived.clear();
             self.paused_until = None;
-            self.out.push_back(FetchOutput::Failed(why));
+            self.out.push_back(FetchOutput::Failed(reason));
         }
     }
 
-    fn give_up_custodian(&mut self, now: Now, why: Why) {
+    fn give_up_custodian(&mut self, now: Now, reason: FailureReason) {
         self.calls.clear();
         self.progress = now.mono;
         if let Some(active) = &mut self.active {
             active.ask = View::leaf_at(active.emit);
         }
         // spec: CONT-22
-        match self.peers.failed(why) {
+        match self.peers.failed(reason) {
             Next::Now => (),
             Next::Later => self.paused_until = Some(now.mono + RETRY_PAUSE),
             Next::Nobody => self.fail(self.peers.verdict().into()),
@@ -315,7 +317,7 @@ impl Fetch {
         let id = CallId(self.next_call);
         self.next_call += 1;
         self.calls.insert(id, index);
-        let body = Request::Get(self.object, index).encode();
+        let body = StoreRequest::Get(self.object, index).encode();
         self.out.push_back(FetchOutput::Call(Call { id, to, route: self.route, service: Service::Store, body }));
     }
 

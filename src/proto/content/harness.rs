@@ -7,7 +7,7 @@ use super::tree::{KeyChoice, Label, Source, Tree};
 use crate::base::secret::Secret;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::rpc::{Call, CallError, Route};
-use crate::wire::content::store::{Answer, Refusal, Request};
+use crate::wire::content::store::{Refusal, StoreAnswer, StoreRequest};
 use crate::wire::ids::RelayId;
 use std::collections::BTreeMap;
 
@@ -92,19 +92,19 @@ impl Net {
             Manner::Refuses => Err(CallError::Refused),
             Manner::Closes => Err(CallError::Closed),
             Manner::Unreachable => Err(CallError::Unreachable),
-            Manner::Busy => Ok(Answer::Refused(Refusal::Busy).encode()),
-            Manner::ClaimsNotFound => Ok(Answer::Refused(Refusal::NotFound).encode()),
+            Manner::Busy => Ok(StoreAnswer::Refused(Refusal::Busy).encode()),
+            Manner::ClaimsNotFound => Ok(StoreAnswer::Refused(Refusal::NotFound).encode()),
             Manner::Junk => Ok(vec![77; 9]),
             Manner::Forgets => {
                 let honest = c.service.request(now, &call.body);
-                match Request::decode(&call.body) {
-                    Ok(Request::Get(..)) => Ok(Answer::Refused(Refusal::NotFound).encode()),
+                match StoreRequest::decode(&call.body) {
+                    Ok(StoreRequest::Get(..)) => Ok(StoreAnswer::Refused(Refusal::NotFound).encode()),
                     _ => Ok(honest),
                 }
             }
-            Manner::OtherBlock => match Request::decode(&call.body) {
-                Ok(Request::Get(o, 0)) => Ok(c.service.request(now, &Request::Get(o, 1).encode())),
-                Ok(Request::Get(o, _)) => Ok(c.service.request(now, &Request::Get(o, 0).encode())),
+            Manner::OtherBlock => match StoreRequest::decode(&call.body) {
+                Ok(StoreRequest::Get(o, 0)) => Ok(c.service.request(now, &StoreRequest::Get(o, 1).encode())),
+                Ok(StoreRequest::Get(o, _)) => Ok(c.service.request(now, &StoreRequest::Get(o, 0).encode())),
                 _ => Ok(c.service.request(now, &call.body)),
             },
             Manner::WrongBytes | Manner::Truncated | Manner::Honest => {
@@ -126,10 +126,10 @@ impl Net {
         let now = self.now;
         let s = &mut self.at(n).service;
         let (object, blocks) = (tree.link().locator(), tree.shape().blocks());
-        s.request(now, &Request::PutRoot { lease_s: u32::MAX, block: tree.upper_block(0).unwrap() }.encode());
+        s.request(now, &StoreRequest::PutRoot { lease_s: u32::MAX, block: tree.upper_block(0).unwrap() }.encode());
         for (page, names) in tree.names().chunks(2_000).enumerate() {
             let from = 1 + page as u32 * 2_000;
-            s.request(now, &Request::Name { object, blocks, from, names: names.to_vec() }.encode());
+            s.request(now, &StoreRequest::Name { object, blocks, from, names: names.to_vec() }.encode());
         }
         for index in 1..blocks {
             let block = match tree.leaf_of(index) {
@@ -137,7 +137,7 @@ impl Net {
                 None => tree.upper_block(index).unwrap().to_vec(),
             };
             assert_eq!(Some(block::address(&block)), tree.address(index));
-            s.request(now, &Request::Put(object, index, &block).encode());
+            s.request(now, &StoreRequest::Put(object, index, &block).encode());
         }
         assert!(s.status(now, &object).unwrap().complete());
     }

@@ -1,4 +1,4 @@
-//! A directory as one source of content: its manifest, then its files one behind the other.
+//! A directory as one source of content: its manifest, then its files, concatenated.
 
 use super::tree::{Label, Source};
 use crate::wire::content::Kind;
@@ -6,7 +6,7 @@ use crate::wire::content::manifest::Manifest;
 use crate::wire::error::Malformed;
 use std::io;
 
-/// Several sources one behind the other, behind some bytes in memory.
+/// Bytes in memory and then several sources, concatenated.
 pub struct Joined<S> {
     front: Vec<u8>,
     /// Where each part begins, in order.

@@ -8,7 +8,7 @@ pub const TRIES_MAX: u8 = 3;
 
 /// Why a custodian was of no use. In order of how much it says about the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Why {
+pub enum FailureReason {
     /// No path to it.
     Unreachable,
     /// It, or a relay on the way, closed the circuit.
@@ -25,7 +25,7 @@ pub enum Why {
     Tampered,
 }
 
-impl From<CallError> for Why {
+impl From<CallError> for FailureReason {
     fn from(e: CallError) -> Self {
         match e {
             CallError::Unreachable => Self::Unreachable,
@@ -36,7 +36,7 @@ impl From<CallError> for Why {
     }
 }
 
-impl Why {
+impl FailureReason {
     fn mischance(self) -> bool {
         matches!(self, Self::Unreachable | Self::Closed | Self::TimedOut)
     }
@@ -56,7 +56,7 @@ pub enum Next {
 struct Peer {
     id: RelayId,
     tries: u8,
-    given_up: Option<Why>,
+    given_up: Option<FailureReason>,
 }
 
 /// The custodians of one object, in the order in which they are asked.
@@ -91,12 +91,12 @@ impl Peers {
     }
 
     /// The current custodian was of no use: chooses the next one.
-    pub fn failed(&mut self, why: Why) -> Next {
+    pub fn failed(&mut self, reason: FailureReason) -> Next {
         let Some(p) = self.peers.get_mut(self.current) else { return Next::Nobody };
         p.tries += 1;
-        if !why.mischance() || p.tries >= TRIES_MAX {
-            p.given_up = Some(why);
-        } else if why == Why::Closed && p.tries == 1 {
+        if !reason.mischance() || p.tries >= TRIES_MAX {
+            p.given_up = Some(reason);
+        } else if reason == FailureReason::Closed && p.tries == 1 {
             // Most likely a relay on the way: staying tells nobody new what is read.
             return Next::Now;
         }
@@ -107,8 +107,8 @@ impl Peers {
     }
 
     /// What all failures together say of the object.
-    pub fn verdict(&self) -> Why {
-        self.peers.iter().filter_map(|p| p.given_up).max().unwrap_or(Why::Unreachable)
+    pub fn verdict(&self) -> FailureReason {
+        self.peers.iter().filter_map(|p| p.given_up).max().unwrap_or(FailureReason::Unreachable)
     }
 }
 
@@ -120,13 +120,13 @@ mod tests {
     fn each_custodian_has_its_chances_and_no_more() {
         let id = |n| RelayId([n; 32]);
         let mut p = Peers::new([id(1), id(2)]);
-        assert_eq!(p.failed(Why::Closed), Next::Now);
+        assert_eq!(p.failed(FailureReason::Closed), Next::Now);
         assert_eq!(p.current(), Some(id(1)), "a closed circuit is tried once more");
-        assert_eq!((p.failed(Why::Closed), p.current()), (Next::Now, Some(id(2))));
-        assert_eq!((p.failed(Why::TimedOut), p.current()), (Next::Later, Some(id(2))));
-        assert_eq!((p.failed(Why::Tampered), p.current()), (Next::Later, Some(id(1))));
-        assert_eq!((p.failed(Why::Closed), p.current()), (Next::Nobody, None));
-        assert_eq!(p.verdict(), Why::Tampered);
-        assert_eq!(Peers::new([]).verdict(), Why::Unreachable);
+        assert_eq!((p.failed(FailureReason::Closed), p.current()), (Next::Now, Some(id(2))));
+        assert_eq!((p.failed(FailureReason::TimedOut), p.current()), (Next::Later, Some(id(2))));
+        assert_eq!((p.failed(FailureReason::Tampered), p.current()), (Next::Later, Some(id(1))));
+        assert_eq!((p.failed(FailureReason::Closed), p.current()), (Next::Nobody, None));
+        assert_eq!(p.verdict(), FailureReason::Tampered);
+        assert_eq!(Peers::new([]).verdict(), FailureReason::Unreachable);
     }
 }

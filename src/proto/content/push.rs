@@ -2,28 +2,28 @@
 //! after blocks were read back from another custodian through another circuit.
 
 use super::block;
-use super::peers::{Next, Peers, Why};
+use super::peers::{FailureReason, Next, Peers};
 use super::tree::Tree;
 use super::view::Opened;
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
-use crate::wire::content::store::{Answer, NAMES_MAX, Refusal, Request, Status};
+use crate::wire::content::store::{NAMES_MAX, Refusal, Status, StoreAnswer, StoreRequest};
 use crate::wire::ids::{Locator, RelayId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Most blocks that are being made or are under way.
 pub const OUTSTANDING_MAX: usize = 24;
-/// A custodian that answers none of its requests for so long has timed out.
+/// A custodian that answers none of its requests for this long has timed out.
 pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause before a custodian that failed is tried again when no fresh one is left.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Between two questions how many copies there are.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(200);
-/// When for so long, and [`COPY_TIME`] for each block, no further copy was made, there will be none.
+/// If no further copy is made for this long, and [`COPY_TIME`] for each block, there will be none.
 pub const COPIES_STALL: Duration = Duration::from_secs(20);
-/// See [`COPIES_STALL`].
+/// Time that a further copy may take for each block, beyond [`COPIES_STALL`].
 pub const COPY_TIME: Duration = Duration::from_millis(20);
 /// Blocks read back besides the root.
 pub const READ_BACK: usize = 4;
@@ -59,14 +59,14 @@ pub enum PushError {
     Changed,
 }
 
-impl From<Why> for PushError {
-    fn from(why: Why) -> Self {
-        match why {
-            Why::Unreachable | Why::Closed => Self::NoPath,
-            Why::TimedOut => Self::TimedOut,
-            Why::Refused => Self::Refused,
-            Why::Full => Self::StoreFull,
-            Why::NotFound | Why::Tampered => Self::NotKept,
+impl From<FailureReason> for PushError {
+    fn from(reason: FailureReason) -> Self {
+        match reason {
+            FailureReason::Unreachable | FailureReason::Closed => Self::NoPath,
+            FailureReason::TimedOut => Self::TimedOut,
+            FailureReason::Refused => Self::Refused,
+            FailureReason::Full => Self::StoreFull,
+            FailureReason::NotFound | FailureReason::Tampered => Self::NotKept,
         }
     }
 }
@@ -118,7 +118,7 @@ enum Sent {
     Back(u32),
 }
 
-/// One publication.
+/// The publication of one object: brings its blocks to a custodian and waits for copies at others.
 pub struct Push {
     tree: Arc<Tree>,
     object: Locator,
@@ -135,11 +135,11 @@ pub struct Push {
     stored: u32,
     copies: u16,
     /// The most copies a custodian brought about where they were too few.
-    few: u16,
+    best_copies: u16,
     expires: UnixMs,
     readers: Vec<RelayId>,
     /// The worst that was seen of a reader.
-    read_failure: Option<Why>,
+    read_failure: Option<FailureReason>,
     back: Vec<u32>,
     out: VecDeque<PushOutput>,
     progress: Instant,
@@ -166,7 +166,7 @@ impl Push {
             next_call: 0,
             stored: 0,
             copies: 0,
-            few: 0,
+            best_copies: 0,
             expires: UnixMs::default(),
             readers: Vec::new(),
             read_failure: None,
@@ -187,7 +187,7 @@ impl Push {
     /// What to do next; call until it gives nothing.
     pub fn poll(&mut self, now: Now, rng: &mut Rng) -> Option<PushOutput> {
         if !self.calls.is_empty() && now.mono.since(self.progress) >= PROGRESS_TIMEOUT {
-            self.give_up_custodian(now, Why::TimedOut);
+            self.give_up_custodian(now, FailureReason::TimedOut);
         }
         if let Some(out) = self.out.pop_front() {
             return Some(out);
@@ -228,25 +228,25 @@ impl Push {
             Ok(body) => body,
             Err(e) => return self.give_up_custodian(now, e.into()),
         };
-        let answer = match Answer::decode(&body) {
-            Ok(Answer::Refused(why)) => {
-                let why = match why {
-                    Refusal::Full => Why::Full,
+        let answer = match StoreAnswer::decode(&body) {
+            Ok(StoreAnswer::Refused(reason)) => {
+                let reason = match reason {
+                    Refusal::Full => FailureReason::Full,
                     // It forgot the object while it was being pushed: begin again, a limited number of times.
                     Refusal::NotFound | Refusal::NotNamed | Refusal::Busy if self.phase != Phase::ReadBack => {
-                        Why::Closed
+                        FailureReason::Closed
                     }
-                    Refusal::NotFound => Why::NotFound,
-                    _ => Why::Refused,
+                    Refusal::NotFound => FailureReason::NotFound,
+                    _ => FailureReason::Refused,
                 };
-                return self.give_up_custodian(now, why);
+                return self.give_up_custodian(now, reason);
             }
             Ok(answer) => answer,
-            Err(_) => return self.give_up_custodian(now, Why::Tampered),
+            Err(_) => return self.give_up_custodian(now, FailureReason::Tampered),
         };
         let fits = match (sent, answer) {
-            (Sent::Back(index), Answer::Block(bytes)) => self.take_back(now, index, bytes),
-            (Sent::Block, Answer::Stored) => {
+            (Sent::Back(index), StoreAnswer::Block(bytes)) => self.take_back(now, index, bytes),
+            (Sent::Block, StoreAnswer::Stored) => {
                 self.stored += 1;
                 self.tell();
                 self.blocks_done();
@@ -256,7 +256,7 @@ impl Push {
             _ => false,
         };
         if !fits {
-            self.give_up_custodian(now, Why::Tampered);
+            self.give_up_custodian(now, FailureReason::Tampered);
         }
     }
 
@@ -265,9 +265,9 @@ impl Push {
         self.out.push_back(PushOutput::Progress { stored: self.stored, blocks, copies: self.copies });
     }
 
-    fn fail(&mut self, why: PushError) {
+    fn fail(&mut self, reason: PushError) {
         if self.phase != Phase::Over {
-            self.end(PushOutput::Failed(why));
+            self.end(PushOutput::Failed(reason));
         }
     }
 
@@ -285,7 +285,7 @@ impl Push {
         self.made.clear();
     }
 
-    fn give_up_custodian(&mut self, now: Now, why: Why) {
+    fn give_up_custodian(&mut self, now: Now, reason: FailureReason) {
         if self.phase == Phase::Over {
             return;
         }
@@ -293,21 +293,22 @@ impl Push {
         self.progress = now.mono;
         if self.phase == Phase::ReadBack && !self.readers.is_empty() {
             self.readers.pop();
-            self.read_failure = self.read_failure.max(Some(why));
+            self.read_failure = self.read_failure.max(Some(reason));
             if !self.readers.is_empty() {
                 return;
             }
             // Nobody gives it back: the custodian that said it had made copies is not to be believed, unless nobody
             // could be asked.
-            let why = self.read_failure.take().unwrap_or(why);
-            return self.next_custodian(now, if why >= Why::Refused { Why::Tampered } else { why });
+            let reason = self.read_failure.take().unwrap_or(reason);
+            return self
+                .next_custodian(now, if reason >= FailureReason::Refused { FailureReason::Tampered } else { reason });
         }
-        self.next_custodian(now, why);
+        self.next_custodian(now, reason);
     }
 
-    fn next_custodian(&mut self, now: Now, why: Why) {
+    fn next_custodian(&mut self, now: Now, reason: FailureReason) {
         (self.phase, self.stored, self.copies) = (Phase::Root, 0, 0);
-        match self.peers.failed(why) {
+        match self.peers.failed(reason) {
             Next::Now => (),
             Next::Later => self.paused_until = Some(now.mono + RETRY_PAUSE),
             Next::Nobody => self.fail(self.verdict()),
@@ -316,12 +317,14 @@ impl Push {
 
     fn verdict(&self) -> PushError {
         match self.peers.verdict() {
-            Why::Refused if self.few > 0 => PushError::TooFewCopies { copies: self.few, custodians: self.count },
-            why => why.into(),
+            FailureReason::Refused if self.best_copies > 0 => {
+                PushError::TooFewCopies { copies: self.best_copies, custodians: self.count }
+            }
+            reason => reason.into(),
         }
     }
 
-    fn call(&mut self, now: Now, to: RelayId, route: u64, sent: Sent, request: &Request<'_>) {
+    fn call(&mut self, now: Now, to: RelayId, route: u64, sent: Sent, request: &StoreRequest<'_>) {
         if self.calls.is_empty() {
             self.progress = now.mono;
         }
@@ -337,23 +340,25 @@ impl Push {
         let Some(to) = self.peers.current() else { return self.fail(self.verdict()) };
         let (tree, object) = (Arc::clone(&self.tree), self.object);
         let request = match self.phase {
-            Phase::Root => Request::PutRoot { lease_s: self.lease_s, block: tree.upper_block(0).unwrap_or_default() },
+            Phase::Root => {
+                StoreRequest::PutRoot { lease_s: self.lease_s, block: tree.upper_block(0).unwrap_or_default() }
+            }
             Phase::Name { from } => {
                 let names = tree.names().iter().skip(from as usize - 1).take(NAMES_MAX).copied().collect();
-                Request::Name { object, blocks: tree.shape().blocks(), from, names }
+                StoreRequest::Name { object, blocks: tree.shape().blocks(), from, names }
             }
-            Phase::Missing => Request::Missing(object),
-            Phase::Replicate => Request::Replicate(object),
-            _ => Request::Status(object),
+            Phase::Missing => StoreRequest::Missing(object),
+            Phase::Replicate => StoreRequest::Replicate(object),
+            _ => StoreRequest::Status(object),
         };
         self.call(now, to, self.route, Sent::Step, &request);
     }
 
     /// Goes on after the answer to such a request; false where it is not the answer.
-    fn stepped(&mut self, now: Now, answer: Answer<'_>) -> bool {
+    fn stepped(&mut self, now: Now, answer: StoreAnswer<'_>) -> bool {
         let blocks = self.tree.shape().blocks();
         match (self.phase, answer) {
-            (Phase::Root, Answer::Status(status)) => {
+            (Phase::Root, StoreAnswer::Status(status)) => {
                 self.expires = status.expires;
                 self.phase = match status {
                     s if s.blocks == 0 && blocks > 1 => Phase::Name { from: 1 },
@@ -362,23 +367,23 @@ impl Push {
                     _ => Phase::Missing,
                 };
             }
-            (Phase::Name { from }, Answer::Stored) => {
+            (Phase::Name { from }, StoreAnswer::Stored) => {
                 let next = from + NAMES_MAX as u32;
                 self.phase = if next < blocks { Phase::Name { from: next } } else { Phase::Missing };
             }
-            (Phase::Missing, Answer::Missing(missing)) if missing.blocks() == blocks => {
+            (Phase::Missing, StoreAnswer::Missing(missing)) if missing.blocks() == blocks => {
                 self.todo = missing.iter().collect();
                 self.stored = blocks - self.todo.len() as u32;
                 self.phase = Phase::Blocks;
                 self.tell();
                 self.blocks_done();
             }
-            (Phase::Replicate, Answer::Stored) => {
+            (Phase::Replicate, StoreAnswer::Stored) => {
                 self.phase = Phase::Watch;
                 self.copied = now.mono;
                 self.peers.worked();
             }
-            (Phase::Watch, Answer::Status(status)) if status.complete() => self.watch(now, status),
+            (Phase::Watch, StoreAnswer::Status(status)) if status.complete() => self.watch(now, status),
             _ => return false,
         }
         true
@@ -401,7 +406,7 @@ impl Push {
         let Some(to) = self.peers.current() else { return };
         let tree = Arc::clone(&self.tree);
         for (index, sealed) in core::mem::take(&mut self.made) {
-            self.call(now, to, self.route, Sent::Block, &Request::Put(self.object, index, &sealed));
+            self.call(now, to, self.route, Sent::Block, &StoreRequest::Put(self.object, index, &sealed));
         }
         while self.calls.len() + self.making.len() < OUTSTANDING_MAX {
             let Some(index) = self.todo.pop_front() else { return };
@@ -410,7 +415,7 @@ impl Push {
                 self.out.push_back(PushOutput::NeedLeaf(leaf));
             } else {
                 let sealed = tree.upper_block(index).unwrap_or_default();
-                self.call(now, to, self.route, Sent::Block, &Request::Put(self.object, index, sealed));
+                self.call(now, to, self.route, Sent::Block, &StoreRequest::Put(self.object, index, sealed));
             }
         }
     }
@@ -430,9 +435,9 @@ impl Push {
         // spec: CONT-26
         // More than half, so that losing a third of the custodians loses nothing.
         if self.copies <= self.count / 2 {
-            self.few = self.few.max(self.copies);
+            self.best_copies = self.best_copies.max(self.copies);
             // Another custodian may do better: this one may be lazy, or lie.
-            return self.next_custodian(now, Why::Refused);
+            return self.next_custodian(now, FailureReason::Refused);
         }
         (self.phase, self.back) = (Phase::ReadBack, Vec::new());
     }
@@ -459,7 +464,7 @@ impl Push {
         self.back = picks.clone();
         let Some(to) = self.readers.last().copied() else { return };
         for index in picks {
-            self.call(now, to, self.route.wrapping_add(1), Sent::Back(index), &Request::Get(self.object, index));
+            self.call(now, to, self.route.wrapping_add(1), Sent::Back(index), &StoreRequest::Get(self.object, index));
         }
     }
 
@@ -467,7 +472,7 @@ impl Push {
         let right = self.tree.address(index) == Some(block::address(bytes))
             && (index != 0 || Opened::root(self.tree.link(), bytes).is_ok());
         if !right {
-            self.give_up_custodian(now, Why::Tampered);
+            self.give_up_custodian(now, FailureReason::Tampered);
             return true;
         }
         self.back.retain(|i| *i != index);

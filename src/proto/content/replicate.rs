@@ -8,7 +8,7 @@ use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
-use crate::wire::content::store::{Answer, NAMES_MAX, Refusal, Request, Status};
+use crate::wire::content::store::{NAMES_MAX, Refusal, Status, StoreAnswer as Answer, StoreRequest as Request};
 use crate::wire::ids::{Locator, RelayId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -8,7 +8,9 @@ use super::block;
 use super::store::{BlockStore, OBJECT_OVERHEAD, Record, StoreError, block_cost};
 use crate::base::time::{Duration, Now, UnixMs};
 use crate::wire::content::Class;
-use crate::wire::content::store::{Answer, Missing, NAMES_MAX, Refusal, Request, Status};
+use crate::wire::content::store::{
+    Missing, NAMES_MAX, Refusal, Status, StoreAnswer as Answer, StoreRequest as Request,
+};
 use crate::wire::ids::{Address, Locator};
 use crate::wire::umbel_link::locator;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -9,7 +9,7 @@ use crate::crypto::hash::{DeriveStream, Sha256Stream, context, derive_secret};
 use crate::wire::content::{Class, Kind, LEAF_DATA, Meta, NODE_FAN, Shape, VOLUME_MAX};
 use crate::wire::error::Malformed;
 use crate::wire::ids::Address;
-use crate::wire::umbel_link::{Link, verify_key};
+use crate::wire::umbel_link::{ContentLink, verify_key};
 use std::io;
 
 /// Content that can be read at any place, more than once, and does not change in between.
@@ -71,7 +71,7 @@ pub struct Label {
 }
 
 impl Label {
-    /// A file.
+    /// The label of a single file; `name` and `mime` are stored in its metadata.
     pub fn file(name: &str, mime: &str) -> Self {
         Self { kind: Kind::File, manifest: 0, mime: mime.to_owned(), name: name.to_owned() }
     }
@@ -192,7 +192,7 @@ impl Builder {
             members: block::members(&names),
         };
         let root = block::seal_root(&self.key, &self.verify, &parts);
-        let link = Link { root: block::address(&root), key: self.key.clone() };
+        let link = ContentLink { root: block::address(&root), key: self.key.clone() };
         if let Some(first) = upper.first_mut() {
             *first = root;
         }
@@ -222,7 +222,7 @@ pub fn leaf_range(total: u64, leaf: u32) -> (u64, usize) {
 
 /// A finished object: its link, its upper blocks, and the addresses of all.
 pub struct Tree {
-    link: Link,
+    link: ContentLink,
     shape: Shape,
     meta: Meta,
     upper: Vec<Vec<u8>>,
@@ -241,7 +241,7 @@ impl Tree {
     }
 
     /// The link that reads it.
-    pub fn link(&self) -> &Link {
+    pub fn link(&self) -> &ContentLink {
         &self.link
     }
 

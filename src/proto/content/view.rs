@@ -6,7 +6,7 @@ use crate::base::secret::Secret;
 use crate::wire::content::{LEAF_DATA, Meta, NODE_FAN, RootText, Shape};
 use crate::wire::error::Malformed;
 use crate::wire::ids::Address;
-use crate::wire::umbel_link::{Link, VerifyLink, verify_key};
+use crate::wire::umbel_link::{ContentLink, VerifyLink, verify_key};
 use std::collections::BTreeMap;
 
 /// A root that was opened with its link.
@@ -21,7 +21,7 @@ pub struct Opened {
 
 impl Opened {
     /// Checks and opens a root block.
-    pub fn root(link: &Link, block: &[u8]) -> Result<Self, BlockError> {
+    pub fn root(link: &ContentLink, block: &[u8]) -> Result<Self, BlockError> {
         let verify = verify_key(&link.key);
         let root = block::open_root(&link.root, &verify, block)?;
         let (meta, inline) = block::open_nested(&link.key, &root)?;
@@ -141,7 +141,7 @@ mod tests {
         names.take_node(0, tree.upper_block(1).unwrap().to_vec()).unwrap();
         assert_eq!(names.leaf(5), tree.address(1 + 1 + 5));
         assert_eq!(names.leaf(ROOT_FAN + 1), None);
-        let as_read = Link { root: tree.link().root, key: tree.link().verify_link().key };
+        let as_read = ContentLink { root: tree.link().root, key: tree.link().verify_link().key };
         assert_eq!(Opened::root(&as_read, tree.upper_block(0).unwrap()).err(), Some(BlockError::WrongKey));
     }
 }

@@ -14,7 +14,7 @@ use crate::proto::directory::vote::{Root, Vote};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::directory::{Answer, Request, Statement};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Statement};
 use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -97,7 +97,7 @@ pub enum ClientDirOutput {
         /// Which.
         relay: RelayId,
         /// Why.
-        why: SourceFault,
+        reason: SourceFault,
     },
 }
 
@@ -235,7 +235,7 @@ impl ClientDirectory {
         if matches!(self.step, Step::Idle) && self.next_at <= now.mono {
             if let Some(source) = self.source(rng) {
                 self.enter(now, Step::Root(source));
-                self.call(source, Route::Direct, false, &Request::Statement(UnixMs(0)));
+                self.call(source, Route::Direct, false, &DirectoryRequest::Statement(UnixMs(0)));
             } else {
                 self.next_at = now.mono + FIRST_RETRY_MAX;
             }
@@ -273,7 +273,7 @@ impl ClientDirectory {
         self.step_ends = now.mono + STEP_MAX;
     }
 
-    fn call(&mut self, to: RelayId, route: Route, as_seed: bool, request: &Request) {
+    fn call(&mut self, to: RelayId, route: Route, as_seed: bool, request: &DirectoryRequest) {
         self.next_call += 1;
         let id = CallId(self.next_call);
         self.calls.insert(id, Asked { relay: to, as_seed });
@@ -287,14 +287,14 @@ impl ClientDirectory {
     }
 
     /// Ends the attempt: says whose fault it was and when the next one comes.
-    fn fail(&mut self, now: Now, why: SourceFault) {
+    fn fail(&mut self, now: Now, reason: SourceFault) {
         let relay = match &self.step {
             Step::Idle => return,
             Step::Root(source) => *source,
             Step::Fetch(f) => f.source,
             Step::Check(c) => c.source,
         };
-        self.out.push_back(ClientDirOutput::SourceFailed { relay, why });
+        self.out.push_back(ClientDirOutput::SourceFailed { relay, reason });
         self.failures = self.failures.saturating_add(1);
         let pause = match &self.verified {
             // spec: DIR-45
@@ -313,11 +313,11 @@ impl ClientDirectory {
         let Some(from) = self.calls.remove(&id) else { return };
         self.turn = true;
         let answer = match result {
-            Ok(body) => Answer::decode(&body).map_err(|_| SourceFault::Malformed),
+            Ok(body) => DirectoryAnswer::decode(&body).map_err(|_| SourceFault::Malformed),
             Err(e) => Err(SourceFault::NoAnswer(e)),
         };
         let answer = match answer {
-            Ok(Answer::Unknown(_)) => Err(SourceFault::NothingSettled),
+            Ok(DirectoryAnswer::Unknown(_)) => Err(SourceFault::NothingSettled),
             other => other,
         };
         match core::mem::replace(&mut self.step, Step::Idle) {
@@ -328,9 +328,9 @@ impl ClientDirectory {
             Step::Root(source) => {
                 self.step = Step::Root(source);
                 match answer {
-                    Ok(Answer::Statement(s)) => self.named(now, source, s),
+                    Ok(DirectoryAnswer::Statement(s)) => self.named(now, source, s),
                     Ok(_) => self.fail(now, SourceFault::Malformed),
-                    Err(why) => self.fail(now, why),
+                    Err(reason) => self.fail(now, reason),
                 }
             }
             Step::Fetch(fetch) => self.page(now, fetch, answer),
@@ -388,18 +388,18 @@ impl ClientDirectory {
         let verified = self.verified.iter().flat_map(|v| v.relays());
         let known = verified.map(|r| (leaf(r), Arc::clone(r))).collect();
         self.enter(now, Step::Fetch(Fetch { source, route, statement, got: Vec::new(), known, agreed }));
-        self.call(source, route, false, &Request::Page { cut: statement.cut, start: 0 });
+        self.call(source, route, false, &DirectoryRequest::Page { cut: statement.cut, start: 0 });
     }
 
     /// One page of a snapshot arrived, or did not.
-    fn page(&mut self, now: Now, mut fetch: Fetch, answer: Result<Answer, SourceFault>) {
+    fn page(&mut self, now: Now, mut fetch: Fetch, answer: Result<DirectoryAnswer, SourceFault>) {
         let taken = answer.and_then(|answer| self.take_page(&mut fetch, answer));
         let whole = fetch.got.len() == usize::try_from(fetch.statement.count).unwrap_or(usize::MAX);
         let (source, route, s) = (fetch.source, fetch.route, fetch.statement);
         let start = u32::try_from(fetch.got.len()).unwrap_or(u32::MAX);
         if taken.is_ok() && !whole {
             self.step = Step::Fetch(fetch);
-            return self.call(source, route, false, &Request::Page { cut: s.cut, start });
+            return self.call(source, route, false, &DirectoryRequest::Page { cut: s.cut, start });
         }
         let settled = taken.and_then(|()| {
             // spec: DIR-28
@@ -410,25 +410,25 @@ impl ClientDirectory {
         match (settled, fetch.agreed.take()) {
             (Ok(snapshot), None) => self.check(now, source, Arc::new(snapshot), s),
             (Ok(snapshot), Some(_)) => self.accept(now, Arc::new(snapshot)),
-            (Err(why), Some(mut others)) => match others.pop() {
+            (Err(reason), Some(mut others)) => match others.pop() {
                 Some(next) => {
-                    self.out.push_back(ClientDirOutput::SourceFailed { relay: source, why });
+                    self.out.push_back(ClientDirOutput::SourceFailed { relay: source, reason });
                     let route = Route::Last(self.next_call.saturating_add(1));
                     self.fetch(now, next, route, s, Some(others));
                 }
-                None => self.fail_fetch(now, fetch, why),
+                None => self.fail_fetch(now, fetch, reason),
             },
-            (Err(why), None) => self.fail_fetch(now, fetch, why),
+            (Err(reason), None) => self.fail_fetch(now, fetch, reason),
         }
     }
 
-    fn fail_fetch(&mut self, now: Now, fetch: Fetch, why: SourceFault) {
+    fn fail_fetch(&mut self, now: Now, fetch: Fetch, reason: SourceFault) {
         self.step = Step::Fetch(fetch);
-        self.fail(now, why);
+        self.fail(now, reason);
     }
 
-    fn take_page(&self, fetch: &mut Fetch, answer: Answer) -> Result<(), SourceFault> {
-        let Answer::Page { cut, total, start, records } = answer else { return Err(SourceFault::Malformed) };
+    fn take_page(&self, fetch: &mut Fetch, answer: DirectoryAnswer) -> Result<(), SourceFault> {
+        let DirectoryAnswer::Page { cut, total, start, records } = answer else { return Err(SourceFault::Malformed) };
         let whole = usize::try_from(fetch.statement.count).unwrap_or(usize::MAX);
         let expected = usize::try_from(start).is_ok_and(|n| n == fetch.got.len());
         let fits = fetch.got.len().saturating_add(records.len()) <= whole;

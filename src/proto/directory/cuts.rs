@@ -3,7 +3,7 @@
 use crate::base::time::{Duration, UnixMs};
 use crate::crypto::identity::IdentityKey;
 use crate::proto::directory::snapshot::Snapshot;
-use crate::wire::directory::{Answer, PAGE_RECORDS_MAX, Statement};
+use crate::wire::directory::{DirectoryAnswer, PAGE_RECORDS_MAX, Statement};
 use crate::wire::ids::RelayId;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -55,28 +55,28 @@ impl Cuts {
         self.list.iter_mut().rev().find(usable)
     }
 
-    fn unknown(&mut self, now: UnixMs) -> Answer {
-        Answer::Unknown(self.usable(UnixMs(0), now).map_or(UnixMs(0), |c| c.snapshot.cut))
+    fn unknown(&mut self, now: UnixMs) -> DirectoryAnswer {
+        DirectoryAnswer::Unknown(self.usable(UnixMs(0), now).map_or(UnixMs(0), |c| c.snapshot.cut))
     }
 
     /// Our statement of a cut (0: of the newest we speak for).
-    pub fn statement(&mut self, cut: UnixMs, now: UnixMs) -> Answer {
+    pub fn statement(&mut self, cut: UnixMs, now: UnixMs) -> DirectoryAnswer {
         let (own, key) = (self.own, Arc::clone(&self.key));
         let Some(c) = self.usable(cut, now) else { return self.unknown(now) };
         let s = &c.snapshot;
         let count = u32::try_from(s.len()).unwrap_or(u32::MAX);
         let sign = || Statement::sign(s.cut, s.root, s.beacon, count, own, &key);
-        Answer::Statement(*c.statement.get_or_insert_with(sign))
+        DirectoryAnswer::Statement(*c.statement.get_or_insert_with(sign))
     }
 
     /// Part of a cut's snapshot, from index `start` on.
-    pub fn page(&mut self, cut: UnixMs, start: u32, now: UnixMs) -> Answer {
+    pub fn page(&mut self, cut: UnixMs, start: u32, now: UnixMs) -> DirectoryAnswer {
         let Some(c) = self.usable(cut, now) else { return self.unknown(now) };
         let s = Arc::clone(&c.snapshot);
         let from = usize::try_from(start).unwrap_or(usize::MAX);
         let Some(rest) = s.relays().get(from..).filter(|r| !r.is_empty()) else { return self.unknown(now) };
         let records = rest.iter().take(PAGE_RECORDS_MAX).map(|r| r.bytes().to_vec()).collect();
-        Answer::Page { cut: s.cut, total: u32::try_from(s.len()).unwrap_or(u32::MAX), start, records }
+        DirectoryAnswer::Page { cut: s.cut, total: u32::try_from(s.len()).unwrap_or(u32::MAX), start, records }
     }
 }
 
@@ -104,9 +104,9 @@ mod tests {
     fn nothing_is_said_of_a_cut_before_its_lag_is_over() {
         let mut c = cuts(1);
         let early = CUT.plus(P.usable_lag).minus(Duration::from_millis(1));
-        assert_eq!(c.statement(UnixMs(0), early), Answer::Unknown(UnixMs(0)));
-        assert_eq!(c.page(CUT, 0, early), Answer::Unknown(UnixMs(0)));
-        let Answer::Statement(s) = c.statement(UnixMs(0), CUT.plus(P.usable_lag)) else { panic!() };
+        assert_eq!(c.statement(UnixMs(0), early), DirectoryAnswer::Unknown(UnixMs(0)));
+        assert_eq!(c.page(CUT, 0, early), DirectoryAnswer::Unknown(UnixMs(0)));
+        let DirectoryAnswer::Statement(s) = c.statement(UnixMs(0), CUT.plus(P.usable_lag)) else { panic!() };
         assert_eq!((s.cut, s.count, s.verify(&key(0).public())), (CUT, 5, Ok(())));
         assert_eq!(s.root, c.newest().unwrap().root);
     }
@@ -117,10 +117,12 @@ mod tests {
     fn the_last_cuts_are_kept_and_none_is_settled_twice() {
         let mut c = cuts(CUTS_KEPT as u64 + 3);
         let now = CUT.plus(Duration::from_secs(60));
-        assert!(matches!(c.statement(CUT, now), Answer::Unknown(newest) if newest > CUT));
+        assert!(matches!(c.statement(CUT, now), DirectoryAnswer::Unknown(newest) if newest > CUT));
         let kept = CUT.plus(P.period.saturating_mul(3));
-        assert!(matches!(c.page(kept, 2, now), Answer::Page { start: 2, total: 5, records, .. } if records.len() == 3));
-        assert!(matches!(c.page(kept, 5, now), Answer::Unknown(_)));
+        assert!(
+            matches!(c.page(kept, 2, now), DirectoryAnswer::Page { start: 2, total: 5, records, .. } if records.len() == 3)
+        );
+        assert!(matches!(c.page(kept, 5, now), DirectoryAnswer::Unknown(_)));
         let newest = Arc::clone(c.newest().unwrap());
         c.push(Arc::new(Snapshot::settle(&[], newest.cut, &P, NETWORK)));
         assert_eq!(c.newest(), Some(&newest));

@@ -7,7 +7,7 @@ use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::content::store;
 use crate::wire::descriptor::{DescriptorRules, SignedDescriptor};
-use crate::wire::directory::{Answer, Request};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest};
 use crate::wire::ids::{Locator, NetworkId, RelayId};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -112,9 +112,9 @@ impl Lookup {
         let id = CallId(self.next_call);
         self.calls.insert(id, to);
         let (service, body) = match self.wanted {
-            Wanted::Record(relay) => (Service::Directory, Request::Get(relay).encode()),
+            Wanted::Record(relay) => (Service::Directory, DirectoryRequest::Get(relay).encode()),
             Wanted::Content(address) => {
-                (Service::Store, store::Request::Status(Locator(rendezvous::locate(&address))).encode())
+                (Service::Store, store::StoreRequest::Status(Locator(rendezvous::locate(&address))).encode())
             }
         };
         Call { id, to, route: Route::Fourth(self.first_route.wrapping_add(self.next_call)), service, body }
@@ -132,18 +132,20 @@ impl Lookup {
 
     fn read(&self, body: &[u8]) -> Found {
         match self.wanted {
-            Wanted::Record(id) => match Answer::decode(body) {
+            Wanted::Record(id) => match DirectoryAnswer::decode(body) {
                 // spec: DIR-51
-                Ok(Answer::Record(r)) if SignedDescriptor::decode(&r, &self.rules).is_ok_and(|r| r.id() == id) => {
+                Ok(DirectoryAnswer::Record(r))
+                    if SignedDescriptor::decode(&r, &self.rules).is_ok_and(|r| r.id() == id) =>
+                {
                     Found::Holds
                 }
-                Ok(Answer::Unknown(_)) => Found::Lacks,
+                Ok(DirectoryAnswer::Unknown(_)) => Found::Lacks,
                 Ok(_) | Err(_) => Found::Nonsense,
             },
-            Wanted::Content(_) => match store::Answer::decode(body) {
-                Ok(store::Answer::Status(s)) if s.complete() => Found::Holds,
-                Ok(store::Answer::Status(_)) => Found::Part,
-                Ok(store::Answer::Refused(store::Refusal::NotFound)) => Found::Lacks,
+            Wanted::Content(_) => match store::StoreAnswer::decode(body) {
+                Ok(store::StoreAnswer::Status(s)) if s.complete() => Found::Holds,
+                Ok(store::StoreAnswer::Status(_)) => Found::Part,
+                Ok(store::StoreAnswer::Refused(store::Refusal::NotFound)) => Found::Lacks,
                 Ok(_) | Err(_) => Found::Nonsense,
             },
         }
@@ -207,8 +209,8 @@ mod tests {
         let mut answer = |net: &mut Net, call: &Call| match custodians.iter().position(|c| *c == call.to) {
             Some(0) => None,
             Some(1) => Some(vec![77]),
-            Some(2) => Some(Answer::Record(other.bytes().to_vec()).encode()),
-            Some(3) => Some(Answer::Unknown(UnixMs(0)).encode()),
+            Some(2) => Some(DirectoryAnswer::Record(other.bytes().to_vec()).encode()),
+            Some(3) => Some(DirectoryAnswer::Unknown(UnixMs(0)).encode()),
             _ => net.find(&call.to).and_then(|to| net.ask(to, &call.body)),
         };
         let found = look(&mut net, Wanted::Record(id(6)), &mut answer);
@@ -225,7 +227,7 @@ mod tests {
         let mut turn = 0;
         let mut answer = |_: &mut Net, call: &Call| {
             let locator = Locator(rendezvous::locate(&[5; 32]));
-            assert_eq!(store::Request::decode(&call.body), Ok(store::Request::Status(locator)));
+            assert_eq!(store::StoreRequest::decode(&call.body), Ok(store::StoreRequest::Status(locator)));
             turn += 1;
             let status = store::Status {
                 class: Class::Large,
@@ -237,9 +239,9 @@ mod tests {
                 pending: 0,
             };
             Some(match turn {
-                1 => store::Answer::Status(status).encode(),
-                2 => store::Answer::Status(store::Status { held: 1, ..status }).encode(),
-                3 => store::Answer::Refused(store::Refusal::NotFound).encode(),
+                1 => store::StoreAnswer::Status(status).encode(),
+                2 => store::StoreAnswer::Status(store::Status { held: 1, ..status }).encode(),
+                3 => store::StoreAnswer::Refused(store::Refusal::NotFound).encode(),
                 _ => vec![0],
             })
         };

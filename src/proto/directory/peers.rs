@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub const PUSH_PEERS: usize = 8;
 /// How long a relay that failed once is left alone; doubles with each failure.
 pub const REST_FIRST: Duration = Duration::from_millis(500);
-/// The longest rest.
+/// The longest time for which a relay that failed is left alone.
 pub const REST_MAX: Duration = Duration::from_secs(300);
 /// Failing relays remembered. The oldest are forgotten first: that costs a vain call.
 const RESTING_MAX: usize = 4096;
@@ -22,7 +22,7 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// The relay answered.
+    /// The relay answered: it is called again without a rest.
     pub fn succeeded(&mut self, id: &RelayId) {
         self.resting.remove(id);
     }
@@ -57,8 +57,8 @@ impl Peers {
         }
     }
 
-    /// Whom to push to: a few that stay the same (so that links are reused), and our successor in the order of ids, which
-    /// makes sure that every relay is somebody's push peer. `known` is in order, without us.
+    /// Whom to push to: a few that stay the same (so that links are reused), and our successor by id, which
+    /// makes sure that every relay is somebody's push peer. `known` is sorted by id, without us.
     pub fn push_to(&mut self, own: RelayId, known: &[RelayId], now: Instant, rng: &mut Rng) -> Vec<RelayId> {
         let push = core::mem::take(&mut self.push);
         self.push = push.into_iter().filter(|id| known.binary_search(id).is_ok() && self.fit(id, now)).collect();

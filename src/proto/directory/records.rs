@@ -49,7 +49,7 @@ fn bucket(id: &RelayId) -> u8 {
     id.0[0]
 }
 
-/// The table.
+/// A relay's table of records: of each relay the newest in time for the next cut, and the first few that are not yet.
 pub struct Records {
     rules: DescriptorRules,
     tolerance: Duration,
@@ -62,7 +62,7 @@ pub struct Records {
 }
 
 impl Records {
-    /// An empty table.
+    /// An empty table for this network, with the limits of its profile.
     pub fn new(network: NetworkId, profile: &Profile) -> Self {
         Self {
             rules: profile.descriptor_rules(network),
@@ -179,7 +179,7 @@ impl Records {
         record.published.plus(Duration::from_secs(u64::from(self.rules.lifetime_max_s))) <= now
     }
 
-    /// All records held.
+    /// All records held, sorted by relay id.
     pub fn all(&self) -> impl Iterator<Item = &Arc<SignedDescriptor>> {
         self.relays.values().flatten().map(|h| &h.record)
     }

@@ -15,7 +15,7 @@ use crate::proto::directory::snapshot::{RELAYS_MIN, Snapshot, cut_before};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::directory::{Answer, RECORDS_MAX, RecordKey, Refusal, Request};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RECORDS_MAX, RecordKey, Refusal};
 use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -168,7 +168,7 @@ impl RelayDirectory {
     }
 
     /// Chooses whom to bring our record to: the custodians of our id, by the look-up that also places content; the seeds
-    /// as long as we know nobody else.
+    /// while we know nobody else.
     fn aim(&mut self, now: Now) {
         let n = self.profile.custodians;
         // spec: DIR-30
@@ -284,7 +284,7 @@ impl RelayDirectory {
         self.out.push_back(DirOutput::Known(known));
     }
 
-    /// Ids of all we could call, in order, without us.
+    /// Ids of all relays we could call, sorted, without our own.
     fn known(&self, now: UnixMs) -> Vec<RelayId> {
         let valid = self.records.valid(now).map(|r| r.id());
         let mut ids: Vec<_> = valid.chain(self.seeds.iter().map(|s| s.id())).filter(|id| *id != self.own).collect();
@@ -293,7 +293,7 @@ impl RelayDirectory {
         ids
     }
 
-    fn call(&mut self, now: Now, to: RelayId, pending: Pending, request: &Request) {
+    fn call(&mut self, now: Now, to: RelayId, pending: Pending, request: &DirectoryRequest) {
         self.next_call += 1;
         let id = CallId(self.next_call);
         self.calls.insert(id, (to, now.mono, pending));
@@ -310,7 +310,7 @@ impl RelayDirectory {
         let known = self.known(now.unix);
         let to = self.peers.push_to(self.own, &known, now.mono, rng);
         for part in fresh.chunks(RECORDS_MAX) {
-            let request = Request::Put(part.iter().map(|r| r.bytes().to_vec()).collect());
+            let request = DirectoryRequest::Put(part.iter().map(|r| r.bytes().to_vec()).collect());
             for peer in &to {
                 // spec: DIR-32
                 if self.room() && !part.iter().all(|r| r.id() == *peer) {
@@ -323,7 +323,7 @@ impl RelayDirectory {
     /// Brings our record to the custodians that do not have it yet.
     fn bring(&mut self, now: Now) {
         let Some(mine) = &self.mine else { return };
-        let request = Request::Put(vec![mine.bytes().to_vec()]);
+        let request = DirectoryRequest::Put(vec![mine.bytes().to_vec()]);
         let due: Vec<_> =
             self.targets.iter().filter(|(_, t)| !t.calling && t.at <= now.mono).map(|(id, _)| *id).collect();
         for id in due {
@@ -347,16 +347,16 @@ impl RelayDirectory {
         self.rounds = self.rounds.saturating_add(1);
         // spec: DIR-31
         self.round = Some(Round { peer, ranges: VecDeque::new(), digests: 0 });
-        self.call(now, peer, Pending::Round, &Request::Compare(Box::new(*self.records.sums())));
+        self.call(now, peer, Pending::Round, &DirectoryRequest::Compare(Box::new(*self.records.sums())));
     }
 
     /// The answer to a call of ours.
     pub fn answer(&mut self, now: Now, id: CallId, result: Result<Vec<u8>, CallError>) {
         let Some((peer, _, pending)) = self.calls.remove(&id) else { return };
-        let answer = result.ok().and_then(|body| Answer::decode(&body).ok());
+        let answer = result.ok().and_then(|body| DirectoryAnswer::decode(&body).ok());
         let good = match (pending, answer) {
-            (Pending::Push, Some(Answer::Taken { .. } | Answer::Refused(Refusal::Busy))) => true,
-            (Pending::Publish, Some(Answer::Taken { refused: 0, .. })) => {
+            (Pending::Push, Some(DirectoryAnswer::Taken { .. } | DirectoryAnswer::Refused(Refusal::Busy))) => true,
+            (Pending::Publish, Some(DirectoryAnswer::Taken { refused: 0, .. })) => {
                 self.targets.remove(&peer);
                 true
             }
@@ -364,7 +364,7 @@ impl RelayDirectory {
                 self.publish_failed(peer, now);
                 answer.is_some()
             }
-            (Pending::Round, Some(Answer::Differs(bits))) => {
+            (Pending::Round, Some(DirectoryAnswer::Differs(bits))) => {
                 let ranges = self.records.ranges(&bits);
                 if let Some(r) = &mut self.round {
                     r.ranges = ranges.into();
@@ -372,7 +372,7 @@ impl RelayDirectory {
                 self.next_digest(now);
                 true
             }
-            (Pending::Round, Some(Answer::Delta { more, records, wanted })) => {
+            (Pending::Round, Some(DirectoryAnswer::Delta { more, records, wanted })) => {
                 self.delta(peer, more, &records, &wanted, now);
                 true
             }
@@ -421,7 +421,7 @@ impl RelayDirectory {
         let wanted: Vec<_> =
             wanted.iter().filter_map(|key| self.records.version(key)).map(|r| r.bytes().to_vec()).collect();
         for part in wanted.chunks(RECORDS_MAX) {
-            self.call(now, peer, Pending::Push, &Request::Put(part.to_vec()));
+            self.call(now, peer, Pending::Push, &DirectoryRequest::Put(part.to_vec()));
         }
         // The same range again while it brings something new; a peer that only says so gets no second turn.
         if let Some(r) = self.round.as_mut().filter(|_| !(more && new)) {
@@ -438,7 +438,7 @@ impl RelayDirectory {
             Some((low, high)) if !spent => {
                 let (low, high) = (*low, *high);
                 let entries = self.records.digest(low, high);
-                self.call(now, peer, Pending::Round, &Request::Digest { low, high, entries });
+                self.call(now, peer, Pending::Round, &DirectoryRequest::Digest { low, high, entries });
             }
             _ => {
                 self.round = None;

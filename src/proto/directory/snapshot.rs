@@ -95,7 +95,7 @@ impl Snapshot {
         Self::of(valid, cut, profile, network)
     }
 
-    /// Takes records that somebody says are a cut's settled set. They must be in order, one a relay, in time and valid;
+    /// Takes records that somebody says are a cut's settled set. They must be sorted by id, one for each relay, in time and valid;
     /// whether they are *all* is what the root says.
     pub fn assemble(
         relays: Vec<Arc<SignedDescriptor>>,
@@ -134,7 +134,7 @@ impl Snapshot {
         self.relays.is_empty()
     }
 
-    /// One relay's record.
+    /// The record of this relay; `None` if it is not in the settled set.
     pub fn get(&self, id: &RelayId) -> Option<&Arc<SignedDescriptor>> {
         let at = self.relays.binary_search_by_key(id, |r| r.id()).ok()?;
         self.relays.get(at)

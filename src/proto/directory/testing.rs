@@ -9,7 +9,7 @@ use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{BODY_MAX, Call, CallError, CallId};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
-use crate::wire::directory::Request;
+use crate::wire::directory::DirectoryRequest;
 use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub(crate) fn with(i: u8, published: UnixMs, change: impl FnOnce(&mut Descriptor
 pub(crate) const START: UnixMs = UnixMs(1_700_000_000_300);
 
 /// What a liar makes of a request and its honest answer; `None`: no answer comes.
-pub(crate) type Lie = Box<dyn FnMut(&Request, Vec<u8>) -> Option<Vec<u8>>>;
+pub(crate) type Lie = Box<dyn FnMut(&DirectoryRequest, Vec<u8>) -> Option<Vec<u8>>>;
 
 enum Event {
     Arrives(usize, Call),
@@ -126,7 +126,7 @@ impl Net {
         let node = self.nodes.get_mut(to).filter(|n| n.up)?;
         let honest = node.dir.request(now, body);
         match &mut node.lie {
-            Some(lie) => lie(&Request::decode(body).unwrap(), honest),
+            Some(lie) => lie(&DirectoryRequest::decode(body).unwrap(), honest),
             None => Some(honest),
         }
     }

@@ -78,7 +78,7 @@ impl Vote {
         }
     }
 
-    /// How it stands.
+    /// What the signers asked so far agree on.
     pub fn tally(&self) -> Tally {
         let mut counts: BTreeMap<Root, usize> = BTreeMap::new();
         for root in self.votes.values() {

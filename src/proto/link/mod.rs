@@ -62,7 +62,7 @@ struct Records {
     handshake_hash: [u8; 32],
 }
 
-enum State {
+enum LinkState {
     Calling(Initiator),
     Listening(Responder),
     Open(Records),
@@ -71,7 +71,7 @@ enum State {
 
 /// One end of a link.
 pub struct Link {
-    state: State,
+    state: LinkState,
     initiator: bool,
     cipher: Cipher,
     /// A handshake message on its way in: never longer than that message.
@@ -101,7 +101,7 @@ impl Link {
         let mut outbox = Vec::with_capacity(MESSAGE_1_SIZE);
         let payload = Payload1.encode();
         let state = Initiator::start(&network, responder_link_key, ephemeral, Some(kem), &payload, &mut outbox)
-            .map_or_else(State::Closed, State::Calling);
+            .map_or_else(LinkState::Closed, LinkState::Calling);
         Self { state, initiator: true, cipher, inbox: Vec::new(), outbox, peer_time: None }
     }
 
@@ -121,16 +121,16 @@ impl Link {
         ephemeral: AgreeSecret,
         kem_seed: Secret<32>,
     ) -> Self {
-        let state = State::Listening(Responder::new(network, link_secret, ephemeral, Some(kem_seed)));
+        let state = LinkState::Listening(Responder::new(network, link_secret, ephemeral, Some(kem_seed)));
         Self { state, initiator: false, cipher, inbox: Vec::new(), outbox: Vec::new(), peer_time: None }
     }
 
     /// An open end without a handshake, under the initiator's and the responder's sending keys: for fuzzing records.
     pub(crate) fn open_for_fuzzing(initiator: bool, cipher: Cipher, keys: [Secret<32>; 2]) -> Self {
         let [to_responder, to_initiator] = keys;
-        let state = State::Closed(LinkError::BadHandshake);
+        let state = LinkState::Closed(LinkError::BadHandshake);
         let mut link = Self { state, initiator, cipher, inbox: Vec::new(), outbox: Vec::new(), peer_time: None };
-        link.state = State::Open(link.records(Session { to_responder, to_initiator, hash: [0; 32] }));
+        link.state = LinkState::Open(link.records(Session { to_responder, to_initiator, hash: [0; 32] }));
         link
     }
 
@@ -145,7 +145,7 @@ impl Link {
     ) -> Result<(), LinkError> {
         self.advance(now, bytes, sink).inspect_err(|&e| {
             self.outbox.clear();
-            self.state = State::Closed(e);
+            self.state = LinkState::Closed(e);
         })
     }
 
@@ -156,10 +156,10 @@ impl Link {
         sink: &mut dyn FnMut(&mut CellBuf) -> bool,
     ) -> Result<(), LinkError> {
         let size = match &mut self.state {
-            State::Open(records) => return records.opener.open(bytes, sink),
-            State::Closed(e) => return Err(*e),
-            State::Calling(_) => MESSAGE_2_SIZE,
-            State::Listening(_) => MESSAGE_1_SIZE,
+            LinkState::Open(records) => return records.opener.open(bytes, sink),
+            LinkState::Closed(e) => return Err(*e),
+            LinkState::Calling(_) => MESSAGE_2_SIZE,
+            LinkState::Listening(_) => MESSAGE_1_SIZE,
         };
         let missing = size.saturating_sub(self.inbox.len());
         let Some((head, rest)) = bytes.split_at_mut_checked(missing) else {
@@ -170,7 +170,7 @@ impl Link {
         let message = core::mem::take(&mut self.inbox);
         self.handshake(now, message)?;
         match &mut self.state {
-            State::Open(records) => records.opener.open(rest, sink),
+            LinkState::Open(records) => records.opener.open(rest, sink),
             _ => Ok(()),
         }
     }
@@ -178,8 +178,8 @@ impl Link {
     /// Takes the one handshake message that this end receives.
     fn handshake(&mut self, now: Now, mut message: Vec<u8>) -> Result<(), LinkError> {
         // Whatever happens, the half that was waiting is used up; a failure puts its own error in this place.
-        let session = match core::mem::replace(&mut self.state, State::Closed(LinkError::BadHandshake)) {
-            State::Calling(half) => {
+        let session = match core::mem::replace(&mut self.state, LinkState::Closed(LinkError::BadHandshake)) {
+            LinkState::Calling(half) => {
                 let (payload, session) = half.finish(&mut message)?;
                 let payload = Payload2::decode(payload)?;
                 // spec: LINK-6
@@ -189,7 +189,7 @@ impl Link {
                 self.peer_time = Some(payload.time);
                 session
             }
-            State::Listening(half) => {
+            LinkState::Listening(half) => {
                 let payload = Payload2 { cipher: self.cipher, time: now.unix }.encode();
                 let check = |p: &[u8]| Ok(Payload1::decode(p).map(|_| ())?);
                 // spec: LINK-7
@@ -200,7 +200,7 @@ impl Link {
                 return Ok(());
             }
         };
-        self.state = State::Open(self.records(session));
+        self.state = LinkState::Open(self.records(session));
         Ok(())
     }
 
@@ -220,7 +220,7 @@ impl Link {
     pub fn transmit(&mut self, _now: Now, out: &mut Vec<u8>, next: &mut dyn FnMut(&mut CellBuf) -> bool) {
         if !self.outbox.is_empty() {
             out.append(&mut core::mem::take(&mut self.outbox));
-        } else if let State::Open(records) = &mut self.state {
+        } else if let LinkState::Open(records) = &mut self.state {
             // spec: LINK-8
             records.sealer.seal(out, next);
         }
@@ -233,7 +233,7 @@ impl Link {
 
     /// Whether the handshake is over and cells can go.
     pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Open(_))
+        matches!(self.state, LinkState::Open(_))
     }
 
     /// Whether this end connected. Only it chooses circuit numbers.
@@ -244,7 +244,7 @@ impl Link {
     /// The handshake's hash, once open: what an AUTHENTICATE cell signs (spec LINK-23).
     pub fn handshake_hash(&self) -> Option<[u8; 32]> {
         match &self.state {
-            State::Open(records) => Some(records.handshake_hash),
+            LinkState::Open(records) => Some(records.handshake_hash),
             _ => None,
         }
     }

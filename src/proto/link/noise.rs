@@ -182,11 +182,11 @@ impl Responder {
         let mut key = state.mix_key(&secret.agree(&peer)?);
         let mut encapsulated = None;
         if let Some(seed) = kem_seed {
-            let (sealed, behind) = split_at(rest, KEM_PUBLIC_SIZE + TAG_SIZE)?;
+            let (sealed, after) = split_at(rest, KEM_PUBLIC_SIZE + TAG_SIZE)?;
             let public = state.decrypt_and_hash(&mut key, sealed)?;
             let public = public.try_into().map_err(|_| LinkError::BadHandshake)?;
             encapsulated = Some(encapsulate(public, *seed.expose())?);
-            rest = behind;
+            rest = after;
         }
         check(state.decrypt_and_hash(&mut key, rest)?)?;
 

@@ -1,4 +1,4 @@
-//! Records: up to 16 cells sealed together behind their sealed count (spec 03, "Records").
+//! Records: up to 16 cells sealed together, after their sealed count (spec 03, "Records").
 //!
 //! The count and the cells each take one step of the direction's counter, so neither can stand in the other's place, and
 //! no record can be dropped, repeated or moved. Cells are written, sealed and opened where they lie; only a part that is
@@ -30,7 +30,7 @@ impl Chain {
         Self { cipher, handshake_hash, key: CounterKey::new(cipher, &secret), secret }
     }
 
-    /// Called behind each record.
+    /// Called after each record.
     fn turn(&mut self) {
         // spec: LINK-14
         if self.key.counter() >= RECORDS_PER_KEY * STEPS {
@@ -119,7 +119,7 @@ impl Opener {
                 self.held.extend_from_slice(bytes);
                 break;
             }
-            let (now, behind) = bytes.split_at_mut(missing);
+            let (now, after) = bytes.split_at_mut(missing);
             self.part = if self.held.is_empty() {
                 open_part(&mut self.chain, self.part, now, sink)?
             } else {
@@ -128,7 +128,7 @@ impl Opener {
                 self.held.clear();
                 next
             };
-            bytes = behind;
+            bytes = after;
         }
         Ok(())
     }

@@ -100,7 +100,7 @@ fn a_record_is_never_empty_and_never_holds_more_than_sixteen() {
 }
 
 #[test]
-fn records_go_behind_what_the_buffer_holds_already() {
+fn records_are_appended_to_what_the_buffer_holds() {
     let (mut i, mut r) = open_pair(Cipher::Aes256Gcm);
     let mut out = b"before".to_vec();
     for tint in [1, 2] {
@@ -115,7 +115,7 @@ fn records_go_behind_what_the_buffer_holds_already() {
 }
 
 #[test]
-fn a_message_and_the_records_behind_it_may_come_together() {
+fn a_message_and_the_records_after_it_may_come_together() {
     let (mut i, mut r) = pair(Cipher::ChaCha20Poly1305);
     let first = send(&mut i, &[]);
     take_in_parts(&mut r, &first, 1).unwrap();
@@ -142,9 +142,9 @@ proptest! {
         }
         let (mut got, mut rest, mut parts) = (Vec::new(), &mut bytes[..], parts.into_iter().cycle());
         while !rest.is_empty() {
-            let (part, behind) = rest.split_at_mut(parts.next().unwrap().min(rest.len()));
+            let (part, after) = rest.split_at_mut(parts.next().unwrap().min(rest.len()));
             prop_assert_eq!(r.receive(NOW, part, &mut |cell| { got.push(*cell); true }), Ok(()));
-            rest = behind;
+            rest = after;
         }
         prop_assert!(got == want);
     }
@@ -345,6 +345,6 @@ fn what_a_receiver_gathers_is_bounded_by_a_record() {
         let record = send(&mut i, &cells(RECORD_CELLS_MAX, 0));
         take_in_parts(&mut r, &record, 1000).unwrap();
     }
-    let State::Open(records) = &r.state else { panic!("open") };
+    let LinkState::Open(records) = &r.state else { panic!("open") };
     assert!(records.opener.held.capacity() <= 2 * RECORD_SIZE_MAX);
 }

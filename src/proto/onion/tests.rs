@@ -135,7 +135,7 @@ fn hops_one_and_three_cannot_pass_a_mark_through_an_honest_hop_two() {
         let honest = body;
         body[at] ^= 1; // hop 3 marks
         if wrap(&mut relays[1], &mut body).is_ok() {
-            // Hop 2 sealed it: hop 1 sees nothing but ciphertext, with its own place and all behind it clean.
+            // Hop 2 sealed it: hop 1 sees nothing but ciphertext, and zeros from its own tag on.
             assert!(at < covered(2));
             assert!(is_zero(&body[covered(1)..]));
             let (_, mut relays) = circuit(3, Cipher::Aes256Gcm);

@@ -23,7 +23,7 @@ pub const GUARD_MISSING_MAX: Duration = Duration::from_secs(20 * 86_400);
 pub const GUARD_RETRY_FIRST: Duration = Duration::from_secs(30);
 /// The longest such pause.
 pub const GUARD_RETRY_MAX: Duration = Duration::from_secs(3600);
-/// So long after a relay was reached a client takes itself to be online (spec CLIENT-14).
+/// How long after reaching a relay a client takes itself to be online (spec CLIENT-14).
 pub const ONLINE_FOR: Duration = Duration::from_secs(60);
 /// One persistent guard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Guards {
         self.by_turn(snapshot, own)
     }
 
-    /// The guards in the directory, those that wait for a retry behind the others and in the order of their turns.
+    /// The guards in the directory, those that wait for a retry after the others, by the time of their retry.
     pub(super) fn by_turn(&self, snapshot: &Snapshot, own: Option<RelayId>) -> Vec<Arc<SignedDescriptor>> {
         let listed = self.list.iter().filter(|g| Some(g.id) != own);
         let mut listed: Vec<_> = listed.filter_map(|g| Some((g.retry_at, snapshot.get(&g.id)?))).collect();
@@ -162,7 +162,7 @@ impl Guards {
         self.changed |= before != self.list.len();
     }
 
-    /// A circuit's first hop works, whether it is a guard or not. The first success of a guard puts it behind those confirmed earlier.
+    /// A circuit's first hop works, whether it is a guard or not. The first success of a guard places it after those confirmed earlier.
     pub fn succeeded(&mut self, id: &RelayId, now: Now) {
         self.reached_at = Some(now.mono);
         let Some(at) = self.list.iter().position(|g| g.id == *id) else { return };

@@ -29,9 +29,9 @@ pub enum LastHop {
     Any,
     /// A relay that connects to the Internet, all equally likely.
     Exit,
-    /// This relay, drawn by chance by the caller (a signer).
+    /// This relay, drawn at random by the caller (a signer).
     This(RelayId),
-    /// Relays drawn by chance and this one behind them: a custodian, whom content and not chance chooses.
+    /// Relays drawn at random, then this one: a custodian, which the content determines.
     ThenFourth(RelayId),
 }
 
@@ -63,20 +63,22 @@ pub fn choose_path(
         return None;
     }
     let mut usable = guards.usable(snapshot, need.exclude, now, rng);
-    if let Some(path) = usable.iter().find_map(|g| behind(g, snapshot, rng, profile, need)) {
+    if let Some(path) = usable.iter().find_map(|g| path_through(g, snapshot, rng, profile, need)) {
         return Some(path);
     }
     // A small network, or few exits: one more guard may make it possible. Bounded by the list.
     while guards.len() < GUARDS_KEPT && guards.draw(snapshot, need.exclude, now.unix, rng) {
         usable = guards.usable(snapshot, need.exclude, now, rng);
     }
-    let path = usable.iter().find_map(|g| behind(g, snapshot, rng, profile, need));
+    let path = usable.iter().find_map(|g| path_through(g, snapshot, rng, profile, need));
     // None that does not wait goes together with this last hop: better one before its turn than no path.
-    path.or_else(|| guards.by_turn(snapshot, need.exclude).iter().find_map(|g| behind(g, snapshot, rng, profile, need)))
+    path.or_else(|| {
+        guards.by_turn(snapshot, need.exclude).iter().find_map(|g| path_through(g, snapshot, rng, profile, need))
+    })
 }
 
-/// A path behind one guard.
-fn behind(
+/// A path that begins with this guard.
+fn path_through(
     guard: &Arc<SignedDescriptor>,
     snapshot: &Snapshot,
     rng: &mut Rng,

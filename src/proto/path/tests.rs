@@ -143,7 +143,7 @@ fn a_guard_that_waits_is_used_where_the_others_cannot_stand_in_the_path() {
 
 // spec: CLIENT-4
 #[test]
-fn an_adversary_who_fells_guards_sees_only_so_many_drawn() {
+fn an_adversary_who_blocks_guards_makes_a_client_draw_a_bounded_number() {
     let (s, mut guards, mut rng) = (network(60), Guards::new(), rng());
     for t in 0..100 {
         let g = guards.current(&s, None, at(t / 10), &mut rng).unwrap();

@@ -1,4 +1,4 @@
-//! Requests and answers on a stream to a relay's own service: `length u32 | body`, answers in the order of requests.
+//! Requests and answers on a stream to a relay's own service: `length u32 | body`, answers in the sequence of the requests.
 
 use crate::proto::rpc::BODY_MAX;
 use crate::proto::violation::Violation;
@@ -6,7 +6,7 @@ use crate::proto::violation::Violation;
 /// Requests that may wait for their answers on one stream (spec STREAM-17).
 pub const CALLS_OUTSTANDING_MAX: usize = 32;
 
-/// Puts a body behind its length.
+/// Frames a body: its length and then the body.
 pub fn frame(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(4 + body.len());
     out.extend_from_slice(&(body.len() as u32).to_be_bytes());

@@ -8,10 +8,10 @@ use crate::proto::onion::Tag;
 use crate::proto::violation::Violation;
 use std::collections::VecDeque;
 
-/// Every so many counted cells the receiver acknowledges (spec STREAM-2).
+/// Counted cells for each acknowledgement (spec STREAM-2).
 pub const ACK_EVERY: u32 = 16;
 
-/// The sender's side.
+/// The sender's side of a hop's window: counted cells that are not acknowledged, with the tags to expect.
 pub struct SendWindow {
     congestion: Congestion,
     pacer: Pacer,
@@ -24,7 +24,7 @@ pub struct SendWindow {
 }
 
 impl SendWindow {
-    /// With as many counted cells in flight as congestion control allows.
+    /// A window under congestion control with these parameters.
     pub fn new(params: CongestionParams) -> Self {
         Self {
             congestion: Congestion::new(params),
@@ -41,7 +41,7 @@ impl SendWindow {
         self.in_flight < self.congestion.window() && self.pacer.rests_until().is_none()
     }
 
-    /// Until when no counted cell may leave, though the window may be open: say then [`SendWindow::woken`].
+    /// Until when no counted cell may leave, though the window may be open; call [`SendWindow::woken`] then.
     pub fn rests_until(&self) -> Option<Instant> {
         self.pacer.rests_until()
     }
@@ -51,7 +51,7 @@ impl SendWindow {
         self.pacer.woken(now);
     }
 
-    /// Gives up the room of what is not expected any more.
+    /// Frees the memory of tags that are no longer expected.
     pub fn park(&mut self) {
         self.expected.shrink_to_fit();
     }
@@ -68,7 +68,10 @@ impl SendWindow {
         }
     }
 
-    /// An acknowledgement arrived.
+    /// An ACK with this tag arrived.
+    ///
+    /// # Errors
+    /// [`Violation::FalseAck`] if none is due or the tag is another (spec STREAM-3).
     pub fn acked(&mut self, now: Instant, tag: &Tag) -> Result<(), Violation> {
         // spec: STREAM-3
         let (expected, sent) = self.expected.pop_front().ok_or(Violation::FalseAck)?;
@@ -85,7 +88,7 @@ impl SendWindow {
     }
 }
 
-/// The receiver's side.
+/// The receiver's side of a hop's window: counts cells and tells which tag to acknowledge.
 #[derive(Default)]
 pub struct ReceiveWindow {
     since_ack: u32,

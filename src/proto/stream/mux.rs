@@ -8,7 +8,8 @@ use crate::proto::congestion::CongestionParams;
 use crate::proto::onion::Tag;
 use crate::proto::stream::flow::{ReceiveWindow, SendWindow};
 use crate::proto::violation::Violation;
-use crate::wire::message::{EndReason, Message, StreamId, Target, TextWriter};
+pub use crate::wire::message::Side;
+use crate::wire::message::{EndReason, Legal, Message, StreamId, StreamState, Target, TextWriter};
 use core::net::IpAddr;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,21 +20,12 @@ pub const SEND_BUFFER_MAX: usize = 256 * 1024;
 /// Control messages (ACK, END, CREDIT, …) that may wait for a place in a cell. A peer that causes more and takes
 /// none loses its circuit.
 pub const CONTROL_MAX: usize = 2048;
-/// Streams that ended not long ago and are remembered: a CREDIT or END of theirs may still be under way (spec STREAM-13).
+/// Closed streams that are remembered: a CREDIT or END of theirs may still be under way (spec STREAM-13).
 pub const CLOSED_MAX: usize = 1024;
 /// Credit never adds up beyond this (spec STREAM-7).
 pub const CREDIT_MAX: u32 = 1 << 31;
 
-/// Which end this is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Opens streams.
-    Client,
-    /// Accepts them.
-    Relay,
-}
-
-/// What arrived.
+/// What arrived on a stream; bytes borrow the opened cell.
 #[derive(Debug, PartialEq, Eq)]
 pub enum StreamEvent<'a> {
     /// Relay: the client opens a stream, with its first bytes.
@@ -81,7 +73,10 @@ struct Stream {
     is_question: bool,
 }
 
-/// See the module's text.
+/// One end of the streams between a client and one hop.
+///
+/// Holds at most [`STREAMS_MAX`] streams with [`SEND_BUFFER_MAX`] unsent bytes each, and [`CONTROL_MAX`] control
+/// messages.
 pub struct Mux {
     side: Side,
     stream_window: u32,
@@ -115,7 +110,7 @@ impl Owned {
     }
 }
 
-/// What [`Mux::fill`] wrote.
+/// Whether [`Mux::fill`] wrote a text, and whether its cell is counted (spec STREAM-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filled {
     /// Nothing: there is nothing to send now.
@@ -143,7 +138,7 @@ impl Mux {
         }
     }
 
-    /// Gives up the room of lists that are empty, while nothing passes.
+    /// Frees the memory of empty lists while the circuit is idle.
     pub fn park(&mut self) {
         self.control.shrink_to_fit();
         self.ready.shrink_to_fit();
@@ -161,7 +156,7 @@ impl Mux {
         !self.control.is_empty() || (!self.ready.is_empty() && (self.send.is_open() || self.any_plain_end()))
     }
 
-    /// Until when nothing that counts may leave: say then [`Mux::woken`].
+    /// Until when no counted cell may leave; call [`Mux::woken`] then.
     pub fn rests_until(&self) -> Option<Instant> {
         self.send.rests_until()
     }
@@ -184,19 +179,19 @@ impl Mux {
         self.control.len() > CONTROL_MAX
     }
 
-    /// Client: queues EXTEND.
+    /// Client: queues EXTEND to this hop, which must be the last of the circuit.
     pub fn extend(&mut self, to: crate::wire::ids::RelayId, request: &[u8; crate::wire::handshake::REQUEST_SIZE]) {
         self.control.push_back((StreamId::CIRCUIT, Owned::Extend { to, request: Box::new(*request) }));
     }
 
-    /// Relay: queues EXTENDED.
+    /// Relay: queues EXTENDED with the reply of the next relay.
     pub fn extended(&mut self, reply: &[u8; crate::wire::handshake::REPLY_SIZE]) {
         self.control.push_back((StreamId::CIRCUIT, Owned::Extended(Box::new(*reply))));
     }
 
-    /// Relay: queues EXTEND_FAILED.
-    pub fn extend_failed(&mut self, why: crate::wire::message::ExtendFailure) {
-        self.control(StreamId::CIRCUIT, Message::ExtendFailed(why));
+    /// Relay: queues EXTEND_FAILED; the circuit stands as it stood.
+    pub fn extend_failed(&mut self, reason: crate::wire::message::ExtendFailure) {
+        self.control(StreamId::CIRCUIT, Message::ExtendFailed(reason));
     }
 
     fn free_id(&mut self) -> Option<StreamId> {
@@ -303,10 +298,31 @@ impl Mux {
         }
     }
 
-    /// The stream of a message, if the peer can know it.
-    // spec: STREAM-13
-    fn known(&mut self, id: StreamId) -> Result<&mut Stream, Violation> {
-        self.streams.get_mut(&id).filter(|s| s.begin.is_none()).ok_or(Violation::UnknownStream)
+    fn state(&self, id: StreamId) -> StreamState {
+        match self.streams.get(&id) {
+            Some(s) => s.state(),
+            None if self.closed.contains(&id) => StreamState::Closed,
+            None => StreamState::Unused,
+        }
+    }
+
+    /// Whether the table of messages allows this one here and now; the state in which it finds its stream.
+    // spec: CIRC-10 STREAM-6 STREAM-8 STREAM-13
+    fn admit(&self, id: StreamId, message: &Message<'_>) -> Result<StreamState, Violation> {
+        let states = match message.legal_at(self.side) {
+            Legal::Never => return Err(Violation::WrongDirection),
+            Legal::Circuit => return Ok(StreamState::Unused),
+            Legal::In(states) => states,
+        };
+        let state = self.state(id);
+        if states.contains(&state) {
+            return Ok(state);
+        }
+        Err(match state {
+            _ if states.contains(&StreamState::Unused) => Violation::StreamInUse,
+            StreamState::Unused | StreamState::Unsent | StreamState::Closed => Violation::UnknownStream,
+            _ => Violation::StreamState,
+        })
     }
 
     /// Bytes handed out as [`StreamEvent::Data`] have gone on: they may be granted again.
@@ -355,119 +371,85 @@ impl Mux {
         message: Message<'a>,
         sink: &mut dyn FnMut(StreamId, StreamEvent<'a>),
     ) -> Result<(), Violation> {
-        match (message, self.side) {
-            (Message::Ack(tag), _) => self.send.acked(now, &tag),
-            (Message::Begin { target, data }, Side::Relay) => {
+        let state = self.admit(id, &message)?;
+        match message {
+            Message::Ack(tag) => self.send.acked(now, &tag)?,
+            Message::Begin { target, data } => {
                 self.begun(id, Phase::Opening, data.len())?;
                 sink(id, StreamEvent::Begin(target, data));
-                Ok(())
             }
-            (Message::Resolve(name), Side::Relay) => {
+            Message::Resolve(name) => {
                 self.begun(id, Phase::Resolving, 0)?;
                 sink(id, StreamEvent::Resolve(name));
-                Ok(())
             }
-            (Message::Connected, Side::Client) => self.connected(id, sink),
-            (Message::Resolved(addrs), Side::Client) => {
-                let s = self.known(id)?;
+            Message::Connected if state == StreamState::Aborted => {}
+            Message::Connected => {
+                self.stream(id)?.phase = Phase::Open;
+                sink(id, StreamEvent::Connected);
+            }
+            Message::Resolved(addrs) => {
                 // A question that was given up is answered all the same: the answer ends it.
-                if !s.is_question {
-                    return Err(Violation::StreamState);
-                }
-                let wanted = s.phase == Phase::Resolving;
                 self.streams.remove(&id);
-                if wanted {
+                if state == StreamState::Resolving {
                     sink(id, StreamEvent::Resolved(addrs));
                 }
-                Ok(())
             }
-            (Message::Data(bytes), _) => self.data(id, bytes, sink),
-            (Message::End(reason), _) => self.end(id, reason, sink),
-            (Message::Credit(more), _) => self.credit(id, more),
-            // spec: CIRC-10
-            _ => Err(Violation::WrongDirection),
+            Message::Data(bytes) => {
+                if self.received(id, bytes.len())? {
+                    sink(id, StreamEvent::Data(bytes));
+                }
+            }
+            // Sent before the peer knew that the stream was over.
+            Message::End(_) | Message::Credit(_) if state == StreamState::Closed => {}
+            Message::End(reason) => {
+                self.ended(id, reason)?;
+                if state != StreamState::Aborted {
+                    sink(id, StreamEvent::End(reason));
+                }
+            }
+            Message::Credit(more) => self.credit(id, more)?,
+            Message::Extend { .. } | Message::Extended(_) | Message::ExtendFailed(_) => {
+                return Err(Violation::WrongDirection);
+            }
         }
+        Ok(())
     }
 
-    // spec: STREAM-6
+    fn stream(&mut self, id: StreamId) -> Result<&mut Stream, Violation> {
+        self.streams.get_mut(&id).ok_or(Violation::UnknownStream)
+    }
+
     fn begun(&mut self, id: StreamId, phase: Phase, bytes: usize) -> Result<(), Violation> {
-        if self.streams.contains_key(&id) {
-            return Err(Violation::StreamInUse);
-        }
         // spec: STREAM-14
         if self.streams.len() >= STREAMS_MAX {
             return Err(Violation::TooMuch);
         }
         self.closed.retain(|&c| c != id);
         let mut stream = Stream::new(phase, self.stream_window);
+        // spec: STREAM-4
         stream.granted = stream.granted.checked_sub(bytes as u32).ok_or(Violation::CreditExceeded)?;
         stream.backlog = bytes as u32;
         self.streams.insert(id, stream);
         Ok(())
     }
 
-    fn connected<'a>(
-        &mut self,
-        id: StreamId,
-        sink: &mut dyn FnMut(StreamId, StreamEvent<'a>),
-    ) -> Result<(), Violation> {
-        let s = self.known(id)?;
-        match s.phase {
-            Phase::Opening => {
-                s.phase = Phase::Open;
-                sink(id, StreamEvent::Connected);
-                Ok(())
-            }
-            Phase::Aborted if !s.is_question => Ok(()),
-            Phase::Aborted | Phase::Open | Phase::Resolving => Err(Violation::StreamState),
-        }
-    }
-
-    fn data<'a>(
-        &mut self,
-        id: StreamId,
-        bytes: &'a [u8],
-        sink: &mut dyn FnMut(StreamId, StreamEvent<'a>),
-    ) -> Result<(), Violation> {
-        let side = self.side;
-        let s = self.known(id)?;
+    /// Counts bytes of DATA off what was granted; whether anybody still wants them.
+    fn received(&mut self, id: StreamId, bytes: usize) -> Result<bool, Violation> {
+        let s = self.stream(id)?;
         // spec: STREAM-4
-        s.granted = s.granted.checked_sub(bytes.len() as u32).ok_or(Violation::CreditExceeded)?;
-        // spec: STREAM-8
-        let early = s.phase == Phase::Opening && side == Side::Client;
-        if s.end_received || early || s.is_question {
-            return Err(Violation::StreamState);
+        s.granted = s.granted.checked_sub(bytes as u32).ok_or(Violation::CreditExceeded)?;
+        let wanted = s.phase != Phase::Aborted;
+        if wanted {
+            s.backlog = s.backlog.saturating_add(bytes as u32);
         }
-        if s.phase != Phase::Aborted {
-            s.backlog = s.backlog.saturating_add(bytes.len() as u32);
-            sink(id, StreamEvent::Data(bytes));
-        }
-        Ok(())
+        Ok(wanted)
     }
 
-    fn end<'a>(
-        &mut self,
-        id: StreamId,
-        reason: EndReason,
-        sink: &mut dyn FnMut(StreamId, StreamEvent<'a>),
-    ) -> Result<(), Violation> {
-        if reason != EndReason::Done && self.closed.contains(&id) {
-            return Ok(());
-        }
-        let side = self.side;
-        let s = self.known(id)?;
-        // A side whose own direction is done may still give the other one up.
-        if s.is_question || (s.end_received && reason == EndReason::Done) {
-            return Err(Violation::StreamState);
-        }
-        if s.phase == Phase::Opening && side == Side::Client && reason == EndReason::Done {
-            return Err(Violation::StreamState);
-        }
-        // spec: STREAM-10
+    // spec: STREAM-9 STREAM-10
+    fn ended(&mut self, id: StreamId, reason: EndReason) -> Result<(), Violation> {
+        let s = self.stream(id)?;
         s.end_received = true;
-        let told = s.phase != Phase::Aborted;
         let end_sent = s.end_sent;
-        // spec: STREAM-9
         if reason != EndReason::Done && !end_sent {
             // The peer waits for our END to forget the stream.
             self.control(id, Message::End(EndReason::Done));
@@ -475,28 +457,19 @@ impl Mux {
         if reason != EndReason::Done || end_sent {
             self.forget(id);
         }
-        if told {
-            sink(id, StreamEvent::End(reason));
-        }
         Ok(())
     }
 
     // spec: STREAM-7
     fn credit(&mut self, id: StreamId, more: u32) -> Result<(), Violation> {
-        if self.closed.contains(&id) {
-            return Ok(());
-        }
-        let s = self.known(id)?;
-        if s.is_question {
-            return Err(Violation::StreamState);
-        }
+        let s = self.stream(id)?;
         s.send_credit =
             s.send_credit.checked_add(more).filter(|&c| c <= CREDIT_MAX).ok_or(Violation::CreditOverflow)?;
         self.make_ready(id);
         Ok(())
     }
 
-    /// Writes the next text to send over `text` (behind the mark).
+    /// Writes the next text to send over `text`, which begins after the mark.
     pub fn fill(&mut self, text: &mut [u8]) -> Filled {
         let mut w = TextWriter::new(text);
         while let Some((id, owned)) = self.control.front() {
@@ -559,6 +532,19 @@ impl Stream {
             end_received: false,
             ready: false,
             is_question: phase == Phase::Resolving,
+        }
+    }
+
+    fn state(&self) -> StreamState {
+        match self.phase {
+            _ if self.begin.is_some() => StreamState::Unsent,
+            Phase::Resolving => StreamState::Resolving,
+            Phase::Aborted if self.is_question => StreamState::GivenUp,
+            Phase::Aborted => StreamState::Aborted,
+            _ if self.end_received => StreamState::Ended,
+            Phase::Opening => StreamState::Opening,
+            Phase::Open if self.end_sent => StreamState::Finished,
+            Phase::Open => StreamState::Open,
         }
     }
 

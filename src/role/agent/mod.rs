@@ -310,7 +310,7 @@ impl Agent {
                         self.use_snapshot(now, snapshot, true);
                         None
                     }
-                    Some(ClientDirOutput::SourceFailed { relay, why }) => {
+                    Some(ClientDirOutput::SourceFailed { relay, reason: why }) => {
                         self.choose_guard(now, Some(relay).filter(|_| why.damning()));
                         self.events.push_back(AgentEvent::SourceFailed(relay, why));
                         None

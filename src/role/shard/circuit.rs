@@ -94,7 +94,7 @@ impl Circuit {
             ready: (false, false),
             streams: BTreeMap::new(),
             starved: Vec::new(),
-            queued_max: profile.congestion.most as usize + CELLS_QUEUED_SLACK,
+            queued_max: profile.congestion.max as usize + CELLS_QUEUED_SLACK,
         }
     }
 

@@ -4,7 +4,7 @@
 //! version u8 = 1 | count u32 | per file: len16 path | len8 MIME type | length u64
 //! ```
 //!
-//! Files are sorted by the bytes of their paths and lie one directly behind the other behind the manifest, so offsets
+//! Files are sorted by the bytes of their paths and follow the manifest without gaps, so offsets
 //! are computed. A path is relative, `/` between components, and safe to create below any directory.
 //!
 //! *Seen by:* holders of the link.
@@ -42,7 +42,7 @@ impl core::fmt::Debug for Entry {
     }
 }
 
-/// A directory's files, in order of their paths. Always valid.
+/// A directory's files, sorted by path. Always valid.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Manifest {
     entries: Vec<Entry>,
@@ -90,7 +90,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Writes it.
+    /// Encodes the manifest; [`Manifest::decode`] reads it back.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.encoded_len);
         let mut w = Writer::new(&mut out);
@@ -132,7 +132,7 @@ impl Manifest {
         self.entries.last().map_or(self.encoded_len as u64, |e| e.offset + e.len)
     }
 
-    /// All files, in order of their paths.
+    /// All files, sorted by path.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn files_lie_behind_the_manifest_in_order() {
+    fn files_follow_the_manifest_sorted_by_path() {
         let m = manifest(&[("b/c", 7), ("a", 5), ("b.txt", 0)]).unwrap();
         let bytes = m.encode();
         assert_eq!(bytes.len(), m.encoded_len());

@@ -27,7 +27,7 @@ pub const NAMES_MAX: usize = 2_000;
 
 /// A request to a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request<'a> {
+pub enum StoreRequest<'a> {
     /// What the store knows of an object.
     Status(Locator),
     /// One block of an object.
@@ -60,8 +60,8 @@ pub enum Request<'a> {
     Replicate(Locator),
 }
 
-impl<'a> Request<'a> {
-    /// Writes it.
+impl<'a> StoreRequest<'a> {
+    /// The body of the call (layout in the table above).
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         let mut w = Writer::new(&mut out);
@@ -84,7 +84,7 @@ impl<'a> Request<'a> {
         out
     }
 
-    /// Reads one.
+    /// Decodes a body. Anything that [`Self::encode`] would not write is an error.
     pub fn decode(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(body);
         let request = match r.u8()? {
@@ -115,7 +115,7 @@ impl<'a> Request<'a> {
 pub struct Status {
     /// The size of its blocks.
     pub class: Class,
-    /// Its blocks, with the root; zero as long as they are not all named.
+    /// Number of blocks including the root; 0 until all of them are named.
     pub blocks: u32,
     /// How many of them the store holds.
     pub held: u32,
@@ -179,7 +179,7 @@ const REFUSAL_BASE: u8 = 128;
 
 /// An answer of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer<'a> {
+pub enum StoreAnswer<'a> {
     /// What it knows.
     Status(Status),
     /// A block; whoever asked must check it against its address.
@@ -201,8 +201,8 @@ pub enum Answer<'a> {
     Refused(Refusal),
 }
 
-impl<'a> Answer<'a> {
-    /// Writes it.
+impl<'a> StoreAnswer<'a> {
+    /// The body of the answer (layout in the table above).
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(if let Self::Block(b) = self { 1 + b.len() } else { 32 });
         let mut w = Writer::new(&mut out);
@@ -229,7 +229,7 @@ impl<'a> Answer<'a> {
         out
     }
 
-    /// Reads one.
+    /// Decodes a body. Anything that [`Self::encode`] would not write is an error.
     pub fn decode(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(body);
         let answer = match r.u8()? {
@@ -346,16 +346,16 @@ mod tests {
         let block = [3; super::super::SMALL];
         let name = vec![Address([1; 32]), Address([2; 32])];
         for request in [
-            Request::Status(o),
-            Request::Get(o, 3),
-            Request::PutRoot { lease_s: 9, block: &block },
-            Request::Name { object: o, blocks: 3, from: 1, names: name.clone() },
-            Request::Put(o, 2, &block),
-            Request::Missing(o),
-            Request::Names(o, 1),
-            Request::Replicate(o),
+            StoreRequest::Status(o),
+            StoreRequest::Get(o, 3),
+            StoreRequest::PutRoot { lease_s: 9, block: &block },
+            StoreRequest::Name { object: o, blocks: 3, from: 1, names: name.clone() },
+            StoreRequest::Put(o, 2, &block),
+            StoreRequest::Missing(o),
+            StoreRequest::Names(o, 1),
+            StoreRequest::Replicate(o),
         ] {
-            assert_eq!(Request::decode(&request.encode()), Ok(request));
+            assert_eq!(StoreRequest::decode(&request.encode()), Ok(request));
         }
         let status =
             Status { class: Class::Large, blocks: 9, held: 8, expires: UnixMs(5), idle_ms: 4, copies: 3, pending: 2 };
@@ -364,16 +364,16 @@ mod tests {
         missing.insert(11);
         assert_eq!(missing.iter().collect::<Vec<_>>(), [10]);
         for answer in [
-            Answer::Status(status),
-            Answer::Block(&block),
-            Answer::Stored,
-            Answer::Missing(missing),
-            Answer::Names { blocks: 3, from: 1, names: name },
+            StoreAnswer::Status(status),
+            StoreAnswer::Block(&block),
+            StoreAnswer::Stored,
+            StoreAnswer::Missing(missing),
+            StoreAnswer::Names { blocks: 3, from: 1, names: name },
         ]
         .into_iter()
-        .chain(REFUSALS.map(Answer::Refused))
+        .chain(REFUSALS.map(StoreAnswer::Refused))
         {
-            assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
+            assert_eq!(StoreAnswer::decode(&answer.encode()), Ok(answer));
         }
     }
 
@@ -381,14 +381,15 @@ mod tests {
     fn a_name_list_that_reaches_past_its_object_is_refused() {
         let name = |blocks, from, n| {
             let names = vec![Address([1; 32]); n];
-            Request::decode(&Request::Name { object: Locator([7; 32]), blocks, from, names }.encode()).map(|_| ())
+            StoreRequest::decode(&StoreRequest::Name { object: Locator([7; 32]), blocks, from, names }.encode())
+                .map(|_| ())
         };
         assert_eq!(name(3, 1, 2), Ok(()));
         for (blocks, from, n) in [(3, 1, 3), (3, 0, 1), (3, u32::MAX, 1), (BLOCKS_MAX + 1, 1, 1), (3, 1, 0)] {
             assert_eq!(name(blocks, from, n), Err(Malformed::OutOfRange), "{blocks} {from} {n}");
         }
-        assert_eq!(Answer::decode(&[4, 0, 0, 0, 3, 0b1000]), Err(Malformed::NonZeroPadding));
-        assert_eq!(Answer::decode(&[4, 255, 0, 0, 3]), Err(Malformed::OutOfRange));
-        assert_eq!(Request::decode(&[2; 33]), Err(Malformed::Truncated));
+        assert_eq!(StoreAnswer::decode(&[4, 0, 0, 0, 3, 0b1000]), Err(Malformed::NonZeroPadding));
+        assert_eq!(StoreAnswer::decode(&[4, 255, 0, 0, 3]), Err(Malformed::OutOfRange));
+        assert_eq!(StoreRequest::decode(&[2; 33]), Err(Malformed::Truncated));
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::wire::error::Malformed;
 use proptest::prelude::*;
 
 fn all(text: &[u8]) -> Result<Vec<(StreamId, Message<'_>)>, Malformed> {
@@ -21,31 +22,50 @@ fn repack(messages: &[(StreamId, Message<'_>)], len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn every_message_is_written_and_read() {
-    let request = [3; REQUEST_SIZE];
-    let reply = [4; REPLY_SIZE];
-    let s = StreamId(9);
-    let cases = vec![
-        (StreamId::CIRCUIT, Message::Extend { to: RelayId([1; 32]), request: &request }),
-        (StreamId::CIRCUIT, Message::Extended(&reply)),
-        (StreamId::CIRCUIT, Message::ExtendFailed(ExtendFailure::Unreachable)),
-        (s, Message::Begin { target: Target::Host("example.org".into(), 80), data: b"GET" }),
-        (s, Message::Begin { target: Target::Addr("1.2.3.4:5".parse().unwrap()), data: b"" }),
-        (s, Message::Begin { target: Target::Addr("[::1]:5".parse().unwrap()), data: b"" }),
-        (s, Message::Begin { target: Target::Directory, data: b"x" }),
-        (s, Message::Begin { target: Target::Store, data: b"" }),
-        (s, Message::Connected),
-        (s, Message::Data(b"hello")),
-        (s, Message::End(EndReason::Done)),
-        (s, Message::Credit(70_000)),
-        (StreamId::CIRCUIT, Message::Ack([7; 16])),
-        (s, Message::Resolve("example.org")),
-        (s, Message::Resolved(vec!["1.2.3.4".parse().unwrap(), "::1".parse().unwrap()])),
-    ];
-    for case in cases {
-        let text = repack(std::slice::from_ref(&case), 1336 - MARK_SIZE);
-        assert_eq!(all(&text), Ok(vec![case]));
+fn the_table_is_numbered_from_one_and_each_kind_has_examples_of_its_own() {
+    for (kind, number) in MESSAGES.iter().zip(1..) {
+        assert_eq!(kind.number, number, "{}", kind.name);
+        let examples = (kind.examples)();
+        assert!(!examples.is_empty(), "{} has no example", kind.name);
+        assert!(examples.iter().all(|(_, m)| m.kind().number == number), "{}: an example of another", kind.name);
     }
+}
+
+#[test]
+fn every_message_is_written_and_read() {
+    for (name, message) in MESSAGES.iter().flat_map(|kind| (kind.examples)()) {
+        let stream = if message.is_for_circuit() { StreamId::CIRCUIT } else { StreamId(9) };
+        let case = (stream, message);
+        let text = repack(std::slice::from_ref(&case), 1336 - MARK_SIZE);
+        assert_eq!(all(&text), Ok(vec![case]), "{name}");
+    }
+}
+
+#[test]
+fn a_message_is_legal_somewhere_and_by_streams_if_it_concerns_one() {
+    for kind in MESSAGES {
+        let sides = [Side::Relay, Side::Client].map(|side| kind.legal_at(side));
+        assert!(sides.iter().any(|legal| *legal != Legal::Never), "{} is sent by nobody", kind.name);
+        for legal in sides {
+            match legal {
+                Legal::Never => {}
+                Legal::Circuit => assert_eq!(kind.scope, Scope::Circuit, "{}", kind.name),
+                Legal::In(_) => assert_eq!(kind.scope, Scope::Stream, "{}", kind.name),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_not_packed_and_leaves_no_trace() {
+    let mut text = [0xee; 22];
+    let mut w = TextWriter::new(&mut text);
+    assert!(w.push(StreamId(1), &Message::Data(b"12345")));
+    assert!(!w.push(StreamId(1), &Message::Resolve("seven!!")), "12 bytes are left, 13 are needed");
+    assert!(w.push_data(StreamId(1), b"12", b"345"));
+    assert!(!w.push(StreamId(1), &Message::Connected));
+    w.finish();
+    assert_eq!(text, *b"\x06\x00\x01\x00\x0512345\x06\x00\x01\x00\x0512345\0\0");
 }
 
 // spec: CELL-7 CELL-8
@@ -73,7 +93,7 @@ fn a_message_has_its_own_length_and_its_own_kind_of_stream() {
 proptest! {
     // spec: CELL-6
     #[test]
-    fn what_is_accepted_packs_to_itself(command in 1u8..12, stream in 0u16..2, body in proptest::collection::vec(any::<u8>(), 0..40)) {
+    fn what_is_accepted_packs_to_itself(command in 1u8..13, stream in 0u16..2, body in proptest::collection::vec(any::<u8>(), 0..40)) {
         let mut text = vec![command];
         text.extend_from_slice(&stream.to_be_bytes());
         text.extend_from_slice(&(body.len() as u16).to_be_bytes());

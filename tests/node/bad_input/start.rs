@@ -65,7 +65,7 @@ fn files_that_make_no_sense_are_named() {
     failed(&client("b", "relay-0.invite"), 12, "config", "guards");
     assert_eq!(fs::read_to_string(home.join("b/guards")).unwrap(), "umbel-guards 1\nguard nonsense\n", "it is kept");
     fs::remove_file(home.join("b/guards")).unwrap();
-    // What was refused left nothing behind that harms a start with everything in order.
+    // What was refused left nothing that harms a start without faults.
     drop(Client::start(&home.join("b"), &net.invite()));
 }
 

@@ -52,7 +52,7 @@ fn make_it_lie(relay: &mut RelayNode) {
     relay.restart();
 }
 
-/// Changes bytes on the disk behind the relay's back.
+/// Changes bytes on the disk while the relay does not look.
 fn damage(relay: &mut RelayNode) {
     relay.process().kill();
     let blocks = relay.dir().join("store/blocks");

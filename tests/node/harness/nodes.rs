@@ -164,7 +164,7 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    /// Starts so many relays with these further options, and waits until all know all.
+    /// Starts `n` relays with these further options, and waits until all know all.
     pub(crate) fn start(relays: usize, options: &[&str]) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder");
         let mut net = Self { relays: Vec::new(), home };
@@ -253,7 +253,7 @@ impl Client {
         &mut self.started.process
     }
 
-    /// Waits until its snapshot has so many relays: the first one may be older than the last relay.
+    /// Waits until its snapshot has this many relays: the first one may be older than the last relay.
     pub(crate) fn knows(&self, relays: usize) {
         until("all relays in the client's snapshot", START_MAX, || {
             self.status()["directory"]["relays"].as_u64() == Some(relays as u64)

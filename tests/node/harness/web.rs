@@ -1,4 +1,4 @@
-//! A web server of a few pages, such as stands behind an exit.
+//! A web server of a few pages, reached through an exit.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

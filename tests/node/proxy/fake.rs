@@ -13,12 +13,12 @@ use umbel::node::proxy::upstream::{
 };
 use umbel::wire::ids::Address;
 use umbel::wire::message::{EndReason, Target};
-use umbel::wire::umbel_link::Link;
+use umbel::wire::umbel_link::ContentLink as Link;
 
 #[derive(Default)]
 struct Tables {
     names: BTreeMap<String, SocketAddr>,
-    /// What was asked of the upstream, in order.
+    /// The sequence of requests to the upstream.
     log: Vec<(String, Isolation)>,
     /// What came with the last request to open a stream.
     first: Vec<u8>,

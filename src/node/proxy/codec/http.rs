@@ -3,7 +3,7 @@
 //! The parser is strict on purpose: the same bytes go on to a server that may read them its own way, so whatever two
 //! readers could understand differently (bare line feeds, folded lines, two lengths, two hosts) is refused.
 //!
-//! *Seen by:* the user's own machine; what [`Request::forward`] writes is seen by the exit and the server.
+//! *Seen by:* the user's own machine; what [`HttpRequest::forward`] writes is seen by the exit and the server.
 
 use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::message::{Target, host_name};
@@ -12,11 +12,11 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 mod body;
 pub use body::{Body, BodyError};
 
-/// Longest request head.
+/// Maximum length of a request's head, in bytes.
 pub const HEAD_MAX: usize = 16 * 1024;
 /// Most fields of a head.
 pub const FIELDS_MAX: usize = 128;
-/// Longest method name.
+/// Maximum length of a method name, in bytes.
 pub const METHOD_MAX: usize = 24;
 
 /// Why a head is refused. Each is answered with its [`HeadError::status`] and the connection is closed.
@@ -89,7 +89,7 @@ pub enum Form {
 /// How long the body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyLength {
-    /// So many bytes; zero where nothing is said.
+    /// Content-Length; 0 if absent.
     Known(u64),
     /// In chunks.
     Chunked,
@@ -104,18 +104,18 @@ pub struct Field {
     pub value: Vec<u8>,
 }
 
-/// A request's head.
+/// The head of a request, parsed: [`parse`] gives it, [`HttpRequest::forward`] writes what goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct HttpRequest {
     /// The method, a token.
     pub method: String,
     /// What is asked for.
     pub form: Form,
     /// HTTP/1.1, not 1.0.
     pub version_1_1: bool,
-    /// All fields, in order.
+    /// All fields, as received.
     pub fields: Vec<Field>,
-    /// The body behind the head.
+    /// How the body that follows the head ends.
     pub body: BodyLength,
     /// From Proxy-Authorization, for isolation.
     pub credentials: Credentials,
@@ -123,7 +123,7 @@ pub struct Request {
 
 /// Reads a head from the front of `input`, all that was received. `None`: more must arrive. With the request comes the
 /// number of bytes it took.
-pub fn parse(input: &[u8]) -> Result<Option<(Request, usize)>, HeadError> {
+pub fn parse(input: &[u8]) -> Result<Option<(HttpRequest, usize)>, HeadError> {
     let window = input.get(..HEAD_MAX).unwrap_or(input);
     check_lines(window)?;
     let Some(end) = window.windows(4).position(|w| w == b"\r\n\r\n") else {
@@ -153,7 +153,7 @@ fn check_lines(head: &[u8]) -> Result<(), HeadError> {
         if (b == b'\n') != (before == b'\r') || b == 0x7f || (b < 0x20 && !matches!(b, b'\r' | b'\n' | b'\t')) {
             return Err(HeadError::BadLine);
         }
-        // Behind the empty line stands the body, which is anything.
+        // After the empty line comes the body, which may be anything.
         at_end = match b {
             b'\r' => at_end,
             b'\n' => at_end.saturating_add(1),
@@ -167,7 +167,7 @@ fn check_lines(head: &[u8]) -> Result<(), HeadError> {
     Ok(())
 }
 
-fn request(first: &[u8], fields: Vec<Field>) -> Result<Request, HeadError> {
+fn request(first: &[u8], fields: Vec<Field>) -> Result<HttpRequest, HeadError> {
     let first = core::str::from_utf8(first).map_err(|_| HeadError::BadRequestLine)?;
     let mut words = first.split(' ');
     let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
@@ -190,7 +190,7 @@ fn request(first: &[u8], fields: Vec<Field>) -> Result<Request, HeadError> {
         return Err(HeadError::AmbiguousLength);
     }
     let credentials = credentials(&fields)?;
-    Ok(Request { method: method.to_owned(), form, version_1_1, fields, body, credentials })
+    Ok(HttpRequest { method: method.to_owned(), form, version_1_1, fields, body, credentials })
 }
 
 fn field(line: &[u8]) -> Result<Field, HeadError> {
@@ -238,8 +238,8 @@ fn form(method: &str, target: &str, host: Option<Target>) -> Result<Form, HeadEr
 fn authority(text: &str, port: Option<u16>) -> Option<Target> {
     let (host, number) = match text.strip_prefix('[') {
         Some(rest) => {
-            let (ip, behind) = rest.split_once(']')?;
-            let number = if behind.is_empty() { None } else { Some(behind.strip_prefix(':')?) };
+            let (ip, rest) = rest.split_once(']')?;
+            let number = if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) };
             (Err(ip.parse::<Ipv6Addr>().ok()?), number)
         }
         None => match text.split_once(':') {
@@ -331,7 +331,7 @@ fn values<'a>(fields: &'a [Field], name: &'a str) -> impl Iterator<Item = &'a [u
     fields.iter().filter(move |f| f.name.eq_ignore_ascii_case(name)).map(|f| f.value.as_slice())
 }
 
-impl Request {
+impl HttpRequest {
     /// The value of a field that stands once; `None` if it stands not at all or more often.
     pub fn field<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         let mut all = values(&self.fields, name);
@@ -341,7 +341,7 @@ impl Request {
         }
     }
 
-    /// Whether the client wants the connection closed behind the answer.
+    /// Whether the client wants the connection closed after the answer.
     pub fn wants_close(&self) -> bool {
         let said =
             |what: &str| values(&self.fields, "connection").any(|v| list(v).any(|w| w.eq_ignore_ascii_case(what)));
@@ -349,7 +349,7 @@ impl Request {
     }
 
     /// The head as it goes on to the server: origin form, the URL's host, no field that is between client and proxy, and
-    /// the connection closed behind the one answer.
+    /// the connection closed after the one answer.
     pub fn forward(&self) -> Option<Vec<u8>> {
         let Form::Absolute { target, path } = &self.form else { return None };
         let version = if self.version_1_1 { "1.1" } else { "1.0" };

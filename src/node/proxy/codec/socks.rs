@@ -52,7 +52,7 @@ pub struct Credentials {
 
 /// A request that was read to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct SocksRequest {
     /// The protocol, which the replies must follow.
     pub version: Version,
     /// What for.
@@ -89,8 +89,8 @@ pub enum Reply {
 
 impl Reply {
     /// What a client is told when its stream ended so before it began.
-    pub fn from_end(why: EndReason) -> Self {
-        match why {
+    pub fn from_end(reason: EndReason) -> Self {
+        match reason {
             EndReason::Policy | EndReason::NotOffered => Self::NotAllowed,
             EndReason::Unreachable => Self::HostUnreachable,
             EndReason::Refused | EndReason::Reset => Self::Refused,
@@ -112,37 +112,37 @@ pub enum Step {
         /// To be sent.
         answer: [u8; 2],
     },
-    /// Drop `used` bytes from the front; the handshake is over. What stands behind belongs to the stream.
+    /// Drop `used` bytes from the front; the handshake is over. What follows belongs to the stream.
     Request {
         /// Bytes of input that were this message.
         used: usize,
         /// The request, to be answered with [`encode_reply`].
-        request: Request,
+        request: SocksRequest,
     },
 }
 
 /// A handshake that cannot go on. `answer` (may be empty) is sent, then the connection is closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("SOCKS: {why}")]
+#[error("SOCKS: {error}")]
 pub struct Refused {
     /// Why.
-    pub why: Malformed,
+    pub error: Malformed,
     /// The client's protocol's word for it.
     pub answer: Vec<u8>,
 }
 
 impl Refused {
-    fn silent(why: Malformed) -> Self {
-        Self { why, answer: Vec::new() }
+    fn silent(error: Malformed) -> Self {
+        Self { error, answer: Vec::new() }
     }
 
-    fn with(why: Malformed, version: Version, reply: Reply) -> Self {
-        Self { why, answer: encode_reply(version, reply, None) }
+    fn with(error: Malformed, version: Version, reply: Reply) -> Self {
+        Self { error, answer: encode_reply(version, reply, None) }
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
+enum HandshakeState {
     /// The first byte tells the version.
     Greeting,
     /// SOCKS 5, method 2 was chosen.
@@ -154,7 +154,7 @@ enum State {
 /// Reads one client's handshake.
 #[derive(Clone, Debug)]
 pub struct Handshake {
-    state: State,
+    state: HandshakeState,
     credentials: Credentials,
 }
 
@@ -167,7 +167,7 @@ impl Default for Handshake {
 impl Handshake {
     /// Before the first byte.
     pub fn new() -> Self {
-        Self { state: State::Greeting, credentials: Credentials::default() }
+        Self { state: HandshakeState::Greeting, credentials: Credentials::default() }
     }
 
     /// Reads one message from the front of `input`, all that was received and not used yet.
@@ -175,12 +175,16 @@ impl Handshake {
         let mut r = Reader::new(input);
         let step = match (&self.state, input.first()) {
             (_, None) => return Ok(Step::More),
-            (State::Greeting, Some(4)) => self.version4(&mut r),
-            (State::Greeting, Some(5)) => self.methods(&mut r),
-            (State::Login, Some(1)) => self.login(&mut r),
-            (State::Request, Some(5)) => self.request(&mut r),
-            (State::Greeting | State::Login, _) => return Err(Refused::silent(Malformed::UnknownVersion)),
-            (State::Request, _) => return Err(Refused::with(Malformed::UnknownVersion, Version::V5, Reply::Failure)),
+            (HandshakeState::Greeting, Some(4)) => self.version4(&mut r),
+            (HandshakeState::Greeting, Some(5)) => self.methods(&mut r),
+            (HandshakeState::Login, Some(1)) => self.login(&mut r),
+            (HandshakeState::Request, Some(5)) => self.request(&mut r),
+            (HandshakeState::Greeting | HandshakeState::Login, _) => {
+                return Err(Refused::silent(Malformed::UnknownVersion));
+            }
+            (HandshakeState::Request, _) => {
+                return Err(Refused::with(Malformed::UnknownVersion, Version::V5, Reply::Failure));
+            }
         };
         let used = input.len().saturating_sub(r.len());
         match step {
@@ -200,10 +204,10 @@ impl Handshake {
         // spec: PROXY-5
         let method = [USER_PASSWORD, NO_AUTH].into_iter().find(|m| methods.contains(m));
         match method {
-            Some(USER_PASSWORD) => self.state = State::Login,
-            Some(_) => self.state = State::Request,
+            Some(USER_PASSWORD) => self.state = HandshakeState::Login,
+            Some(_) => self.state = HandshakeState::Request,
             None => {
-                return Err(Stop::Refused(Refused { why: Malformed::UnknownKind, answer: vec![5, NO_METHOD] }));
+                return Err(Stop::Refused(Refused { error: Malformed::UnknownKind, answer: vec![5, NO_METHOD] }));
             }
         }
         Ok(Done::Answer([5, method.unwrap_or(NO_METHOD)]))
@@ -213,12 +217,12 @@ impl Handshake {
         r.u8()?;
         let (user, password) = (r.bytes8()?, r.bytes8()?);
         self.credentials = Credentials { user: user.to_vec(), password: password.to_vec() };
-        self.state = State::Request;
+        self.state = HandshakeState::Request;
         Ok(Done::Answer([1, 0]))
     }
 
     fn request(&mut self, r: &mut Reader<'_>) -> Result<Done, Stop> {
-        let refuse = |why, reply| Stop::Refused(Refused::with(why, Version::V5, reply));
+        let refuse = |error, reply| Stop::Refused(Refused::with(error, Version::V5, reply));
         let [_, command, reserved] = r.array()?;
         if reserved != 0 {
             return Err(refuse(Malformed::NonZeroPadding, Reply::Failure));
@@ -231,17 +235,17 @@ impl Handshake {
             3 => {
                 let name = r.bytes8()?;
                 let port = r.u16()?;
-                let name = host_name(name).map_err(|why| refuse(why, Reply::AddressNotSupported))?;
+                let name = host_name(name).map_err(|error| refuse(error, Reply::AddressNotSupported))?;
                 Target::Host(name.to_owned(), port)
             }
             _ => return Err(refuse(Malformed::UnknownKind, Reply::AddressNotSupported)),
         };
         let credentials = core::mem::take(&mut self.credentials);
-        Ok(Done::Request(Request { version: Version::V5, command, target, credentials }))
+        Ok(Done::Request(SocksRequest { version: Version::V5, command, target, credentials }))
     }
 
     fn version4(&mut self, r: &mut Reader<'_>) -> Result<Done, Stop> {
-        let refuse = |why| Stop::Refused(Refused::with(why, Version::V4, Reply::Failure));
+        let refuse = |error| Stop::Refused(Refused::with(error, Version::V4, Reply::Failure));
         let [_, command] = r.array()?;
         let command = Command::from_wire(command).ok_or(refuse(Malformed::UnknownKind))?;
         let (port, address) = (r.u16()?, r.array::<4>()?);
@@ -252,7 +256,7 @@ impl Handshake {
             address => ip(Ipv4Addr::from(address), port),
         };
         let credentials = Credentials { user, password: Vec::new() };
-        Ok(Done::Request(Request { version: Version::V4, command, target, credentials }))
+        Ok(Done::Request(SocksRequest { version: Version::V4, command, target, credentials }))
     }
 }
 
@@ -273,7 +277,7 @@ impl Command {
     }
 }
 
-impl Request {
+impl SocksRequest {
     /// Writes the request's own message as a client would; what was read is written back byte for byte, save that the
     /// address 0.0.0.x of SOCKS 4a is written as 0.0.0.1.
     pub fn encode(&self) -> Vec<u8> {
@@ -347,7 +351,7 @@ fn terminated<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], Stop> {
 
 enum Done {
     Answer([u8; 2]),
-    Request(Request),
+    Request(SocksRequest),
 }
 
 enum Stop {

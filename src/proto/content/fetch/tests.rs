@@ -58,7 +58,7 @@ fn run(net: &mut Net, fetch: &mut Fetch, ranges: &[Range<u64>]) -> Got {
     }
 }
 
-fn fetch_all(net: &mut Net, link: &Link) -> Got {
+fn fetch_all(net: &mut Net, link: &ContentLink) -> Got {
     let mut fetch = Fetch::new(link.clone(), net.ids(), 1);
     run(net, &mut fetch, &[0..u64::MAX])
 }
@@ -124,10 +124,10 @@ fn a_wrong_key_and_a_wrong_root_are_told_apart() {
     let tree = tree(&content);
     let mut net = Net::new(3, 1 << 30);
     (1..=3).for_each(|n| net.give(n, &tree, &mut content.as_slice()));
-    let wrong_key = Link { root: tree.link().root, key: Secret::new([9; 32]) };
+    let wrong_key = ContentLink { root: tree.link().root, key: Secret::new([9; 32]) };
     assert_eq!(fetch_all(&mut net, &wrong_key).failed, Some(FetchError::WrongKey));
     assert_eq!(net.carried.len(), 1, "no other custodian need be asked");
-    let wrong_root = Link { root: crate::wire::ids::Address([9; 32]), key: tree.link().key.clone() };
+    let wrong_root = ContentLink { root: crate::wire::ids::Address([9; 32]), key: tree.link().key.clone() };
     assert_eq!(fetch_all(&mut net, &wrong_root).failed, Some(FetchError::NotFound));
     let nobody = run(&mut net, &mut Fetch::new(tree.link().clone(), Vec::new(), 1), &[]);
     assert_eq!(nobody.failed, Some(FetchError::NoPath));

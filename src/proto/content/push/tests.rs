@@ -5,7 +5,7 @@ use super::super::harness::{LEASE, Manner, Net, content, id, tree};
 use super::super::replicate::{Placement, Replicator};
 use super::super::store::BlockStore;
 use super::*;
-use crate::wire::umbel_link::Link;
+use crate::wire::umbel_link::ContentLink;
 
 /// Everybody keeps everything.
 struct Everybody(Vec<RelayId>);
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    fn fetch(&mut self, link: &Link) -> Vec<u8> {
+    fn fetch(&mut self, link: &ContentLink) -> Vec<u8> {
         let mut fetch = Fetch::new(link.clone(), self.net.ids(), 1);
         fetch.request(0..u64::MAX);
         let mut bytes = Vec::new();
@@ -214,7 +214,7 @@ fn a_push_goes_on_where_a_closed_circuit_left_it() {
     w.net.at(1).manner = Manner::Honest;
     w.net.carried.clear();
     assert!(matches!(w.push(&t, &content), PushOutput::Done { copies: 1, .. }));
-    // Of 47 blocks, 27 came through behind the root, the names and the question what is missing.
+    // Of 47 blocks, 27 came through after the root, the names and the request for what is missing.
     assert!(w.net.carried.len() < 20 + 15, "what was there is not sent again: {}", w.net.carried.len());
 }
 

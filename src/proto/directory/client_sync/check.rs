@@ -9,15 +9,15 @@ use crate::base::time::{Instant, Now};
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::directory::vote::{Root, Tally, Vote};
 use crate::proto::rpc::Route;
-use crate::wire::directory::{Answer, Request, Statement};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Statement};
 use crate::wire::ids::RelayId;
 use std::sync::Arc;
 
 impl ClientDirectory {
     /// A signer or seed answered.
-    pub(super) fn heard(&self, check: &mut Check, from: Asked, answer: Result<Answer, SourceFault>) {
+    pub(super) fn heard(&self, check: &mut Check, from: Asked, answer: Result<DirectoryAnswer, SourceFault>) {
         let statement = match answer {
-            Ok(Answer::Statement(s)) => Some(s),
+            Ok(DirectoryAnswer::Statement(s)) => Some(s),
             _ => None,
         };
         let holds = |s: &Statement| s.cut == check.candidate.cut && self.holds(s, &from.relay, Some(&check.candidate));
@@ -55,7 +55,7 @@ impl ClientDirectory {
             } else {
                 // spec: DIR-47
                 let route = Route::Last(self.next_call.saturating_add(1));
-                self.call(signer, route, false, &Request::Statement(c.candidate.cut));
+                self.call(signer, route, false, &DirectoryRequest::Statement(c.candidate.cut));
             }
         }
         let verdict = match vote.tally() {
@@ -94,7 +94,7 @@ impl ClientDirectory {
             rng.shuffle(&mut seeds);
             for seed in seeds.into_iter().take(SEEDS_ASKED) {
                 c.seeds.insert(seed, None);
-                self.call(seed, Route::Direct, true, &Request::Statement(c.candidate.cut));
+                self.call(seed, Route::Direct, true, &DirectoryRequest::Statement(c.candidate.cut));
             }
         }
         vote
@@ -116,7 +116,7 @@ impl ClientDirectory {
 
     /// Most signers name another root than the source did: takes the set from one of them.
     fn turn_away(&mut self, now: Now, c: &Check, root: Root, mut voters: Vec<RelayId>) {
-        self.out.push_back(ClientDirOutput::SourceFailed { relay: c.source, why: SourceFault::Deviates });
+        self.out.push_back(ClientDirOutput::SourceFailed { relay: c.source, reason: SourceFault::Deviates });
         match (voters.pop(), c.named.get(&root)) {
             (Some(first), Some(statement)) => {
                 // spec: DIR-49
@@ -127,9 +127,9 @@ impl ClientDirectory {
         }
     }
 
-    fn fail_check(&mut self, now: Now, c: Check, why: SourceFault) {
+    fn fail_check(&mut self, now: Now, c: Check, reason: SourceFault) {
         self.step = Step::Check(c);
-        self.fail(now, why);
+        self.fail(now, reason);
     }
 
     pub(super) fn accept(&mut self, now: Now, snapshot: Arc<Snapshot>) {

@@ -43,7 +43,7 @@ impl Client {
                     ClientDirOutput::Call(call) => self.carry(net, call),
                     ClientDirOutput::Candidate(_) => self.candidates += 1,
                     ClientDirOutput::Verified(s) => self.verified.push(s),
-                    ClientDirOutput::SourceFailed { relay, why } => self.faults.push((relay, why)),
+                    ClientDirOutput::SourceFailed { relay, reason } => self.faults.push((relay, reason)),
                 }
             }
             assert!(self.dir.deadline().is_some_and(|at| at > net.now().mono));
@@ -63,17 +63,17 @@ fn liar(i: u8, of: Vec<Arc<SignedDescriptor>>) -> Lie {
     let key = Arc::new(IdentityKey::from_bytes([i + 1; 32]));
     assert_eq!(key.public(), super::super::testing::key(i).public());
     Box::new(move |request, honest| {
-        let cut = match (request, Answer::decode(&honest)) {
-            (Request::Statement(cut) | Request::Page { cut, .. }, _) if cut.0 != 0 => *cut,
-            (_, Ok(Answer::Statement(s))) => s.cut,
+        let cut = match (request, DirectoryAnswer::decode(&honest)) {
+            (DirectoryRequest::Statement(cut) | DirectoryRequest::Page { cut, .. }, _) if cut.0 != 0 => *cut,
+            (_, Ok(DirectoryAnswer::Statement(s))) => s.cut,
             _ => return Some(honest),
         };
         let mut cuts = Cuts::new(id(i), Arc::clone(&key), P.usable_lag);
         cuts.push(Arc::new(Snapshot::settle(&of, cut, P, NETWORK)));
         let late = cut.plus(P.usable_lag);
         Some(match request {
-            Request::Statement(_) => cuts.statement(cut, late).encode(),
-            Request::Page { start, .. } => cuts.page(cut, *start, late).encode(),
+            DirectoryRequest::Statement(_) => cuts.statement(cut, late).encode(),
+            DirectoryRequest::Page { start, .. } => cuts.page(cut, *start, late).encode(),
             _ => honest,
         })
     })
@@ -86,7 +86,7 @@ fn a_client_has_a_verified_snapshot_soon_after_a_network_started() {
     let first = client.verified.first().expect("verified");
     assert_eq!(first.len(), 8);
     assert_eq!(client.candidates, 1, "circuits for the check need a candidate once");
-    assert!(client.faults.iter().all(|(_, why)| !why.damning()), "{:?}", client.faults);
+    assert!(client.faults.iter().all(|(_, reason)| !reason.damning()), "{:?}", client.faults);
     assert!(client.dir.signers() >= 4);
     client.dir.set_guard(id(3));
     client.run(&mut net, 60_000);
@@ -163,35 +163,37 @@ fn a_seed_that_invents_a_network_of_its_own_is_outvoted_by_the_other_seeds() {
 // spec: DIR-52
 #[test]
 fn wrong_pages_bad_signatures_old_and_future_cuts_are_each_told_apart() {
-    type Change = fn(&Request, Answer) -> Option<Answer>;
+    type Change = fn(&DirectoryRequest, DirectoryAnswer) -> Option<DirectoryAnswer>;
     let cases: [(SourceFault, Change); 6] = [
         (SourceFault::WrongRecords, |_, honest| match honest {
-            Answer::Page { cut, total, start, mut records } => {
+            DirectoryAnswer::Page { cut, total, start, mut records } => {
                 records.swap(0, 1);
-                Some(Answer::Page { cut, total, start, records })
+                Some(DirectoryAnswer::Page { cut, total, start, records })
             }
             other => Some(other),
         }),
         (SourceFault::Malformed, |_, honest| match honest {
-            Answer::Page { cut, total, records, .. } => Some(Answer::Page { cut, total, start: 1, records }),
+            DirectoryAnswer::Page { cut, total, records, .. } => {
+                Some(DirectoryAnswer::Page { cut, total, start: 1, records })
+            }
             other => Some(other),
         }),
         (SourceFault::BadStatement, |_, honest| match honest {
-            Answer::Statement(s) => Some(Answer::Statement(Statement { root: [1; 32], ..s })),
+            DirectoryAnswer::Statement(s) => Some(DirectoryAnswer::Statement(Statement { root: [1; 32], ..s })),
             other => Some(other),
         }),
         (SourceFault::BadStatement, |_, honest| match honest {
-            Answer::Statement(s) => {
+            DirectoryAnswer::Statement(s) => {
                 let beacon = rendezvous::beacon(NetworkId([1; 32]), s.cut, P);
-                Some(Answer::Statement(Statement::sign(s.cut, s.root, beacon, s.count, s.relay, &key(4))))
+                Some(DirectoryAnswer::Statement(Statement::sign(s.cut, s.root, beacon, s.count, s.relay, &key(4))))
             }
             other => Some(other),
         }),
         (SourceFault::Clock, |_, honest| match honest {
-            Answer::Statement(s) => {
+            DirectoryAnswer::Statement(s) => {
                 let cut = s.cut.plus(Duration::from_secs(3599));
                 let beacon = rendezvous::beacon(NETWORK, cut, P);
-                Some(Answer::Statement(Statement::sign(cut, s.root, beacon, s.count, s.relay, &key(4))))
+                Some(DirectoryAnswer::Statement(Statement::sign(cut, s.root, beacon, s.count, s.relay, &key(4))))
             }
             other => Some(other),
         }),
@@ -202,8 +204,9 @@ fn wrong_pages_bad_signatures_old_and_future_cuts_are_each_told_apart() {
         client.run(&mut net, 2_500);
         client.dir.set_guard(id(4));
         client.verified.clear();
-        net.nodes[4].lie =
-            Some(Box::new(move |request, honest| lie(request, Answer::decode(&honest).unwrap()).map(|a| a.encode())));
+        net.nodes[4].lie = Some(Box::new(move |request, honest| {
+            lie(request, DirectoryAnswer::decode(&honest).unwrap()).map(|a| a.encode())
+        }));
         client.run(&mut net, 30_000);
         assert!(client.faults.contains(&(id(4), fault)), "{fault:?}: {:?}", client.faults);
         assert!(client.verified.is_empty(), "{fault:?}");
@@ -217,11 +220,11 @@ fn wrong_pages_bad_signatures_old_and_future_cuts_are_each_told_apart() {
 fn a_guard_that_replays_an_older_cut_is_found_out() {
     let (mut net, mut client) = (Net::start(8, 6), Client::new(&[0], None));
     client.run(&mut net, 3_000);
-    let old = net.ask(4, &Request::Statement(UnixMs(0)).encode()).unwrap();
+    let old = net.ask(4, &DirectoryRequest::Statement(UnixMs(0)).encode()).unwrap();
     client.run(&mut net, 30_000);
     client.dir.set_guard(id(4));
     net.nodes[4].lie = Some(Box::new(move |request, honest| {
-        Some(if matches!(request, Request::Statement(_)) { old.clone() } else { honest })
+        Some(if matches!(request, DirectoryRequest::Statement(_)) { old.clone() } else { honest })
     }));
     client.run(&mut net, 10_000);
     assert!(client.faults.contains(&(id(4), SourceFault::Older)), "{:?}", client.faults);

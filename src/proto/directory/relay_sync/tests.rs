@@ -85,8 +85,10 @@ fn relays_that_drop_what_they_are_given_keep_nobody_out() {
     for i in [1, 2] {
         net.nodes[i].lie = Some(Box::new(|request, honest| {
             Some(match request {
-                Request::Put(list) => Answer::Taken { new: list.len() as u16, held: 0, refused: 0 }.encode(),
-                Request::Compare(_) => Answer::Differs([0; 32]).encode(),
+                DirectoryRequest::Put(list) => {
+                    DirectoryAnswer::Taken { new: list.len() as u16, held: 0, refused: 0 }.encode()
+                }
+                DirectoryRequest::Compare(_) => DirectoryAnswer::Differs([0; 32]).encode(),
                 _ => honest,
             })
         }));
@@ -108,8 +110,8 @@ fn forged_foreign_and_replayed_records_change_nothing() {
             return Some(vec![0xff; 60]);
         }
         match request {
-            Request::Compare(_) => Some(Answer::Differs([0xff; 32]).encode()),
-            Request::Digest { .. } => {
+            DirectoryRequest::Compare(_) => Some(DirectoryAnswer::Differs([0xff; 32]).encode()),
+            DirectoryRequest::Digest { .. } => {
                 let mut forged = record(2, START.plus(Duration::from_secs(31))).bytes().to_vec();
                 forged[70] ^= 1;
                 let records = vec![
@@ -120,7 +122,7 @@ fn forged_foreign_and_replayed_records_change_nothing() {
                     record(61, START.plus(Duration::from_secs(6000))).bytes().to_vec(),
                     vec![7; 20],
                 ];
-                Some(Answer::Delta { more: true, records, wanted: vec![(id(9), UnixMs(1))] }.encode())
+                Some(DirectoryAnswer::Delta { more: true, records, wanted: vec![(id(9), UnixMs(1))] }.encode())
             }
             _ => Some(honest),
         }
@@ -142,8 +144,8 @@ fn a_record_that_comes_after_the_cut_waits_for_the_next_one() {
     net.run(2_750);
     let settled = net.newest();
     let held_back = record(50, net.now().unix.minus(Duration::from_millis(900)));
-    let put = Request::Put(vec![held_back.bytes().to_vec()]).encode();
-    assert_eq!(net.ask(0, &put), Some(Answer::Taken { new: 1, held: 0, refused: 0 }.encode()));
+    let put = DirectoryRequest::Put(vec![held_back.bytes().to_vec()]).encode();
+    assert_eq!(net.ask(0, &put), Some(DirectoryAnswer::Taken { new: 1, held: 0, refused: 0 }.encode()));
     net.run(200);
     assert_eq!(net.newest(), settled);
     net.run(1_000);
@@ -156,13 +158,15 @@ fn a_flood_of_pushed_records_is_answered_with_busy() {
     let mut dir = RelayDirectory::new(NETWORK, &Profile::TESTING, Arc::new(key(0)), id(0), vec![]);
     let now = Now { mono: Instant(0), unix: START };
     let junk = |n: u64| (0..128).map(|i| (n * 128 + i).to_be_bytes().to_vec()).collect::<Vec<_>>();
-    let answer = |dir: &mut RelayDirectory, now, n| Answer::decode(&dir.request(now, &Request::Put(junk(n)).encode()));
+    let answer = |dir: &mut RelayDirectory, now, n| {
+        DirectoryAnswer::decode(&dir.request(now, &DirectoryRequest::Put(junk(n)).encode()))
+    };
     for n in 0..VERIFY_BURST / 128 {
-        assert_eq!(answer(&mut dir, now, n), Ok(Answer::Taken { new: 0, held: 0, refused: 128 }));
+        assert_eq!(answer(&mut dir, now, n), Ok(DirectoryAnswer::Taken { new: 0, held: 0, refused: 128 }));
     }
-    assert_eq!(answer(&mut dir, now, 99), Ok(Answer::Refused(Refusal::Busy)));
+    assert_eq!(answer(&mut dir, now, 99), Ok(DirectoryAnswer::Refused(Refusal::Busy)));
     let later = Now { mono: Instant(200_000), ..now };
-    assert_eq!(answer(&mut dir, later, 99), Ok(Answer::Taken { new: 0, held: 0, refused: 128 }));
+    assert_eq!(answer(&mut dir, later, 99), Ok(DirectoryAnswer::Taken { new: 0, held: 0, refused: 128 }));
 }
 
 // spec: DIR-30
@@ -187,7 +191,9 @@ fn a_record_goes_to_its_custodians_and_is_pushed_on_once() {
     };
     let to = called(dir, now);
     assert!(custodians.iter().filter(|c| **c != id(3)).all(|c| to.contains(c)));
-    let put = |n: u64| Request::Put(vec![record(70, now.unix.minus(Duration::from_millis(100 - n))).bytes().to_vec()]);
+    let put = |n: u64| {
+        DirectoryRequest::Put(vec![record(70, now.unix.minus(Duration::from_millis(100 - n))).bytes().to_vec()])
+    };
     let soon = Now { mono: now.mono + PUSH_DELAY, ..now };
     called(dir, soon);
     dir.request(soon, &put(1).encode());

@@ -23,7 +23,7 @@ fn note(heard: &mut Vec<(StreamId, String, Vec<u8>)>, id: StreamId, event: Strea
         StreamEvent::Connected => ("connected".into(), vec![]),
         StreamEvent::Resolved(addrs) => (format!("{addrs:?}"), vec![]),
         StreamEvent::Data(data) => ("data".into(), data.to_vec()),
-        StreamEvent::End(why) => (format!("end {why:?}"), vec![]),
+        StreamEvent::End(reason) => (format!("end {reason:?}"), vec![]),
     };
     heard.push((id, what, bytes));
 }
@@ -205,10 +205,10 @@ fn messages_out_of_place_are_violations() {
         (vec![begin(), Message::Credit(1 << 31)], Violation::CreditOverflow),
         (vec![Message::Ack([0; 16])], Violation::FalseAck),
     ];
-    for (story, why) in at_relay {
+    for (story, reason) in at_relay {
         let mut relay = Mux::new(Side::Relay, CongestionParams::fixed(WINDOW), STREAM_WINDOW);
         let last = story.into_iter().map(|m| relay.message(Instant(0), id, m, &mut |_, _| ())).last().unwrap();
-        assert_eq!(last, Err(why));
+        assert_eq!(last, Err(reason));
     }
     let at_client: Vec<(Story, Violation)> = vec![
         (vec![begin()], Violation::WrongDirection),
@@ -218,12 +218,12 @@ fn messages_out_of_place_are_violations() {
         (vec![Message::Resolved(vec![])], Violation::StreamState),
         (vec![Message::End(EndReason::Done)], Violation::StreamState),
     ];
-    for (story, why) in at_client {
+    for (story, reason) in at_client {
         let mut client = Mux::new(Side::Client, CongestionParams::fixed(WINDOW), STREAM_WINDOW);
         let id = client.open(Target::Store).unwrap();
         client.fill(&mut [0; TEXT]);
         let last = story.into_iter().map(|m| client.message(Instant(0), id, m, &mut |_, _| ())).last().unwrap();
-        assert_eq!(last, Err(why));
+        assert_eq!(last, Err(reason));
     }
 }
 

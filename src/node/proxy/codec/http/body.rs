@@ -1,10 +1,10 @@
-//! Where a request's body ends: what stands behind it is another request and must not reach this one's server.
+//! Where a request's body ends: what follows is another request and must not reach this one's server.
 
 use super::BodyLength;
 
 /// Longest line inside a chunked body: a chunk's size with its extension, or a trailer field.
 const LINE_MAX: usize = 1024;
-/// Most bytes of trailer behind the last chunk.
+/// Maximum bytes of trailer after the last chunk.
 const TRAILER_MAX: usize = 8 * 1024;
 
 /// The chunks of a body are not understood; the connection is given up.
@@ -13,14 +13,14 @@ const TRAILER_MAX: usize = 8 * 1024;
 pub struct BodyError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// So many bytes are left, then the body is over.
+enum BodyState {
+    /// Content-Length: this many bytes are left.
     Plain(u64),
     /// In a chunk's size line.
     Size,
-    /// In a chunk's data: so many bytes are left.
+    /// In a chunk's data: this many bytes of it are left.
     Data(u64),
-    /// Behind a chunk's data: CR LF must follow.
+    /// After a chunk's data: CR LF must follow.
     DataEnd,
     /// In the trailer: lines up to an empty one.
     Trailer,
@@ -31,7 +31,7 @@ enum State {
 /// Follows a body as it passes by.
 #[derive(Clone, Debug)]
 pub struct Body {
-    state: State,
+    state: BodyState,
     /// Of the current line.
     line: Vec<u8>,
     trailer: usize,
@@ -41,16 +41,16 @@ impl Body {
     /// A body that has not begun.
     pub fn new(length: BodyLength) -> Self {
         let state = match length {
-            BodyLength::Known(0) => State::End,
-            BodyLength::Known(n) => State::Plain(n),
-            BodyLength::Chunked => State::Size,
+            BodyLength::Known(0) => BodyState::End,
+            BodyLength::Known(n) => BodyState::Plain(n),
+            BodyLength::Chunked => BodyState::Size,
         };
         Self { state, line: Vec::new(), trailer: 0 }
     }
 
     /// Whether the body is over.
     pub fn is_over(&self) -> bool {
-        self.state == State::End
+        self.state == BodyState::End
     }
 
     /// How many bytes at the front of `input` belong to the body. They are counted as passed on.
@@ -58,7 +58,7 @@ impl Body {
         let mut rest = input;
         while !rest.is_empty() && !self.is_over() {
             let used = match self.state {
-                State::Plain(left) | State::Data(left) => self.pass(rest, left),
+                BodyState::Plain(left) | BodyState::Data(left) => self.pass(rest, left),
                 _ => {
                     let used = rest.iter().position(|&b| b == b'\n').map_or(rest.len(), |n| n.saturating_add(1));
                     self.line(rest.get(..used).unwrap_or_default())?;
@@ -74,10 +74,10 @@ impl Body {
         let used = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
         let left = left.saturating_sub(used as u64);
         self.state = match (self.state, left) {
-            (State::Plain(_), 0) => State::End,
-            (State::Plain(_), left) => State::Plain(left),
-            (_, 0) => State::DataEnd,
-            (_, left) => State::Data(left),
+            (BodyState::Plain(_), 0) => BodyState::End,
+            (BodyState::Plain(_), left) => BodyState::Plain(left),
+            (_, 0) => BodyState::DataEnd,
+            (_, left) => BodyState::Data(left),
         };
         used
     }
@@ -97,18 +97,18 @@ impl Body {
             return Err(BodyError);
         }
         self.state = match self.state {
-            State::Size => match chunk_size(text)? {
-                0 => State::Trailer,
-                n => State::Data(n),
+            BodyState::Size => match chunk_size(text)? {
+                0 => BodyState::Trailer,
+                n => BodyState::Data(n),
             },
-            State::DataEnd if text.is_empty() => State::Size,
-            State::Trailer if text.is_empty() => State::End,
-            State::Trailer => {
+            BodyState::DataEnd if text.is_empty() => BodyState::Size,
+            BodyState::Trailer if text.is_empty() => BodyState::End,
+            BodyState::Trailer => {
                 self.trailer = self.trailer.saturating_add(line.len());
                 if self.trailer > TRAILER_MAX {
                     return Err(BodyError);
                 }
-                State::Trailer
+                BodyState::Trailer
             }
             _ => return Err(BodyError),
         };
@@ -132,7 +132,7 @@ mod tests {
     const CHUNKED: &[u8] = b"4;x=y\r\nWiki\r\nA\r\n0123456789\r\n0\r\nT: v\r\n\r\n";
 
     #[test]
-    fn a_known_length_is_counted_off() {
+    fn a_known_length_ends_the_body() {
         let mut body = Body::new(BodyLength::Known(5));
         assert_eq!(body.take(b"abc"), Ok(3));
         assert_eq!(body.take(b"deGET"), Ok(2));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_end_behind_their_trailer_however_they_are_cut() {
+    fn a_chunked_body_ends_after_its_trailer_however_it_is_split() {
         for cut in 0..CHUNKED.len() {
             let mut body = Body::new(BodyLength::Chunked);
             assert_eq!(body.take(&CHUNKED[..cut]), Ok(cut));

@@ -1,6 +1,6 @@
 use super::*;
 
-fn ok(text: &str) -> Request {
+fn ok(text: &str) -> HttpRequest {
     let (request, used) = parse(text.as_bytes()).unwrap().unwrap();
     assert_eq!(used, text.len());
     request
@@ -77,8 +77,8 @@ fn what_two_readers_could_read_differently_is_refused() {
         ("GET http://a/ HTTP/1.1\r\nHost: a\r\nProxy-Authorization: Bearer x\r\n\r\n", HeadError::BadAuthorization),
         ("GET http://a/ HTTP/1.1\r\nHost: a\r\nProxy-Authorization: Basic !\r\n\r\n", HeadError::BadAuthorization),
     ];
-    for (text, why) in cases {
-        assert_eq!(err(text), why, "{text:?}");
+    for (text, reason) in cases {
+        assert_eq!(err(text), reason, "{text:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 
-type Driven<'a> = Result<(Vec<[u8; 2]>, Request, &'a [u8]), Refused>;
+type Driven<'a> = Result<(Vec<[u8; 2]>, SocksRequest, &'a [u8]), Refused>;
 
 fn drive(mut input: &[u8]) -> Driven<'_> {
     let (mut handshake, mut answers) = (Handshake::new(), Vec::new());
