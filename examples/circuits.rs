@@ -46,7 +46,7 @@ impl PathSource for Fixed {
 
     fn first_hop(&mut self, _now: Now, _relay: &RelayId, _works: bool) {}
 
-    fn goes_behind(&self, _path: &[RelayId], _relay: &RelayId) -> bool {
+    fn may_follow(&self, _path: &[RelayId], _relay: &RelayId) -> bool {
         true
     }
 

@@ -24,7 +24,7 @@
 //! 3. [`proto::onion::ClientLayers::seal_for`] seals the text for its hop, then for each hop before it.
 //! 4. [`wire::cell::encode_header`] puts the circuit's number in front: 1,408 bytes.
 //! 5. [`proto::link::Link::transmit`] seals up to 16 cells as a record; the driver writes it to the socket.
-//! 6. The next relay's driver reads it; [`proto::link::Link::receive`] opens it where it lies and gives each cell to
+//! 6. The next relay's driver reads it; [`proto::link::Link::next_cell`] opens it where it lies and lends each cell to
 //!    [`role::shard::Shard`], which finds the circuit by link and number.
 //! 7. [`proto::circuit::relay::RelayCircuit::from_client`] takes this hop's layer off. No mark in front: the cell goes on to the
 //!    next link, where steps 5 to 7 happen again.

@@ -99,7 +99,7 @@ impl Setting {
             onion_key: next_onion.public(),
             cipher,
         };
-        relay.set_roster(Arc::new(BTreeMap::from([(next_id, contact)])));
+        relay.set_roster(NOW, Arc::new(BTreeMap::from([(next_id, contact)])));
 
         let from_client = relay.accept(NOW).expect("there is room");
         let mut client = Link::initiator(network, &link_secret.public(), cipher, &mut rng);

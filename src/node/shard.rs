@@ -126,9 +126,9 @@ impl Hooks<Shard> for ToService {
 async fn obey(core: Rc<Core<Shard>>, mut inbox: mpsc::UnboundedReceiver<ShardCommand>) {
     while let Some(command) = inbox.recv().await {
         match command {
-            ShardCommand::Roster(roster) => core.with(|relay, _| relay.set_roster(roster)),
-            ShardCommand::Credentials(credentials) => core.with(|relay, _| relay.set_credentials(*credentials)),
-            ShardCommand::Drain => core.with(|relay, _| relay.drain()),
+            ShardCommand::Roster(roster) => core.with(|relay, now| relay.set_roster(now, roster)),
+            ShardCommand::Credentials(credentials) => core.with(|relay, now| relay.set_credentials(now, *credentials)),
+            ShardCommand::Drain => core.with(|relay, now| relay.drain(now)),
             ShardCommand::Answer(ask, body) => core.input(Input::Answer(ask, body)),
             ShardCommand::Counts(reply) => {
                 let relay = core.with(|relay, _| relay.counts());

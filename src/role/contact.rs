@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub struct Contact {
     /// The relay.
     pub id: RelayId,
-    /// Where it listens; the first is tried.
+    /// Where it listens, the preferred address first.
     pub addrs: Vec<SocketAddr>,
     /// Its link key.
     pub link_key: [u8; 32],

@@ -2,10 +2,27 @@
 //!
 //! A driver (tokio or the simulator) feeds one [`Input`], then drains [`Role::poll`] until it says `None`, writes what
 //! [`Role::transmit`] gives for connections it was woken for, and comes back at [`Role::deadline`].
+//!
+//! # Drive after every touch
+//!
+//! A change to one part of a role lets others go on: a cell opens a circuit for which a stream waits, a write makes room
+//! for a reader, a circuit that has something to send must be put into its link's queue and the driver be woken for it.
+//! Two rules keep that from being forgotten, and both are types:
+//!
+//! - A role keeps its state in a [`Driven`](driven::Driven). There is no way to it but `act`, which drives after the
+//!   change.
+//! - Below that, each kind of thing has one owner with private fields: [`Links`](links::Links), a shard's circuits, exits
+//!   and services, a client's circuits, streams and calls. Whoever wants to change one circuit says
+//!   `circuits.act(key, links, |circuit| ..)`, which puts the circuit into its link's queue afterwards; whatever is queued
+//!   on a link wakes it.
+//!
+//! Owners know only owners before them in the list; what concerns one after them they return, and the role passes it on.
 
 pub mod agent;
 pub mod client;
 pub mod contact;
+pub mod driven;
+pub mod endpoint;
 pub mod limits;
 pub mod links;
 pub mod shard;
@@ -14,11 +31,26 @@ pub mod timers;
 
 use crate::base::time::{Instant, Now};
 use crate::proto::rpc::Service;
-use core::net::{IpAddr, SocketAddr};
+use crate::role::endpoint::Endpoint;
+use crate::role::slab::Key;
+use core::net::IpAddr;
 
-/// A TCP connection, numbered by the role.
+/// Names a link of a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ConnId(pub u64);
+pub struct LinkKey(pub Key);
+
+/// Names a connection of a role that is no link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExitKey(pub Key);
+
+/// A connection, as the role names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConnId {
+    /// A link to another node, whose circuits see to its queues themselves.
+    Link(LinkKey),
+    /// A connection between an exit and a destination.
+    Exit(ExitKey),
+}
 
 /// A question a role asks of something outside itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,8 +91,8 @@ pub enum Input<'a> {
 /// One effect to carry out.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Connect to an address.
-    Dial(ConnId, SocketAddr),
+    /// Connect there.
+    Dial(ConnId, Endpoint),
     /// There is something to write, or reading may go on.
     Wake(ConnId),
     /// Write what is still to be written, then close the writing side.
@@ -88,10 +120,6 @@ pub trait Role {
     /// Appends bytes to be written to the connection, a record more than [`TRANSMIT_TARGET`] at most; false when there is
     /// nothing, and then nothing else happened either: no output follows.
     fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool;
-    /// Whether the connection is a link, whose circuits see to its queues themselves.
-    fn is_link(&self, _conn: ConnId) -> bool {
-        true
-    }
     /// When [`Input::Timer`] is due.
     fn deadline(&self) -> Option<Instant>;
 }

@@ -13,7 +13,7 @@ impl Key {
         (u64::from(self.generation) << 32) | u64::from(self.index)
     }
 
-    /// The key behind a number.
+    /// The key that a number stands for.
     pub fn from_u64(n: u64) -> Self {
         Self { index: n as u32, generation: (n >> 32) as u32 }
     }
@@ -55,8 +55,8 @@ impl<T> Slab<T> {
     pub fn remove(&mut self, key: Key) -> Option<T> {
         let place = self.places.get_mut(key.index as usize).filter(|p| p.generation == key.generation)?;
         let value = place.value.take()?;
-        // The top bit stays free for whoever tags keys; 2^31 lives of one place are out of reach.
-        place.generation = (place.generation + 1) & 0x7fff_ffff;
+        // 2^32 lives of one place are out of reach.
+        place.generation = place.generation.wrapping_add(1);
         self.free.push(key.index);
         self.len -= 1;
         Some(value)

@@ -3,14 +3,51 @@
 use super::net::{Event, HostId, Net, Write};
 use super::tcp::{CoreId, Segment, State, Tcp, TcpId};
 use crate::base::time::Duration;
+use crate::role::endpoint::Endpoint;
 use crate::role::{ConnId, DialError, Input};
 use core::net::SocketAddr;
+use std::collections::VecDeque;
 
 /// How long a dial to a silent host takes to fail.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// An address that has not answered for this long does not hold up the next one.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// A dial that has not succeeded or failed.
+pub(super) struct Dialling {
+    /// Addresses that were not tried.
+    rest: VecDeque<SocketAddr>,
+    /// Attempts under way.
+    attempts: Vec<TcpId>,
+}
 
 impl Net {
-    pub(super) fn dial(&mut self, core: CoreId, conn: ConnId, to: SocketAddr) {
+    pub(super) fn dial(&mut self, core: CoreId, conn: ConnId, to: &Endpoint) {
+        let rest: VecDeque<_> = to.addrs().iter().copied().collect();
+        let left = rest.len();
+        self.dialling.insert((core, conn), Dialling { rest, attempts: Vec::new() });
+        self.next_attempt((core, conn), left);
+    }
+
+    /// Tries the next address of a dial, if there are still this many left.
+    pub(super) fn next_attempt(&mut self, name: (CoreId, ConnId), left: usize) {
+        let Some(dialling) = self.dialling.get_mut(&name).filter(|d| d.rest.len() == left) else { return };
+        let Some(to) = dialling.rest.pop_front() else { return };
+        self.attempt(name.0, name.1, to);
+        if left > 1 {
+            self.schedule(self.now + ATTEMPT_DELAY, Event::NextAttempt(name.0, name.1, left - 1));
+        }
+    }
+
+    /// A dial is over: all attempts but this one are given up.
+    pub(super) fn leave_other_attempts(&mut self, name: (CoreId, ConnId), kept: TcpId, heard: bool) {
+        let Some(dialling) = self.dialling.remove(&name) else { return };
+        for id in dialling.attempts.into_iter().filter(|&id| id != kept) {
+            self.leave(id, 0, heard);
+        }
+    }
+
+    fn attempt(&mut self, core: CoreId, conn: ConnId, to: SocketAddr) {
         let Some(from) = self.cores.get(&core).map(|c| c.host) else { return };
         let target = self.by_ip.get(&to.ip()).copied();
         let hosts = (from.min(target.unwrap_or(from)), from.max(target.unwrap_or(from)));
@@ -19,6 +56,9 @@ impl Net {
         self.next_tcp += 1;
         self.tcps.insert(id, Tcp::new(self.now, path, (core, conn), [from.0, target.map_or(u32::MAX, |h| h.0)]));
         self.by_conn.insert((core, conn), (id, 0));
+        if let Some(dialling) = self.dialling.get_mut(&(core, conn)) {
+            dialling.attempts.push(id);
+        }
         self.trace.push(self.now, &[], format_args!("dial {} {} {to}", core.0, id.0));
         if let Some(target) = target {
             self.dials.push((from, target));
@@ -62,6 +102,8 @@ impl Net {
         t.ends[0].state = State::Open;
         t.ends[0].wants_write = true;
         let turned_away = t.ends[1].state == State::Gone;
+        self.leave_other_attempts((core, conn), id, true);
+        self.by_conn.insert((core, conn), (id, 0));
         self.trace.push(self.now, &[], format_args!("connected {} {}", core.0, id.0));
         self.input(core, Input::Connected(conn));
         self.work.push_back((id, 0));
@@ -73,6 +115,14 @@ impl Net {
     pub(super) fn dial_failed(&mut self, id: TcpId, why: DialError) {
         let Some(t) = self.tcps.remove(&id) else { return };
         let Some((core, conn)) = t.ends[0].owner.filter(|_| t.ends[0].state == State::Opening) else { return };
+        if let Some(dialling) = self.dialling.get_mut(&(core, conn)) {
+            dialling.attempts.retain(|&attempt| attempt != id);
+            let (left, others) = (dialling.rest.len(), !dialling.attempts.is_empty());
+            if left > 0 || others {
+                return self.next_attempt((core, conn), left);
+            }
+        }
+        self.dialling.remove(&(core, conn));
         self.by_conn.remove(&(core, conn));
         self.trace.push(self.now, &[], format_args!("failed {} {} {why:?}", core.0, id.0));
         self.input(core, Input::Failed(conn, why));

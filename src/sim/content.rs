@@ -26,7 +26,7 @@ pub struct TooLate;
 impl Whole {
     /// The custodians of an object, as a client knows them.
     pub fn custodians(&self, client: usize, link: &Link) -> Vec<RelayId> {
-        let count = self.clients[client].user.get().client.node.profile().custodians;
+        let count = self.clients[client].user.get().client.node.look().profile().custodians;
         self.checked(client).map_or_else(Vec::new, |s| s.custodians(&link.locator().0, count))
     }
 
@@ -41,11 +41,7 @@ impl Whole {
     }
 
     fn with_job(&mut self, client: usize, job: JobId, act: impl FnOnce(&mut Job)) {
-        self.with_user(client, |user, _| {
-            if let Some(job) = user.client.node.job(job) {
-                act(job);
-            }
-        });
+        self.with_user(client, |user, now| user.client.node.act(now, |node| node.job(job).map(act)));
     }
 
     /// Publishes a file and waits until it is read back, at most for `time` between two steps.
@@ -56,10 +52,11 @@ impl Whole {
         let tree = Arc::new(Tree::build(&mut source, label, key).expect("the source is in memory"));
         let link = tree.link().clone();
         let custodians = self.custodians(client, &link);
-        let lease = self.clients[client].user.get().client.node.profile().lease;
+        let lease = self.clients[client].user.get().client.node.look().profile().lease;
         let route = u64::from_be_bytes(self.net.rng().bytes());
         let push = Push::new(Arc::clone(&tree), custodians, lease, route);
-        let job = self.with_user(client, |user, _| user.client.node.start_job(Job::Push(Box::new(push))));
+        let job =
+            self.with_user(client, |user, now| user.client.node.act(now, |n| n.start_job(Job::Push(Box::new(push)))));
         let job = job.expect("the node takes jobs");
         let result = loop {
             match self.news(client, job, time).ok_or(TooLate)? {
@@ -76,7 +73,7 @@ impl Whole {
                 _ => {}
             }
         };
-        self.with_user(client, |user, _| user.client.node.end_job(job));
+        self.with_user(client, |user, now| user.client.node.act(now, |n| n.end_job(job)));
         Ok(Put { link, result })
     }
 
@@ -84,7 +81,8 @@ impl Whole {
     pub fn get(&mut self, client: usize, link: &Link, time: Duration) -> Result<Result<Vec<u8>, FetchError>, TooLate> {
         let route = u64::from_be_bytes(self.net.rng().bytes());
         let fetch = Fetch::new(link.clone(), self.custodians(client, link), route);
-        let job = self.with_user(client, |user, _| user.client.node.start_job(Job::Fetch(Box::new(fetch))));
+        let job =
+            self.with_user(client, |user, now| user.client.node.act(now, |n| n.start_job(Job::Fetch(Box::new(fetch)))));
         let job = job.expect("the node takes jobs");
         let mut content = Vec::new();
         let result = loop {
@@ -109,7 +107,7 @@ impl Whole {
                 _ => {}
             }
         };
-        self.with_user(client, |user, _| user.client.node.end_job(job));
+        self.with_user(client, |user, now| user.client.node.act(now, |n| n.end_job(job)));
         Ok(result)
     }
 }

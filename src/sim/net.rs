@@ -1,5 +1,6 @@
 //! The kernel: hosts, cores, connections, and the one queue of events.
 
+use super::conns::Dialling;
 use super::path::{Line, Path};
 use super::tcp::{CoreId, State, Tcp, TcpId};
 use super::trace::Trace;
@@ -54,6 +55,8 @@ pub(super) enum Event {
     Timer(CoreId, Instant),
     Syn(TcpId, SocketAddr),
     SynAck(TcpId),
+    /// The next address is tried, if there are still this many left.
+    NextAttempt(CoreId, ConnId, usize),
     DialFailed(TcpId, DialError),
     Arrive(TcpId, usize, u64),
     Ack(TcpId, usize, u64),
@@ -87,6 +90,7 @@ pub struct Net {
     pub(super) tcps: BTreeMap<TcpId, Tcp>,
     pub(super) next_tcp: u64,
     pub(super) by_conn: BTreeMap<(CoreId, ConnId), (TcpId, usize)>,
+    pub(super) dialling: BTreeMap<(CoreId, ConnId), Dialling>,
     pub(super) queue: BTreeMap<(Instant, u64), Event>,
     pub(super) next_event: u64,
     pub(super) spins: u32,
@@ -119,6 +123,7 @@ impl Net {
             tcps: BTreeMap::new(),
             next_tcp: 0,
             by_conn: BTreeMap::new(),
+            dialling: BTreeMap::new(),
             queue: BTreeMap::new(),
             next_event: 0,
             spins: 0,
@@ -249,8 +254,9 @@ impl Net {
         for core in gone {
             self.cores.remove(&core);
             let conns: Vec<_> =
-                self.by_conn.range((core, ConnId(0))..=(core, ConnId(u64::MAX))).map(|(k, v)| (*k, *v)).collect();
+                self.by_conn.iter().filter(|((c, _), _)| *c == core).map(|(name, at)| (*name, *at)).collect();
             for (name, (tcp, side)) in conns {
+                self.leave_other_attempts(name, tcp, death == Death::Crash);
                 self.by_conn.remove(&name);
                 self.leave(tcp, side, death == Death::Crash);
             }
@@ -284,6 +290,7 @@ impl Net {
             Event::Timer(core, armed) => self.timer(core, armed),
             Event::Syn(tcp, to) => self.syn(tcp, to),
             Event::SynAck(tcp) => self.connected(tcp),
+            Event::NextAttempt(core, conn, left) => self.next_attempt((core, conn), left),
             Event::DialFailed(tcp, why) => self.dial_failed(tcp, why),
             Event::Arrive(tcp, side, number) => self.arrive(tcp, side, number),
             Event::Ack(tcp, side, number) => self.acked(tcp, side, number),
@@ -377,7 +384,7 @@ impl Net {
         };
         let at = conn.and_then(|c| self.by_conn.get(&(core, c)).copied());
         match (output, at) {
-            (Output::Dial(conn, to), _) => self.dial(core, conn, to),
+            (Output::Dial(conn, to), _) => self.dial(core, conn, &to),
             (Output::Wake(_), Some((tcp, side))) => {
                 if let Some(t) = self.tcps.get_mut(&tcp) {
                     t.ends[side].wants_write = true;
@@ -387,6 +394,7 @@ impl Net {
             (Output::Finish(_), Some((tcp, side))) => self.finish(tcp, side, State::Open),
             (Output::Close(_), Some((tcp, side))) => self.finish(tcp, side, State::Closing),
             (Output::Abort(conn), Some((tcp, side))) => {
+                self.leave_other_attempts((core, conn), tcp, true);
                 self.by_conn.remove(&(core, conn));
                 self.leave(tcp, side, true);
             }

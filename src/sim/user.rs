@@ -56,8 +56,8 @@ pub struct Transfer {
 
 /// What a user sits in front of.
 pub trait Desk: Role {
-    /// The client role.
-    fn client(&mut self) -> &mut Client;
+    /// Uses the client role.
+    fn with_client<T>(&mut self, now: Now, act: impl FnOnce(&mut Client) -> T) -> T;
     /// What happened to a stream or call of the user's.
     fn event(&mut self) -> Option<Event>;
     /// The user did something: what drives the client must go on.
@@ -65,8 +65,8 @@ pub trait Desk: Role {
 }
 
 impl Desk for Client {
-    fn client(&mut self) -> &mut Client {
-        self
+    fn with_client<T>(&mut self, _now: Now, act: impl FnOnce(&mut Self) -> T) -> T {
+        act(self)
     }
 
     fn event(&mut self) -> Option<Event> {
@@ -105,7 +105,7 @@ impl<C: Desk> User<C> {
     /// Begins a transfer; its number. `None` when the client takes no more streams.
     pub fn start(&mut self, now: Now, task: Task) -> Option<usize> {
         self.now = now;
-        let key = self.client.client().open(now, task.want, task.target.clone())?;
+        let key = self.client.with_client(now, |c| c.open(now, task.want, task.target.clone()))?;
         let index = self.transfers.len();
         self.transfers.push(Transfer {
             task,
@@ -127,7 +127,7 @@ impl<C: Desk> User<C> {
     /// Makes a call under a tag.
     pub fn call(&mut self, now: Now, tag: u64, call: Call) {
         self.now = now;
-        self.client.client().call(now, tag, call);
+        self.client.with_client(now, |c| c.call(now, tag, call));
         self.events();
     }
 
@@ -138,7 +138,7 @@ impl<C: Desk> User<C> {
             self.by_key.remove(&t.key);
             t.end.get_or_insert(Err(StreamFailure::CircuitClosed));
             t.read_at = None;
-            self.client.client().drop_stream(now, t.key);
+            self.client.with_client(now, |c| c.drop_stream(now, t.key));
         }
         self.events();
     }
@@ -161,10 +161,10 @@ impl<C: Desk> User<C> {
     fn send(&mut self, index: usize) {
         let Some(t) = self.transfers.get_mut(index).filter(|t| t.end.is_none()) else { return };
         let rest = t.task.send.get(t.sent..).unwrap_or_default();
-        t.sent += self.client.client().write(t.key, rest);
+        t.sent += self.client.with_client(self.now, |c| c.write(self.now, t.key, rest));
         if t.sent == t.task.send.len() && t.task.finish && !t.finished {
             t.finished = true;
-            self.client.client().finish(t.key);
+            self.client.with_client(self.now, |c| c.finish(self.now, t.key));
         }
     }
 
@@ -172,7 +172,7 @@ impl<C: Desk> User<C> {
         let Some(t) = self.transfers.get_mut(index) else { return };
         let mut buffer = vec![0; t.task.pace.map_or(64 * 1024, |p| p.bytes)];
         while t.end.is_none() {
-            match self.client.client().read(t.key, &mut buffer) {
+            match self.client.with_client(self.now, |c| c.read(self.now, t.key, &mut buffer)) {
                 ReadState::Read(n) => {
                     t.count += n as u64;
                     t.got.extend_from_slice(buffer.get(..n).filter(|_| t.task.keep).unwrap_or_default());
@@ -189,7 +189,7 @@ impl<C: Desk> User<C> {
         // A stream that ended both ways is forgotten; one that is still being written to is not.
         if t.end.is_some_and(|e| e.is_err()) || t.finished || !t.task.finish {
             self.by_key.remove(&t.key);
-            self.client.client().drop_stream(self.now, t.key);
+            self.client.with_client(self.now, |c| c.drop_stream(self.now, t.key));
         }
     }
 

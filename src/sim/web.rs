@@ -5,7 +5,8 @@
 //! `HOLD\n` reads and says nothing; `STALL\n` does not even read.
 
 use crate::base::time::{Instant, Now};
-use crate::role::{ConnId, Input, Output, Role};
+use crate::role::slab::Key;
+use crate::role::{ConnId, ExitKey, Input, Output, Role};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Byte `i` of what every web server serves.
@@ -83,8 +84,9 @@ impl Role for Web {
     fn accept(&mut self, _now: Now) -> Option<ConnId> {
         self.next += 1;
         let served = Served { job: Job::Asking(Vec::new()), finished: false, closing: false, woken: false };
-        self.conns.insert(ConnId(self.next), served);
-        Some(ConnId(self.next))
+        let conn = ConnId::Exit(ExitKey(Key::from_u64(self.next)));
+        self.conns.insert(conn, served);
+        Some(conn)
     }
 
     fn handle(&mut self, _now: Now, input: Input<'_>) {

@@ -14,6 +14,7 @@ use crate::proto::profile::Profile;
 use crate::proto::rpc::Service;
 use crate::role::agent::{Agent, AgentConfig, AgentEvent, JobId, JobNews, RelayIdentity};
 use crate::role::client::{Client, Event};
+use crate::role::driven::Driven;
 use crate::role::links::Credentials;
 use crate::role::shard::Shard;
 use crate::role::{ConnId, Input, Output, Role};
@@ -32,7 +33,7 @@ pub type Lie = Box<dyn FnMut(Service, Vec<u8>) -> Vec<u8>>;
 /// A node's service core. On a relay it tells the shards what they should know.
 pub struct ServiceCore {
     /// The node.
-    pub node: Agent,
+    pub node: Driven<Agent>,
     identity: Option<RelayKeys>,
     shards: Vec<Shared<Shard>>,
     streams: VecDeque<Event>,
@@ -49,7 +50,7 @@ pub struct ServiceCore {
 impl ServiceCore {
     fn new(node: Agent, identity: Option<RelayKeys>, shards: Vec<Shared<Shard>>) -> Self {
         Self {
-            node,
+            node: Driven::new(node),
             identity,
             shards,
             streams: VecDeque::new(),
@@ -61,31 +62,31 @@ impl ServiceCore {
     }
 
     fn request(&mut self, now: Now, service: Service, body: &[u8]) -> Vec<u8> {
-        let answer = match service {
-            Service::Directory => self.node.directory_request(now, body),
-            Service::Store => self.node.store_request(now, body),
-        };
-        self.acted(now);
+        let answer = self.node.act(now, |node| match service {
+            Service::Directory => node.directory_request(now, body),
+            Service::Store => node.store_request(now, body),
+        });
+        self.sort_events(now);
         match &mut self.lie {
             Some(lie) => lie(service, answer),
             None => answer,
         }
     }
 
-    fn sort_events(&mut self) {
+    fn sort_events(&mut self, now: Now) {
         while let Some(event) = self.node.event() {
             match event {
                 AgentEvent::Stream(event) => self.streams.push_back(event),
                 AgentEvent::Roster(roster) => {
                     for shard in &self.shards {
-                        shard.get_mut().set_roster(roster.clone());
+                        shard.get_mut().set_roster(now, roster.clone());
                     }
                 }
                 AgentEvent::Published(descriptor) => {
                     let Some(keys) = &self.identity else { continue };
                     for shard in &self.shards {
                         let (identity, descriptor) = (keys.identity.clone(), (*descriptor).clone());
-                        shard.get_mut().set_credentials(Credentials { identity, descriptor });
+                        shard.get_mut().set_credentials(now, Credentials { identity, descriptor });
                     }
                 }
                 AgentEvent::Snapshot(_) => self.snapshots += 1,
@@ -97,8 +98,8 @@ impl ServiceCore {
 }
 
 impl Desk for ServiceCore {
-    fn client(&mut self) -> &mut Client {
-        self.node.client()
+    fn with_client<T>(&mut self, now: Now, act: impl FnOnce(&mut Client) -> T) -> T {
+        self.node.act(now, |node| act(node.client()))
     }
 
     fn event(&mut self) -> Option<Event> {
@@ -106,8 +107,7 @@ impl Desk for ServiceCore {
     }
 
     fn acted(&mut self, now: Now) {
-        self.node.drive(now);
-        self.sort_events();
+        self.sort_events(now);
     }
 }
 
@@ -118,7 +118,7 @@ impl Role for ServiceCore {
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
         self.node.handle(now, input);
-        self.sort_events();
+        self.sort_events(now);
     }
 
     fn poll(&mut self) -> Option<Output> {
@@ -131,7 +131,7 @@ impl Role for ServiceCore {
 
     fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
         let wrote = self.node.transmit(now, conn, out);
-        self.sort_events();
+        self.sort_events(now);
         wrote
     }
 
@@ -288,12 +288,12 @@ impl Whole {
 
     /// The snapshot a relay has settled.
     pub fn settled(&self, i: usize) -> Option<Arc<Snapshot>> {
-        self.relays[i].service.as_ref()?.get().node.snapshot()
+        self.relays[i].service.as_ref()?.get().node.look().snapshot()
     }
 
     /// The snapshot a client has checked.
     pub fn checked(&self, i: usize) -> Option<Arc<Snapshot>> {
-        self.clients[i].user.get().client.node.snapshot()
+        self.clients[i].user.get().client.node.look().snapshot()
     }
 
     /// Changes a client's user and lets it act.

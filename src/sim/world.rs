@@ -97,7 +97,7 @@ impl PathSource for Paths {
         self.relays.iter().find(|(c, _)| c.id == *relay).map(|(c, _)| c.clone())
     }
 
-    fn goes_behind(&self, path: &[RelayId], relay: &RelayId) -> bool {
+    fn may_follow(&self, path: &[RelayId], relay: &RelayId) -> bool {
         !path.contains(relay)
     }
 
@@ -221,9 +221,9 @@ impl World {
         let keys = self.relays[i].clone();
         for _ in 0..self.shape.shards {
             let mut relay = Shard::new(keys.config.clone(), self.net.rng().fork());
-            relay.set_roster(roster.clone());
+            relay.set_roster(self.net.now(), roster.clone());
             let (identity, descriptor) = (keys.identity.clone(), keys.descriptor.clone());
-            relay.set_credentials(Credentials { identity, descriptor });
+            relay.set_credentials(self.net.now(), Credentials { identity, descriptor });
             let relay = Shared::new(relay);
             self.shards[i].push(relay.clone());
             self.net.add_core(keys.host, Box::new(relay), Some(RELAY_PORT));

@@ -88,7 +88,7 @@ fn a_relay_without_a_store_says_so() {
             let mut config = keys.config.clone();
             config.store = false;
             let mut relay = Shard::new(config, rng.fork());
-            relay.set_roster(std::sync::Arc::clone(roster));
+            relay.set_roster(umbel::base::time::Now::default(), std::sync::Arc::clone(roster));
             Some(Box::new(relay) as Box<dyn umbel::role::Role>)
         };
         let mut w = World::with(seed, Shape::SMALL, |_| (), |keys, roster| without(keys, roster));

@@ -2,20 +2,19 @@
 
 use crate::seeds;
 use crate::transfer::{MINUTE, served};
-use std::collections::VecDeque;
 use umbel::base::rng::Rng;
-use umbel::base::time::{Duration, Instant, Now};
+use umbel::base::time::{Duration, Instant, Now, UnixMs};
 use umbel::proto::handshake::ClientHandshake;
 use umbel::role::client::StreamFailure;
 use umbel::role::limits::{LINK_CONTROL_MAX, Limits};
-use umbel::role::links::Links;
-use umbel::role::links::slot::Turn;
-use umbel::role::{ConnId, Input, Output, READ_TARGET, Role, TRANSMIT_TARGET};
+use umbel::role::links::{ClosedLink, LinkHandler, LinkViolation, Links, Turn};
+use umbel::role::{ConnId, Input, LinkKey, Output, READ_TARGET, Role};
 use umbel::sim::net::HostId;
 use umbel::sim::shared::Shared;
 use umbel::sim::user::User;
 use umbel::sim::world::{RelayKeys, Shape, World, task};
 use umbel::wire::cell::{Cell, CellBuf, CircuitId};
+use umbel::wire::ids::RelayId;
 use umbel::wire::message::EndReason;
 
 /// A role that stops reading when told to.
@@ -65,7 +64,7 @@ fn who_makes_a_relay_hold_much_is_the_first_to_lose_it() {
         let mut w = World::new(seed, Shape::SMALL);
         let limits = Limits { cells_queued: 1700, ..Limits::default() };
         for shard in w.shards.iter().flatten() {
-            shard.get_mut().set_limits(limits);
+            shard.get_mut().set_limits(w.net.now(), limits);
         }
         let greedy = Shared::new(User::new(w.new_client()));
         let deaf = Shared::new(Flag(false));
@@ -118,7 +117,7 @@ fn an_exit_that_is_full_says_so() {
     seeds("an_exit_that_is_full_says_so", 2, |seed| {
         let mut w = World::new(seed, Shape { exits: 1, ..Shape::SMALL });
         for shard in w.shards.iter().flatten() {
-            shard.get_mut().set_limits(Limits { exits: 5, ..Limits::default() });
+            shard.get_mut().set_limits(w.net.now(), Limits { exits: 5, ..Limits::default() });
         }
         let held: Vec<_> = (0..5).map(|_| w.start(task(1, b"HOLD\n", false))).collect();
         w.net.run_for(Duration::from_secs(1));
@@ -144,7 +143,7 @@ struct Flood {
     rng: Rng,
     to: RelayKeys,
     request: Box<[u8; umbel::wire::handshake::REQUEST_SIZE]>,
-    out: VecDeque<Output>,
+    open: bool,
     started: bool,
     sent: u32,
     closed: bool,
@@ -158,8 +157,28 @@ impl Flood {
         if !good {
             request[10] ^= 1;
         }
-        let (links, out) = (Links::new(w.network, None), VecDeque::new());
-        Self { links, rng, to, request, out, started: false, sent: 0, closed: false }
+        let links = Links::new(w.network, None);
+        Self { links, rng, to, request, open: false, started: false, sent: 0, closed: false }
+    }
+}
+
+impl LinkHandler for Flood {
+    type Circuit = u32;
+
+    fn links(&mut self) -> (&mut Links<u32>, &mut Rng) {
+        (&mut self.links, &mut self.rng)
+    }
+
+    fn cell(&mut self, _now: Now, _link: LinkKey, _cell: &mut CellBuf) -> Result<(), LinkViolation> {
+        Ok(())
+    }
+
+    fn link_opened(&mut self, _now: Now, _peer: RelayId, _theirs: UnixMs) {
+        self.open = true;
+    }
+
+    fn link_closed(&mut self, _now: Now, _closed: ClosedLink<u32>) {
+        self.closed = true;
     }
 }
 
@@ -172,15 +191,12 @@ impl Role for Flood {
         match input {
             Input::Timer if !self.started => {
                 self.started = true;
-                self.links.to(now, &self.to.contact, &mut self.rng, &mut self.out);
+                self.links.link_to(now, &self.to.contact, &mut self.rng);
             }
-            Input::Received(conn, bytes) => {
-                let Some(slot) = self.links.get_mut(conn) else { return };
-                let Some(mut link) = slot.link.take() else { return };
-                link.receive(now, bytes, &mut |_| true).unwrap();
-                slot.link = Some(link);
-                slot.make_ready(1);
-                self.out.push_back(Output::Wake(conn));
+            Input::Connected(ConnId::Link(link)) => self.links.connected(link),
+            Input::Received(ConnId::Link(link), bytes) => {
+                self.link_received(now, link, bytes);
+                self.links.make_ready(link, 1);
             }
             Input::Closed(_) | Input::Finished(_) => self.closed = true,
             _ => {}
@@ -188,18 +204,17 @@ impl Role for Flood {
     }
 
     fn poll(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        self.links.poll()
     }
 
-    fn read_budget(&mut self, conn: ConnId) -> usize {
-        let open = self.links.get(conn).is_none_or(|s| s.is_open());
-        if open { 0 } else { READ_TARGET }
+    fn read_budget(&mut self, _conn: ConnId) -> usize {
+        if self.open { 0 } else { READ_TARGET }
     }
 
     fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
+        let ConnId::Link(link) = conn else { return false };
         let Self { links, request, sent, .. } = self;
-        let Some(slot) = links.get_mut(conn) else { return false };
-        slot.transmit(now, out, TRANSMIT_TARGET, |_, cell: &mut CellBuf| {
+        links.transmit(now, link, out, |_, cell: &mut CellBuf| {
             *sent += 1;
             Cell::Create(CircuitId(*sent), request).encode(cell);
             if *sent < 20_000 { Turn::More } else { Turn::Last }

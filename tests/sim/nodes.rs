@@ -221,7 +221,7 @@ fn a_client_connects_to_its_seeds_and_its_guards_and_to_nobody_else() {
         }
         let host = w.clients[c].host;
         let dialled: BTreeSet<_> = w.net.dials().iter().filter(|(from, _)| *from == host).map(|(_, to)| *to).collect();
-        let guards = w.clients[c].user.get().client.node.guards();
+        let guards = w.clients[c].user.get().client.node.look().guards();
         let allowed = guards.iter().filter_map(|id| w.relays.iter().find(|r| r.keys.contact.id == *id));
         let mut allowed: BTreeSet<_> = allowed.map(|r| r.keys.host).collect();
         assert!(allowed.len() <= 3, "{} guards", allowed.len());

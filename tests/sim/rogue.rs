@@ -8,9 +8,8 @@ use umbel::base::time::{Instant, Now};
 use umbel::proto::handshake::respond;
 use umbel::proto::onion::{Peeled, RelayLayer, text, text_mut};
 use umbel::role::contact::Roster;
-use umbel::role::links::Links;
-use umbel::role::links::slot::{Tick, Turn};
-use umbel::role::{ConnId, Input, Output, READ_TARGET, Role, TRANSMIT_TARGET};
+use umbel::role::links::{ClosedLink, LinkHandler, LinkViolation, Links, Turn};
+use umbel::role::{ConnId, Input, LinkKey, Output, READ_TARGET, Role};
 use umbel::sim::world::RelayKeys;
 use umbel::wire::cell::{BODY_SIZE, Body, CELL_SIZE, Cell, CellBuf, CircuitId, Command, body, body_mut, encode_header};
 use umbel::wire::message::{EndReason, Message, Messages, StreamId, TextWriter};
@@ -74,8 +73,8 @@ pub(crate) struct Seen {
 struct Circuit {
     layer: RelayLayer,
     position: u8,
-    prev: (ConnId, CircuitId),
-    next: Option<(ConnId, CircuitId)>,
+    prev: (LinkKey, CircuitId),
+    next: Option<(LinkKey, CircuitId)>,
     queues: [VecDeque<Box<CellBuf>>; 2],
     ready: [bool; 2],
     held: Option<Box<CellBuf>>,
@@ -90,7 +89,6 @@ pub(crate) struct Rogue {
     rng: Rng,
     links: Links<Name>,
     circuits: Vec<Circuit>,
-    out: VecDeque<Output>,
     attack: Attack,
     seen: Rc<RefCell<Seen>>,
 }
@@ -101,35 +99,11 @@ impl Rogue {
         let links = Links::new(c.network, Some((c.link_secret.clone(), c.cipher)));
         let rng = Rng::from_seed([seed as u8; 32]);
         let (keys, roster) = (keys.clone(), roster.clone());
-        Self { keys, roster, rng, links, circuits: Vec::new(), out: VecDeque::new(), attack, seen }
+        Self { keys, roster, rng, links, circuits: Vec::new(), attack, seen }
     }
 
-    fn received(&mut self, now: Now, conn: ConnId, bytes: &mut [u8]) {
-        let Some(mut link) = self.links.get_mut(conn).and_then(|s| s.link.take()) else { return };
-        let was_open = link.is_open();
-        let result = link.receive(now, bytes, &mut |cell| {
-            self.cell(now, conn, cell);
-            true
-        });
-        let opened = !was_open && link.is_open();
-        if let Some(slot) = self.links.get_mut(conn) {
-            slot.heard(now.mono);
-            slot.link = Some(link);
-        }
-        if result.is_err() {
-            self.lost(conn);
-            self.out.push_back(Output::Abort(conn));
-            return;
-        }
-        if opened {
-            self.links.opened(conn);
-        }
-        self.links.wake(conn, &mut self.out);
-    }
-
-    fn cell(&mut self, now: Now, conn: ConnId, buf: &mut CellBuf) {
+    fn take(&mut self, now: Now, link: LinkKey, buf: &mut CellBuf) {
         let Ok(cell) = Cell::decode(buf) else { return };
-        let named = |links: &Links<Name>, id: CircuitId| links.get(conn).and_then(|s| s.circuits.get(&id).copied());
         match cell {
             Cell::Create(id, request) => {
                 let c = &self.keys.config;
@@ -141,32 +115,28 @@ impl Rogue {
                 self.circuits.push(Circuit {
                     position: keys.position,
                     layer: RelayLayer::new(&keys),
-                    prev: (conn, id),
+                    prev: (link, id),
                     next: None,
                     queues: [VecDeque::new(), VecDeque::new()],
                     ready: [false; 2],
                     held: None,
                     closed: false,
                 });
-                if let Some(slot) = self.links.get_mut(conn) {
-                    slot.circuits.insert(id, (key, Way::Client));
-                    slot.push_control(&Cell::Created(id, &reply));
-                }
-                self.links.circuits_changed(now, conn);
+                self.links.add_circuit(now, link, id, (key, Way::Client), &Cell::Created(id, &reply));
             }
             Cell::Created(id, reply) => {
-                if let Some((key, Way::Next)) = named(&self.links, id) {
+                if let Some((key, Way::Next)) = self.links.circuit(link, id) {
                     self.say(key, 0, &Message::Extended(reply));
                 }
             }
             Cell::Destroy(id, _) => {
-                if let Some((key, way)) = named(&self.links, id) {
+                if let Some((key, way)) = self.links.circuit(link, id) {
                     self.seen.borrow_mut().destroyed[way as usize] += 1;
-                    self.close(key, Some(way));
+                    self.close(now, key, Some(way));
                 }
             }
             Cell::Relay(id, _) => {
-                if let Some((key, way)) = named(&self.links, id) {
+                if let Some((key, way)) = self.links.circuit(link, id) {
                     self.onion(now, key, way, body_mut(buf));
                 }
             }
@@ -191,16 +161,10 @@ impl Rogue {
                     match message {
                         Message::Extend { to, request } => {
                             let contact = self.roster[&to].clone();
-                            let Some(conn) = self.links.to(now, &contact, &mut self.rng, &mut self.out) else {
-                                return;
-                            };
-                            let Some(slot) = self.links.get_mut(conn) else { return };
-                            let Some(id) = slot.allocate_circuit() else { return };
-                            slot.circuits.insert(id, (key, Way::Next));
-                            slot.push_control(&Cell::Create(id, request));
-                            self.circuits[key].next = Some((conn, id));
-                            self.links.circuits_changed(now, conn);
-                            self.links.wake(conn, &mut self.out);
+                            let Some(link) = self.links.link_to(now, &contact, &mut self.rng) else { return };
+                            let Some(id) = self.links.allocate_circuit(link) else { return };
+                            self.links.add_circuit(now, link, id, (key, Way::Next), &Cell::Create(id, request));
+                            self.circuits[key].next = Some((link, id));
                         }
                         Message::Begin { .. } => {
                             self.seen.borrow_mut().begins += 1;
@@ -214,7 +178,7 @@ impl Rogue {
                     }
                 }
             }
-            Err(_) => self.close(key, None),
+            Err(_) => self.close(now, key, None),
         }
     }
 
@@ -264,7 +228,7 @@ impl Rogue {
                     queue.push_back(cell);
                 }
                 Attack::Swap { .. } => self.circuits[key].held = Some(cell),
-                // The cell was wrapped already; what is said must follow it, by the layer's counter.
+                // The cell was wrapped already; what is said goes after it, as the layer's counter has it.
                 Attack::Say { stream, message, .. } => {
                     queue.push_back(cell);
                     self.say(key, stream, &message);
@@ -281,69 +245,64 @@ impl Rogue {
 
     fn make_ready(&mut self, key: usize, way: Way) {
         let c = &mut self.circuits[key];
-        let Some((conn, _)) = (if way == Way::Client { Some(c.prev) } else { c.next }) else { return };
+        let Some((link, _)) = (if way == Way::Client { Some(c.prev) } else { c.next }) else { return };
         if !c.queues[way as usize].is_empty() && !core::mem::replace(&mut c.ready[way as usize], true) {
-            if let Some(slot) = self.links.get_mut(conn) {
-                slot.make_ready((key, way));
-            }
-            self.links.wake(conn, &mut self.out);
+            self.links.make_ready(link, (key, way));
         }
     }
 
-    fn close(&mut self, key: usize, from: Option<Way>) {
+    fn close(&mut self, now: Now, key: usize, from: Option<Way>) {
         let c = &mut self.circuits[key];
         if core::mem::replace(&mut c.closed, true) {
             return;
         }
         for (way, end) in [(Way::Client, Some(c.prev)), (Way::Next, c.next)] {
-            let Some((conn, id)) = end else { continue };
-            if let Some(slot) = self.links.get_mut(conn) {
-                slot.circuits.remove(&id);
-                if from != Some(way) {
-                    slot.push_control(&Cell::Destroy(id, 0));
-                }
-                self.links.wake(conn, &mut self.out);
+            if let Some((link, id)) = end {
+                self.links.remove_circuit(now, link, id, from == Some(way));
             }
         }
     }
+}
 
-    fn lost(&mut self, conn: ConnId) {
-        let Some(slot) = self.links.remove(conn) else { return };
-        for (key, way) in slot.circuits.into_values() {
+impl LinkHandler for Rogue {
+    type Circuit = Name;
+
+    fn links(&mut self) -> (&mut Links<Name>, &mut Rng) {
+        (&mut self.links, &mut self.rng)
+    }
+
+    fn cell(&mut self, now: Now, link: LinkKey, cell: &mut CellBuf) -> Result<(), LinkViolation> {
+        self.take(now, link, cell);
+        Ok(())
+    }
+
+    fn link_closed(&mut self, now: Now, closed: ClosedLink<Name>) {
+        for (key, way) in closed.circuits {
             self.seen.borrow_mut().destroyed[way as usize] += 1;
-            self.close(key, Some(way));
+            self.close(now, key, Some(way));
         }
     }
 }
 
 impl Role for Rogue {
     fn accept(&mut self, now: Now) -> Option<ConnId> {
-        self.links.accept(now, &mut self.rng)
+        self.links.accept(now, &mut self.rng).map(ConnId::Link)
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
-            Input::Connected(conn) => self.links.wake(conn, &mut self.out),
-            Input::Received(conn, bytes) => self.received(now, conn, bytes),
-            Input::Failed(conn, _) | Input::Finished(conn) | Input::Closed(conn) => self.lost(conn),
-            Input::Timer => {
-                while self.links.deadline().is_some_and(|at| at <= now.mono) {
-                    match self.links.tick(now, &mut self.rng) {
-                        Some((conn, Tick::Padded)) => self.links.wake(conn, &mut self.out),
-                        Some((_, Tick::Nothing)) | None => {}
-                        Some((conn, _)) => {
-                            self.lost(conn);
-                            self.out.push_back(Output::Abort(conn));
-                        }
-                    }
-                }
-            }
+            Input::Connected(ConnId::Link(link)) => self.links.connected(link),
+            Input::Received(ConnId::Link(link), bytes) => self.link_received(now, link, bytes),
+            Input::Failed(ConnId::Link(link), _)
+            | Input::Finished(ConnId::Link(link))
+            | Input::Closed(ConnId::Link(link)) => self.close_link(now, link, true),
+            Input::Timer => self.tick_links(now),
             _ => {}
         }
     }
 
     fn poll(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        self.links.poll()
     }
 
     fn read_budget(&mut self, _conn: ConnId) -> usize {
@@ -351,9 +310,9 @@ impl Role for Rogue {
     }
 
     fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
+        let ConnId::Link(link) = conn else { return false };
         let Self { links, circuits, seen, .. } = self;
-        let Some(slot) = links.get_mut(conn) else { return false };
-        slot.transmit(now, out, TRANSMIT_TARGET, |(key, way), cell| {
+        links.transmit(now, link, out, |&(key, way), cell| {
             let c = &mut circuits[key];
             let Some(next) = c.queues[way as usize].pop_front() else {
                 c.ready[way as usize] = false;

@@ -71,8 +71,8 @@ impl Rig {
             onion_key: key(21).public(),
             cipher: CIPHER,
         };
-        relay.set_roster(Arc::new([(NEXT, next)].into()));
         let now = Now { mono: Instant(1_000_000), unix: UnixMs(1_000_000) };
+        relay.set_roster(now, Arc::new([(NEXT, next)].into()));
         let rng = Rng::from_seed([6; 32]);
         Self { relay, now, peers: BTreeMap::new(), dialled: vec![], asked: 0, rng }
     }
@@ -125,7 +125,7 @@ impl Rig {
         while let Some(output) = self.relay.poll() {
             match output {
                 Output::Wake(conn) => self.carry(conn),
-                Output::Dial(conn, addr) => self.dialled.push((conn, addr.to_string())),
+                Output::Dial(conn, to) => self.dialled.push((conn, to.addrs()[0].to_string())),
                 Output::Abort(conn) | Output::Close(conn) | Output::Finish(conn) => {
                     if let Some(peer) = self.peers.get_mut(&conn) {
                         peer.closed = true;

@@ -5,6 +5,7 @@
 mod addresses;
 mod calls;
 mod case;
+mod circles;
 mod corpus;
 mod layers;
 mod links;

@@ -71,9 +71,9 @@ impl<R: Role + 'static> Core<R> {
         // What the system has taken waits for everything before it; what still lies in our queues goes by turns.
         #[cfg(target_os = "linux")]
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX);
-        let renewal = match self.role.borrow().is_link(conn) {
-            true => Renewal::of(&stream, &self.may_renew, self.now().mono),
-            false => Renewal::never(),
+        let renewal = match conn {
+            ConnId::Link(_) => Renewal::of(&stream, &self.may_renew, self.now().mono),
+            ConnId::Exit(_) => Renewal::never(),
         };
         self.carry(conn, &mut stream, &handle, renewal).await;
         self.conns.borrow_mut().remove(&conn);

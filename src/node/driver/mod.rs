@@ -6,23 +6,25 @@
 
 mod bbr;
 mod conn;
+mod connect;
 
 use crate::base::time::{Instant, Now};
 use crate::proto::rpc::Service;
-use crate::role::{AskId, ConnId, DialError, Input, Output, READ_TARGET, Role};
+use crate::role::endpoint::Endpoint;
+use crate::role::{AskId, ConnId, Input, Output, READ_TARGET, Role};
 use conn::Handle;
+use connect::connect;
 use core::cell::{Cell, OnceCell, RefCell};
-use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::net::ToSocketAddrs;
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-/// From a connect to its success.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// From asking for a name's addresses to the answer.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Names being looked up at once, those included that took too long and were given up.
 const LOOKUPS_MAX: usize = 256;
 /// After `accept` failed (no file descriptors, mostly) the listener rests.
@@ -114,9 +116,13 @@ impl<R: Role + 'static> Core<R> {
         result
     }
 
-    /// Uses the role without carrying anything out: for what must be noted before the first effect.
-    pub fn with_quiet<T>(&self, act: impl FnOnce(&mut R, Now) -> T) -> T {
-        act(&mut self.role.borrow_mut(), self.now())
+    /// Uses the role, hands the result to `note`, and only then carries out what follows from it: for what must be known
+    /// before the first effect.
+    pub fn with_noted<T, U>(self: &Rc<Self>, act: impl FnOnce(&mut R, Now) -> T, note: impl FnOnce(T) -> U) -> U {
+        let result = act(&mut self.role.borrow_mut(), self.now());
+        let noted = note(result);
+        self.pump();
+        noted
     }
 
     /// Takes something out of the role that has no effects.
@@ -135,9 +141,9 @@ impl<R: Role + 'static> Core<R> {
             let output = self.role.borrow_mut().poll();
             match output {
                 None => break,
-                Some(Output::Dial(conn, addr)) => {
+                Some(Output::Dial(conn, endpoint)) => {
                     let handle = self.add(conn);
-                    tokio::task::spawn_local(self.clone().dial(conn, addr, handle));
+                    tokio::task::spawn_local(self.clone().dial(conn, endpoint, handle));
                 }
                 Some(Output::Wake(conn)) => self.signal(conn, |_| ()),
                 Some(Output::Finish(conn)) => self.signal(conn, |h| h.finish.set(true)),
@@ -189,26 +195,24 @@ impl<R: Role + 'static> Core<R> {
         }
     }
 
-    async fn dial(self: Rc<Self>, conn: ConnId, addr: SocketAddr, handle: Rc<Handle>) {
+    async fn dial(self: Rc<Self>, conn: ConnId, endpoint: Endpoint, handle: Rc<Handle>) {
         let connected = tokio::select! {
-            r = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)) => r,
+            r = connect(&endpoint) => r,
             () = handle.aborted() => {
                 self.conns.borrow_mut().remove(&conn);
                 return;
             }
         };
-        let why = match connected {
-            Ok(Ok(stream)) => {
+        match connected {
+            Ok(stream) => {
                 self.input(Input::Connected(conn));
                 self.run_conn(conn, stream, handle).await;
-                return;
             }
-            Ok(Err(e)) if e.kind() == std::io::ErrorKind::ConnectionRefused => DialError::Refused,
-            Ok(Err(_)) => DialError::Unreachable,
-            Err(_) => DialError::TimedOut,
-        };
-        self.conns.borrow_mut().remove(&conn);
-        self.input(Input::Failed(conn, why));
+            Err(why) => {
+                self.conns.borrow_mut().remove(&conn);
+                self.input(Input::Failed(conn, why));
+            }
+        }
     }
 
     /// Looks a name up for an exit stream: the one place where a node asks a resolver.
@@ -227,7 +231,7 @@ impl<R: Role + 'static> Core<R> {
         };
         let addrs = match busy {
             true => Vec::new(),
-            false => tokio::time::timeout(CONNECT_TIMEOUT, look_up).await.unwrap_or_default(),
+            false => tokio::time::timeout(LOOKUP_TIMEOUT, look_up).await.unwrap_or_default(),
         };
         self.input(Input::Resolved(ask, addrs));
     }

@@ -1,6 +1,8 @@
 //! The driver with roles that only count.
 
 use super::*;
+use crate::role::ExitKey;
+use crate::role::slab::Key;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +14,7 @@ struct Busy {
 
 impl Role for Busy {
     fn accept(&mut self, _now: Now) -> Option<ConnId> {
-        Some(ConnId(1))
+        Some(ConnId::Exit(ExitKey(Key::from_u64(1))))
     }
 
     fn handle(&mut self, _now: Now, input: Input<'_>) {

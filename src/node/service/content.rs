@@ -3,7 +3,7 @@
 use super::AgentHandle;
 use crate::node::proxy::upstream::{self, Entry, Isolation as Token, Kind, ObjectError, ObjectInfo};
 use crate::proto::content::fetch::{Fetch, FetchError, FetchOutput, Info, Open};
-use crate::role::agent::{Agent, Job, JobId, JobNews};
+use crate::role::agent::{Job, JobId, JobNews};
 use crate::wire::content::Kind as WireKind;
 use crate::wire::umbel_link::ContentLink as Link;
 use bytes::Bytes;
@@ -37,11 +37,12 @@ pub struct JobHandle {
 impl JobHandle {
     /// Starts a job; `None` when the node has too many.
     pub fn start(node: &AgentHandle, job: Job) -> Option<Self> {
-        let id = node.core.with_quiet(|n, _| n.start_job(job))?;
-        let inbox = Rc::new(Inbox::default());
-        node.shared.jobs.borrow_mut().insert(id, inbox.clone());
-        node.with(Agent::drive);
-        Some(Self { node: node.clone(), id, inbox })
+        let note = |id: Option<JobId>| {
+            let (id, inbox) = (id?, Rc::new(Inbox::default()));
+            node.shared.jobs.borrow_mut().insert(id, inbox.clone());
+            Some(Self { node: node.clone(), id, inbox })
+        };
+        node.with_noted(|n, _| n.start_job(job), note)
     }
 
     /// What the job says next.
@@ -56,11 +57,7 @@ impl JobHandle {
 
     /// Uses the job and lets it go on.
     pub fn with<T>(&self, act: impl FnOnce(&mut Job) -> T) -> Option<T> {
-        self.node.with(|node, now| {
-            let result = node.job(self.id).map(act);
-            node.drive(now);
-            result
-        })
+        self.node.with(|node, _| node.job(self.id).map(act))
     }
 }
 

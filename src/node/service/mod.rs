@@ -4,6 +4,7 @@ pub mod content;
 pub mod stream;
 mod upstream;
 
+use crate::base::time::Now;
 use crate::crypto::identity::IdentityKey;
 use crate::node::driver::{Clock, Core, Hooks};
 use crate::node::shard::{ShardAsk, ShardCommand, ShardThread};
@@ -13,6 +14,7 @@ use crate::proto::rpc::Service;
 use crate::role::AskId;
 use crate::role::agent::{Agent, AgentEvent, JobId, JobNews};
 use crate::role::client::Event;
+use crate::role::driven::Driven;
 use crate::role::links::Credentials;
 use core::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,7 +26,7 @@ use tokio::sync::{mpsc, watch};
 /// A handle on the service thread's node. A clone is another handle on the same node.
 #[derive(Clone)]
 pub struct AgentHandle {
-    core: Rc<Core<Agent>>,
+    core: Rc<Core<Driven<Agent>>>,
     shared: Rc<Shared>,
 }
 
@@ -48,16 +50,16 @@ pub struct RelayParts {
 
 struct ServiceHooks(Rc<Shared>);
 
-impl Hooks<Agent> for ServiceHooks {
-    fn ask(&self, _core: &Rc<Core<Agent>>, _ask: AskId, _service: Service, _body: Vec<u8>) {
+impl Hooks<Driven<Agent>> for ServiceHooks {
+    fn ask(&self, _core: &Rc<Core<Driven<Agent>>>, _ask: AskId, _service: Service, _body: Vec<u8>) {
         // The node's role answers itself what it could ask.
     }
 
-    fn after(&self, core: &Rc<Core<Agent>>) {
-        while let Some(event) = core.peek(Agent::event) {
+    fn after(&self, core: &Rc<Core<Driven<Agent>>>) {
+        while let Some(event) = core.peek(Driven::event) {
             self.0.on(event);
         }
-        let (built, skew) = core.peek(|node| (node.client().builds().0, node.clock_skew()));
+        let (built, skew) = core.peek(|node| (node.look().circuits_built(), node.look().clock_skew()));
         self.0.built.send_if_modified(|b| core::mem::replace(b, built) != built);
         self.0.skew.send_if_modified(|s| core::mem::replace(s, skew) != skew);
     }
@@ -131,14 +133,14 @@ impl AgentHandle {
             skew: watch::Sender::new(None),
             relay,
         });
-        let core = Core::start(node, clock, Box::new(ServiceHooks(shared.clone())));
+        let core = Core::start(Driven::new(node), clock, Box::new(ServiceHooks(shared.clone())));
         Self { core, shared }
     }
 
     /// Answers the questions of this relay's shards until all of them are gone.
     pub async fn serve(self, mut asks: mpsc::UnboundedReceiver<ShardAsk>) {
         while let Some(ShardAsk { shard, ask, service, body }) = asks.recv().await {
-            let answer = self.core.with(|node, now| match service {
+            let answer = self.with(|node, now| match service {
                 Service::Directory => node.directory_request(now, &body),
                 Service::Store => node.store_request(now, &body),
             });
@@ -148,9 +150,14 @@ impl AgentHandle {
         }
     }
 
-    /// Uses the node.
-    pub fn with<T>(&self, act: impl FnOnce(&mut Agent, crate::base::time::Now) -> T) -> T {
-        self.core.with(act)
+    /// Uses the node and lets it go on.
+    pub fn with<T>(&self, act: impl FnOnce(&mut Agent, Now) -> T) -> T {
+        self.core.with(|node, now| node.act(now, |agent| act(agent, now)))
+    }
+
+    /// Uses the node and lets it go on; `note` keeps the result before anything follows from it.
+    fn with_noted<T, U>(&self, act: impl FnOnce(&mut Agent, Now) -> T, note: impl FnOnce(T) -> U) -> U {
+        self.core.with_noted(|node, now| node.act(now, |agent| act(agent, now)), note)
     }
 
     /// The newest snapshot, and word of newer ones.

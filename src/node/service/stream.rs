@@ -1,8 +1,8 @@
 //! A stream through the network, as tokio's traits have it.
 
 use super::AgentHandle;
-use crate::role::agent::Agent;
-use crate::role::client::{ReadState, StreamFailure, StreamKey, Want};
+use crate::base::time::Now;
+use crate::role::client::{Client, ReadState, StreamFailure, StreamKey, Want};
 use crate::wire::message::{EndReason, Target};
 use core::cell::{Cell, RefCell};
 use core::net::IpAddr;
@@ -77,19 +77,25 @@ pub struct AgentStream {
 }
 
 impl AgentHandle {
-    fn slot(&self, open: impl FnOnce(&Self) -> Option<StreamKey>) -> Result<AgentStream, StreamFailure> {
-        let key = open(self).ok_or(StreamFailure::TooMany)?;
-        let slot = Rc::new(Slot::default());
-        self.shared.slots.borrow_mut().insert(key.to_u64(), slot.clone());
-        Ok(AgentStream { node: self.clone(), key, slot })
+    fn slot(&self, open: impl FnOnce(&mut Client, Now) -> Option<StreamKey>) -> Result<AgentStream, StreamFailure> {
+        let note = |key: Option<StreamKey>| {
+            let key = key.ok_or(StreamFailure::TooMany)?;
+            let slot = Rc::new(Slot::default());
+            self.shared.slots.borrow_mut().insert(key.to_u64(), slot.clone());
+            Ok(AgentStream { node: self.clone(), key, slot })
+        };
+        self.with_noted(|node, now| open(node.client(), now), note)
     }
 
     /// Opens a stream and waits until the other side accepted it. Its `first` bytes do not wait: they travel with BEGIN
-    /// and right behind it.
+    /// and right after it.
     pub async fn open(&self, want: Want, target: Target, first: &[u8]) -> Result<AgentStream, StreamFailure> {
-        let mut stream = self.slot(|h| h.core.with_quiet(|node, now| node.client().open(now, want, target)))?;
-        let written = self.core.with_quiet(|node, _| node.client().write(stream.key, first));
-        self.core.with(Agent::drive);
+        let mut written = 0;
+        let mut stream = self.slot(|client, now| {
+            let key = client.open(now, want, target)?;
+            written = client.write(now, key, first);
+            Some(key)
+        })?;
         stream.slot.opened(|s| s.opened.get().then_some(())).await?;
         let rest = first.get(written..).unwrap_or_default();
         let written = stream.write_all(rest).await;
@@ -99,8 +105,7 @@ impl AgentHandle {
 
     /// Has an exit look a name up.
     pub async fn look_up(&self, want: Want, name: &str) -> Result<Vec<IpAddr>, StreamFailure> {
-        let stream = self.slot(|h| h.core.with_quiet(|node, now| node.client().resolve(now, want, name)))?;
-        self.core.with(Agent::drive);
+        let stream = self.slot(|client, now| client.resolve(now, want, name))?;
         stream.slot.opened(|s| s.resolved.borrow_mut().take()).await
     }
 }
@@ -108,10 +113,7 @@ impl AgentHandle {
 impl Drop for AgentStream {
     fn drop(&mut self) {
         self.node.shared.slots.borrow_mut().remove(&self.key.to_u64());
-        self.node.core.with(|node, now| {
-            node.client().drop_stream(now, self.key);
-            node.drive(now);
-        });
+        self.node.with(|node, now| node.client().drop_stream(now, self.key));
     }
 }
 
@@ -131,7 +133,7 @@ impl AsyncRead for AgentStream {
             return Poll::Ready(Ok(()));
         }
         self.slot.reader.set(Some(cx.waker().clone()));
-        match self.node.core.with(|node, _| node.client().read(self.key, buf.initialize_unfilled())) {
+        match self.node.with(|node, now| node.client().read(now, self.key, buf.initialize_unfilled())) {
             ReadState::Read(n) => {
                 buf.advance(n);
                 Poll::Ready(Ok(()))
@@ -149,7 +151,7 @@ impl AsyncWrite for AgentStream {
             return Poll::Ready(Err(broken(why)));
         }
         self.slot.writer.set(Some(cx.waker().clone()));
-        match self.node.core.with(|node, _| node.client().write(self.key, bytes)) {
+        match self.node.with(|node, now| node.client().write(now, self.key, bytes)) {
             0 if !bytes.is_empty() => Poll::Pending,
             n => Poll::Ready(Ok(n)),
         }
@@ -160,7 +162,7 @@ impl AsyncWrite for AgentStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.node.core.with(|node, _| node.client().finish(self.key));
+        self.node.with(|node, now| node.client().finish(now, self.key));
         Poll::Ready(Ok(()))
     }
 }

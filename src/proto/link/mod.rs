@@ -1,13 +1,14 @@
 //! The link: a Noise handshake between two nodes, then records of cells (spec 03).
 //!
-//! A [`Link`] owns no socket: received bytes go in at [`Link::receive`], bytes to send come out at [`Link::transmit`]. The
+//! A [`Link`] owns no socket: received bytes become a [`Feed`], from which [`Link::next_cell`] takes one cell after the
+//! other; bytes to send come out at [`Link::transmit`]. The
 //! responder proves its link key; the initiator proves nothing here, so a client and a relay that connects look alike.
 //! Who owns the link keeps its timers (spec LINK-20 to LINK-22) and judges what its cells say.
 
 mod noise;
 mod record;
 
-pub use record::RECORDS_PER_KEY;
+pub use record::{Feed, RECORDS_PER_KEY};
 
 use crate::base::rng::Rng;
 use crate::base::secret::Secret;
@@ -134,45 +135,64 @@ impl Link {
         link
     }
 
-    /// Takes received bytes, split anywhere, and opens them in place; `sink` gets each cell in order and returns false
-    /// to close the link. After an error the link is closed: nothing it holds may be sent, and every call gives the
-    /// same error.
+    /// The next cell of received bytes, split anywhere; `None` when they are used up. The cell lies in the feed, so the
+    /// caller can act on the link while it holds it. After an error the link is closed: nothing it holds may be sent, and
+    /// every call gives the same error.
+    pub fn next_cell<'f>(&mut self, now: Now, feed: &'f mut Feed<'_>) -> Result<Option<&'f mut CellBuf>, LinkError> {
+        while !feed.has_cell() {
+            match self.advance(now, feed) {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(why) => {
+                    self.close(why);
+                    return Err(why);
+                }
+            }
+        }
+        Ok(feed.cell())
+    }
+
+    /// Takes all cells of received bytes, for a caller that needs nothing of the link meanwhile; `sink` gets each cell in
+    /// order and returns false to close the link.
     pub fn receive(
         &mut self,
         now: Now,
         bytes: &mut [u8],
         sink: &mut dyn FnMut(&mut CellBuf) -> bool,
     ) -> Result<(), LinkError> {
-        self.advance(now, bytes, sink).inspect_err(|&e| {
-            self.outbox.clear();
-            self.state = LinkState::Closed(e);
-        })
+        let mut feed = Feed::new(bytes);
+        while let Some(cell) = self.next_cell(now, &mut feed)? {
+            // spec: LINK-15
+            if !sink(cell) {
+                self.close(LinkError::Stopped);
+                return Err(LinkError::Stopped);
+            }
+        }
+        Ok(())
     }
 
-    fn advance(
-        &mut self,
-        now: Now,
-        bytes: &mut [u8],
-        sink: &mut dyn FnMut(&mut CellBuf) -> bool,
-    ) -> Result<(), LinkError> {
+    fn close(&mut self, why: LinkError) {
+        self.outbox.clear();
+        self.state = LinkState::Closed(why);
+    }
+
+    /// Takes the next part of what was received: a handshake message, or a part of a record. False when it is not whole.
+    fn advance(&mut self, now: Now, feed: &mut Feed<'_>) -> Result<bool, LinkError> {
         let size = match &mut self.state {
-            LinkState::Open(records) => return records.opener.open(bytes, sink),
+            LinkState::Open(records) => return records.opener.advance(feed),
             LinkState::Closed(e) => return Err(*e),
             LinkState::Calling(_) => MESSAGE_2_SIZE,
             LinkState::Listening(_) => MESSAGE_1_SIZE,
         };
         let missing = size.saturating_sub(self.inbox.len());
-        let Some((head, rest)) = bytes.split_at_mut_checked(missing) else {
-            self.inbox.extend_from_slice(bytes);
-            return Ok(());
+        let Some(part) = feed.take(missing) else {
+            self.inbox.extend_from_slice(feed.take_rest());
+            return Ok(false);
         };
-        self.inbox.extend_from_slice(head);
+        self.inbox.extend_from_slice(part);
         let message = core::mem::take(&mut self.inbox);
         self.handshake(now, message)?;
-        match &mut self.state {
-            LinkState::Open(records) => records.opener.open(rest, sink),
-            _ => Ok(()),
-        }
+        Ok(true)
     }
 
     /// Takes the one handshake message that this end receives.

@@ -10,6 +10,7 @@ use crate::crypto::aead::{Cipher, CounterKey};
 use crate::crypto::kdf::{Prk, label};
 use crate::wire::cell::{CELL_SIZE, CellBuf};
 use crate::wire::link::{COUNT_SIZE, RECORD_CELLS_MAX, cells_size};
+use core::ops::Range;
 
 /// Records under one key: far below the limits of either AEAD, and few enough that a key taken from memory opens little
 /// of what was sent before (spec LINK-14).
@@ -94,6 +95,51 @@ impl Part {
     }
 }
 
+/// Received bytes on their way through [`Link::next_cell`](super::Link::next_cell). Records are opened in these bytes,
+/// and each cell is lent out where it lies; only a record that came in two reads lies in a buffer of the link's.
+pub struct Feed<'a> {
+    bytes: &'a mut [u8],
+    /// Where the bytes begin that no part of a record has taken.
+    at: usize,
+    /// A record that came in two reads, opened; empty when the opened cells lie in `bytes`.
+    gathered: Vec<u8>,
+    /// The cells of the opened record that have not been lent out.
+    cells: Range<usize>,
+}
+
+impl<'a> Feed<'a> {
+    /// Nothing of `bytes` has been opened yet.
+    pub fn new(bytes: &'a mut [u8]) -> Self {
+        Self { bytes, at: 0, gathered: Vec::new(), cells: 0..0 }
+    }
+
+    /// Whether a cell is opened and not lent out.
+    pub(super) fn has_cell(&self) -> bool {
+        !self.cells.is_empty()
+    }
+
+    /// The next opened cell.
+    pub(super) fn cell(&mut self) -> Option<&mut CellBuf> {
+        let start = self.cells.start;
+        self.cells.start += CELL_SIZE;
+        let opened = if self.gathered.is_empty() { &mut *self.bytes } else { &mut *self.gathered };
+        opened.get_mut(start..)?.first_chunk_mut()
+    }
+
+    /// Takes the next `n` bytes, or `None` when there are fewer.
+    pub(super) fn take(&mut self, n: usize) -> Option<&mut [u8]> {
+        let part = self.bytes.get_mut(self.at..self.at.checked_add(n)?)?;
+        self.at += n;
+        Some(part)
+    }
+
+    /// Takes all bytes that are left.
+    pub(super) fn take_rest(&mut self) -> &mut [u8] {
+        let start = core::mem::replace(&mut self.at, self.bytes.len());
+        self.bytes.get_mut(start..).unwrap_or_default()
+    }
+}
+
 /// The receiving direction.
 pub(super) struct Opener {
     chain: Chain,
@@ -107,54 +153,58 @@ impl Opener {
         Self { chain: Chain::new(cipher, secret, handshake_hash), part: Part::Count, held: Vec::new() }
     }
 
-    /// Takes received bytes; `sink` gets each cell, in order.
-    pub(super) fn open(
-        &mut self,
-        mut bytes: &mut [u8],
-        sink: &mut dyn FnMut(&mut CellBuf) -> bool,
-    ) -> Result<(), LinkError> {
+    /// Opens the next part of a record; call it when the feed has no cell. False when the feed is used up: what it held of
+    /// a part is kept until the rest comes.
+    pub(super) fn advance(&mut self, feed: &mut Feed<'_>) -> Result<bool, LinkError> {
+        if !feed.gathered.is_empty() {
+            // The buffer serves the next record that comes in two reads.
+            self.held = core::mem::take(&mut feed.gathered);
+            self.held.clear();
+        }
         // spec: LINK-9
-        while let Some(missing) = self.part.size().checked_sub(self.held.len()) {
-            if bytes.len() < missing {
-                self.held.extend_from_slice(bytes);
-                break;
-            }
-            let (now, after) = bytes.split_at_mut(missing);
-            self.part = if self.held.is_empty() {
-                open_part(&mut self.chain, self.part, now, sink)?
-            } else {
-                self.held.extend_from_slice(now);
-                let next = open_part(&mut self.chain, self.part, &mut self.held, sink)?;
-                self.held.clear();
-                next
-            };
-            bytes = after;
+        let missing = self.part.size().saturating_sub(self.held.len());
+        let start = feed.at;
+        let Some(sealed) = feed.take(missing) else {
+            self.held.extend_from_slice(feed.take_rest());
+            return Ok(false);
+        };
+        if self.held.is_empty() {
+            let cells = self.open_part(sealed)?;
+            feed.cells = start..start + cells * CELL_SIZE;
+            return Ok(true);
         }
-        Ok(())
+        let mut held = core::mem::take(&mut self.held);
+        held.extend_from_slice(sealed);
+        let cells = self.open_part(&mut held)?;
+        if cells > 0 {
+            feed.cells = 0..cells * CELL_SIZE;
+            feed.gathered = held;
+        } else {
+            held.clear();
+            self.held = held;
+        }
+        Ok(true)
     }
-}
 
-/// Opens one whole part in place; gives the part that follows it.
-fn open_part(
-    chain: &mut Chain,
-    part: Part,
-    sealed: &mut [u8],
-    sink: &mut dyn FnMut(&mut CellBuf) -> bool,
-) -> Result<Part, LinkError> {
-    // spec: LINK-13
-    let text = chain.key.open(&[], sealed).map_err(|_| LinkError::BadRecord)?;
-    if let Part::Count = part {
-        let cells = text.first().copied().map(usize::from).unwrap_or_default();
-        // spec: LINK-11
-        return if (1..=RECORD_CELLS_MAX).contains(&cells) { Ok(Part::Cells(cells)) } else { Err(LinkError::BadCount) };
-    }
-    chain.turn();
-    let (cells, _) = text.as_chunks_mut::<CELL_SIZE>();
-    for cell in cells {
-        // spec: LINK-15
-        if !sink(cell) {
-            return Err(LinkError::Stopped);
+    /// Opens one whole part in place and turns to the part that follows it. Gives how many cells it holds from its start.
+    fn open_part(&mut self, sealed: &mut [u8]) -> Result<usize, LinkError> {
+        // spec: LINK-13
+        let text = self.chain.key.open(&[], sealed).map_err(|_| LinkError::BadRecord)?;
+        match self.part {
+            Part::Count => {
+                let cells = text.first().copied().map(usize::from).unwrap_or_default();
+                // spec: LINK-11
+                if !(1..=RECORD_CELLS_MAX).contains(&cells) {
+                    return Err(LinkError::BadCount);
+                }
+                self.part = Part::Cells(cells);
+                Ok(0)
+            }
+            Part::Cells(cells) => {
+                self.chain.turn();
+                self.part = Part::Count;
+                Ok(cells)
+            }
         }
     }
-    Ok(Part::Count)
 }

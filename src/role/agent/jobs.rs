@@ -1,11 +1,12 @@
 //! The user's jobs: fetches, publications and look-ups, each a machine that emits calls.
 
-use super::{Agent, AgentEvent, Owner};
+use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
-use crate::proto::content::fetch::{Fetch, FetchOutput, Open};
+use crate::proto::content::fetch::{Fetch, FetchOutput};
 use crate::proto::content::push::{Push, PushOutput};
 use crate::proto::directory::lookup::{Lookup, LookupOutput};
 use crate::proto::rpc::{Call, CallError, CallId};
+use std::collections::BTreeMap;
 
 /// Names a job of this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,25 +36,26 @@ pub enum JobNews {
     Lookup(LookupOutput),
 }
 
-enum Step {
+/// One thing a job wants done.
+pub(super) enum JobStep {
     Call(Call),
     News(JobNews),
 }
 
 impl Job {
-    fn poll(&mut self, now: Now, rng: &mut crate::base::rng::Rng) -> Option<Step> {
+    fn poll(&mut self, now: Now, rng: &mut Rng) -> Option<JobStep> {
         Some(match self {
             Self::Fetch(fetch) => match fetch.poll(now, rng)? {
-                FetchOutput::Call(call) => Step::Call(call),
-                other => Step::News(JobNews::Fetch(other)),
+                FetchOutput::Call(call) => JobStep::Call(call),
+                other => JobStep::News(JobNews::Fetch(other)),
             },
             Self::Push(push) => match push.poll(now, rng)? {
-                PushOutput::Call(call) => Step::Call(call),
-                other => Step::News(JobNews::Push(other)),
+                PushOutput::Call(call) => JobStep::Call(call),
+                other => JobStep::News(JobNews::Push(other)),
             },
             Self::Lookup(lookup) => match lookup.poll(now)? {
-                LookupOutput::Call(call) => Step::Call(call),
-                other => Step::News(JobNews::Lookup(other)),
+                LookupOutput::Call(call) => JobStep::Call(call),
+                other => JobStep::News(JobNews::Lookup(other)),
             },
         })
     }
@@ -76,62 +78,58 @@ impl Job {
     }
 }
 
-impl Agent {
-    /// Takes a job on; `None` when there are too many. Its news comes as [`AgentEvent::Job`], its first calls with the
-    /// next [`Agent::drive`].
-    pub fn start_job(&mut self, job: Job) -> Option<JobId> {
-        if self.jobs.len() >= JOBS_MAX {
+/// The jobs of one node.
+#[derive(Default)]
+pub(super) struct Jobs {
+    table: BTreeMap<JobId, Job>,
+    next: u64,
+}
+
+impl Jobs {
+    /// Takes a job on; `None` when there are too many.
+    pub(super) fn start(&mut self, job: Job) -> Option<JobId> {
+        if self.table.len() >= JOBS_MAX {
             return None;
         }
-        self.next_job += 1;
-        let id = JobId(self.next_job);
-        self.jobs.insert(id, job);
+        self.next += 1;
+        let id = JobId(self.next);
+        self.table.insert(id, job);
         Some(id)
     }
 
-    /// A job, to ask something of it. Say [`Agent::drive`] afterwards.
-    pub fn job(&mut self, id: JobId) -> Option<&mut Job> {
-        self.jobs.get_mut(&id)
+    pub(super) fn get(&self, id: JobId) -> Option<&Job> {
+        self.table.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: JobId) -> Option<&mut Job> {
+        self.table.get_mut(&id)
     }
 
     /// Forgets a job. Answers to its calls are dropped.
-    pub fn end_job(&mut self, id: JobId) {
-        self.jobs.remove(&id);
+    pub(super) fn end(&mut self, id: JobId) {
+        self.table.remove(&id);
     }
 
-    /// An open object of a fetch, for further fetches.
-    pub fn opened(&self, id: JobId) -> Option<Open> {
-        match self.jobs.get(&id) {
-            Some(Job::Fetch(fetch)) => fetch.open(),
-            _ => None,
-        }
-    }
-
-    pub(super) fn job_answered(&mut self, now: Now, job: JobId, id: CallId, result: Result<Vec<u8>, CallError>) {
-        if let Some(job) = self.jobs.get_mut(&job) {
+    /// The answer to a job's call.
+    pub(super) fn answer(&mut self, now: Now, job: JobId, id: CallId, result: Result<Vec<u8>, CallError>) {
+        if let Some(job) = self.table.get_mut(&job) {
             job.answer(now, id, result);
         }
     }
 
-    /// Carries out what the jobs want; whether they made calls.
-    pub(super) fn drive_jobs(&mut self, now: Now) -> bool {
-        let mut calls = Vec::new();
-        for (&id, job) in &mut self.jobs {
-            while let Some(step) = job.poll(now, &mut self.rng) {
-                match step {
-                    Step::Call(call) => calls.push((id, call)),
-                    Step::News(news) => self.events.push_back(AgentEvent::Job(id, news)),
-                }
+    /// What the jobs want done now, in order.
+    pub(super) fn steps(&mut self, now: Now, rng: &mut Rng) -> Vec<(JobId, JobStep)> {
+        let mut steps = Vec::new();
+        for (&id, job) in &mut self.table {
+            while let Some(step) = job.poll(now, rng) {
+                steps.push((id, step));
             }
         }
-        let any = !calls.is_empty();
-        for (id, call) in calls {
-            self.call(now, Owner::Job(id), call);
-        }
-        any
+        steps
     }
 
-    pub(super) fn jobs_deadline(&self) -> Option<Instant> {
-        self.jobs.values().filter_map(Job::deadline).min()
+    /// The earliest deadline.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.table.values().filter_map(Job::deadline).min()
     }
 }

@@ -10,6 +10,7 @@ mod store;
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::crypto::identity::IdentityKey;
+use crate::proto::content::fetch::Open;
 use crate::proto::content::store::BlockStore;
 use crate::proto::directory::client_sync::{ClientDirOutput, ClientDirectory, SourceFault};
 use crate::proto::directory::relay_sync::{DirOutput, RelayDirectory};
@@ -19,12 +20,14 @@ use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId};
 use crate::role::client::{Client, ClientConfig, Event};
 use crate::role::contact::Roster;
+use crate::role::driven::Drive;
 use crate::role::limits::CLIENT_CIRCUITS_MAX;
 use crate::role::{ConnId, Input, Output, Role};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
 use crate::wire::ids::{NetworkId, RelayId};
 use core::cell::RefCell;
 pub use jobs::{Job, JobId, JobNews};
+use jobs::{JobStep, Jobs};
 use paths::{PathState, Paths, roster};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -90,7 +93,8 @@ enum Owner {
     Replicator,
 }
 
-/// See the module's text.
+/// See the module's text. It is no role by itself: only a [`Driven`](crate::role::driven::Driven) one is, which lets every
+/// machine go on after each change.
 pub struct Agent {
     profile: &'static Profile,
     rng: Rng,
@@ -103,8 +107,7 @@ pub struct Agent {
     calls: BTreeMap<u64, (Owner, CallId)>,
     network: NetworkId,
     next_tag: u64,
-    jobs: BTreeMap<JobId, Job>,
-    next_job: u64,
+    jobs: Jobs,
     seeds: usize,
     events: VecDeque<AgentEvent>,
 }
@@ -151,8 +154,7 @@ impl Agent {
             calls: BTreeMap::new(),
             network: cfg.network,
             next_tag: 0,
-            jobs: BTreeMap::new(),
-            next_job: 0,
+            jobs: Jobs::default(),
             seeds: seeds.len(),
             events: VecDeque::new(),
         }
@@ -163,9 +165,32 @@ impl Agent {
         &mut self.client
     }
 
-    /// The next thing its driver should know. Ask after every input.
-    pub fn event(&mut self) -> Option<AgentEvent> {
-        self.events.pop_front()
+    /// Circuits built so far.
+    pub fn circuits_built(&self) -> u64 {
+        self.client.builds().0
+    }
+
+    /// Takes a job on; `None` when there are too many. Its news comes as [`AgentEvent::Job`].
+    pub fn start_job(&mut self, job: Job) -> Option<JobId> {
+        self.jobs.start(job)
+    }
+
+    /// A job, to ask something of it.
+    pub fn job(&mut self, id: JobId) -> Option<&mut Job> {
+        self.jobs.get_mut(id)
+    }
+
+    /// Forgets a job. Answers to its calls are dropped.
+    pub fn end_job(&mut self, id: JobId) {
+        self.jobs.end(id);
+    }
+
+    /// An open object of a fetch, for further fetches.
+    pub fn opened(&self, id: JobId) -> Option<Open> {
+        match self.jobs.get(id) {
+            Some(Job::Fetch(fetch)) => fetch.open(),
+            _ => None,
+        }
     }
 
     /// The snapshot that paths are drawn from.
@@ -228,22 +253,19 @@ impl Agent {
         Some((store.used(), store.cap(), store.objects()))
     }
 
-    /// Lets every machine go on as far as it can.
-    pub fn drive(&mut self, now: Now) {
-        self.publish(now);
-        loop {
-            while let Some(event) = self.client.event() {
-                match event {
-                    Event::Answer(tag, result) => self.answered(now, tag, result),
-                    event => self.events.push_back(AgentEvent::Stream(event)),
+    /// Carries out what the jobs want; whether they made calls.
+    fn drive_jobs(&mut self, now: Now) -> bool {
+        let mut any = false;
+        for (id, step) in self.jobs.steps(now, &mut self.rng) {
+            match step {
+                JobStep::News(news) => self.events.push_back(AgentEvent::Job(id, news)),
+                JobStep::Call(call) => {
+                    self.call(now, Owner::Job(id), call);
+                    any = true;
                 }
             }
-            let called = self.drive_directory(now);
-            let called = self.drive_store(now) || called;
-            if !self.drive_jobs(now) && !called {
-                break;
-            }
         }
+        any
     }
 
     fn publish(&mut self, now: Now) {
@@ -271,7 +293,7 @@ impl Agent {
                 Directory::Relay(directory) => directory.answer(now, id, result),
                 Directory::Client(directory) => directory.answer(now, id, result),
             },
-            Owner::Job(job) => self.job_answered(now, job, id, result),
+            Owner::Job(job) => self.jobs.answer(now, job, id, result),
             Owner::Replicator => {
                 if let Some(store) = &mut self.store {
                     store.replicator.answer(now, id, result, &mut store.service);
@@ -362,14 +384,36 @@ impl Agent {
     }
 }
 
-impl Role for Agent {
+impl Drive for Agent {
+    type Event = AgentEvent;
+
+    fn drive(&mut self, now: Now) {
+        self.publish(now);
+        loop {
+            while let Some(event) = self.client.event() {
+                match event {
+                    Event::Answer(tag, result) => self.answered(now, tag, result),
+                    event => self.events.push_back(AgentEvent::Stream(event)),
+                }
+            }
+            let called = self.drive_directory(now);
+            let called = self.drive_store(now) || called;
+            if !self.drive_jobs(now) && !called {
+                break;
+            }
+        }
+    }
+
+    fn event(&mut self) -> Option<AgentEvent> {
+        self.events.pop_front()
+    }
+
     fn accept(&mut self, _now: Now) -> Option<ConnId> {
         None
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
         self.client.handle(now, input);
-        self.drive(now);
     }
 
     fn poll(&mut self) -> Option<Output> {
@@ -381,11 +425,7 @@ impl Role for Agent {
     }
 
     fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
-        let wrote = self.client.transmit(now, conn, out);
-        if wrote {
-            self.drive(now);
-        }
-        wrote
+        self.client.transmit(now, conn, out)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -394,7 +434,7 @@ impl Role for Agent {
             Directory::Client(directory) => directory.deadline(),
         };
         let publish = self.relay.is_some().then_some(self.publish_at);
-        [self.client.deadline(), directory, publish, self.jobs_deadline(), self.store_deadline()]
+        [self.client.deadline(), directory, publish, self.jobs.deadline(), self.store_deadline()]
             .into_iter()
             .flatten()
             .min()

@@ -72,7 +72,7 @@ impl PathSource for Paths {
         settled.map(|d| Contact::from(&**d)).or_else(|| state.roster.get(relay).cloned())
     }
 
-    fn goes_behind(&self, path: &[RelayId], relay: &RelayId) -> bool {
+    fn may_follow(&self, path: &[RelayId], relay: &RelayId) -> bool {
         let PathState { profile, snapshot, .. } = &*self.0.borrow();
         let Some((snapshot, last)) = snapshot.as_ref().and_then(|s| Some((s, s.get(relay)?))) else { return false };
         path.iter().all(|hop| snapshot.get(hop).is_some_and(|hop| apart(hop, last, profile)))
@@ -116,9 +116,9 @@ mod tests {
         };
         let paths = Paths(Rc::new(RefCell::new(state)));
         let id = |i: usize| records[i].id();
-        assert!(!paths.goes_behind(&[id(2), id(0)], &id(1)), "of one family");
-        assert!(!paths.goes_behind(&[id(2), id(0)], &id(2)), "in it already");
-        assert!(paths.goes_behind(&[id(0)], &id(2)));
+        assert!(!paths.may_follow(&[id(2), id(0)], &id(1)), "of one family");
+        assert!(!paths.may_follow(&[id(2), id(0)], &id(2)), "in it already");
+        assert!(paths.may_follow(&[id(0)], &id(2)));
     }
 
     // spec: CLIENT-10

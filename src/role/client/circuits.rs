@@ -1,75 +1,42 @@
-//! The client's circuits: built for what a stream wants or kept ready, given to streams, closed when idle.
+//! The client's circuits: built for what a stream wants or kept ready, closed when idle.
 
-use super::{Client, PathEnd, StreamFailure, Timer, Want};
+use super::circuit::{Circuit, Opening, StreamPlace};
+use super::config::ClientConfig;
+use super::event::{CircuitInfo, CircuitState};
+use super::pace::{BuildTimes, Demand};
+use super::purpose::{PathEnd, PathSource, Want};
+use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::circuit::client::{CircuitError, ClientCircuit, ClientEvent};
-use crate::proto::stream::mux::{STREAMS_MAX, StreamEvent};
-use crate::role::ConnId;
+use crate::proto::stream::mux::{Mux, StreamEvent};
+use crate::role::LinkKey;
 use crate::role::contact::Contact;
 use crate::role::limits::{
-    BUILDS_PER_STREAM, CIRCUIT_BUILD_TIMEOUT, CIRCUIT_DIRTY_AFTER, CIRCUIT_IDLE_CHECK, CIRCUIT_IDLE_TIMEOUT,
-    PARK_AFTER, SPARE_LIFETIME, SPARE_RETRY, SPARE_RETRY_MAX,
+    CIRCUIT_IDLE_CHECK, CIRCUIT_IDLE_TIMEOUT, PARK_AFTER, SPARE_LIFETIME, SPARE_RETRY, SPARE_RETRY_MAX,
 };
-use crate::role::links::slot::LinkSlot;
-use crate::role::slab::Key;
-use crate::wire::cell::{Cell, CellBuf, CircuitId, Command, body_mut, decode_header};
+use crate::role::links::{Links, Turn};
+use crate::role::slab::{Key, Slab};
+use crate::role::timers::Timers;
+use crate::wire::cell::{Cell, CellBuf};
+use crate::wire::handshake::REPLY_SIZE;
 use crate::wire::ids::RelayId;
 use crate::wire::message::{EndReason, StreamId};
 use core::net::IpAddr;
-use std::collections::BTreeMap;
 
-/// How far a circuit is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CircuitState {
-    /// Hops are being added.
-    Building,
-    /// Streams can be opened.
-    Open,
+/// Whoever waits for a circuit is looked at again this long after one closed.
+const CLOSED_RETRY: Duration = Duration::from_millis(20);
+
+/// What building circuits takes besides the circuits themselves.
+pub(super) struct Context<'a> {
+    pub(super) now: Now,
+    pub(super) links: &'a mut Links<Key>,
+    pub(super) paths: &'a mut dyn PathSource,
+    pub(super) rng: &'a mut Rng,
 }
 
-/// What the node's owner may know of a circuit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CircuitInfo {
-    /// Names the circuit in this node.
-    pub id: u64,
-    /// Its relays, nearest first.
-    pub hops: Vec<RelayId>,
-    /// How far it is.
-    pub state: CircuitState,
-    /// What its streams wanted; `None` for a spare one.
-    pub want: Option<Want>,
-}
-
-/// See the module's text.
-pub(super) struct Circuit {
-    pub(super) machine: ClientCircuit,
-    pub(super) conn: ConnId,
-    pub(super) id: CircuitId,
-    /// All hops, built or not.
-    path: Vec<RelayId>,
-    /// Whether the last of the first hops was drawn as an exit.
-    is_exit: bool,
-    pub(super) want: Option<Want>,
-    pub(super) state: CircuitState,
-    /// When it got its first stream.
-    used: Option<Instant>,
-    last_stream: Instant,
-    /// Takes no new streams.
-    pub(super) is_spent: bool,
-    pub(super) streams: BTreeMap<(usize, StreamId), Key>,
-    /// When its first or its last hop was asked for.
-    begun: Instant,
-    /// Stands in its link's list.
-    pub(super) ready: bool,
-    /// Streams whose writers wait for room.
-    pub(super) starved: Vec<Key>,
-}
-
-/// A cell no honest peer sends on a link; the link closes.
-pub(super) struct LinkViolation;
-
-/// What a circuit's machine said while a cell was open, in order.
-enum Effect {
+/// What a cell says, to be acted on once its circuit is not in use.
+#[derive(Debug)]
+pub(super) enum Effect {
     Built,
     ExtendFailed,
     Opened(Key),
@@ -78,105 +45,180 @@ enum Effect {
     End(Key, (usize, StreamId), EndReason),
 }
 
-impl Client {
-    /// Every circuit, for the node's owner.
-    pub fn circuits(&self) -> Vec<CircuitInfo> {
-        let info = |(key, c): (Key, &Circuit)| CircuitInfo {
-            id: key.to_u64(),
-            hops: c.path.clone(),
-            state: c.state,
-            want: c.want,
-        };
-        self.circuits.iter().map(info).collect()
+/// A circuit that is gone.
+pub(super) struct ClosedCircuit {
+    /// What it was being built for; `None` for a spare one, and for one that was built.
+    pub(super) failed_for: Option<Want>,
+    pub(super) streams: Vec<Key>,
+}
+
+/// What the clock asks the role to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// A circuit was not built in time.
+    BuildTimedOut(Key),
+    /// A circuit may be idle or old.
+    MayIdle(Key),
+    /// Spare circuits may be too few.
+    Spares,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Build(Key),
+    Idle(Key),
+    /// A circuit's cells may leave again.
+    Rest(Key),
+    Spares,
+}
+
+/// See the module's text.
+pub(super) struct Circuits {
+    cfg: ClientConfig,
+    table: Slab<Circuit>,
+    timers: Timers<Timer>,
+    /// Streams a write may have given room to.
+    touched: Vec<Key>,
+    build_times: BuildTimes,
+    demand: Demand,
+    /// Pause before the next try to keep spare circuits: doubles while builds fail.
+    spare_pause: Duration,
+    built: u64,
+    failed: u64,
+}
+
+/// The circuits with the links they lie on, for whoever changes what a circuit sends.
+pub(super) struct LinkedCircuits<'a> {
+    pub(super) circuits: &'a mut Circuits,
+    pub(super) links: &'a mut Links<Key>,
+}
+
+impl LinkedCircuits<'_> {
+    /// See [`Circuits::act`].
+    pub(super) fn act<T>(&mut self, key: Key, act: impl FnOnce(&mut Circuit) -> T) -> Option<T> {
+        self.circuits.act(key, self.links, act)
     }
 
-    /// Gives every waiting stream a circuit: one that is open, one that is being built, or a new one.
-    pub(super) fn assign(&mut self, now: Now) {
-        for _ in 0..self.waiting.len() {
-            let Some(stream) = self.waiting.pop_front() else { break };
-            let Some(want) = self.streams.get(stream).map(|s| s.want) else { continue };
-            if let Some(circuit) = self.usable(now, want) {
-                if !self.attach(now, stream, circuit) {
-                    self.waiting.push_back(stream);
-                }
-                continue;
-            }
-            let builds = self.streams.get(stream).map_or(0, |s| s.builds);
-            if self.is_building(want) {
-                self.waiting.push_back(stream);
-            } else if builds >= BUILDS_PER_STREAM {
-                self.fail_stream(stream, StreamFailure::NoPath);
-            } else if self.take_spare(now, want) || self.build(now, Some(want)) {
-                self.waiting.push_back(stream);
-            } else if self.paths.is_ready() || matches!(want, Want::Direct(_)) {
-                self.fail_stream(stream, StreamFailure::NoPath);
-            } else {
-                // The directory is on its way.
-                self.waiting.push_back(stream);
-            }
+    /// Changes the streams at the hop where a stream runs. `None` when the circuit is gone.
+    pub(super) fn at<T>(&mut self, place: StreamPlace, act: impl FnOnce(&mut Mux) -> T) -> Option<T> {
+        self.act(place.circuit, |circuit| circuit.mux(place.hop).map(act)).flatten()
+    }
+
+    /// Opens a stream at the end of a circuit. `None` when there is no room.
+    pub(super) fn open(&mut self, now: Now, key: Key, stream: Key, opening: &Opening) -> Option<StreamPlace> {
+        let (hop, id) = self.act(key, |circuit| circuit.open(now.mono, stream, opening)).flatten()?;
+        Some(StreamPlace { circuit: key, hop, id })
+    }
+
+    /// A stream left its place, unless the number serves another already; the circuit is no idler than now.
+    pub(super) fn leave(&mut self, now: Now, place: StreamPlace, stream: Key) {
+        self.act(place.circuit, |circuit| {
+            circuit.forget((place.hop, place.id), stream);
+            circuit.used(now.mono);
+        });
+    }
+}
+
+impl Circuits {
+    pub(super) fn new(cfg: ClientConfig) -> Self {
+        Self {
+            cfg,
+            table: Slab::default(),
+            timers: Timers::default(),
+            touched: Vec::new(),
+            build_times: BuildTimes::default(),
+            demand: Demand::new(cfg.spare_circuits),
+            spare_pause: SPARE_RETRY,
+            built: 0,
+            failed: 0,
         }
     }
 
-    fn usable(&self, now: Now, want: Want) -> Option<Key> {
-        let fits = |c: &Circuit| {
-            c.state == CircuitState::Open
-                && c.want == Some(want)
-                && !c.is_spent
-                && c.machine.streams() < STREAMS_MAX
-                && c.used.is_none_or(|since| now.mono.since(since) < CIRCUIT_DIRTY_AFTER)
-        };
-        self.circuits.iter().find(|(_, c)| fits(c)).map(|(key, _)| key)
+    /// Every circuit, for the node's owner.
+    pub(super) fn infos(&self) -> Vec<CircuitInfo> {
+        self.table.iter().map(|(key, circuit)| circuit.info(key)).collect()
     }
 
-    fn is_building(&self, want: Want) -> bool {
-        self.circuits.iter().any(|(_, c)| c.state == CircuitState::Building && c.want == Some(want))
+    /// Circuits built so far, and builds that failed.
+    pub(super) fn builds(&self) -> (u64, u64) {
+        (self.built, self.failed)
+    }
+
+    /// The hops of a circuit that are built.
+    pub(super) fn hops(&self, key: Key) -> &[RelayId] {
+        self.table.get(key).map_or(&[], Circuit::built)
+    }
+
+    /// From now on this many circuits are kept ready.
+    pub(super) fn set_spares(&mut self, spares: usize) {
+        self.demand.set_least(spares);
+    }
+
+    /// Paths can be drawn otherwise than before: builds that failed say nothing of the next.
+    pub(super) fn forget_failures(&mut self) {
+        self.spare_pause = SPARE_RETRY;
+    }
+
+    /// The one way to change what a circuit sends: afterwards it stands in its link's queue, if it has something to send.
+    /// `None` when the circuit is gone.
+    pub(super) fn act<T>(
+        &mut self,
+        key: Key,
+        links: &mut Links<Key>,
+        act: impl FnOnce(&mut Circuit) -> T,
+    ) -> Option<T> {
+        let circuit = self.table.get_mut(key)?;
+        let result = act(circuit);
+        if circuit.becomes_ready() {
+            links.make_ready(circuit.link().0, key);
+        }
+        Some(result)
+    }
+
+    /// An open circuit for a want.
+    pub(super) fn usable(&self, now: Now, want: Want) -> Option<Key> {
+        self.table.iter().find(|(_, c)| c.takes(now.mono, want)).map(|(key, _)| key)
+    }
+
+    /// Whether a circuit for a want is being built.
+    pub(super) fn is_building(&self, want: Want) -> bool {
+        self.table.iter().any(|(_, c)| c.state() == CircuitState::Building && c.want() == Some(want))
     }
 
     /// Makes a spare circuit serve a want, where one can.
-    fn take_spare(&mut self, now: Now, want: Want) -> bool {
-        let fits = |c: &Circuit| match want {
-            Want::Exit(_) => c.is_exit,
-            // spec: CLIENT-9
-            Want::Fourth(relay, _) => c.state == CircuitState::Open && self.paths.goes_behind(&c.path, &relay),
-            Want::Direct(_) | Want::Last(..) => false,
+    pub(super) fn take_spare(&mut self, want: Want, cx: &mut Context<'_>) -> bool {
+        let spare = |state| {
+            let fits = |c: &Circuit| c.state() == state && c.can_serve(want, cx.paths);
+            self.table.iter().find(|(_, c)| fits(c)).map(|(key, _)| key)
         };
-        let spare = |c: &Circuit, state| c.want.is_none() && c.state == state && fits(c);
-        let found = [CircuitState::Open, CircuitState::Building]
-            .into_iter()
-            .find_map(|state| self.circuits.iter().find(|(_, c)| spare(c, state)).map(|(key, _)| key));
-        let Some(key) = found else {
+        let Some(key) = spare(CircuitState::Open).or_else(|| spare(CircuitState::Building)) else {
             if matches!(want, Want::Exit(_) | Want::Fourth(..)) {
-                self.demand.missed(now.mono);
+                self.demand.missed(cx.now.mono);
             }
             return false;
         };
-        let fourth = if let Want::Fourth(relay, _) = want { self.paths.contact(&relay) } else { None };
-        let Some(circuit) = self.circuits.get_mut(key) else { return false };
-        if matches!(want, Want::Fourth(..)) {
-            let Some(contact) = fourth else { return false };
-            if !circuit.machine.extend(contact.hop_key(), &mut self.rng) {
+        if let Want::Fourth(relay, _) = want {
+            let Some(hop) = cx.paths.contact(&relay).map(|c| c.hop_key()) else { return false };
+            let extends = self.act(key, cx.links, |circuit| circuit.extend(cx.now.mono, hop, cx.rng));
+            if extends != Some(true) {
                 return false;
             }
-            circuit.path.push(contact.id);
-            circuit.state = CircuitState::Building;
-            circuit.begun = now.mono;
-            self.timers.set(Timer::Build(key), Some(now.mono + self.build_times.timeout()));
+            self.timers.set(Timer::Build(key), Some(cx.now.mono + self.build_times.timeout()));
         }
-        circuit.want = Some(want);
-        self.make_ready(key);
-        self.keep_spares(now);
+        self.act(key, cx.links, |circuit| circuit.serve(want));
+        self.keep_spares(cx);
         true
     }
 
     /// Builds circuits ahead of need, as many as are wanted.
-    pub(super) fn keep_spares(&mut self, now: Now) {
-        if !self.paths.is_ready() {
+    pub(super) fn keep_spares(&mut self, cx: &mut Context<'_>) {
+        if !cx.paths.is_ready() {
             return;
         }
-        let have = self.circuits.iter().filter(|(_, c)| c.want.is_none()).count();
-        for _ in have..self.demand.wanted(now.mono) {
-            if !self.build(now, None) {
-                self.retry_spares(now);
+        let have = self.table.iter().filter(|(_, c)| c.want().is_none()).count();
+        for _ in have..self.demand.wanted(cx.now.mono) {
+            if !self.build(None, cx) {
+                self.retry_spares(cx.now);
                 break;
             }
         }
@@ -185,18 +227,24 @@ impl Client {
     /// Tries again later, and ever later while nothing can be built.
     // spec: CLIENT-11
     fn retry_spares(&mut self, now: Now) {
-        self.timers.set(Timer::Spare, Some(now.mono + self.spare_pause));
+        self.timers.set(Timer::Spares, Some(now.mono + self.spare_pause));
         self.spare_pause = self.spare_pause.saturating_mul(2).min(SPARE_RETRY_MAX);
     }
 
-    fn draw(&mut self, now: Now, want: Option<Want>) -> Option<(Vec<Contact>, bool)> {
-        let mut draw = |end| self.paths.path(now, &mut self.rng, end);
+    /// Looks soon at whoever waits for a circuit: from the clock, so that failures cannot build circuits in a circle.
+    pub(super) fn retry_soon(&mut self, now: Now) {
+        self.timers.set(Timer::Spares, Some(now.mono + CLOSED_RETRY));
+    }
+
+    /// A path for a want, and whether its last relay was drawn as an exit.
+    fn draw(&self, want: Option<Want>, cx: &mut Context<'_>) -> Option<(Vec<Contact>, bool)> {
+        let mut draw = |end| cx.paths.path(cx.now, cx.rng, end);
         match want {
-            Some(Want::Direct(relay)) => self.paths.contact(&relay).map(|c| (vec![c], false)),
+            Some(Want::Direct(relay)) => cx.paths.contact(&relay).map(|c| (vec![c], false)),
             Some(Want::Last(relay, _)) => draw(PathEnd::This(relay)).map(|p| (p, false)),
             Some(Want::Fourth(relay, _)) => {
                 let mut path = draw(PathEnd::Before(relay))?;
-                path.push(self.paths.contact(&relay)?);
+                path.push(cx.paths.contact(&relay)?);
                 Some((path, false))
             }
             Some(Want::Exit(_)) => draw(PathEnd::Exit).map(|p| (p, true)),
@@ -208,258 +256,187 @@ impl Client {
     }
 
     /// Starts a circuit; false when there is no path or no room.
-    fn build(&mut self, now: Now, want: Option<Want>) -> bool {
-        if self.circuits.len() >= self.cfg.circuits_max {
-            return false;
-        }
-        let Some((path, is_exit)) = self.draw(now, want) else { return false };
+    pub(super) fn build(&mut self, want: Option<Want>, cx: &mut Context<'_>) -> bool {
+        self.table.len() < self.cfg.circuits_max && self.try_build(want, cx).is_some()
+    }
+
+    fn try_build(&mut self, want: Option<Want>, cx: &mut Context<'_>) -> Option<()> {
+        let (path, is_exit) = self.draw(want, cx)?;
         let hops: Vec<_> = path.iter().map(Contact::hop_key).collect();
-        let Some(first) = path.first() else { return false };
-        let Some((machine, request)) = ClientCircuit::start(self.cfg.network, &hops, self.cfg.profile, &mut self.rng)
-        else {
-            return false;
-        };
-        let Some(conn) = self.links.to(now, first, &mut self.rng, &mut self.out) else { return false };
-        let Some(slot) = self.links.get_mut(conn) else { return false };
-        let Some(id) = slot.allocate_circuit() else { return false };
-        let is_first = slot.circuits.is_empty();
-        let circuit = Circuit {
-            machine,
-            conn,
-            id,
-            path: path.iter().map(|c| c.id).collect(),
-            is_exit,
-            want,
-            state: CircuitState::Building,
-            used: None,
-            last_stream: now.mono,
-            is_spent: false,
-            begun: now.mono,
-            streams: BTreeMap::new(),
-            ready: false,
-            starved: Vec::new(),
-        };
-        let key = self.circuits.insert(circuit);
-        slot.circuits.insert(id, key);
-        slot.push_control(&Cell::Create(id, &request));
-        if is_first {
-            self.links.circuits_changed(now, conn);
-        }
-        self.links.wake(conn, &mut self.out);
-        self.timers.set(Timer::Build(key), Some(now.mono + self.build_times.timeout()));
-        true
+        let (machine, request) = ClientCircuit::start(self.cfg.network, &hops, self.cfg.profile, cx.rng)?;
+        let link = cx.links.link_to(cx.now, path.first()?, cx.rng)?;
+        let id = cx.links.allocate_circuit(link)?;
+        let relays = path.iter().map(|c| c.id).collect();
+        let key = self.table.insert(Circuit::new(machine, (link, id), relays, is_exit, want, cx.now.mono));
+        cx.links.add_circuit(cx.now, link, id, key, &Cell::Create(id, &request));
+        self.timers.set(Timer::Build(key), Some(cx.now.mono + self.build_times.timeout()));
+        Some(())
     }
 
-    /// Takes one cell of a link.
-    pub(super) fn cell(&mut self, now: Now, conn: ConnId, cell: &mut CellBuf) -> Result<(), LinkViolation> {
-        let (id, command) = decode_header(cell).map_err(|_| LinkViolation)?;
-        let key = self.links.get(conn).and_then(|slot| slot.circuits.get(&id).copied());
-        if command == Command::Relay {
-            // The peer may not know yet that the circuit is closed.
-            if let Some(key) = key {
-                self.relay_cell(now, key, cell);
-            }
-            return Ok(());
-        }
-        match (Cell::decode(cell).map_err(|_| LinkViolation)?, key) {
-            (Cell::Created(_, reply), Some(key)) => {
-                let mut effects = Vec::new();
-                let Some(circuit) = self.circuits.get_mut(key) else { return Ok(()) };
-                let result = circuit.machine.created(reply, &mut self.rng, &mut |event| {
-                    if event == ClientEvent::Built {
-                        effects.push(Effect::Built);
-                    }
-                });
-                self.conclude(now, key, result, effects);
-                Ok(())
-            }
-            (Cell::Destroy(..), Some(key)) => {
-                self.close_circuit(now, key, true);
-                Ok(())
-            }
-            (Cell::Created(..) | Cell::Destroy(..), None) | (Cell::Padding, _) => Ok(()),
-            // spec: LINK-29
-            _ => Err(LinkViolation),
-        }
-    }
-
-    fn relay_cell(&mut self, now: Now, key: Key, cell: &mut CellBuf) {
-        let Some(circuit) = self.circuits.get_mut(key) else { return };
-        let (streams, names) = (&mut self.streams, &circuit.streams);
-        let mut effects = Vec::new();
-        let result = circuit.machine.receive(now.mono, body_mut(cell), &mut self.rng, &mut |event| match event {
-            ClientEvent::Built => effects.push(Effect::Built),
-            ClientEvent::ExtendFailed(..) => effects.push(Effect::ExtendFailed),
-            ClientEvent::Stream(hop, id, event) => {
-                let Some(&stream) = names.get(&(hop, id)) else { return };
-                effects.push(match event {
-                    StreamEvent::Connected => Effect::Opened(stream),
-                    StreamEvent::Resolved(addrs) => Effect::Resolved(stream, addrs),
-                    StreamEvent::Data(bytes) => {
-                        if let Some(s) = streams.get_mut(stream) {
-                            s.receive(bytes);
-                        }
-                        Effect::Received(stream)
-                    }
-                    StreamEvent::End(reason) => Effect::End(stream, (hop, id), reason),
-                    // A client's end of a mux says nothing else.
-                    StreamEvent::Begin(..) | StreamEvent::Resolve(_) => return,
-                });
-            }
-        });
-        self.conclude(now, key, result, effects);
-    }
-
-    fn conclude(&mut self, now: Now, key: Key, result: Result<(), CircuitError>, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::Built => self.circuit_built(now, key),
-                Effect::ExtendFailed => self.close_circuit(now, key, false),
-                Effect::Opened(stream) => self.stream_opened(stream),
-                Effect::Resolved(stream, addrs) => self.stream_resolved(stream, addrs),
-                Effect::Received(stream) => self.stream_received(now, stream),
-                Effect::End(stream, name, reason) => {
-                    if let Some(circuit) = self.circuits.get_mut(key)
-                        && reason != EndReason::Done
-                    {
-                        circuit.streams.remove(&name);
-                    }
-                    self.stream_ended(now, stream, reason);
+    /// A circuit's CREATED arrived.
+    pub(super) fn created(
+        &mut self,
+        key: Key,
+        reply: &[u8; REPLY_SIZE],
+        effects: &mut Vec<Effect>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), CircuitError> {
+        let created = self.act(key, cx.links, |circuit| {
+            circuit.created(reply, cx.rng, &mut |_, event| {
+                if event == ClientEvent::Built {
+                    effects.push(Effect::Built);
                 }
-            }
-        }
-        if let Err(why) = result {
-            tracing::debug!(%why, "circuit closed");
-            self.close_circuit(now, key, false);
-        }
-        self.make_ready(key);
+            })
+        });
+        created.unwrap_or(Ok(()))
     }
 
-    fn circuit_built(&mut self, now: Now, key: Key) {
-        let Some(circuit) = self.circuits.get_mut(key) else { return };
-        circuit.state = CircuitState::Open;
+    /// A circuit's RELAY cell arrived. Bytes of streams go to `data` from where they lie.
+    pub(super) fn receive(
+        &mut self,
+        key: Key,
+        cell: &mut CellBuf,
+        effects: &mut Vec<Effect>,
+        data: &mut dyn FnMut(Key, &[u8]),
+        cx: &mut Context<'_>,
+    ) -> Result<(), CircuitError> {
+        let received = self.act(key, cx.links, |circuit| {
+            circuit.receive(cx.now.mono, cell, cx.rng, &mut |names, event| match event {
+                ClientEvent::Built => effects.push(Effect::Built),
+                ClientEvent::ExtendFailed(..) => effects.push(Effect::ExtendFailed),
+                ClientEvent::Stream(hop, id, event) => {
+                    let Some(&stream) = names.get(&(hop, id)) else { return };
+                    effects.push(match event {
+                        StreamEvent::Connected => Effect::Opened(stream),
+                        StreamEvent::Resolved(addrs) => Effect::Resolved(stream, addrs),
+                        StreamEvent::Data(bytes) => {
+                            data(stream, bytes);
+                            Effect::Received(stream)
+                        }
+                        StreamEvent::End(reason) => Effect::End(stream, (hop, id), reason),
+                        // A client's end of a mux says nothing else.
+                        StreamEvent::Begin(..) | StreamEvent::Resolve(_) => return,
+                    });
+                }
+            })
+        });
+        received.unwrap_or(Ok(()))
+    }
+
+    /// A circuit is built to its end.
+    pub(super) fn opened(&mut self, key: Key, cx: &mut Context<'_>) {
+        let Some(circuit) = self.table.get_mut(key) else { return };
+        let took = circuit.built_at(cx.now.mono);
         // Longer and shorter paths take their share of it.
-        if circuit.path.len() >= 3 {
-            self.build_times.add(now.mono.since(circuit.begun));
+        if circuit.path().len() >= 3 {
+            self.build_times.add(took);
         }
         self.spare_pause = SPARE_RETRY;
         self.built += 1;
         self.timers.set(Timer::Build(key), None);
-        self.timers.set(Timer::Circuit(key), Some(now.mono + PARK_AFTER));
-        if let Some(first) = circuit.path.first() {
-            self.paths.first_hop(now, first, true);
+        self.timers.set(Timer::Idle(key), Some(cx.now.mono + PARK_AFTER));
+        if let Some(first) = circuit.path().first() {
+            cx.paths.first_hop(cx.now, first, true);
         }
-        self.assign(now);
     }
 
-    /// Puts the circuit into its link's list, when it has something to send.
-    pub(super) fn make_ready(&mut self, key: Key) {
-        let Some(circuit) = self.circuits.get_mut(key) else { return };
-        if circuit.ready || !circuit.machine.wants_to_send() {
-            return;
+    /// Takes no new streams on a circuit: it may be what is broken.
+    pub(super) fn spend(&mut self, key: Key) {
+        if let Some(circuit) = self.table.get_mut(key) {
+            circuit.spend();
         }
-        circuit.ready = true;
-        let conn = circuit.conn;
-        if let Some(slot) = self.links.get_mut(conn) {
-            slot.make_ready(key);
-        }
-        self.links.wake(conn, &mut self.out);
     }
 
-    pub(super) fn rested(&mut self, now: Now, key: Key) {
-        let Some(circuit) = self.circuits.get_mut(key) else { return };
-        circuit.machine.woken(now.mono);
-        if let Some(until) = circuit.machine.rests_until() {
-            self.timers.set(Timer::Rest(key), Some(until));
-        }
-        self.make_ready(key);
-    }
-
-    pub(super) fn build_timed_out(&mut self, now: Now, key: Key) {
-        let Some(circuit) = self.circuits.get(key).filter(|c| c.state == CircuitState::Building) else { return };
-        let conn = circuit.conn;
+    /// A circuit was not built in time. Gives its link, when it is still being built.
+    pub(super) fn ran_out(&mut self, key: Key) -> Option<LinkKey> {
+        let circuit = self.table.get(key).filter(|c| c.state() == CircuitState::Building)?;
         self.build_times.ran_out();
-        self.close_circuit(now, key, false);
-        // A link that lives is padded more often than this: what did not even pad while it owed an answer is gone.
-        let is_silent = |slot: &LinkSlot<Key>| slot.is_open() && slot.is_silent(now.mono, CIRCUIT_BUILD_TIMEOUT);
-        if self.links.get(conn).is_some_and(is_silent) {
-            self.close_link(now, conn, false);
-        }
+        Some(circuit.link().0)
     }
 
-    /// Ends a circuit and everything on it. Streams that only waited for it try another.
-    pub(super) fn close_circuit(&mut self, now: Now, key: Key, peer_knows: bool) {
-        let Some(circuit) = self.circuits.remove(key) else { return };
-        self.timers.set(Timer::Build(key), None);
-        self.timers.set(Timer::Circuit(key), None);
-        self.timers.set(Timer::Rest(key), None);
-        if let Some(slot) = self.links.get_mut(circuit.conn) {
-            slot.circuits.remove(&circuit.id);
-            let empty = slot.circuits.is_empty();
-            if !peer_knows {
-                slot.push_destroy(circuit.id);
-            }
-            if empty {
-                self.links.circuits_changed(now, circuit.conn);
-            }
-            self.links.wake(circuit.conn, &mut self.out);
+    /// Ends a circuit. Its streams, and those that waited for it, are the caller's affair.
+    pub(super) fn close(&mut self, key: Key, peer_knows: bool, cx: &mut Context<'_>) -> Option<ClosedCircuit> {
+        let circuit = self.table.remove(key)?;
+        for timer in [Timer::Build(key), Timer::Idle(key), Timer::Rest(key)] {
+            self.timers.set(timer, None);
         }
-        if circuit.state == CircuitState::Building {
+        let (link, id) = circuit.link();
+        cx.links.remove_circuit(cx.now, link, id, peer_knows);
+        if circuit.want().is_none() {
+            self.retry_spares(cx.now);
+        }
+        let failed = circuit.state() == CircuitState::Building;
+        if failed {
             self.failed += 1;
-            for key in &self.waiting {
-                if let Some(s) = self.streams.get_mut(*key)
-                    && Some(s.want) == circuit.want
-                {
-                    s.builds += 1;
-                }
-            }
-            if circuit.want.is_none() {
-                self.retry_spares(now);
-            }
             // A guard that takes links and answers no CREATE is as good as gone. A lost link is told of elsewhere.
             // spec: CLIENT-12
-            if circuit.machine.path().is_empty()
-                && self.links.get(circuit.conn).is_some()
-                && let Some(first) = circuit.path.first()
+            if circuit.built().is_empty()
+                && cx.links.contains(link)
+                && let Some(first) = circuit.path().first()
             {
-                self.paths.first_hop(now, first, false);
+                cx.paths.first_hop(cx.now, first, false);
             }
         }
-        for stream in circuit.streams.into_values() {
-            self.fail_stream(stream, StreamFailure::CircuitClosed);
+        Some(ClosedCircuit { failed_for: circuit.want().filter(|_| failed), streams: circuit.into_streams().collect() })
+    }
+
+    /// The clock looks at a circuit: parks it, and says whether it is to be closed because it was unused for long.
+    /// `is_idle` says which streams keep no circuit alive.
+    pub(super) fn is_idle(&mut self, now: Now, key: Key, is_idle: impl Fn(Key) -> bool) -> bool {
+        let Some(circuit) = self.table.get_mut(key) else { return false };
+        circuit.park();
+        let lifetime = if circuit.want().is_some() { CIRCUIT_IDLE_TIMEOUT } else { SPARE_LIFETIME };
+        let idle = circuit.is_idle(now.mono, lifetime, is_idle);
+        if !idle {
+            self.timers.set(Timer::Idle(key), Some(now.mono + CIRCUIT_IDLE_CHECK));
         }
-        if circuit.state == CircuitState::Open && circuit.want.is_none() {
-            self.retry_spares(now);
+        idle
+    }
+
+    /// Writes a circuit's next cell for its link.
+    pub(super) fn fill(&mut self, now: Instant, key: Key, cell: &mut CellBuf) -> Turn {
+        let Some(circuit) = self.table.get_mut(key) else { return Turn::Nothing };
+        let turn = circuit.fill(now, cell, &mut self.touched);
+        if turn != Turn::Nothing
+            && let Some(until) = circuit.rests_until()
+        {
+            self.timers.set(Timer::Rest(key), Some(until));
         }
-        // Whoever waits gets its turn from the clock, so that failures cannot build circuits in a circle.
-        if !self.waiting.is_empty() {
-            self.timers.set(Timer::Spare, Some(now.mono + Duration::from_millis(20)));
+        turn
+    }
+
+    /// Streams whose writers may have room again since the last writes.
+    pub(super) fn take_touched(&mut self) -> Vec<Key> {
+        core::mem::take(&mut self.touched)
+    }
+
+    /// The earliest deadline.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Lets the clock act; what it does not settle here it gives back. `None` when no time has come.
+    pub(super) fn tick(&mut self, now: Now, links: &mut Links<Key>) -> Option<Due> {
+        loop {
+            return Some(match self.timers.pop(now.mono)? {
+                Timer::Build(key) => Due::BuildTimedOut(key),
+                Timer::Idle(key) => Due::MayIdle(key),
+                Timer::Spares => Due::Spares,
+                Timer::Rest(key) => {
+                    self.rested(now, key, links);
+                    continue;
+                }
+            });
         }
     }
 
-    /// A circuit got or lost a stream.
-    pub(super) fn circuit_used(&mut self, now: Now, key: Key) {
-        if let Some(circuit) = self.circuits.get_mut(key) {
-            circuit.used.get_or_insert(now.mono);
-            circuit.last_stream = now.mono;
-        }
-    }
-
-    pub(super) fn circuit_may_idle(&mut self, now: Now, key: Key) {
-        let Some(circuit) = self.circuits.get_mut(key) else { return };
-        // What is in use is made again with the next cell.
-        circuit.machine.park();
-        circuit.starved.shrink_to_fit();
-        let Some(circuit) = self.circuits.get(key) else { return };
-        let idle_since = now.mono.since(circuit.last_stream);
-        // A stream of calls stays open between calls; it keeps no circuit alive.
-        let is_unused = circuit.streams.values().all(|&s| self.is_idle_calls(s));
-        let lifetime = if circuit.want.is_some() { CIRCUIT_IDLE_TIMEOUT } else { SPARE_LIFETIME };
-        let is_idle = is_unused && idle_since >= lifetime;
-        if is_idle {
-            self.close_circuit(now, key, false);
-        } else {
-            self.timers.set(Timer::Circuit(key), Some(now.mono + CIRCUIT_IDLE_CHECK));
+    fn rested(&mut self, now: Now, key: Key, links: &mut Links<Key>) {
+        let rests = self.act(key, links, |circuit| {
+            circuit.rested(now.mono);
+            circuit.rests_until()
+        });
+        if let Some(until) = rests.flatten() {
+            self.timers.set(Timer::Rest(key), Some(until));
         }
     }
 }

@@ -1,70 +1,26 @@
 //! The client's streams: what was written waits for a circuit, what arrived waits for its reader.
 
-use super::calls::Calls;
-use super::circuits::CircuitState;
-use super::{Client, Event, StreamFailure, Timer, Want};
-use crate::base::time::Now;
-use crate::proto::stream::mux::Mux;
+use super::circuit::{Opening, StreamPlace};
+use super::circuits::LinkedCircuits;
+use super::event::{Event, ReadState, StreamFailure, StreamInfo, StreamKey};
+use super::purpose::Want;
+use crate::base::time::{Instant, Now};
 use crate::role::limits::{CLIENT_STREAMS_MAX, EARLY_DATA_MAX, STREAM_OPEN_TIMEOUT};
-use crate::role::slab::Key;
-use crate::wire::ids::RelayId;
-use crate::wire::message::{EndReason, StreamId, Target};
+use crate::role::slab::{Key, Slab};
+use crate::role::timers::Timers;
+use crate::wire::message::EndReason;
 use core::net::IpAddr;
 use std::collections::VecDeque;
 
-/// Names a stream of this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct StreamKey(pub(super) Key);
+/// A writer is woken when there is room for this many bytes, not for crumbs.
+const WRITE_ROOM_MIN: usize = 16 * 1024;
 
-impl StreamKey {
-    /// The key as one number.
-    pub fn to_u64(self) -> u64 {
-        self.0.to_u64()
-    }
-}
-
-/// What a reader finds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadState {
-    /// So many bytes were read.
-    Read(usize),
-    /// Nothing yet: wait for [`Event::Readable`].
-    Pending,
-    /// The other side sends no more.
-    End,
-    /// The stream broke.
-    Failed(StreamFailure),
-}
-
-/// A stream's receipt: which circuit carries it, and how much.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamInfo {
-    /// Names the stream in this node.
-    pub id: u64,
-    /// Names its circuit, once it has one.
-    pub circuit: Option<u64>,
-    /// The relays between here and the stream's end, that relay included.
-    pub hops: usize,
-    /// Bytes received.
-    pub bytes_in: u64,
-    /// Bytes sent.
-    pub bytes_out: u64,
-}
-
-/// What a stream asks of its last hop.
-#[derive(Clone, Debug)]
-pub(super) enum Ask {
-    Open(Target),
-    Resolve(String),
-}
-
-/// See the module's text.
-pub(super) struct Stream {
-    pub(super) want: Want,
-    ask: Ask,
-    pub(super) at: Option<(Key, usize, StreamId)>,
+struct Stream {
+    want: Want,
+    opening: Opening,
+    at: Option<StreamPlace>,
     /// Circuits that failed while it waited.
-    pub(super) builds: u32,
+    builds: u32,
     opened: bool,
     /// Written before there was a circuit.
     early: Vec<u8>,
@@ -72,42 +28,32 @@ pub(super) struct Stream {
     inbox: VecDeque<u8>,
     ended: Option<Result<(), StreamFailure>>,
     reader_waits: bool,
-    /// Present on a stream that carries calls.
-    pub(super) calls: Option<Box<Calls>>,
+    /// It carries calls, so nobody hears of it but they.
+    for_calls: bool,
     bytes_in: u64,
     bytes_out: u64,
 }
 
-impl Stream {
-    /// Takes bytes that arrived. Bounded by the credit that was granted.
-    pub(super) fn receive(&mut self, bytes: &[u8]) {
-        self.bytes_in += bytes.len() as u64;
-        self.inbox.extend(bytes);
-    }
-
-    pub(super) fn take_inbox(&mut self) -> VecDeque<u8> {
-        core::mem::take(&mut self.inbox)
-    }
+/// See the module's text.
+#[derive(Default)]
+pub(super) struct Streams {
+    table: Slab<Stream>,
+    /// Streams without a circuit, oldest first.
+    waiting: VecDeque<Key>,
+    /// Of streams that are not open.
+    timers: Timers<Key>,
+    events: VecDeque<Event>,
 }
 
-impl Client {
-    /// Opens a stream. It is there at once for writing; what is written travels with the request.
-    pub fn open(&mut self, now: Now, want: Want, target: Target) -> Option<StreamKey> {
-        self.add_stream(now, want, Ask::Open(target), None).map(StreamKey)
-    }
-
-    /// Asks an exit for a name's addresses; the answer is [`Event::Resolved`].
-    pub fn resolve(&mut self, now: Now, want: Want, name: &str) -> Option<StreamKey> {
-        self.add_stream(now, want, Ask::Resolve(name.to_owned()), None).map(StreamKey)
-    }
-
-    pub(super) fn add_stream(&mut self, now: Now, want: Want, ask: Ask, calls: Option<Box<Calls>>) -> Option<Key> {
-        if self.streams.len() >= CLIENT_STREAMS_MAX {
+impl Streams {
+    /// A stream that waits for a circuit; `None` when there are too many.
+    pub(super) fn add(&mut self, now: Now, want: Want, opening: Opening, for_calls: bool) -> Option<Key> {
+        if self.table.len() >= CLIENT_STREAMS_MAX {
             return None;
         }
-        let key = self.streams.insert(Stream {
+        let key = self.table.insert(Stream {
             want,
-            ask,
+            opening,
             at: None,
             builds: 0,
             opened: false,
@@ -116,74 +62,103 @@ impl Client {
             inbox: VecDeque::new(),
             ended: None,
             reader_waits: true,
-            calls,
+            for_calls,
             bytes_in: 0,
             bytes_out: 0,
         });
-        self.timers.set(Timer::Open(key), Some(now.mono + STREAM_OPEN_TIMEOUT));
+        self.timers.set(key, Some(now.mono + STREAM_OPEN_TIMEOUT));
         self.waiting.push_back(key);
-        self.assign(now);
         Some(key)
     }
 
-    /// Opens a waiting stream on a circuit; false when the circuit has no room for it.
-    pub(super) fn attach(&mut self, now: Now, key: Key, circuit_key: Key) -> bool {
-        let (Some(s), Some(circuit)) = (self.streams.get_mut(key), self.circuits.get_mut(circuit_key)) else {
-            return false;
+    /// Every stream, for the node's owner. Where they lead is not told.
+    pub(super) fn infos(&self) -> Vec<StreamInfo> {
+        let info = |(key, s): (Key, &Stream)| StreamInfo {
+            id: key.to_u64(),
+            circuit: s.at.map(|at| at.circuit.to_u64()),
+            hops: s.at.map_or(0, |at| at.hop + 1),
+            bytes_in: s.bytes_in,
+            bytes_out: s.bytes_out,
         };
-        debug_assert!(circuit.state == CircuitState::Open);
-        let hop = circuit.machine.path().len().saturating_sub(1);
-        let Some(mux) = circuit.machine.mux(hop) else { return false };
-        let id = match &s.ask {
-            Ask::Open(target) => mux.open(target.clone()),
-            Ask::Resolve(name) => mux.resolve(name),
-        };
-        let Some(id) = id else { return false };
-        let early = core::mem::take(&mut s.early);
-        mux.write(id, &early);
-        if s.finished {
-            mux.finish(id);
+        self.table.iter().map(info).collect()
+    }
+
+    /// Where a stream runs.
+    pub(super) fn place(&self, key: Key) -> Option<StreamPlace> {
+        self.table.get(key)?.at
+    }
+
+    /// How many streams wait for a circuit.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Takes out the stream that has waited longest: with what it wants, and how many circuits failed meanwhile. `None` for
+    /// one that is gone.
+    pub(super) fn next_waiting(&mut self) -> Option<(Key, Want, u32)> {
+        let key = self.waiting.pop_front()?;
+        self.table.get(key).map(|s| (key, s.want, s.builds))
+    }
+
+    /// A stream waits on.
+    pub(super) fn wait(&mut self, key: Key) {
+        self.waiting.push_back(key);
+    }
+
+    /// A circuit that was being built for this want failed.
+    pub(super) fn build_failed(&mut self, want: Want) {
+        for key in &self.waiting {
+            if let Some(s) = self.table.get_mut(*key).filter(|s| s.want == want) {
+                s.builds += 1;
+            }
         }
-        s.at = Some((circuit_key, hop, id));
-        circuit.streams.insert((hop, id), key);
-        self.circuit_used(now, circuit_key);
-        self.make_ready(circuit_key);
-        if self.streams.get(key).is_some_and(|s| s.calls.is_some()) {
-            self.pump_calls(now, key);
-        } else {
+    }
+
+    /// Opens a waiting stream on a circuit; false when the circuit has no room for it.
+    pub(super) fn attach(&mut self, now: Now, key: Key, circuit: Key, circuits: &mut LinkedCircuits<'_>) -> bool {
+        let Some(s) = self.table.get_mut(key) else { return false };
+        let Some(place) = circuits.open(now, circuit, key, &s.opening) else { return false };
+        let early = core::mem::take(&mut s.early);
+        circuits.at(place, |mux| {
+            mux.write(place.id, &early);
+            if s.finished {
+                mux.finish(place.id);
+            }
+        });
+        s.at = Some(place);
+        if !s.for_calls {
             self.events.push_back(Event::Writable(StreamKey(key)));
         }
         true
     }
 
-    /// Writes bytes; returns how many were taken. Fewer than given: wait for [`Event::Writable`].
-    pub fn write(&mut self, key: StreamKey, bytes: &[u8]) -> usize {
-        let Some(s) = self.streams.get_mut(key.0) else { return 0 };
+    /// Takes bytes to be sent; returns how many. The rest must wait for [`Event::Writable`].
+    pub(super) fn write(&mut self, key: Key, bytes: &[u8], circuits: &mut LinkedCircuits<'_>) -> usize {
+        let Some(s) = self.table.get_mut(key) else { return 0 };
         let taken = match s.at {
             None => {
                 let take = bytes.len().min(EARLY_DATA_MAX.saturating_sub(s.early.len()));
                 s.early.extend_from_slice(bytes.get(..take).unwrap_or_default());
                 take
             }
-            Some((circuit_key, hop, id)) => {
-                let Some(circuit) = self.circuits.get_mut(circuit_key) else { return 0 };
-                let taken = circuit.machine.mux(hop).map_or(0, |mux| mux.write(id, bytes));
-                if taken < bytes.len() && !circuit.starved.contains(&key.0) {
-                    circuit.starved.push(key.0);
-                }
-                self.make_ready(circuit_key);
-                taken
+            Some(place) => {
+                let taken = circuits.act(place.circuit, |circuit| {
+                    let taken = circuit.mux(place.hop).map_or(0, |mux| mux.write(place.id, bytes));
+                    if taken < bytes.len() {
+                        circuit.starve(key);
+                    }
+                    taken
+                });
+                taken.unwrap_or(0)
             }
         };
-        if let Some(s) = self.streams.get_mut(key.0) {
-            s.bytes_out += taken as u64;
-        }
+        s.bytes_out += taken as u64;
         taken
     }
 
     /// Reads what arrived.
-    pub fn read(&mut self, key: StreamKey, out: &mut [u8]) -> ReadState {
-        let Some(s) = self.streams.get_mut(key.0) else { return ReadState::Failed(StreamFailure::CircuitClosed) };
+    pub(super) fn read(&mut self, key: Key, out: &mut [u8], circuits: &mut LinkedCircuits<'_>) -> ReadState {
+        let Some(s) = self.table.get_mut(key) else { return ReadState::Failed(StreamFailure::CircuitClosed) };
         let n = s.inbox.len().min(out.len());
         if n == 0 {
             s.reader_waits = s.ended.is_none();
@@ -202,133 +177,99 @@ impl Client {
             to_b.copy_from_slice(back);
         }
         s.inbox.drain(..n);
-        // Behind its end nothing is granted any more: the number may serve another stream by now.
-        let at = s.at.filter(|_| s.ended.is_none());
-        if let Some((circuit, hop, id)) = at {
-            self.with_mux(circuit, hop, |mux| mux.consumed(id, n));
+        // After its end nothing is granted any more: the number may serve another stream by now.
+        if let Some(place) = s.at.filter(|_| s.ended.is_none()) {
+            circuits.at(place, |mux| mux.consumed(place.id, n));
         }
         ReadState::Read(n)
     }
 
-    pub(super) fn with_mux(&mut self, circuit: Key, hop: usize, act: impl FnOnce(&mut Mux)) {
-        if let Some(mux) = self.circuits.get_mut(circuit).and_then(|c| c.machine.mux(hop)) {
-            act(mux);
-        }
-        self.make_ready(circuit);
-    }
-
     /// No more will be written; reading goes on.
-    pub fn finish(&mut self, key: StreamKey) {
+    pub(super) fn finish(&mut self, key: Key, circuits: &mut LinkedCircuits<'_>) {
         // Said twice it must not reach another stream that has the number by now.
-        let Some(s) = self.streams.get_mut(key.0).filter(|s| !s.finished) else { return };
+        let Some(s) = self.table.get_mut(key).filter(|s| !s.finished) else { return };
         s.finished = true;
-        if let Some((circuit, hop, id)) = s.at {
-            self.with_mux(circuit, hop, |mux| mux.finish(id));
+        if let Some(place) = s.at {
+            circuits.at(place, |mux| mux.finish(place.id));
         }
     }
 
     /// Forgets a stream; what is not ended is given up.
-    pub fn drop_stream(&mut self, now: Now, key: StreamKey) {
-        let Some(s) = self.streams.remove(key.0) else { return };
-        self.timers.set(Timer::Open(key.0), None);
-        self.timers.set(Timer::Calls(key.0), None);
-        self.waiting.retain(|&k| k != key.0);
-        if let Some((circuit_key, hop, id)) = s.at {
+    pub(super) fn drop_stream(&mut self, now: Now, key: Key, circuits: &mut LinkedCircuits<'_>) {
+        let Some(s) = self.forget(key) else { return };
+        self.waiting.retain(|&k| k != key);
+        if let Some(place) = s.at {
             if !(s.finished && s.ended == Some(Ok(()))) {
-                self.with_mux(circuit_key, hop, |mux| mux.abort(id, EndReason::Reset));
+                circuits.at(place, |mux| mux.abort(place.id, EndReason::Reset));
             }
-            self.forget_name((circuit_key, hop, id), key.0);
-            self.circuit_used(now, circuit_key);
+            circuits.leave(now, place, key);
         }
     }
 
-    /// Frees a stream's name on its circuit, unless the number serves another stream already.
-    fn forget_name(&mut self, (circuit, hop, id): (Key, usize, StreamId), key: Key) {
-        if let Some(circuit) = self.circuits.get_mut(circuit)
-            && circuit.streams.get(&(hop, id)) == Some(&key)
-        {
-            circuit.streams.remove(&(hop, id));
+    fn forget(&mut self, key: Key) -> Option<Stream> {
+        self.timers.set(key, None);
+        self.table.remove(key)
+    }
+
+    /// Forgets a stream that is over.
+    pub(super) fn remove(&mut self, key: Key) {
+        self.forget(key);
+    }
+
+    /// Takes bytes that arrived. Bounded by the credit that was granted.
+    pub(super) fn receive(&mut self, key: Key, bytes: &[u8]) {
+        if let Some(s) = self.table.get_mut(key) {
+            s.bytes_in += bytes.len() as u64;
+            s.inbox.extend(bytes);
         }
     }
 
-    /// Every stream, for the node's owner. Where they lead is not told.
-    pub fn streams(&self) -> Vec<StreamInfo> {
-        let info = |(key, s): (Key, &Stream)| StreamInfo {
-            id: key.to_u64(),
-            circuit: s.at.map(|(circuit, ..)| circuit.to_u64()),
-            hops: s.at.map_or(0, |(_, hop, _)| hop + 1),
-            bytes_in: s.bytes_in,
-            bytes_out: s.bytes_out,
-        };
-        self.streams.iter().map(info).collect()
+    /// Takes out what arrived.
+    pub(super) fn take_inbox(&mut self, key: Key) -> VecDeque<u8> {
+        self.table.get_mut(key).map(|s| core::mem::take(&mut s.inbox)).unwrap_or_default()
     }
 
-    /// The relays between here and the stream's end.
-    pub fn hops_of(&self, key: StreamKey) -> Vec<RelayId> {
-        let at = self.streams.get(key.0).and_then(|s| s.at);
-        at.and_then(|(circuit, ..)| self.circuits.get(circuit)).map_or_else(Vec::new, |c| c.machine.path().to_vec())
-    }
-
-    pub(super) fn stream_opened(&mut self, key: Key) {
-        self.timers.set(Timer::Open(key), None);
-        if let Some(s) = self.streams.get_mut(key) {
+    /// CONNECTED arrived.
+    pub(super) fn opened(&mut self, key: Key) {
+        self.timers.set(key, None);
+        if let Some(s) = self.table.get_mut(key) {
             s.opened = true;
-            if s.calls.is_none() {
+            if !s.for_calls {
                 self.events.push_back(Event::Opened(StreamKey(key)));
             }
         }
     }
 
-    pub(super) fn stream_resolved(&mut self, key: Key, addrs: Vec<IpAddr>) {
-        self.timers.set(Timer::Open(key), None);
-        let Some(s) = self.streams.remove(key) else { return };
-        if let Some(at) = s.at {
-            self.forget_name(at, key);
+    /// RESOLVED arrived, which ends the stream.
+    pub(super) fn resolved(&mut self, now: Now, key: Key, addrs: Vec<IpAddr>, circuits: &mut LinkedCircuits<'_>) {
+        let Some(s) = self.forget(key) else { return };
+        if let Some(place) = s.at {
+            circuits.leave(now, place, key);
         }
         self.events.push_back(Event::Resolved(StreamKey(key), addrs));
     }
 
-    pub(super) fn stream_received(&mut self, now: Now, key: Key) {
-        let Some(s) = self.streams.get_mut(key) else { return };
-        if s.calls.is_some() {
-            self.calls_received(now, key);
-        } else {
-            self.tell_reader(key);
-        }
-    }
-
-    fn tell_reader(&mut self, key: Key) {
-        if let Some(s) = self.streams.get_mut(key)
+    /// A reader that waits is told that there is something.
+    pub(super) fn tell_reader(&mut self, key: Key) {
+        if let Some(s) = self.table.get_mut(key)
             && core::mem::replace(&mut s.reader_waits, false)
         {
             self.events.push_back(Event::Readable(StreamKey(key)));
         }
     }
 
-    pub(super) fn stream_ended(&mut self, now: Now, key: Key, reason: EndReason) {
-        let Some(s) = self.streams.get_mut(key) else { return };
-        if s.calls.is_some() {
-            self.calls_ended(now, key, reason);
-            return;
-        }
-        if reason == EndReason::Done {
-            s.ended = Some(Ok(()));
-            self.tell_reader(key);
-        } else {
-            s.at = None;
-            self.fail_stream(key, StreamFailure::Ended(reason));
-        }
+    /// The other side sends no more, in order.
+    pub(super) fn ended(&mut self, key: Key) {
+        let Some(s) = self.table.get_mut(key) else { return };
+        s.ended = Some(Ok(()));
+        self.tell_reader(key);
     }
 
     /// A stream is over, with an error. Its owner still holds it until it is dropped.
-    pub(super) fn fail_stream(&mut self, key: Key, why: StreamFailure) {
-        self.timers.set(Timer::Open(key), None);
-        let Some(s) = self.streams.get_mut(key) else { return };
+    pub(super) fn fail(&mut self, key: Key, why: StreamFailure) {
+        self.timers.set(key, None);
+        let Some(s) = self.table.get_mut(key) else { return };
         s.at = None;
-        if s.calls.is_some() {
-            self.calls_failed(key, why);
-            return;
-        }
         // What was received in order and ended in order stays good when the circuit goes.
         if s.ended.is_none() {
             s.ended = Some(Err(why));
@@ -337,43 +278,42 @@ impl Client {
         self.events.push_back(Event::Failed(StreamKey(key), why));
     }
 
-    pub(super) fn open_timed_out(&mut self, now: Now, key: Key) {
-        let Some(s) = self.streams.get(key).filter(|s| !s.opened) else { return };
-        let at = s.at;
-        self.waiting.retain(|&k| k != key);
-        if let Some((circuit, hop, id)) = at {
-            self.with_mux(circuit, hop, |mux| mux.abort(id, EndReason::TimedOut));
-            self.forget_name((circuit, hop, id), key);
-            self.circuit_used(now, circuit);
-        }
-        self.fail_stream(key, StreamFailure::TimedOut);
-    }
-
-    /// Lets writers go on whose streams may have room again.
-    pub(super) fn after_transmit(&mut self, now: Now) {
-        for key in core::mem::take(&mut self.touched) {
-            let Some(s) = self.streams.get(key) else { continue };
-            let Some((circuit_key, hop, id)) = s.at else { continue };
-            if s.calls.is_some() {
-                self.pump_calls(now, key);
-                continue;
+    /// Lets a writer go on whose stream may have room again.
+    pub(super) fn resume_writer(&mut self, key: Key, circuits: &mut LinkedCircuits<'_>) {
+        let Some(place) = self.place(key) else { return };
+        let has_room = circuits.act(place.circuit, |circuit| {
+            let room = circuit.mux(place.hop).map_or(0, |mux| mux.write_room(place.id));
+            if room < WRITE_ROOM_MIN {
+                circuit.starve(key);
             }
-            let Some(circuit) = self.circuits.get_mut(circuit_key) else { continue };
-            if circuit.machine.mux(hop).is_some_and(|mux| mux.write_room(id) >= WRITE_ROOM_MIN) {
-                self.events.push_back(Event::Writable(StreamKey(key)));
-            } else {
-                circuit.starved.push(key);
-            }
+            room >= WRITE_ROOM_MIN
+        });
+        if has_room == Some(true) {
+            self.events.push_back(Event::Writable(StreamKey(key)));
         }
     }
 
-    /// What cells changed is told to the links in one go.
-    pub(super) fn after_cells(&mut self, now: Now) {
-        if !self.waiting.is_empty() {
-            self.assign(now);
+    /// The earliest deadline.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Takes a stream that did not open in time off its circuit. `None` when there is none.
+    pub(super) fn tick(&mut self, now: Now, circuits: &mut LinkedCircuits<'_>) -> Option<Key> {
+        loop {
+            let key = self.timers.pop(now.mono)?;
+            let Some(s) = self.table.get(key).filter(|s| !s.opened) else { continue };
+            self.waiting.retain(|&k| k != key);
+            if let Some(place) = s.at {
+                circuits.at(place, |mux| mux.abort(place.id, EndReason::TimedOut));
+                circuits.leave(now, place, key);
+            }
+            return Some(key);
         }
+    }
+
+    /// The next thing that happened.
+    pub(super) fn event(&mut self) -> Option<Event> {
+        self.events.pop_front()
     }
 }
-
-/// A writer is woken when there is room for so many bytes, not for crumbs.
-const WRITE_ROOM_MIN: usize = 16 * 1024;

@@ -1,14 +1,16 @@
 //! A client and the one relay it knows, held by the test.
 
 use super::*;
-use crate::base::time::UnixMs;
+use crate::base::time::{Duration, UnixMs};
 use crate::crypto::aead::Cipher;
 use crate::crypto::agree::AgreeSecret;
 use crate::proto::handshake::respond;
 use crate::proto::link::Link;
+use crate::proto::profile::Profile;
+use crate::role::contact::Contact;
 use crate::role::limits::{CIRCUIT_BUILD_TIMEOUT, SPARE_LIFETIME};
-use crate::wire::cell::{CELL_SIZE, Cell};
-use crate::wire::message::Target;
+use crate::wire::cell::{CELL_SIZE, Cell, CellBuf};
+use crate::wire::ids::NetworkId;
 use core::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ fn key(n: u8) -> AgreeSecret {
     AgreeSecret::from_bytes([n; 32])
 }
 
-/// Every path is the relay alone; the store may stand behind it or not.
+/// Every path is the relay alone; the store may stand after it or not.
 #[derive(Default)]
 struct Known {
     failed: u32,
@@ -45,7 +47,7 @@ impl PathSource for Source {
         Some(contact(*relay))
     }
 
-    fn goes_behind(&self, _path: &[RelayId], _relay: &RelayId) -> bool {
+    fn may_follow(&self, _path: &[RelayId], _relay: &RelayId) -> bool {
         self.0.borrow().store_fits
     }
 
@@ -231,16 +233,4 @@ fn more_streams_than_a_circuit_takes_get_another() {
     }
     assert_eq!(rig.client.circuits().len(), 2);
     assert!(rig.client.streams().iter().all(|s| s.circuit.is_some()));
-}
-
-#[test]
-fn one_relay_of_two_convinces_nobody_that_the_clock_is_wrong() {
-    let mut rig = Rig::new(0, Answer::Created);
-    let hour = 3_600_000;
-    for lie in [hour, -hour] {
-        rig.client.skews = [(RELAY, 5), (STORE, lie)].into();
-        assert_eq!(rig.client.clock_skew(2), Some(5));
-    }
-    rig.client.skews = [(RELAY, hour), (STORE, hour + 9)].into();
-    assert_eq!((rig.client.clock_skew(2), rig.client.clock_skew(3)), (Some(hour), None));
 }

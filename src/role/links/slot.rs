@@ -1,112 +1,72 @@
-//! A link with what a role keeps about it: its circuits, whose turn it is to send, and its timers.
-//!
-//! Both roles use it. `K` names a circuit in the role's own table.
+//! A link with what is kept about it: its circuits, what waits to be sent, and its timers.
 
+use super::queue::{SendQueue, Turn};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
-use crate::proto::link::Link;
+use crate::proto::link::{Feed, Link, LinkError};
 use crate::role::limits::{
-    FRESH_RUN_MAX, LINK_CONTROL_MAX, LINK_DESTROYS_MAX, LINK_HANDSHAKE_TIMEOUT, LINK_IDLE_TIMEOUT, LINK_SILENT_TIMEOUT,
-    LINK_STUCK_TIMEOUT, PADDING_AFTER,
+    LINK_HANDSHAKE_TIMEOUT, LINK_IDLE_TIMEOUT, LINK_SILENT_TIMEOUT, LINK_STUCK_TIMEOUT, PADDING_AFTER,
 };
-use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId};
+use crate::wire::cell::{Cell, CellBuf, CircuitId};
 use crate::wire::ids::RelayId;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-/// See the module's text.
-pub struct LinkSlot<K> {
-    /// The link itself; taken out while it hands cells to the role.
-    pub link: Option<Box<Link>>,
+/// See the module's text. `K` names a circuit in the role's own table.
+pub(super) struct LinkSlot<K> {
+    pub(super) link: Box<Link>,
     /// Whom we dialled, or who proved its identity to us.
-    pub peer: Option<RelayId>,
-    /// Cells of the link itself, sent before any circuit's.
-    control: VecDeque<Box<CellBuf>>,
-    /// Circuits whose DESTROY waits: sent behind those cells and before any circuit's.
-    destroys: VecDeque<CircuitId>,
-    /// The link's circuits.
-    pub circuits: BTreeMap<CircuitId, K>,
-    /// Circuits that were quiet and now have a cell: they go first.
-    fresh: VecDeque<K>,
-    /// Circuits that keep on sending, in the order of their turns.
-    busy: VecDeque<K>,
-    /// Turns of quiet circuits since a busy one had one.
-    fresh_run: u32,
+    pub(super) peer: Option<RelayId>,
+    pub(super) circuits: BTreeMap<CircuitId, K>,
+    pub(super) queue: SendQueue<K>,
     /// The least number that a new circuit may have: greater than all before, whoever chooses it.
     next_circuit: u64,
-    ours: bool,
+    /// The handshake is over, and the owner was told.
+    pub(super) announced: bool,
+    /// The driver was asked to write and has not found the link empty since.
+    pub(super) woken: bool,
+    clock: LinkClock,
+}
+
+/// When what happened on a link.
+struct LinkClock {
     opened_at: Instant,
     /// When the last cell was written or the last circuit left.
-    pub last_used: Instant,
+    last_used: Instant,
     padding_at: Instant,
     /// When something arrived, or the first circuit came.
     last_heard: Instant,
-    /// The driver was asked to write and has not found the link empty since.
-    pub woken: bool,
 }
 
-impl<K: Copy + Ord> LinkSlot<K> {
+/// What [`LinkSlot::tick`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tick {
+    /// Nothing to do.
+    Nothing,
+    /// A padding cell is ready to be written.
+    Padded,
+    /// The link is to be closed: its handshake took too long, it carried nothing for long, or its peer is gone.
+    Close,
+}
+
+impl<K> LinkSlot<K> {
     /// A link that begins its handshake now.
-    pub fn new(link: Link, peer: Option<RelayId>, now: Instant) -> Self {
+    pub(super) fn new(link: Link, peer: Option<RelayId>, now: Instant) -> Self {
         Self {
-            ours: link.is_initiator(),
-            link: Some(Box::new(link)),
+            link: Box::new(link),
             peer,
-            control: VecDeque::new(),
-            destroys: VecDeque::new(),
             circuits: BTreeMap::new(),
-            fresh: VecDeque::new(),
-            busy: VecDeque::new(),
-            fresh_run: 0,
+            queue: SendQueue::new(),
             next_circuit: 1,
-            opened_at: now,
-            last_used: now,
-            padding_at: now,
-            last_heard: now,
+            announced: false,
             woken: false,
+            clock: LinkClock { opened_at: now, last_used: now, padding_at: now, last_heard: now },
         }
-    }
-
-    /// Whether the handshake is done.
-    pub fn is_open(&self) -> bool {
-        self.link.as_ref().is_none_or(|l| l.is_open())
-    }
-
-    /// Whether we opened it.
-    pub fn is_ours(&self) -> bool {
-        self.ours
-    }
-
-    /// The hash of the finished handshake.
-    pub fn handshake_hash(&self) -> Option<[u8; 32]> {
-        self.link.as_ref().and_then(|l| l.handshake_hash())
-    }
-
-    /// What the responder said its time was.
-    pub fn peer_time(&self) -> Option<crate::base::time::UnixMs> {
-        self.link.as_ref().and_then(|l| l.peer_time())
-    }
-
-    /// Something arrived, or nothing had to until now.
-    pub fn heard(&mut self, now: Instant) {
-        self.last_heard = now;
-    }
-
-    /// Whether nothing has arrived for this long.
-    pub fn is_silent(&self, now: Instant, time: Duration) -> bool {
-        now.since(self.last_heard) >= time
-    }
-
-    /// Queues a cell before all others.
-    pub fn push_first(&mut self, cell: &Cell<'_>) {
-        let mut buf = Box::new([0; CELL_SIZE]);
-        cell.encode(&mut buf);
-        self.control.push_front(buf);
     }
 
     /// The number for a new circuit on a link we opened; `None` when the link has used up all of them. None is used twice:
     /// late cells of the circuit that had it before would arrive on the new one.
     // spec: LINK-28
-    pub fn allocate_circuit(&mut self) -> Option<CircuitId> {
+    pub(super) fn allocate_circuit(&mut self) -> Option<CircuitId> {
         let id = u32::try_from(self.next_circuit).ok()?;
         self.next_circuit += 1;
         Some(CircuitId(id))
@@ -114,7 +74,7 @@ impl<K: Copy + Ord> LinkSlot<K> {
 
     /// Takes the number that the initiator chose for a new circuit. False if it is not greater than all before.
     // spec: LINK-29
-    pub fn claim_circuit(&mut self, id: CircuitId) -> bool {
+    pub(super) fn claim_circuit(&mut self, id: CircuitId) -> bool {
         let is_new = u64::from(id.0) >= self.next_circuit;
         if is_new {
             self.next_circuit = u64::from(id.0) + 1;
@@ -122,167 +82,110 @@ impl<K: Copy + Ord> LinkSlot<K> {
         is_new
     }
 
-    /// Queues a cell of the link itself. False when too many wait: the peer reads nothing, and the link should close.
-    pub fn push_control(&mut self, cell: &Cell<'_>) -> bool {
-        let mut buf = Box::new([0; CELL_SIZE]);
-        cell.encode(&mut buf);
-        self.control.push_back(buf);
-        self.control.len() <= LINK_CONTROL_MAX
+    /// Something arrived, or nothing had to until now.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.clock.last_heard = now;
     }
 
-    /// Queues a DESTROY. False when too many wait.
-    pub fn push_destroy(&mut self, circuit: CircuitId) -> bool {
-        self.destroys.push_back(circuit);
-        self.destroys.len() <= LINK_DESTROYS_MAX
+    /// The link got its first circuit or lost its last: it is padded from now on, or idles.
+    pub(super) fn circuits_changed(&mut self, now: Instant) {
+        self.clock.last_used = now;
+        self.heard(now);
     }
 
-    /// A circuit that was quiet has something to send.
-    pub fn make_ready(&mut self, circuit: K) {
-        self.fresh.push_back(circuit);
+    /// Whether nothing has arrived for this long.
+    pub(super) fn is_silent(&self, now: Instant, time: Duration) -> bool {
+        now.since(self.clock.last_heard) >= time
+    }
+
+    pub(super) fn next_cell<'f>(
+        &mut self,
+        now: Now,
+        feed: &'f mut Feed<'_>,
+    ) -> Result<Option<&'f mut CellBuf>, LinkError> {
+        self.link.next_cell(now, feed)
     }
 
     /// Whether a write would send anything.
-    pub fn wants_to_send(&self) -> bool {
-        let handshake = self.link.as_ref().is_some_and(|l| l.wants_handshake_write());
-        let idle = self.control.is_empty() && self.destroys.is_empty() && self.fresh.is_empty() && self.busy.is_empty();
-        handshake || (self.is_open() && !idle)
+    pub(super) fn wants_to_send(&self) -> bool {
+        self.link.wants_handshake_write() || (self.link.is_open() && !self.queue.is_empty())
     }
 
-    /// Appends records until `target` bytes are gathered. `fill` writes a circuit's next cell with its header over the
-    /// buffer and says whether it did and whether it has more.
-    pub fn transmit(
+    /// Appends records until `target` bytes are gathered; see [`SendQueue::next_cell`] for `fill`. False when there was
+    /// nothing.
+    pub(super) fn transmit(
         &mut self,
         now: Now,
         out: &mut Vec<u8>,
         target: usize,
-        mut fill: impl FnMut(K, &mut CellBuf) -> Turn,
+        mut fill: impl FnMut(&K, &mut CellBuf) -> Turn,
     ) -> bool {
         let start = out.len();
-        let Some(mut link) = self.link.take() else { return false };
+        let Self { link, queue, .. } = self;
         while out.len() - start < target {
             let before = out.len();
-            link.transmit(now, out, &mut |cell: &mut CellBuf| self.next_cell(cell, &mut fill));
+            link.transmit(now, out, &mut |cell: &mut CellBuf| queue.next_cell(cell, &mut fill));
             if out.len() == before {
                 break;
             }
         }
-        self.link = Some(link);
         let wrote = out.len() > start;
         if wrote {
-            self.last_used = now.mono;
+            self.clock.last_used = now.mono;
         }
         self.woken = wrote;
         wrote
     }
 
-    fn next_cell(&mut self, cell: &mut CellBuf, fill: &mut impl FnMut(K, &mut CellBuf) -> Turn) -> bool {
-        if let Some(control) = self.control.pop_front() {
-            *cell = *control;
-            return true;
-        }
-        if let Some(circuit) = self.destroys.pop_front() {
-            Cell::Destroy(circuit, 0).encode(cell);
-            return true;
-        }
-        while let Some(circuit) = self.next_turn() {
-            match fill(circuit, cell) {
-                Turn::Nothing => {}
-                Turn::Last => return true,
-                Turn::More => {
-                    self.busy.push_back(circuit);
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
-    /// Whose turn it is: quiet circuits go first, but not for ever.
-    fn next_turn(&mut self) -> Option<K> {
-        if (self.fresh_run < FRESH_RUN_MAX || self.busy.is_empty())
-            && let Some(circuit) = self.fresh.pop_front()
-        {
-            self.fresh_run += 1;
-            return Some(circuit);
-        }
-        self.fresh_run = 0;
-        self.busy.pop_front().or_else(|| self.fresh.pop_front())
-    }
-
     /// When the link next needs attention.
-    pub fn deadline(&self) -> Instant {
-        if !self.is_open() {
-            self.opened_at + LINK_HANDSHAKE_TIMEOUT
+    pub(super) fn deadline(&self) -> Instant {
+        let clock = &self.clock;
+        if !self.link.is_open() {
+            clock.opened_at + LINK_HANDSHAKE_TIMEOUT
         } else if self.circuits.is_empty() {
-            self.last_used + LINK_IDLE_TIMEOUT
+            clock.last_used + LINK_IDLE_TIMEOUT
         } else {
-            self.padding_at.min(self.last_heard + LINK_SILENT_TIMEOUT)
+            clock.padding_at.min(clock.last_heard + LINK_SILENT_TIMEOUT)
         }
     }
 
     /// What the clock says about the link.
-    pub fn tick(&mut self, now: Instant, rng: &mut Rng) -> Tick {
-        if !self.is_open() {
+    pub(super) fn tick(&mut self, now: Instant, rng: &mut Rng) -> Tick {
+        if !self.link.is_open() {
             // spec: LINK-20
-            return if now >= self.opened_at + LINK_HANDSHAKE_TIMEOUT { Tick::HandshakeTimeout } else { Tick::Nothing };
+            return if now >= self.clock.opened_at + LINK_HANDSHAKE_TIMEOUT { Tick::Close } else { Tick::Nothing };
         }
         if self.circuits.is_empty() {
-            self.padding_at = now;
+            self.clock.padding_at = now;
             // spec: LINK-21
-            return if now >= self.last_used + LINK_IDLE_TIMEOUT { Tick::Idle } else { Tick::Nothing };
+            return if now >= self.clock.last_used + LINK_IDLE_TIMEOUT { Tick::Close } else { Tick::Nothing };
         }
         // spec: LINK-25
-        if now >= self.last_heard + LINK_SILENT_TIMEOUT {
-            return Tick::Silent;
+        if now >= self.clock.last_heard + LINK_SILENT_TIMEOUT {
+            return Tick::Close;
         }
         // spec: LINK-26
-        if self.wants_to_send() && now >= self.last_used + LINK_STUCK_TIMEOUT {
-            return Tick::Silent;
+        if self.wants_to_send() && now >= self.clock.last_used + LINK_STUCK_TIMEOUT {
+            return Tick::Close;
         }
-        if now < self.padding_at {
+        if now < self.clock.padding_at {
             return Tick::Nothing;
         }
-        let (least, most) = PADDING_AFTER;
+        let (min, max) = PADDING_AFTER;
         // A silence that was broken meanwhile is drawn anew.
-        let was_silent = now.since(self.last_used) >= least;
-        let spread = rng.below((most - least).as_millis() as usize + 1) as u64;
-        self.padding_at = now + least + Duration::from_millis(spread);
+        let was_silent = now.since(self.clock.last_used) >= min;
+        let spread = rng.below((max - min).as_millis() as usize + 1) as u64;
+        self.clock.padding_at = now + min + Duration::from_millis(spread);
         if !was_silent {
             return Tick::Nothing;
         }
         // A peer that reads nothing is not sent more and more of it.
         // spec: LINK-22
-        if self.control.is_empty() {
-            self.push_control(&Cell::Padding);
+        if !self.queue.has_control() {
+            self.queue.push_control(&Cell::Padding);
         }
         Tick::Padded
     }
-}
-
-/// What [`LinkSlot::tick`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tick {
-    /// Nothing to do.
-    Nothing,
-    /// A padding cell is ready to be written.
-    Padded,
-    /// The handshake took too long.
-    HandshakeTimeout,
-    /// The link has carried nothing for long.
-    Idle,
-    /// The peer has sent nothing for long, though it must pad, or has taken nothing: it is gone.
-    Silent,
-}
-
-/// What a circuit did with its turn on a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// It had nothing to send after all.
-    Nothing,
-    /// It wrote its last cell for now.
-    Last,
-    /// It wrote a cell and has more.
-    More,
 }
 
 #[cfg(test)]
@@ -296,38 +199,13 @@ mod tests {
         Now { mono: Instant(s * 1_000_000), unix: UnixMs(s * 1000) }
     }
 
-    fn slot() -> LinkSlot<u32> {
-        let keys = [Secret::new([1; 32]), Secret::new([2; 32])];
-        let mut slot = LinkSlot::new(Link::open_for_fuzzing(true, Cipher::ChaCha20Poly1305, keys), None, at(0).mono);
-        slot.circuits.insert(CircuitId(1), 0);
-        slot
-    }
-
-    #[test]
-    fn quiet_circuits_go_first_and_still_starve_nobody() {
-        let mut slot = slot();
-        slot.busy.push_back(0);
-        let mut cell = [0; CELL_SIZE];
-        let mut order = Vec::new();
-        for quiet in 1..=100 {
-            slot.make_ready(quiet);
-            let mut fill = |circuit, _: &mut CellBuf| {
-                order.push(circuit);
-                if circuit == 0 { Turn::More } else { Turn::Last }
-            };
-            assert!(slot.next_cell(&mut cell, &mut fill));
-        }
-        let of_busy = order.iter().filter(|&&c| c == 0).count();
-        assert_eq!(order[0], 1, "who was quiet goes first");
-        assert!((5..=15).contains(&of_busy), "{of_busy} of 100 turns");
-    }
-
     // spec: LINK-28 LINK-29
     #[test]
     fn a_circuit_number_is_never_used_again_on_a_link() {
-        let mut slot = slot();
+        let keys = [Secret::new([1; 32]), Secret::new([2; 32])];
+        let link = Link::open_for_fuzzing(true, Cipher::ChaCha20Poly1305, keys);
+        let mut slot: LinkSlot<u32> = LinkSlot::new(link, None, at(0).mono);
         assert_eq!(slot.allocate_circuit(), Some(CircuitId(1)));
-        slot.circuits.remove(&CircuitId(1));
         assert_eq!(slot.allocate_circuit(), Some(CircuitId(2)));
         assert!(slot.claim_circuit(CircuitId(9)), "numbers may be left out");
         for used_or_left_out in [1, 2, 5, 9] {
@@ -341,13 +219,16 @@ mod tests {
     // spec: LINK-26
     #[test]
     fn a_peer_that_takes_nothing_is_gone() {
-        let (mut slot, mut rng) = (slot(), Rng::from_seed([3; 32]));
-        slot.make_ready(0);
+        let keys = [Secret::new([1; 32]), Secret::new([2; 32])];
+        let link = Link::open_for_fuzzing(true, Cipher::ChaCha20Poly1305, keys);
+        let (mut slot, mut rng) = (LinkSlot::new(link, None, at(0).mono), Rng::from_seed([3; 32]));
+        slot.circuits.insert(CircuitId(1), 0);
+        slot.queue.make_ready(0);
         for s in 1..60 {
             slot.heard(at(s).mono);
-            assert_ne!(slot.tick(at(s).mono, &mut rng), Tick::Silent, "at {s} s");
+            assert_ne!(slot.tick(at(s).mono, &mut rng), Tick::Close, "at {s} s");
         }
         slot.heard(at(60).mono);
-        assert_eq!(slot.tick(at(60).mono, &mut rng), Tick::Silent);
+        assert_eq!(slot.tick(at(60).mono, &mut rng), Tick::Close);
     }
 }

@@ -1,17 +1,18 @@
-//! A circuit in a shard's table: its machine, its two ends, and the cells that wait at each.
+//! One circuit of a shard: its machine, its two ends, and the cells that wait at each.
 
-use super::Pool;
-use super::service::ServiceStream;
+use super::pool::Pool;
 use crate::base::time::Instant;
-use crate::proto::circuit::relay::RelayCircuit;
+use crate::proto::circuit::relay::{RelayCircuit, RelayEvent, Tail, Verdict};
 use crate::proto::profile::Profile;
+use crate::proto::stream::mux::Mux;
+use crate::proto::violation::Violation;
 use crate::role::limits::CELLS_QUEUED_SLACK;
-use crate::role::links::slot::Turn;
-use crate::role::slab::{Key, Slab};
-use crate::role::{AskId, ConnId};
-use crate::wire::cell::{CellBuf, CircuitId, Command, body_mut, encode_header};
-use crate::wire::message::StreamId;
-use core::net::IpAddr;
+use crate::role::links::Turn;
+use crate::role::slab::Key;
+use crate::role::{AskId, ExitKey, LinkKey};
+use crate::wire::cell::{Body, CellBuf, CircuitId, Command, body_mut, encode_header};
+use crate::wire::handshake::REPLY_SIZE;
+use crate::wire::message::{EndReason, ExtendFailure, StreamId};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Which way a circuit's cells leave.
@@ -25,31 +26,27 @@ pub(super) enum Toward {
 
 /// One end of a circuit, as a link names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct End {
+pub(super) struct CircuitEnd {
     pub(super) circuit: Key,
     pub(super) toward: Toward,
 }
 
-/// Where a stream of this hop leads.
-pub(super) enum StreamEnd {
-    /// To a TCP connection.
-    Exit(Key),
-    /// A name is being looked up.
-    Looking(Looking),
-    /// To one of the relay's own services.
-    Service(Box<ServiceStream>),
+/// Names a stream of a circuit that ends at this relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StreamName {
+    pub(super) circuit: Key,
+    pub(super) id: StreamId,
 }
 
-/// What waits for a name's addresses.
-pub(super) struct Looking {
-    /// The question: a late answer to another is not this stream's.
-    pub(super) ask: AskId,
-    /// Where to connect; `None` for a RESOLVE.
-    pub(super) port: Option<u16>,
-    /// From the client, bounded by the credit that was granted.
-    pub(super) data: Vec<u8>,
-    /// The client sends no more behind these.
-    pub(super) client_done: bool,
+/// Where such a stream leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StreamEnd {
+    /// To a TCP connection.
+    Exit(ExitKey),
+    /// To the look-up of a name.
+    Lookup(AskId),
+    /// To one of the relay's own services.
+    Service(Key),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,23 +64,23 @@ struct Waiting {
 
 /// See the module's text.
 pub(super) struct Circuit {
-    pub(super) machine: RelayCircuit,
-    pub(super) prev: (ConnId, CircuitId),
-    pub(super) next: Option<(ConnId, CircuitId)>,
+    machine: RelayCircuit,
+    prev: (LinkKey, CircuitId),
+    next: Option<(LinkKey, CircuitId)>,
     to_client: VecDeque<Waiting>,
     to_next: VecDeque<Waiting>,
     /// Whether a cell passed since the clock last asked, and whether what can be made again was given up.
     activity: Activity,
-    /// Stands in the link's list, by way.
+    /// Stands in the link's queue: toward the client, toward the next relay.
     ready: (bool, bool),
-    pub(super) streams: BTreeMap<StreamId, StreamEnd>,
+    streams: BTreeMap<StreamId, StreamEnd>,
     /// Streams whose source waits for room.
-    pub(super) starved: Vec<StreamId>,
+    starved: Vec<StreamId>,
     queued_max: usize,
 }
 
 impl Circuit {
-    pub(super) fn new(machine: RelayCircuit, prev: (ConnId, CircuitId), profile: &Profile) -> Self {
+    pub(super) fn new(machine: RelayCircuit, prev: (LinkKey, CircuitId), profile: &Profile) -> Self {
         Self {
             machine,
             prev,
@@ -96,6 +93,105 @@ impl Circuit {
             starved: Vec::new(),
             queued_max: profile.congestion.max as usize + CELLS_QUEUED_SLACK,
         }
+    }
+
+    /// The streams that end here, as the client sees them.
+    pub(super) fn mux(&mut self) -> &mut Mux {
+        &mut self.machine.mux
+    }
+
+    /// How many bytes a stream takes toward the client.
+    pub(super) fn write_room(&self, id: StreamId) -> usize {
+        self.machine.mux.write_room(id)
+    }
+
+    /// Where a stream leads.
+    pub(super) fn stream(&self, id: StreamId) -> Option<StreamEnd> {
+        self.streams.get(&id).copied()
+    }
+
+    /// Says where a stream leads.
+    pub(super) fn lead(&mut self, id: StreamId, end: StreamEnd) {
+        self.streams.insert(id, end);
+    }
+
+    /// A stream leads nowhere any more; gives where it led.
+    pub(super) fn forget(&mut self, id: StreamId) -> Option<StreamEnd> {
+        self.streams.remove(&id)
+    }
+
+    /// Gives a stream up from this side.
+    pub(super) fn abort(&mut self, id: StreamId, reason: EndReason) {
+        self.streams.remove(&id);
+        self.machine.mux.abort(id, reason);
+    }
+
+    /// A stream's source waits until there is room.
+    pub(super) fn starve(&mut self, id: StreamId) {
+        if !self.starved.contains(&id) {
+            self.starved.push(id);
+        }
+    }
+
+    pub(super) fn take_starved(&mut self) -> Vec<StreamId> {
+        core::mem::take(&mut self.starved)
+    }
+
+    /// Until when none of its own cells may leave.
+    pub(super) fn rests_until(&self) -> Option<Instant> {
+        self.machine.mux.rests_until()
+    }
+
+    /// The time of [`Circuit::rests_until`] has come.
+    pub(super) fn rested(&mut self, now: Instant) {
+        self.machine.mux.woken(now);
+    }
+
+    /// Whether a relay was asked to be the next hop and has not answered.
+    pub(super) fn is_extending(&self) -> bool {
+        self.machine.tail() == Tail::Extending
+    }
+
+    pub(super) fn next(&self) -> Option<(LinkKey, CircuitId)> {
+        self.next
+    }
+
+    pub(super) fn set_next(&mut self, next: (LinkKey, CircuitId)) {
+        self.next = Some(next);
+    }
+
+    pub(super) fn extended(&mut self, reply: &[u8; REPLY_SIZE]) {
+        self.machine.extended(reply);
+    }
+
+    pub(super) fn extension_failed(&mut self, why: ExtendFailure) {
+        self.next = None;
+        self.machine.extend_failed(why);
+    }
+
+    /// The link this way, and the circuit's number on it.
+    pub(super) fn link(&self, toward: Toward) -> Option<(LinkKey, CircuitId)> {
+        match toward {
+            Toward::Client => Some(self.prev),
+            Toward::Next => self.next,
+        }
+    }
+
+    /// Takes a cell from the client's side; see [`RelayCircuit::from_client`].
+    pub(super) fn take_from_client(
+        &mut self,
+        now: Instant,
+        body: &Body,
+        out: &mut Body,
+        sink: &mut dyn FnMut(&BTreeMap<StreamId, StreamEnd>, RelayEvent<'_>),
+    ) -> Result<Verdict, Violation> {
+        let Self { machine, streams, .. } = self;
+        machine.from_client(now, body, out, &mut |event| sink(streams, event))
+    }
+
+    /// Takes a cell from the next relay; see [`RelayCircuit::from_next`].
+    pub(super) fn take_from_next(&mut self, body: &Body, out: &mut Body) -> Result<(), Violation> {
+        self.machine.from_next(body, out)
     }
 
     /// A cell of this circuit is dealt with. True when it was parked until now.
@@ -131,23 +227,35 @@ impl Circuit {
         [&self.to_client, &self.to_next].into_iter().filter_map(|q| q.front()).map(|w| w.since).min()
     }
 
-    /// Whether the circuit must be put into the list of the link this way: it has cells and does not stand there.
-    pub(super) fn becomes_ready(&mut self, toward: Toward) -> bool {
-        let (flag, has) = match toward {
-            Toward::Client => (&mut self.ready.0, !self.to_client.is_empty() || self.machine.wants_to_send()),
-            Toward::Next => (&mut self.ready.1, !self.to_next.is_empty()),
-        };
-        has && !core::mem::replace(flag, true)
-    }
-
-    /// Gives the cell buffers back.
-    pub(super) fn drain(&mut self, pool: &mut Pool) {
-        for cell in self.to_client.drain(..).chain(self.to_next.drain(..)) {
-            pool.give_back(cell.cell);
+    fn has_cells(&self, toward: Toward) -> bool {
+        match toward {
+            Toward::Client => !self.to_client.is_empty() || self.machine.wants_to_send(),
+            Toward::Next => !self.to_next.is_empty(),
         }
     }
 
-    fn take(&mut self, now: Instant, toward: Toward, pool: &mut Pool, cell: &mut CellBuf) -> Turn {
+    fn ready(&mut self, toward: Toward) -> &mut bool {
+        match toward {
+            Toward::Client => &mut self.ready.0,
+            Toward::Next => &mut self.ready.1,
+        }
+    }
+
+    /// Whether the circuit must be put into the queue of the link this way: it has cells and does not stand there.
+    pub(super) fn becomes_ready(&mut self, toward: Toward) -> bool {
+        self.has_cells(toward) && !core::mem::replace(self.ready(toward), true)
+    }
+
+    /// Writes its next cell that leaves this way.
+    pub(super) fn fill(&mut self, now: Instant, toward: Toward, pool: &mut Pool, cell: &mut CellBuf) -> Turn {
+        let turn = self.next_cell(now, toward, pool, cell);
+        if turn != Turn::More {
+            *self.ready(toward) = false;
+        }
+        turn
+    }
+
+    fn next_cell(&mut self, now: Instant, toward: Toward, pool: &mut Pool, cell: &mut CellBuf) -> Turn {
         let (queue, link) = match toward {
             Toward::Client => (&mut self.to_client, Some(self.prev)),
             Toward::Next => (&mut self.to_next, self.next),
@@ -160,48 +268,19 @@ impl Circuit {
             return Turn::Nothing;
         }
         encode_header(cell, id, Command::Relay);
-        let more = match toward {
-            Toward::Client => !self.to_client.is_empty() || self.machine.wants_to_send(),
-            Toward::Next => !self.to_next.is_empty(),
-        };
-        if more { Turn::More } else { Turn::Last }
+        if self.has_cells(toward) { Turn::More } else { Turn::Last }
     }
-}
 
-/// Writes the next cell of one end of a circuit for its link.
-pub(super) fn fill(
-    now: Instant,
-    circuits: &mut Slab<Circuit>,
-    pool: &mut Pool,
-    touched: &mut Vec<Key>,
-    end: End,
-    cell: &mut CellBuf,
-) -> Turn {
-    let Some(circuit) = circuits.get_mut(end.circuit) else { return Turn::Nothing };
-    let turn = circuit.take(now, end.toward, pool, cell);
-    if turn != Turn::More {
-        match end.toward {
-            Toward::Client => circuit.ready.0 = false,
-            Toward::Next => circuit.ready.1 = false,
+    /// Whether a write may have made something else possible: a source may go on, or the circuit rests.
+    pub(super) fn is_touched(&self, toward: Toward) -> bool {
+        !self.starved.is_empty() || (toward == Toward::Client && self.rests_until().is_some())
+    }
+
+    /// Gives the cell buffers back, and says where its streams led.
+    pub(super) fn dissolve(self, pool: &mut Pool) -> impl Iterator<Item = StreamEnd> + use<> {
+        for cell in self.to_client.into_iter().chain(self.to_next) {
+            pool.give_back(cell.cell);
         }
+        self.streams.into_values()
     }
-    let rests = end.toward == Toward::Client && circuit.machine.mux.rests_until().is_some();
-    if (rests || !circuit.starved.is_empty()) && touched.last() != Some(&end.circuit) {
-        touched.push(end.circuit);
-    }
-    turn
-}
-
-/// What the machine said while a cell was open, to be acted on when it is closed again.
-pub(super) enum Effect {
-    Extend(crate::wire::ids::RelayId, Box<[u8; crate::wire::handshake::REQUEST_SIZE]>),
-    Begin(StreamId, crate::wire::message::Target, Vec<u8>),
-    Resolve(StreamId, String),
-    Data(StreamId, Vec<u8>),
-    End(StreamId, crate::wire::message::EndReason),
-}
-
-/// A looked-up name's addresses that a policy lets through.
-pub(super) fn allowed(addrs: Vec<IpAddr>, private: bool, max: usize) -> Vec<IpAddr> {
-    addrs.into_iter().filter(|&a| private || crate::base::addr::is_public(a)).take(max).collect()
 }

@@ -2,12 +2,18 @@
 
 use super::*;
 use crate::base::time::{Duration, UnixMs};
+use crate::crypto::aead::Cipher;
+use crate::crypto::agree::AgreeSecret;
 use crate::proto::handshake::{ClientHandshake, HopKey};
 use crate::proto::link::Link;
 use crate::proto::onion::{ClientLayers, text, text_mut};
-use crate::role::limits::STREAM_IDLE_TIMEOUT;
-use crate::wire::cell::{Cell, CircuitId, Command, body_mut, encode_header};
+use crate::proto::profile::Profile;
+use crate::role::AskId;
+use crate::role::limits::{PARK_AFTER, STREAM_IDLE_TIMEOUT};
+use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, Command, body_mut, encode_header};
+use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::message::{EndReason, Message, Messages, StreamId, Target, TextWriter};
+use std::sync::Arc;
 
 const NET: NetworkId = NetworkId([1; 32]);
 const ME: RelayId = RelayId([2; 32]);
@@ -177,6 +183,20 @@ fn a_connection_that_outlives_its_stream_harms_no_stream_of_the_same_number() {
 }
 
 #[test]
+fn a_stream_that_begins_anew_in_one_cell_keeps_its_bytes() {
+    let mut rig = Rig::new();
+    rig.say(&[(5, to_web())]);
+    let old = rig.dials()[0];
+    rig.input(Input::Connected(old));
+    rig.say(&[(5, Message::End(EndReason::Reset)), (5, to_web()), (5, Message::Data(b" again"))]);
+    let new = rig.dials()[0];
+    rig.input(Input::Connected(new));
+    let mut bytes = Vec::new();
+    assert!(rig.relay.transmit(rig.now, new, &mut bytes));
+    assert_eq!(bytes, b"hello again", "and none of it goes to the old connection");
+}
+
+#[test]
 fn a_name_s_addresses_go_to_the_stream_that_asked() {
     let mut rig = Rig::new();
     rig.say(&[(5, to_host("one.example"))]);
@@ -225,7 +245,7 @@ fn what_waits_for_slow_destinations_is_bounded() {
             rig.say(&[(id, Message::Data(&data))]);
         }
     }
-    assert!(rig.relay.unsent <= crate::role::limits::EXIT_UNSENT_MAX);
+    assert!(rig.relay.state.look().unsent() <= crate::role::limits::EXIT_UNSENT_MAX);
     assert!((200..300).contains(&rig.relay.counts().exits));
     assert!(rig.heard.iter().any(|(_, m)| m.contains("Resource")), "the client hears why");
 }
@@ -258,7 +278,7 @@ fn who_connects_leaves_room_for_the_relay_s_own_links() {
         onion_key: [0; 32],
         cipher: CIPHER,
     };
-    rig.relay.set_roster(Arc::new([(id, next)].into()));
+    rig.relay.set_roster(rig.now, Arc::new([(id, next)].into()));
     rig.say(&[(0, Message::Extend { to: id, request: &[0; 1250] })]);
     assert_eq!(rig.dials().len(), 1);
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use umbel::base::time::{Instant, Now};
-use umbel::role::{ConnId, Input, Output, Role};
+use umbel::role::endpoint::Endpoint;
+use umbel::role::slab::Key;
+use umbel::role::{ConnId, ExitKey, Input, Output, Role};
 use umbel::sim::shared::Shared;
 
 /// Bytes held for one direction.
@@ -30,7 +32,7 @@ impl Plain {
 
     fn number(&mut self) -> ConnId {
         self.next += 1;
-        ConnId(self.next)
+        ConnId::Exit(ExitKey(Key::from_u64(self.next)))
     }
 }
 
@@ -39,7 +41,7 @@ impl Role for Plain {
         let (near, far) = (self.number(), self.number());
         self.halves.insert(near, Half { peer: far, held: VecDeque::new(), done: false });
         self.halves.insert(far, Half { peer: near, held: VecDeque::new(), done: false });
-        self.out.push_back(Output::Dial(far, self.to));
+        self.out.push_back(Output::Dial(far, Endpoint::Destination(self.to)));
         Some(near)
     }
 
@@ -117,7 +119,8 @@ impl Role for Fetch {
     }
 
     fn poll(&mut self) -> Option<Output> {
-        (!core::mem::replace(&mut self.dialled, true)).then_some(Output::Dial(ConnId(1), self.to))
+        (!core::mem::replace(&mut self.dialled, true))
+            .then(|| Output::Dial(ConnId::Exit(ExitKey(Key::from_u64(1))), Endpoint::Destination(self.to)))
     }
 
     fn read_budget(&mut self, _conn: ConnId) -> usize {

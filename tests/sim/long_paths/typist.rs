@@ -39,11 +39,11 @@ impl Typist {
         let key = *self.key.get_or_insert_with(|| {
             let task = task(99, b"", false);
             let key = self.client.open(now, task.want, task.target).unwrap();
-            self.client.write(key, b"ECHO\n");
+            self.client.write(now, key, b"ECHO\n");
             key
         });
         self.next_at = now.mono + EVERY;
-        if self.client.write(key, &[b'x'; SIZE]) == SIZE {
+        if self.client.write(now, key, &[b'x'; SIZE]) == SIZE {
             self.asked.push_back(now.mono);
         }
     }
@@ -52,7 +52,7 @@ impl Typist {
         while let Some(event) = self.client.event() {
             let Event::Readable(key) = event else { continue };
             let mut buffer = [0; 4096];
-            while let ReadState::Read(n) = self.client.read(key, &mut buffer) {
+            while let ReadState::Read(n) = self.client.read(now, key, &mut buffer) {
                 self.got += n;
             }
         }

@@ -1,0 +1,269 @@
+//! One circuit of a client: its machine, its place on a link, and its streams.
+
+use super::event::{CircuitInfo, CircuitState};
+use super::purpose::{PathSource, Want};
+use crate::base::rng::Rng;
+use crate::base::time::{Duration, Instant};
+use crate::proto::circuit::client::{CircuitError, ClientCircuit, ClientEvent};
+use crate::proto::handshake::HopKey;
+use crate::proto::stream::mux::{Mux, STREAMS_MAX};
+use crate::role::LinkKey;
+use crate::role::limits::CIRCUIT_DIRTY_AFTER;
+use crate::role::links::Turn;
+use crate::role::slab::Key;
+use crate::wire::cell::{CellBuf, CircuitId, Command, body_mut, encode_header};
+use crate::wire::handshake::REPLY_SIZE;
+use crate::wire::ids::RelayId;
+use crate::wire::message::{StreamId, Target};
+use std::collections::BTreeMap;
+
+/// What a stream asks of its last hop.
+#[derive(Clone, Debug)]
+pub(super) enum Opening {
+    Open(Target),
+    Resolve(String),
+}
+
+/// Where a stream runs: its circuit, the hop at its end (from 0), and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StreamPlace {
+    pub(super) circuit: Key,
+    pub(super) hop: usize,
+    pub(super) id: StreamId,
+}
+
+/// A hop and a stream's number there, with the key of the stream that has them.
+pub(super) type StreamNames = BTreeMap<(usize, StreamId), Key>;
+
+/// See the module's text.
+pub(super) struct Circuit {
+    machine: ClientCircuit,
+    link: LinkKey,
+    id: CircuitId,
+    /// All hops, built or not.
+    path: Vec<RelayId>,
+    /// Whether the last of the first hops was drawn as an exit.
+    is_exit: bool,
+    want: Option<Want>,
+    state: CircuitState,
+    /// When it got its first stream.
+    used: Option<Instant>,
+    last_stream: Instant,
+    /// Takes no new streams.
+    is_spent: bool,
+    streams: StreamNames,
+    /// When its first or its last hop was asked for.
+    begun: Instant,
+    /// Stands in its link's queue.
+    ready: bool,
+    /// Streams whose writers wait for room.
+    starved: Vec<Key>,
+}
+
+impl Circuit {
+    /// A circuit whose first hop was just asked for, as circuit `id` of this link.
+    pub(super) fn new(
+        machine: ClientCircuit,
+        (link, id): (LinkKey, CircuitId),
+        path: Vec<RelayId>,
+        is_exit: bool,
+        want: Option<Want>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            machine,
+            link,
+            id,
+            path,
+            is_exit,
+            want,
+            state: CircuitState::Building,
+            used: None,
+            last_stream: now,
+            is_spent: false,
+            streams: BTreeMap::new(),
+            begun: now,
+            ready: false,
+            starved: Vec::new(),
+        }
+    }
+
+    pub(super) fn info(&self, key: Key) -> CircuitInfo {
+        CircuitInfo { id: key.to_u64(), hops: self.path.clone(), state: self.state, want: self.want }
+    }
+
+    /// Its link, and its number there.
+    pub(super) fn link(&self) -> (LinkKey, CircuitId) {
+        (self.link, self.id)
+    }
+
+    /// All hops, built or not.
+    pub(super) fn path(&self) -> &[RelayId] {
+        &self.path
+    }
+
+    /// The hops that are built.
+    pub(super) fn built(&self) -> &[RelayId] {
+        self.machine.path()
+    }
+
+    pub(super) fn want(&self) -> Option<Want> {
+        self.want
+    }
+
+    pub(super) fn state(&self) -> CircuitState {
+        self.state
+    }
+
+    /// The streams at one of its hops.
+    pub(super) fn mux(&mut self, hop: usize) -> Option<&mut Mux> {
+        self.machine.mux(hop)
+    }
+
+    /// Whether a stream that wants this can be opened on it now.
+    pub(super) fn takes(&self, now: Instant, want: Want) -> bool {
+        self.state == CircuitState::Open
+            && self.want == Some(want)
+            && !self.is_spent
+            && self.machine.streams() < STREAMS_MAX
+            && self.used.is_none_or(|since| now.since(since) < CIRCUIT_DIRTY_AFTER)
+    }
+
+    /// Whether it is a spare one that can be made to serve a want.
+    pub(super) fn can_serve(&self, want: Want, paths: &dyn PathSource) -> bool {
+        self.want.is_none()
+            && match want {
+                Want::Exit(_) => self.is_exit,
+                // spec: CLIENT-9
+                Want::Fourth(relay, _) => self.state == CircuitState::Open && paths.may_follow(&self.path, &relay),
+                Want::Direct(_) | Want::Last(..) => false,
+            }
+    }
+
+    /// From now on it serves this want.
+    pub(super) fn serve(&mut self, want: Want) {
+        self.want = Some(want);
+    }
+
+    /// Adds a hop after the last. False when it is building or as long as it may be.
+    pub(super) fn extend(&mut self, now: Instant, hop: HopKey, rng: &mut Rng) -> bool {
+        let relay = hop.relay;
+        if !self.machine.extend(hop, rng) {
+            return false;
+        }
+        self.path.push(relay);
+        self.state = CircuitState::Building;
+        self.begun = now;
+        true
+    }
+
+    /// It is built; gives how long that took.
+    pub(super) fn built_at(&mut self, now: Instant) -> Duration {
+        self.state = CircuitState::Open;
+        now.since(self.begun)
+    }
+
+    /// It takes no new streams.
+    pub(super) fn spend(&mut self) {
+        self.is_spent = true;
+    }
+
+    /// It got or lost a stream.
+    pub(super) fn used(&mut self, now: Instant) {
+        self.used.get_or_insert(now);
+        self.last_stream = now;
+    }
+
+    /// Opens a stream at its last hop. `None` when there is no room.
+    pub(super) fn open(&mut self, now: Instant, stream: Key, opening: &Opening) -> Option<(usize, StreamId)> {
+        let hop = self.machine.path().len().saturating_sub(1);
+        let mux = self.machine.mux(hop)?;
+        let id = match opening {
+            Opening::Open(target) => mux.open(target.clone())?,
+            Opening::Resolve(name) => mux.resolve(name)?,
+        };
+        self.streams.insert((hop, id), stream);
+        self.used(now);
+        Some((hop, id))
+    }
+
+    /// Frees a stream's name, unless the number serves another stream already.
+    pub(super) fn forget(&mut self, name: (usize, StreamId), stream: Key) {
+        if self.streams.get(&name) == Some(&stream) {
+            self.streams.remove(&name);
+        }
+    }
+
+    /// A stream's writer waits until there is room.
+    pub(super) fn starve(&mut self, stream: Key) {
+        if !self.starved.contains(&stream) {
+            self.starved.push(stream);
+        }
+    }
+
+    /// CREATED arrived.
+    pub(super) fn created(
+        &mut self,
+        reply: &[u8; REPLY_SIZE],
+        rng: &mut Rng,
+        sink: &mut dyn FnMut(&StreamNames, ClientEvent<'_>),
+    ) -> Result<(), CircuitError> {
+        let Self { machine, streams, .. } = self;
+        machine.created(reply, rng, &mut |event| sink(streams, event))
+    }
+
+    /// A RELAY cell arrived.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        cell: &mut CellBuf,
+        rng: &mut Rng,
+        sink: &mut dyn FnMut(&StreamNames, ClientEvent<'_>),
+    ) -> Result<(), CircuitError> {
+        let Self { machine, streams, .. } = self;
+        machine.receive(now, body_mut(cell), rng, &mut |event| sink(streams, event))
+    }
+
+    /// Whether it must be put into its link's queue: it has something to send and does not stand there.
+    pub(super) fn becomes_ready(&mut self) -> bool {
+        !self.ready && self.machine.wants_to_send() && !core::mem::replace(&mut self.ready, true)
+    }
+
+    /// Writes its next cell. Streams that a write may have given room to go to `touched`.
+    pub(super) fn fill(&mut self, now: Instant, cell: &mut CellBuf, touched: &mut Vec<Key>) -> Turn {
+        if !self.machine.fill(now, body_mut(cell)) {
+            self.ready = false;
+            return Turn::Nothing;
+        }
+        encode_header(cell, self.id, Command::Relay);
+        touched.append(&mut self.starved);
+        self.ready = self.machine.wants_to_send();
+        if self.ready { Turn::More } else { Turn::Last }
+    }
+
+    /// Until when nothing that counts may leave.
+    pub(super) fn rests_until(&self) -> Option<Instant> {
+        self.machine.rests_until()
+    }
+
+    /// The time of [`Circuit::rests_until`] has come.
+    pub(super) fn rested(&mut self, now: Instant) {
+        self.machine.woken(now);
+    }
+
+    /// Gives up what the next cell makes again.
+    pub(super) fn park(&mut self) {
+        self.machine.park();
+        self.starved.shrink_to_fit();
+    }
+
+    /// Whether it has carried no stream for this long, but for those that `is_idle` says are idle.
+    pub(super) fn is_idle(&self, now: Instant, lifetime: Duration, is_idle: impl Fn(Key) -> bool) -> bool {
+        now.since(self.last_stream) >= lifetime && self.streams.values().all(|&stream| is_idle(stream))
+    }
+
+    /// The streams that are on it.
+    pub(super) fn into_streams(self) -> impl Iterator<Item = Key> {
+        self.streams.into_values()
+    }
+}

@@ -1,0 +1,439 @@
+//! A client's state: finds the owner of what an input concerns, and passes on to the others what follows from it.
+
+use super::calls::Calls;
+use super::circuit::Opening;
+use super::circuits::{Circuits, ClosedCircuit, Context, Due, Effect, LinkedCircuits};
+use super::clocks::ClockSamples;
+use super::config::ClientConfig;
+use super::event::{CircuitInfo, Event, ReadState, StreamFailure, StreamInfo};
+use super::purpose::{PathSource, Want};
+use super::streams::Streams;
+use crate::base::rng::Rng;
+use crate::base::time::{Instant, Now, UnixMs};
+use crate::proto::circuit::client::CircuitError;
+use crate::proto::rpc::{Call, CallError, Route, Service};
+use crate::role::driven::Drive;
+use crate::role::limits::{BUILDS_PER_STREAM, CIRCUIT_BUILD_TIMEOUT};
+use crate::role::links::{ClosedLink, LinkHandler, LinkViolation, Links};
+use crate::role::slab::Key;
+use crate::role::{ConnId, Input, LinkKey, Output, READ_TARGET};
+use crate::wire::cell::{Cell, CellBuf, Command, decode_header};
+use crate::wire::ids::RelayId;
+use crate::wire::message::{EndReason, Target};
+
+/// See the module's text.
+pub(super) struct ClientState {
+    rng: Rng,
+    paths: Box<dyn PathSource>,
+    links: Links<Key>,
+    circuits: Circuits,
+    streams: Streams,
+    calls: Calls,
+    clocks: ClockSamples,
+}
+
+impl ClientState {
+    pub(super) fn new(cfg: ClientConfig, paths: Box<dyn PathSource>, rng: Rng) -> Self {
+        Self {
+            rng,
+            paths,
+            links: Links::new(cfg.network, None),
+            circuits: Circuits::new(cfg),
+            streams: Streams::default(),
+            calls: Calls::default(),
+            clocks: ClockSamples::default(),
+        }
+    }
+
+    pub(super) fn links(&self) -> usize {
+        self.links.len()
+    }
+
+    pub(super) fn builds(&self) -> (u64, u64) {
+        self.circuits.builds()
+    }
+
+    pub(super) fn clock_skew(&self, min: usize) -> Option<i64> {
+        self.clocks.skew(min)
+    }
+
+    pub(super) fn circuits(&self) -> Vec<CircuitInfo> {
+        self.circuits.infos()
+    }
+
+    pub(super) fn streams(&self) -> Vec<StreamInfo> {
+        self.streams.infos()
+    }
+
+    pub(super) fn hops_of(&self, stream: Key) -> Vec<RelayId> {
+        self.streams.place(stream).map_or_else(Vec::new, |place| self.circuits.hops(place.circuit).to_vec())
+    }
+
+    /// The circuits, and what building them takes.
+    fn building(&mut self, now: Now) -> (&mut Circuits, Context<'_>) {
+        let Self { circuits, links, paths, rng, .. } = self;
+        (circuits, Context { now, links, paths: &mut **paths, rng })
+    }
+
+    /// The streams and calls, and the circuits they are on.
+    fn carried(&mut self) -> (&mut Streams, &mut Calls, LinkedCircuits<'_>) {
+        let Self { streams, calls, circuits, links, .. } = self;
+        (streams, calls, LinkedCircuits { circuits, links })
+    }
+}
+
+/// What the client's owner asks for.
+impl ClientState {
+    pub(super) fn set_spare_circuits(&mut self, now: Now, spares: usize) {
+        let (circuits, mut cx) = self.building(now);
+        circuits.set_spares(spares);
+        circuits.keep_spares(&mut cx);
+    }
+
+    pub(super) fn paths_changed(&mut self, now: Now) {
+        let (circuits, mut cx) = self.building(now);
+        circuits.forget_failures();
+        circuits.keep_spares(&mut cx);
+    }
+
+    pub(super) fn open(&mut self, now: Now, want: Want, opening: Opening) -> Option<Key> {
+        self.streams.add(now, want, opening, false)
+    }
+
+    pub(super) fn write(&mut self, stream: Key, bytes: &[u8]) -> usize {
+        let (streams, _, mut circuits) = self.carried();
+        streams.write(stream, bytes, &mut circuits)
+    }
+
+    pub(super) fn read(&mut self, stream: Key, out: &mut [u8]) -> ReadState {
+        let (streams, _, mut circuits) = self.carried();
+        streams.read(stream, out, &mut circuits)
+    }
+
+    pub(super) fn finish(&mut self, stream: Key) {
+        let (streams, _, mut circuits) = self.carried();
+        streams.finish(stream, &mut circuits);
+    }
+
+    pub(super) fn drop_stream(&mut self, now: Now, stream: Key) {
+        let (streams, _, mut circuits) = self.carried();
+        streams.drop_stream(now, stream, &mut circuits);
+    }
+
+    pub(super) fn call(&mut self, now: Now, tag: u64, call: Call) {
+        let want = match call.route {
+            Route::Direct => Want::Direct(call.to),
+            Route::Last(n) => Want::Last(call.to, n),
+            Route::Fourth(n) => Want::Fourth(call.to, n),
+        };
+        let route = (want, call.service);
+        let stream = self.calls.stream(route).or_else(|| {
+            let target = match call.service {
+                Service::Directory => Target::Directory,
+                Service::Store => Target::Store,
+            };
+            let stream = self.streams.add(now, want, Opening::Open(target), true)?;
+            self.calls.begin(route, stream);
+            Some(stream)
+        });
+        self.calls.push(stream, tag, call.body);
+        if let Some(stream) = stream {
+            self.pump_calls(now, stream);
+        }
+    }
+}
+
+/// Links: what their cells say.
+impl LinkHandler for ClientState {
+    type Circuit = Key;
+
+    fn links(&mut self) -> (&mut Links<Key>, &mut Rng) {
+        (&mut self.links, &mut self.rng)
+    }
+
+    fn cell(&mut self, now: Now, link: LinkKey, cell: &mut CellBuf) -> Result<(), LinkViolation> {
+        let (id, command) = decode_header(cell).map_err(|_| LinkViolation)?;
+        let key = self.links.circuit(link, id);
+        if command == Command::Relay {
+            // The peer may not know yet that the circuit is closed.
+            if let Some(key) = key {
+                let mut effects = Vec::new();
+                let Self { circuits, links, paths, rng, streams, .. } = self;
+                let mut cx = Context { now, links, paths: &mut **paths, rng };
+                let mut data = |stream, bytes: &[u8]| streams.receive(stream, bytes);
+                let taken = circuits.receive(key, cell, &mut effects, &mut data, &mut cx);
+                self.conclude(now, key, taken, effects);
+            }
+            return Ok(());
+        }
+        match (Cell::decode(cell).map_err(|_| LinkViolation)?, key) {
+            (Cell::Created(_, reply), Some(key)) => {
+                let mut effects = Vec::new();
+                let (circuits, mut cx) = self.building(now);
+                let taken = circuits.created(key, reply, &mut effects, &mut cx);
+                self.conclude(now, key, taken, effects);
+                Ok(())
+            }
+            (Cell::Destroy(..), Some(key)) => {
+                self.close_circuit(now, key, true);
+                Ok(())
+            }
+            (Cell::Created(..) | Cell::Destroy(..), None) | (Cell::Padding, _) => Ok(()),
+            // spec: LINK-29
+            _ => Err(LinkViolation),
+        }
+    }
+
+    fn link_opened(&mut self, now: Now, peer: RelayId, theirs: UnixMs) {
+        self.clocks.note(peer, now.unix, theirs);
+    }
+
+    fn link_closed(&mut self, now: Now, closed: ClosedLink<Key>) {
+        if let Some(peer) = closed.peer
+            && !closed.circuits.is_empty()
+        {
+            self.paths.first_hop(now, &peer, false);
+        }
+        for circuit in closed.circuits {
+            self.close_circuit(now, circuit, true);
+        }
+    }
+}
+
+/// What follows from one owner for the others.
+impl ClientState {
+    fn conclude(&mut self, now: Now, key: Key, taken: Result<(), CircuitError>, effects: Vec<Effect>) {
+        for effect in effects {
+            let (streams, _, mut circuits) = self.carried();
+            match effect {
+                Effect::Built => {
+                    let (circuits, mut cx) = self.building(now);
+                    circuits.opened(key, &mut cx);
+                }
+                Effect::ExtendFailed => self.close_circuit(now, key, false),
+                Effect::Opened(stream) => streams.opened(stream),
+                Effect::Resolved(stream, addrs) => streams.resolved(now, stream, addrs, &mut circuits),
+                Effect::Received(stream) => self.stream_received(now, stream),
+                Effect::End(stream, name, reason) => {
+                    if reason != EndReason::Done {
+                        circuits.act(key, |circuit| circuit.forget(name, stream));
+                    }
+                    self.stream_ended(now, stream, reason);
+                }
+            }
+        }
+        if let Err(why) = taken {
+            tracing::debug!(%why, "circuit closed");
+            self.close_circuit(now, key, false);
+        }
+    }
+
+    fn stream_received(&mut self, now: Now, stream: Key) {
+        if !self.calls.serves(stream) {
+            return self.streams.tell_reader(stream);
+        }
+        let (streams, calls, mut circuits) = self.carried();
+        let inbox = streams.take_inbox(stream);
+        let honest = calls.received(now, stream, &inbox);
+        if let Some(place) = streams.place(stream) {
+            circuits.act(place.circuit, |circuit| {
+                if let Some(mux) = circuit.mux(place.hop) {
+                    mux.consumed(place.id, inbox.len());
+                }
+                circuit.used(now.mono);
+            });
+        }
+        if honest { self.pump_calls(now, stream) } else { self.give_up_calls(now, stream, CallError::Closed) }
+    }
+
+    fn stream_ended(&mut self, now: Now, stream: Key, reason: EndReason) {
+        if self.calls.serves(stream) {
+            // The relay ends a call stream only when it will not serve it.
+            let why = if reason == EndReason::NotOffered { CallError::Refused } else { CallError::Closed };
+            self.give_up_calls(now, stream, why);
+        } else if reason == EndReason::Done {
+            self.streams.ended(stream);
+        } else {
+            self.streams.fail(stream, StreamFailure::Ended(reason));
+        }
+    }
+
+    fn fail_stream(&mut self, stream: Key, why: StreamFailure) {
+        if self.calls.serves(stream) {
+            self.calls.fail(stream, why.into());
+            self.streams.remove(stream);
+        } else {
+            self.streams.fail(stream, why);
+        }
+    }
+
+    fn pump_calls(&mut self, now: Now, stream: Key) {
+        let (streams, calls, mut circuits) = self.carried();
+        if let Some(place) = streams.place(stream) {
+            calls.pump(now, stream, place, &mut circuits);
+        }
+    }
+
+    fn give_up_calls(&mut self, now: Now, stream: Key, why: CallError) {
+        self.calls.fail(stream, why);
+        self.drop_stream(now, stream);
+    }
+
+    /// Ends a circuit and everything on it. Streams that only waited for it try another.
+    fn close_circuit(&mut self, now: Now, key: Key, peer_knows: bool) {
+        let (circuits, mut cx) = self.building(now);
+        let Some(ClosedCircuit { failed_for, streams }) = circuits.close(key, peer_knows, &mut cx) else { return };
+        if let Some(want) = failed_for {
+            self.streams.build_failed(want);
+        }
+        for stream in streams {
+            self.fail_stream(stream, StreamFailure::CircuitClosed);
+        }
+        if self.streams.waiting() > 0 {
+            self.circuits.retry_soon(now);
+        }
+    }
+
+    /// Gives every waiting stream a circuit: one that is open, one that is being built, or a new one.
+    fn assign(&mut self, now: Now) {
+        for _ in 0..self.streams.waiting() {
+            let Some((stream, want, builds)) = self.streams.next_waiting() else { continue };
+            if let Some(circuit) = self.circuits.usable(now, want) {
+                self.attach(now, stream, circuit);
+            } else if self.is_coming(now, want, builds) {
+                self.streams.wait(stream);
+            } else {
+                self.fail_stream(stream, StreamFailure::NoPath);
+            }
+        }
+    }
+
+    /// Whether a circuit for a want is under way, or may be once the directory has come.
+    fn is_coming(&mut self, now: Now, want: Want, builds: u32) -> bool {
+        let (circuits, mut cx) = self.building(now);
+        if circuits.is_building(want) {
+            return true;
+        }
+        builds < BUILDS_PER_STREAM
+            && (circuits.take_spare(want, &mut cx)
+                || circuits.build(Some(want), &mut cx)
+                || !(cx.paths.is_ready() || matches!(want, Want::Direct(_))))
+    }
+
+    fn attach(&mut self, now: Now, stream: Key, circuit: Key) {
+        let (streams, calls, mut circuits) = self.carried();
+        if !streams.attach(now, stream, circuit, &mut circuits) {
+            streams.wait(stream);
+        } else if let Some(place) = streams.place(stream) {
+            calls.pump(now, stream, place, &mut circuits);
+        }
+    }
+}
+
+/// The clock.
+impl ClientState {
+    fn tick(&mut self, now: Now) {
+        self.tick_links(now);
+        while let Some(due) = self.circuits.tick(now, &mut self.links) {
+            match due {
+                Due::BuildTimedOut(circuit) => self.build_timed_out(now, circuit),
+                Due::MayIdle(circuit) => self.circuit_may_idle(now, circuit),
+                Due::Spares => {
+                    let (circuits, mut cx) = self.building(now);
+                    circuits.keep_spares(&mut cx);
+                }
+            }
+        }
+        loop {
+            let (streams, _, mut circuits) = self.carried();
+            let Some(stream) = streams.tick(now, &mut circuits) else { break };
+            self.fail_stream(stream, StreamFailure::TimedOut);
+        }
+        while let Some(stream) = self.calls.tick(now) {
+            self.calls_stalled(now, stream);
+        }
+    }
+
+    fn build_timed_out(&mut self, now: Now, circuit: Key) {
+        let Some(link) = self.circuits.ran_out(circuit) else { return };
+        self.close_circuit(now, circuit, false);
+        // A link that lives is padded more often than this: what did not even pad while it owed an answer is gone.
+        if self.links.is_silent(now, link, CIRCUIT_BUILD_TIMEOUT) {
+            self.close_link(now, link, false);
+        }
+    }
+
+    fn circuit_may_idle(&mut self, now: Now, circuit: Key) {
+        // A stream of calls stays open between calls; it keeps no circuit alive.
+        let calls = &self.calls;
+        if self.circuits.is_idle(now, circuit, |stream| calls.is_idle(stream)) {
+            self.close_circuit(now, circuit, false);
+        }
+    }
+
+    /// No answer came for too long. The next call takes another circuit: this one may be what is broken.
+    fn calls_stalled(&mut self, now: Now, stream: Key) {
+        let place = self.streams.place(stream);
+        self.give_up_calls(now, stream, CallError::TimedOut);
+        if let Some(place) = place {
+            self.circuits.spend(place.circuit);
+        }
+    }
+}
+
+impl Drive for ClientState {
+    type Event = Event;
+
+    fn drive(&mut self, now: Now) {
+        for stream in self.circuits.take_touched() {
+            if self.calls.serves(stream) {
+                self.pump_calls(now, stream);
+            } else {
+                let (streams, _, mut circuits) = self.carried();
+                streams.resume_writer(stream, &mut circuits);
+            }
+        }
+        self.assign(now);
+    }
+
+    fn event(&mut self) -> Option<Event> {
+        self.streams.event().or_else(|| self.calls.event())
+    }
+
+    fn accept(&mut self, _now: Now) -> Option<ConnId> {
+        None
+    }
+
+    fn handle(&mut self, now: Now, input: Input<'_>) {
+        match input {
+            Input::Connected(ConnId::Link(link)) => self.links.connected(link),
+            Input::Failed(ConnId::Link(link), _) | Input::Closed(ConnId::Link(link)) => {
+                self.close_link(now, link, true);
+            }
+            Input::Finished(ConnId::Link(link)) => self.close_link(now, link, false),
+            Input::Received(ConnId::Link(link), bytes) => self.link_received(now, link, bytes),
+            Input::Timer => self.tick(now),
+            // This role has no exits, and asks nothing outside itself.
+            _ => {}
+        }
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        self.links.poll()
+    }
+
+    fn read_budget(&mut self, _conn: ConnId) -> usize {
+        READ_TARGET
+    }
+
+    fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
+        let ConnId::Link(link) = conn else { return false };
+        let Self { links, circuits, .. } = self;
+        links.transmit(now, link, out, |circuit, cell| circuits.fill(now.mono, *circuit, cell))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let owners = [self.links.deadline(), self.circuits.deadline(), self.streams.deadline(), self.calls.deadline()];
+        owners.into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,65 @@
+//! What every role does with its links: takes their bytes in, closes them, and lets the clock act on them.
+
+use super::table::{ClosedLink, Due, LinkViolation, Links};
+use crate::base::rng::Rng;
+use crate::base::time::{Now, UnixMs};
+use crate::proto::link::Feed;
+use crate::role::LinkKey;
+use crate::wire::cell::CellBuf;
+use crate::wire::ids::RelayId;
+
+/// Who owns links: says what their cells mean, and hears of those that open and close.
+pub trait LinkHandler {
+    /// How it names a circuit.
+    type Circuit: Copy;
+
+    /// Its links, and the randomness for their padding.
+    fn links(&mut self) -> (&mut Links<Self::Circuit>, &mut Rng);
+
+    /// Takes one cell, which lies in the driver's buffer. A violation closes the link.
+    fn cell(&mut self, now: Now, link: LinkKey, cell: &mut CellBuf) -> Result<(), LinkViolation>;
+
+    /// A link that this node dialled is open; the relay said that its clock stands at `theirs`.
+    fn link_opened(&mut self, _now: Now, _peer: RelayId, _theirs: UnixMs) {}
+
+    /// A link is gone.
+    fn link_closed(&mut self, now: Now, closed: ClosedLink<Self::Circuit>);
+
+    /// Bytes arrived on a link.
+    fn link_received(&mut self, now: Now, link: LinkKey, bytes: &mut [u8]) {
+        self.links().0.heard(now, link);
+        let mut feed = Feed::new(bytes);
+        loop {
+            let taken = match self.links().0.next_cell(now, link, &mut feed) {
+                Ok(Some(cell)) => self.cell(now, link, cell),
+                Ok(None) => break,
+                Err(violation) => Err(violation),
+            };
+            if taken.is_err() {
+                return self.close_link(now, link, false);
+            }
+        }
+        if let Some((Some(peer), Some(theirs))) = self.links().0.settle(link) {
+            self.link_opened(now, peer, theirs);
+        }
+    }
+
+    /// Closes a link. `is_gone` when its connection has ended already.
+    fn close_link(&mut self, now: Now, link: LinkKey, is_gone: bool) {
+        if let Some(closed) = self.links().0.close(link, is_gone) {
+            self.link_closed(now, closed);
+        }
+    }
+
+    /// Lets the clock act on the links.
+    fn tick_links(&mut self, now: Now) {
+        loop {
+            let (links, rng) = self.links();
+            match links.tick(now, rng) {
+                Some(Due::Close(link)) => self.close_link(now, link, false),
+                Some(Due::Nothing) => {}
+                None => return,
+            }
+        }
+    }
+}
