@@ -195,7 +195,7 @@ impl Rogue {
                                 return;
                             };
                             let Some(slot) = self.links.get_mut(conn) else { return };
-                            let id = slot.free_circuit();
+                            let id = slot.allocate_circuit().expect("a number is left");
                             slot.circuits.insert(id, (key, Way::Next));
                             slot.push_control(&Cell::Create(id, request));
                             self.circuits[key].next = Some((conn, id));
