@@ -1,0 +1,248 @@
+"""Page 10 at the client: profiles, records, settled sets, statements, and the relays that a key belongs to."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+import umbel
+from circuit import Target
+from errors import (
+    Lifetime,
+    Misplaced,
+    NoCut,
+    NotCanonical,
+    OtherNetwork,
+    OutOfRange,
+    PrivateAddress,
+    Signature,
+    Unavailable,
+    UnknownKind,
+    UnknownVersion,
+    Unproven,
+    Work,
+)
+from link import Endpoint
+from umbel import u8, u32, u64
+from wire import Reader, is_signed
+
+EXIT, KEEPS_CONTENT, FAMILY = 1, 2, 4
+DESCRIPTOR_MAX, ADDRS_MAX, RELAYS_MAX, RELAYS_MIN = 324, 4, 20_000, 3
+PAGE_RECORDS_MAX = 192
+STATEMENT, PAGE, UNKNOWN, REFUSED = 5, 6, 7, 8
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The numbers of page 15 that a client needs, by their names there; times in milliseconds."""
+
+    name: str
+    period: int
+    settle_margin: int
+    descriptor_lifetime: int
+    term: int
+    signers_asked: int
+    work_bits: int
+    custodians: int
+    distinct_prefixes: bool
+    private_relays: bool
+    clock_tolerance: int
+    stream_window_bytes: int
+
+
+SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
+PROFILES = {
+    p.name: p
+    for p in (
+        Profile("default", 3 * HOUR, 10 * MINUTE, DAY, 30 * DAY, 49, 22, 12, True, False, 10 * MINUTE, 4_194_304),
+        Profile("testing", SECOND, 500, 60 * SECOND, HOUR, 5, 8, 12, False, True, 5 * MINUTE, 4_194_304),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    profile: Profile
+    id: bytes
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record that was parsed and verified."""
+
+    raw: bytes
+    relay: bytes
+    identity: bytes
+    flags: int
+    published: int
+    lifetime: int
+    family: bytes | None
+    endpoint: Endpoint
+    target: Target
+
+    def is_over(self, now: int) -> bool:
+        return self.published + self.lifetime * SECOND <= now
+
+
+def parse_address(r: Reader, profile: Profile) -> tuple[str, int]:  # DIR-3, DIR-6
+    family = r.uint(1)
+    if family not in (4, 6):
+        raise UnknownKind("DIR-3", f"address family {family}")
+    ip, port = ipaddress.ip_address(r.take(4 if family == 4 else 16)), r.uint(2)
+    if port == 0 or ip.is_unspecified or ip.is_multicast:
+        raise OutOfRange("DIR-3", f"a relay cannot be reached at {ip} port {port}")
+    if getattr(ip, "ipv4_mapped", None) is not None:
+        raise NotCanonical("DIR-3", f"{ip} is a mapped address")
+    if not profile.private_relays and not umbel.is_public(ip):
+        raise PrivateAddress("DIR-6", f"{ip} is not public")
+    return str(ip), port
+
+
+def parse_record(raw: bytes, network: Network) -> Record:
+    r = Reader(raw, "record")
+    if (version := r.uint(1)) != 1:
+        raise UnknownVersion("DIR-1", f"a record of version {version}")
+    flags, cipher = r.uint(1), r.uint(1)
+    if flags & ~(EXIT | KEEPS_CONTENT | FAMILY) or cipher not in (umbel.AES, umbel.CHACHA):
+        raise UnknownKind("DIR-2", f"flags {flags}, cipher {cipher}")
+    if r.take(32) != network.id:
+        raise OtherNetwork("DIR-4", "the record is of another network")
+    identity, nonce, published, lifetime = r.take(32), r.uint(8), r.uint(8), r.uint(4)
+    link_key, onion_key = r.take(32), r.take(32)
+    family = r.take(32) if flags & FAMILY else None
+    count = r.uint(1)
+    if not 1 <= count <= ADDRS_MAX:
+        raise OutOfRange("DIR-3", f"{count} addresses")
+    addresses = tuple(parse_address(r, network.profile) for _ in range(count))
+    if len(set(addresses)) != count:
+        raise NotCanonical("DIR-3", "two addresses are alike")
+    signed = raw[: r.at]
+    signature = r.take(64)
+    r.end()
+    if not 0 < lifetime * SECOND <= network.profile.descriptor_lifetime:
+        raise Lifetime("DIR-5", f"a lifetime of {lifetime} s")
+    if umbel.work_bits(identity, nonce) < network.profile.work_bits:
+        raise Work("DIR-7", "too little work")
+    if not is_signed(identity, "umbel 1 descriptor", signed, signature):
+        raise Signature("DIR-8", "the record is not signed by its identity")
+    relay = umbel.relay_id(identity, nonce)
+    endpoint, target = Endpoint(relay, link_key, cipher, addresses), Target(relay, onion_key, cipher)
+    return Record(raw, relay, identity, flags, published, lifetime, family, endpoint, target)
+
+
+@dataclass(frozen=True)
+class Statement:
+    cut: int
+    root: bytes
+    beacon: bytes
+    count: int
+    relay: bytes
+    signed: bytes
+    signature: bytes
+
+
+def ask_statement(cut: int) -> bytes:
+    return u8(STATEMENT) + u64(cut)
+
+
+def ask_page(cut: int, start: int) -> bytes:
+    return u8(PAGE) + u64(cut) + u32(start)
+
+
+def answer_reader(body: bytes, kind: int) -> Reader:
+    r = Reader(body, "answer of a directory")
+    found = r.uint(1)
+    if found == UNKNOWN:
+        newest = r.uint(8)
+        r.end()
+        raise Unavailable("DIR-26", f"the relay does not have that cut; its newest is {newest}")
+    if found == REFUSED:
+        reason = r.uint(1)
+        r.end()
+        if reason not in (1, 2):
+            raise UnknownKind("10", f"refused for reason {reason}")
+        raise Unavailable("DIR-34", "the relay is busy" if reason == 2 else "the relay finds the request malformed")
+    if found != kind:
+        raise UnknownKind("10", f"answer {found} to request {kind}")
+    return r
+
+
+def parse_statement(body: bytes) -> Statement:
+    return read_statement(answer_reader(body, STATEMENT))
+
+
+def read_statement(r: Reader) -> Statement:
+    begun = r.at
+    cut, root, beacon, count, relay = r.uint(8), r.take(32), r.take(32), r.uint(4), r.take(32)
+    signed, signature = r.data[begun : r.at], r.take(64)
+    r.end()
+    return Statement(cut, root, beacon, count, relay, signed, signature)
+
+
+def check_statement_signature(s: Statement, identity: bytes) -> None:  # DIR-27
+    if not is_signed(identity, "umbel 1 root statement", s.signed, s.signature):
+        raise Unproven("DIR-27", "the statement is not signed by the relay it names")
+
+
+def check_statement(s: Statement, network: Network, relay: bytes, identity: bytes, now: int) -> None:
+    profile = network.profile
+    check_statement_signature(s, identity)
+    if s.relay != relay or s.beacon != beacon(network, s.cut):
+        raise Unproven("DIR-41", "the statement names another relay or another beacon")
+    if s.cut % profile.period or not RELAYS_MIN <= s.count <= RELAYS_MAX:
+        raise NoCut("DIR-23", f"a set of {s.count} relays at {s.cut}")
+    if not now - profile.clock_tolerance - 3 * profile.period <= s.cut <= now + profile.clock_tolerance:
+        raise OutOfRange("DIR-52", f"clocks differ: the cut lies {(s.cut - now) / SECOND:+.0f} s from this one")
+
+
+def parse_page(body: bytes) -> tuple[int, int, int, list[bytes]]:
+    """Cut, number of relays in the set, index of the first record, and the records."""
+    r = answer_reader(body, PAGE)
+    cut, total, start, count = r.uint(8), r.uint(4), r.uint(4), r.uint(1)
+    if count > PAGE_RECORDS_MAX:
+        raise OutOfRange("DIR-28", f"a page of {count} records")
+    records = [r.take(r.uint(2)) for _ in range(count)]
+    r.end()
+    return cut, total, start, records
+
+
+# The settled set
+@dataclass(frozen=True)
+class SettledSet:
+    network: Network
+    cut: int
+    root: bytes
+    relays: list[Record]
+
+    def find(self, relay: bytes) -> Record:
+        return next(r for r in self.relays if r.relay == relay)
+
+    def custodians(self, key: bytes, flag: int) -> list[Record]:
+        """The relays with all bits of `flag` that keep `key`, the greatest score first (DIR-21)."""
+        now = beacon(self.network, self.cut)
+        able = [r for r in self.relays if r.flags & flag == flag]
+        return sorted(able, key=lambda r: umbel.score(now, key, r.relay), reverse=True)[: self.network.profile.custodians]
+
+
+def beacon(network: Network, cut: int) -> bytes:  # DIR-20
+    return umbel.dir_beacon(network.id, cut, network.profile.term)
+
+
+def settled(network: Network, cut: int, raw: list[bytes]) -> list[Record]:
+    """The records that are given out as the set of a cut (DIR-28)."""
+    if cut % network.profile.period or not RELAYS_MIN <= len(raw) <= RELAYS_MAX:
+        raise NoCut("DIR-23", f"{len(raw)} records at {cut}")
+    relays = [parse_record(record, network) for record in raw]
+    for record in relays:
+        if record.published > cut - network.profile.settle_margin or record.is_over(cut):
+            raise Misplaced("DIR-28", "a record that is late, or whose lifetime has ended, is in the set")
+    if any(a.relay >= b.relay for a, b in zip(relays, relays[1:])):
+        raise Misplaced("DIR-28", "the set is not in order")
+    return relays
+
+
+def settle(network: Network, named: Statement, raw: list[bytes]) -> SettledSet:
+    """The set that a statement names (DIR-19, DIR-28)."""
+    if len(raw) != named.count or umbel.dir_root(raw) != named.root:
+        raise Unproven("DIR-28", "the records do not have the root of the statement")
+    return SettledSet(network, named.cut, named.root, settled(network, named.cut, raw))
