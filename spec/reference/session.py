@@ -1,0 +1,184 @@
+"""What page 12 and the end of page 10 ask of a client: one guard, paths, and a directory that drawn signers stand for.
+
+Nothing is kept from one run to the next, so each run draws its guard anew. A client to be anonymous with must keep it (CLIENT-2).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from circuit import Circuit
+from directory import Network, Record, SettledSet, Statement, ask_page, ask_statement, check_statement, parse_page, parse_statement, settle
+from errors import OutOfRange, Refused, Unavailable, Unproven
+from link import Link, connect
+from stream import TO_DIRECTORY, Calls
+from umbel import id_text
+
+PATH_RELAYS, GUARDS_KEPT = 3, 3
+SOURCE_TRIES, PAUSE_SECONDS, PAUSE_MAX_SECONDS = 30, 0.1, 2.0
+chance = random.SystemRandom()
+
+
+def now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def short(relay: bytes) -> str:
+    return id_text(relay)[:8]
+
+
+def prefix(record: Record) -> bytes:
+    ip = ipaddress.ip_address(record.endpoint.addresses[0][0])
+    return ip.packed[: 2 if ip.version == 4 else 4]
+
+
+def may_share_a_path(a: Record, b: Record, network: Network) -> bool:  # CLIENT-9
+    alike = a.relay == b.relay or (a.family is not None and a.family == b.family)
+    return not alike and not (network.profile.distinct_prefixes and prefix(a) == prefix(b))
+
+
+@dataclass
+class Session:
+    """The open links, and the guards: a path begins with the first that can stand in it."""
+
+    network: Network
+    guards: list[Record] = field(default_factory=list)
+    links: dict[bytes, Link] = field(default_factory=dict)
+
+    def link(self, to: Record) -> Link:
+        link = self.links.get(to.relay)
+        if link is None or link.closed is not None:
+            link = self.links[to.relay] = connect(self.network.id, to.endpoint)
+        return link
+
+    def circuit(self, path: list[Record]) -> Circuit:
+        circuit = Circuit(self.link(path[0]), self.network.id)
+        circuit.build([record.target for record in path])
+        return circuit
+
+    def path(self, relays: list[Record], last: Record, length: int = PATH_RELAYS) -> list[Record]:
+        """The guard, middles drawn uniformly, and `last` (CLIENT-7)."""
+        path = [self.able(self.guards, [last])[0], last]
+        while len(path) < length:
+            path.insert(-1, chance.choice(self.able(relays, path)))
+        return path
+
+    def path_to(self, relays: list[Record], given: Record) -> list[Record]:
+        """A full path, and after it a relay that chance did not choose: a custodian."""
+        return self.path(relays, given, PATH_RELAYS + 1)
+
+    def able(self, relays: list[Record], path: list[Record]) -> list[Record]:
+        able = [r for r in relays if all(may_share_a_path(r, other, self.network) for other in path)]
+        if not able:
+            raise Unavailable("CLIENT-9", f"no relay can stand in a path to {short(path[-1].relay)}")
+        return able
+
+    def close(self) -> None:
+        for link in self.links.values():
+            link.socket.close()
+
+
+def fetch_set(calls: Calls, named: Statement, network: Network) -> SettledSet:
+    """The set of a statement, page by page."""
+    raw: list[bytes] = []
+    while len(raw) < named.count:
+        cut, total, start, records = parse_page(calls.call(ask_page(named.cut, len(raw))))
+        if (cut, total, start) != (named.cut, named.count, len(raw)) or not records:
+            raise Unproven("DIR-28", f"a page of cut {cut} with {len(records)} records from {start} of {total}")
+        raw += records
+    return settle(network, named, raw)
+
+
+def ask_for_statement(calls: Calls, of: Record, cut: int, network: Network) -> Statement:
+    statement = parse_statement(calls.call(ask_statement(cut)))
+    check_statement(statement, network, of.relay, of.identity, now())
+    if cut and statement.cut != cut:
+        raise OutOfRange("DIR-41", "a statement of another cut")
+    return statement
+
+
+def ask_directly(session: Session, seed: Record) -> Calls:
+    """A circuit of one hop to a seed, and a stream to its directory."""
+    return Calls(session.circuit([seed]), TO_DIRECTORY, session.network.profile.stream_window_bytes)
+
+
+Votes = dict[bytes, list[tuple[Calls, Statement]]]
+
+
+def ask_signers(session: Session, candidate: SettledSet) -> tuple[Votes, int]:
+    """The roots that drawn signers name, each asked over a circuit of its own, and how many were to be asked (DIR-42, DIR-47)."""
+    profile = session.network.profile
+    wanted = min(profile.signers_asked, len(candidate.relays))
+    drawn = chance.sample(candidate.relays, min(2 * wanted, len(candidate.relays)))
+    votes: Votes = defaultdict(list)
+    answered = 0
+    for signer in drawn:
+        if answered == wanted:
+            break
+        try:
+            calls = Calls(session.circuit(session.path(candidate.relays, signer)), TO_DIRECTORY, profile.stream_window_bytes)
+            statement = ask_for_statement(calls, signer, candidate.cut, session.network)
+        except Refused as why:
+            say(f"directory: signer {short(signer.relay)}: {why}")
+            continue
+        answered += 1
+        votes[statement.root].append((calls, statement))
+    return votes, wanted
+
+
+def check_seeds(session: Session, seeds: list[Record], source: Record, cut: int, source_root: bytes, root: bytes) -> None:  # DIR-48
+    """More than half of the seeds that answer must name the root as well."""
+    named = [source_root]
+    for seed in seeds:
+        if seed.relay != source.relay:
+            try:
+                named.append(ask_for_statement(ask_directly(session, seed), seed, cut, session.network).root)
+            except Refused as why:
+                say(f"directory: seed {short(seed.relay)}: {why}")
+    if 2 * named.count(root) <= len(named):
+        raise Unproven("DIR-48", f"{named.count(root)} of {len(named)} seeds name the root that the signers name")
+
+
+def verified_set(session: Session, seeds: list[Record], source: Record) -> SettledSet:
+    """A set from `source`, held against signers and the other seeds (10, *At a client*)."""
+    calls = ask_directly(session, source)
+    statement = ask_for_statement(calls, source, 0, session.network)
+    candidate = fetch_set(calls, statement, session.network)
+    calls.end()
+    session.guards = chance.sample(candidate.relays, min(GUARDS_KEPT, len(candidate.relays)))  # CLIENT-1
+    votes, wanted = ask_signers(session, candidate)
+    root, named = max(votes.items(), key=lambda item: len(item[1]), default=(b"", []))
+    if 5 * len(named) <= 3 * wanted:  # DIR-43
+        raise Unproven("DIR-43", f"{len(named)} of {wanted} signers name one root")
+    check_seeds(session, seeds, source, candidate.cut, candidate.root, root)
+    say(f"directory: cut {candidate.cut}, {statement.count} relays, {len(named)} of {wanted} signers name its root")
+    if root != candidate.root:  # DIR-49
+        candidate = fetch_set(named[0][0], named[0][1], session.network)
+    for calls, _ in sum(votes.values(), []):
+        calls.end()
+    return candidate
+
+
+def bootstrap(session: Session, seeds: list[Record]) -> SettledSet:
+    """Tries sources in turn, with growing pauses; for ever in a node (DIR-45), and for some tries here."""
+    pause = PAUSE_SECONDS
+    failure: Refused = Unavailable("DIR-45", "no seed was tried")
+    for _ in range(SOURCE_TRIES):
+        source = chance.choice(seeds)
+        try:
+            return verified_set(session, seeds, source)
+        except Refused as why:
+            say(f"directory: source {short(source.relay)}: {why}")
+            failure, session.guards = why, []  # CLIENT-10
+        time.sleep(pause)
+        pause = min(2 * pause, PAUSE_MAX_SECONDS)
+    raise failure
