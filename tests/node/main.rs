@@ -10,4 +10,5 @@ mod figures;
 mod harness;
 mod processes;
 mod proxy;
+mod reference;
 mod testnet;
