@@ -85,7 +85,7 @@ def fetch(net, url, user, size):
 
 
 def bulk(net, web, streams, size, tag):
-    """This many downloads at once: MB/s, and CPU seconds per GB of the client and of the relays."""
+    """Concurrent downloads: MB/s, and CPU seconds per GB of the client and of the relays."""
     users = [f"{tag}-{n}" for n in range(streams)]
     for user in users:
         fetch(net, web.url(16), user, 16)

@@ -1,4 +1,4 @@
-"""What compare.py measures: C tor's private network, Umbel's, and the web server behind the last relay of both.
+"""What compare.py measures: C tor's private network, Umbel's, and the web server after the last relay of both.
 
 Both networks have the same topology: client, three relays that every circuit uses, all of them processes of their own on
 loopback. C tor needs a fourth process besides, its directory authority, which carries nothing and is not counted.
@@ -240,7 +240,7 @@ class TorCrowd:
         self.open, self.failed, self.pending = 0, 0, set()
 
     def grow(self, target):
-        """Opens circuits until there are so many; seconds it took."""
+        """Opens circuits until this many are open; returns the seconds it took."""
         start = time.monotonic()
         asked = 0
         while self.open < target:
@@ -294,7 +294,7 @@ class Umbel(Network):
         return UmbelCrowd(self)
 
     def more_clients(self, count):
-        """The proxies of so many clients more."""
+        """The proxies of this many further clients."""
         names = [f"client{n}" for n in range(1, count + 1)]
         self.others += [self.start("client", n, ["--invite", self.invite, "--socks", "127.0.0.1:0"]) for n in names]
         return [self.ready(n)["socks"] for n in names]

@@ -4,7 +4,7 @@
 //! circuits INVITE PEERS RELAY RELAY RELAY     the network's invite, a relay's file of known relays, the path
 //! ```
 //!
-//! Each line on standard input is a number: so many circuits are to be open. When they are, a line of JSON tells how many,
+//! Each line on standard input is a number: how many circuits are to be open. When they are, a line of JSON tells how many,
 //! how many failed on the way, and how long it took. It ends with its input. `benches/compare.py` uses it.
 
 #![forbid(unsafe_code)]

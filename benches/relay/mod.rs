@@ -73,7 +73,7 @@ fn cell(cell: &Cell<'_>) -> CellBuf {
 }
 
 impl Setting {
-    /// Builds the circuit: a client in front of the relay, another relay behind it.
+    /// Builds the circuit: a client in front of the relay, another relay after it.
     pub(crate) fn new(cipher: Cipher) -> Self {
         let mut rng = Rng::from_seed([7; 32]);
         let network = NetworkId([1; 32]);
@@ -139,7 +139,7 @@ impl Setting {
         Self { relay, rng, layers, from_client, client, to_next, next, next_circuit }
     }
 
-    /// Bytes from the client with so many cells for the hop behind.
+    /// Bytes from the client with this many cells for the next hop.
     pub(crate) fn forward(&mut self, cells: usize) -> Vec<u8> {
         let Self { rng, layers, client, .. } = self;
         let mut some = (0..cells).map(|_| {
@@ -152,7 +152,7 @@ impl Setting {
         send(client, &mut some)
     }
 
-    /// Bytes from the hop behind with so many cells for the client.
+    /// Bytes from the next hop with this many cells for the client.
     pub(crate) fn backward(&mut self, cells: usize) -> Vec<u8> {
         let Self { rng, next, next_circuit, .. } = self;
         let mut some = (0..cells).map(|_| {

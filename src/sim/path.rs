@@ -13,7 +13,7 @@ pub struct Path {
     pub rate: u64,
     /// Packets lost, of 10,000. Packets after a lost one wait at the receiver until it is sent again.
     pub loss: u32,
-    /// Bytes that wait before the line, at most; what comes then is lost. Means nothing where the rate has no limit.
+    /// Maximum bytes that wait before the line; what arrives beyond is lost. Not used if the rate has no limit.
     pub queue: usize,
     /// Bytes that may be sent and not yet read, at most.
     pub window: usize,

@@ -1,4 +1,4 @@
-//! What stands inside content blocks, once they are open (spec 11).
+//! The plaintext of content blocks (spec 11).
 //!
 //! ```text
 //! root   members 32 | sealed under the verify key ( zero 32 | version u8 = 1 | zero 3 | leaves u32
@@ -199,7 +199,7 @@ pub enum Kind {
     Directory,
 }
 
-/// What the root says under the read key.
+/// The metadata in the root, readable under the read key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Meta {
     /// File or directory.
@@ -276,7 +276,7 @@ fn text(bytes: &[u8]) -> Result<&str, Malformed> {
     core::str::from_utf8(bytes).map_err(|_| Malformed::BadText)
 }
 
-/// A MIME type is printable ASCII, so it can stand in an HTTP header as it is (spec CONT-11).
+/// A MIME type is printable ASCII, so it can be sent in an HTTP header as it is (spec CONT-11).
 pub fn check_mime(mime: &str) -> Result<(), Malformed> {
     let printable = mime.bytes().all(|b| (0x20..0x7f).contains(&b));
     if printable && mime.len() <= MIME_MAX { Ok(()) } else { Err(Malformed::BadText) }

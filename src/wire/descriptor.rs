@@ -3,10 +3,10 @@
 //! ```text
 //! version u8 = 1 | flags u8 | cipher u8 | network 32 | identity 32 | work nonce u64 | published u64 | lifetime s u32
 //! | link key 32 | onion key 32 | [family 32] | count u8 (1..=4) | addresses (4 ‖ ip 4 ‖ port u16, or 6 ‖ ip 16 ‖ port u16)
-//! | signature 64, over all that stands before it
+//! | signature 64, over all bytes before it
 //! ```
 //!
-//! A [`SignedDescriptor`] can be had only by signing or by verifying, so whoever holds one need not check it again.
+//! A [`SignedDescriptor`] can be had only by signing or by verifying, so a holder need not check it again.
 //!
 //! *Seen by:* everyone.
 
@@ -34,7 +34,7 @@ const FLAG_EXIT: u8 = 1;
 const FLAG_STORE: u8 = 2;
 const FLAG_FAMILY: u8 = 4;
 
-/// What a relay says of itself. Unproven until it stands in a [`SignedDescriptor`].
+/// A relay's description of itself. Unproven until it is in a [`SignedDescriptor`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     /// The network the relay belongs to.
@@ -175,7 +175,7 @@ pub fn find_work(identity: &[u8; 32], bits: u32) -> u64 {
     (0..=u64::MAX).find(|&nonce| work_bits(identity, nonce) >= bits).unwrap_or_default()
 }
 
-/// What a network asks of descriptors. Comes from its profile (`Profile::descriptor_rules`).
+/// What a network requires of descriptors, from its profile (`Profile::descriptor_rules`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DescriptorRules {
     /// The network they must name.

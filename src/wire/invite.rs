@@ -38,7 +38,7 @@ pub enum InviteError {
     /// The checksum does not hold.
     #[error("the invite was changed: its checksum does not hold")]
     Changed,
-    /// A line that is not what should stand there.
+    /// A line that is not the one expected there.
     #[error("line {0} of the invite is not what should stand there")]
     Line(usize),
     /// A line's descriptor does not verify.

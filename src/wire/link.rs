@@ -17,7 +17,7 @@ use crate::wire::error::Malformed;
 
 /// The version in both payloads.
 pub const VERSION: u8 = 1;
-/// Bytes of an X25519 share, which stands in the clear.
+/// Bytes of an X25519 share, which is sent in the clear.
 pub const SHARE_SIZE: usize = 32;
 /// Bytes of message 1's payload.
 pub const PAYLOAD_1_SIZE: usize = 4;

@@ -30,7 +30,7 @@ pub enum ContentLinkError {
         "this is not an umbel link: it should begin with \"umbel:\", or be an http URL of a host that ends in \".umbel\""
     )]
     WrongScheme,
-    /// A verify link stands where one that reads is needed.
+    /// A verify link was given where a link that can read is needed.
     #[error("this is a verify link: it can check and renew, but not read")]
     VerifyOnly,
     /// The end is missing.

@@ -13,13 +13,13 @@ use crate::wire::ids::Address;
 /// Why a block is not what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlockError {
-    /// Its bytes do not hash to its address: whoever handed it over changed it.
+    /// Its bytes do not hash to its address: the sender changed it.
     #[error("the block's bytes do not match its address")]
     Tampered,
     /// It is the block its address names, but the key does not open it.
     #[error("the key does not open the block")]
     WrongKey,
-    /// The key opens it, but what stands inside is not well formed: its publisher made it so.
+    /// The key opens it, but its plaintext is not well formed: its publisher made it so.
     #[error("the block was made wrongly: {0}")]
     Malformed(#[from] Malformed),
 }
@@ -56,7 +56,7 @@ pub fn members(names: &[Address]) -> [u8; MEMBERS_SIZE] {
     h.finish()
 }
 
-/// The commitment that stands at the front of a root block.
+/// The commitment at the front of a root block.
 pub fn root_members(block: &[u8]) -> Result<[u8; MEMBERS_SIZE], Malformed> {
     Reader::new(block).array()
 }
@@ -130,7 +130,7 @@ pub fn seal_root(read: &Secret<32>, verify: &Secret<32>, root: &RootParts<'_>) -
 pub struct RootParts<'a> {
     /// How the object's blocks lie.
     pub shape: Shape,
-    /// What it says under the read key.
+    /// Its plaintext under the read key.
     pub meta: &'a Meta,
     /// Addresses of its children.
     pub children: &'a [Address],

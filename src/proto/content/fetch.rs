@@ -73,7 +73,7 @@ impl From<FailureReason> for FetchError {
 /// What is known of an object once it is open.
 #[derive(Clone, Debug)]
 pub struct Info {
-    /// What its root says.
+    /// The metadata in its root.
     pub meta: Meta,
     /// A directory's files.
     pub manifest: Option<Arc<Manifest>>,
@@ -105,7 +105,7 @@ pub enum FetchOutput {
     Opened(Info),
     /// The next verified bytes of the current range.
     Data {
-        /// Where they stand in the content.
+        /// Their offset in the content.
         offset: u64,
         /// The bytes. Tell [`Fetch::consume`] when they are used up.
         bytes: Vec<u8>,
@@ -181,7 +181,7 @@ impl Fetch {
         }
     }
 
-    /// A fetch from an object that is open already. It goes on with the custodian that served last: others need not
+    /// A fetch from an object that is open already. It continues with the custodian that served last: others need not
     /// learn of it.
     pub fn with_open(open: Open, route: u64) -> Self {
         let mut fetch = Self::new(open.link.clone(), open.custodians.clone(), route);
@@ -231,7 +231,7 @@ impl Fetch {
         self.paused_until.or_else(|| waits.then(|| self.progress + PROGRESS_TIMEOUT))
     }
 
-    /// What to do next; call until it gives nothing.
+    /// The next thing to do; call until it returns `None`.
     pub fn poll(&mut self, now: Now, rng: &mut Rng) -> Option<FetchOutput> {
         if !self.shuffled {
             self.shuffled = true;

@@ -3,7 +3,7 @@
 use crate::proto::rpc::CallError;
 use crate::wire::ids::RelayId;
 
-/// How often a custodian may fail by mischance (a closed circuit, silence) before it is given up.
+/// How often a custodian may fail for reasons that are not its own (a closed circuit, silence) before it is given up.
 pub const TRIES_MAX: u8 = 3;
 
 /// Why a custodian was of no use. In order of how much it says about the object.
@@ -15,7 +15,7 @@ pub enum FailureReason {
     Closed,
     /// No answer.
     TimedOut,
-    /// It does not do what it is asked.
+    /// It refused the request.
     Refused,
     /// It does not hold the object.
     NotFound,
@@ -106,7 +106,7 @@ impl Peers {
         if p.tries == 0 { Next::Now } else { Next::Later }
     }
 
-    /// What all failures together say of the object.
+    /// The failure that says most about the object.
     pub fn verdict(&self) -> FailureReason {
         self.peers.iter().filter_map(|p| p.given_up).max().unwrap_or(FailureReason::Unreachable)
     }

@@ -94,7 +94,7 @@ pub enum PushOutput {
         /// Until when it is kept without renewal.
         expires: UnixMs,
     },
-    /// Given up.
+    /// The publication was given up.
     Failed(PushError),
 }
 
@@ -184,7 +184,7 @@ impl Push {
         self.paused_until.or_else(|| waits.then(|| self.progress + PROGRESS_TIMEOUT))
     }
 
-    /// What to do next; call until it gives nothing.
+    /// The next thing to do; call until it returns `None`.
     pub fn poll(&mut self, now: Now, rng: &mut Rng) -> Option<PushOutput> {
         if !self.calls.is_empty() && now.mono.since(self.progress) >= PROGRESS_TIMEOUT {
             self.give_up_custodian(now, FailureReason::TimedOut);
@@ -354,7 +354,7 @@ impl Push {
         self.call(now, to, self.route, Sent::Step, &request);
     }
 
-    /// Goes on after the answer to such a request; false where it is not the answer.
+    /// Continues after the answer to such a request; false if it is not the answer.
     fn stepped(&mut self, now: Now, answer: StoreAnswer<'_>) -> bool {
         let blocks = self.tree.shape().blocks();
         match (self.phase, answer) {

@@ -89,12 +89,12 @@ pub enum BuildError {
     /// The content cannot be read.
     #[error("the content cannot be read: {0}")]
     Read(#[from] io::Error),
-    /// The content is not what it was when the object was made.
+    /// The content changed after the object was made.
     #[error("the content changed while it was being published")]
     Changed,
 }
 
-/// An object that is being made. Call [`Builder::step`] until it gives the tree.
+/// An object that is being made. Call [`Builder::step`] until it returns the tree.
 pub struct Builder {
     key: Secret<32>,
     verify: Secret<32>,
@@ -250,7 +250,7 @@ impl Tree {
         self.shape
     }
 
-    /// What its root says.
+    /// The metadata in its root.
     pub fn meta(&self) -> &Meta {
         &self.meta
     }

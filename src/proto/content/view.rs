@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// A root that was opened with its link.
 pub struct Opened {
-    /// What it says of the object.
+    /// The object's metadata.
     pub meta: Meta,
     /// The content, where it lies in the root.
     pub inline: Vec<u8>,
@@ -107,7 +107,7 @@ impl View {
         self.names.take_node(node, sealed)
     }
 
-    /// Checks and opens a leaf; gives its content.
+    /// Verifies and opens a leaf; returns its content.
     pub fn open_leaf(&self, leaf: u32, sealed: Vec<u8>) -> Result<Vec<u8>, BlockError> {
         // spec: CONT-20
         block::check(&self.names.leaf(leaf).ok_or(Malformed::OutOfRange)?, &sealed)?;

@@ -199,7 +199,7 @@ impl ClientDirectory {
         self.verified.as_ref()
     }
 
-    /// How many signers confirmed it (0: it comes from an earlier run).
+    /// How many signers confirmed it (0 if it is from an earlier run).
     pub fn signers(&self) -> usize {
         self.signers
     }

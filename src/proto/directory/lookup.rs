@@ -23,7 +23,7 @@ pub enum Wanted {
     Content([u8; 32]),
 }
 
-/// What a custodian says.
+/// A custodian's answer about the record or object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// It holds all of it. For a record: a copy that verifies.

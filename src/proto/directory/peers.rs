@@ -1,4 +1,4 @@
-//! Which relays to talk to: those that failed of late are left alone for a while, and new records go to a stable few.
+//! Which relays to talk to: those that failed recently are left alone for a while, and new records go to a stable few.
 
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant};

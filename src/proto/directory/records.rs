@@ -1,7 +1,7 @@
 //! What one relay knows of the others: a bounded table of verified records, and its digests for anti-entropy.
 //!
 //! Of each relay it keeps the newest record that is in time for the next cut, and the first few that are not yet. What it
-//! keeps depends on what it was given and not on the order, so that two relays that gave each other all they have agree.
+//! keeps depends on what it was given and not on the sequence, so two relays that exchanged all they have agree.
 
 use crate::base::time::{Duration, UnixMs};
 use crate::crypto::hash::{context, derive};

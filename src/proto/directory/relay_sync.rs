@@ -26,7 +26,7 @@ mod service;
 pub const CALLS_MAX: usize = 64;
 /// How long new records are gathered before they are pushed on together.
 pub const PUSH_DELAY: Duration = Duration::from_millis(20);
-/// How often the list of known relays is given out at most.
+/// Minimum time between two reports of the list of known relays.
 pub const KNOWN_DELAY: Duration = Duration::from_millis(50);
 /// First pause between attempts to join; doubles up to the gossip interval.
 pub const JOIN_RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -51,7 +51,7 @@ pub enum DirOutput {
     Call(Call),
     /// Every relay whose record is known and valid now, and seeds even where it is over: for extending circuits.
     Known(Vec<Arc<SignedDescriptor>>),
-    /// A cut was settled. Comes every period, also when nothing but the cut changed: compare the roots.
+    /// A cut was settled. Emitted every period, even if only the cut changed: compare the roots.
     Settled(Arc<Snapshot>),
 }
 

@@ -62,7 +62,7 @@ pub enum Unsettled {
     NoCut,
 }
 
-/// What all honest relays agree on at a cut: the relays, in the order of their ids. Immutable; shared by `Arc`.
+/// What all honest relays agree on at a cut: the relays, sorted by id. Immutable; shared by `Arc`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// The moment it was settled for.
@@ -96,7 +96,7 @@ impl Snapshot {
     }
 
     /// Takes records that somebody says are a cut's settled set. They must be sorted by id, one for each relay, in time and valid;
-    /// whether they are *all* is what the root says.
+    /// whether they are *all* is decided by the root.
     pub fn assemble(
         relays: Vec<Arc<SignedDescriptor>>,
         cut: UnixMs,

@@ -11,7 +11,7 @@ pub const REPLACEMENTS_PER_SIGNER: usize = 2;
 /// A root, as a snapshot and a statement have it.
 pub type Root = [u8; 32];
 
-/// How a count stands.
+/// The state of a count of signers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tally {
     /// Not decided; more answers are to come.

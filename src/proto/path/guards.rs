@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// Guards drawn in advance (spec CLIENT-2).
 pub const GUARDS_KEPT: usize = 3;
-/// Most guards of one list: an adversary who lets our guards fail gets no further (spec CLIENT-4).
+/// Maximum number of guards in the list: an adversary who makes our guards fail gets no further (spec CLIENT-4).
 pub const GUARDS_MAX: usize = 20;
 /// How long a guard that was never used successfully stays in the list (spec CLIENT-5).
 pub const GUARD_LIFETIME_UNUSED: Duration = Duration::from_secs(60 * 86_400);
@@ -21,7 +21,7 @@ pub const GUARD_LIFETIME_USED: Duration = Duration::from_secs(120 * 86_400);
 pub const GUARD_MISSING_MAX: Duration = Duration::from_secs(20 * 86_400);
 /// Pause before a guard that failed once is tried again; it doubles with every failure (spec CLIENT-6).
 pub const GUARD_RETRY_FIRST: Duration = Duration::from_secs(30);
-/// The longest such pause.
+/// Maximum of that pause.
 pub const GUARD_RETRY_MAX: Duration = Duration::from_secs(3600);
 /// How long after reaching a relay a client takes itself to be online (spec CLIENT-14).
 pub const ONLINE_FOR: Duration = Duration::from_secs(60);

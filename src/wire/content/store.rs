@@ -123,7 +123,7 @@ pub struct Status {
     pub expires: UnixMs,
     /// Milliseconds since the last block came in.
     pub idle_ms: u32,
-    /// Relays that hold all of it as far as this one has seen, itself included; zero where it does not itself.
+    /// Relays that hold all of it as far as this one has seen, itself included; 0 if it does not hold all of it itself.
     pub copies: u16,
     /// Relays to which this one is still bringing the object, or has been asked to.
     pub pending: u16,

@@ -88,7 +88,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// What a client is told when its stream ended so before it began.
+    /// The reply for a stream that ended with this reason before it was open.
     pub fn from_end(reason: EndReason) -> Self {
         match reason {
             EndReason::Policy | EndReason::NotOffered => Self::NotAllowed,
@@ -125,9 +125,9 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("SOCKS: {error}")]
 pub struct Refused {
-    /// Why.
+    /// What is wrong with the message.
     pub error: Malformed,
-    /// The client's protocol's word for it.
+    /// The bytes to answer with, in the client's version of the protocol; may be empty.
     pub answer: Vec<u8>,
 }
 
