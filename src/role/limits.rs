@@ -46,7 +46,7 @@ pub const EXIT_UNREAD_MAX: usize = 64 * 1024 * 1024;
 pub const EXIT_WRITE_MAX: usize = 64 * 1024;
 /// What each exit stream may read ahead in any case.
 pub const EXIT_UNREAD_LEAST: usize = 48 * 1024;
-/// A circuit on which nothing passed for once to twice so long gives up what it can make again.
+/// A circuit on which nothing passed for one to two times this long gives up what it can make again.
 /// Making a key's schedule again takes less than opening one cell does.
 pub const PARK_AFTER: Duration = Duration::from_secs(1);
 /// How often it is looked whether a circuit of the client's is unused.
@@ -65,7 +65,7 @@ pub const LINK_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 pub const LINK_SILENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A link with circuits that has something to send and could write nothing for this long is closed: its peer reads nothing.
 pub const LINK_STUCK_TIMEOUT: Duration = Duration::from_secs(60);
-/// Turns of quiet circuits on a link, one behind the other, before a busy one has its turn.
+/// Consecutive turns of quiet circuits on a link before a busy one has its turn.
 pub const FRESH_RUN_MAX: u32 = 8;
 /// Bounds between which the silence before a padding cell is drawn (spec LINK-22).
 pub const PADDING_AFTER: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_millis(9500));

@@ -62,12 +62,12 @@ impl<T> Slab<T> {
         Some(value)
     }
 
-    /// The value behind a key.
+    /// The value that a key names.
     pub fn get(&self, key: Key) -> Option<&T> {
         self.places.get(key.index as usize).filter(|p| p.generation == key.generation)?.value.as_ref()
     }
 
-    /// The value behind a key, to be changed.
+    /// The value that a key names, to be changed.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         self.places.get_mut(key.index as usize).filter(|p| p.generation == key.generation)?.value.as_mut()
     }

@@ -2,7 +2,7 @@
 
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::rpc::{Call, CallError};
-use crate::role::client::{Client, Event, ReadState, StreamFailure, StreamKey, Want};
+use crate::role::client::{CircuitPurpose, Client, Event, ReadState, StreamFailure, StreamKey};
 use crate::role::{ConnId, Input, Output, Role};
 use crate::wire::message::Target;
 use core::net::IpAddr;
@@ -21,7 +21,7 @@ pub struct Pace {
 #[derive(Clone, Debug)]
 pub struct Task {
     /// What of a circuit.
-    pub want: Want,
+    pub purpose: CircuitPurpose,
     /// Where to.
     pub target: Target,
     /// Sent first.
@@ -105,7 +105,7 @@ impl<C: Desk> User<C> {
     /// Begins a transfer; its number. `None` when the client takes no more streams.
     pub fn start(&mut self, now: Now, task: Task) -> Option<usize> {
         self.now = now;
-        let key = self.client.with_client(now, |c| c.open(now, task.want, task.target.clone()))?;
+        let key = self.client.with_client(now, |c| c.open(now, task.purpose, task.target.clone()))?;
         let index = self.transfers.len();
         self.transfers.push(Transfer {
             task,

@@ -13,7 +13,7 @@ use crate::crypto::identity::IdentityKey;
 use crate::proto::profile::Profile;
 use crate::proto::rpc::Service;
 use crate::role::Role;
-use crate::role::client::{Client, ClientConfig, Isolation, PathEnd, PathSource, Want};
+use crate::role::client::{CircuitPurpose, Client, ClientConfig, Isolation, PathEnd, PathSource};
 use crate::role::contact::{Contact, Roster};
 use crate::role::limits::CLIENT_CIRCUITS_MAX;
 use crate::role::links::Credentials;
@@ -281,7 +281,7 @@ impl World {
 /// A transfer to the web server under an isolation token made from `n`.
 pub fn task(n: u8, send: &[u8], finish: bool) -> Task {
     Task {
-        want: Want::Exit(Isolation([n; 32])),
+        purpose: CircuitPurpose::Exit(Isolation([n; 32])),
         target: Target::Addr(web_addr()),
         send: send.to_vec(),
         finish,

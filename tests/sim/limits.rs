@@ -125,8 +125,8 @@ fn an_exit_that_is_full_says_so() {
         w.net.run_for(Duration::from_secs(1));
         let full = StreamFailure::Ended(EndReason::Resource);
         assert_eq!(w.user.get().transfer(sixth).end, Some(Err(full)));
-        let want = task(1, b"", false).want;
-        w.with_user(|user, now| user.client.resolve(now, want, "web.example")).unwrap();
+        let purpose = task(1, b"", false).purpose;
+        w.with_user(|user, now| user.client.resolve(now, purpose, "web.example")).unwrap();
         w.net.run_for(Duration::from_secs(1));
         assert_eq!(w.user.get().resolved[0].1, Vec::<std::net::IpAddr>::new());
         w.with_user(|user, now| user.give_up(now, held[0]));

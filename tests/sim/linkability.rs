@@ -4,7 +4,7 @@ use crate::seeds;
 use crate::transfer::{MINUTE, served};
 use std::collections::{BTreeMap, BTreeSet};
 use umbel::base::time::Duration;
-use umbel::role::client::Want;
+use umbel::role::client::CircuitPurpose;
 use umbel::sim::path::Path;
 use umbel::sim::world::{Shape, World, peers, task};
 use umbel::wire::cell::CELL_SIZE;
@@ -87,7 +87,7 @@ fn a_line_shows_handshakes_and_whole_records_and_nothing_else() {
 fn two_identities_never_share_a_circuit() {
     seeds("two_identities_never_share_a_circuit", 3, |seed| {
         let mut w = busy(seed);
-        let mut of: BTreeMap<u64, BTreeSet<Want>> = BTreeMap::new();
+        let mut of: BTreeMap<u64, BTreeSet<CircuitPurpose>> = BTreeMap::new();
         for _ in 0..400 {
             {
                 let user = w.user.get();
@@ -95,7 +95,7 @@ fn two_identities_never_share_a_circuit() {
                     user.client.streams().into_iter().filter_map(|s| Some((s.id, s.circuit?))).collect();
                 for t in user.transfers() {
                     if let Some(circuit) = streams.get(&t.key.to_u64()) {
-                        of.entry(*circuit).or_default().insert(t.task.want);
+                        of.entry(*circuit).or_default().insert(t.task.purpose);
                     }
                 }
             }

@@ -145,9 +145,9 @@ fn names_are_looked_up_at_the_exit_and_a_half_closed_request_is_answered() {
             assert_eq!(w.user.get().transfer(t).end, Some(Ok(())), "transfer {t}");
             assert!(w.user.get().transfer(t).got == served(n), "transfer {t}");
         }
-        let want = task(1, b"", false).want;
-        w.with_user(|user, now| user.client.resolve(now, want, "web.example")).unwrap();
-        w.with_user(|user, now| user.client.resolve(now, want, "nowhere.example")).unwrap();
+        let purpose = task(1, b"", false).purpose;
+        w.with_user(|user, now| user.client.resolve(now, purpose, "web.example")).unwrap();
+        w.with_user(|user, now| user.client.resolve(now, purpose, "nowhere.example")).unwrap();
         w.net.run_for(Duration::from_secs(1));
         let found: Vec<_> = w.user.get().resolved.iter().map(|(_, addrs)| addrs.clone()).collect();
         assert_eq!(found, [vec![web_addr().ip()], vec![]]);

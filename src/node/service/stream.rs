@@ -2,7 +2,7 @@
 
 use super::AgentHandle;
 use crate::base::time::Now;
-use crate::role::client::{Client, ReadState, StreamFailure, StreamKey, Want};
+use crate::role::client::{CircuitPurpose, Client, ReadState, StreamFailure, StreamKey};
 use crate::wire::message::{EndReason, Target};
 use core::cell::{Cell, RefCell};
 use core::net::IpAddr;
@@ -89,10 +89,15 @@ impl AgentHandle {
 
     /// Opens a stream and waits until the other side accepted it. Its `first` bytes do not wait: they travel with BEGIN
     /// and right after it.
-    pub async fn open(&self, want: Want, target: Target, first: &[u8]) -> Result<AgentStream, StreamFailure> {
+    pub async fn open(
+        &self,
+        purpose: CircuitPurpose,
+        target: Target,
+        first: &[u8],
+    ) -> Result<AgentStream, StreamFailure> {
         let mut written = 0;
         let mut stream = self.slot(|client, now| {
-            let key = client.open(now, want, target)?;
+            let key = client.open(now, purpose, target)?;
             written = client.write(now, key, first);
             Some(key)
         })?;
@@ -104,8 +109,8 @@ impl AgentHandle {
     }
 
     /// Has an exit look a name up.
-    pub async fn look_up(&self, want: Want, name: &str) -> Result<Vec<IpAddr>, StreamFailure> {
-        let stream = self.slot(|client, now| client.resolve(now, want, name))?;
+    pub async fn look_up(&self, purpose: CircuitPurpose, name: &str) -> Result<Vec<IpAddr>, StreamFailure> {
+        let stream = self.slot(|client, now| client.resolve(now, purpose, name))?;
         stream.slot.opened(|s| s.resolved.borrow_mut().take()).await
     }
 }

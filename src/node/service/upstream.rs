@@ -3,7 +3,7 @@
 use super::AgentHandle;
 use super::stream::AgentStream;
 use crate::node::proxy::upstream::{Isolation as Token, OpenError};
-use crate::role::client::{Isolation, StreamFailure, Want};
+use crate::role::client::{CircuitPurpose, Isolation, StreamFailure};
 use crate::wire::message::{EndReason, Target};
 use core::net::IpAddr;
 
@@ -18,10 +18,10 @@ fn open_error(why: StreamFailure) -> OpenError {
 }
 
 /// The circuit that streams with this token share.
-fn exit(token: Token) -> Want {
+fn exit(token: Token) -> CircuitPurpose {
     let mut wide = [0; 32];
     wide.iter_mut().zip(token.as_bytes()).for_each(|(to, from)| *to = *from);
-    Want::Exit(Isolation(wide))
+    CircuitPurpose::Exit(Isolation(wide))
 }
 
 impl AgentHandle {

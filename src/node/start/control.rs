@@ -10,7 +10,7 @@ use crate::node::error::Failure;
 use crate::node::service::AgentHandle;
 use crate::node::system;
 use crate::proto::profile::Profile;
-use crate::role::client::{CircuitInfo, CircuitState, Isolation, StreamInfo, Want};
+use crate::role::client::{CircuitInfo, CircuitPurpose, CircuitState, Isolation, StreamInfo};
 use crate::wire::ids::{RelayId, to_text};
 use core::cell::{Cell, RefCell};
 
@@ -122,17 +122,17 @@ fn circuit(info: &CircuitInfo) -> CircuitStatus {
         id: info.id,
         hops: info.hops.iter().map(RelayId::to_string).collect(),
         state: state.into(),
-        isolation: info.want.map_or_else(|| "spare".into(), isolation),
+        isolation: info.purpose.map_or_else(|| "spare".into(), isolation),
     }
 }
 
 /// A name for who may share a circuit; says nothing of users or destinations.
-fn isolation(want: Want) -> String {
-    match want {
-        Want::Exit(Isolation(token)) => format!("exit-{}", to_text(&token).get(..8).unwrap_or_default()),
-        Want::Direct(_) => "direct".into(),
-        Want::Last(_, n) => format!("directory-{n}"),
-        Want::Fourth(_, n) => format!("content-{n}"),
+fn isolation(purpose: CircuitPurpose) -> String {
+    match purpose {
+        CircuitPurpose::Exit(Isolation(token)) => format!("exit-{}", to_text(&token).get(..8).unwrap_or_default()),
+        CircuitPurpose::Direct(_) => "direct".into(),
+        CircuitPurpose::Last(_, n) => format!("directory-{n}"),
+        CircuitPurpose::Fourth(_, n) => format!("content-{n}"),
     }
 }
 

@@ -98,7 +98,7 @@ mod tests {
 
     // spec: CLIENT-9
     #[test]
-    fn a_relay_of_a_hop_s_family_does_not_come_behind_it() {
+    fn a_relay_of_a_hop_s_family_does_not_follow_it() {
         let cut = START.minus(Duration::from_millis(START.0 % 1000));
         let published = cut.minus(Duration::from_secs(5));
         let family = |i| with(i, published, |d| d.family = Some([7; 32]));

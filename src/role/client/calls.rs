@@ -3,7 +3,7 @@
 use super::circuit::StreamPlace;
 use super::circuits::LinkedCircuits;
 use super::event::{Event, StreamFailure};
-use super::purpose::Want;
+use super::purpose::CircuitPurpose;
 use crate::base::time::{Instant, Now};
 use crate::proto::rpc::{CallError, Service};
 use crate::proto::stream::call::{CALLS_OUTSTANDING_MAX, Deframer, frame};
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 const CALLS_QUEUED_MAX: usize = 1024;
 
 /// What names a stream for calls: its path and the service at its end.
-pub(super) type CallRoute = (Want, Service);
+pub(super) type CallRoute = (CircuitPurpose, Service);
 
 /// The calls of one stream.
 struct CallQueue {

@@ -1,7 +1,7 @@
 //! One circuit of a client: its machine, its place on a link, and its streams.
 
 use super::event::{CircuitInfo, CircuitState};
-use super::purpose::{PathSource, Want};
+use super::purpose::{CircuitPurpose, PathSource};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant};
 use crate::proto::circuit::client::{CircuitError, ClientCircuit, ClientEvent};
@@ -44,7 +44,7 @@ pub(super) struct Circuit {
     path: Vec<RelayId>,
     /// Whether the last of the first hops was drawn as an exit.
     is_exit: bool,
-    want: Option<Want>,
+    purpose: Option<CircuitPurpose>,
     state: CircuitState,
     /// When it got its first stream.
     used: Option<Instant>,
@@ -67,7 +67,7 @@ impl Circuit {
         (link, id): (LinkKey, CircuitId),
         path: Vec<RelayId>,
         is_exit: bool,
-        want: Option<Want>,
+        purpose: Option<CircuitPurpose>,
         now: Instant,
     ) -> Self {
         Self {
@@ -76,7 +76,7 @@ impl Circuit {
             id,
             path,
             is_exit,
-            want,
+            purpose,
             state: CircuitState::Building,
             used: None,
             last_stream: now,
@@ -89,7 +89,7 @@ impl Circuit {
     }
 
     pub(super) fn info(&self, key: Key) -> CircuitInfo {
-        CircuitInfo { id: key.to_u64(), hops: self.path.clone(), state: self.state, want: self.want }
+        CircuitInfo { id: key.to_u64(), hops: self.path.clone(), state: self.state, purpose: self.purpose }
     }
 
     /// Its link, and its number there.
@@ -107,8 +107,8 @@ impl Circuit {
         self.machine.path()
     }
 
-    pub(super) fn want(&self) -> Option<Want> {
-        self.want
+    pub(super) fn purpose(&self) -> Option<CircuitPurpose> {
+        self.purpose
     }
 
     pub(super) fn state(&self) -> CircuitState {
@@ -121,28 +121,30 @@ impl Circuit {
     }
 
     /// Whether a stream that wants this can be opened on it now.
-    pub(super) fn takes(&self, now: Instant, want: Want) -> bool {
+    pub(super) fn takes(&self, now: Instant, purpose: CircuitPurpose) -> bool {
         self.state == CircuitState::Open
-            && self.want == Some(want)
+            && self.purpose == Some(purpose)
             && !self.is_spent
             && self.machine.streams() < STREAMS_MAX
             && self.used.is_none_or(|since| now.since(since) < CIRCUIT_DIRTY_AFTER)
     }
 
-    /// Whether it is a spare one that can be made to serve a want.
-    pub(super) fn can_serve(&self, want: Want, paths: &dyn PathSource) -> bool {
-        self.want.is_none()
-            && match want {
-                Want::Exit(_) => self.is_exit,
+    /// Whether it is a spare one that can be made to serve a purpose.
+    pub(super) fn can_serve(&self, purpose: CircuitPurpose, paths: &dyn PathSource) -> bool {
+        self.purpose.is_none()
+            && match purpose {
+                CircuitPurpose::Exit(_) => self.is_exit,
                 // spec: CLIENT-9
-                Want::Fourth(relay, _) => self.state == CircuitState::Open && paths.may_follow(&self.path, &relay),
-                Want::Direct(_) | Want::Last(..) => false,
+                CircuitPurpose::Fourth(relay, _) => {
+                    self.state == CircuitState::Open && paths.may_follow(&self.path, &relay)
+                }
+                CircuitPurpose::Direct(_) | CircuitPurpose::Last(..) => false,
             }
     }
 
-    /// From now on it serves this want.
-    pub(super) fn serve(&mut self, want: Want) {
-        self.want = Some(want);
+    /// From now on it serves this purpose.
+    pub(super) fn serve(&mut self, purpose: CircuitPurpose) {
+        self.purpose = Some(purpose);
     }
 
     /// Adds a hop after the last. False when it is building or as long as it may be.

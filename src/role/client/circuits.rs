@@ -4,7 +4,7 @@ use super::circuit::{Circuit, Opening, StreamPlace};
 use super::config::ClientConfig;
 use super::event::{CircuitInfo, CircuitState};
 use super::pace::{BuildTimes, Demand};
-use super::purpose::{PathEnd, PathSource, Want};
+use super::purpose::{CircuitPurpose, PathEnd, PathSource};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::circuit::client::{CircuitError, ClientCircuit, ClientEvent};
@@ -48,7 +48,7 @@ pub(super) enum Effect {
 /// A circuit that is gone.
 pub(super) struct ClosedCircuit {
     /// What it was being built for; `None` for a spare one, and for one that was built.
-    pub(super) failed_for: Option<Want>,
+    pub(super) failed_for: Option<CircuitPurpose>,
     pub(super) streams: Vec<Key>,
 }
 
@@ -175,29 +175,29 @@ impl Circuits {
         Some(result)
     }
 
-    /// An open circuit for a want.
-    pub(super) fn usable(&self, now: Now, want: Want) -> Option<Key> {
-        self.table.iter().find(|(_, c)| c.takes(now.mono, want)).map(|(key, _)| key)
+    /// An open circuit for a purpose.
+    pub(super) fn usable(&self, now: Now, purpose: CircuitPurpose) -> Option<Key> {
+        self.table.iter().find(|(_, c)| c.takes(now.mono, purpose)).map(|(key, _)| key)
     }
 
-    /// Whether a circuit for a want is being built.
-    pub(super) fn is_building(&self, want: Want) -> bool {
-        self.table.iter().any(|(_, c)| c.state() == CircuitState::Building && c.want() == Some(want))
+    /// Whether a circuit for a purpose is being built.
+    pub(super) fn is_building(&self, purpose: CircuitPurpose) -> bool {
+        self.table.iter().any(|(_, c)| c.state() == CircuitState::Building && c.purpose() == Some(purpose))
     }
 
-    /// Makes a spare circuit serve a want, where one can.
-    pub(super) fn take_spare(&mut self, want: Want, cx: &mut Context<'_>) -> bool {
+    /// Makes a spare circuit serve a purpose, where one can.
+    pub(super) fn take_spare(&mut self, purpose: CircuitPurpose, cx: &mut Context<'_>) -> bool {
         let spare = |state| {
-            let fits = |c: &Circuit| c.state() == state && c.can_serve(want, cx.paths);
+            let fits = |c: &Circuit| c.state() == state && c.can_serve(purpose, cx.paths);
             self.table.iter().find(|(_, c)| fits(c)).map(|(key, _)| key)
         };
         let Some(key) = spare(CircuitState::Open).or_else(|| spare(CircuitState::Building)) else {
-            if matches!(want, Want::Exit(_) | Want::Fourth(..)) {
+            if matches!(purpose, CircuitPurpose::Exit(_) | CircuitPurpose::Fourth(..)) {
                 self.demand.missed(cx.now.mono);
             }
             return false;
         };
-        if let Want::Fourth(relay, _) = want {
+        if let CircuitPurpose::Fourth(relay, _) = purpose {
             let Some(hop) = cx.paths.contact(&relay).map(|c| c.hop_key()) else { return false };
             let extends = self.act(key, cx.links, |circuit| circuit.extend(cx.now.mono, hop, cx.rng));
             if extends != Some(true) {
@@ -205,7 +205,7 @@ impl Circuits {
             }
             self.timers.set(Timer::Build(key), Some(cx.now.mono + self.build_times.timeout()));
         }
-        self.act(key, cx.links, |circuit| circuit.serve(want));
+        self.act(key, cx.links, |circuit| circuit.serve(purpose));
         self.keep_spares(cx);
         true
     }
@@ -215,7 +215,7 @@ impl Circuits {
         if !cx.paths.is_ready() {
             return;
         }
-        let have = self.table.iter().filter(|(_, c)| c.want().is_none()).count();
+        let have = self.table.iter().filter(|(_, c)| c.purpose().is_none()).count();
         for _ in have..self.demand.wanted(cx.now.mono) {
             if !self.build(None, cx) {
                 self.retry_spares(cx.now);
@@ -236,18 +236,18 @@ impl Circuits {
         self.timers.set(Timer::Spares, Some(now.mono + CLOSED_RETRY));
     }
 
-    /// A path for a want, and whether its last relay was drawn as an exit.
-    fn draw(&self, want: Option<Want>, cx: &mut Context<'_>) -> Option<(Vec<Contact>, bool)> {
+    /// A path for a purpose, and whether its last relay was drawn as an exit.
+    fn draw(&self, purpose: Option<CircuitPurpose>, cx: &mut Context<'_>) -> Option<(Vec<Contact>, bool)> {
         let mut draw = |end| cx.paths.path(cx.now, cx.rng, end);
-        match want {
-            Some(Want::Direct(relay)) => cx.paths.contact(&relay).map(|c| (vec![c], false)),
-            Some(Want::Last(relay, _)) => draw(PathEnd::This(relay)).map(|p| (p, false)),
-            Some(Want::Fourth(relay, _)) => {
+        match purpose {
+            Some(CircuitPurpose::Direct(relay)) => cx.paths.contact(&relay).map(|c| (vec![c], false)),
+            Some(CircuitPurpose::Last(relay, _)) => draw(PathEnd::This(relay)).map(|p| (p, false)),
+            Some(CircuitPurpose::Fourth(relay, _)) => {
                 let mut path = draw(PathEnd::Before(relay))?;
                 path.push(cx.paths.contact(&relay)?);
                 Some((path, false))
             }
-            Some(Want::Exit(_)) => draw(PathEnd::Exit).map(|p| (p, true)),
+            Some(CircuitPurpose::Exit(_)) => draw(PathEnd::Exit).map(|p| (p, true)),
             None => {
                 let exit = if self.cfg.wants_exits { draw(PathEnd::Exit) } else { None };
                 exit.map(|p| (p, true)).or_else(|| draw(PathEnd::Any).map(|p| (p, false)))
@@ -256,18 +256,18 @@ impl Circuits {
     }
 
     /// Starts a circuit; false when there is no path or no room.
-    pub(super) fn build(&mut self, want: Option<Want>, cx: &mut Context<'_>) -> bool {
-        self.table.len() < self.cfg.circuits_max && self.try_build(want, cx).is_some()
+    pub(super) fn build(&mut self, purpose: Option<CircuitPurpose>, cx: &mut Context<'_>) -> bool {
+        self.table.len() < self.cfg.circuits_max && self.try_build(purpose, cx).is_some()
     }
 
-    fn try_build(&mut self, want: Option<Want>, cx: &mut Context<'_>) -> Option<()> {
-        let (path, is_exit) = self.draw(want, cx)?;
+    fn try_build(&mut self, purpose: Option<CircuitPurpose>, cx: &mut Context<'_>) -> Option<()> {
+        let (path, is_exit) = self.draw(purpose, cx)?;
         let hops: Vec<_> = path.iter().map(Contact::hop_key).collect();
         let (machine, request) = ClientCircuit::start(self.cfg.network, &hops, self.cfg.profile, cx.rng)?;
         let link = cx.links.link_to(cx.now, path.first()?, cx.rng)?;
         let id = cx.links.allocate_circuit(link)?;
         let relays = path.iter().map(|c| c.id).collect();
-        let key = self.table.insert(Circuit::new(machine, (link, id), relays, is_exit, want, cx.now.mono));
+        let key = self.table.insert(Circuit::new(machine, (link, id), relays, is_exit, purpose, cx.now.mono));
         cx.links.add_circuit(cx.now, link, id, key, &Cell::Create(id, &request));
         self.timers.set(Timer::Build(key), Some(cx.now.mono + self.build_times.timeout()));
         Some(())
@@ -362,7 +362,7 @@ impl Circuits {
         }
         let (link, id) = circuit.link();
         cx.links.remove_circuit(cx.now, link, id, peer_knows);
-        if circuit.want().is_none() {
+        if circuit.purpose().is_none() {
             self.retry_spares(cx.now);
         }
         let failed = circuit.state() == CircuitState::Building;
@@ -377,7 +377,10 @@ impl Circuits {
                 cx.paths.first_hop(cx.now, first, false);
             }
         }
-        Some(ClosedCircuit { failed_for: circuit.want().filter(|_| failed), streams: circuit.into_streams().collect() })
+        Some(ClosedCircuit {
+            failed_for: circuit.purpose().filter(|_| failed),
+            streams: circuit.into_streams().collect(),
+        })
     }
 
     /// The clock looks at a circuit: parks it, and says whether it is to be closed because it was unused for long.
@@ -385,7 +388,7 @@ impl Circuits {
     pub(super) fn is_idle(&mut self, now: Now, key: Key, is_idle: impl Fn(Key) -> bool) -> bool {
         let Some(circuit) = self.table.get_mut(key) else { return false };
         circuit.park();
-        let lifetime = if circuit.want().is_some() { CIRCUIT_IDLE_TIMEOUT } else { SPARE_LIFETIME };
+        let lifetime = if circuit.purpose().is_some() { CIRCUIT_IDLE_TIMEOUT } else { SPARE_LIFETIME };
         let idle = circuit.is_idle(now.mono, lifetime, is_idle);
         if !idle {
             self.timers.set(Timer::Idle(key), Some(now.mono + CIRCUIT_IDLE_CHECK));

@@ -1,6 +1,6 @@
 //! What a client tells its owner.
 
-use super::purpose::Want;
+use super::purpose::CircuitPurpose;
 use crate::proto::rpc::CallError;
 use crate::role::slab::Key;
 use crate::wire::ids::RelayId;
@@ -102,5 +102,5 @@ pub struct CircuitInfo {
     /// How far it is.
     pub state: CircuitState,
     /// What its streams wanted; `None` for a spare one.
-    pub want: Option<Want>,
+    pub purpose: Option<CircuitPurpose>,
 }

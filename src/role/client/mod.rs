@@ -1,6 +1,6 @@
 //! A node's own use of the network: circuits it builds, streams on them, and calls to relays' services.
 //!
-//! Who opens a stream says what it wants of a circuit ([`Want`]); the role finds or builds one. Streams wait for their
+//! Who opens a stream says what it wants of a circuit ([`CircuitPurpose`]); the role finds or builds one. Streams wait for their
 //! circuits with what was written to them, and fail with a reason when no circuit can be had.
 //!
 //! Links, `circuits`, `streams` and `calls` own what they are named after; `state` passes on to one owner what follows from
@@ -27,7 +27,7 @@ use crate::wire::message::Target;
 use circuit::Opening;
 pub use config::ClientConfig;
 pub use event::{CircuitInfo, CircuitState, Event, ReadState, StreamFailure, StreamInfo, StreamKey};
-pub use purpose::{Isolation, PathEnd, PathSource, Want};
+pub use purpose::{CircuitPurpose, Isolation, PathEnd, PathSource};
 use state::ClientState;
 
 /// See the module's text.
@@ -88,13 +88,13 @@ impl Client {
     }
 
     /// Opens a stream. It is there at once for writing; what is written travels with the request.
-    pub fn open(&mut self, now: Now, want: Want, target: Target) -> Option<StreamKey> {
-        self.state.act(now, |state| state.open(now, want, Opening::Open(target))).map(StreamKey)
+    pub fn open(&mut self, now: Now, purpose: CircuitPurpose, target: Target) -> Option<StreamKey> {
+        self.state.act(now, |state| state.open(now, purpose, Opening::Open(target))).map(StreamKey)
     }
 
     /// Asks an exit for a name's addresses; the answer is [`Event::Resolved`].
-    pub fn resolve(&mut self, now: Now, want: Want, name: &str) -> Option<StreamKey> {
-        self.state.act(now, |state| state.open(now, want, Opening::Resolve(name.to_owned()))).map(StreamKey)
+    pub fn resolve(&mut self, now: Now, purpose: CircuitPurpose, name: &str) -> Option<StreamKey> {
+        self.state.act(now, |state| state.open(now, purpose, Opening::Resolve(name.to_owned()))).map(StreamKey)
     }
 
     /// Writes bytes; returns how many were taken. Fewer than given: wait for [`Event::Writable`].

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 const BUILDS_KEPT: usize = 64;
 /// Builds before the timeout is learnt from them.
 const BUILDS_LEAST: usize = 10;
-/// A build may take so many times as long as four of five did.
+/// A build may take this many times as long as four of five did.
 const PATIENCE: u32 = 4;
 
 /// The times of the last builds.
@@ -55,7 +55,7 @@ impl Demand {
         Self { least, now: least, raised_at: Instant::default() }
     }
 
-    /// From now on at least so many should stand ready.
+    /// From now on at least this many should stand ready.
     pub(super) fn set_least(&mut self, least: usize) {
         (self.least, self.now) = (least, least);
     }

@@ -9,9 +9,9 @@ use crate::wire::ids::RelayId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Isolation(pub [u8; 32]);
 
-/// What a stream asks of its circuit. Streams share a circuit only when they want the same.
+/// What a circuit is for. Streams share a circuit only when they have the same purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Want {
+pub enum CircuitPurpose {
     /// An exit after relays drawn by chance.
     Exit(Isolation),
     /// One hop: this relay.

@@ -6,7 +6,7 @@ use super::circuits::{Circuits, ClosedCircuit, Context, Due, Effect, LinkedCircu
 use super::clocks::ClockSamples;
 use super::config::ClientConfig;
 use super::event::{CircuitInfo, Event, ReadState, StreamFailure, StreamInfo};
-use super::purpose::{PathSource, Want};
+use super::purpose::{CircuitPurpose, PathSource};
 use super::streams::Streams;
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now, UnixMs};
@@ -96,8 +96,8 @@ impl ClientState {
         circuits.keep_spares(&mut cx);
     }
 
-    pub(super) fn open(&mut self, now: Now, want: Want, opening: Opening) -> Option<Key> {
-        self.streams.add(now, want, opening, false)
+    pub(super) fn open(&mut self, now: Now, purpose: CircuitPurpose, opening: Opening) -> Option<Key> {
+        self.streams.add(now, purpose, opening, false)
     }
 
     pub(super) fn write(&mut self, stream: Key, bytes: &[u8]) -> usize {
@@ -121,18 +121,18 @@ impl ClientState {
     }
 
     pub(super) fn call(&mut self, now: Now, tag: u64, call: Call) {
-        let want = match call.route {
-            Route::Direct => Want::Direct(call.to),
-            Route::Last(n) => Want::Last(call.to, n),
-            Route::Fourth(n) => Want::Fourth(call.to, n),
+        let purpose = match call.route {
+            Route::Direct => CircuitPurpose::Direct(call.to),
+            Route::Last(n) => CircuitPurpose::Last(call.to, n),
+            Route::Fourth(n) => CircuitPurpose::Fourth(call.to, n),
         };
-        let route = (want, call.service);
+        let route = (purpose, call.service);
         let stream = self.calls.stream(route).or_else(|| {
             let target = match call.service {
                 Service::Directory => Target::Directory,
                 Service::Store => Target::Store,
             };
-            let stream = self.streams.add(now, want, Opening::Open(target), true)?;
+            let stream = self.streams.add(now, purpose, Opening::Open(target), true)?;
             self.calls.begin(route, stream);
             Some(stream)
         });
@@ -283,8 +283,8 @@ impl ClientState {
     fn close_circuit(&mut self, now: Now, key: Key, peer_knows: bool) {
         let (circuits, mut cx) = self.building(now);
         let Some(ClosedCircuit { failed_for, streams }) = circuits.close(key, peer_knows, &mut cx) else { return };
-        if let Some(want) = failed_for {
-            self.streams.build_failed(want);
+        if let Some(purpose) = failed_for {
+            self.streams.build_failed(purpose);
         }
         for stream in streams {
             self.fail_stream(stream, StreamFailure::CircuitClosed);
@@ -297,10 +297,10 @@ impl ClientState {
     /// Gives every waiting stream a circuit: one that is open, one that is being built, or a new one.
     fn assign(&mut self, now: Now) {
         for _ in 0..self.streams.waiting() {
-            let Some((stream, want, builds)) = self.streams.next_waiting() else { continue };
-            if let Some(circuit) = self.circuits.usable(now, want) {
+            let Some((stream, purpose, builds)) = self.streams.next_waiting() else { continue };
+            if let Some(circuit) = self.circuits.usable(now, purpose) {
                 self.attach(now, stream, circuit);
-            } else if self.is_coming(now, want, builds) {
+            } else if self.is_coming(now, purpose, builds) {
                 self.streams.wait(stream);
             } else {
                 self.fail_stream(stream, StreamFailure::NoPath);
@@ -308,16 +308,16 @@ impl ClientState {
         }
     }
 
-    /// Whether a circuit for a want is under way, or may be once the directory has come.
-    fn is_coming(&mut self, now: Now, want: Want, builds: u32) -> bool {
+    /// Whether a circuit for a purpose is under way, or may be once the directory has come.
+    fn is_coming(&mut self, now: Now, purpose: CircuitPurpose, builds: u32) -> bool {
         let (circuits, mut cx) = self.building(now);
-        if circuits.is_building(want) {
+        if circuits.is_building(purpose) {
             return true;
         }
         builds < BUILDS_PER_STREAM
-            && (circuits.take_spare(want, &mut cx)
-                || circuits.build(Some(want), &mut cx)
-                || !(cx.paths.is_ready() || matches!(want, Want::Direct(_))))
+            && (circuits.take_spare(purpose, &mut cx)
+                || circuits.build(Some(purpose), &mut cx)
+                || !(cx.paths.is_ready() || matches!(purpose, CircuitPurpose::Direct(_))))
     }
 
     fn attach(&mut self, now: Now, stream: Key, circuit: Key) {

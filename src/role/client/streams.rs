@@ -3,7 +3,7 @@
 use super::circuit::{Opening, StreamPlace};
 use super::circuits::LinkedCircuits;
 use super::event::{Event, ReadState, StreamFailure, StreamInfo, StreamKey};
-use super::purpose::Want;
+use super::purpose::CircuitPurpose;
 use crate::base::time::{Instant, Now};
 use crate::role::limits::{CLIENT_STREAMS_MAX, EARLY_DATA_MAX, STREAM_OPEN_TIMEOUT};
 use crate::role::slab::{Key, Slab};
@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 const WRITE_ROOM_MIN: usize = 16 * 1024;
 
 struct Stream {
-    want: Want,
+    purpose: CircuitPurpose,
     opening: Opening,
     at: Option<StreamPlace>,
     /// Circuits that failed while it waited.
@@ -47,12 +47,12 @@ pub(super) struct Streams {
 
 impl Streams {
     /// A stream that waits for a circuit; `None` when there are too many.
-    pub(super) fn add(&mut self, now: Now, want: Want, opening: Opening, for_calls: bool) -> Option<Key> {
+    pub(super) fn add(&mut self, now: Now, purpose: CircuitPurpose, opening: Opening, for_calls: bool) -> Option<Key> {
         if self.table.len() >= CLIENT_STREAMS_MAX {
             return None;
         }
         let key = self.table.insert(Stream {
-            want,
+            purpose,
             opening,
             at: None,
             builds: 0,
@@ -95,9 +95,9 @@ impl Streams {
 
     /// Takes out the stream that has waited longest: with what it wants, and how many circuits failed meanwhile. `None` for
     /// one that is gone.
-    pub(super) fn next_waiting(&mut self) -> Option<(Key, Want, u32)> {
+    pub(super) fn next_waiting(&mut self) -> Option<(Key, CircuitPurpose, u32)> {
         let key = self.waiting.pop_front()?;
-        self.table.get(key).map(|s| (key, s.want, s.builds))
+        self.table.get(key).map(|s| (key, s.purpose, s.builds))
     }
 
     /// A stream waits on.
@@ -105,10 +105,10 @@ impl Streams {
         self.waiting.push_back(key);
     }
 
-    /// A circuit that was being built for this want failed.
-    pub(super) fn build_failed(&mut self, want: Want) {
+    /// A circuit that was being built for this purpose failed.
+    pub(super) fn build_failed(&mut self, purpose: CircuitPurpose) {
         for key in &self.waiting {
-            if let Some(s) = self.table.get_mut(*key).filter(|s| s.want == want) {
+            if let Some(s) = self.table.get_mut(*key).filter(|s| s.purpose == purpose) {
                 s.builds += 1;
             }
         }

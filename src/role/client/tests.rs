@@ -211,15 +211,15 @@ fn spare_circuits_are_replaced_before_they_are_old() {
 
 // spec: CLIENT-9
 #[test]
-fn a_spare_circuit_serves_no_relay_that_must_not_stand_behind_it() {
+fn a_spare_circuit_serves_no_relay_that_may_not_follow_it() {
     let mut rig = Rig::new(1, Answer::Created);
     let spare = rig.ids();
     for fits in [false, true] {
         rig.known.borrow_mut().store_fits = fits;
-        rig.client.open(rig.now, Want::Fourth(STORE, u64::from(fits)), Target::Store);
+        rig.client.open(rig.now, CircuitPurpose::Fourth(STORE, u64::from(fits)), Target::Store);
         rig.run();
         let circuits = rig.client.circuits();
-        let used = circuits.iter().any(|c| spare.contains(&c.id) && c.want.is_some());
+        let used = circuits.iter().any(|c| spare.contains(&c.id) && c.purpose.is_some());
         assert_eq!(used, fits);
     }
 }
@@ -228,7 +228,7 @@ fn a_spare_circuit_serves_no_relay_that_must_not_stand_behind_it() {
 fn more_streams_than_a_circuit_takes_get_another() {
     let mut rig = Rig::new(0, Answer::Created);
     for _ in 0..600 {
-        rig.client.open(rig.now, Want::Exit(Isolation([1; 32])), Target::Directory).unwrap();
+        rig.client.open(rig.now, CircuitPurpose::Exit(Isolation([1; 32])), Target::Directory).unwrap();
         rig.run();
     }
     assert_eq!(rig.client.circuits().len(), 2);

@@ -58,7 +58,7 @@ pub(super) struct Circuits {
     touched: Vec<Key>,
     /// Circuits that are not parked.
     awake: Vec<Key>,
-    /// The clock comes to park them.
+    /// The timer that parks them is set.
     parks: bool,
     /// Cells that may wait on all of them together.
     queued_max: usize,
@@ -376,7 +376,7 @@ impl Circuits {
         self.parks = false;
     }
 
-    /// The clock comes back as long as any circuit is awake.
+    /// Sets the timer that parks quiet circuits, while any circuit is awake.
     pub(super) fn park_later(&mut self, now: Now) {
         if !self.parks && !self.awake.is_empty() {
             self.parks = true;

@@ -38,7 +38,7 @@ impl Typist {
         }
         let key = *self.key.get_or_insert_with(|| {
             let task = task(99, b"", false);
-            let key = self.client.open(now, task.want, task.target).unwrap();
+            let key = self.client.open(now, task.purpose, task.target).unwrap();
             self.client.write(now, key, b"ECHO\n");
             key
         });
