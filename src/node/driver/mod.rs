@@ -8,6 +8,7 @@ mod bbr;
 mod conn;
 
 use crate::base::time::{Instant, Now};
+use crate::proto::content::call::{StoreCall, StoreCallId};
 use crate::proto::rpc::Service;
 use crate::role::{AskId, ConnId, DialError, Input, Output, READ_TARGET, Role};
 use conn::Handle;
@@ -56,6 +57,10 @@ impl Clock {
 pub trait Hooks<R> {
     /// The role asks one of the node's own services; the answer is given with [`Core::input`].
     fn ask(&self, core: &Rc<Core<R>>, ask: AskId, service: Service, body: Vec<u8>);
+    /// The role calls the node's store; the answer is given with [`Core::input`].
+    fn store(&self, _core: &Rc<Core<R>>, _id: StoreCallId, _call: StoreCall) {
+        // A node's service core alone has a store.
+    }
     /// The role has taken an input and its outputs are carried out.
     fn after(&self, core: &Rc<Core<R>>);
 }
@@ -144,6 +149,7 @@ impl<R: Role + 'static> Core<R> {
                 Some(Output::Close(conn)) => self.signal(conn, |h| h.close.set(true)),
                 Some(Output::Abort(conn)) => self.signal(conn, |h| h.abort.set(true)),
                 Some(Output::Ask(ask, service, body)) => self.hooks.ask(self, ask, service, body),
+                Some(Output::Store(id, call)) => self.hooks.store(self, id, call),
                 Some(Output::Resolve(ask, name)) => {
                     tokio::task::spawn_local(self.clone().resolve(ask, name));
                 }

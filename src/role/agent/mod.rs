@@ -10,7 +10,6 @@ mod store;
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::crypto::identity::IdentityKey;
-use crate::proto::content::store::BlockStore;
 use crate::proto::directory::client_sync::{ClientDirOutput, ClientDirectory, SourceFault};
 use crate::proto::directory::relay_sync::{DirOutput, RelayDirectory};
 use crate::proto::directory::snapshot::Snapshot;
@@ -49,8 +48,8 @@ pub struct AgentConfig {
     pub wants_exits: bool,
     /// Present on a relay.
     pub relay: Option<RelayIdentity>,
-    /// Present on a relay that keeps content.
-    pub store: Option<Box<dyn BlockStore>>,
+    /// Whether it is a relay that keeps content: then its driver serves [`Output::Store`].
+    pub store: bool,
 }
 
 /// Who a relay is.
@@ -99,6 +98,7 @@ pub struct Agent {
     directory: Directory,
     relay: Option<RelayIdentity>,
     store: Option<Store>,
+    store_calls: VecDeque<Output>,
     publish_at: Instant,
     calls: BTreeMap<u64, (Owner, CallId)>,
     network: NetworkId,
@@ -146,7 +146,8 @@ impl Agent {
             paths,
             directory,
             relay: cfg.relay,
-            store: cfg.store.zip(own).map(|(store, own)| Store::new(store, own, cfg.profile)),
+            store: own.filter(|_| cfg.store).map(|own| Store::new(own, cfg.profile)),
+            store_calls: VecDeque::new(),
             publish_at: Instant::default(),
             calls: BTreeMap::new(),
             network: cfg.network,
@@ -216,18 +217,6 @@ impl Agent {
         }
     }
 
-    /// Answers a request to this relay's store.
-    pub fn store_request(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
-        // A relay without a store offers no store stream, so nobody can ask it.
-        self.store.as_mut().map_or_else(Vec::new, |store| store.service.request(now, body))
-    }
-
-    /// Bytes used, bytes allowed, and objects of this relay's store.
-    pub fn store_figures(&self) -> Option<(u64, u64, usize)> {
-        let store = self.store.as_ref()?.service.store();
-        Some((store.used(), store.cap(), store.objects()))
-    }
-
     /// Lets every machine go on as far as it can.
     pub fn drive(&mut self, now: Now) {
         self.publish(now);
@@ -274,7 +263,7 @@ impl Agent {
             Owner::Job(job) => self.job_answered(now, job, id, result),
             Owner::Replicator => {
                 if let Some(store) = &mut self.store {
-                    store.replicator.answer(now, id, result, &mut store.service);
+                    store.replicator.answer(now, id, result);
                 }
             }
         }
@@ -368,12 +357,15 @@ impl Role for Agent {
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
-        self.client.handle(now, input);
+        match input {
+            Input::Stored(id, reply) => self.stored(now, id, reply),
+            input => self.client.handle(now, input),
+        }
         self.drive(now);
     }
 
     fn poll(&mut self) -> Option<Output> {
-        self.client.poll()
+        self.store_calls.pop_front().or_else(|| self.client.poll())
     }
 
     fn read_budget(&mut self, conn: ConnId) -> usize {

@@ -350,7 +350,7 @@ impl Role for Client {
             Input::Received(conn, bytes) => self.link_received(now, conn, bytes),
             Input::Timer => self.timer(now),
             // This role asks nothing outside itself.
-            Input::Answer(..) | Input::Resolved(..) => {}
+            Input::Answer(..) | Input::Resolved(..) | Input::Stored(..) => {}
         }
     }
 

@@ -288,6 +288,8 @@ impl Role for Shard {
             },
             Input::Answer(ask, body) => self.answered(now, ask, body),
             Input::Resolved(ask, addrs) => self.exit_resolved(now, ask, addrs),
+            // The node's service core calls the store; a shard asks the service.
+            Input::Stored(..) => {}
             Input::Timer => self.timer(now),
         }
         self.park_later(now);
