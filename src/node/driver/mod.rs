@@ -20,7 +20,7 @@ use std::net::ToSocketAddrs;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 /// From a connect to its success.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,8 +76,8 @@ pub struct Core<R> {
     read_buf: RefCell<Vec<u8>>,
     write_buf: RefCell<Vec<u8>>,
     bytes: Cell<(u64, u64)>,
-    /// Held by each look-up under way.
-    lookups: Arc<()>,
+    /// A permit for each look-up.
+    lookups: Arc<Semaphore>,
     may_renew: OnceCell<bool>,
 }
 
@@ -94,7 +94,7 @@ impl<R: Role + 'static> Core<R> {
             read_buf: RefCell::new(vec![0; READ_TARGET]),
             write_buf: RefCell::default(),
             bytes: Cell::default(),
-            lookups: Arc::default(),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             may_renew: OnceCell::new(),
         });
         tokio::task::spawn_local(core.clone().run_timer());
@@ -219,21 +219,18 @@ impl<R: Role + 'static> Core<R> {
 
     /// Looks a name up for an exit stream: the one place where a node asks a resolver.
     async fn resolve(self: Rc<Self>, ask: AskId, name: String) {
-        let ticket = self.lookups.clone();
-        // A look-up that nobody waits for any more still occupies the system's resolver until it is over.
-        let busy = Arc::strong_count(&ticket) > LOOKUPS_MAX + 1;
-        let look_up = async {
-            let answer = tokio::task::spawn_blocking(move || {
-                let found: Vec<_> =
-                    (name.as_str(), 0).to_socket_addrs().into_iter().flatten().map(|a| a.ip()).collect();
-                drop(ticket);
-                found
-            });
-            answer.await.unwrap_or_default()
-        };
-        let addrs = match busy {
-            true => Vec::new(),
-            false => tokio::time::timeout(CONNECT_TIMEOUT, look_up).await.unwrap_or_default(),
+        let addrs = match Arc::clone(&self.lookups).try_acquire_owned() {
+            Err(_) => Vec::new(),
+            Ok(permit) => {
+                let look_up = tokio::task::spawn_blocking(move || {
+                    let found = (name.as_str(), 0).to_socket_addrs().into_iter().flatten().map(|a| a.ip()).collect();
+                    // A look-up that nobody waits for any more occupies the system's resolver until it is over.
+                    drop(permit);
+                    found
+                });
+                let answer = tokio::time::timeout(CONNECT_TIMEOUT, look_up).await;
+                answer.ok().and_then(Result::ok).unwrap_or_default()
+            }
         };
         self.input(Input::Resolved(ask, addrs));
     }
