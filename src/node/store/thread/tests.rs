@@ -117,6 +117,7 @@ fn reads_are_answered_while_a_commit_runs_and_see_what_was_acknowledged() {
     });
 }
 
+// spec: CONT-33
 #[test]
 fn a_share_that_is_used_up_is_busy_and_nobody_else_s() {
     let store = start(Slow(MemoryStore::new(1 << 30)));
