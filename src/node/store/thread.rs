@@ -38,6 +38,8 @@ struct Inbox {
     calls: Vec<(Ticket, StoreCall)>,
     committed: Option<Result<(), StoreError>>,
     closed: bool,
+    /// The store's thread sleeps until it is woken.
+    asleep: bool,
 }
 
 /// What the store's thread and others share.
@@ -56,15 +58,24 @@ impl Desk {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, act: impl FnOnce(&mut Inbox)) {
-        act(&mut self.inbox());
-        self.news.notify_one();
+    fn tell<T>(&self, act: impl FnOnce(&mut Inbox) -> T) -> T {
+        let mut inbox = self.inbox();
+        let result = act(&mut inbox);
+        let asleep = core::mem::take(&mut inbox.asleep);
+        drop(inbox);
+        if asleep {
+            self.news.notify_one();
+        }
+        result
     }
 
     /// What came in. Waits for something where there is nothing else to do: a call, a commit's end, or the store's.
     fn take(&self, busy: bool, committing: bool) -> Inbox {
         let over = |i: &Inbox| i.closed && !committing;
-        let idle = |i: &mut Inbox| !busy && i.calls.is_empty() && i.committed.is_none() && !over(i);
+        let idle = |i: &mut Inbox| {
+            i.asleep = !busy && i.calls.is_empty() && i.committed.is_none() && !over(i);
+            i.asleep
+        };
         let mut inbox = self.news.wait_while(self.inbox(), idle).unwrap_or_else(PoisonError::into_inner);
         let closed = inbox.closed;
         core::mem::replace(&mut inbox, Inbox { closed, ..Inbox::default() })
@@ -152,14 +163,13 @@ impl Share {
     pub fn call(&self, id: u64, call: StoreCall) -> Result<(), Busy> {
         let share = if call.is_write() { &self.writes } else { &self.reads };
         let place = share.clone().try_reserve_owned().map_err(|_| Busy)?;
-        let mut inbox = self.desk.inbox();
-        if inbox.closed {
-            return Err(Busy);
-        }
-        inbox.calls.push(((id, place), call));
-        drop(inbox);
-        self.desk.news.notify_one();
-        Ok(())
+        self.desk.tell(|inbox| {
+            if inbox.closed {
+                return Err(Busy);
+            }
+            inbox.calls.push(((id, place), call));
+            Ok(())
+        })
     }
 }
 
@@ -183,7 +193,7 @@ impl Answers {
 fn run<B: BlockStore>(desk: &Desk, mut server: StoreServer<B, Ticket>, clock: Clock, commits: &SyncSender<Commit>) {
     let (mut busy, mut committing) = (false, false);
     loop {
-        let Inbox { calls, committed, closed } = desk.take(busy, committing);
+        let Inbox { calls, committed, closed, .. } = desk.take(busy, committing);
         calls.into_iter().for_each(|(ticket, call)| server.push(ticket, call));
         if let Some(result) = committed {
             committing = false;
