@@ -1,5 +1,7 @@
 //! A network whose disks take 300 ms for each commit, as worn cards and busy hosts do: publishing waits, nobody else.
 
+#![allow(clippy::disallowed_methods, reason = "real programs, real time")]
+
 use super::MOVE_MAX;
 use crate::harness::{Testnet, installed, noise, run, text, umbel_program};
 use std::fs;
