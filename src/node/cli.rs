@@ -141,6 +141,9 @@ pub struct RelayArgs {
     /// How much content to keep for others, as in 512M or 10G; 0 keeps none [default: 1G]
     #[arg(long, value_name = "SIZE", env = "UMBEL_STORE", hide_env_values = true)]
     pub store: Option<Size>,
+    /// Content not to keep: a file of locators as `umbel lookup` shows them, one a line; read at the start
+    #[arg(long, value_name = "FILE", env = "UMBEL_STORE_DENY", hide_env_values = true)]
+    pub store_deny: Option<PathBuf>,
     /// Connect to servers outside the network for clients: read about the risks first
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(env = "UMBEL_EXIT", hide_env_values = true, hide_possible_values = true)]

@@ -74,6 +74,8 @@ pub struct RelayConfig {
     pub write_invite: Option<PathBuf>,
     /// Bytes of content kept for others; zero keeps none.
     pub store: u64,
+    /// The file of locators that the store does not keep.
+    pub store_deny: Option<PathBuf>,
     /// Whether the relay connects to servers outside.
     pub exit: bool,
     /// Threads that carry cells, 1 to [`SHARDS_MAX`].
@@ -111,6 +113,7 @@ struct File {
     seeds: Vec<String>,
     write_invite: Option<PathBuf>,
     store: Option<Size>,
+    store_deny: Option<PathBuf>,
     shards: Option<u16>,
     family: Option<String>,
     log: Option<Level>,
@@ -149,6 +152,7 @@ impl RelayConfig {
             seeds: file.seeds.clone(),
             write_invite: args.write_invite.clone().or(file.write_invite.clone()),
             store: args.store.or(file.store).map_or(STORE_DEFAULT, |s| s.0),
+            store_deny: args.store_deny.clone().or(file.store_deny.clone()),
             exit: args.exit.or(file.exit).unwrap_or(false),
             shards: args.shards.or(file.shards).map_or_else(cores, usize::from).clamp(1, SHARDS_MAX),
             family: args.family.clone().or(file.family.clone()),
@@ -213,7 +217,8 @@ impl File {
         let mut file: Self = toml::from_str(&text).map_err(|e| explain(path, &text, &e))?;
         // Paths in a file are meant from where the file lies, wherever the node is started from.
         let base = path.parent().unwrap_or(Path::new("."));
-        for p in [&mut file.ready_file, &mut file.invite, &mut file.write_invite].into_iter().flatten() {
+        let paths = [&mut file.ready_file, &mut file.invite, &mut file.write_invite, &mut file.store_deny];
+        for p in paths.into_iter().flatten() {
             *p = base.join(&*p);
         }
         Ok(file)
@@ -306,11 +311,12 @@ mod tests {
         assert_eq!((plain.listen, plain.store, plain.exit), (literal(LISTEN_DEFAULT), STORE_DEFAULT, false));
         assert!(plain.profile.is_none() && plain.invite.is_none() && plain.shards >= 1);
 
-        let text = "listen = \"127.0.0.1:7\"\nstore = \"2G\"\nexit = true\nready-file = \"ready\"\nseeds = [\"s\"]\n";
+        let text = "listen = \"127.0.0.1:7\"\nstore = \"2G\"\nexit = true\nready-file = \"ready\"\nstore-deny = \"no\"\nseeds = [\"s\"]\n";
         std::fs::write(temp.path().join(CONFIG_FILE), text).unwrap();
         let both = relay(&format!("umbel relay --dir {dir} --store 3G --exit=false --profile testing")).unwrap();
         assert_eq!((both.listen, both.store, both.exit), (literal("127.0.0.1:7"), 3 << 30, false));
         assert_eq!(both.common.ready_file, Some(temp.path().join("ready")));
+        assert_eq!(both.store_deny, Some(temp.path().join("no")));
         assert_eq!((both.profile.unwrap().name, both.seeds), ("testing", vec!["s".to_owned()]));
     }
 

@@ -172,6 +172,9 @@ impl Report for LookupReport {
             };
             let _ = writeln!(text, "  {}  {state}", c.id);
         }
+        if let Some(locator) = &self.locator {
+            let _ = writeln!(text, "Relays know it as {locator}.");
+        }
         text
     }
 }

@@ -30,6 +30,7 @@ pub mod slab;
 pub mod timers;
 
 use crate::base::time::{Instant, Now};
+use crate::proto::content::call::{StoreCall, StoreCallId, StoreReply};
 use crate::proto::rpc::Service;
 use crate::role::endpoint::Endpoint;
 use crate::role::slab::Key;
@@ -84,6 +85,8 @@ pub enum Input<'a> {
     Answer(AskId, Vec<u8>),
     /// The answer to [`Output::Resolve`]; empty when nothing was found.
     Resolved(AskId, Vec<IpAddr>),
+    /// The answer to [`Output::Store`].
+    Stored(StoreCallId, StoreReply),
     /// The time of [`Role::deadline`] has come.
     Timer,
 }
@@ -105,6 +108,8 @@ pub enum Output {
     Ask(AskId, Service, Vec<u8>),
     /// Look a name up (at an exit only).
     Resolve(AskId, String),
+    /// Ask the store on the node's disk (of a node's service core only).
+    Store(StoreCallId, StoreCall),
 }
 
 /// What every driver drives.

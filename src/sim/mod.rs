@@ -6,6 +6,7 @@
 
 mod conns;
 pub mod content;
+pub mod disk;
 pub mod net;
 pub mod path;
 mod sender;

@@ -2,6 +2,7 @@
 
 use super::conns::Dialling;
 use super::path::{Line, Path};
+use super::shared::Shared;
 use super::tcp::{CoreId, State, Tcp, TcpId};
 use super::trace::Trace;
 use crate::base::rng::Rng;
@@ -15,8 +16,15 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostId(pub u32);
 
-/// Answers a host's questions to its own services.
-pub type Services = Box<dyn FnMut(Now, Service, &[u8]) -> Vec<u8>>;
+/// Who waits for an answer of a host's own services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asker(CoreId, AskId);
+
+/// Answers that a host's services gave later.
+pub type LateAnswers = Shared<VecDeque<(Asker, Vec<u8>)>>;
+
+/// Answers a host's questions to its own services, at once or, after `None`, with [`LateAnswers`].
+pub type Services = Box<dyn FnMut(Now, Asker, Service, &[u8]) -> Option<Vec<u8>>>;
 
 /// How a host goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +111,7 @@ pub struct Net {
     pub(super) work: VecDeque<(TcpId, usize)>,
     pub(super) writes: Option<Vec<Write>>,
     pub(super) dials: Vec<(HostId, HostId)>,
+    late: LateAnswers,
     /// What happened.
     pub trace: Trace,
 }
@@ -134,6 +143,7 @@ impl Net {
             work: VecDeque::new(),
             writes: None,
             dials: Vec::new(),
+            late: Shared::new(VecDeque::new()),
             trace: Trace::default(),
         }
     }
@@ -206,6 +216,11 @@ impl Net {
         if let Some(h) = self.host_mut(host) {
             h.services = Some((services, core));
         }
+    }
+
+    /// Where a host's services leave the answers that come later.
+    pub fn late_answers(&self) -> LateAnswers {
+        self.late.clone()
     }
 
     /// Gives a name addresses.
@@ -309,10 +324,25 @@ impl Net {
     }
 
     fn run_work(&mut self) {
+        self.send_late_answers();
         while let Some((tcp, side)) = self.work.pop_front() {
             self.write(tcp, side);
             self.read(tcp, side);
+            self.send_late_answers();
         }
+    }
+
+    fn send_late_answers(&mut self) {
+        let late = core::mem::take(&mut *self.late.get_mut());
+        for (asker, answer) in late {
+            self.send_answer(asker, answer);
+        }
+    }
+
+    fn send_answer(&mut self, Asker(core, ask): Asker, answer: Vec<u8>) {
+        // Answers may overtake each other: their order is the role's affair.
+        let after = ASK_DELAY + Duration::from_micros(self.rng.below(2000) as u64);
+        self.schedule(self.now + after, Event::Answer(core, ask, answer));
     }
 
     /// Lets everything happen that happens within `time`.
@@ -380,7 +410,7 @@ impl Net {
     fn output(&mut self, core: CoreId, output: Output) {
         let conn = match &output {
             Output::Wake(c) | Output::Finish(c) | Output::Close(c) | Output::Abort(c) => Some(*c),
-            Output::Dial(..) | Output::Ask(..) | Output::Resolve(..) => None,
+            Output::Dial(..) | Output::Ask(..) | Output::Resolve(..) | Output::Store(..) => None,
         };
         let at = conn.and_then(|c| self.by_conn.get(&(core, c)).copied());
         match (output, at) {
@@ -402,18 +432,24 @@ impl Net {
                 let now = self.now();
                 let host = self.cores.get(&core).map(|c| c.host);
                 let services = host.and_then(|h| self.host_mut(h)).and_then(|h| h.services.as_mut());
-                let (answer, other) = services.map_or_else(Default::default, |(s, o)| (s(now, service, &body), *o));
+                let asker = Asker(core, ask);
+                let (answer, other) = match services {
+                    Some((services, other)) => (services(now, asker, service, &body), *other),
+                    None => (Some(Vec::new()), None),
+                };
                 if let Some(other) = other.filter(|o| *o != core) {
                     self.drain(other);
                 }
-                // Answers may overtake each other: their order is the role's affair.
-                let after = ASK_DELAY + Duration::from_micros(self.rng.below(2000) as u64);
-                self.schedule(self.now + after, Event::Answer(core, ask, answer));
+                if let Some(answer) = answer {
+                    self.send_answer(asker, answer);
+                }
             }
             (Output::Resolve(ask, name), _) => {
                 let addrs = self.names.get(&name).cloned().unwrap_or_default();
                 self.schedule(self.now + RESOLVE_DELAY, Event::Resolved(core, ask, addrs));
             }
+            // A service core of a whole relay serves its own.
+            (Output::Store(id, call), _) => unreachable!("no disk for {id:?}: {call:?}"),
             // A connection that is already gone, as the role will hear or has heard.
             (Output::Wake(_) | Output::Finish(_) | Output::Close(_) | Output::Abort(_), None) => {}
         }

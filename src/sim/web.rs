@@ -102,7 +102,7 @@ impl Role for Web {
             Input::Closed(conn) | Input::Failed(conn, _) => {
                 self.conns.remove(&conn);
             }
-            Input::Connected(_) | Input::Answer(..) | Input::Resolved(..) | Input::Timer => {}
+            Input::Connected(_) | Input::Answer(..) | Input::Resolved(..) | Input::Stored(..) | Input::Timer => {}
         }
     }
 

@@ -1,13 +1,14 @@
 //! Networks of whole nodes: each relay has its directory and its store, each client its directory and its jobs.
 
-use super::net::{Death, HostId, Net};
+use super::disk::{Disk, Ticket};
+use super::net::{Asker, Death, HostId, LateAnswers, Net};
 use super::shared::Shared;
 use super::tcp::CoreId;
 use super::user::{Desk, Task, User};
 use super::web::Web;
 use super::world::{RELAY_PORT, RelayKeys, WEB_PORT, keys, web_addr};
 use crate::base::time::{Duration, Instant, Now};
-use crate::proto::content::store::MemoryStore;
+use crate::proto::content::call::{StoreCall, StoreReply};
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::path::Guards;
 use crate::proto::profile::Profile;
@@ -45,6 +46,9 @@ pub struct ServiceCore {
     pub snapshots: u32,
     /// Changes what is answered to others.
     pub lie: Option<Lie>,
+    /// On a relay, its store; answers for others go where the network takes them from.
+    pub disk: Option<(Disk, LateAnswers)>,
+    out: VecDeque<Output>,
 }
 
 impl ServiceCore {
@@ -58,19 +62,53 @@ impl ServiceCore {
             failed_sources: Vec::new(),
             snapshots: 0,
             lie: None,
+            disk: None,
+            out: VecDeque::new(),
         }
     }
 
-    fn request(&mut self, now: Now, service: Service, body: &[u8]) -> Vec<u8> {
-        let answer = self.node.act(now, |node| match service {
-            Service::Directory => node.directory_request(now, body),
-            Service::Store => node.store_request(now, body),
-        });
-        self.sort_events(now);
+    fn request(&mut self, now: Now, asker: Asker, service: Service, body: &[u8]) -> Option<Vec<u8>> {
+        let answer = match (service, &mut self.disk) {
+            (Service::Directory, _) => Some(self.node.act(now, |node| node.directory_request(now, body))),
+            (Service::Store, Some((disk, _))) => {
+                disk.push(Ticket::Peer(asker), StoreCall::Request(body.to_vec()));
+                None
+            }
+            (Service::Store, None) => Some(Vec::new()),
+        };
+        self.acted(now);
+        answer.map(|answer| self.told(service, answer))
+    }
+
+    /// What is told of an answer.
+    fn told(&mut self, service: Service, answer: Vec<u8>) -> Vec<u8> {
         match &mut self.lie {
             Some(lie) => lie(service, answer),
             None => answer,
         }
+    }
+
+    /// Carries out what the node wants of its store, and hands the answers on.
+    fn settle(&mut self, now: Now) {
+        loop {
+            while let Some(output) = self.node.poll() {
+                match (output, &mut self.disk) {
+                    (Output::Store(id, call), Some((disk, _))) => disk.push(Ticket::Own(id), call),
+                    (output, _) => self.out.push_back(output),
+                }
+            }
+            let Some((disk, late)) = &mut self.disk else { break };
+            match (disk.answer(now), late.clone()) {
+                (None, _) => break,
+                (Some((Ticket::Own(id), reply)), _) => self.node.handle(now, Input::Stored(id, reply)),
+                (Some((Ticket::Peer(asker), StoreReply::Answer(answer))), late) => {
+                    let answer = self.told(Service::Store, answer);
+                    late.get_mut().push_back((asker, answer));
+                }
+                (Some((Ticket::Peer(_), _)), _) => {}
+            }
+        }
+        self.sort_events(now);
     }
 
     fn sort_events(&mut self, now: Now) {
@@ -107,7 +145,7 @@ impl Desk for ServiceCore {
     }
 
     fn acted(&mut self, now: Now) {
-        self.sort_events(now);
+        self.settle(now);
     }
 }
 
@@ -118,11 +156,11 @@ impl Role for ServiceCore {
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
         self.node.handle(now, input);
-        self.sort_events(now);
+        self.settle(now);
     }
 
     fn poll(&mut self) -> Option<Output> {
-        self.node.poll()
+        self.out.pop_front()
     }
 
     fn read_budget(&mut self, conn: ConnId) -> usize {
@@ -131,12 +169,13 @@ impl Role for ServiceCore {
 
     fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
         let wrote = self.node.transmit(now, conn, out);
-        self.sort_events(now);
+        self.settle(now);
         wrote
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.node.deadline()
+        let disk = self.disk.as_ref().and_then(|(disk, _)| disk.deadline());
+        self.node.deadline().into_iter().chain(disk).min()
     }
 }
 
@@ -241,12 +280,15 @@ impl Whole {
         let mut cfg = self.config(seeds);
         let descriptor = (*keys.descriptor).clone();
         cfg.relay = Some(RelayIdentity { key: Arc::clone(&keys.identity), descriptor });
-        cfg.store = Some(Box::new(MemoryStore::new(STORE_CAP)));
+        cfg.store = true;
+        let disk = Disk::new(STORE_CAP, cfg.profile.lease);
         let node = Agent::new(cfg, self.net.rng().fork());
         let service = Shared::new(ServiceCore::new(node, Some(keys.clone()), shards.clone()));
+        service.get_mut().disk = Some((disk, self.net.late_answers()));
         let core = self.net.add_core(keys.host, Box::new(service.clone()), None);
         let asked = service.clone();
-        let answer = move |now: Now, which: Service, body: &[u8]| asked.get_mut().request(now, which, body);
+        let answer =
+            move |now: Now, asker: Asker, which: Service, body: &[u8]| asked.get_mut().request(now, asker, which, body);
         self.net.set_services(keys.host, Box::new(answer), Some(core));
         self.relays[i].service = Some(service);
         self.relays[i].shards = shards;
@@ -262,7 +304,7 @@ impl Whole {
             spare_circuits: 0,
             wants_exits: false,
             relay: None,
-            store: None,
+            store: false,
         }
     }
 
@@ -284,6 +326,15 @@ impl Whole {
         self.relays[i].service = None;
         self.relays[i].shards.clear();
         self.net.kill(self.relays[i].keys.host, death);
+    }
+
+    /// From now on each commit of a relay's store takes this long.
+    pub fn slow_disk(&mut self, i: usize, commit_time: Duration) {
+        if let Some(service) = &self.relays[i].service
+            && let Some((disk, _)) = &mut service.get_mut().disk
+        {
+            disk.commit_time = commit_time;
+        }
     }
 
     /// The snapshot a relay has settled.

@@ -216,7 +216,7 @@ impl World {
 
     /// Starts a relay's cores.
     pub fn start_relay(&mut self, i: usize) {
-        self.net.set_services(self.relays[i].host, Box::new(|_, service, body| answer(service, body)), None);
+        self.net.set_services(self.relays[i].host, Box::new(|_, _, service, body| Some(answer(service, body))), None);
         let roster: Roster = Arc::new(self.relays.iter().map(|r| (r.contact.id, r.contact.clone())).collect());
         let keys = self.relays[i].clone();
         for _ in 0..self.shape.shards {

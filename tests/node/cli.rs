@@ -97,7 +97,17 @@ fn help_names_all_commands_options_and_exit_codes() {
         ("testnet", &["--relays", "--socks", "--exit", "--ready-file"][..]),
         (
             "relay",
-            &["--profile", "--listen", "--invite", "--write-invite", "--store", "--exit", "--shards", "--config"],
+            &[
+                "--profile",
+                "--listen",
+                "--invite",
+                "--write-invite",
+                "--store",
+                "--store-deny",
+                "--exit",
+                "--shards",
+                "--config",
+            ],
         ),
         ("client", &["--invite", "--socks", "--ready-file"]),
         ("put", &["--convergent", "PATH"]),

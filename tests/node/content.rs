@@ -3,6 +3,7 @@
 mod large;
 mod losses;
 mod site;
+mod slow_disk;
 
 use crate::harness::{Ran, installed, run, text};
 use serde_json::Value;

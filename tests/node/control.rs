@@ -116,7 +116,7 @@ impl Handler for Canned {
 
     async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Failure> {
         let custodians = vec![CustodianReport { id: "c".into(), answered: true, holds: true, error: None }];
-        Ok(LookupReport { key: request.key, kind: "block".into(), answered: 1, holding: 1, custodians })
+        Ok(LookupReport { key: request.key, kind: "block".into(), locator: None, answered: 1, holding: 1, custodians })
     }
 }
 

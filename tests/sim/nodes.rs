@@ -10,6 +10,7 @@ use umbel::sim::net::Death;
 use umbel::sim::path::Path;
 use umbel::sim::whole::{Whole, WholeShape};
 use umbel::sim::world::task;
+use umbel::wire::umbel_link::ContentLink;
 
 const SECOND: Duration = Duration::from_secs(1);
 const EIGHT: WholeShape = WholeShape { relays: 8, exits: 3, shards: 1 };
@@ -98,6 +99,69 @@ fn content_goes_in_and_comes_out_at_another_client() {
             let got = w.get(reader, &put.link, 60 * SECOND).unwrap();
             assert!(got == Ok(content), "{size} bytes");
         }
+    });
+}
+
+/// How long each of ten fetches of a small object and ten look-ups of a record takes, while `meanwhile` goes on.
+fn answer_times(
+    w: &mut Whole,
+    reader: usize,
+    link: &ContentLink,
+    mut meanwhile: impl FnMut(&mut Whole),
+) -> (Duration, Duration) {
+    let (mut fetches, mut lookups) = (Vec::new(), Vec::new());
+    for i in 0..10 {
+        meanwhile(w);
+        let start = w.net.now().mono;
+        let got = w.get(reader, link, 60 * SECOND).unwrap();
+        assert_eq!(got.map(|bytes| bytes.len()), Ok(16));
+        fetches.push(w.net.now().mono.since(start));
+        meanwhile(w);
+        let relay = w.relays[i % 8].keys.contact.id;
+        let start = w.net.now().mono;
+        assert!(w.look_up(reader, relay, 60 * SECOND).unwrap() >= 7);
+        lookups.push(w.net.now().mono.since(start));
+    }
+    let median = |mut times: Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2]
+    };
+    (median(fetches), median(lookups))
+}
+
+#[test]
+fn a_disk_slow_at_commits_delays_those_who_publish_and_nobody_else() {
+    seeds("a_disk_slow_at_commits_delays_those_who_publish_and_nobody_else", 2, |seed| {
+        let mut w = formed(seed, EIGHT);
+        let reader = w.add_client(&[0]);
+        assert!(until(&mut w, 15, |w| w.checked(reader).is_some()));
+        let small = w.put(0, &served(16), 60 * SECOND).unwrap();
+        assert!(small.result.is_ok());
+        let quiet = answer_times(&mut w, reader, &small.link, |_| ());
+        let commit = 3 * SECOND;
+        (0..8).for_each(|i| w.slow_disk(i, commit));
+        let start = w.net.now().mono;
+        let mut putting = w.begin_put(0, &served(2_000_000));
+        let (mut put, mut waited) = (None, 0);
+        let busy = answer_times(&mut w, reader, &small.link, |w| {
+            let disks = w.relays.iter().filter_map(|r| r.service.as_ref());
+            waited += disks.filter(|s| s.get().disk.as_ref().is_some_and(|(d, _)| d.deadline().is_some())).count();
+            put = put.take().or_else(|| w.go_on_with_put(&mut putting));
+        });
+        assert!(waited > 0 || put.is_none(), "commits ran meanwhile");
+        for (quiet, busy) in [(quiet.0, busy.0), (quiet.1, busy.1)] {
+            assert!(busy <= 2 * quiet, "{quiet:?} without the put, {busy:?} with it");
+        }
+        while put.is_none() {
+            w.net.run_for(Duration::from_millis(20));
+            put = w.go_on_with_put(&mut putting);
+            assert!(w.net.now().mono.since(start) < 120 * SECOND, "a slow disk is no broken one");
+        }
+        let put = put.unwrap();
+        assert!(put.result.is_ok_and(|copies| copies >= 5), "{:?}", put.result);
+        assert!(w.net.now().mono.since(start) >= commit, "acknowledged after its commit");
+        let got = w.get(reader, &put.link, 60 * SECOND).unwrap();
+        assert!(got == Ok(served(2_000_000)));
     });
 }
 

@@ -132,7 +132,7 @@ impl Rig {
                     }
                 }
                 Output::Ask(..) => self.asked += 1,
-                Output::Resolve(..) => {}
+                Output::Resolve(..) | Output::Store(..) => {}
             }
         }
     }

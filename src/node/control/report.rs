@@ -159,6 +159,9 @@ pub struct LookupReport {
     pub key: String,
     /// `relay` for a relay's record, `block` for a block, `none` where no custodian holds either.
     pub kind: String,
+    /// Of a block's address, the locator by which relays know it: what `--store-deny` lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locator: Option<String>,
     /// How many custodians answered.
     pub answered: u64,
     /// How many of them hold it.
@@ -293,12 +296,13 @@ mod tests {
             &LookupReport {
                 key: "k".into(),
                 kind: "block".into(),
+                locator: Some("l".into()),
                 answered: 0,
                 holding: 0,
                 custodians: vec![custodian],
             },
             concat!(
-                r#"{"key":"k","kind":"block","answered":0,"holding":0,"#,
+                r#"{"key":"k","kind":"block","locator":"l","answered":0,"holding":0,"#,
                 r#""custodians":[{"id":"c","answered":false,"holds":false,"error":"no answer in time"}]}"#
             ),
         );

@@ -9,6 +9,7 @@ mod conn;
 mod connect;
 
 use crate::base::time::{Instant, Now};
+use crate::proto::content::call::{StoreCall, StoreCallId};
 use crate::proto::rpc::Service;
 use crate::role::endpoint::Endpoint;
 use crate::role::{AskId, ConnId, Input, Output, READ_TARGET, Role};
@@ -21,7 +22,7 @@ use std::net::ToSocketAddrs;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 /// From asking for a name's addresses to the answer.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,6 +59,10 @@ impl Clock {
 pub trait Hooks<R> {
     /// The role asks one of the node's own services; the answer is given with [`Core::input`].
     fn ask(&self, core: &Rc<Core<R>>, ask: AskId, service: Service, body: Vec<u8>);
+    /// The role calls the node's store; the answer is given with [`Core::input`].
+    fn store(&self, _core: &Rc<Core<R>>, _id: StoreCallId, _call: StoreCall) {
+        // A node's service core alone has a store.
+    }
     /// The role has taken an input and its outputs are carried out.
     fn after(&self, core: &Rc<Core<R>>);
 }
@@ -73,8 +78,8 @@ pub struct Core<R> {
     read_buf: RefCell<Vec<u8>>,
     write_buf: RefCell<Vec<u8>>,
     bytes: Cell<(u64, u64)>,
-    /// Held by each look-up under way.
-    lookups: Arc<()>,
+    /// A permit for each look-up.
+    lookups: Arc<Semaphore>,
     may_renew: OnceCell<bool>,
 }
 
@@ -91,7 +96,7 @@ impl<R: Role + 'static> Core<R> {
             read_buf: RefCell::new(vec![0; READ_TARGET]),
             write_buf: RefCell::default(),
             bytes: Cell::default(),
-            lookups: Arc::default(),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             may_renew: OnceCell::new(),
         });
         tokio::task::spawn_local(core.clone().run_timer());
@@ -150,6 +155,7 @@ impl<R: Role + 'static> Core<R> {
                 Some(Output::Close(conn)) => self.signal(conn, |h| h.close.set(true)),
                 Some(Output::Abort(conn)) => self.signal(conn, |h| h.abort.set(true)),
                 Some(Output::Ask(ask, service, body)) => self.hooks.ask(self, ask, service, body),
+                Some(Output::Store(id, call)) => self.hooks.store(self, id, call),
                 Some(Output::Resolve(ask, name)) => {
                     tokio::task::spawn_local(self.clone().resolve(ask, name));
                 }
@@ -217,21 +223,18 @@ impl<R: Role + 'static> Core<R> {
 
     /// Looks a name up for an exit stream: the one place where a node asks a resolver.
     async fn resolve(self: Rc<Self>, ask: AskId, name: String) {
-        let ticket = self.lookups.clone();
-        // A look-up that nobody waits for any more still occupies the system's resolver until it is over.
-        let busy = Arc::strong_count(&ticket) > LOOKUPS_MAX + 1;
-        let look_up = async {
-            let answer = tokio::task::spawn_blocking(move || {
-                let found: Vec<_> =
-                    (name.as_str(), 0).to_socket_addrs().into_iter().flatten().map(|a| a.ip()).collect();
-                drop(ticket);
-                found
-            });
-            answer.await.unwrap_or_default()
-        };
-        let addrs = match busy {
-            true => Vec::new(),
-            false => tokio::time::timeout(LOOKUP_TIMEOUT, look_up).await.unwrap_or_default(),
+        let addrs = match Arc::clone(&self.lookups).try_acquire_owned() {
+            Err(_) => Vec::new(),
+            Ok(permit) => {
+                let look_up = tokio::task::spawn_blocking(move || {
+                    let found = (name.as_str(), 0).to_socket_addrs().into_iter().flatten().map(|a| a.ip()).collect();
+                    // A look-up that nobody waits for any more occupies the system's resolver until it is over.
+                    drop(permit);
+                    found
+                });
+                let answer = tokio::time::timeout(LOOKUP_TIMEOUT, look_up).await;
+                answer.ok().and_then(Result::ok).unwrap_or_default()
+            }
         };
         self.input(Input::Resolved(ask, addrs));
     }

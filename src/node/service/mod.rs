@@ -1,6 +1,7 @@
 //! The node's service thread: the driver around [`Agent`], and what the proxy and the control socket use of it.
 
 pub mod content;
+mod store;
 pub mod stream;
 mod upstream;
 
@@ -8,6 +9,8 @@ use crate::base::time::Now;
 use crate::crypto::identity::IdentityKey;
 use crate::node::driver::{Clock, Core, Hooks};
 use crate::node::shard::{ShardAsk, ShardCommand, ShardThread};
+use crate::node::store::thread::StoreThread;
+use crate::proto::content::call::{StoreCall, StoreCallId};
 use crate::proto::directory::client_sync::SourceFault;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::rpc::Service;
@@ -20,6 +23,7 @@ use core::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use store::StoreAccess;
 use stream::Slot;
 use tokio::sync::{mpsc, watch};
 
@@ -38,6 +42,7 @@ struct Shared {
     built: watch::Sender<u64>,
     skew: watch::Sender<Option<i64>>,
     relay: Option<RelayParts>,
+    store: Option<StoreAccess>,
 }
 
 /// What a relay's service thread keeps of its shards.
@@ -46,6 +51,8 @@ pub struct RelayParts {
     pub identity: Arc<IdentityKey>,
     /// They carry cells.
     pub shards: Vec<ShardThread>,
+    /// Its content, where it keeps some.
+    pub store: Option<StoreThread>,
 }
 
 struct ServiceHooks(Rc<Shared>);
@@ -53,6 +60,12 @@ struct ServiceHooks(Rc<Shared>);
 impl Hooks<Driven<Agent>> for ServiceHooks {
     fn ask(&self, _core: &Rc<Core<Driven<Agent>>>, _ask: AskId, _service: Service, _body: Vec<u8>) {
         // The node's role answers itself what it could ask.
+    }
+
+    fn store(&self, core: &Rc<Core<Driven<Agent>>>, id: StoreCallId, call: StoreCall) {
+        if let Some(store) = &self.0.store {
+            store.call(core, id, call);
+        }
     }
 
     fn after(&self, core: &Rc<Core<Driven<Agent>>>) {
@@ -124,7 +137,10 @@ impl Shared {
 
 impl AgentHandle {
     /// Starts the node's driver. Must be called inside a `LocalSet`.
-    pub fn start(node: Agent, clock: Clock, relay: Option<RelayParts>) -> Self {
+    pub fn start(node: Agent, clock: Clock, mut relay: Option<RelayParts>) -> Self {
+        let shards = relay.as_ref().map_or(0, |r| r.shards.len());
+        let thread = relay.as_mut().and_then(|r| r.store.take());
+        let (store, answers) = thread.map(|thread| StoreAccess::new(thread, shards)).unzip();
         let shared = Rc::new(Shared {
             slots: RefCell::default(),
             jobs: RefCell::default(),
@@ -132,18 +148,24 @@ impl AgentHandle {
             built: watch::Sender::new(0),
             skew: watch::Sender::new(None),
             relay,
+            store,
         });
         let core = Core::start(Driven::new(node), clock, Box::new(ServiceHooks(shared.clone())));
-        Self { core, shared }
+        let handle = Self { core, shared };
+        if let Some(answers) = answers {
+            handle.pass_answers(answers);
+        }
+        handle
     }
 
     /// Answers the questions of this relay's shards until all of them are gone.
     pub async fn serve(self, mut asks: mpsc::UnboundedReceiver<ShardAsk>) {
         while let Some(ShardAsk { shard, ask, service, body }) = asks.recv().await {
-            let answer = self.with(|node, now| match service {
-                Service::Directory => node.directory_request(now, &body),
-                Service::Store => node.store_request(now, &body),
-            });
+            if service == Service::Store {
+                self.ask_store(shard, ask, body);
+                continue;
+            }
+            let answer = self.with(|node, now| node.directory_request(now, &body));
             if let Some(shard) = self.shared.relay.as_ref().and_then(|r| r.shards.get(shard)) {
                 shard.tell(ShardCommand::Answer(ask, answer));
             }
@@ -178,6 +200,11 @@ impl AgentHandle {
     /// The relay's shards; none on a client.
     pub fn shards(&self) -> &[ShardThread] {
         self.shared.relay.as_ref().map_or(&[], |r| &r.shards)
+    }
+
+    /// Bytes used, bytes allowed, and objects of this relay's store.
+    pub fn store_figures(&self) -> Option<(u64, u64, u64)> {
+        self.shared.store.as_ref().map(StoreAccess::figures)
     }
 
     /// Bytes read and written on this thread's sockets.

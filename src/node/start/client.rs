@@ -57,7 +57,7 @@ pub(super) async fn start(
         spare_circuits: SPARE_CIRCUITS,
         wants_exits: true,
         relay: None,
-        store: None,
+        store: false,
     };
     let node = AgentHandle::start(Agent::new(config, rng.fork()), clock, None);
     let socks = proxy.local_addr();

@@ -83,11 +83,7 @@ impl Control {
             links: links + own_links as u64,
             circuits: circuits.iter().map(circuit).collect(),
             streams: streams.iter().map(stream).collect(),
-            store: self.node.with(|n, _| n.store_figures()).map(|(used, cap, objects)| StoreStatus {
-                used,
-                cap,
-                objects: objects as u64,
-            }),
+            store: self.node.store_figures().map(|(used, cap, objects)| StoreStatus { used, cap, objects }),
             circuits_evicted: evicted,
             bytes: BytesStatus { received: received + service_in, sent: sent + service_out },
             rss_bytes: system::rss_bytes(),

@@ -7,7 +7,8 @@ use crate::node::error::{Code, Failure};
 use crate::node::service::content::JobHandle;
 use crate::proto::directory::lookup::{Found, Lookup, LookupOutput, Wanted};
 use crate::role::agent::{Job, JobNews};
-use crate::wire::ids::{RelayId, from_text};
+use crate::wire::ids::{Address, RelayId, from_text, to_text};
+use crate::wire::umbel_link::locator;
 use std::collections::BTreeMap;
 
 impl Control {
@@ -43,6 +44,10 @@ impl Control {
         Ok(LookupReport {
             key: request.key,
             kind: kind.into(),
+            locator: match wanted {
+                Wanted::Record(_) => None,
+                Wanted::Content(address) => Some(to_text(&locator(&Address(address)).0)),
+            },
             answered: custodians.iter().filter(|c| c.answered).count() as u64,
             holding,
             custodians,

@@ -17,9 +17,10 @@ use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
 use crate::node::service::{AgentHandle, RelayParts};
 use crate::node::shard::{self, ShardThread};
 use crate::node::signal::Signals;
-use crate::node::store::{DiskStore, OpenError};
+use crate::node::store::thread::StoreThread;
+use crate::node::store::{DiskStore, OpenError, denied};
 use crate::node::system;
-use crate::proto::content::store::BlockStore;
+use crate::proto::content::service::StoreService;
 use crate::proto::path::Guards;
 use crate::role::agent::{Agent, AgentConfig, RelayIdentity};
 use crate::role::shard::{ExitPolicy, ShardConfig};
@@ -27,6 +28,7 @@ use crate::wire::descriptor::{Descriptor, SignedDescriptor};
 use crate::wire::ids::RelayId;
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -39,6 +41,8 @@ pub(super) struct Settings {
     pub(super) listen: SocketAddr,
     pub(super) advertise: Option<SocketAddr>,
     pub(super) store: u64,
+    /// Where the objects stand that the operator does not keep.
+    pub(super) store_deny: Option<PathBuf>,
     pub(super) exit: bool,
     pub(super) shards: usize,
     pub(super) family: Option<String>,
@@ -102,6 +106,7 @@ pub(super) fn start(
         shards.push(shard.map_err(|e| Failure::new(Code::Io, format!("a relay thread cannot start: {e}")))?);
     }
     let signed = SignedDescriptor::sign(descriptor.clone(), &identity);
+    let store = open_store(dir, settings, network.profile.lease, clock)?;
     let node = AgentConfig {
         network: network.id,
         profile: network.profile,
@@ -111,27 +116,40 @@ pub(super) fn start(
         spare_circuits: 0,
         wants_exits: false,
         relay: Some(RelayIdentity { key: identity.clone(), descriptor }),
-        store: open_store(dir, settings.store)?,
+        store: store.is_some(),
     };
     let node = Agent::new(node, rng.fork());
-    let handle = AgentHandle::start(node, clock, Some(RelayParts { identity, shards }));
+    let handle = AgentHandle::start(node, clock, Some(RelayParts { identity, shards, store }));
     tokio::task::spawn_local(handle.clone().serve(inbox));
     Ok(Running { node: handle, id, addr, descriptor: signed, network })
 }
 
 /// The relay's content on disk; none where it keeps none.
-fn open_store(dir: &NodeDir, cap: u64) -> Result<Option<Box<dyn BlockStore>>, Failure> {
-    if cap == 0 {
+fn open_store(
+    dir: &NodeDir,
+    settings: &Settings,
+    lease: Duration,
+    clock: Clock,
+) -> Result<Option<StoreThread>, Failure> {
+    if settings.store == 0 {
         return Ok(None);
     }
     let path = dir.file(STORE_DIR);
-    let store = DiskStore::open(&path, cap).map_err(|why| {
-        let code = if matches!(why, OpenError::InUse) { Code::DirInUse } else { Code::Config };
-        let message = format!("the store {} cannot be opened: {why}", path.display());
-        Failure::new(code, message)
+    let unusable = |code, why: &dyn core::fmt::Display| {
+        Failure::new(code, format!("the store {} cannot be opened: {why}", path.display()))
             .hint("free the disk or the folder; content that is lost is copied again by other relays")
+    };
+    let store = DiskStore::open(&path, settings.store).map_err(|why| {
+        let code = if matches!(why, OpenError::InUse) { Code::DirInUse } else { Code::Config };
+        unusable(code, &why)
     })?;
-    Ok(Some(Box::new(store)))
+    let mut service = StoreService::new(store, lease);
+    if let Some(file) = &settings.store_deny {
+        service.deny(denied::read(file)?).map_err(|why| unusable(Code::Io, &why))?;
+    }
+    let thread = StoreThread::start(service, clock)
+        .map_err(|e| Failure::new(Code::Io, format!("the store's thread cannot start: {e}")))?;
+    Ok(Some(thread))
 }
 
 /// Others must be able to reach what the descriptor says.
@@ -161,6 +179,7 @@ pub(super) async fn run(config: RelayConfig, clock: Clock) -> Result<(), Failure
         listen: config.listen,
         advertise: config.advertise,
         store: config.store,
+        store_deny: config.store_deny.clone(),
         exit: config.exit,
         shards: config.shards,
         family: config.family.clone(),

@@ -187,6 +187,7 @@ async fn run_relay(
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             advertise: None,
             store: STORE,
+            store_deny: None,
             exit,
             shards: 1,
             family: None,

@@ -5,26 +5,33 @@
 //! free page, the data file is synced, and only then the index that names the page is committed. A page that was freed is
 //! used again only after the index that no longer names it is committed.
 //!
-//! All calls block; run them on the thread that serves the store. Writes are collected in one transaction until
-//! [`BlockStore::flush`]; the store service flushes when an object is whole and every 8 MiB.
+//! Calls block for the system's cache at most; run them on the thread that serves the store ([`thread`]). What they change
+//! in the index gathers in memory ([`pending`]) until a commit writes it in one transaction, on another thread.
 
+pub mod denied;
+mod pending;
 mod slots;
+pub mod thread;
 
 use crate::base::bytes::{Reader, Writer};
 use crate::base::time::UnixMs;
 use crate::crypto::hash::blake3;
-use crate::proto::content::store::{BLOCK_OVERHEAD, BlockStore, OBJECT_OVERHEAD, Record, StoreError, block_cost};
+use crate::proto::content::store::{
+    BLOCK_OVERHEAD, BlockStore, Commit, OBJECT_OVERHEAD, Record, StoreError, block_cost,
+};
 use crate::wire::content::{BLOCKS_MAX, Class, LARGE, addresses};
 use crate::wire::error::Malformed;
 use crate::wire::ids::{Address, Locator};
 use core::ops::Bound::{Excluded, Unbounded};
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use pending::Pending;
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use slots::{Slots, UNIT};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Memory for the index's pages: an idle relay must stay small.
 const INDEX_CACHE: usize = 1 << 20;
@@ -70,41 +77,16 @@ impl From<redb::Error> for OpenError {
 
 /// The store on disk.
 pub struct DiskStore {
-    index: Database,
-    data: File,
-    batch: Option<WriteTransaction>,
+    index: Arc<Database>,
+    data: Arc<File>,
     records: BTreeMap<Locator, Record>,
-    /// Records that the index does not have as they are now.
-    dirty: BTreeSet<Locator>,
+    /// What the index does not have yet.
+    open: Pending,
+    /// What the commit that runs writes into it.
+    sealed: Option<Arc<Pending>>,
     slots: Slots,
-    /// Places to be given back with the next commit.
-    freed: Vec<(Class, u32)>,
     used: u64,
     cap: u64,
-}
-
-/// Reads a table as the batch sees it, or as it was last committed.
-macro_rules! table {
-    ($store:expr, $definition:expr, |$table:ident| $body:expr) => {
-        match &$store.batch {
-            Some(batch) => {
-                let $table = batch.open_table($definition).map_err(broken)?;
-                $body
-            }
-            None => {
-                let read = $store.index.begin_read().map_err(broken)?;
-                let $table = read.open_table($definition).map_err(broken)?;
-                $body
-            }
-        }
-    };
-}
-
-/// Opens a table of the batch for writing.
-macro_rules! table_mut {
-    ($store:expr, $definition:expr) => {
-        $store.batch()?.open_table($definition).map_err(broken)?
-    };
 }
 
 fn broken(e: impl Into<redb::Error>) -> StoreError {
@@ -133,13 +115,12 @@ impl DiskStore {
         prepare(&index)?;
         let pages = cap / (LARGE as u64 + BLOCK_OVERHEAD);
         let mut store = Self {
-            index,
-            data: file("blocks")?,
-            batch: None,
+            index: Arc::new(index),
+            data: Arc::new(file("blocks")?),
             records: BTreeMap::new(),
-            dirty: BTreeSet::new(),
+            open: Pending::default(),
+            sealed: None,
             slots: Slots::new(u32::try_from(pages).unwrap_or(u32::MAX / 16)),
-            freed: Vec::new(),
             used: 0,
             cap,
         };
@@ -166,26 +147,47 @@ impl DiskStore {
         Ok(())
     }
 
-    fn batch(&mut self) -> Result<&WriteTransaction, StoreError> {
-        if self.batch.is_none() {
-            self.batch = Some(self.index.begin_write().map_err(broken)?);
-        }
-        self.batch.as_ref().ok_or(StoreError::Broken)
+    /// What is not in the index yet, the newest first.
+    fn pending(&self) -> impl Iterator<Item = &Pending> {
+        [Some(&self.open), self.sealed.as_deref()].into_iter().flatten()
     }
 
     fn place(&self, object: &Locator, index: u32) -> Result<Option<(u32, u64)>, StoreError> {
-        table!(self, BLOCKS, |t| Ok(t.get((object.0, index)).map_err(broken)?.map(|v| v.value())))
+        for change in self.pending().filter_map(|p| p.object(object)) {
+            if let Some(place) = change.blocks.get(&index) {
+                return Ok(Some(*place));
+            }
+            if change.replaced {
+                return Ok(None);
+            }
+        }
+        let read = self.index.begin_read().map_err(broken)?;
+        let table = read.open_table(BLOCKS).map_err(broken)?;
+        Ok(table.get((object.0, index)).map_err(broken)?.map(|v| v.value()))
     }
 
-    /// A free place, committing what was freed where nothing else is left.
+    /// The places of all an object's blocks.
+    fn places(&self, object: &Locator) -> Result<BTreeMap<u32, (u32, u64)>, StoreError> {
+        let mut places = BTreeMap::new();
+        for change in self.pending().filter_map(|p| p.object(object)) {
+            places.extend(&change.blocks);
+            if change.replaced {
+                return Ok(places);
+            }
+        }
+        let read = self.index.begin_read().map_err(broken)?;
+        let table = read.open_table(BLOCKS).map_err(broken)?;
+        for row in table.range((object.0, 0)..(object.0, BLOCKS_MAX)).map_err(broken)? {
+            let (key, place) = row.map_err(broken)?;
+            places.insert(key.value().1, place.value());
+        }
+        Ok(places)
+    }
+
+    /// A free place.
     fn take(&mut self, class: Class) -> Result<u32, StoreError> {
-        if let Some(unit) = self.slots.take(class) {
-            return Ok(unit);
-        }
-        if !self.freed.is_empty() {
-            self.flush()?;
-        }
-        self.slots.take(class).ok_or(StoreError::Full)
+        let freeing = self.pending().any(|p| !p.freed.is_empty());
+        self.slots.take(class).ok_or(if freeing { StoreError::Freeing } else { StoreError::Full })
     }
 
     fn room(&mut self, bytes: u64) -> Result<(), StoreError> {
@@ -257,34 +259,38 @@ impl BlockStore for DiskStore {
             self.used += OBJECT_OVERHEAD;
         }
         self.records.insert(*object, *record);
-        self.dirty.insert(*object);
+        self.open.change(object).record = Some(*record);
         Ok(())
     }
 
     fn set_names(&mut self, object: &Locator, names: &[Address]) -> Result<(), StoreError> {
-        let mut table = table_mut!(self, NAMES);
-        for (row, names) in names.chunks(NAMES_ROW as usize).enumerate() {
-            let bytes: Vec<u8> = names.iter().flat_map(|n| n.0).collect();
-            table.insert((object.0, row as u32), bytes.as_slice()).map_err(broken)?;
-        }
+        self.open.change(object).names = Some(names.to_vec());
         Ok(())
     }
 
     fn names(&self, object: &Locator, from: u32, max: usize) -> Result<Vec<Address>, StoreError> {
         let from = from.saturating_sub(1);
-        let (mut row, mut skip, mut out) = (from / NAMES_ROW, (from % NAMES_ROW) as usize, Vec::new());
-        table!(self, NAMES, |t| {
-            while out.len() < max
-                && let Some(bytes) = t.get((object.0, row)).map_err(broken)?
-            {
-                // Only what is asked for: one name is read for every block that comes in.
-                let bytes = bytes.value().get(skip * 32..).unwrap_or_default();
-                let bytes = bytes.get(..(max - out.len()) * 32).unwrap_or(bytes);
-                out.extend(addresses(bytes).map_err(|_| StoreError::Broken)?);
-                (row, skip) = (row + 1, 0);
+        for change in self.pending().filter_map(|p| p.object(object)) {
+            if let Some(names) = &change.names {
+                return Ok(names.iter().skip(from as usize).take(max).copied().collect());
             }
-            Ok(out)
-        })
+            if change.replaced {
+                return Ok(Vec::new());
+            }
+        }
+        let (mut row, mut skip, mut out) = (from / NAMES_ROW, (from % NAMES_ROW) as usize, Vec::new());
+        let read = self.index.begin_read().map_err(broken)?;
+        let table = read.open_table(NAMES).map_err(broken)?;
+        while out.len() < max
+            && let Some(bytes) = table.get((object.0, row)).map_err(broken)?
+        {
+            // Only what is asked for: one name is read for every block that comes in.
+            let bytes = bytes.value().get(skip * 32..).unwrap_or_default();
+            let bytes = bytes.get(..(max - out.len()) * 32).unwrap_or(bytes);
+            out.extend(addresses(bytes).map_err(|_| StoreError::Broken)?);
+            (row, skip) = (row + 1, 0);
+        }
+        Ok(out)
     }
 
     fn write(&mut self, object: &Locator, index: u32, block: &[u8]) -> Result<bool, StoreError> {
@@ -298,7 +304,7 @@ impl BlockStore for DiskStore {
             self.slots.give(class, unit);
             return Err(disk(e));
         }
-        table_mut!(self, BLOCKS).insert((object.0, index), (unit, check(block))).map_err(broken)?;
+        self.open.change(object).blocks.insert(index, (unit, check(block)));
         self.used += block_cost(class);
         Ok(true)
     }
@@ -312,27 +318,16 @@ impl BlockStore for DiskStore {
     }
 
     fn held(&self, object: &Locator) -> Result<Vec<u32>, StoreError> {
-        table!(self, BLOCKS, |t| {
-            let rows = t.range((object.0, 0)..(object.0, BLOCKS_MAX)).map_err(broken)?;
-            rows.map(|row| Ok(row.map_err(broken)?.0.value().1)).collect()
-        })
+        Ok(self.places(object)?.into_keys().collect())
     }
 
     fn remove(&mut self, object: &Locator) -> Result<(), StoreError> {
-        let Some(record) = self.records.remove(object) else { return Ok(()) };
-        self.dirty.remove(object);
-        let mut gone = Vec::new();
-        {
-            let mut blocks = table_mut!(self, BLOCKS);
-            let all = |_, _| true;
-            for row in blocks.extract_from_if((object.0, 0)..(object.0, BLOCKS_MAX), all).map_err(broken)? {
-                gone.push((record.class, row.map_err(broken)?.1.value().0));
-            }
-        }
-        table_mut!(self, NAMES).retain_in((object.0, 0)..(object.0, BLOCKS_MAX), |_, _| false).map_err(broken)?;
-        table_mut!(self, RECORDS).remove(object.0).map_err(broken)?;
-        self.used = self.used.saturating_sub(OBJECT_OVERHEAD + gone.len() as u64 * block_cost(record.class));
-        self.freed.extend(gone);
+        let Some(record) = self.records.get(object) else { return Ok(()) };
+        let class = record.class;
+        let places = self.places(object)?;
+        self.records.remove(object);
+        self.used = self.used.saturating_sub(OBJECT_OVERHEAD + places.len() as u64 * block_cost(class));
+        self.open.remove(object, places.into_values().map(|(unit, _)| (class, unit)));
         Ok(())
     }
 
@@ -344,24 +339,30 @@ impl BlockStore for DiskStore {
         self.cap
     }
 
-    fn flush(&mut self) -> Result<(), StoreError> {
-        if self.batch.is_none() && self.dirty.is_empty() {
-            return Ok(());
+    fn seal(&mut self) -> Option<Commit> {
+        if self.sealed.is_some() || self.open.is_empty() {
+            return None;
         }
-        self.data.sync_data().map_err(disk)?;
-        let dirty = core::mem::take(&mut self.dirty);
-        for object in &dirty {
-            if let Some(record) = self.records.get(object).map(encode) {
-                table_mut!(self, RECORDS).insert(object.0, record.as_slice()).map_err(broken)?;
-            }
+        let sealed = Arc::new(core::mem::take(&mut self.open));
+        self.sealed = Some(Arc::clone(&sealed));
+        let (index, data) = (Arc::clone(&self.index), Arc::clone(&self.data));
+        Some(Box::new(move || {
+            // What the index names must be there before it.
+            data.sync_data().map_err(disk)?;
+            sealed.write(&index).map_err(broken)
+        }))
+    }
+
+    fn committed(&mut self, result: Result<(), StoreError>) {
+        let Some(sealed) = self.sealed.take() else { return };
+        let sealed = Arc::unwrap_or_clone(sealed);
+        if result.is_err() {
+            self.open.put_back(sealed);
+            return;
         }
-        if let Some(batch) = self.batch.take() {
-            batch.commit().map_err(broken)?;
-        }
-        for (class, unit) in core::mem::take(&mut self.freed) {
+        for (class, unit) in sealed.freed {
             self.slots.give(class, unit);
         }
-        Ok(())
     }
 
     fn objects(&self) -> usize {

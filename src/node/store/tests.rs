@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::secret::Secret;
 use crate::base::time::{Duration, Now};
-use crate::proto::content::service::StoreService;
+use crate::proto::content::service::{Outcome, StoreService};
 use crate::proto::content::tree::{KeyChoice, Label, Tree};
 use crate::wire::content::store::{NAMES_MAX, Refusal, StoreAnswer as Answer, StoreRequest as Request};
 
@@ -33,7 +33,7 @@ fn begin(s: &mut StoreService<DiskStore>, t: &Tree) -> Option<Refusal> {
 }
 
 fn refused(s: &mut StoreService<DiskStore>, request: &Request<'_>) -> Option<Refusal> {
-    match Answer::decode(&s.request(now(), &request.encode())).unwrap() {
+    match Answer::decode(&s.request_now(now(), &request.encode())).unwrap() {
         Answer::Refused(why) => Some(why),
         _ => None,
     }
@@ -48,7 +48,7 @@ fn put(s: &mut StoreService<DiskStore>, t: &Tree, content: &[u8], leaves: core::
 
 fn whole(s: &mut StoreService<DiskStore>, t: &Tree) -> bool {
     (0..t.shape().blocks()).all(|index| {
-        let body = s.request(now(), &Request::Get(t.link().locator(), index).encode());
+        let body = s.request_now(now(), &Request::Get(t.link().locator(), index).encode());
         matches!(Answer::decode(&body), Ok(Answer::Block(b)) if Some(Address(blake3(b))) == t.address(index))
     })
 }
@@ -93,6 +93,78 @@ fn a_kill_at_any_moment_loses_only_what_was_not_flushed() {
     assert_eq!(begin(&mut after, &b), None, "the publisher goes on");
     assert_eq!(put(&mut after, &b, &content, 0..b.shape().leaves), None);
     assert!(whole(&mut after, &a) && whole(&mut after, &b));
+}
+
+fn copied(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in ["index.redb", "blocks"] {
+        std::fs::copy(dir.join(file), copy.path().join(file)).unwrap();
+    }
+    copy
+}
+
+// spec: CONT-31
+#[test]
+fn a_crash_between_the_data_and_its_commit_loses_what_was_not_promised_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = vec![7; 500_000];
+    let (a, b) = (tree(1, &content), tree(2, &content));
+    let mut s = service(dir.path(), 1 << 24);
+    assert_eq!(begin(&mut s, &a).or_else(|| put(&mut s, &a, &content, 0..a.shape().leaves)), None);
+    let last = b.shape().leaves - 1;
+    assert_eq!(begin(&mut s, &b).or_else(|| put(&mut s, &b, &content, 0..last)), None);
+    let block = b.seal_leaf(&mut content.as_slice(), last).unwrap();
+    let request = Request::Put(b.link().locator(), b.shape().leaf_block(last), &block).encode();
+    assert!(matches!(s.request(now(), &request), Outcome::After(..)), "not acknowledged yet");
+    let commit = s.commit().unwrap();
+    assert!(whole(&mut s, &b), "but there to be read while the commit runs");
+
+    let before = copied(dir.path());
+    let mut crashed = service(before.path(), 1 << 24);
+    assert!(whole(&mut crashed, &a) && !whole(&mut crashed, &b));
+    assert_eq!(begin(&mut crashed, &b).or_else(|| put(&mut crashed, &b, &content, 0..b.shape().leaves)), None);
+    assert!(whole(&mut crashed, &a) && whole(&mut crashed, &b), "the publisher goes on");
+
+    let result = commit();
+    let after = copied(dir.path());
+    s.committed(result);
+    let mut crashed = service(after.path(), 1 << 24);
+    assert!(whole(&mut crashed, &a) && whole(&mut crashed, &b));
+}
+
+#[test]
+fn a_commit_that_failed_is_made_good_by_the_next_with_all_that_came_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b, c] = [1, 2, 3].map(|n| tree(n, b"x"));
+    let root = |t: &Tree| Request::PutRoot { lease_s: 1_000, block: t.upper_block(0).unwrap() }.encode();
+    let mut s = service(dir.path(), 1 << 24);
+    for t in [&a, &b] {
+        assert!(matches!(s.request(now(), &root(t)), Outcome::After(..)));
+    }
+    drop(s.commit().unwrap());
+    s.store_mut().remove(&a.link().locator()).unwrap();
+    assert!(matches!(s.request(now(), &root(&c)), Outcome::After(..)));
+    s.committed(Err(StoreError::Broken));
+    assert!(!whole(&mut s, &a) && whole(&mut s, &b) && whole(&mut s, &c));
+    s.flush().unwrap();
+    let used = s.store().used();
+    drop(s);
+    let mut s = service(dir.path(), 1 << 24);
+    assert!(!whole(&mut s, &a) && whole(&mut s, &b) && whole(&mut s, &c));
+    assert_eq!((s.store().objects(), s.store().used()), (2, used));
+}
+
+#[test]
+fn a_full_store_takes_new_content_where_removed_content_lay_once_that_is_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = vec![7; 4 * 65_520];
+    let mut s = service(dir.path(), 6 * block_cost(Class::Large));
+    for key in 1..20 {
+        let t = tree(key, &content);
+        assert_eq!(begin(&mut s, &t).or_else(|| put(&mut s, &t, &content, 0..4)), None, "object {key}");
+        assert!(whole(&mut s, &t));
+        s.store_mut().remove(&t.link().locator()).unwrap();
+    }
 }
 
 // spec: CONT-16

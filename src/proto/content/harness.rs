@@ -1,9 +1,12 @@
 //! Custodians without links: calls are carried in memory, in virtual time, and some custodians are hostile.
 
 use super::block;
+use super::call::{StoreCall, StoreCallId, StoreReply};
+use super::replicate::{Replicator, ReplicatorOutput};
 use super::service::StoreService;
 use super::store::MemoryStore;
 use super::tree::{KeyChoice, Label, Source, Tree};
+use crate::base::rng::Rng;
 use crate::base::secret::Secret;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::rpc::{Call, CallError, Route};
@@ -35,6 +38,43 @@ pub(super) struct Custodian {
     /// How many calls it answers honestly before it behaves as above.
     pub(super) honest_for: u32,
     pub(super) calls: u32,
+    /// The replicator's call that waits for requests.
+    watcher: Option<StoreCallId>,
+}
+
+impl Custodian {
+    /// Lets this custodian's replicator go on as far as it can, its own store answering at once; its calls to others.
+    pub(super) fn replicate(&mut self, now: Now, rng: &mut Rng, r: &mut Replicator) -> Vec<Call> {
+        let mut calls = Vec::new();
+        loop {
+            if let Some(id) = self.watcher {
+                let wanted = self.service.take_wanted();
+                if !wanted.is_empty() {
+                    self.watcher = None;
+                    r.stored(now, id, StoreReply::Wanted(wanted));
+                }
+            }
+            match r.poll(now, rng) {
+                None => return calls,
+                Some(ReplicatorOutput::Call(call)) => calls.push(call),
+                Some(ReplicatorOutput::Store(id, call)) => {
+                    let reply = match call {
+                        StoreCall::Request(body) => StoreReply::Answer(self.service.request_now(now, &body)),
+                        StoreCall::Round { after, max } => self.service.round(now, after, max),
+                        StoreCall::Spread(seen) => {
+                            self.service.note(&seen);
+                            StoreReply::Noted
+                        }
+                        StoreCall::Wanted => {
+                            self.watcher = Some(id);
+                            continue;
+                        }
+                    };
+                    r.stored(now, id, reply);
+                }
+            }
+        }
+    }
 }
 
 pub(super) struct Net {
@@ -60,6 +100,7 @@ impl Net {
             manner: Manner::Honest,
             honest_for: 0,
             calls: 0,
+            watcher: None,
         };
         let custodians = (1..=n).map(|n| (id(n), custodian())).collect();
         let now = Now { mono: Instant(1_000_000), unix: UnixMs(1_700_000_000_000) };
@@ -96,19 +137,19 @@ impl Net {
             Manner::ClaimsNotFound => Ok(StoreAnswer::Refused(Refusal::NotFound).encode()),
             Manner::Junk => Ok(vec![77; 9]),
             Manner::Forgets => {
-                let honest = c.service.request(now, &call.body);
+                let honest = c.service.request_now(now, &call.body);
                 match StoreRequest::decode(&call.body) {
                     Ok(StoreRequest::Get(..)) => Ok(StoreAnswer::Refused(Refusal::NotFound).encode()),
                     _ => Ok(honest),
                 }
             }
             Manner::OtherBlock => match StoreRequest::decode(&call.body) {
-                Ok(StoreRequest::Get(o, 0)) => Ok(c.service.request(now, &StoreRequest::Get(o, 1).encode())),
-                Ok(StoreRequest::Get(o, _)) => Ok(c.service.request(now, &StoreRequest::Get(o, 0).encode())),
-                _ => Ok(c.service.request(now, &call.body)),
+                Ok(StoreRequest::Get(o, 0)) => Ok(c.service.request_now(now, &StoreRequest::Get(o, 1).encode())),
+                Ok(StoreRequest::Get(o, _)) => Ok(c.service.request_now(now, &StoreRequest::Get(o, 0).encode())),
+                _ => Ok(c.service.request_now(now, &call.body)),
             },
             Manner::WrongBytes | Manner::Truncated | Manner::Honest => {
-                let mut answer = c.service.request(now, &call.body);
+                let mut answer = c.service.request_now(now, &call.body);
                 if answer.len() > 100 {
                     match manner {
                         Manner::WrongBytes => answer[60] ^= 1,
@@ -126,10 +167,10 @@ impl Net {
         let now = self.now;
         let s = &mut self.at(n).service;
         let (object, blocks) = (tree.link().locator(), tree.shape().blocks());
-        s.request(now, &StoreRequest::PutRoot { lease_s: u32::MAX, block: tree.upper_block(0).unwrap() }.encode());
+        s.request_now(now, &StoreRequest::PutRoot { lease_s: u32::MAX, block: tree.upper_block(0).unwrap() }.encode());
         for (page, names) in tree.names().chunks(2_000).enumerate() {
             let from = 1 + page as u32 * 2_000;
-            s.request(now, &StoreRequest::Name { object, blocks, from, names: names.to_vec() }.encode());
+            s.request_now(now, &StoreRequest::Name { object, blocks, from, names: names.to_vec() }.encode());
         }
         for index in 1..blocks {
             let block = match tree.leaf_of(index) {
@@ -137,7 +178,7 @@ impl Net {
                 None => tree.upper_block(index).unwrap().to_vec(),
             };
             assert_eq!(Some(block::address(&block)), tree.address(index));
-            s.request(now, &StoreRequest::Put(object, index, &block).encode());
+            s.request_now(now, &StoreRequest::Put(object, index, &block).encode());
         }
         assert!(s.status(now, &object).unwrap().complete());
     }

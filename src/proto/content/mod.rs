@@ -1,18 +1,21 @@
 //! Content by hash: what a file becomes, who keeps it, and how it comes back (spec 11).
 //!
 //! - [`tree`] makes an object of a file, [`view`] reads one back, [`block`] seals and opens single blocks.
-//! - [`service`] keeps blocks for others on a relay, over a [`store::BlockStore`]; [`replicate`] brings its objects to their
-//!   other custodians.
+//! - [`service`] keeps blocks for others on a relay, over a [`store::BlockStore`]. [`server`] is its queue: calls ([`call`])
+//!   go in, and come out answered when what they promise is durable. [`replicate`] brings the objects to their other custodians.
 //! - [`push`] publishes, [`fetch`] reads. Neither knows a [`store::BlockStore`]: what a node's own user fetches or publishes
 //!   never enters the store from which it serves others (spec CONT-30).
 
 // spec: CONT-30
+pub mod batches;
 pub mod block;
+pub mod call;
 pub mod fetch;
 pub mod manifest;
 pub mod peers;
 pub mod push;
 pub mod replicate;
+pub mod server;
 pub mod service;
 pub mod store;
 pub mod tree;

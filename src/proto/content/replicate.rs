@@ -1,9 +1,9 @@
 //! Custodians among themselves: whoever holds an object offers it to its other custodians, at intervals and when asked.
 //!
+//! The replicator holds no store: what it needs of its own it asks with [`StoreCall`]s, as others do.
 //! A copy never outlives its original's lease: what is handed over is the time that is left (spec CONT-27).
 
-use super::service::StoreService;
-use super::store::BlockStore;
+use super::call::{Spread, StoreCall, StoreCallId, StoreReply};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::directory::snapshot::Snapshot;
@@ -13,8 +13,10 @@ use crate::wire::ids::{Locator, RelayId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Objects that are brought to their custodians at once.
+/// Objects that are brought to their custodians at once, of those whose turn it is.
 pub const OBJECTS_ACTIVE: usize = 4;
+/// The same, those included that were asked for.
+pub const JOBS_MAX: usize = 256;
 /// Custodians to which one object is brought at once.
 pub const TARGETS_ACTIVE: usize = 3;
 /// Blocks under way to one custodian.
@@ -25,6 +27,8 @@ pub const ROUND_MAX: usize = 256;
 pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(20);
 /// A custodian whose last block came in less than this ago is being served by somebody else.
 pub const SERVED: Duration = Duration::from_secs(10);
+/// Calls to the own store under way, besides the one that waits for requests and that of a round.
+pub const STORE_CALLS_MAX: usize = 16;
 /// How often a custodian is tried again in one round after a closed circuit.
 pub const RETRIES: u8 = 1;
 
@@ -69,6 +73,8 @@ impl Target {
 /// Bringing one object to all its custodians.
 struct Job {
     object: Locator,
+    /// What the own store holds; nothing until it has said so.
+    held: Option<Status>,
     waiting: VecDeque<RelayId>,
     active: Vec<Target>,
     copies: u16,
@@ -85,7 +91,28 @@ enum End {
     Lacks,
 }
 
-/// Brings the objects of a relay's store to their other custodians. The store service goes in with every input.
+/// What a call to the own store was for.
+enum Asked {
+    Round,
+    Wanted,
+    /// Whether the object is there.
+    Begin(Locator),
+    /// What the custodian is to be sent: of the object, a block or names from here on.
+    Piece(Locator, RelayId, u32),
+    /// Nothing that anybody waits for any more.
+    Nothing,
+}
+
+/// What the replicator wants done.
+#[derive(Debug)]
+pub enum ReplicatorOutput {
+    /// Ask another custodian.
+    Call(Call),
+    /// Ask the own store.
+    Store(StoreCallId, StoreCall),
+}
+
+/// Brings the objects of a relay's store to their other custodians.
 pub struct Replicator {
     own: RelayId,
     custodians: usize,
@@ -93,10 +120,16 @@ pub struct Replicator {
     placement: Option<Arc<dyn Placement>>,
     jobs: Vec<Job>,
     queue: VecDeque<Locator>,
+    /// Objects asked for that wait for their turn.
+    wanted: VecDeque<Locator>,
     cursor: Option<Locator>,
     next_round: Option<Instant>,
     calls: BTreeMap<CallId, (Locator, RelayId)>,
     next_call: u64,
+    asked: BTreeMap<StoreCallId, Asked>,
+    /// What the store does not know of its objects yet.
+    notes: BTreeMap<Locator, Spread>,
+    out: VecDeque<ReplicatorOutput>,
 }
 
 impl Replicator {
@@ -109,57 +142,69 @@ impl Replicator {
             placement: None,
             jobs: Vec::new(),
             queue: VecDeque::new(),
+            wanted: VecDeque::new(),
             cursor: None,
             next_round: None,
             calls: BTreeMap::new(),
             next_call: 0,
+            asked: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            out: VecDeque::new(),
         }
     }
 
     /// Takes a new snapshot. Objects whose custodians have changed are handed over in the next round, which comes soon.
     pub fn settled(&mut self, now: Now, rng: &mut Rng, placement: Arc<dyn Placement>) {
-        self.placement = Some(placement);
+        if self.placement.replace(placement).is_none() {
+            self.ask_store(Asked::Wanted, StoreCall::Wanted);
+        }
         // By chance, so that an object's custodians do not all offer it at the same moment.
         let soon = now.mono + self.interval.mul_f64(rng.below(1_000) as f64 / 2_000.0);
         self.next_round = Some(self.next_round.map_or(soon, |t| t.min(soon)));
     }
 
-    /// When to call [`Replicator::poll`] at the latest. Call it after each request to the service as well.
+    /// When to call [`Replicator::poll`] at the latest. Call it after each answer as well.
     pub fn deadline(&self) -> Option<Instant> {
         let active = self.jobs.iter().flat_map(|j| &j.active);
         active.map(|t| t.progress + PROGRESS_TIMEOUT).chain(self.next_round).min()
     }
 
-    /// The next call; call until it gives nothing.
-    pub fn poll<B: BlockStore>(&mut self, now: Now, rng: &mut Rng, service: &mut StoreService<B>) -> Option<Call> {
+    /// What to do next; call until it gives nothing.
+    pub fn poll(&mut self, now: Now, rng: &mut Rng) -> Option<ReplicatorOutput> {
         let placement = Arc::clone(self.placement.as_ref()?);
         if self.next_round.is_some_and(|t| t <= now.mono) {
             self.next_round = Some(now.mono + self.interval.mul_f64(0.75 + rng.below(1_000) as f64 / 2_000.0));
-            self.round(now, service);
+            self.round();
         }
-        self.time_out(now, service);
-        while let Some(object) = service.take_wanted() {
-            self.begin(now, &*placement, service, object, true);
+        self.time_out(now);
+        while self.jobs.len() < JOBS_MAX
+            && self.may_ask_store()
+            && let Some(object) = self.wanted.pop_front()
+        {
+            self.begin(&*placement, object, true);
         }
         while self.jobs.len() < OBJECTS_ACTIVE
+            && self.may_ask_store()
             && let Some(object) = self.queue.pop_front()
         {
-            self.begin(now, &*placement, service, object, false);
+            self.begin(&*placement, object, false);
         }
-        self.next(now, service)
+        while self.may_ask_store()
+            && let Some((_, spread)) = self.notes.pop_first()
+        {
+            self.ask_store(Asked::Nothing, StoreCall::Spread(spread));
+        }
+        if self.out.is_empty() {
+            self.next(now);
+        }
+        self.out.pop_front()
     }
 
     /// Takes the answer of a call.
-    pub fn answer<B: BlockStore>(
-        &mut self,
-        now: Now,
-        id: CallId,
-        result: Result<Vec<u8>, CallError>,
-        service: &mut StoreService<B>,
-    ) {
+    pub fn answer(&mut self, now: Now, id: CallId, result: Result<Vec<u8>, CallError>) {
         let Some((object, peer)) = self.calls.remove(&id) else { return };
         let Some(job) = self.jobs.iter_mut().find(|j| j.object == object) else { return };
-        let asked = job.asked;
+        let (asked, blocks) = (job.asked, job.held.map_or(0, |held| held.blocks));
         let Some(target) = job.active.iter_mut().find(|t| t.id == peer) else { return };
         target.calls = target.calls.saturating_sub(1);
         target.progress = now.mono;
@@ -168,92 +213,147 @@ impl Replicator {
             Err(CallError::Closed) if target.tries < RETRIES => {
                 let tries = target.tries + 1;
                 *target = Target { tries, ..Target::new(peer, now) };
-                self.calls.retain(|_, of| *of != (object, peer));
+                self.let_go(&object, &peer);
                 None
             }
             Err(_) | Ok(Err(_)) => Some(End::Lacks),
-            Ok(Ok(answer)) => {
-                let held = service.status(now, &object).ok();
-                held.map_or(Some(End::Lacks), |held| stepped(target, held, asked, answer))
-            }
+            Ok(Ok(answer)) => stepped(target, blocks, asked, answer),
         };
         if let Some(end) = end {
-            self.target_done(&object, &peer, end, service);
+            self.target_done(&object, &peer, end);
         }
+    }
+
+    /// Takes the answer of the own store.
+    pub fn stored(&mut self, now: Now, id: StoreCallId, reply: StoreReply) {
+        match (self.asked.remove(&id), reply) {
+            (Some(Asked::Wanted), reply) => {
+                if let StoreReply::Wanted(objects) = reply {
+                    self.wanted.extend(objects);
+                }
+                self.ask_store(Asked::Wanted, StoreCall::Wanted);
+            }
+            (Some(Asked::Round), StoreReply::Round { objects, next }) => {
+                self.cursor = next;
+                let fresh: Vec<_> = objects.into_iter().filter(|o| !self.queue.contains(o)).collect();
+                self.queue.extend(fresh);
+            }
+            (Some(Asked::Begin(object)), StoreReply::Answer(body)) => {
+                let held = match Answer::decode(&body) {
+                    Ok(Answer::Status(status)) if status.complete() => Some(status),
+                    _ => None,
+                };
+                self.begun(&object, held);
+            }
+            (Some(Asked::Piece(object, peer, from)), StoreReply::Answer(body)) => {
+                self.send(now, object, peer, from, &body);
+            }
+            _ => (),
+        }
+    }
+
+    fn ask_store(&mut self, what: Asked, call: StoreCall) {
+        let id = StoreCallId(self.next_call);
+        self.next_call += 1;
+        self.asked.insert(id, what);
+        self.out.push_back(ReplicatorOutput::Store(id, call));
+    }
+
+    fn may_ask_store(&self) -> bool {
+        let others = |a: &&Asked| !matches!(a, Asked::Wanted | Asked::Round);
+        self.asked.values().filter(others).count() < STORE_CALLS_MAX
     }
 
     // spec: CONT-28
-    fn round<B: BlockStore>(&mut self, now: Now, service: &mut StoreService<B>) {
-        // A disk that fails here fails again at the next request, where the peer is told.
-        let _ = service.sweep(now).and_then(|()| service.flush());
-        while self.queue.len() < ROUND_MAX {
-            let Some((object, record)) = service.store().next(self.cursor.as_ref()) else {
-                self.cursor = None;
-                break;
-            };
-            self.cursor = Some(object);
-            if record.complete() && !self.queue.contains(&object) {
-                self.queue.push_back(object);
-            }
+    fn round(&mut self) {
+        let max = ROUND_MAX.saturating_sub(self.queue.len());
+        if !self.asked.values().any(|a| matches!(a, Asked::Round)) {
+            self.ask_store(Asked::Round, StoreCall::Round { after: self.cursor, max });
         }
     }
 
-    fn begin<B: BlockStore>(
-        &mut self,
-        now: Now,
-        placement: &dyn Placement,
-        service: &mut StoreService<B>,
-        object: Locator,
-        asked: bool,
-    ) {
-        if let Some(job) = self.jobs.iter_mut().find(|j| j.object == object) {
-            job.asked |= asked;
-            return job.tell(service);
-        }
-        if !service.status(now, &object).is_ok_and(|s| s.complete()) {
-            return;
+    fn begin(&mut self, placement: &dyn Placement, object: Locator, asked: bool) {
+        if let Some(at) = self.jobs.iter().position(|j| j.object == object) {
+            if let Some(job) = self.jobs.get_mut(at) {
+                job.asked |= asked;
+            }
+            return self.tell(&object);
         }
         let mut waiting: VecDeque<RelayId> = placement.custodians(&object.0, self.custodians).into();
         let wanted = u16::try_from(waiting.len()).unwrap_or(u16::MAX);
         waiting.retain(|r| *r != self.own);
         let ours = waiting.len() < usize::from(wanted);
-        let job = Job { object, waiting, active: Vec::new(), copies: u16::from(ours), wanted, ours, asked };
-        job.tell(service);
-        if !job.waiting.is_empty() {
-            self.jobs.push(job);
-        }
+        let (held, active, copies) = (None, Vec::new(), u16::from(ours));
+        self.jobs.push(Job { object, held, waiting, active, copies, wanted, ours, asked });
+        self.ask_store(Asked::Begin(object), StoreCall::Request(Request::Status(object).encode()));
     }
 
-    fn time_out<B: BlockStore>(&mut self, now: Now, service: &mut StoreService<B>) {
+    /// The own store has said whether it holds the object.
+    fn begun(&mut self, object: &Locator, held: Option<Status>) {
+        let Some(job) = self.jobs.iter_mut().find(|j| j.object == *object) else { return };
+        job.held = held;
+        if held.is_none() {
+            job.waiting.clear();
+        }
+        self.tell(object);
+        self.end_if_done(object);
+    }
+
+    fn time_out(&mut self, now: Now) {
         let silent = |t: &&Target| now.mono.since(t.progress) >= PROGRESS_TIMEOUT;
         let find = |j: &Job| j.active.iter().find(silent).map(|t| (j.object, t.id));
         while let Some((object, peer)) = self.jobs.iter().find_map(find) {
-            self.target_done(&object, &peer, End::Lacks, service);
+            self.target_done(&object, &peer, End::Lacks);
         }
     }
 
-    fn target_done<B: BlockStore>(
-        &mut self,
-        object: &Locator,
-        peer: &RelayId,
-        end: End,
-        service: &mut StoreService<B>,
-    ) {
+    /// Nobody waits any more for what is under way to or for this custodian.
+    fn let_go(&mut self, object: &Locator, peer: &RelayId) {
         self.calls.retain(|_, of| *of != (*object, *peer));
-        let Some(at) = self.jobs.iter().position(|j| j.object == *object) else { return };
-        let Some(job) = self.jobs.get_mut(at) else { return };
+        for asked in self.asked.values_mut() {
+            if matches!(asked, Asked::Piece(o, p, _) if (&*o, &*p) == (object, peer)) {
+                *asked = Asked::Nothing;
+            }
+        }
+    }
+
+    fn target_done(&mut self, object: &Locator, peer: &RelayId, end: End) {
+        self.let_go(object, peer);
+        let Some(job) = self.jobs.iter_mut().find(|j| j.object == *object) else { return };
         job.active.retain(|t| t.id != *peer);
         if matches!(end, End::Holds) {
             job.copies = job.copies.saturating_add(1);
         }
-        job.tell(service);
-        if job.active.is_empty() && job.waiting.is_empty() {
-            self.jobs.swap_remove(at);
-        }
+        self.tell(object);
+        self.end_if_done(object);
     }
 
-    fn next<B: BlockStore>(&mut self, now: Now, service: &mut StoreService<B>) -> Option<Call> {
-        for job in self.jobs.iter_mut() {
+    fn end_if_done(&mut self, object: &Locator) {
+        self.jobs.retain(|j| j.object != *object || !(j.active.is_empty() && j.waiting.is_empty()));
+    }
+
+    /// Has the store told what is known of an object's copies.
+    fn tell(&mut self, object: &Locator) {
+        let Some(job) = self.jobs.iter().find(|j| j.object == *object) else { return };
+        let pending = u16::try_from(job.waiting.len() + job.active.len()).unwrap_or(u16::MAX);
+        // spec: CONT-29
+        let surplus = !job.ours && job.wanted > 0 && job.copies == job.wanted;
+        let note = Spread { object: *object, copies: job.copies, pending, surplus, asked: job.asked };
+        self.notes.insert(*object, note);
+    }
+
+    fn call(&mut self, object: Locator, to: RelayId, body: Vec<u8>) {
+        let id = CallId(self.next_call);
+        self.next_call += 1;
+        self.calls.insert(id, (object, to));
+        let call = Call { id, to, route: Route::Direct, service: Service::Store, body };
+        self.out.push_back(ReplicatorOutput::Call(call));
+    }
+
+    /// Takes the next step towards a custodian that waits for one.
+    fn next(&mut self, now: Now) {
+        let may_ask_store = self.may_ask_store();
+        for job in self.jobs.iter_mut().filter(|j| j.held.is_some()) {
             while job.active.len() < TARGETS_ACTIVE
                 && let Some(id) = job.waiting.pop_front()
             {
@@ -265,64 +365,71 @@ impl Replicator {
                 if target.calls >= room {
                     continue;
                 }
-                let Some(body) = request(target, &object, now, service) else { continue };
+                let Some(need) = need(target, object, may_ask_store) else { continue };
                 if target.calls == 0 {
                     target.progress = now.mono;
                 }
                 target.calls += 1;
-                let id = CallId(self.next_call);
-                self.next_call += 1;
-                self.calls.insert(id, (object, target.id));
-                return Some(Call { id, to: target.id, route: Route::Direct, service: Service::Store, body });
+                let peer = target.id;
+                return match need {
+                    Need::Call(request) => self.call(object, peer, request.encode()),
+                    Need::Piece(from, request) => {
+                        self.ask_store(Asked::Piece(object, peer, from), StoreCall::Request(request.encode()));
+                    }
+                };
             }
         }
-        None
+    }
+
+    /// Sends a custodian the piece that the own store has given.
+    fn send(&mut self, now: Now, object: Locator, peer: RelayId, from: u32, piece: &[u8]) {
+        let Some(job) = self.jobs.iter_mut().find(|j| j.object == object) else { return };
+        let Some(target) = job.active.iter_mut().find(|t| t.id == peer) else { return };
+        target.progress = now.mono;
+        let expires = job.held.map_or(0, |held| held.expires.0);
+        let request = match (target.phase, Answer::decode(piece)) {
+            (Phase::Root, Ok(Answer::Block(block))) => {
+                // spec: CONT-27
+                let left = expires.saturating_sub(now.unix.0) / 1000;
+                Request::PutRoot { lease_s: u32::try_from(left).unwrap_or(u32::MAX), block }
+            }
+            (Phase::Name { .. }, Ok(Answer::Names { blocks, from, names })) => {
+                Request::Name { object, blocks, from, names }
+            }
+            (Phase::Blocks, Ok(Answer::Block(block))) => Request::Put(object, from, block),
+            // It was removed meanwhile.
+            _ => return self.target_done(&object, &peer, End::Lacks),
+        };
+        let body = request.encode();
+        self.call(object, peer, body);
     }
 }
 
-impl Job {
-    fn tell<B: BlockStore>(&self, service: &mut StoreService<B>) {
-        let pending = self.waiting.len() + self.active.len();
-        service.set_spread(&self.object, self.copies, u16::try_from(pending).unwrap_or(u16::MAX));
-        // spec: CONT-29
-        service.set_surplus(&self.object, !self.ours && self.wanted > 0 && self.copies == self.wanted);
-    }
+/// What a custodian's next step takes.
+enum Need {
+    /// A request to it.
+    Call(Request<'static>),
+    /// A request to the own store, for what is to be sent.
+    Piece(u32, Request<'static>),
 }
 
-/// The next request to a custodian; nothing where it waits for answers.
-fn request<B: BlockStore>(
-    target: &mut Target,
-    object: &Locator,
-    now: Now,
-    service: &StoreService<B>,
-) -> Option<Vec<u8>> {
-    let store = service.store();
-    let record = store.record(object)?;
-    let request = match target.phase {
-        Phase::Look | Phase::Check => Request::Status(*object),
-        Phase::Root => {
-            // spec: CONT-27
-            let left = record.expires.0.saturating_sub(now.unix.0) / 1000;
-            let block = store.read(object, 0).ok()??;
-            let lease_s = u32::try_from(left).unwrap_or(u32::MAX);
-            return Some(Request::PutRoot { lease_s, block: &block }.encode());
-        }
-        Phase::Name { from } => {
-            let names = store.names(object, from, NAMES_MAX).ok()?;
-            Request::Name { object: *object, blocks: record.blocks, from, names }
-        }
-        Phase::Missing => Request::Missing(*object),
+/// The next step towards a custodian; nothing where it waits for answers.
+fn need(target: &mut Target, object: Locator, may_ask_store: bool) -> Option<Need> {
+    Some(match target.phase {
+        Phase::Look | Phase::Check => Need::Call(Request::Status(object)),
+        Phase::Missing => Need::Call(Request::Missing(object)),
+        _ if !may_ask_store => return None,
+        Phase::Root => Need::Piece(0, Request::Get(object, 0)),
+        Phase::Name { from } => Need::Piece(from, Request::Names(object, from)),
         Phase::Blocks => {
             let index = target.todo.pop_front()?;
-            let block = store.read(object, index).ok()??;
-            return Some(Request::Put(*object, index, &block).encode());
+            Need::Piece(index, Request::Get(object, index))
         }
-    };
-    Some(request.encode())
+    })
 }
 
-/// Goes on after an answer of a custodian.
-fn stepped(target: &mut Target, held: Status, asked: bool, answer: Answer<'_>) -> Option<End> {
+/// Goes on after an answer of a custodian, with an object of so many blocks.
+fn stepped(target: &mut Target, blocks: u32, asked: bool, answer: Answer<'_>) -> Option<End> {
     let next = match (target.phase, answer) {
         (Phase::Look | Phase::Check | Phase::Root, Answer::Status(s)) if s.complete() => return Some(End::Holds),
         (Phase::Look, Answer::Status(s)) => {
@@ -337,9 +444,9 @@ fn stepped(target: &mut Target, held: Status, asked: bool, answer: Answer<'_>) -
         (Phase::Root, Answer::Status(_)) => Phase::Missing,
         (Phase::Name { from }, Answer::Stored) => {
             let next = from + NAMES_MAX as u32;
-            if next < held.blocks { Phase::Name { from: next } } else { Phase::Missing }
+            if next < blocks { Phase::Name { from: next } } else { Phase::Missing }
         }
-        (Phase::Missing, Answer::Missing(missing)) if missing.blocks() == held.blocks => {
+        (Phase::Missing, Answer::Missing(missing)) if missing.blocks() == blocks => {
             target.todo = missing.iter().collect();
             if target.todo.is_empty() { Phase::Check } else { Phase::Blocks }
         }

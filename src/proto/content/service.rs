@@ -4,15 +4,20 @@
 //! begins with a hash over those names, so a custodian that can open nothing still knows which blocks belong to the
 //! object, and junk cannot hang on to a foreign root. A client's fetches never come near this type (spec CONT-30).
 
+mod room;
+
+use super::batches::{Batch, Batches};
 use super::block;
-use super::store::{BlockStore, OBJECT_OVERHEAD, Record, StoreError, block_cost};
-use crate::base::time::{Duration, Now, UnixMs};
+use super::call::{Spread, StoreReply};
+use super::store::{BlockStore, Commit, OBJECT_OVERHEAD, Record, StoreError, block_cost};
+use crate::base::time::{Duration, Now};
 use crate::wire::content::Class;
 use crate::wire::content::store::{
     Missing, NAMES_MAX, Refusal, Status, StoreAnswer as Answer, StoreRequest as Request,
 };
 use crate::wire::ids::{Address, Locator};
 use crate::wire::umbel_link::locator;
+use room::idle;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// An object that is not whole is removed when no block has come in for so long (spec CONT-18).
@@ -23,10 +28,41 @@ pub const PARTIAL_MAX: usize = 256;
 pub const PARTIAL_IDLE_BUSY: Duration = Duration::from_secs(10);
 /// Most objects whose names are coming in; each list is at most 525 KB.
 pub const NAMING_MAX: usize = 16;
-/// Bytes taken in before they are made durable, where no object becomes whole sooner.
-pub const FLUSH_BYTES: usize = 8 << 20;
 /// Most objects waiting to be replicated by request.
 pub const WANTED_MAX: usize = 1_024;
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is answered.
+    Answer(Vec<u8>),
+    /// It is answered when this batch is durable, and refused when it cannot be made durable.
+    After(Batch, Vec<u8>),
+    /// Nothing was done: ask again after the next commit.
+    Again,
+}
+
+/// Why a request goes no further.
+enum Halt {
+    Refused(Refusal),
+    Freeing,
+}
+
+impl From<Refusal> for Halt {
+    fn from(why: Refusal) -> Self {
+        Self::Refused(why)
+    }
+}
+
+impl From<StoreError> for Halt {
+    fn from(why: StoreError) -> Self {
+        match why {
+            StoreError::Full => Self::Refused(Refusal::Full),
+            StoreError::Broken | StoreError::Damaged => Self::Refused(Refusal::Broken),
+            StoreError::Freeing => Self::Freeing,
+        }
+    }
+}
 
 /// Keeps blocks for others.
 pub struct StoreService<B> {
@@ -36,11 +72,14 @@ pub struct StoreService<B> {
     partial: BTreeSet<Locator>,
     /// Copies seen and copies under way.
     spread: BTreeMap<Locator, (u16, u16)>,
-    wanted: VecDeque<Locator>,
+    /// Objects whose replication was asked for and has not begun.
+    wanted: BTreeSet<Locator>,
+    /// Those of them that the replicator has not been told.
+    untold: VecDeque<Locator>,
     /// Objects that all their custodians hold and of which this relay is none.
     surplus: BTreeSet<Locator>,
     denied: BTreeSet<Locator>,
-    unflushed: usize,
+    batches: Batches,
 }
 
 impl<B: BlockStore> StoreService<B> {
@@ -54,9 +93,9 @@ impl<B: BlockStore> StoreService<B> {
             }
             at = Some(object);
         }
-        let (naming, spread, wanted) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
-        let (surplus, denied) = (BTreeSet::new(), BTreeSet::new());
-        Self { store, lease, naming, partial, spread, wanted, surplus, denied, unflushed: 0 }
+        let (naming, spread, wanted, untold) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new(), VecDeque::new());
+        let (surplus, denied, batches) = (BTreeSet::new(), BTreeSet::new(), Batches::default());
+        Self { store, lease, naming, partial, spread, wanted, untold, surplus, denied, batches }
     }
 
     /// Objects the operator does not keep; those that are held are removed.
@@ -78,30 +117,92 @@ impl<B: BlockStore> StoreService<B> {
         &mut self.store
     }
 
-    /// Makes all that was taken in durable. Call it now and then, and before the process ends.
+    /// Makes all that was taken in durable, and waits for it. For the end, when no commit runs.
     pub fn flush(&mut self) -> Result<(), StoreError> {
-        self.unflushed = 0;
         self.store.flush()
     }
 
+    /// Whether a block can be taken in before the next commit begins.
+    pub fn has_room(&self) -> bool {
+        self.batches.has_room()
+    }
+
+    /// The commit to run now: somebody waits for it, or much was taken in, and none runs. Tell
+    /// [`StoreService::committed`] how it went.
+    pub fn commit(&mut self) -> Option<Commit> {
+        let nothing: fn() -> Commit = || Box::new(|| Ok(()));
+        self.batches.seal().then(|| self.store.seal().unwrap_or_else(nothing))
+    }
+
+    /// How the commit went. Gives the batch that is durable now, or is not.
+    pub fn committed(&mut self, result: Result<(), StoreError>) -> Option<Batch> {
+        self.store.committed(result);
+        self.batches.ended(result.is_ok())
+    }
+
+    /// Answers one request and makes durable what it promises: for stores in memory, and tests.
+    pub fn request_now(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
+        loop {
+            let outcome = self.request(now, body);
+            let durable = self.commit().is_none_or(|commit| {
+                let result = commit();
+                self.committed(result);
+                result.is_ok()
+            });
+            match outcome {
+                Outcome::Answer(answer) => return answer,
+                Outcome::After(_, answer) if durable => return answer,
+                Outcome::Again if durable => (),
+                Outcome::After(..) | Outcome::Again => return Answer::Refused(Refusal::Broken).encode(),
+            }
+        }
+    }
+
     /// Answers one request. Nothing a peer sends can make it fail otherwise than by a refusal.
-    pub fn request(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
+    pub fn request(&mut self, now: Now, body: &[u8]) -> Outcome {
         // spec: CONT-19
-        let Ok(request) = Request::decode(body) else { return Answer::Refused(Refusal::Malformed).encode() };
-        let answered = match request {
-            Request::Get(object, index) => match self.get(now, &object, index) {
-                Ok(block) => return Answer::Block(&block).encode(),
-                Err(why) => Err(why),
-            },
-            Request::Status(object) => self.status(now, &object).map(Answer::Status),
-            Request::PutRoot { lease_s, block } => self.put_root(now, lease_s, block).map(Answer::Status),
-            Request::Name { object, blocks, from, names } => self.name(now, &object, blocks, from, &names),
-            Request::Put(object, index, block) => self.put(now, &object, index, block).map(|()| Answer::Stored),
-            Request::Missing(object) => self.missing(now, &object).map(Answer::Missing),
-            Request::Names(object, from) => self.names(now, &object, from),
-            Request::Replicate(object) => self.want(now, &object).map(|()| Answer::Stored),
+        let Ok(request) = Request::decode(body) else {
+            return Outcome::Answer(Answer::Refused(Refusal::Malformed).encode());
         };
-        answered.unwrap_or_else(Answer::Refused).encode()
+        // What a block's bytes or names say is no promise to keep them.
+        let promises = !matches!(request, Request::Get(..) | Request::Missing(_) | Request::Names(..));
+        let mut whose = match &request {
+            Request::Status(o) | Request::Get(o, _) | Request::Put(o, ..) | Request::Missing(o) => *o,
+            Request::Names(o, _) | Request::Replicate(o) | Request::Name { object: o, .. } => *o,
+            Request::PutRoot { .. } => Locator([0; 32]),
+        };
+        let answered = match request {
+            Request::Get(object, index) => self.get(now, &object, index).map(|b| Answer::Block(&b).encode()),
+            Request::Status(object) => {
+                self.status(now, &object).map(|s| Answer::Status(s).encode()).map_err(Halt::Refused)
+            }
+            Request::PutRoot { lease_s, block } => {
+                let address = block::address(block);
+                whose = locator(&address);
+                self.put_root(now, lease_s, address, block).map(|s| Answer::Status(s).encode())
+            }
+            Request::Name { object, blocks, from, names } => {
+                self.name(now, &object, blocks, from, &names).map(|()| Answer::Stored.encode())
+            }
+            Request::Put(object, index, block) => {
+                self.put(now, &object, index, block).map(|()| Answer::Stored.encode())
+            }
+            Request::Missing(object) => self.missing(now, &object).map(|m| Answer::Missing(m).encode()),
+            Request::Names(object, from) => self.names(now, &object, from).map(|a| a.encode()),
+            Request::Replicate(object) => self.want(now, &object).map(|()| Answer::Stored.encode()),
+        };
+        match answered {
+            // spec: CONT-31
+            Ok(answer) => match self.batches.wait_for(&whose).filter(|_| promises) {
+                Some(batch) => Outcome::After(batch, answer),
+                None => Outcome::Answer(answer),
+            },
+            Err(Halt::Refused(why)) => Outcome::Answer(Answer::Refused(why).encode()),
+            Err(Halt::Freeing) => {
+                self.batches.want();
+                Outcome::Again
+            }
+        }
     }
 
     /// The record of an object that is neither denied nor expired.
@@ -127,31 +228,30 @@ impl<B: BlockStore> StoreService<B> {
         })
     }
 
-    fn get(&mut self, now: Now, object: &Locator, index: u32) -> Result<Vec<u8>, Refusal> {
+    fn get(&mut self, now: Now, object: &Locator, index: u32) -> Result<Vec<u8>, Halt> {
         self.record(now, object)?;
         match self.store.read(object, index) {
-            Ok(block) => block.ok_or(Refusal::NotFound),
             Err(StoreError::Damaged) => {
                 // Without it the other custodians bring a good copy in their next round.
-                self.forget(object).map_err(refusal)?;
-                Err(Refusal::NotFound)
+                self.forget(object)?;
+                Err(Refusal::NotFound.into())
             }
-            Err(why) => Err(refusal(why)),
+            block => block?.ok_or(Halt::Refused(Refusal::NotFound)),
         }
     }
 
-    fn put_root(&mut self, now: Now, lease_s: u32, root: &[u8]) -> Result<Status, Refusal> {
-        let address = block::address(root);
+    fn put_root(&mut self, now: Now, lease_s: u32, address: Address, root: &[u8]) -> Result<Status, Halt> {
         let object = locator(&address);
+        // spec: CONT-32
         if self.denied.contains(&object) {
-            return Err(Refusal::Denied);
+            return Err(Refusal::Denied.into());
         }
         // spec: CONT-17
         let expires = now.unix.plus(self.lease.min(Duration::from_secs(u64::from(lease_s))));
         if let Some(mut record) = self.store.record(&object) {
             record.expires = record.expires.max(expires);
-            self.store.set_record(&object, &record).map_err(refusal)?;
-            return self.status(now, &object);
+            self.store.set_record(&object, &record)?;
+            return Ok(self.status(now, &object)?);
         }
         let class = Class::of(root.len()).ok_or(Refusal::Malformed)?;
         let members = block::root_members(root).map_err(|_| Refusal::Malformed)?;
@@ -162,137 +262,127 @@ impl<B: BlockStore> StoreService<B> {
         self.make_room(now, block_cost(class) + OBJECT_OVERHEAD)?;
         let (blocks, touched) = (u32::from(alone), now.unix);
         let record = Record { root: address, members, class, blocks, held: 1, expires, touched };
-        self.store.set_record(&object, &record).map_err(refusal)?;
+        self.store.set_record(&object, &record)?;
         if let Err(why) = self.store.write(&object, 0, root) {
             let _ = self.store.remove(&object);
-            return Err(refusal(why));
+            return Err(why.into());
         }
+        self.batches.wrote(root.len());
         if alone {
-            self.flush().map_err(refusal)?;
+            self.batches.became_whole(object);
         } else {
             self.partial.insert(object);
         }
-        self.status(now, &object)
+        Ok(self.status(now, &object)?)
     }
 
-    fn name(
-        &mut self,
-        now: Now,
-        object: &Locator,
-        blocks: u32,
-        from: u32,
-        names: &[Address],
-    ) -> Result<Answer<'static>, Refusal> {
+    fn name(&mut self, now: Now, object: &Locator, blocks: u32, from: u32, names: &[Address]) -> Result<(), Halt> {
         let mut record = self.record(now, object)?;
         if record.blocks > 0 {
-            return if record.blocks == blocks { Ok(Answer::Stored) } else { Err(Refusal::NotOfObject) };
+            return if record.blocks == blocks { Ok(()) } else { Err(Refusal::NotOfObject.into()) };
         }
         if record.class == Class::Small {
-            return Err(Refusal::NotOfObject);
+            return Err(Refusal::NotOfObject.into());
         }
         if !self.naming.contains_key(object) && self.naming.len() >= NAMING_MAX {
             self.naming.retain(|o, _| self.store.record(o).is_some_and(|r| !idle(&r, now.unix, PARTIAL_IDLE_BUSY)));
             if self.naming.len() >= NAMING_MAX {
-                return Err(Refusal::Busy);
+                return Err(Refusal::Busy.into());
             }
         }
         let list = self.naming.entry(*object).or_default();
         let before = from.saturating_sub(1) as usize;
         if before > list.len() {
-            return Err(Refusal::NotNamed);
+            return Err(Refusal::NotNamed.into());
         }
         list.truncate(before);
         list.extend_from_slice(names);
         record.touched = now.unix;
         if list.len() as u32 + 1 < blocks {
-            self.store.set_record(object, &record).map_err(refusal)?;
-            return Ok(Answer::Stored);
+            self.store.set_record(object, &record)?;
+            return Ok(());
         }
         let list = self.naming.remove(object).unwrap_or_default();
         // spec: CONT-15
         if block::members(&list) != record.members {
-            return Err(Refusal::NotOfObject);
+            return Err(Refusal::NotOfObject.into());
         }
         // Told now rather than in the middle of a long push; nothing is reserved, so it can still come later.
         self.make_room(now, block_cost(record.class) * u64::from(blocks - 1))?;
-        self.store.set_names(object, &list).map_err(refusal)?;
+        self.store.set_names(object, &list)?;
+        self.batches.wrote(32 * list.len());
         record.blocks = blocks;
-        self.store.set_record(object, &record).map_err(refusal)?;
-        Ok(Answer::Stored)
+        self.store.set_record(object, &record)?;
+        Ok(())
     }
 
-    fn put(&mut self, now: Now, object: &Locator, index: u32, bytes: &[u8]) -> Result<(), Refusal> {
+    fn put(&mut self, now: Now, object: &Locator, index: u32, bytes: &[u8]) -> Result<(), Halt> {
         let mut record = self.record(now, object)?;
         if record.blocks == 0 {
-            return Err(Refusal::NotNamed);
+            return Err(Refusal::NotNamed.into());
         }
         // spec: CONT-14
-        let named = if index == 0 {
-            Some(record.root)
-        } else {
-            self.store.names(object, index, 1).map_err(refusal)?.first().copied()
-        };
+        let named = if index == 0 { Some(record.root) } else { self.store.names(object, index, 1)?.first().copied() };
         if named != Some(block::address(bytes)) || bytes.len() != record.class.bytes() {
-            return Err(Refusal::NotOfObject);
+            return Err(Refusal::NotOfObject.into());
         }
         record.touched = now.unix;
         let written = match self.store.write(object, index, bytes) {
             Err(StoreError::Full) => {
                 // Touched first, so that the room is not made of this very object.
-                self.store.set_record(object, &record).map_err(refusal)?;
+                self.store.set_record(object, &record)?;
                 self.make_room(now, block_cost(record.class))?;
                 self.store.write(object, index, bytes)
             }
             other => other,
         };
-        if !written.map_err(refusal)? {
+        if !written? {
             return Ok(());
         }
         record.held = record.held.saturating_add(1);
-        self.store.set_record(object, &record).map_err(refusal)?;
-        self.unflushed += bytes.len();
+        self.store.set_record(object, &record)?;
+        self.batches.wrote(bytes.len());
         if record.complete() {
             self.partial.remove(object);
-        }
-        if record.complete() || self.unflushed >= FLUSH_BYTES {
-            self.flush().map_err(refusal)?;
+            self.batches.became_whole(*object);
         }
         Ok(())
     }
 
-    fn missing(&self, now: Now, object: &Locator) -> Result<Missing, Refusal> {
+    fn missing(&self, now: Now, object: &Locator) -> Result<Missing, Halt> {
         let record = self.record(now, object)?;
         if record.blocks == 0 {
-            return Err(Refusal::NotNamed);
+            return Err(Refusal::NotNamed.into());
         }
         let mut missing = Missing::none(record.blocks);
         let mut expected = 0;
-        for held in self.store.held(object).map_err(refusal)?.into_iter().chain([record.blocks]) {
+        for held in self.store.held(object)?.into_iter().chain([record.blocks]) {
             (expected..held).for_each(|i| missing.insert(i));
             expected = held.saturating_add(1);
         }
         Ok(missing)
     }
 
-    fn names(&self, now: Now, object: &Locator, from: u32) -> Result<Answer<'static>, Refusal> {
+    fn names(&self, now: Now, object: &Locator, from: u32) -> Result<Answer<'static>, Halt> {
         let record = self.record(now, object)?;
         if record.blocks == 0 {
-            return Err(Refusal::NotNamed);
+            return Err(Refusal::NotNamed.into());
         }
         let from = from.max(1);
-        let names = self.store.names(object, from, NAMES_MAX).map_err(refusal)?;
+        let names = self.store.names(object, from, NAMES_MAX)?;
         Ok(Answer::Names { blocks: record.blocks, from, names })
     }
 
-    fn want(&mut self, now: Now, object: &Locator) -> Result<(), Refusal> {
+    fn want(&mut self, now: Now, object: &Locator) -> Result<(), Halt> {
         if !self.record(now, object)?.complete() {
-            return Err(Refusal::NotNamed);
+            return Err(Refusal::NotNamed.into());
         }
         if !self.wanted.contains(object) {
             if self.wanted.len() >= WANTED_MAX {
-                return Err(Refusal::Busy);
+                return Err(Refusal::Busy.into());
             }
-            self.wanted.push_back(*object);
+            self.wanted.insert(*object);
+            self.untold.push_back(*object);
             // Whoever asked waits for this to become zero.
             let copies = self.spread.get(object).map_or(1, |s| s.0);
             self.spread.insert(*object, (copies, 1));
@@ -300,99 +390,47 @@ impl<B: BlockStore> StoreService<B> {
         Ok(())
     }
 
-    /// The next object whose replication was asked for.
-    pub fn take_wanted(&mut self) -> Option<Locator> {
-        self.wanted.pop_front()
+    /// Objects whose replication was asked for since the last call.
+    pub fn take_wanted(&mut self) -> Vec<Locator> {
+        self.untold.drain(..).collect()
     }
 
-    /// How many relays hold an object, this one included, and to how many more it is being brought, as far as the
-    /// replicator has seen.
-    pub fn set_spread(&mut self, object: &Locator, copies: u16, pending: u16) {
-        if self.store.record(object).is_some() {
-            // A request that came in meanwhile is still to be done.
-            let pending = if self.wanted.contains(object) { pending.max(1) } else { pending };
-            self.spread.insert(*object, (copies, pending));
+    /// Takes what the replicator saw of an object.
+    pub fn note(&mut self, seen: &Spread) {
+        let Spread { object, copies, pending, surplus, asked } = seen;
+        if self.store.record(object).is_none() {
+            return;
         }
-    }
-
-    /// Whether an object may make room for others, because all its custodians hold it and this relay is none of them.
-    pub fn set_surplus(&mut self, object: &Locator, surplus: bool) {
-        if surplus && self.store.record(object).is_some() {
+        if *asked {
+            self.wanted.remove(object);
+        }
+        // A request that came in meanwhile is still to be done.
+        let pending = if self.wanted.contains(object) { (*pending).max(1) } else { *pending };
+        self.spread.insert(*object, (*copies, pending));
+        if *surplus {
             self.surplus.insert(*object);
         } else {
             self.surplus.remove(object);
         }
     }
 
-    /// Removes what has expired and what never became whole.
-    pub fn sweep(&mut self, now: Now) -> Result<(), StoreError> {
-        let (mut at, mut gone) = (None, Vec::new());
-        while let Some((object, record)) = self.store.next(at.as_ref()) {
-            // spec: CONT-18
-            let stale = !record.complete() && idle(&record, now.unix, PARTIAL_IDLE);
-            if record.expires <= now.unix || stale {
-                gone.push(object);
-            }
-            at = Some(object);
-        }
-        gone.iter().try_for_each(|object| self.forget(object))
-    }
-
-    fn forget(&mut self, object: &Locator) -> Result<(), StoreError> {
-        self.naming.remove(object);
-        self.partial.remove(object);
-        self.spread.remove(object);
-        self.surplus.remove(object);
-        self.wanted.retain(|o| o != object);
-        self.store.remove(object)
-    }
-
-    fn room_for_partial(&mut self, now: Now) -> Result<(), Refusal> {
-        if self.partial.len() < PARTIAL_MAX {
-            return Ok(());
-        }
-        let records = self.partial.iter().filter_map(|o| Some((self.store.record(o)?, *o)));
-        let oldest = records.min_by_key(|(r, _)| r.touched).filter(|(r, _)| idle(r, now.unix, PARTIAL_IDLE_BUSY));
-        let (_, object) = oldest.ok_or(Refusal::Busy)?;
-        self.forget(&object).map_err(refusal)
-    }
-
-    /// Removes expired objects, the longest expired first, then abandoned ones, then those handed over, until `need` bytes fit under the cap.
-    fn make_room(&mut self, now: Now, need: u64) -> Result<(), Refusal> {
-        // spec: CONT-16
-        if self.store.used().saturating_add(need) <= self.store.cap() {
-            return Ok(());
-        }
-        let (mut at, mut removable) = (None, Vec::new());
-        while let Some((object, record)) = self.store.next(at.as_ref()) {
-            if record.expires <= now.unix {
-                removable.push((0, record.expires, object));
-            } else if !record.complete() && idle(&record, now.unix, PARTIAL_IDLE) {
-                removable.push((1, record.touched, object));
-            } else if self.surplus.contains(&object) {
-                removable.push((2, record.expires, object));
-            }
-            at = Some(object);
-        }
-        removable.sort();
-        for (_, _, object) in removable {
-            self.forget(&object).map_err(refusal)?;
-            if self.store.used().saturating_add(need) <= self.store.cap() {
-                return Ok(());
+    /// Removes what has expired, and names at most `max` whole objects after `after`.
+    pub fn round(&mut self, now: Now, after: Option<Locator>, max: usize) -> StoreReply {
+        // A disk that fails here fails again at the next request, where the peer is told.
+        let _ = self.sweep(now);
+        self.batches.want();
+        let (mut objects, mut next) = (Vec::new(), after);
+        while objects.len() < max {
+            let Some((object, record)) = self.store.next(next.as_ref()) else {
+                next = None;
+                break;
+            };
+            next = Some(object);
+            if record.complete() {
+                objects.push(object);
             }
         }
-        Err(Refusal::Full)
-    }
-}
-
-fn idle(record: &Record, now: UnixMs, limit: Duration) -> bool {
-    record.touched.plus(limit) <= now
-}
-
-fn refusal(why: StoreError) -> Refusal {
-    match why {
-        StoreError::Full => Refusal::Full,
-        StoreError::Broken | StoreError::Damaged => Refusal::Broken,
+        StoreReply::Round { objects, next }
     }
 }
 

@@ -27,7 +27,13 @@ pub enum StoreError {
     /// The disk gave other bytes than were written.
     #[error("a block on the store's disk is damaged")]
     Damaged,
+    /// The room that removed objects leave can be used after the next commit only.
+    #[error("the store's room comes free with its next commit")]
+    Freeing,
 }
+
+/// Makes a batch of writes durable. It blocks, and may run on any thread.
+pub type Commit = Box<dyn FnOnce() -> Result<(), StoreError> + Send>;
 
 /// What a store knows of an object besides its blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +63,10 @@ impl Record {
 
 /// Blocks by object and index, under a byte cap.
 ///
-/// Writes are seen at once, and are durable after [`BlockStore::flush`]; whatever is lost with a crash before it is lost
-/// object by object in a state the store can go on from. Nothing here checks addresses: the service does.
-pub trait BlockStore {
+/// Writes are seen at once. They gather in a batch, and are durable after the batch's [`Commit`]; whatever is lost with a
+/// crash before it is lost object by object in a state the store can go on from. While a commit runs, everything else can
+/// be done. Nothing here checks addresses: the service does.
+pub trait BlockStore: Send {
     /// An object's record.
     fn record(&self, object: &Locator) -> Option<Record>;
 
@@ -93,8 +100,20 @@ pub trait BlockStore {
     /// The cap in bytes.
     fn cap(&self) -> u64;
 
-    /// Makes all that was written durable.
-    fn flush(&mut self) -> Result<(), StoreError>;
+    /// Ends the batch of writes and gives its commit; `None` where nothing was written. Until [`BlockStore::committed`] is
+    /// told how it went, there is no other.
+    fn seal(&mut self) -> Option<Commit>;
+
+    /// How the commit went. What could not be made durable goes into the next batch.
+    fn committed(&mut self, result: Result<(), StoreError>);
+
+    /// Makes all that was written durable, and waits for it.
+    fn flush(&mut self) -> Result<(), StoreError> {
+        let Some(commit) = self.seal() else { return Ok(()) };
+        let result = commit();
+        self.committed(result);
+        result
+    }
 
     /// Objects in all, whole or not.
     fn objects(&self) -> usize;
@@ -145,8 +164,12 @@ impl BlockStore for Box<dyn BlockStore> {
         (**self).cap()
     }
 
-    fn flush(&mut self) -> Result<(), StoreError> {
-        (**self).flush()
+    fn seal(&mut self) -> Option<Commit> {
+        (**self).seal()
+    }
+
+    fn committed(&mut self, result: Result<(), StoreError>) {
+        (**self).committed(result);
     }
 
     fn objects(&self) -> usize {
@@ -166,12 +189,13 @@ pub struct MemoryStore {
     objects: BTreeMap<Locator, Object>,
     used: u64,
     cap: u64,
+    written: bool,
 }
 
 impl MemoryStore {
     /// An empty store with a cap.
     pub fn new(cap: u64) -> Self {
-        Self { objects: BTreeMap::new(), used: 0, cap }
+        Self { objects: BTreeMap::new(), used: 0, cap, written: false }
     }
 
     /// Changes bytes of a held block, for tests and hostile relays in simulations.
@@ -203,6 +227,7 @@ impl BlockStore for MemoryStore {
     }
 
     fn set_record(&mut self, object: &Locator, record: &Record) -> Result<(), StoreError> {
+        self.written = true;
         if let Some(o) = self.objects.get_mut(object) {
             o.record = *record;
             return Ok(());
@@ -214,6 +239,7 @@ impl BlockStore for MemoryStore {
     }
 
     fn set_names(&mut self, object: &Locator, names: &[Address]) -> Result<(), StoreError> {
+        self.written = true;
         let o = self.objects.get_mut(object).ok_or(StoreError::Broken)?;
         o.names = names.to_vec();
         Ok(())
@@ -230,6 +256,7 @@ impl BlockStore for MemoryStore {
             return Ok(false);
         }
         self.take_room(block_cost(o.record.class))?;
+        self.written = true;
         if let Some(o) = self.objects.get_mut(object) {
             o.blocks.insert(index, block.to_vec());
         }
@@ -245,6 +272,7 @@ impl BlockStore for MemoryStore {
     }
 
     fn remove(&mut self, object: &Locator) -> Result<(), StoreError> {
+        self.written = true;
         if let Some(o) = self.objects.remove(object) {
             let blocks = o.blocks.len() as u64 * block_cost(o.record.class);
             self.used = self.used.saturating_sub(blocks + OBJECT_OVERHEAD);
@@ -260,8 +288,12 @@ impl BlockStore for MemoryStore {
         self.cap
     }
 
-    fn flush(&mut self) -> Result<(), StoreError> {
-        Ok(())
+    fn seal(&mut self) -> Option<Commit> {
+        core::mem::take(&mut self.written).then(|| Box::new(|| Ok(())) as Commit)
+    }
+
+    fn committed(&mut self, result: Result<(), StoreError>) {
+        self.written |= result.is_err();
     }
 
     fn objects(&self) -> usize {

@@ -11,7 +11,6 @@ use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::crypto::identity::IdentityKey;
 use crate::proto::content::fetch::Open;
-use crate::proto::content::store::BlockStore;
 use crate::proto::directory::client_sync::{ClientDirOutput, ClientDirectory, SourceFault};
 use crate::proto::directory::relay_sync::{DirOutput, RelayDirectory};
 use crate::proto::directory::snapshot::Snapshot;
@@ -52,8 +51,8 @@ pub struct AgentConfig {
     pub wants_exits: bool,
     /// Present on a relay.
     pub relay: Option<RelayIdentity>,
-    /// Present on a relay that keeps content.
-    pub store: Option<Box<dyn BlockStore>>,
+    /// Whether it is a relay that keeps content: then its driver serves [`Output::Store`].
+    pub store: bool,
 }
 
 /// Who a relay is.
@@ -103,6 +102,7 @@ pub struct Agent {
     directory: Directory,
     relay: Option<RelayIdentity>,
     store: Option<Store>,
+    store_calls: VecDeque<Output>,
     publish_at: Instant,
     calls: BTreeMap<u64, (Owner, CallId)>,
     network: NetworkId,
@@ -149,7 +149,8 @@ impl Agent {
             paths,
             directory,
             relay: cfg.relay,
-            store: cfg.store.zip(own).map(|(store, own)| Store::new(store, own, cfg.profile)),
+            store: own.filter(|_| cfg.store).map(|own| Store::new(own, cfg.profile)),
+            store_calls: VecDeque::new(),
             publish_at: Instant::default(),
             calls: BTreeMap::new(),
             network: cfg.network,
@@ -241,18 +242,6 @@ impl Agent {
         }
     }
 
-    /// Answers a request to this relay's store.
-    pub fn store_request(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
-        // A relay without a store offers no store stream, so nobody can ask it.
-        self.store.as_mut().map_or_else(Vec::new, |store| store.service.request(now, body))
-    }
-
-    /// Bytes used, bytes allowed, and objects of this relay's store.
-    pub fn store_figures(&self) -> Option<(u64, u64, usize)> {
-        let store = self.store.as_ref()?.service.store();
-        Some((store.used(), store.cap(), store.objects()))
-    }
-
     /// Carries out what the jobs want; whether they made calls.
     fn drive_jobs(&mut self, now: Now) -> bool {
         let mut any = false;
@@ -296,7 +285,7 @@ impl Agent {
             Owner::Job(job) => self.jobs.answer(now, job, id, result),
             Owner::Replicator => {
                 if let Some(store) = &mut self.store {
-                    store.replicator.answer(now, id, result, &mut store.service);
+                    store.replicator.answer(now, id, result);
                 }
             }
         }
@@ -413,11 +402,14 @@ impl Drive for Agent {
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
-        self.client.handle(now, input);
+        match input {
+            Input::Stored(id, reply) => self.stored(now, id, reply),
+            input => self.client.handle(now, input),
+        }
     }
 
     fn poll(&mut self) -> Option<Output> {
-        self.client.poll()
+        self.store_calls.pop_front().or_else(|| self.client.poll())
     }
 
     fn read_budget(&mut self, conn: ConnId) -> usize {

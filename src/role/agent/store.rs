@@ -1,29 +1,25 @@
-//! A relay's content: the store that others ask, and the replicator that brings its objects to their custodians.
+//! A relay's content: the replicator that brings the objects of its store to their custodians. The store itself is
+//! outside: what is asked of it goes out as [`Output::Store`].
 
 use super::{Agent, Owner};
 use crate::base::time::{Instant, Now};
-use crate::proto::content::replicate::{Placement, Replicator};
-use crate::proto::content::service::StoreService;
-use crate::proto::content::store::BlockStore;
+use crate::proto::content::call::{StoreCallId, StoreReply};
+use crate::proto::content::replicate::{Placement, Replicator, ReplicatorOutput};
 use crate::proto::profile::Profile;
+use crate::role::Output;
 use crate::wire::ids::RelayId;
 use std::sync::Arc;
 
-/// See the module's text.
+/// What a relay with a store knows of it.
 pub(super) struct Store {
-    pub(super) service: StoreService<Box<dyn BlockStore>>,
     pub(super) replicator: Replicator,
     /// The members the objects were last placed for.
     placed: Option<([u8; 32], [u8; 32])>,
 }
 
 impl Store {
-    pub(super) fn new(store: Box<dyn BlockStore>, own: RelayId, profile: &Profile) -> Self {
-        Self {
-            service: StoreService::new(store, profile.lease),
-            replicator: Replicator::new(own, profile.custodians, profile.replicate_interval),
-            placed: None,
-        }
+    pub(super) fn new(own: RelayId, profile: &Profile) -> Self {
+        Self { replicator: Replicator::new(own, profile.custodians, profile.replicate_interval), placed: None }
     }
 }
 
@@ -32,14 +28,24 @@ impl Agent {
     pub(super) fn drive_store(&mut self, now: Now) -> bool {
         let Some(store) = &mut self.store else { return false };
         let mut calls = Vec::new();
-        while let Some(call) = store.replicator.poll(now, &mut self.rng, &mut store.service) {
-            calls.push(call);
+        while let Some(output) = store.replicator.poll(now, &mut self.rng) {
+            match output {
+                ReplicatorOutput::Call(call) => calls.push(call),
+                ReplicatorOutput::Store(id, call) => self.store_calls.push_back(Output::Store(id, call)),
+            }
         }
         let any = !calls.is_empty();
         for call in calls {
             self.call(now, Owner::Replicator, call);
         }
         any
+    }
+
+    /// The store answered.
+    pub(super) fn stored(&mut self, now: Now, id: StoreCallId, reply: StoreReply) {
+        if let Some(store) = &mut self.store {
+            store.replicator.stored(now, id, reply);
+        }
     }
 
     pub(super) fn store_deadline(&self) -> Option<Instant> {

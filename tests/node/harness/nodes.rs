@@ -70,10 +70,15 @@ pub(crate) struct Testnet {
 
 impl Testnet {
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn start_with(arguments: &[&str], env: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder");
         let mut all: Vec<String> = ["testnet", "--socks", "127.0.0.1:0"].map(str::to_owned).into();
         all.extend(arguments.iter().map(|a| (*a).to_owned()));
-        let mut started = Started::start("testnet", &home.path().join("net"), &all, &[]);
+        let mut started = Started::start("testnet", &home.path().join("net"), &all, env);
         let ready = started.ready();
         Self { process: started.process, ready, home }
     }

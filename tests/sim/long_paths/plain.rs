@@ -67,7 +67,7 @@ impl Role for Plain {
                     self.out.push_back(Output::Close(half.peer));
                 }
             }
-            Input::Answer(..) | Input::Resolved(..) | Input::Timer => {}
+            Input::Answer(..) | Input::Resolved(..) | Input::Stored(..) | Input::Timer => {}
         }
     }
 

@@ -40,7 +40,7 @@ impl World {
             for (own, r) in &mut self.replicators {
                 let c = self.net.custodians.get_mut(own).unwrap();
                 if c.manner == Manner::Honest {
-                    while let Some(call) = r.poll(self.net.now, &mut self.rng, &mut c.service) {
+                    for call in c.replicate(self.net.now, &mut self.rng, r) {
                         assert_eq!(call.route, Route::Direct);
                         calls.push((*own, call));
                     }
@@ -52,8 +52,7 @@ impl World {
             for (own, call) in calls {
                 let Some(answer) = self.net.carry(&call) else { continue };
                 let (_, r) = self.replicators.iter_mut().find(|(o, _)| *o == own).unwrap();
-                let c = self.net.custodians.get_mut(&own).unwrap();
-                r.answer(self.net.now, call.id, answer, &mut c.service);
+                r.answer(self.net.now, call.id, answer);
             }
         }
     }

@@ -16,18 +16,15 @@ fn run(net: &mut Net, r: &mut Replicator, most_calls: &mut usize) {
     let mut rng = Rng::from_seed([1; 32]);
     for _ in 0..400 {
         loop {
-            let (now, mut calls) = (net.now, Vec::new());
-            while let Some(call) = r.poll(now, &mut rng, &mut net.at(1).service) {
-                calls.push(call);
-            }
+            let now = net.now;
+            let calls = net.at(1).replicate(now, &mut rng, r);
             if calls.is_empty() {
                 break;
             }
             *most_calls = (*most_calls).max(calls.len());
             for call in calls {
                 if let Some(answer) = net.carry(&call) {
-                    let now = net.now;
-                    r.answer(now, call.id, answer, &mut net.at(1).service);
+                    r.answer(net.now, call.id, answer);
                 }
             }
         }

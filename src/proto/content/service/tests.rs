@@ -4,6 +4,7 @@ use super::super::store::MemoryStore;
 use super::super::tree::{KeyChoice, Label, Tree};
 use super::*;
 use crate::base::secret::Secret;
+use crate::base::time::UnixMs;
 use crate::wire::content::LARGE;
 
 const LEASE: Duration = Duration::from_secs(1_000);
@@ -23,7 +24,7 @@ fn tree(key: u8, content: &[u8]) -> Tree {
 }
 
 fn ask<'a>(s: &mut StoreService<MemoryStore>, now: Now, request: &Request<'_>, held: &'a mut Vec<u8>) -> Answer<'a> {
-    *held = s.request(now, &request.encode());
+    *held = s.request_now(now, &request.encode());
     Answer::decode(held).unwrap()
 }
 
@@ -211,7 +212,7 @@ fn what_the_operator_denies_is_neither_taken_nor_kept() {
 fn any_bytes_get_an_answer() {
     let mut s = service(1 << 20);
     for body in [&[][..], &[0], &[9; 40], &[2; 5], &[3; 100], &[255; 66_000]] {
-        assert_eq!(s.request(at(0), body), Answer::Refused(Refusal::Malformed).encode());
+        assert_eq!(s.request_now(at(0), body), Answer::Refused(Refusal::Malformed).encode());
     }
     assert_eq!(s.store().objects(), 0);
 }

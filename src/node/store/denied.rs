@@ -1,0 +1,47 @@
+//! The operator's list of content that the store does not keep.
+//!
+//! It names locators, which are hashes of addresses: whoever finds the list learns no address, and no link, from it.
+
+use crate::node::error::{Failure, reason};
+use crate::wire::ids::{Locator, from_text};
+use std::path::Path;
+
+/// Reads a list: a locator a line, in base32; lines that are empty or begin with `#` say nothing.
+///
+/// # Errors
+/// `Code::Config`: the file cannot be read, or a line is no locator.
+pub fn read(path: &Path) -> Result<Vec<Locator>, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Failure::config(path, format_args!("the list of content not to keep cannot be read: {}", reason(&e)))
+            .hint("check the path of --store-deny and who owns the file")
+    })?;
+    let lines = text.lines().enumerate().map(|(n, line)| (n, line.trim()));
+    let named = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let locators = named.map(|(n, line)| {
+        from_text(line).map(Locator).map_err(|why| {
+            Failure::config(path, format_args!("line {}: this is no locator: {why}", n + 1))
+                .hint("give what `umbel lookup ROOT` shows as the locator, one a line")
+        })
+    });
+    locators.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::error::Code;
+    use crate::wire::ids::to_text;
+
+    #[test]
+    fn a_list_is_read_and_a_mistake_in_it_named_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list");
+        let [a, b] = [[1; 32], [2; 32]];
+        std::fs::write(&path, format!("# why\n{}\n\n  {}\n", to_text(&a), to_text(&b))).unwrap();
+        assert_eq!(read(&path).unwrap(), [Locator(a), Locator(b)]);
+        std::fs::write(&path, format!("{}\numbel:x\n", to_text(&a))).unwrap();
+        let failure = read(&path).unwrap_err();
+        assert!(failure.code == Code::Config && failure.message.contains("line 2"), "{failure}");
+        assert_eq!(read(dir.path()).unwrap_err().code, Code::Config);
+    }
+}

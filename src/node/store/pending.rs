@@ -1,0 +1,94 @@
+//! Changes of the index that are not written yet.
+
+use super::{BLOCKS, NAMES, NAMES_ROW, RECORDS, encode};
+use crate::proto::content::store::Record;
+use crate::wire::content::{BLOCKS_MAX, Class};
+use crate::wire::ids::{Address, Locator};
+use redb::Database;
+use std::collections::BTreeMap;
+
+/// What changed of one object.
+#[derive(Clone, Default)]
+pub(super) struct Change {
+    /// What was there before is removed.
+    pub(super) replaced: bool,
+    pub(super) record: Option<Record>,
+    pub(super) names: Option<Vec<Address>>,
+    /// Places of new blocks and the first 8 bytes of their hashes.
+    pub(super) blocks: BTreeMap<u32, (u32, u64)>,
+}
+
+/// See the module's text.
+#[derive(Clone, Default)]
+pub(super) struct Pending {
+    objects: BTreeMap<Locator, Change>,
+    /// Places that can be used again once this is in the index.
+    pub(super) freed: Vec<(Class, u32)>,
+}
+
+impl Pending {
+    pub(super) fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.freed.is_empty()
+    }
+
+    pub(super) fn object(&self, object: &Locator) -> Option<&Change> {
+        self.objects.get(object)
+    }
+
+    pub(super) fn change(&mut self, object: &Locator) -> &mut Change {
+        self.objects.entry(*object).or_default()
+    }
+
+    /// Removes an object whose blocks lie there.
+    pub(super) fn remove(&mut self, object: &Locator, places: impl Iterator<Item = (Class, u32)>) {
+        self.objects.insert(*object, Change { replaced: true, ..Change::default() });
+        self.freed.extend(places);
+    }
+
+    /// Takes back what could not be written: older than what is here.
+    pub(super) fn put_back(&mut self, older: Self) {
+        for (object, older) in older.objects {
+            let newer = self.objects.entry(object).or_default();
+            if newer.replaced {
+                continue;
+            }
+            newer.replaced = older.replaced;
+            newer.record = newer.record.or(older.record);
+            newer.names = newer.names.take().or(older.names);
+            for (index, place) in older.blocks {
+                newer.blocks.entry(index).or_insert(place);
+            }
+        }
+        self.freed.extend(older.freed);
+    }
+
+    /// Writes it all into the index, or nothing.
+    pub(super) fn write(&self, index: &Database) -> Result<(), redb::Error> {
+        let txn = index.begin_write()?;
+        {
+            let mut records = txn.open_table(RECORDS)?;
+            let mut all_names = txn.open_table(NAMES)?;
+            let mut blocks = txn.open_table(BLOCKS)?;
+            for (object, change) in &self.objects {
+                if change.replaced {
+                    records.remove(object.0)?;
+                    all_names.retain_in((object.0, 0)..(object.0, BLOCKS_MAX), |_, _| false)?;
+                    blocks.retain_in((object.0, 0)..(object.0, BLOCKS_MAX), |_, _| false)?;
+                }
+                if let Some(record) = &change.record {
+                    records.insert(object.0, encode(record).as_slice())?;
+                }
+                let rows = change.names.iter().flat_map(|names| names.chunks(NAMES_ROW as usize));
+                for (row, names) in rows.enumerate() {
+                    let bytes: Vec<u8> = names.iter().flat_map(|n| n.0).collect();
+                    all_names.insert((object.0, row as u32), bytes.as_slice())?;
+                }
+                for (at, place) in &change.blocks {
+                    blocks.insert((object.0, *at), *place)?;
+                }
+            }
+        }
+        txn.commit()?;
+        Ok(())
+    }
+}
