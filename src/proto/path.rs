@@ -14,7 +14,7 @@ use crate::wire::error::Malformed;
 use crate::wire::ids::RelayId;
 use std::sync::Arc;
 
-/// Guards drawn in advance (spec CLIENT-2).
+/// Guards drawn in advance, and all that a client draws while it is offline (spec CLIENT-14).
 pub const GUARDS_KEPT: usize = 3;
 /// Most guards of one list: an adversary who lets our guards fail gets no further (spec CLIENT-4).
 pub const GUARDS_MAX: usize = 20;
@@ -333,6 +333,9 @@ pub fn apart(a: &SignedDescriptor, b: &SignedDescriptor, profile: &Profile) -> b
     let near = || a.addrs.iter().any(|x| b.addrs.iter().any(|y| addr::prefix(x.ip()) == addr::prefix(y.ip())));
     a.id() != b.id() && !family && !(profile.distinct_prefixes && near())
 }
+
+#[cfg(test)]
+mod tests_of_choice;
 
 #[cfg(test)]
 mod tests {

@@ -120,7 +120,6 @@ impl<K: Copy + Ord> Links<K> {
     }
 
     /// A link that was dialled has just opened: proves who we are, when we are somebody.
-    // spec: LINK-23
     pub fn opened(&mut self, conn: ConnId) {
         let Some(slot) = self.slots.get_mut(Key::from_u64(conn.0)) else { return };
         self.timers.set(conn, Some(slot.deadline()));

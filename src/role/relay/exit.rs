@@ -356,7 +356,7 @@ impl Relay {
         conn.is_some()
     }
 
-    /// Ends the streams whose destinations take least, while too much waits for all of them together.
+    /// While too much waits for all destinations together, ends the stream for which most waits.
     // spec: STREAM-21
     pub(super) fn shed_unsent(&mut self) {
         while self.unsent > EXIT_UNSENT_MAX {
