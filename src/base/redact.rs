@@ -11,6 +11,7 @@ pub fn show_sensitive(on: bool) {
 }
 
 /// An address, destination, link or path: prints as `[redacted]` unless [`show_sensitive`] was called.
+// spec: NODE-2
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sensitive<T>(pub T);
 
@@ -30,6 +31,7 @@ impl<T: fmt::Debug> fmt::Debug for Sensitive<T> {
 mod tests {
     use super::*;
 
+    // spec: NODE-2
     #[test]
     fn a_sensitive_value_does_not_print() {
         let s = Sensitive("alice.example");

@@ -365,7 +365,7 @@ mod tests {
     // spec: DIR-4
     // spec: DIR-5
     // spec: DIR-6
-    // spec: DIR-7
+    // spec: DIR-7 KEY-3
     #[test]
     fn the_network_s_rules_hold() {
         let judge = |bytes: &[u8], rules| SignedDescriptor::decode(bytes, &rules).map(|_| ());

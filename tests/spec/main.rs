@@ -6,6 +6,7 @@ mod corpus;
 mod layers;
 mod links;
 mod pages;
+mod promises;
 mod sizes;
 mod tables;
 mod trace;

@@ -2,7 +2,7 @@
 
 use crate::pages::{files, pages, tables};
 use umbel::proto::profile::Profile;
-use umbel::{crypto, node, proto, wire};
+use umbel::{crypto, node, proto, role, wire};
 
 /// Lines before the tests of a file.
 const LINES_MAX: usize = 500;
@@ -58,6 +58,13 @@ fn in_code(name: &str) -> Option<u64> {
         "PUSH_PEERS" => proto::directory::peers::PUSH_PEERS,
         "INVITE_RELAYS_MAX" => wire::invite::INVITE_RELAYS_MAX,
         "INVITE_MAX" => wire::invite::INVITE_MAX,
+        "LINKS_MAX" => role::limits::LINKS_MAX,
+        "LINKS_RESERVED" => role::limits::LINKS_RESERVED,
+        "CIRCUITS_PER_LINK_MAX" => role::limits::CIRCUITS_PER_LINK_MAX,
+        "CIRCUITS_MAX" => role::limits::CIRCUITS_MAX,
+        "CELLS_QUEUED_MAX" => role::limits::CELLS_QUEUED_MAX,
+        "CLIENT_CIRCUITS_MAX" => role::limits::CLIENT_CIRCUITS_MAX,
+        "CLIENT_STREAMS_MAX" => role::limits::CLIENT_STREAMS_MAX,
         "GUARDS_KEPT" => proto::path::GUARDS_KEPT,
         "GUARDS_MAX" => proto::path::GUARDS_MAX,
         "HEAD_MAX" => wire::http::HEAD_MAX,

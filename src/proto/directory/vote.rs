@@ -5,7 +5,7 @@ use crate::proto::profile::Profile;
 use crate::wire::ids::RelayId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Signers asked in place of those that gave no answer, for each one wanted (spec DIR-42).
+/// Signers asked in place of those that gave no answer, for each one wanted (spec 10).
 pub const REPLACEMENTS_PER_SIGNER: usize = 2;
 
 /// A root, as a snapshot and a statement have it.

@@ -6,7 +6,6 @@ use crate::base::time::Now;
 use crate::proto::circuit::relay::{RelayCircuit, RelayEvent, Verdict};
 use crate::proto::handshake::respond;
 use crate::proto::stream::mux::StreamEvent;
-use crate::role::limits::{CIRCUITS_MAX, CIRCUITS_PER_LINK_MAX};
 use crate::role::slab::Key;
 use crate::role::{ConnId, Output};
 use crate::wire::cell::{Cell, CellBuf, CircuitId, Command, body, body_mut, decode_header};
@@ -82,14 +81,15 @@ impl Relay {
         id: CircuitId,
         request: &[u8; REQUEST_SIZE],
     ) -> Result<(), LinkViolation> {
-        let full = self.draining || self.circuits.len() >= CIRCUITS_MAX;
+        let full = self.draining || self.circuits.len() >= self.limits.circuits;
         let slot = self.links.get_mut(conn).ok_or(LinkViolation)?;
         // spec: LINK-24
         if slot.is_ours() || slot.circuits.contains_key(&id) {
             return Err(LinkViolation);
         }
         let cfg = &self.cfg;
-        let answer = if full || slot.circuits.len() >= CIRCUITS_PER_LINK_MAX {
+        // spec: CIRC-16
+        let answer = if full || slot.circuits.len() >= self.limits.circuits_per_link {
             None
         } else {
             respond(&cfg.network, cfg.id, cfg.cipher, &cfg.onion_secret, request, &mut self.rng).ok()
@@ -118,7 +118,7 @@ impl Relay {
         // A circuit that was given up meanwhile is gone from the table.
         // spec: CIRC-12
         let Some(end) = slot.circuits.get(&id).copied() else { return Ok(()) };
-        // spec: CIRC-4
+        // spec: CIRC-15
         if end.toward != Toward::Next {
             return Err(LinkViolation);
         }

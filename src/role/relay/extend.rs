@@ -61,6 +61,7 @@ impl Relay {
     pub(super) fn extended(&mut self, now: Now, key: Key, reply: &[u8; REPLY_SIZE]) {
         if !self.is_extending(key) {
             // A second CREATED: the next relay is broken.
+            // spec: CIRC-15
             self.close_circuit(now, key, None);
             return;
         }

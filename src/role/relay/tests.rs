@@ -5,7 +5,7 @@ use crate::base::time::{Duration, UnixMs};
 use crate::proto::handshake::{ClientHandshake, HopKey};
 use crate::proto::link::Link;
 use crate::proto::onion::{ClientLayers, text, text_mut};
-use crate::role::limits::STREAM_IDLE_TIMEOUT;
+use crate::role::limits::{Limits, STREAM_IDLE_TIMEOUT};
 use crate::wire::cell::{Cell, CircuitId, Command, body_mut, encode_header};
 use crate::wire::message::{EndReason, Message, Messages, StreamId, Target, TextWriter};
 
@@ -47,12 +47,43 @@ impl Rig {
         let mut rig = Self { relay, now, conn, link, layers: ClientLayers::default(), outputs: vec![], heard: vec![] };
         rig.cells(&[]);
         let handshake = ClientHandshake::start(NET, hop, 1, &mut rng);
-        let mut create = [0; CELL_SIZE];
-        Cell::Create(CIRCUIT, handshake.request()).encode(&mut create);
-        let cells = rig.cells(&[create]);
-        let Ok(Cell::Created(_, reply)) = Cell::decode(&cells[0]) else { panic!("CREATED") };
+        let answer = rig.create(CIRCUIT, &handshake);
+        let Ok(Cell::Created(_, reply)) = Cell::decode(&answer) else { panic!("CREATED") };
         rig.layers.push(&handshake.finish(reply).unwrap());
         rig
+    }
+
+    /// Sends CREATE and gives the answer.
+    fn create(&mut self, id: CircuitId, handshake: &ClientHandshake) -> CellBuf {
+        let mut create = [0; CELL_SIZE];
+        Cell::Create(id, handshake.request()).encode(&mut create);
+        self.cells(&[create])[0]
+    }
+
+    /// Asks for so many further circuits on a link of `conn`'s, from number `from` on; how many are granted.
+    fn granted(&mut self, from: u32, wanted: u32) -> usize {
+        let onion_key = AgreeSecret::from_bytes([11; 32]).public();
+        let handshake = ClientHandshake::start(
+            NET,
+            HopKey { relay: ME, onion_key, cipher: CIPHER },
+            1,
+            &mut Rng::from_seed([7; 32]),
+        );
+        let answers: Vec<_> = (from..from + wanted).map(|n| self.create(CircuitId(n), &handshake)).collect();
+        let is_created = |cell: &&CellBuf| match Cell::decode(cell).unwrap() {
+            Cell::Created(..) => true,
+            Cell::Destroy(_, 0) => false,
+            other => panic!("{other:?}"),
+        };
+        answers.iter().filter(is_created).count()
+    }
+
+    /// Goes on on another link, of another client.
+    fn on_another_link(&mut self) {
+        let link_key = AgreeSecret::from_bytes([10; 32]).public();
+        self.link = Link::initiator(NET, &link_key, CIPHER, &mut Rng::from_seed([8; 32]));
+        self.conn = self.relay.accept(self.now).unwrap();
+        self.cells(&[]);
     }
 
     /// Sends cells and gives those that come back.
@@ -277,4 +308,28 @@ fn the_clock_wakes_a_relay_for_circuits_only_while_something_passes() {
         rig.input(Input::Timer);
     }
     assert!(wakes_in(&rig) > Some(PARK_AFTER), "it is parked");
+}
+
+// spec: CIRC-16
+#[test]
+fn a_link_carries_so_many_circuits_and_another_link_as_many() {
+    let mut rig = Rig::new();
+    rig.relay.set_limits(Limits { circuits_per_link: 5, circuits: 7, ..Limits::default() });
+    assert_eq!(rig.granted(100, 9), 4, "beside the first");
+    rig.on_another_link();
+    assert_eq!(rig.granted(100, 9), 2, "all links together");
+    assert_eq!(rig.relay.counts().circuits, 7);
+    let mut destroy = [0; CELL_SIZE];
+    Cell::Destroy(CircuitId(100), 0).encode(&mut destroy);
+    rig.cells(&[destroy]);
+    assert_eq!(rig.granted(200, 3), 1, "a place is free again");
+}
+
+// spec: CIRC-16
+#[test]
+fn no_client_brings_a_relay_beyond_its_bounds() {
+    // The bounds are for machines with a few GB: 65,536 circuits of 8 KB, 131,072 cells.
+    let limits = Rig::new().relay.limits;
+    assert_eq!((limits.circuits_per_link, limits.circuits), (16_384, 65_536));
+    assert_eq!((limits.cells_queued, limits.exits), (131_072, 8192));
 }
