@@ -310,24 +310,24 @@ impl<'a> Messages<'a> {
 
 /// Packs messages into a text. The text behind what was packed is zeroed by [`TextWriter::finish`].
 pub struct TextWriter<'a> {
-    text: &'a mut [u8],
-    used: usize,
+    rest: &'a mut [u8],
+    is_empty: bool,
 }
 
 impl<'a> TextWriter<'a> {
     /// Packs from the start of `text` (which begins behind the mark).
     pub fn new(text: &'a mut [u8]) -> Self {
-        Self { text, used: 0 }
+        Self { rest: text, is_empty: true }
     }
 
     /// Bytes of body that one more message can have; `None` when not even its header fits.
     pub fn room(&self) -> Option<usize> {
-        (self.text.len() - self.used).checked_sub(MESSAGE_HEADER_SIZE)
+        self.rest.len().checked_sub(MESSAGE_HEADER_SIZE)
     }
 
     /// Whether nothing was packed.
     pub fn is_empty(&self) -> bool {
-        self.used == 0
+        self.is_empty
     }
 
     /// Packs a message; false when it does not fit.
@@ -341,22 +341,25 @@ impl<'a> TextWriter<'a> {
     }
 
     fn push_parts(&mut self, command: u8, stream: StreamId, a: &[u8], b: &[u8]) -> bool {
-        let len = a.len() + b.len();
+        let len = a.len().saturating_add(b.len());
         if self.room().is_none_or(|room| room < len) {
             return false;
         }
         let [s0, s1] = stream.0.to_be_bytes();
         let [l0, l1] = (len as u16).to_be_bytes();
         for part in [&[command, s0, s1, l0, l1][..], a, b] {
-            self.text[self.used..self.used + part.len()].copy_from_slice(part);
-            self.used += part.len();
+            if let Some((place, rest)) = core::mem::take(&mut self.rest).split_at_mut_checked(part.len()) {
+                place.copy_from_slice(part);
+                self.rest = rest;
+            }
         }
+        self.is_empty = false;
         true
     }
 
     /// Zeroes what was not used.
     pub fn finish(self) {
-        self.text[self.used..].fill(0);
+        self.rest.fill(0);
     }
 }
 

@@ -136,7 +136,7 @@ impl NodeHandle {
     }
 
     /// Answers the questions of this relay's shards until all of them are gone.
-    pub async fn serve(self, mut asks: mpsc::UnboundedReceiver<ShardAsk>) {
+    pub async fn serve(self, mut asks: mpsc::Receiver<ShardAsk>) {
         while let Some(ShardAsk { shard, ask, service, body }) = asks.recv().await {
             let answer = self.core.with(|node, now| match service {
                 Service::Directory => node.directory_request(now, &body),

@@ -101,6 +101,16 @@ impl Relay {
         }
     }
 
+    /// The service takes no more questions now: the stream that asked ends.
+    // spec: STREAM-20
+    pub fn ask_refused(&mut self, ask: AskId) {
+        let Some(Asked { circuit: key, stream: id }) = self.asks.remove(&ask) else { return };
+        let Some(StreamEnd::Service(stream)) = self.circuits.get(key).and_then(|c| c.streams.get(&id)) else { return };
+        if stream.in_flight.iter().any(|f| f.ask == ask) {
+            self.abort_stream(key, id, EndReason::Resource);
+        }
+    }
+
     /// Moves answers out and requests in, as far as there is room.
     pub(super) fn pump_service(&mut self, _now: Now, key: Key, id: StreamId) {
         let Some(circuit) = self.circuits.get_mut(key) else { return };

@@ -333,3 +333,26 @@ fn no_client_brings_a_relay_beyond_its_bounds() {
     assert_eq!((limits.circuits_per_link, limits.circuits), (16_384, 65_536));
     assert_eq!((limits.cells_queued, limits.exits), (131_072, 8192));
 }
+
+// spec: STREAM-20
+#[test]
+fn a_question_that_the_services_cannot_take_ends_its_stream() {
+    let mut rig = Rig::new();
+    let request = crate::proto::stream::call::frame(b"question");
+    let begin = |id| (id, Message::Begin { target: Target::Directory, data: &request });
+    rig.say(&[begin(5), begin(6)]);
+    let [refused, kept] = rig.asks()[..] else { panic!("two questions") };
+    rig.relay.ask_refused(refused);
+    let cells = rig.carry();
+    rig.hear(cells);
+    assert!(rig.heard_of(5).iter().any(|m| m.contains("Resource")), "{:?}", rig.heard);
+    rig.input(Input::Answer(kept, b"answer".to_vec()));
+    assert!(rig.heard_of(6).iter().any(|m| m.starts_with("Data")), "{:?}", rig.heard);
+    // A stream of the same number did not ask it.
+    rig.say(&[(5, Message::End(EndReason::Done)), begin(5)]);
+    rig.heard.clear();
+    rig.relay.ask_refused(refused);
+    let cells = rig.carry();
+    rig.hear(cells);
+    assert_eq!(rig.heard_of(5), Vec::<&str>::new());
+}
