@@ -36,5 +36,10 @@ mod tests {
     fn a_sensitive_value_does_not_print() {
         let s = Sensitive("alice.example");
         assert_eq!(format!("{s} {s:?}"), "[redacted] [redacted]");
+        // One test, because the switch is the process's own.
+        show_sensitive(true);
+        assert_eq!(format!("{s} {s:?}"), "alice.example \"alice.example\"");
+        show_sensitive(false);
+        assert_eq!(format!("{s} {s:?}"), "[redacted] [redacted]");
     }
 }

@@ -282,14 +282,7 @@ pub fn choose_path(
     if !PATH_LENGTHS.contains(&need.length) {
         return None;
     }
-    let mut usable = guards.usable(snapshot, need.exclude, now, rng);
-    if let Some(path) = usable.iter().find_map(|g| behind(g, snapshot, rng, profile, need)) {
-        return Some(path);
-    }
-    // A small network, or few exits: one more guard may make it possible. Bounded by the list.
-    while guards.list.len() < GUARDS_KEPT && guards.draw(snapshot, need.exclude, now.unix, rng) {
-        usable = guards.usable(snapshot, need.exclude, now, rng);
-    }
+    let usable = guards.usable(snapshot, need.exclude, now, rng);
     let path = usable.iter().find_map(|g| behind(g, snapshot, rng, profile, need));
     // None that does not wait goes together with this last hop: better one before its turn than no path.
     path.or_else(|| guards.by_turn(snapshot, need.exclude).iter().find_map(|g| behind(g, snapshot, rng, profile, need)))

@@ -313,6 +313,16 @@ mod tests {
         assert!((5..=15).contains(&of_busy), "{of_busy} of 100 turns");
     }
 
+    #[test]
+    fn what_waits_for_a_peer_that_reads_nothing_is_bounded() {
+        let mut slot = slot();
+        let kept = (1..).take_while(|_| slot.push_control(&Cell::Padding)).count();
+        assert_eq!(kept, 2048);
+        let mut slot = self::slot();
+        let kept = (1..).take_while(|n| slot.push_destroy(CircuitId(*n))).count();
+        assert_eq!(kept, 65_536);
+    }
+
     // spec: LINK-26
     #[test]
     fn a_peer_that_takes_nothing_is_gone() {

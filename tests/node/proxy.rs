@@ -2,6 +2,7 @@
 //! only the proxy is on trial.
 
 mod fake;
+mod headers;
 mod log;
 mod programs;
 mod refusals;

@@ -35,17 +35,17 @@ fn world(seed: u64, place: usize, attack: &Attack) -> (World, Rc<RefCell<Seen>>)
 }
 
 /// How an attack on a running transfer ended.
-struct Outcome {
+pub(crate) struct Outcome {
     seen: Rc<RefCell<Seen>>,
     /// Breaches that honest relays counted.
     violations: u64,
     /// Whether the transfer ended in order.
     whole: bool,
-    w: World,
+    pub(crate) w: World,
 }
 
 /// Runs an upload and a download through the hostile relay; nothing false may be believed.
-fn attacked(seed: u64, place: usize, attack: &Attack) -> Outcome {
+pub(crate) fn attacked(seed: u64, place: usize, attack: &Attack) -> Outcome {
     let (mut w, seen) = world(seed, place, attack);
     let body = served(120_000);
     let t = w.start(task(1, &[b"ECHO\n", &body[..]].concat(), true));

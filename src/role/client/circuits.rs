@@ -118,7 +118,7 @@ impl Client {
     }
 
     fn usable(&self, now: Now, want: Want) -> Option<Key> {
-        // spec: CLIENT-15
+        // spec: CLIENT-15 CLIENT-16
         let fits = |c: &Circuit| {
             c.state == CircuitState::Open
                 && c.want == Some(want)

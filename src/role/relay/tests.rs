@@ -280,7 +280,8 @@ fn what_waits_for_slow_clients_is_shared_out() {
 #[test]
 fn who_connects_leaves_room_for_the_relay_s_own_links() {
     let mut rig = Rig::new();
-    while rig.relay.accept(rig.now).is_some() {}
+    let taken = core::iter::from_fn(|| rig.relay.accept(rig.now)).count();
+    assert_eq!(taken + 1, 8192 - 2048, "beside the rig's own");
     let id = RelayId([3; 32]);
     let next = crate::role::contact::Contact {
         id,
@@ -355,4 +356,36 @@ fn a_question_that_the_services_cannot_take_ends_its_stream() {
     let cells = rig.carry();
     rig.hear(cells);
     assert_eq!(rig.heard_of(5), Vec::<&str>::new());
+}
+
+// spec: STREAM-18
+#[test]
+fn connections_and_look_ups_of_an_exit_count_together() {
+    let mut rig = Rig::new();
+    rig.relay.set_limits(Limits { exits: 3, ..Limits::default() });
+    for id in 1..=2 {
+        rig.say(&[(id, to_web())]);
+    }
+    rig.say(&[(3, to_host("one.example"))]);
+    assert!(rig.heard.is_empty(), "three have room: {:?}", rig.heard);
+    rig.say(&[(4, to_web()), (5, to_host("two.example")), (6, Message::Resolve("three.example"))]);
+    for id in [4, 5] {
+        assert_eq!(rig.heard_of(id), ["End(Resource)"]);
+    }
+    assert_eq!(rig.heard_of(6), ["Resolved([])"]);
+    rig.say(&[(1, Message::End(EndReason::Reset))]);
+    rig.heard.clear();
+    rig.say(&[(7, to_web())]);
+    assert_eq!(rig.heard_of(7), Vec::<&str>::new(), "a place is free again");
+}
+
+// spec: CIRC-14
+#[test]
+fn of_circuits_that_hold_too_much_the_one_that_waits_longest_closes() {
+    let mut rig = Rig::new();
+    rig.relay.set_limits(Limits { cells_queued: 0, ..Limits::default() });
+    rig.say(&[(1, to_web())]);
+    let conn = rig.dials()[0];
+    rig.input(Input::Connected(conn));
+    assert_eq!((rig.relay.counts().circuits, rig.relay.counts().evicted), (1, 0), "what is its own is not queued");
 }
