@@ -282,4 +282,11 @@ mod tests {
         let token = Isolation([0x01, 0xa2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
         assert_eq!((format!("{token}"), format!("{token:?}")), ("01a203040506".into(), "01a203040506".into()));
     }
+
+    #[test]
+    fn each_end_of_a_stream_has_a_sentence_of_its_own() {
+        let texts: BTreeSet<_> = (0..=u8::MAX).filter_map(EndReason::from_wire).map(end_text).collect();
+        assert_eq!(texts.len(), (0..=u8::MAX).filter_map(EndReason::from_wire).count());
+        assert!(texts.iter().all(|text| text.len() > 10));
+    }
 }
