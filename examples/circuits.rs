@@ -75,9 +75,13 @@ fn contacts(peers: &str, path: &[String], profile: &Profile, invite: &Invite) ->
     Ok(path.iter().map(named).collect::<Result<_, _>>()?)
 }
 
+/// Lines read before their turn; who writes more waits.
+const LINES_AHEAD: usize = 16;
+
 async fn hold(core: Rc<Core<Client>>) -> Result<(), Box<dyn Error>> {
-    let (lines, mut inbox) = mpsc::unbounded_channel();
-    std::thread::spawn(move || std::io::stdin().lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+    let (lines, mut inbox) = mpsc::channel(LINES_AHEAD);
+    let read = move || std::io::stdin().lines().map_while(Result::ok).try_for_each(|line| lines.blocking_send(line));
+    std::thread::spawn(read);
     while let Some(line) = inbox.recv().await {
         let (target, timer) = (line.trim().parse::<usize>()?, Timer::start());
         loop {

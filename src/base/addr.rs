@@ -1,5 +1,8 @@
 //! Which addresses are public, and which lie together.
 
+// What a peer sends is cut with checked calls: no bytes make a parser panic.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether the address can belong to a host on the public Internet.

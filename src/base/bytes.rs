@@ -3,6 +3,9 @@
 //! A [`Reader`] never panics and never allocates; every length is checked against the slice it holds, not against
 //! what a peer says. [`Reader::finish`] fails on bytes left over, so trailing junk is an error by construction.
 
+// What a peer sends is cut with checked calls: no bytes make a parser panic.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::base::error::Malformed;
 
 /// A cursor over received bytes.

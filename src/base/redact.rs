@@ -11,6 +11,7 @@ pub fn show_sensitive(on: bool) {
 }
 
 /// An address, destination, link or path: prints as `[redacted]` unless [`show_sensitive`] was called.
+// spec: NODE-2
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sensitive<T>(pub T);
 
@@ -30,9 +31,15 @@ impl<T: fmt::Debug> fmt::Debug for Sensitive<T> {
 mod tests {
     use super::*;
 
+    // spec: NODE-2
     #[test]
     fn a_sensitive_value_does_not_print() {
         let s = Sensitive("alice.example");
+        assert_eq!(format!("{s} {s:?}"), "[redacted] [redacted]");
+        // One test, because the switch is the process's own.
+        show_sensitive(true);
+        assert_eq!(format!("{s} {s:?}"), "alice.example \"alice.example\"");
+        show_sensitive(false);
         assert_eq!(format!("{s} {s:?}"), "[redacted] [redacted]");
     }
 }

@@ -47,3 +47,23 @@ impl<const N: usize> Eq for Secret<N> {}
 pub fn same(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_equal_in_all_bytes_or_not_at_all() {
+        let secret = Secret::new([7; 32]);
+        assert_eq!(secret.expose(), &[7; 32]);
+        assert!(secret == Secret::new([7; 32]));
+        for at in 0..32 {
+            let mut other = [7; 32];
+            other[at] ^= 1;
+            assert!(secret != Secret::new(other), "byte {at}");
+            assert!(!same(secret.expose(), &other), "byte {at}");
+        }
+        assert!(same(b"", b"") && same(b"abc", b"abc"));
+        assert!(!same(b"abc", b"ab") && !same(b"ab", b"abc"));
+    }
+}

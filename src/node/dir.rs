@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Mode of files that hold secrets or tell what a user did.
+// spec: NODE-1
 pub const PRIVATE: u32 = 0o600;
 /// Mode of files meant for others: invites and ready files.
 pub const SHARED: u32 = 0o644;
@@ -82,10 +83,11 @@ impl NodeDir {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(unreadable(&e)),
         };
+        // spec: NODE-1
         if mode & 0o077 != 0 {
             let found = format_args!("holds secret keys but has mode {:04o}, so others can reach it", mode & 0o7777)
                 .to_string();
-            return Err(Failure::config(&path, found).hint(format!(
+            return Err(Failure::config(&path, found).rule("NODE-1").hint(format!(
                 "if nobody has read it: chmod 600 {}; otherwise start with a new --dir",
                 path.display()
             )));
@@ -103,11 +105,13 @@ fn lock(file: &Path, dir: &Path) -> Result<File, Failure> {
     let mut handle = open.map_err(|e| unusable(&e))?;
     match handle.try_lock() {
         Ok(()) => {}
+        // spec: NODE-3
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();
             let _ = handle.take(20).read_to_string(&mut pid);
             let who = pid.trim().parse::<u32>().map_or_else(|_| "a node".to_owned(), |p| format!("process {p}"));
             return Err(Failure::new(Code::DirInUse, format!("{who} already runs on {}", dir.display()))
+                .rule("NODE-3")
                 .hint("stop it, or give this node another folder with --dir"));
         }
         Err(TryLockError::Error(e)) => return Err(unusable(&e)),
@@ -167,6 +171,7 @@ pub fn make_private(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    // spec: NODE-3
     #[test]
     fn a_new_folder_is_the_user_s_own_and_has_one_user() {
         let temp = tempfile::tempdir().unwrap();
@@ -180,6 +185,7 @@ mod tests {
         NodeDir::open(&path).unwrap();
     }
 
+    // spec: NODE-1
     #[test]
     fn a_saved_file_is_private_whole_and_leaves_nothing_beside_it() {
         let temp = tempfile::tempdir().unwrap();
@@ -193,6 +199,7 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the file and the lock");
     }
 
+    // spec: NODE-1
     #[test]
     fn secrets_that_others_can_read_are_refused() {
         let temp = tempfile::tempdir().unwrap();

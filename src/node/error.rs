@@ -172,10 +172,10 @@ mod tests {
             f.to_json(),
             r#"{"error":{"code":"dir-in-use","message":"a node runs here","rule":null,"hint":null}}"#
         );
-        let f = f.rule("CONTENT-3").hint("stop it");
+        let f = f.rule("NODE-3").hint("stop it");
         assert_eq!(
             f.to_json(),
-            r#"{"error":{"code":"dir-in-use","message":"a node runs here","rule":"CONTENT-3","hint":"stop it"}}"#
+            r#"{"error":{"code":"dir-in-use","message":"a node runs here","rule":"NODE-3","hint":"stop it"}}"#
         );
     }
 

@@ -243,8 +243,8 @@ mod tests {
 
     #[test]
     fn a_failure_is_a_sentence_and_a_hint() {
-        let f = Failure::new(Code::NotFound, "no custodian holds this").rule("CONTENT-1").hint("check the link");
-        assert_eq!(sentence(&f, false), "error: no custodian holds this (CONTENT-1)\n hint: check the link\n");
+        let f = Failure::new(Code::NotFound, "no custodian holds this").rule("CONT-23").hint("check the link");
+        assert_eq!(sentence(&f, false), "error: no custodian holds this (CONT-23)\n hint: check the link\n");
         assert!(sentence(&f, true).contains("\u{1b}["));
     }
 

@@ -5,13 +5,20 @@ use crate::base::rng::Rng;
 use crate::node::driver::{Clock, Core, Hooks};
 use crate::proto::rpc::Service;
 use crate::role::contact::Roster;
+use crate::role::limits::ASKS_MAX;
 use crate::role::links::Credentials;
 use crate::role::shard::{Shard, ShardConfig, ShardCounts};
 use crate::role::{AskId, Input};
 use core::net::SocketAddr;
 use std::io;
 use std::rc::Rc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
+
+/// Questions of all shards that the service thread has not taken. Beyond it the stream that asks ends with RESOURCE.
+pub const ASKS_QUEUED_MAX: usize = ASKS_MAX;
+/// Commands that a shard has not taken: an answer to each of its questions, and as many of the others, which are few.
+const COMMANDS_MAX: usize = 2 * ASKS_MAX;
 
 /// What the service thread tells a shard.
 pub enum ShardCommand {
@@ -50,7 +57,7 @@ pub struct ShardAsk {
 
 /// A shard that runs. Dropping it ends the thread.
 pub struct ShardThread {
-    commands: mpsc::UnboundedSender<ShardCommand>,
+    commands: mpsc::Sender<ShardCommand>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -62,9 +69,9 @@ impl ShardThread {
         rng: Rng,
         clock: Clock,
         listener: std::net::TcpListener,
-        asks: mpsc::UnboundedSender<ShardAsk>,
+        asks: mpsc::Sender<ShardAsk>,
     ) -> io::Result<Self> {
-        let (commands, inbox) = mpsc::unbounded_channel();
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().max_blocking_threads(LOOKUP_THREADS).build()?;
         let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
@@ -85,9 +92,11 @@ impl ShardThread {
         Ok(Self { commands, thread: Some(thread) })
     }
 
-    /// Tells the shard something. A shard that is gone hears nothing.
+    /// Tells the shard something. A shard that is gone hears nothing; what finds no room is left out, and the log says so.
     pub fn tell(&self, command: ShardCommand) {
-        let _ = self.commands.send(command);
+        if let Err(TrySendError::Full(_)) = self.commands.try_send(command) {
+            tracing::error!("a shard does not take what it is told");
+        }
     }
 
     /// The shard's figures.
@@ -100,7 +109,7 @@ impl ShardThread {
 
 impl Drop for ShardThread {
     fn drop(&mut self) {
-        let (closed, _) = mpsc::unbounded_channel();
+        let (closed, _) = mpsc::channel(1);
         self.commands = closed;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -111,19 +120,21 @@ impl Drop for ShardThread {
 /// Carries a shard's questions to the service thread.
 struct ToService {
     shard: usize,
-    asks: mpsc::UnboundedSender<ShardAsk>,
+    asks: mpsc::Sender<ShardAsk>,
 }
 
 impl Hooks<Shard> for ToService {
-    fn ask(&self, _core: &Rc<Core<Shard>>, ask: AskId, service: Service, body: Vec<u8>) {
+    fn ask(&self, core: &Rc<Core<Shard>>, ask: AskId, service: Service, body: Vec<u8>) {
         // The service thread outlives its shards; when it is gone the process ends.
-        let _ = self.asks.send(ShardAsk { shard: self.shard, ask, service, body });
+        if self.asks.try_send(ShardAsk { shard: self.shard, ask, service, body }).is_err() {
+            core.with(|relay, now| relay.ask_refused(now, ask));
+        }
     }
 
     fn after(&self, _core: &Rc<Core<Shard>>) {}
 }
 
-async fn obey(core: Rc<Core<Shard>>, mut inbox: mpsc::UnboundedReceiver<ShardCommand>) {
+async fn obey(core: Rc<Core<Shard>>, mut inbox: mpsc::Receiver<ShardCommand>) {
     while let Some(command) = inbox.recv().await {
         match command {
             ShardCommand::Roster(roster) => core.with(|relay, now| relay.set_roster(now, roster)),

@@ -232,7 +232,7 @@ mod tests {
         }
     }
 
-    // spec: HS-3
+    // spec: HS-3 HS-6
     #[test]
     fn network_relay_cipher_and_position_are_bound() {
         let (net, onion, hop, mut rng) = setting();

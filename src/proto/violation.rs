@@ -45,7 +45,7 @@ pub enum Violation {
     /// An acknowledgement of a cell that is not outstanding, or whose tag is wrong (spec STREAM-3).
     #[error("an acknowledgement that proves nothing")]
     FalseAck,
-    /// More streams, queued control messages or outstanding calls than a peer may cause (spec STREAM-12, -14, -17).
+    /// More streams or queued control messages than a peer may cause, or a call that is too long (spec STREAM-11, -12, -14).
     #[error("more than this side will hold")]
     TooMuch,
 }

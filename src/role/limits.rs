@@ -9,11 +9,20 @@ pub struct Limits {
     pub cells_queued: usize,
     /// Exit connections and names being looked up: [`EXITS_MAX`].
     pub exits: usize,
+    /// Circuits on one link: [`CIRCUITS_PER_LINK_MAX`].
+    pub circuits_per_link: usize,
+    /// Circuits over all links: [`CIRCUITS_MAX`].
+    pub circuits: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { cells_queued: CELLS_QUEUED_MAX, exits: EXITS_MAX }
+        Self {
+            cells_queued: CELLS_QUEUED_MAX,
+            exits: EXITS_MAX,
+            circuits_per_link: CIRCUITS_PER_LINK_MAX,
+            circuits: CIRCUITS_MAX,
+        }
     }
 }
 
@@ -21,14 +30,14 @@ impl Default for Limits {
 pub const LINKS_MAX: usize = 8192;
 /// How many of them are kept for links to the next relays: whoever connects to a relay takes none of its own from it.
 pub const LINKS_RESERVED: usize = 2048;
-/// Circuits one link may carry. Beyond it CREATE is answered with DESTROY.
+/// Circuits one link may carry. Beyond it CREATE is answered with DESTROY (spec CIRC-16).
 pub const CIRCUITS_PER_LINK_MAX: usize = 16_384;
-/// Circuits of one shard, over all links.
+/// Circuits of one shard, over all links. Beyond it CREATE is answered with DESTROY (spec CIRC-16).
 pub const CIRCUITS_MAX: usize = 65_536;
 /// Cells that may wait on one circuit, one way, above the window of the peer that keeps to the rules.
 pub const CELLS_QUEUED_SLACK: usize = 256;
-/// Cells that may wait on all circuits of a shard together (185 MB). Beyond it the circuit with the longest queue closes:
-/// whoever makes a relay hold much is the first to lose it.
+/// Cells that may wait on all circuits of a shard together (185 MB). Beyond it the circuit whose oldest cell
+/// has waited longest closes (spec CIRC-14).
 pub const CELLS_QUEUED_MAX: usize = 131_072;
 /// Exit connections and names being looked up, of one shard. Beyond it streams are ended with RESOURCE.
 pub const EXITS_MAX: usize = 8192;
@@ -75,7 +84,7 @@ pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 pub const STREAM_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// From the first CREATE to a built circuit, at the client.
 pub const CIRCUIT_BUILD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Circuits a client builds for one stream before it gives up (spec PATH).
+/// Circuits a client builds for one stream before it gives up (spec 12).
 pub const BUILDS_PER_STREAM: u32 = 8;
 /// A circuit takes no new streams after this long.
 pub const CIRCUIT_DIRTY_AFTER: Duration = Duration::from_secs(600);

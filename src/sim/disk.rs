@@ -16,7 +16,7 @@ pub enum Ticket {
     Own(StoreCallId),
 }
 
-/// See the module's text.
+/// A disk in virtual time: a store whose commits take as long as a simulation says.
 pub struct Disk {
     server: StoreServer<MemoryStore, Ticket>,
     /// How long a commit takes.

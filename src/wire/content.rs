@@ -76,7 +76,7 @@ impl Class {
 
     /// Bytes of a root's text: all but the commitment and the tag.
     pub fn root_text(self) -> usize {
-        self.bytes() - MEMBERS_SIZE - TAG_SIZE
+        self.bytes().saturating_sub(MEMBERS_SIZE + TAG_SIZE)
     }
 }
 
@@ -117,12 +117,12 @@ impl Shape {
 
     /// Number of blocks in all: leaves, inner nodes and the root.
     pub fn blocks(self) -> u32 {
-        1 + self.nodes() + self.leaves
+        self.leaf_block(self.leaves)
     }
 
     /// The block that is leaf number `leaf`.
     pub fn leaf_block(self, leaf: u32) -> u32 {
-        1 + self.nodes() + leaf
+        self.nodes().saturating_add(leaf).saturating_add(1)
     }
 
     /// Leaves under inner node `node`.
@@ -132,7 +132,12 @@ impl Shape {
 
     /// Bytes under the read key in the root: its text, without its tag.
     pub fn nested_text(self) -> usize {
-        self.class.root_text() - ROOT_HEADER - TAG_SIZE - self.children() as usize * 32
+        self.class.root_text().saturating_sub(ROOT_HEADER + TAG_SIZE).saturating_sub(self.children_size())
+    }
+
+    /// Bytes of the children's addresses in the root.
+    fn children_size(self) -> usize {
+        (self.children() as usize).saturating_mul(32)
     }
 }
 
@@ -175,9 +180,9 @@ impl RootText {
         if shape.leaves > LEAVES_MAX || (class == Class::Small && shape.leaves > 0) {
             return Err(Malformed::OutOfRange);
         }
-        let children = addresses(r.take(shape.children() as usize * 32)?)?;
+        let children = addresses(r.take(shape.children_size())?)?;
         let nested = r.rest().to_vec();
-        if nested.len() != shape.nested_text() + TAG_SIZE {
+        if nested.len() != shape.nested_text().saturating_add(TAG_SIZE) {
             return Err(Malformed::Truncated);
         }
         Ok(Self { shape, children, nested })

@@ -162,7 +162,7 @@ pub fn relay_id(identity: &[u8; 32], work_nonce: u64) -> RelayId {
 pub fn work_bits(identity: &[u8; 32], work_nonce: u64) -> u32 {
     let mut bits = 0;
     for byte in derive(context::WORK, &[identity, &work_nonce.to_be_bytes()]) {
-        bits += byte.leading_zeros();
+        bits = byte.leading_zeros().saturating_add(bits);
         if byte != 0 {
             break;
         }
@@ -365,7 +365,7 @@ mod tests {
     // spec: DIR-4
     // spec: DIR-5
     // spec: DIR-6
-    // spec: DIR-7
+    // spec: DIR-7 KEY-3
     #[test]
     fn the_network_s_rules_hold() {
         let judge = |bytes: &[u8], rules| SignedDescriptor::decode(bytes, &rules).map(|_| ());

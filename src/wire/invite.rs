@@ -124,12 +124,10 @@ impl Invite {
     }
 
     fn body(lines: &[&str]) -> Result<Self, InviteError> {
+        // The line with the version comes before these, and people count from 1.
+        let line = |i: usize| InviteError::Line(i.saturating_add(2));
         let field = |i: usize, name: &str| {
-            lines
-                .get(i)
-                .and_then(|l| l.strip_prefix(name))
-                .and_then(|l| l.strip_prefix(' '))
-                .ok_or(InviteError::Line(i + 2))
+            lines.get(i).and_then(|l| l.strip_prefix(name)).and_then(|l| l.strip_prefix(' ')).ok_or(line(i))
         };
         let profile = field(0, "profile")?;
         let is_name =
@@ -144,9 +142,9 @@ impl Invite {
         }
         let mut relays = Vec::with_capacity(count);
         for i in 2..lines.len() {
-            let bytes = BASE64.decode(field(i, "relay")?.as_bytes()).map_err(|_| InviteError::Line(i + 2))?;
+            let bytes = BASE64.decode(field(i, "relay")?.as_bytes()).map_err(|_| line(i))?;
             if bytes.len() > DESCRIPTOR_MAX {
-                return Err(InviteError::Line(i + 2));
+                return Err(line(i));
             }
             relays.push(bytes);
         }
@@ -159,7 +157,8 @@ impl Invite {
     /// The relays, verified under the network's rules. Their lifetimes may be over: a seed is worth trying all the same.
     pub fn seeds(&self, rules: &DescriptorRules) -> Result<Vec<SignedDescriptor>, InviteError> {
         let verify = |(i, bytes): (usize, &Vec<u8>)| {
-            SignedDescriptor::decode(bytes, rules).map_err(|error| InviteError::Relay { line: i + 4, error })
+            SignedDescriptor::decode(bytes, rules)
+                .map_err(|error| InviteError::Relay { line: i.saturating_add(4), error })
         };
         self.relays.iter().enumerate().map(verify).collect()
     }

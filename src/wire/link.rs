@@ -38,7 +38,7 @@ pub const RECORD_SIZE_MAX: usize = COUNT_SIZE + cells_size(RECORD_CELLS_MAX);
 
 /// Bytes of the sealed cells of a record that holds `cells`, at most [`RECORD_CELLS_MAX`].
 pub const fn cells_size(cells: usize) -> usize {
-    cells * CELL_SIZE + TAG_SIZE
+    cells.saturating_mul(CELL_SIZE).saturating_add(TAG_SIZE)
 }
 
 /// Message 1's payload: version 1, zero 3.

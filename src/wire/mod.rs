@@ -1,5 +1,8 @@
 //! Layer 2: bytes to types and back. No state, no time, no randomness.
 
+// What a peer sends is cut with checked calls: no bytes make a parser panic.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 pub mod cell;
 pub mod content;
 pub mod descriptor;

@@ -157,6 +157,7 @@ fn one_folder_serves_one_node() {
     drop(first);
 }
 
+// spec: NODE-1
 #[test]
 fn keys_that_others_can_read_are_refused() {
     let home = tempfile::tempdir().unwrap();

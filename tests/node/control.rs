@@ -63,7 +63,7 @@ impl Handler for Canned {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if request.path.ends_with("big") {
-            return Err(Failure::new(Code::StoreFull, "no custodian has room").rule("CONTENT-9").hint("try later"));
+            return Err(Failure::new(Code::StoreFull, "no custodian has room").rule("CONT-16").hint("try later"));
         }
         self.puts.set(self.puts.get() + 1);
         let text = |s: &str| s.to_owned();
@@ -281,7 +281,7 @@ fn a_node_s_failure_is_the_command_s() {
     let (exit, full) = node.json(&["put", "big"]);
     assert_eq!(exit, 8);
     assert_eq!(full["error"]["code"], "store-full");
-    assert_eq!(full["error"]["rule"], "CONTENT-9");
+    assert_eq!(full["error"]["rule"], "CONT-16");
     let (exit, missing) = node.get("nothing", "x");
     assert_eq!((exit, &missing["error"]["code"]), (4, &"not-found".into()));
     assert_eq!(leftovers(&node), [""; 0]);

@@ -2,6 +2,8 @@
 //! only the proxy is on trial.
 
 mod fake;
+mod headers;
+mod log;
 mod programs;
 mod refusals;
 mod sites;

@@ -53,7 +53,7 @@ fn put(net: &Testnet, path: &Path) -> String {
     report["link"].as_str().expect("a link").to_owned()
 }
 
-/// The client ended with an error of this class that names this rule, and left nothing behind.
+/// The client ended with an error of this class that names this rule, and left no file.
 #[track_caller]
 fn assert_refused(ran: &Ran, (class, rule): Refusal, out: &Path) {
     assert_eq!((ran.code(), ran.out()), (1, String::new()), "{}", ran.err());

@@ -9,7 +9,7 @@ use umbel::base::time::Duration;
 use umbel::sim::world::{Shape, World, task};
 use umbel::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId};
 use umbel::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
-use umbel::wire::message::MESSAGES;
+use umbel::wire::message::{MESSAGES, Message};
 
 /// Where the hostile relay stands in every path: 0 first, 1 middle, 2 last.
 fn shape(place: usize) -> (Shape, usize) {
@@ -35,17 +35,17 @@ fn world(seed: u64, place: usize, attack: &Attack) -> (World, Rc<RefCell<Seen>>)
 }
 
 /// How an attack on a running transfer ended.
-struct Outcome {
+pub(crate) struct Outcome {
     seen: Rc<RefCell<Seen>>,
     /// Breaches that honest relays counted.
     violations: u64,
     /// Whether the transfer ended with END 0 each way.
     whole: bool,
-    w: World,
+    pub(crate) w: World,
 }
 
 /// Runs an upload and a download through the hostile relay; nothing false may be believed.
-fn attacked(seed: u64, place: usize, attack: &Attack) -> Outcome {
+pub(crate) fn attacked(seed: u64, place: usize, attack: &Attack) -> Outcome {
     let (mut w, seen) = world(seed, place, attack);
     let body = served(120_000);
     let t = w.start(task(1, &[b"ECHO\n", &body[..]].concat(), true));
@@ -73,6 +73,7 @@ fn a_relay_that_keeps_to_the_rules_goes_unnoticed() {
 /// Bytes of a cell that speak for their neighbours: header, text, tags, tail.
 const BYTES: [usize; 18] = [0, 3, 4, 5, 7, 8, 15, 16, 20, 700, 1359, 1360, 1375, 1376, 1391, 1392, 1400, CELL_SIZE - 1];
 
+// spec: ONION-3 ONION-4
 #[test]
 fn a_changed_byte_on_the_way_out_is_noticed_by_the_next_honest_hop() {
     seeds("a_changed_byte_on_the_way_out_is_noticed_by_the_next_honest_hop", 1, |seed| {
@@ -86,6 +87,7 @@ fn a_changed_byte_on_the_way_out_is_noticed_by_the_next_honest_hop() {
     });
 }
 
+// spec: ONION-7 ONION-8
 #[test]
 fn a_changed_byte_on_the_way_back_is_noticed_by_the_client_at_the_latest() {
     seeds("a_changed_byte_on_the_way_back_is_noticed_by_the_client_at_the_latest", 1, |seed| {
@@ -99,6 +101,7 @@ fn a_changed_byte_on_the_way_back_is_noticed_by_the_client_at_the_latest() {
     });
 }
 
+// spec: ONION-4 ONION-8
 #[test]
 fn cells_left_out_repeated_or_moved_close_the_circuit() {
     seeds("cells_left_out_repeated_or_moved_close_the_circuit", 2, |seed| {
@@ -131,6 +134,7 @@ fn an_attack_on_the_building_of_a_circuit_costs_that_circuit_and_no_more() {
     });
 }
 
+// spec: CIRC-6 CIRC-10 STREAM-3 STREAM-13
 #[test]
 fn what_a_relay_says_in_its_own_name_but_out_of_place_closes_the_circuit() {
     seeds("what_a_relay_says_in_its_own_name_but_out_of_place_closes_the_circuit", 1, |seed| {
@@ -154,6 +158,7 @@ fn cell(of: &Cell<'_>) -> Box<CellBuf> {
     buf
 }
 
+// spec: LINK-23 LINK-29 CELL-2 CELL-5 CIRC-12
 #[test]
 fn cells_a_peer_may_not_send_close_the_link() {
     seeds("cells_a_peer_may_not_send_close_the_link", 1, |seed| {
@@ -186,6 +191,7 @@ fn cells_a_peer_may_not_send_close_the_link() {
     });
 }
 
+// spec: ONION-3 ONION-4 ONION-7
 #[test]
 fn a_mark_does_not_pass_an_honest_middle() {
     seeds("a_mark_does_not_pass_an_honest_middle", 2, |seed| {
@@ -212,6 +218,7 @@ fn a_mark_does_not_pass_an_honest_middle() {
     });
 }
 
+// spec: ONION-8 STREAM-3
 #[test]
 fn a_hostile_exit_can_lie_about_the_web_and_nothing_else() {
     seeds("a_hostile_exit_can_lie_about_the_web_and_nothing_else", 1, |seed| {
@@ -222,5 +229,13 @@ fn a_hostile_exit_can_lie_about_the_web_and_nothing_else() {
         assert_eq!(w.user.get().transfer(t).end, Some(Ok(())));
         assert!(w.user.get().transfer(t).got.starts_with(b"from the rogue "), "an exit is trusted with plain content");
         assert!(seen.borrow().to_client.len() >= 7);
+        // What is not content is proved: a receipt made up, or a cell sealed by nobody, ends the circuit.
+        let receipt = Attack::Say { at: 2, stream: 0, message: Message::Ack([7; 16]) };
+        for attack in [receipt, Attack::Flip { way: Way::Client, at: 2, byte: 700 }] {
+            let (mut w, seen) = world(seed, 2, &attack);
+            let t = w.start(task(1, b"GET 100\n", false));
+            assert!(w.run(MINUTE), "in time");
+            assert!(seen.borrow().struck && w.user.get().transfer(t).end.is_some_and(|e| e.is_err()), "{attack:?}");
+        }
     });
 }

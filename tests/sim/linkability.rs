@@ -30,6 +30,7 @@ fn busy(seed: u64) -> World {
     w
 }
 
+// spec: CIRC-2
 #[test]
 fn no_relay_sees_both_ends() {
     seeds("no_relay_sees_both_ends", 3, |seed| {
@@ -57,6 +58,7 @@ fn is_records(len: usize) -> bool {
     rest.is_multiple_of(33) && records <= cells && cells <= records * RECORD_CELLS_MAX
 }
 
+// spec: CELL-1 LINK-2
 #[test]
 fn a_line_shows_handshakes_and_whole_records_and_nothing_else() {
     seeds("a_line_shows_handshakes_and_whole_records_and_nothing_else", 3, |seed| {
@@ -83,6 +85,7 @@ fn a_line_shows_handshakes_and_whole_records_and_nothing_else() {
     });
 }
 
+// spec: CLIENT-15
 #[test]
 fn two_identities_never_share_a_circuit() {
     seeds("two_identities_never_share_a_circuit", 3, |seed| {

@@ -11,6 +11,7 @@ mod congestion;
 mod hostile;
 mod limits;
 mod linkability;
+mod log;
 mod long_paths;
 mod nodes;
 mod rogue;

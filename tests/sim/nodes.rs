@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use umbel::base::time::Duration;
 use umbel::proto::content::fetch::FetchError;
 use umbel::proto::rpc::Service;
+use umbel::role::client::CircuitPurpose;
 use umbel::sim::net::Death;
 use umbel::sim::path::Path;
 use umbel::sim::whole::{Whole, WholeShape};
@@ -165,6 +166,7 @@ fn a_disk_slow_at_commits_delays_those_who_publish_and_nobody_else() {
     });
 }
 
+// spec: CONT-28
 #[test]
 fn content_survives_its_custodians_one_after_the_other() {
     seeds("content_survives_its_custodians_one_after_the_other", 1, |seed| {
@@ -191,6 +193,7 @@ fn content_survives_its_custodians_one_after_the_other() {
     });
 }
 
+// spec: CONT-20 CONT-22 CONT-23
 #[test]
 fn relays_that_spoil_blocks_are_noticed_and_the_next_one_asked() {
     seeds("relays_that_spoil_blocks_are_noticed_and_the_next_one_asked", 2, |seed| {
@@ -217,6 +220,7 @@ fn relays_that_spoil_blocks_are_noticed_and_the_next_one_asked() {
     });
 }
 
+// spec: DIR-43
 #[test]
 fn lying_directories_are_not_believed() {
     seeds("lying_directories_are_not_believed", 2, |seed| {
@@ -292,6 +296,38 @@ fn a_client_connects_to_its_seeds_and_its_guards_and_to_nobody_else() {
         allowed.extend([w.relays[1].keys.host, w.relays[2].keys.host]);
         assert!(dialled.is_subset(&allowed), "{dialled:?} of {allowed:?}");
         assert!(w.clients[c].user.get().transfers().iter().all(|t| t.end == Some(Ok(()))));
+    });
+}
+
+// spec: CLIENT-2 CLIENT-7 DIR-47
+#[test]
+fn a_node_s_circuits_share_one_guard_and_end_at_every_exit() {
+    seeds("a_node_s_circuits_share_one_guard_and_end_at_every_exit", 1, |seed| {
+        let mut w = formed(seed, WholeShape { relays: 14, exits: 4, shards: 1 });
+        let (mut firsts, mut lasts, mut signers) = (BTreeSet::new(), BTreeSet::new(), 0);
+        for n in 0..40u8 {
+            w.start(0, task(n, b"GET 3000\n", false));
+            for _ in 0..20 {
+                w.net.run_for(Duration::from_millis(100));
+                for circuit in w.clients[0].user.get().client.node.look().circuits() {
+                    match circuit.purpose {
+                        Some(CircuitPurpose::Exit(_)) => {
+                            firsts.insert(circuit.hops[0]);
+                            lasts.insert(*circuit.hops.last().unwrap());
+                        }
+                        Some(CircuitPurpose::Last(relay, _)) => {
+                            signers += u32::from(circuit.hops.last() == Some(&relay))
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        assert_eq!(firsts.len(), 1, "one guard");
+        let guard = w.clients[0].user.get().client.node.look().guards()[0];
+        assert!(firsts.contains(&guard) && signers > 0);
+        let exits = w.relays.iter().filter(|r| r.keys.config.exit.is_some()).map(|r| r.keys.contact.id);
+        assert_eq!(lasts, exits.filter(|id| *id != guard).collect(), "every exit had its turn");
     });
 }
 

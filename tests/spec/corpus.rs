@@ -15,6 +15,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
     entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).filter(|n| n != "README.md").collect()
 }
 
+// spec: ENC-1 CELL-6
 #[test]
 fn every_committed_input_keeps_its_promise() {
     for (target, run) in TARGETS {

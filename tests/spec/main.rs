@@ -12,6 +12,7 @@ mod links;
 mod messages;
 mod pages;
 mod profiles;
+mod promises;
 mod records;
 mod sizes;
 mod tables;

@@ -152,7 +152,7 @@ fn due_tag(at: &mut AtRelay) -> Tag {
     at.drain()[15]
 }
 
-// spec: CIRC-5 CIRC-10 CIRC-11 ONION-9 STREAM-3
+// spec: CIRC-3 CIRC-5 CIRC-10 CIRC-11 ONION-9 STREAM-3 STREAM-6 STREAM-8 STREAM-13
 #[test]
 fn what_a_relay_may_receive_by_its_tail() {
     let table = table("RelayTail");
@@ -195,7 +195,6 @@ fn what_a_relay_may_receive_by_its_tail() {
     }
 }
 
-// spec: STREAM-6 STREAM-8 STREAM-13 CIRC-10 CIRC-3
 fn walk_relay_streams(tail: &str) {
     let table = table("RelayStream");
     assert_eq!((table.columns.len(), table.rows.len()), (8, 8));
@@ -359,7 +358,7 @@ fn at_client(column: &str) -> (AtClient, usize) {
     (at, if from == "the last hop" { 1 } else { 0 })
 }
 
-// spec: CIRC-4 CIRC-6 CIRC-10 CIRC-2
+// spec: CIRC-2 CIRC-4 CIRC-6 CIRC-10 STREAM-8 STREAM-13
 #[test]
 fn what_a_client_may_receive_about_extension() {
     let table = table("ClientExtension");
@@ -391,7 +390,6 @@ fn what_a_client_may_receive_about_extension() {
     }
 }
 
-// spec: STREAM-8 STREAM-13 CIRC-10
 fn walk_client_streams(column: &str) {
     let table = table("ClientStream");
     assert_eq!((table.columns.len(), table.rows.len()), (10, 8));

@@ -106,7 +106,6 @@ fn reason(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
-    // spec: PROXY-26
     #[test]
     fn a_value_that_would_end_the_line_is_left_out() {
         let mut head = Head::new(200, true);

@@ -224,6 +224,9 @@ pub trait ObjectBody: 'static {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::secret::Secret;
+    use crate::wire::ids::Address;
+    use std::collections::BTreeSet;
 
     // spec: PROXY-17
     #[test]
@@ -242,5 +245,48 @@ mod tests {
         let elsewhere = Isolator::new([8; 32]).stream(&who("a", "b"), &Target::Host("h".into(), 80));
         assert_ne!(base, elsewhere, "tokens mean nothing outside this process");
         assert_ne!(isolator.name(&who("", ""), "h"), isolator.name(&who("x", ""), "h"));
+    }
+
+    // spec: PROXY-17
+    #[test]
+    fn look_ups_and_sites_are_kept_apart_as_streams_are() {
+        let isolator = Isolator::new([7; 32]);
+        let who = |user: &str, password: &str| Credentials { user: user.into(), password: password.into() };
+        let link = |root, key| Link { root: Address([root; 32]), key: Secret::new([key; 32]) };
+        let (alice, bob) = (who("alice", "1"), who("bob", "1"));
+        let stream = |who: &Credentials, target: &str| isolator.stream(who, &Target::Addr(target.parse().unwrap()));
+        let all = [
+            isolator.name(&alice, "h.example"),
+            isolator.name(&alice, "i.example"),
+            isolator.name(&bob, "h.example"),
+            isolator.name(&who("alice", "2"), "h.example"),
+            isolator.site(&alice, &link(1, 2)),
+            isolator.site(&alice, &link(3, 2)),
+            isolator.site(&alice, &link(1, 4)),
+            isolator.site(&bob, &link(1, 2)),
+            isolator.site(&alice, &link(2, 1)),
+            isolator.name(&alice, &link(1, 2).host()),
+            stream(&alice, "9.8.7.6:80"),
+            stream(&alice, "9.8.7.6:81"),
+            stream(&alice, "9.8.7.5:80"),
+            stream(&bob, "9.8.7.6:80"),
+        ];
+        let bytes: BTreeSet<_> = all.iter().map(|token| *token.as_bytes()).collect();
+        assert_eq!(bytes.len(), all.len());
+        assert_eq!(isolator.name(&alice, "H.Example"), all[0], "names know no case");
+        assert_eq!(isolator.site(&alice, &link(1, 2)), all[4], "every request of a page has its site's token");
+    }
+
+    #[test]
+    fn a_token_is_told_by_its_first_six_bytes() {
+        let token = Isolation([0x01, 0xa2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
+        assert_eq!((format!("{token}"), format!("{token:?}")), ("01a203040506".into(), "01a203040506".into()));
+    }
+
+    #[test]
+    fn each_end_of_a_stream_has_a_sentence_of_its_own() {
+        let texts: BTreeSet<_> = (0..=u8::MAX).filter_map(EndReason::from_wire).map(end_text).collect();
+        assert_eq!(texts.len(), (0..=u8::MAX).filter_map(EndReason::from_wire).count());
+        assert!(texts.iter().all(|text| text.len() > 10));
     }
 }

@@ -159,7 +159,7 @@ impl AgentHandle {
     }
 
     /// Answers the questions of this relay's shards until all of them are gone.
-    pub async fn serve(self, mut asks: mpsc::UnboundedReceiver<ShardAsk>) {
+    pub async fn serve(self, mut asks: mpsc::Receiver<ShardAsk>) {
         while let Some(ShardAsk { shard, ask, service, body }) = asks.recv().await {
             if service == Service::Store {
                 self.ask_store(shard, ask, body);

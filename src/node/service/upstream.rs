@@ -46,3 +46,25 @@ impl AgentHandle {
         self.look_up(exit(token), name).await.map_err(open_error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::proxy::codec::socks::Credentials;
+    use crate::node::proxy::upstream::Isolator;
+    use std::collections::BTreeSet;
+
+    // spec: CLIENT-15
+    #[test]
+    fn the_proxy_s_tokens_are_the_circuits_tokens_in_all_their_bytes() {
+        let isolator = Isolator::new([7; 32]);
+        let tokens = (0..512).map(|n: u32| isolator.name(&Credentials::default(), &n.to_string()));
+        let wants: BTreeSet<_> = tokens.map(exit).collect();
+        assert_eq!(wants.len(), 512);
+        for at in 0..16 {
+            let byte =
+                |want: &CircuitPurpose| if let CircuitPurpose::Exit(Isolation(token)) = want { token[at] } else { 0 };
+            assert!(wants.iter().map(byte).collect::<BTreeSet<_>>().len() > 200, "byte {at} counts");
+        }
+    }
+}

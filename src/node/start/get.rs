@@ -12,7 +12,7 @@ use core::ops::Range;
 
 pub(super) fn link_failure(why: &LinkError) -> Failure {
     Failure::new(Code::Link, why.to_string())
-        .rule("CONTENT-1")
+        .rule("CONT-5")
         .hint("a link is umbel:<root>/<key> with 52 letters and digits each; copy it whole, or give the site's URL")
 }
 

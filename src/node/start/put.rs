@@ -9,11 +9,12 @@ use crate::node::error::{Code, Failure};
 use crate::node::service::content::JobHandle;
 use crate::node::system::{self, Timer};
 use crate::proto::content::manifest::Joined;
-use crate::proto::content::push::{Push, PushError, PushOutput};
+use crate::proto::content::push::{OUTSTANDING_MAX, Push, PushError, PushOutput};
 use crate::proto::content::tree::{BuildError, Builder, KeyChoice, Label, Source, Tree};
 use crate::role::agent::{Job, JobNews};
 use crate::wire::content::manifest::FILES_MAX;
 use crate::wire::ids::{RelayId, to_text};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -125,9 +126,11 @@ enum Made {
 
 /// Things made ahead of their being asked for.
 const MADE_AHEAD: usize = 8;
+/// Leaves that the thread is asked for and has not begun; further ones wait here.
+const LEAVES_ASKED_MAX: usize = OUTSTANDING_MAX;
 
 /// Builds the tree, then seals leaves as they are asked for. Runs on a thread that may block.
-fn make(path: &Path, key: KeyChoice, mut asked: mpsc::UnboundedReceiver<u32>, made: &mpsc::Sender<Made>) {
+fn make(path: &Path, key: KeyChoice, mut asked: mpsc::Receiver<u32>, made: &mpsc::Sender<Made>) {
     let built = gather(path).and_then(|mut content| {
         let total = content.source.len();
         let mut builder =
@@ -170,7 +173,7 @@ impl Control {
         } else {
             KeyChoice::Random(Secret::new(system::rng()?.bytes()))
         };
-        let (ask, asked) = mpsc::unbounded_channel();
+        let (ask, asked) = mpsc::channel(LEAVES_ASKED_MAX);
         let (make_one, mut made) = mpsc::channel(MADE_AHEAD);
         tokio::task::spawn_blocking(move || make(&request.path, key, asked, &make_one));
         let (tree, files) = loop {
@@ -215,12 +218,18 @@ impl Control {
 /// Carries a publication to its end: copies and the second until which they are kept.
 async fn carry(
     job: &JobHandle,
-    ask: &mpsc::UnboundedSender<u32>,
+    ask: &mpsc::Sender<u32>,
     made: &mut mpsc::Receiver<Made>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(u16, u64), Failure> {
+    let mut wanted = VecDeque::new();
     loop {
         tokio::select! {
+            Ok(place) = ask.reserve(), if !wanted.is_empty() => {
+                if let Some(leaf) = wanted.pop_front() {
+                    place.send(leaf);
+                }
+            }
             sealed = made.recv() => match sealed {
                 Some(Made::Leaf(leaf, sealed)) => {
                     job.with(|job| if let Job::Push(push) = job { push.give_leaf(leaf, sealed) });
@@ -228,7 +237,13 @@ async fn carry(
                 _ => return Err(Failure::new(Code::Io, "the files could not be read to the end")),
             },
             news = job.next() => match news {
-                JobNews::Push(PushOutput::NeedLeaf(leaf)) => drop(ask.send(leaf)),
+                JobNews::Push(PushOutput::NeedLeaf(leaf)) => {
+                    // A publication waits for the newest; what was asked before was for a custodian that it gave up.
+                    if wanted.len() >= OUTSTANDING_MAX {
+                        wanted.pop_front();
+                    }
+                    wanted.push_back(leaf);
+                }
                 JobNews::Push(PushOutput::Progress { stored, blocks, copies }) => {
                     let phase = if stored < blocks { "sending".into() } else { format!("copying, {copies} so far").into() };
                     progress(Progress { phase, done: u64::from(stored), total: u64::from(blocks), unit: Unit::Blocks });

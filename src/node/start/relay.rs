@@ -99,7 +99,7 @@ pub(super) fn start(
         exit: settings.exit.then_some(ExitPolicy { private: network.profile.private_exit }),
         store: settings.store > 0,
     };
-    let (asks, inbox) = mpsc::unbounded_channel();
+    let (asks, inbox) = mpsc::channel(shard::ASKS_QUEUED_MAX);
     let mut shards = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
         let shard = ShardThread::start(index, role.clone(), rng.fork(), clock, listener, asks.clone());

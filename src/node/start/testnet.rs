@@ -104,7 +104,6 @@ pub(super) async fn run(config: TestnetConfig, clock: Clock) -> Result<(), Failu
         () = signals.next() => return Ok(()),
         published = running.control.publish(site, &mut quiet) => published?,
     };
-    let reports: Vec<_> = relays.iter().map(|r| r.report.clone()).collect();
     let report = TestnetReady {
         version: READY_VERSION,
         pid: std::process::id(),
@@ -113,7 +112,7 @@ pub(super) async fn run(config: TestnetConfig, clock: Clock) -> Result<(), Failu
         socks: running.socks.to_string(),
         sample: sample.url,
         sample_sha256: hex(&sha256(&[sample::FRONT.as_bytes()])),
-        relays: reports,
+        relays: relays.iter().map(|r| r.report.clone()).collect(),
         started_ms,
     };
     if let Some(path) = &config.common.ready_file {

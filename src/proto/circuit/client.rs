@@ -194,6 +194,7 @@ impl ClientCircuit {
         }
         let mux = self.muxes.get_mut(hop).ok_or(Violation::UnknownStream)?;
         mux.cell_received(counted, tag);
+        // spec: STREAM-12
         if mux.is_overfull() { Err(Violation::TooMuch.into()) } else { Ok(()) }
     }
 

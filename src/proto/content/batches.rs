@@ -11,7 +11,7 @@ pub const BATCH_BYTES: usize = 8 << 20;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Batch(u64);
 
-/// See the module's text.
+/// What waits to become durable: calls gather in the open batch while the running one is committed.
 #[derive(Default)]
 pub(super) struct Batches {
     /// The batch that gathers.

@@ -22,7 +22,7 @@ struct Queued<T> {
     object: Option<Locator>,
 }
 
-/// See the module's text. `T` says who waits for an answer; whoever puts calls in bounds how many there are.
+/// The store of a relay: takes calls, answers them in order, and says when to commit. `T` says who waits for an answer; whoever puts calls in bounds how many there are.
 pub struct StoreServer<B, T> {
     service: StoreService<B>,
     reads: VecDeque<Queued<T>>,
@@ -61,7 +61,7 @@ impl<B: BlockStore, T> StoreServer<B, T> {
         &self.service
     }
 
-    /// The service, to change its store behind its back: for tests and simulations.
+    /// The service, to change its store directly: for tests and simulations.
     pub fn service_mut(&mut self) -> &mut StoreService<B> {
         &mut self.service
     }

@@ -5,7 +5,7 @@ use crate::proto::profile::Profile;
 use crate::wire::ids::RelayId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Signers asked in place of those that gave no answer, for each one wanted (spec DIR-42).
+/// Signers asked in place of those that gave no answer, for each one wanted (spec 10).
 pub const REPLACEMENTS_PER_SIGNER: usize = 2;
 
 /// A root, as a snapshot and a statement have it.
@@ -138,6 +138,51 @@ mod tests {
         v.count(first[4], [1; 32]);
         assert_eq!(v.tally(), Tally::Majority([1; 32]));
         assert_eq!(v.voters(&[2; 32]), more);
+    }
+
+    // spec: DIR-43
+    #[test]
+    fn a_root_needs_more_than_three_fifths_whoever_is_silent() {
+        for (pool, asked, needed) in [(1, 1, 1), (2, 2, 2), (3, 3, 2), (4, 4, 3), (5, 5, 4), (9, 5, 4)] {
+            let mut v = vote(pool);
+            assert_eq!(v.needed(), needed, "of {pool}");
+            let drawn = draw(&mut v);
+            assert_eq!((drawn.len(), v.waiting(), v.signers()), (asked, asked, 0), "of {pool}");
+            for (n, id) in drawn.iter().enumerate() {
+                assert_eq!(v.tally() == Tally::Majority([1; 32]), n >= needed, "{n} of {asked} named it");
+                v.count(*id, [1; 32]);
+                assert_eq!((v.waiting(), v.signers()), (asked - n - 1, n + 1));
+            }
+            assert_eq!((v.tally(), v.voters(&[1; 32]).len(), v.draw()), (Tally::Majority([1; 32]), asked, None));
+        }
+    }
+
+    // spec: DIR-42
+    #[test]
+    fn a_signer_s_word_counts_once_and_a_lost_one_s_not_at_all() {
+        let mut v = vote(20);
+        let drawn = draw(&mut v);
+        v.lost(&drawn[0]);
+        v.count(drawn[0], [1; 32]);
+        (0..4).for_each(|_| v.count(drawn[1], [1; 32]));
+        assert_eq!((v.signers(), v.waiting()), (1, 3));
+        v.lost(&drawn[1]);
+        v.lost(&RelayId([99; 32]));
+        assert_eq!((v.signers(), v.waiting(), draw(&mut v).len()), (1, 3, 1), "one drawn in the place of the lost one");
+    }
+
+    // spec: DIR-42
+    #[test]
+    fn every_relay_is_drawn_as_often_as_any_other() {
+        let mut counts = BTreeMap::new();
+        let mut rng = Rng::from_seed([4; 32]);
+        for _ in 0..2000 {
+            let pool = (0..20).map(|i| RelayId([i; 32])).collect();
+            for id in draw(&mut Vote::new(pool, &Profile::TESTING, &mut rng)) {
+                *counts.entry(id).or_insert(0) += 1;
+            }
+        }
+        assert!(counts.len() == 20 && counts.values().all(|n| (400..600).contains(n)), "{counts:?}");
     }
 
     // spec: DIR-43

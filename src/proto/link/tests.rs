@@ -178,7 +178,7 @@ fn any_changed_byte_of_the_handshake_closes() {
     }
 }
 
-// spec: LINK-1 LINK-3
+// spec: LINK-1 LINK-3 LINK-7
 #[test]
 fn another_network_or_link_key_closes() {
     let mut rng = Rng::from_seed([1; 32]);

@@ -159,3 +159,39 @@ fn a_replayed_dropped_or_reordered_cell_is_noticed() {
     assert_eq!(peel(&mut relays[0], &mut first), Err(OnionError::BadTag), "replayed");
     assert_eq!(peel(&mut relays[0], &mut second), Ok(Peeled::Onward));
 }
+
+// spec: ONION-2
+#[test]
+fn a_hop_s_text_is_what_its_layer_covers_after_the_mark() {
+    for position in 1..=6 {
+        let n = 1400 - 16 * usize::from(position);
+        assert_eq!((covered(position), text_size(position)), (n, n - 8));
+        let mut body = [0; BODY_SIZE];
+        body.iter_mut().enumerate().for_each(|(at, b)| *b = at as u8);
+        let whole = body;
+        assert_eq!(text(&body, position), &whole[8..n]);
+        assert_eq!(text_mut(&mut body, position), &whole[8..n]);
+    }
+}
+
+// spec: ONION-3 ONION-7
+#[test]
+fn marks_after_a_tag_do_not_hide_each_other() {
+    let (client, mut relays) = circuit(6, Cipher::ChaCha20Poly1305);
+    assert_eq!((client.len(), client.is_empty(), ClientLayers::default().is_empty()), (6, false, true));
+    assert_eq!(relays.iter().map(RelayLayer::position).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    for relay in &mut relays {
+        let n = covered(relay.position());
+        for distance in [1, 15] {
+            if relay.position() > 1 {
+                let mut body = [0; BODY_SIZE];
+                let tail = &mut body[n + TAG_SIZE..];
+                (tail[0], tail[distance]) = (0x5a, 0x5a);
+                assert_eq!(peel(relay, &mut body), Err(OnionError::DirtyTail), "position {}", relay.position());
+            }
+            let mut body = [0; BODY_SIZE];
+            (body[n], body[n + distance]) = (0x5a, 0x5a);
+            assert_eq!(wrap(relay, &mut body), Err(OnionError::DirtyTail), "position {}", relay.position());
+        }
+    }
+}

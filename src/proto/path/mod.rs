@@ -62,14 +62,7 @@ pub fn choose_path(
     if !PATH_LENGTHS.contains(&need.length) {
         return None;
     }
-    let mut usable = guards.usable(snapshot, need.exclude, now, rng);
-    if let Some(path) = usable.iter().find_map(|g| path_through(g, snapshot, rng, profile, need)) {
-        return Some(path);
-    }
-    // A small network, or few exits: one more guard may make it possible. Bounded by the list.
-    while guards.len() < GUARDS_KEPT && guards.draw(snapshot, need.exclude, now.unix, rng) {
-        usable = guards.usable(snapshot, need.exclude, now, rng);
-    }
+    let usable = guards.usable(snapshot, need.exclude, now, rng);
     let path = usable.iter().find_map(|g| path_through(g, snapshot, rng, profile, need));
     // None that does not wait goes together with this last hop: better one before its turn than no path.
     path.or_else(|| {
@@ -118,3 +111,5 @@ pub fn apart(a: &SignedDescriptor, b: &SignedDescriptor, profile: &Profile) -> b
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_choice;

@@ -269,7 +269,6 @@ impl Mux {
     }
 
     /// Gives the stream up, both ways.
-    // spec: STREAM-9
     pub fn abort(&mut self, id: StreamId, reason: EndReason) {
         let Some(s) = self.streams.get_mut(&id).filter(|s| s.phase != Phase::Aborted) else { return };
         if s.begin.is_some() {

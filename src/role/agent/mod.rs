@@ -17,7 +17,7 @@ use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::path::{GuardRecord, Guards};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId};
-use crate::role::client::{Client, ClientConfig, Event};
+use crate::role::client::{CircuitInfo, Client, ClientConfig, Event};
 use crate::role::contact::Roster;
 use crate::role::driven::Drive;
 use crate::role::limits::CLIENT_CIRCUITS_MAX;
@@ -164,6 +164,11 @@ impl Agent {
     /// Its circuits and streams.
     pub fn client(&mut self) -> &mut Client {
         &mut self.client
+    }
+
+    /// Every circuit, for the node's owner.
+    pub fn circuits(&self) -> Vec<CircuitInfo> {
+        self.client.circuits()
     }
 
     /// Circuits built so far.

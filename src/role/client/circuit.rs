@@ -122,6 +122,7 @@ impl Circuit {
 
     /// Whether a stream that wants this can be opened on it now.
     pub(super) fn takes(&self, now: Instant, purpose: CircuitPurpose) -> bool {
+        // spec: CLIENT-15 CLIENT-16
         self.state == CircuitState::Open
             && self.purpose == Some(purpose)
             && !self.is_spent

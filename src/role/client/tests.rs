@@ -78,6 +78,7 @@ struct Rig {
     link: Option<(ConnId, Link)>,
     rng: Rng,
     dials: u32,
+    last: Option<StreamKey>,
 }
 
 impl Rig {
@@ -87,7 +88,8 @@ impl Rig {
         let cfg = ClientConfig { network: NET, profile, spare_circuits: spares, wants_exits: true, circuits_max };
         let client = Client::new(cfg, Box::new(Source(known.clone())), Rng::from_seed([5; 32]));
         let now = Now { mono: Instant(1_000_000), unix: UnixMs(1_000_000) };
-        let mut rig = Self { client, known, now, answer, link: None, rng: Rng::from_seed([6; 32]), dials: 0 };
+        let mut rig =
+            Self { client, known, now, answer, link: None, rng: Rng::from_seed([6; 32]), dials: 0, last: None };
         rig.client.paths_changed(now);
         rig.run();
         rig
@@ -233,4 +235,68 @@ fn more_streams_than_a_circuit_takes_get_another() {
     }
     assert_eq!(rig.client.circuits().len(), 2);
     assert!(rig.client.streams().iter().all(|s| s.circuit.is_some()));
+}
+
+impl Rig {
+    /// Opens a stream and says which circuit carries it.
+    fn stream(&mut self, want: CircuitPurpose) -> Option<u64> {
+        let key = self.client.open(self.now, want, Target::Directory).unwrap();
+        self.last = Some(key);
+        self.run();
+        self.client.streams().iter().find(|s| s.id == key.to_u64()).unwrap().circuit
+    }
+}
+
+// spec: CLIENT-15
+#[test]
+fn streams_share_a_circuit_only_under_one_token_and_for_one_kind_of_end() {
+    for spares in [0, 2] {
+        let mut rig = Rig::new(spares, Answer::Created);
+        rig.known.borrow_mut().store_fits = true;
+        let exit = |n| CircuitPurpose::Exit(Isolation([n; 32]));
+        let wants = [
+            exit(1),
+            exit(2),
+            CircuitPurpose::Last(STORE, 1),
+            CircuitPurpose::Last(STORE, 2),
+            CircuitPurpose::Last(RELAY, 1),
+            CircuitPurpose::Direct(RELAY),
+        ];
+        let mut carried: Vec<_> = wants.iter().map(|want| rig.stream(*want).unwrap()).collect();
+        for (want, circuit) in wants.iter().zip(&carried) {
+            assert_eq!(rig.stream(*want), Some(*circuit), "{want:?} has its circuit");
+        }
+        carried.sort_unstable();
+        carried.dedup();
+        assert_eq!(carried.len(), wants.len(), "and no other want's");
+    }
+}
+
+// spec: CLIENT-15
+#[test]
+fn a_circuit_that_is_being_built_belongs_to_those_it_is_built_for() {
+    let mut rig = Rig::new(0, Answer::Nothing);
+    for n in [1, 1, 2, 1] {
+        assert_eq!(rig.stream(CircuitPurpose::Exit(Isolation([n; 32]))), None);
+    }
+    let wants: Vec<_> = rig.client.circuits().iter().map(|c| c.purpose).collect();
+    assert_eq!(wants, [1, 2].map(|n| Some(CircuitPurpose::Exit(Isolation([n; 32])))), "one for each, and none twice");
+}
+
+// spec: CLIENT-16
+#[test]
+fn a_circuit_takes_no_new_stream_ten_minutes_after_its_first() {
+    let mut rig = Rig::new(0, Answer::Created);
+    let want = CircuitPurpose::Exit(Isolation([1; 32]));
+    let first = rig.stream(want);
+    let begun = rig.now.mono;
+    // No stream is answered; each is given up before that counts against the circuit.
+    while rig.now.mono < begun + Duration::from_secs(600) {
+        assert_eq!(rig.stream(want), first, "after {:?}", rig.now.mono.since(begun));
+        let key = rig.last.unwrap();
+        rig.client.drop_stream(rig.now, key);
+        rig.wait(Duration::from_secs(20));
+    }
+    let second = rig.stream(want);
+    assert!(second.is_some() && second != first);
 }

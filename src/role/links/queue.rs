@@ -115,6 +115,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_waits_for_a_peer_that_reads_nothing_is_bounded() {
+        let mut queue = SendQueue::<u32>::new();
+        assert_eq!((1..=100_000).take_while(|_| queue.push_control(&Cell::Padding)).count(), 2048);
+        let mut queue = SendQueue::<u32>::new();
+        assert_eq!((1..=100_000).take_while(|n| queue.push_destroy(CircuitId(*n))).count(), 65_536);
+    }
+
+    #[test]
     fn quiet_circuits_go_first_and_still_starve_nobody() {
         let mut queue = SendQueue::new();
         queue.busy.push_back(0);

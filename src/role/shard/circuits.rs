@@ -321,6 +321,7 @@ impl Circuits {
     }
 
     /// The next relay answered. A violation when it was not asked: a second CREATED.
+    // spec: CIRC-15
     pub(super) fn extended(
         &mut self,
         key: Key,

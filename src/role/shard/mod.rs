@@ -23,7 +23,7 @@ use crate::role::contact::Roster;
 use crate::role::driven::Driven;
 use crate::role::limits::Limits;
 use crate::role::links::Credentials;
-use crate::role::{ConnId, Input, Output, Role};
+use crate::role::{AskId, ConnId, Input, Output, Role};
 pub use config::{ExitPolicy, ShardConfig, ShardCounts};
 use state::ShardState;
 
@@ -56,6 +56,11 @@ impl Shard {
     /// Who the relay says it is on the links it opens.
     pub fn set_credentials(&mut self, now: Now, credentials: Credentials) {
         self.state.act(now, |state| state.set_credentials(credentials));
+    }
+
+    /// The service takes no more questions now: the stream that asked this one ends.
+    pub fn ask_refused(&mut self, now: Now, ask: AskId) {
+        self.state.act(now, |state| state.ask_refused(ask));
     }
 
     /// How much there is of everything.

@@ -134,6 +134,17 @@ impl Services {
         Some(key)
     }
 
+    /// The service takes no more questions now; gives the stream that asked, if it still waits.
+    // spec: STREAM-20
+    pub(super) fn refused(&mut self, ask: AskId) -> Option<StreamName> {
+        let key = self.asks.remove(&ask)?;
+        let stream = self.table.get(key)?;
+        if stream.in_flight.iter().all(|f| f.ask != ask) {
+            return None;
+        }
+        self.table.remove(key).map(|stream| stream.name)
+    }
+
     /// Moves answers out and requests in, as far as there is room.
     pub(super) fn pump(&mut self, key: Key, mux: &mut Mux) -> Pumped {
         let Some(stream) = self.table.get_mut(key) else { return Pumped::Waits };

@@ -10,10 +10,10 @@ use crate::base::time::{Instant, Now};
 use crate::proto::handshake::respond;
 use crate::role::contact::Roster;
 use crate::role::driven::Drive;
-use crate::role::limits::{CIRCUITS_MAX, CIRCUITS_PER_LINK_MAX, EXTEND_TIMEOUT, Limits};
+use crate::role::limits::{EXTEND_TIMEOUT, Limits};
 use crate::role::links::{ClosedLink, Credentials, LinkHandler, LinkViolation, Links};
 use crate::role::slab::Key;
-use crate::role::{ConnId, Input, LinkKey, Output, READ_TARGET};
+use crate::role::{AskId, ConnId, Input, LinkKey, Output, READ_TARGET};
 use crate::wire::cell::{Cell, CellBuf, CircuitId, Command, decode_header};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::RelayId;
@@ -27,6 +27,7 @@ pub(super) struct ShardState {
     links: Links<CircuitEnd>,
     circuits: Circuits,
     streams: Streams,
+    limits: Limits,
     violations: u64,
     evicted: u64,
     /// Takes no new circuits.
@@ -43,6 +44,7 @@ impl ShardState {
             roster: Roster::default(),
             cfg,
             rng,
+            limits,
             violations: 0,
             evicted: 0,
             draining: false,
@@ -52,6 +54,17 @@ impl ShardState {
     pub(super) fn set_limits(&mut self, limits: Limits) {
         self.circuits.set_queued_max(limits.cells_queued);
         self.streams.set_exits_max(limits.exits);
+        self.limits = limits;
+    }
+
+    #[cfg(test)]
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(super) fn ask_refused(&mut self, ask: AskId) {
+        let (streams, mut circuits) = self.streams();
+        streams.ask_refused(ask, &mut circuits);
     }
 
     pub(super) fn drain(&mut self) {
@@ -147,8 +160,10 @@ impl ShardState {
         if self.links.is_ours(link) || !self.links.claim_circuit(link, id) {
             return Err(LinkViolation);
         }
-        let full =
-            self.draining || self.circuits.len() >= CIRCUITS_MAX || self.links.circuits(link) >= CIRCUITS_PER_LINK_MAX;
+        // spec: CIRC-16
+        let full = self.draining
+            || self.circuits.len() >= self.limits.circuits
+            || self.links.circuits(link) >= self.limits.circuits_per_link;
         let cfg = &self.cfg;
         let answer = match full {
             true => None,
@@ -173,7 +188,7 @@ impl ShardState {
         // A circuit that was given up meanwhile is gone from the table.
         // spec: CIRC-12
         let Some(end) = self.links.circuit(link, id) else { return Ok(()) };
-        // spec: CIRC-4
+        // spec: CIRC-15
         if end.toward != Toward::Next {
             return Err(LinkViolation);
         }

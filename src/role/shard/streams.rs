@@ -134,7 +134,7 @@ impl Streams {
         }
     }
 
-    /// Ends the streams whose destinations take least, while too much waits for all of them together.
+    /// While too much waits for all destinations together, ends the stream for which most waits.
     // spec: STREAM-21
     pub(super) fn shed(&mut self, circuits: &mut LinkedCircuits<'_>) {
         while let Some(broken) = self.exits.shed() {
@@ -181,6 +181,13 @@ impl Streams {
     pub(super) fn answered(&mut self, ask: AskId, body: Vec<u8>, circuits: &mut LinkedCircuits<'_>) {
         if let Some(key) = self.services.answered(ask, body) {
             self.pump_service(key, circuits);
+        }
+    }
+
+    /// The service takes no more questions now: the stream that asked ends.
+    pub(super) fn ask_refused(&mut self, ask: AskId, circuits: &mut LinkedCircuits<'_>) {
+        if let Some(stream) = self.services.refused(ask) {
+            circuits.abort(stream, EndReason::Resource);
         }
     }
 

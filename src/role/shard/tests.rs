@@ -9,7 +9,7 @@ use crate::proto::link::Link;
 use crate::proto::onion::{ClientLayers, text, text_mut};
 use crate::proto::profile::Profile;
 use crate::role::AskId;
-use crate::role::limits::{PARK_AFTER, STREAM_IDLE_TIMEOUT};
+use crate::role::limits::{Limits, PARK_AFTER, STREAM_IDLE_TIMEOUT};
 use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, Command, body_mut, encode_header};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::message::{EndReason, Message, Messages, StreamId, Target, TextWriter};
@@ -53,12 +53,43 @@ impl Rig {
         let mut rig = Self { relay, now, conn, link, layers: ClientLayers::default(), outputs: vec![], heard: vec![] };
         rig.cells(&[]);
         let handshake = ClientHandshake::start(NET, hop, 1, &mut rng);
-        let mut create = [0; CELL_SIZE];
-        Cell::Create(CIRCUIT, handshake.request()).encode(&mut create);
-        let cells = rig.cells(&[create]);
-        let Ok(Cell::Created(_, reply)) = Cell::decode(&cells[0]) else { panic!("CREATED") };
+        let answer = rig.create(CIRCUIT, &handshake);
+        let Ok(Cell::Created(_, reply)) = Cell::decode(&answer) else { panic!("CREATED") };
         rig.layers.push(&handshake.finish(reply).unwrap());
         rig
+    }
+
+    /// Sends CREATE and gives the answer.
+    fn create(&mut self, id: CircuitId, handshake: &ClientHandshake) -> CellBuf {
+        let mut create = [0; CELL_SIZE];
+        Cell::Create(id, handshake.request()).encode(&mut create);
+        self.cells(&[create])[0]
+    }
+
+    /// Asks for so many further circuits on a link of `conn`'s, from number `from` on; how many are granted.
+    fn granted(&mut self, from: u32, wanted: u32) -> usize {
+        let onion_key = AgreeSecret::from_bytes([11; 32]).public();
+        let handshake = ClientHandshake::start(
+            NET,
+            HopKey { relay: ME, onion_key, cipher: CIPHER },
+            1,
+            &mut Rng::from_seed([7; 32]),
+        );
+        let answers: Vec<_> = (from..from + wanted).map(|n| self.create(CircuitId(n), &handshake)).collect();
+        let is_created = |cell: &&CellBuf| match Cell::decode(cell).unwrap() {
+            Cell::Created(..) => true,
+            Cell::Destroy(_, 0) => false,
+            other => panic!("{other:?}"),
+        };
+        answers.iter().filter(is_created).count()
+    }
+
+    /// Goes on on another link, of another client.
+    fn on_another_link(&mut self) {
+        let link_key = AgreeSecret::from_bytes([10; 32]).public();
+        self.link = Link::initiator(NET, &link_key, CIPHER, &mut Rng::from_seed([8; 32]));
+        self.conn = self.relay.accept(self.now).unwrap();
+        self.cells(&[]);
     }
 
     /// Sends cells and gives those that come back.
@@ -269,7 +300,8 @@ fn what_waits_for_slow_clients_is_shared_out() {
 #[test]
 fn who_connects_leaves_room_for_the_relay_s_own_links() {
     let mut rig = Rig::new();
-    while rig.relay.accept(rig.now).is_some() {}
+    let taken = core::iter::from_fn(|| rig.relay.accept(rig.now)).count();
+    assert_eq!(taken + 1, 8192 - 2048, "beside the rig's own");
     let id = RelayId([3; 32]);
     let next = crate::role::contact::Contact {
         id,
@@ -297,4 +329,83 @@ fn the_clock_wakes_a_relay_for_circuits_only_while_something_passes() {
         rig.input(Input::Timer);
     }
     assert!(wakes_in(&rig) > Some(PARK_AFTER), "it is parked");
+}
+
+// spec: CIRC-16
+#[test]
+fn a_link_carries_so_many_circuits_and_another_link_as_many() {
+    let mut rig = Rig::new();
+    rig.relay.set_limits(rig.now, Limits { circuits_per_link: 5, circuits: 7, ..Limits::default() });
+    assert_eq!(rig.granted(100, 9), 4, "beside the first");
+    rig.on_another_link();
+    assert_eq!(rig.granted(100, 9), 2, "all links together");
+    assert_eq!(rig.relay.counts().circuits, 7);
+    let mut destroy = [0; CELL_SIZE];
+    Cell::Destroy(CircuitId(100), 0).encode(&mut destroy);
+    rig.cells(&[destroy]);
+    assert_eq!(rig.granted(200, 3), 1, "a place is free again");
+}
+
+// spec: CIRC-16
+#[test]
+fn no_client_brings_a_relay_beyond_its_bounds() {
+    // The bounds are for machines with a few GB: 65,536 circuits of 8 KB, 131,072 cells.
+    let limits = Rig::new().relay.state.look().limits();
+    assert_eq!((limits.circuits_per_link, limits.circuits), (16_384, 65_536));
+    assert_eq!((limits.cells_queued, limits.exits), (131_072, 8192));
+}
+
+// spec: STREAM-20
+#[test]
+fn a_question_that_the_services_cannot_take_ends_its_stream() {
+    let mut rig = Rig::new();
+    let request = crate::proto::stream::call::frame(b"question");
+    let begin = |id| (id, Message::Begin { target: Target::Directory, data: &request });
+    rig.say(&[begin(5), begin(6)]);
+    let [refused, kept] = rig.asks()[..] else { panic!("two questions") };
+    rig.relay.ask_refused(rig.now, refused);
+    let cells = rig.carry();
+    rig.hear(cells);
+    assert!(rig.heard_of(5).iter().any(|m| m.contains("Resource")), "{:?}", rig.heard);
+    rig.input(Input::Answer(kept, b"answer".to_vec()));
+    assert!(rig.heard_of(6).iter().any(|m| m.starts_with("Data")), "{:?}", rig.heard);
+    // A stream of the same number did not ask it.
+    rig.say(&[(5, Message::End(EndReason::Done)), begin(5)]);
+    rig.heard.clear();
+    rig.relay.ask_refused(rig.now, refused);
+    let cells = rig.carry();
+    rig.hear(cells);
+    assert_eq!(rig.heard_of(5), Vec::<&str>::new());
+}
+
+// spec: STREAM-18
+#[test]
+fn connections_and_look_ups_of_an_exit_count_together() {
+    let mut rig = Rig::new();
+    rig.relay.set_limits(rig.now, Limits { exits: 3, ..Limits::default() });
+    for id in 1..=2 {
+        rig.say(&[(id, to_web())]);
+    }
+    rig.say(&[(3, to_host("one.example"))]);
+    assert!(rig.heard.is_empty(), "three have room: {:?}", rig.heard);
+    rig.say(&[(4, to_web()), (5, to_host("two.example")), (6, Message::Resolve("three.example"))]);
+    for id in [4, 5] {
+        assert_eq!(rig.heard_of(id), ["End(Resource)"]);
+    }
+    assert_eq!(rig.heard_of(6), ["Resolved([])"]);
+    rig.say(&[(1, Message::End(EndReason::Reset))]);
+    rig.heard.clear();
+    rig.say(&[(7, to_web())]);
+    assert_eq!(rig.heard_of(7), Vec::<&str>::new(), "a place is free again");
+}
+
+// spec: CIRC-14
+#[test]
+fn of_circuits_that_hold_too_much_the_one_that_waits_longest_closes() {
+    let mut rig = Rig::new();
+    rig.relay.set_limits(rig.now, Limits { cells_queued: 0, ..Limits::default() });
+    rig.say(&[(1, to_web())]);
+    let conn = rig.dials()[0];
+    rig.input(Input::Connected(conn));
+    assert_eq!((rig.relay.counts().circuits, rig.relay.counts().evicted), (1, 0), "what is its own is not queued");
 }

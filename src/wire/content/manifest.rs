@@ -67,7 +67,7 @@ impl Manifest {
         for e in &entries {
             check_path(&e.path)?;
             check_mime(&e.mime)?;
-            encoded_len += 2 + e.path.len() + 1 + e.mime.len() + 8;
+            encoded_len = [2, e.path.len(), 1, e.mime.len(), 8].into_iter().fold(encoded_len, usize::saturating_add);
         }
         if encoded_len > MANIFEST_MAX {
             return Err(Malformed::OutOfRange);
@@ -129,7 +129,7 @@ impl Manifest {
 
     /// Bytes of the whole content: the manifest and all files.
     pub fn total(&self) -> u64 {
-        self.entries.last().map_or(self.encoded_len as u64, |e| e.offset + e.len)
+        self.entries.last().map_or(self.encoded_len as u64, |e| e.offset.saturating_add(e.len))
     }
 
     /// All files, sorted by path.

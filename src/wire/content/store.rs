@@ -204,7 +204,7 @@ pub enum StoreAnswer<'a> {
 impl<'a> StoreAnswer<'a> {
     /// The body of the answer (layout in the table above).
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(if let Self::Block(b) = self { 1 + b.len() } else { 32 });
+        let mut out = Vec::with_capacity(if let Self::Block(b) = self { b.len().saturating_add(1) } else { 32 });
         let mut w = Writer::new(&mut out);
         match self {
             Self::Status(s) => {
@@ -223,7 +223,7 @@ impl<'a> StoreAnswer<'a> {
             }
             Self::Refused(why) => {
                 let at = REFUSALS.iter().position(|r| r == why).unwrap_or_default();
-                w.u8(REFUSAL_BASE + at as u8)
+                w.u8(REFUSAL_BASE.saturating_add(at as u8))
             }
         };
         out

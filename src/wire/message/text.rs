@@ -79,7 +79,7 @@ impl<'a> TextWriter<'a> {
 
     /// Bytes of body that one more message can have; `None` when not even its header fits.
     pub fn room(&self) -> Option<usize> {
-        (self.text.len() - self.used).checked_sub(MESSAGE_HEADER_SIZE)
+        self.text.len().checked_sub(self.used)?.checked_sub(MESSAGE_HEADER_SIZE)
     }
 
     /// Whether nothing was packed.
@@ -110,13 +110,13 @@ impl<'a> TextWriter<'a> {
         let [s0, s1] = stream.0.to_be_bytes();
         let [l0, l1] = (body.used as u16).to_be_bytes();
         *header = [command, s0, s1, l0, l1];
-        self.used += MESSAGE_HEADER_SIZE + body.used;
+        self.used = self.used.saturating_add(MESSAGE_HEADER_SIZE).saturating_add(body.used);
         true
     }
 
     /// Zeroes what was not used.
     pub fn finish(self) {
-        self.text[self.used..].fill(0);
+        self.text.get_mut(self.used..).unwrap_or_default().fill(0);
     }
 }
 
@@ -130,7 +130,7 @@ pub(super) struct BodyWriter<'a> {
 impl BodyWriter<'_> {
     /// Appends bytes; what does not fit makes the message not fit.
     pub(super) fn put(&mut self, bytes: &[u8]) -> &mut Self {
-        let end = self.used + bytes.len();
+        let end = self.used.saturating_add(bytes.len());
         match self.room.get_mut(self.used..end) {
             Some(place) => {
                 place.copy_from_slice(bytes);

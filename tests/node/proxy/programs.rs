@@ -138,11 +138,12 @@ fn users_and_destinations_are_kept_apart() {
     let alice = token(&["--socks5-hostname", "alice:1@PROXY", URL]);
     assert_eq!(token(&["--socks5-hostname", "alice:1@PROXY", URL]), alice);
     assert_eq!(token(&["-x", "http://alice:1@PROXY", URL]), alice, "the protocol makes no difference");
-    let others: [&[&str]; 4] = [
+    let others: [&[&str]; 5] = [
         &["--socks5-hostname", "bob:1@PROXY", URL],
         &["--socks5-hostname", "alice:2@PROXY", URL],
         &["--socks5-hostname", "PROXY", URL],
         &["--socks5-hostname", "alice:1@PROXY", "http://server.test:81/"],
+        &["--socks5-hostname", "alice:1@PROXY", "http://other.test/"],
     ];
     for other in others {
         assert_ne!(token(other), alice, "{other:?}");

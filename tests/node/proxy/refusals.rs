@@ -65,6 +65,24 @@ fn an_http_client_learns_why() {
     assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("it needs no https"), "{answer}");
 }
 
+// spec: PROXY-16
+#[test]
+fn a_name_is_handed_to_an_exit_as_it_came() {
+    // Nobody but the exit knows these names: whoever looks them up here finds nothing.
+    let proxy = start();
+    let socks = |command: u8, name: &str| {
+        let head = [5, 1, 0, 5, command, 0, 3, name.len() as u8];
+        let answer = proxy.raw(&[&head[..], name.as_bytes(), &80u16.to_be_bytes(), b"GET / HTTP/1.0\r\n\r\n"].concat());
+        answer[3]
+    };
+    assert_eq!(socks(0xf0, "server.test"), 0, "RESOLVE");
+    assert_eq!(socks(1, "server.test"), 0, "CONNECT");
+    assert_eq!(proxy.status("GET http://server.test/ HTTP/1.0\r\n\r\n"), 200);
+    let asked: Vec<_> = proxy.fake.take_log().into_iter().map(|(what, _)| what).collect();
+    let host = r#"Host("server.test", 80)"#;
+    assert_eq!(asked, ["resolve server.test", host, host]);
+}
+
 // spec: PROXY-15
 #[test]
 fn what_belongs_to_this_machine_or_its_network_does_not_leave() {

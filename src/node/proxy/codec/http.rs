@@ -5,6 +5,9 @@
 //!
 //! *Seen by:* the user's own machine; what [`HttpRequest::forward`] writes is seen by the exit and the server.
 
+// What a peer sends is cut with checked calls: no bytes make a parser panic.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::message::{Target, host_name};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};

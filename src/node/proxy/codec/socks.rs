@@ -6,6 +6,9 @@
 //!
 //! *Seen by:* the user's own machine only.
 
+// What a peer sends is cut with checked calls: no bytes make a parser panic.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::base::bytes::Reader;
 use crate::wire::error::Malformed;
 use crate::wire::message::{EndReason, Target, host_name};

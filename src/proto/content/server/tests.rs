@@ -163,7 +163,7 @@ fn a_batch_takes_no_more_than_its_bytes_while_the_commit_before_it_runs() {
     assert_eq!(served(&mut s).len(), batch, "the next batch is taken in meanwhile");
     assert!(s.commit().is_none());
     s.push("get", call(&StoreRequest::Get(object, 0)));
-    assert!(served(&mut s).is_empty(), "it stands behind writes of its own object");
+    assert!(served(&mut s).is_empty(), "it waits for earlier writes of its own object");
     s.push("status", call(&StoreRequest::Status(tree(b"other").link().locator())));
     assert_eq!(names(&served(&mut s)), ["status"]);
     s.committed(commit());

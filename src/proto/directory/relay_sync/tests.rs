@@ -3,6 +3,7 @@
 use super::*;
 use crate::proto::directory::testing::{NETWORK, Net, START, id, key, record, with};
 
+// spec: DIR-16 DIR-19
 #[test]
 fn twelve_relays_that_know_one_seed_settle_on_one_root() {
     for seed in 0..5 {
@@ -99,6 +100,7 @@ fn relays_that_drop_what_they_are_given_keep_nobody_out() {
 }
 
 /// Relay 1 answers every comparison with forged, foreign, old and future records, and with nonsense every fifth time.
+// spec: DIR-4 DIR-8 DIR-13
 #[test]
 fn forged_foreign_and_replayed_records_change_nothing() {
     let mut net = Net::start(12, 5);
