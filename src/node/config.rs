@@ -4,7 +4,7 @@
 //! or value that means nothing is an error with its line, so that a mistyped `exti = false` does not pass for a setting.
 
 use crate::node::cli::{ClientArgs, Global, RelayArgs, TestnetArgs};
-use crate::node::error::{Code, Failure, reason};
+use crate::node::error::{Error, ErrorKind, reason};
 use crate::node::setting::{Level, Listen, Loopback, ProfileName, Size};
 use crate::proto::profile::Profile;
 use serde::Deserialize;
@@ -120,8 +120,8 @@ impl TestnetConfig {
     /// Completes what the command line says.
     ///
     /// # Errors
-    /// [`Code::Config`] when the configuration file cannot be read or understood.
-    pub fn new(global: &Global, args: &TestnetArgs) -> Result<Self, Failure> {
+    /// [`ErrorKind::Config`] when the configuration file cannot be read or understood.
+    pub fn new(global: &Global, args: &TestnetArgs) -> Result<Self, Error> {
         let dir = global.dir.clone().map_or_else(default_testnet_dir, Ok)?;
         let file = File::of(&dir, args.config.as_deref())?;
         Ok(Self {
@@ -137,8 +137,8 @@ impl RelayConfig {
     /// Completes what the command line says.
     ///
     /// # Errors
-    /// [`Code::Config`] when the configuration file or the invite cannot be read or understood.
-    pub fn new(global: &Global, args: &RelayArgs) -> Result<Self, Failure> {
+    /// [`ErrorKind::Config`] when the configuration file or the invite cannot be read or understood.
+    pub fn new(global: &Global, args: &RelayArgs) -> Result<Self, Error> {
         let dir = global.dir.clone().map_or_else(default_dir, Ok)?;
         let file = File::of(&dir, args.config.as_deref())?;
         Ok(Self {
@@ -161,14 +161,14 @@ impl ClientConfig {
     /// Completes what the command line says.
     ///
     /// # Errors
-    /// [`Code::Config`] when the configuration file or the invite cannot be read or understood, or nothing names a network.
-    pub fn new(global: &Global, args: &ClientArgs) -> Result<Self, Failure> {
+    /// [`ErrorKind::Config`] when the configuration file or the invite cannot be read or understood, or nothing names a network.
+    pub fn new(global: &Global, args: &ClientArgs) -> Result<Self, Error> {
         let dir = global.dir.clone().map_or_else(default_dir, Ok)?;
         let file = File::of(&dir, args.config.as_deref())?;
         let invite = invite(args.invite.clone().or(file.invite.clone()), &dir)?;
         if invite.is_none() && file.seeds.is_empty() {
-            return Err(Failure::new(Code::Config, "no network is named: there is neither an invite nor a seed")
-                .hint("give the network's invite file with --invite"));
+            return Err(Error::new(ErrorKind::Config, "no network is named: there is neither an invite nor a seed")
+                .with_hint("give the network's invite file with --invite"));
         }
         Ok(Self {
             invite,
@@ -192,7 +192,7 @@ impl Common {
 }
 
 impl File {
-    fn of(dir: &Path, named: Option<&Path>) -> Result<Self, Failure> {
+    fn of(dir: &Path, named: Option<&Path>) -> Result<Self, Error> {
         let path = named.map_or_else(|| dir.join(CONFIG_FILE), Path::to_owned);
         match std::fs::read(&path) {
             Ok(bytes) => Self::parse(&path, bytes),
@@ -200,15 +200,15 @@ impl File {
             Err(e) if named.is_none() && matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Ok(Self::default())
             }
-            Err(e) => Err(Failure::config(&path, format_args!("the configuration cannot be read: {}", reason(&e)))
-                .hint("check the path of --config and who owns the file")),
+            Err(e) => Err(Error::config(&path, format_args!("the configuration cannot be read: {}", reason(&e)))
+                .with_hint("check the path of --config and who owns the file")),
         }
     }
 
-    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, Failure> {
+    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
         let text = String::from_utf8(bytes).map_err(|e| {
             let line = 1 + e.as_bytes().iter().take(e.utf8_error().valid_up_to()).filter(|&&b| b == b'\n').count();
-            Failure::config(path, format_args!("line {line}: this is not UTF-8 text")).hint("save the file as UTF-8")
+            Error::config(path, format_args!("line {line}: this is not UTF-8 text")).with_hint("save the file as UTF-8")
         })?;
         let mut file: Self = toml::from_str(&text).map_err(|e| explain(path, &text, &e))?;
         // Paths in a file are meant from where the file lies, wherever the node is started from.
@@ -220,7 +220,7 @@ impl File {
     }
 }
 
-fn explain(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
+fn explain(path: &Path, text: &str, error: &toml::de::Error) -> Error {
     let start = error.span().map_or(0, |s| s.start);
     let before = text.get(..start).unwrap_or(text);
     let line = 1 + before.matches('\n').count();
@@ -231,8 +231,8 @@ fn explain(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
     let hint = match message.split_once(", expected ") {
         Some((problem, expected)) if problem.starts_with("unknown field") => {
             let keys = expected.trim_start_matches("one of ").replace('"', "");
-            return Failure::config(path, format_args!("{place}: {problem}"))
-                .hint(format!("remove it, or use one of: {keys}"));
+            return Error::config(path, format_args!("{place}: {problem}"))
+                .with_hint(format!("remove it, or use one of: {keys}"));
         }
         _ if message.starts_with("invalid type") => {
             "write text and addresses in quotes, numbers and true or false without"
@@ -240,18 +240,18 @@ fn explain(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
         _ if key.is_some() => "correct the value; umbel relay --help tells what it may be",
         _ => "write one setting a line, as in: listen = \"0.0.0.0:6251\"",
     };
-    Failure::config(path, format_args!("{place}: {message}")).hint(hint)
+    Error::config(path, format_args!("{place}: {message}")).with_hint(hint)
 }
 
 /// The invite that was named and can be read, or else the one the folder keeps.
-fn invite(named: Option<PathBuf>, dir: &Path) -> Result<Option<PathBuf>, Failure> {
+fn invite(named: Option<PathBuf>, dir: &Path) -> Result<Option<PathBuf>, Error> {
     let Some(path) = named else {
         let kept = dir.join(INVITE_FILE);
         return Ok(kept.is_file().then_some(kept));
     };
     std::fs::File::open(&path).map_err(|e| {
-        Failure::config(&path, format_args!("the invite cannot be read: {}", reason(&e)))
-            .hint("give the file that a relay of the network wrote with --write-invite")
+        Error::config(&path, format_args!("the invite cannot be read: {}", reason(&e)))
+            .with_hint("give the file that a relay of the network wrote with --write-invite")
     })?;
     Ok(Some(path))
 }
@@ -269,20 +269,20 @@ fn cores() -> usize {
 }
 
 /// The folder of this user's node where none is named.
-pub fn default_dir() -> Result<PathBuf, Failure> {
+pub fn default_dir() -> Result<PathBuf, Error> {
     Ok(state_home()?.join("umbel"))
 }
 
 /// The folder of a testnet where none is named.
-pub fn default_testnet_dir() -> Result<PathBuf, Failure> {
+pub fn default_testnet_dir() -> Result<PathBuf, Error> {
     Ok(state_home()?.join("umbel-testnet"))
 }
 
-fn state_home() -> Result<PathBuf, Failure> {
+fn state_home() -> Result<PathBuf, Error> {
     let of = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     of("XDG_STATE_HOME").or_else(|| of("HOME").map(|h| h.join(".local/state"))).ok_or_else(|| {
-        Failure::new(Code::Config, "there is no home folder to keep the node's files in")
-            .hint("name a folder with --dir")
+        Error::new(ErrorKind::Config, "there is no home folder to keep the node's files in")
+            .with_hint("name a folder with --dir")
     })
 }
 
@@ -292,7 +292,7 @@ mod tests {
     use crate::node::cli::{Cli, Command};
     use clap::Parser;
 
-    fn relay(line: &str) -> Result<RelayConfig, Failure> {
+    fn relay(line: &str) -> Result<RelayConfig, Error> {
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         let Command::Relay(args) = &cli.command else { panic!("not a relay") };
         RelayConfig::new(&cli.global, args)
@@ -331,13 +331,13 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             let failure =
                 relay(&format!("umbel relay --dir {} --config {}", temp.path().display(), path.display())).unwrap_err();
-            assert_eq!(failure.code, Code::Config);
-            assert!(failure.message.contains("x.toml: ") && failure.message.contains(expected), "{failure}");
-            assert!(failure.hint.is_some());
+            assert_eq!(failure.kind(), ErrorKind::Config);
+            assert!(failure.to_string().contains("x.toml: ") && failure.to_string().contains(expected), "{failure}");
+            assert!(failure.hint().is_some());
         }
         std::fs::write(&path, [b'\n', 0xff]).unwrap();
         let failure = File::of(temp.path(), Some(&path)).unwrap_err();
-        assert!(failure.message.contains("line 2"), "{failure}");
-        assert_eq!(File::of(temp.path(), Some(temp.path())).unwrap_err().code, Code::Config, "a folder");
+        assert!(failure.to_string().contains("line 2"), "{failure}");
+        assert_eq!(File::of(temp.path(), Some(temp.path())).unwrap_err().kind(), ErrorKind::Config, "a folder");
     }
 }

@@ -18,7 +18,7 @@ pub mod frame;
 pub mod report;
 pub mod server;
 
-use crate::node::error::{Code, Failure};
+use crate::node::error::{Error, ErrorKind};
 use crate::wire::umbel_link::{Link, LinkError};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -66,14 +66,14 @@ impl GetRequest {
     /// The link, and for a URL what stands behind its host (empty, or from its `/` on).
     ///
     /// # Errors
-    /// [`Code::Link`] when it is cut off, mistyped or of another kind.
-    pub fn target(&self) -> Result<(Link, &str), Failure> {
+    /// [`ErrorKind::Link`] when it is cut off, mistyped or of another kind.
+    pub fn target(&self) -> Result<(Link, &str), Error> {
         Link::from_link_or_url(&self.link).map_err(|e| {
             let hint = match e {
                 LinkError::VerifyOnly => "ask the publisher for the link that reads",
                 _ => "copy the whole link again: umbel:<root>/<key>, or http://<key>.<root>.umbel/path",
             };
-            Failure::new(Code::Link, e.to_string()).rule("CONT-5").hint(hint)
+            Error::new(ErrorKind::Link, e.to_string()).with_rule("CONT-5").with_hint(hint)
         })
     }
 }

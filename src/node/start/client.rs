@@ -8,7 +8,7 @@ use crate::node::config::ClientConfig;
 use crate::node::control::server;
 use crate::node::dir::NodeDir;
 use crate::node::driver::Clock;
-use crate::node::error::{Code, Failure};
+use crate::node::error::{Error, ErrorKind};
 use crate::node::guards;
 use crate::node::proxy::{self, BindError, Proxy};
 use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
@@ -43,7 +43,7 @@ pub(super) async fn start(
     socks: SocketAddr,
     role: &'static str,
     clock: Clock,
-) -> Result<Running, Failure> {
+) -> Result<Running, Error> {
     let mut rng = system::rng()?;
     let listen = proxy::Config::new(socks, network.profile.private_exit);
     let proxy = Proxy::bind(listen, &mut rng).await.map_err(proxy_failure)?;
@@ -75,13 +75,13 @@ pub(super) async fn start(
     Ok(Running { node, control, socks, network, stop, proxy })
 }
 
-fn proxy_failure(why: BindError) -> Failure {
+fn proxy_failure(why: BindError) -> Error {
     let (code, hint) = match why {
-        BindError::Busy(_) => (Code::PortBusy, "stop the other program, or choose another port with --socks"),
-        BindError::NotLoopback(_) => (Code::Usage, "give a loopback address such as 127.0.0.1:6250"),
-        BindError::Failed(..) => (Code::Io, "choose another address with --socks"),
+        BindError::Busy(_) => (ErrorKind::PortBusy, "stop the other program, or choose another port with --socks"),
+        BindError::NotLoopback(_) => (ErrorKind::Usage, "give a loopback address such as 127.0.0.1:6250"),
+        BindError::Failed(..) => (ErrorKind::Io, "choose another address with --socks"),
     };
-    Failure::new(code, why.to_string()).hint(hint)
+    Error::new(code, why.to_string()).with_hint(hint)
 }
 
 impl Running {
@@ -93,19 +93,19 @@ impl Running {
 }
 
 /// Runs the command `umbel client`.
-pub(super) async fn run(config: ClientConfig, clock: Clock) -> Result<(), Failure> {
+pub(super) async fn run(config: ClientConfig, clock: Clock) -> Result<(), Error> {
     let dir = Rc::new(NodeDir::open(&config.common.dir)?);
     let mut signals = Signals::catch()?;
     let invite = network::invite(&dir, config.invite.as_deref())?.ok_or_else(|| {
-        Failure::new(Code::Config, "a client needs an invite to a network")
-            .hint("give the file with --invite; whoever runs a relay can write one with --write-invite")
+        Error::new(ErrorKind::Config, "a client needs an invite to a network")
+            .with_hint("give the file with --invite; whoever runs a relay can write one with --write-invite")
     })?;
     let network = Network::join(&dir, &invite, None, &config.seeds)?;
     let running = start(&dir, network, config.socks, "client", clock).await?;
     let ready = Readiness::new(&running.node, running.network.profile, clock);
     tokio::select! {
         () = signals.next() => return Ok(()),
-        settled = async { ready.settled().await?; ready.circuit().await; Ok(()) } => settled?,
+        settled = async { ready.settled().await?; ready.circuit().await; Ok::<_, Error>(()) } => settled?,
     }
     save_guards(&dir, &running.node);
     tracing::info!(socks = %running.socks, "the first circuit works");

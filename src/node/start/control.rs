@@ -6,7 +6,7 @@ use crate::node::control::report::{
 use crate::node::control::server::{GetSink, Handler};
 use crate::node::control::{GetRequest, LookupRequest, PutRequest};
 use crate::node::driver::Clock;
-use crate::node::error::Failure;
+use crate::node::error::Error;
 use crate::node::service::AgentHandle;
 use crate::node::system;
 use crate::proto::profile::Profile;
@@ -96,19 +96,19 @@ impl Control {
 }
 
 impl Handler for Control {
-    async fn status(&self) -> Result<Status, Failure> {
+    async fn status(&self) -> Result<Status, Error> {
         Ok(self.report().await)
     }
 
-    async fn put(&self, request: PutRequest, progress: &mut dyn FnMut(Progress)) -> Result<PutReport, Failure> {
+    async fn put(&self, request: PutRequest, progress: &mut dyn FnMut(Progress)) -> Result<PutReport, Error> {
         self.publish(request, progress).await
     }
 
-    async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Failure> {
+    async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Error> {
         self.fetch(request, sink).await
     }
 
-    async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Failure> {
+    async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Error> {
         self.ask_custodians(request).await
     }
 }

@@ -3,38 +3,38 @@
 use super::control::Control;
 use crate::node::control::server::GetSink;
 use crate::node::control::{Entry, GetRequest, Kind, Opened};
-use crate::node::error::{Code, Failure};
+use crate::node::error::{Error, ErrorKind};
 use crate::node::service::content::AgentObject;
 use crate::proto::content::fetch::FetchError;
 use crate::wire::ids::to_text;
 use crate::wire::umbel_link::{Link, LinkError};
 use core::ops::Range;
 
-pub(super) fn link_failure(why: &LinkError) -> Failure {
-    Failure::new(Code::Link, why.to_string())
-        .rule("CONTENT-1")
-        .hint("a link is umbel:<root>/<key> with 52 letters and digits each; copy it whole, or give the site's URL")
+pub(super) fn link_failure(why: &LinkError) -> Error {
+    Error::new(ErrorKind::Link, why.to_string()).with_rule("CONT-5").with_hint(
+        "a link is umbel:<root>/<key> with 52 letters and digits each; copy it whole, or give the site's URL",
+    )
 }
 
-pub(super) fn fetch_failure(why: FetchError) -> Failure {
+pub(super) fn fetch_failure(why: FetchError) -> Error {
     let (code, hint) = match why {
         FetchError::NotFound => {
-            (Code::NotFound, "check the link; ask the publisher to put it again if its lease ran out")
+            (ErrorKind::NotFound, "check the link; ask the publisher to put it again if its lease ran out")
         }
-        FetchError::WrongKey => (Code::WrongKey, "check the part of the link behind the slash"),
+        FetchError::WrongKey => (ErrorKind::WrongKey, "check the part of the link behind the slash"),
         FetchError::Tampered => {
-            (Code::Tampered, "nothing false was written; try again later, other relays may hold it")
+            (ErrorKind::Tampered, "nothing false was written; try again later, other relays may hold it")
         }
-        FetchError::Malformed => (Code::Tampered, "nothing false was written; tell the publisher"),
-        FetchError::Refused => (Code::NoPath, "try again later, or ask for it on another network"),
-        FetchError::NoPath => (Code::NoPath, "see `umbel status`; the network may be small or this node offline"),
-        FetchError::TimedOut => (Code::TimedOut, "try again; what has arrived is kept"),
+        FetchError::Malformed => (ErrorKind::Tampered, "nothing false was written; tell the publisher"),
+        FetchError::Refused => (ErrorKind::NoPath, "try again later, or ask for it on another network"),
+        FetchError::NoPath => (ErrorKind::NoPath, "see `umbel status`; the network may be small or this node offline"),
+        FetchError::TimedOut => (ErrorKind::TimedOut, "try again; what has arrived is kept"),
     };
-    Failure::new(code, why.to_string()).hint(hint)
+    Error::new(code, why.to_string()).with_hint(hint)
 }
 
 impl Control {
-    pub(super) async fn fetch(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Failure> {
+    pub(super) async fn fetch(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Error> {
         let (link, path) = Link::from_link_or_url(&request.link).map_err(|e| link_failure(&e))?;
         let object = self.node.open_object_at(&link, self.fresh_routes(1)).await.map_err(fetch_failure)?;
         let root = to_text(&link.root.0);
@@ -49,9 +49,8 @@ impl Control {
             return self.send_one(&object, root, range, request.offset, sink).await;
         }
         if !path.is_empty() {
-            return Err(
-                Failure::new(Code::NotFound, "the site has no such file").hint("get the whole site without the path")
-            );
+            return Err(Error::new(ErrorKind::NotFound, "the site has no such file")
+                .with_hint("get the whole site without the path"));
         }
         let content = object.content_start()..info.meta.total;
         let offset = request.offset.min(content.end - content.start);
@@ -87,7 +86,7 @@ impl Control {
         range: Range<u64>,
         offset: u64,
         sink: &mut GetSink,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         let bytes = range.end - range.start;
         let offset = offset.min(bytes);
         sink.open(Opened { root, bytes, kind: Kind::File, offset }).await?;
@@ -103,6 +102,6 @@ impl Control {
 }
 
 /// The object's tree is shorter than its root says.
-fn cut_short() -> Failure {
+fn cut_short() -> Error {
     fetch_failure(FetchError::Malformed)
 }

@@ -3,7 +3,7 @@
 use super::control::Control;
 use crate::node::control::LookupRequest;
 use crate::node::control::report::{CustodianReport, LookupReport};
-use crate::node::error::{Code, Failure};
+use crate::node::error::{Error, ErrorKind};
 use crate::node::service::content::JobHandle;
 use crate::proto::directory::lookup::{Found, Lookup, LookupOutput, Wanted};
 use crate::role::agent::{Job, JobNews};
@@ -11,11 +11,12 @@ use crate::wire::ids::{RelayId, from_text};
 use std::collections::BTreeMap;
 
 impl Control {
-    pub(super) async fn ask_custodians(&self, request: LookupRequest) -> Result<LookupReport, Failure> {
+    pub(super) async fn ask_custodians(&self, request: LookupRequest) -> Result<LookupReport, Error> {
         let bytes =
-            from_text(&request.key).map_err(|why| Failure::new(Code::Usage, format!("no id or address: {why}")))?;
+            from_text(&request.key).map_err(|why| Error::new(ErrorKind::Usage, format!("no id or address: {why}")))?;
         let snapshot = self.node.snapshots().borrow().clone().ok_or_else(|| {
-            Failure::new(Code::NoPath, "the node has no directory yet").hint("see `umbel status`, and try again soon")
+            Error::new(ErrorKind::NoPath, "the node has no directory yet")
+                .with_hint("see `umbel status`, and try again soon")
         })?;
         let relay = RelayId(bytes);
         let wanted = if snapshot.get(&relay).is_some() { Wanted::Record(relay) } else { Wanted::Content(bytes) };
@@ -23,8 +24,9 @@ impl Control {
         let routes = self.fresh_routes(self.profile.custodians as u64 + 1);
         let lookup = Lookup::new(&snapshot, wanted, self.profile, network, routes);
         let order = lookup.custodians().to_vec();
-        let job = JobHandle::start(&self.node, Job::Lookup(Box::new(lookup)))
-            .ok_or_else(|| Failure::new(Code::NoPath, "the node is busy with too many jobs").hint("try again soon"))?;
+        let job = JobHandle::start(&self.node, Job::Lookup(Box::new(lookup))).ok_or_else(|| {
+            Error::new(ErrorKind::NoPath, "the node is busy with too many jobs").with_hint("try again soon")
+        })?;
         let mut found = BTreeMap::new();
         loop {
             match job.next().await {

@@ -13,29 +13,29 @@ mod testnet;
 
 use crate::node::config::{ClientConfig, RelayConfig, TestnetConfig};
 use crate::node::driver::Clock;
-use crate::node::error::{Code, Failure};
+use crate::node::error::{Error, ErrorKind};
 use crate::node::signal::Signals;
 use std::future::Future;
 
 /// Runs a testnet until it is told to stop.
-pub fn testnet(config: TestnetConfig) -> Result<(), Failure> {
+pub fn testnet(config: TestnetConfig) -> Result<(), Error> {
     block_on(testnet::run(config, Clock::start()))
 }
 
 /// Runs a relay until it is told to stop.
-pub fn relay(config: RelayConfig) -> Result<(), Failure> {
+pub fn relay(config: RelayConfig) -> Result<(), Error> {
     block_on(relay::run(config, Clock::start()))
 }
 
 /// Runs a client until it is told to stop.
-pub fn client(config: ClientConfig) -> Result<(), Failure> {
+pub fn client(config: ClientConfig) -> Result<(), Error> {
     block_on(client::run(config, Clock::start()))
 }
 
 /// Runs a node's service thread: the thread that calls.
-fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_MAX).build();
-    let runtime = runtime.map_err(|e| Failure::new(Code::Io, format!("the node cannot start: {e}")))?;
+    let runtime = runtime.map_err(|e| Error::new(ErrorKind::Io, format!("the node cannot start: {e}")))?;
     let done = tokio::task::LocalSet::new().block_on(&runtime, work);
     // A name that is still being looked up must not hold the end back.
     runtime.shutdown_background();

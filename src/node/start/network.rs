@@ -3,7 +3,7 @@
 use crate::base::rng::Rng;
 use crate::node::config::INVITE_FILE;
 use crate::node::dir::{NodeDir, SHARED, write_atomic};
-use crate::node::error::{Code, Failure};
+use crate::node::error::{Error, ErrorKind};
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
@@ -27,16 +27,17 @@ pub(super) struct Network {
 }
 
 /// Reads the invite given, or the one kept in the folder; `None` where there is neither.
-pub(super) fn invite(dir: &NodeDir, given: Option<&Path>) -> Result<Option<Invite>, Failure> {
+pub(super) fn invite(dir: &NodeDir, given: Option<&Path>) -> Result<Option<Invite>, Error> {
     let bytes = match given {
-        Some(path) => Some(std::fs::read(path).map_err(|e| Failure::file("read", path, &e))?),
+        Some(path) => Some(std::fs::read(path).map_err(|e| Error::file("read", path, &e))?),
         None => dir.load(INVITE_FILE)?,
     };
     let Some(bytes) = bytes else { return Ok(None) };
     let name = given.map_or_else(|| dir.file(INVITE_FILE), Path::to_path_buf);
     const ASK: &str = "ask whoever runs the relay for a fresh invite file";
-    let text = String::from_utf8(bytes).map_err(|_| Failure::config(&name, "this is not an umbel invite").hint(ASK))?;
-    let invite = Invite::parse(&text).map_err(|why| Failure::config(&name, why).rule("DIR-11").hint(ASK))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| Error::config(&name, "this is not an umbel invite").with_hint(ASK))?;
+    let invite = Invite::parse(&text).map_err(|why| Error::config(&name, why).with_rule("DIR-11").with_hint(ASK))?;
     if given.is_some() {
         // From now on the node finds it in its own folder.
         dir.save(INVITE_FILE, text.as_bytes())?;
@@ -51,24 +52,25 @@ impl Network {
         invite: &Invite,
         wanted: Option<&'static Profile>,
         more: &[String],
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Error> {
         let profile = Profile::named(&invite.profile).ok_or_else(|| {
-            Failure::new(Code::Config, format!("this program knows no network profile named {:?}", invite.profile))
-                .hint("use a newer version of umbel")
+            Error::new(ErrorKind::Config, format!("this program knows no network profile named {:?}", invite.profile))
+                .with_hint("use a newer version of umbel")
         })?;
         if let Some(wanted) = wanted.filter(|w| w.name != profile.name) {
             let message = format!("the invite is for profile {}, not {}", profile.name, wanted.name);
-            return Err(Failure::new(Code::Config, message).hint("leave --profile out: the invite names it"));
+            return Err(Error::new(ErrorKind::Config, message).with_hint("leave --profile out: the invite names it"));
         }
         let id = invite.network();
         let rules = profile.descriptor_rules(id);
-        let unusable = |why| Failure::new(Code::Config, format!("the invite cannot be used: {why}")).rule("DIR-11");
+        let unusable =
+            |why| Error::new(ErrorKind::Config, format!("the invite cannot be used: {why}")).with_rule("DIR-11");
         let mut seeds = invite.seeds(&rules).map_err(unusable)?;
         for text in more {
             let bytes = BASE64.decode(text.as_bytes()).ok();
             let seed = bytes.and_then(|b| SignedDescriptor::decode(&b, &rules).ok()).ok_or_else(|| {
-                Failure::new(Code::Config, "a seed of the configuration is no relay of this network".to_string())
-                    .hint("a seed is what stands behind \"relay \" in an invite of the same network")
+                Error::new(ErrorKind::Config, "a seed of the configuration is no relay of this network".to_string())
+                    .with_hint("a seed is what stands behind \"relay \" in an invite of the same network")
             })?;
             seeds.push(seed);
         }
@@ -104,7 +106,7 @@ pub(super) fn keep_peers(dir: &NodeDir, snapshot: &Snapshot) {
 }
 
 /// Writes an invite for others, seeded by the snapshot's relays or, before there is one, by this relay.
-pub(super) fn write_invite(path: &Path, network: &Network, relays: &[SignedDescriptor]) -> Result<(), Failure> {
+pub(super) fn write_invite(path: &Path, network: &Network, relays: &[SignedDescriptor]) -> Result<(), Error> {
     let few: Vec<_> = relays.iter().take(INVITE_RELAYS_MAX).cloned().collect();
     write_atomic(path, network.invite(&few).format().as_bytes(), SHARED)
 }

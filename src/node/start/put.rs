@@ -5,7 +5,7 @@ use super::control::Control;
 use crate::base::secret::Secret;
 use crate::node::control::PutRequest;
 use crate::node::control::report::{Progress, PutReport, Unit};
-use crate::node::error::{Code, Failure};
+use crate::node::error::{Error, ErrorKind};
 use crate::node::service::content::JobHandle;
 use crate::node::system::{self, Timer};
 use crate::proto::content::manifest::Joined;
@@ -48,19 +48,19 @@ fn mime(path: &Path) -> String {
     mime_guess::from_path(path).first_raw().unwrap_or("application/octet-stream").to_owned()
 }
 
-fn name_of(path: &Path) -> Result<String, Failure> {
+fn name_of(path: &Path) -> Result<String, Error> {
     let name = path.file_name().unwrap_or_default();
     name.to_str().map(str::to_owned).ok_or_else(|| not_utf8(path))
 }
 
-fn not_utf8(path: &Path) -> Failure {
-    Failure::new(Code::Usage, format!("{} has a name that is not UTF-8, so no link can name it", path.display()))
-        .hint("rename it and put again")
+fn not_utf8(path: &Path) -> Error {
+    Error::new(ErrorKind::Usage, format!("{} has a name that is not UTF-8, so no link can name it", path.display()))
+        .with_hint("rename it and put again")
 }
 
 /// Looks at what lies under the path.
-fn gather(path: &Path) -> Result<Content, Failure> {
-    let unreadable = |path: &Path, e: &io::Error| Failure { code: Code::Usage, ..Failure::file("read", path, e) };
+fn gather(path: &Path) -> Result<Content, Error> {
+    let unreadable = |path: &Path, e: &io::Error| Error::file("read", path, e).with_kind(ErrorKind::Usage);
     let meta = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?;
     if meta.is_file() {
         File::open(path).map_err(|e| unreadable(path, &e))?;
@@ -84,8 +84,8 @@ fn gather(path: &Path) -> Result<Content, Failure> {
                 files.push((name, mime(&found), OnDisk { len: meta.len(), path: found }));
             }
             if files.len() > FILES_MAX {
-                return Err(Failure::new(
-                    Code::Usage,
+                return Err(Error::new(
+                    ErrorKind::Usage,
                     format!("a folder of more than {FILES_MAX} files cannot be put at once"),
                 ));
             }
@@ -93,33 +93,34 @@ fn gather(path: &Path) -> Result<Content, Failure> {
     }
     let count = files.len() as u64;
     let (source, label) = Joined::directory(&name_of(path)?, files).map_err(|why| {
-        Failure::new(Code::Usage, format!("the folder cannot be published: {why}")).hint("look for odd file names")
+        Error::new(ErrorKind::Usage, format!("the folder cannot be published: {why}"))
+            .with_hint("look for odd file names")
     })?;
     Ok(Content { source: Box::new(source), label, files: count })
 }
 
-fn build_failure(why: &BuildError) -> Failure {
-    Failure::new(Code::Usage, why.to_string())
-        .hint("split it into several objects, or put again when nothing writes to it")
+fn build_failure(why: &BuildError) -> Error {
+    Error::new(ErrorKind::Usage, why.to_string())
+        .with_hint("split it into several objects, or put again when nothing writes to it")
 }
 
-fn push_failure(why: PushError) -> Failure {
+fn push_failure(why: PushError) -> Error {
     let (code, hint) = match why {
-        PushError::StoreFull => (Code::StoreFull, "put something smaller, or wait until leases run out"),
-        PushError::NoPath => (Code::NoPath, "see `umbel status`; no relay that keeps content can be reached"),
-        PushError::TimedOut => (Code::TimedOut, "put again: blocks that arrived are not sent twice"),
-        PushError::Refused => (Code::NoPath, "the relays refuse this content"),
-        PushError::NotKept => (Code::Tampered, "put again; some custodians do not keep what they accept"),
-        PushError::TooFewCopies { .. } => (Code::StoreFull, "put again later: custodians were full or away"),
-        PushError::Changed => (Code::Usage, "put again when nothing writes to it"),
+        PushError::StoreFull => (ErrorKind::StoreFull, "put something smaller, or wait until leases run out"),
+        PushError::NoPath => (ErrorKind::NoPath, "see `umbel status`; no relay that keeps content can be reached"),
+        PushError::TimedOut => (ErrorKind::TimedOut, "put again: blocks that arrived are not sent twice"),
+        PushError::Refused => (ErrorKind::NoPath, "the relays refuse this content"),
+        PushError::NotKept => (ErrorKind::Tampered, "put again; some custodians do not keep what they accept"),
+        PushError::TooFewCopies { .. } => (ErrorKind::StoreFull, "put again later: custodians were full or away"),
+        PushError::Changed => (ErrorKind::Usage, "put again when nothing writes to it"),
     };
-    Failure::new(code, why.to_string()).hint(hint)
+    Error::new(code, why.to_string()).with_hint(hint)
 }
 
 /// What the thread that reads and seals has to say.
 enum Made {
     Progress { done: u64, total: u64 },
-    Tree(Result<(Arc<Tree>, u64), Failure>),
+    Tree(Result<(Arc<Tree>, u64), Error>),
     Leaf(u32, Result<Vec<u8>, BuildError>),
 }
 
@@ -163,7 +164,7 @@ impl Control {
         &self,
         request: PutRequest,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<PutReport, Failure> {
+    ) -> Result<PutReport, Error> {
         let timer = Timer::start();
         let key = if request.convergent {
             KeyChoice::Convergent
@@ -180,19 +181,20 @@ impl Control {
                 }
                 Some(Made::Tree(built)) => break built?,
                 Some(Made::Leaf(..)) | None => {
-                    return Err(Failure::new(Code::Io, "the files could not be read to the end"));
+                    return Err(Error::new(ErrorKind::Io, "the files could not be read to the end"));
                 }
             }
         };
         let snapshot = self.node.snapshots().borrow().clone().ok_or_else(|| push_failure(PushError::NoPath))?;
         let custodians = snapshot.custodians(&tree.link().locator().0, self.profile.custodians);
         if custodians.is_empty() {
-            return Err(Failure::new(Code::NoPath, "no relay of this network keeps content")
-                .hint("start relays with --store SIZE"));
+            return Err(Error::new(ErrorKind::NoPath, "no relay of this network keeps content")
+                .with_hint("start relays with --store SIZE"));
         }
         let push = Push::new(tree.clone(), custodians.clone(), self.profile.lease, self.fresh_routes(2));
-        let job = JobHandle::start(&self.node, Job::Push(Box::new(push)))
-            .ok_or_else(|| Failure::new(Code::NoPath, "the node is busy with too many jobs").hint("try again soon"))?;
+        let job = JobHandle::start(&self.node, Job::Push(Box::new(push))).ok_or_else(|| {
+            Error::new(ErrorKind::NoPath, "the node is busy with too many jobs").with_hint("try again soon")
+        })?;
         let (copies, expires) = carry(&job, &ask, &mut made, progress).await?;
         let link = tree.link();
         Ok(PutReport {
@@ -218,14 +220,14 @@ async fn carry(
     ask: &mpsc::UnboundedSender<u32>,
     made: &mut mpsc::Receiver<Made>,
     progress: &mut dyn FnMut(Progress),
-) -> Result<(u16, u64), Failure> {
+) -> Result<(u16, u64), Error> {
     loop {
         tokio::select! {
             sealed = made.recv() => match sealed {
                 Some(Made::Leaf(leaf, sealed)) => {
                     job.with(|job| if let Job::Push(push) = job { push.give_leaf(leaf, sealed) });
                 }
-                _ => return Err(Failure::new(Code::Io, "the files could not be read to the end")),
+                _ => return Err(Error::new(ErrorKind::Io, "the files could not be read to the end")),
             },
             news = job.next() => match news {
                 JobNews::Push(PushOutput::NeedLeaf(leaf)) => drop(ask.send(leaf)),

@@ -2,7 +2,7 @@
 
 use crate::base::time::Duration;
 use crate::node::driver::Clock;
-use crate::node::error::{Code, Failure};
+use crate::node::error::{Error, ErrorKind};
 use crate::node::service::AgentHandle;
 use crate::proto::profile::Profile;
 
@@ -20,8 +20,8 @@ impl Readiness {
     /// Waits until the node has a snapshot it trusts.
     ///
     /// # Errors
-    /// [`Code::Clock`] when the relays it reached agree that this machine's clock is wrong.
-    pub(super) async fn settled(&self) -> Result<(), Failure> {
+    /// [`ErrorKind::Clock`] when the relays it reached agree that this machine's clock is wrong.
+    pub(super) async fn settled(&self) -> Result<(), Error> {
         let mut snapshots = self.node.snapshots();
         let mut skews = self.node.skews();
         loop {
@@ -51,11 +51,11 @@ impl Readiness {
 }
 
 /// `skew` is how far this clock is ahead, in milliseconds.
-fn clock_failure(skew: i64) -> Failure {
+fn clock_failure(skew: i64) -> Error {
     let by = Duration::from_millis(skew.unsigned_abs());
     let minutes = by.as_secs().div_ceil(60);
     let way = if skew > 0 { "ahead of" } else { "behind" };
-    Failure::new(Code::Clock, format!("this machine's clock is about {minutes} minutes {way} the network's"))
-        .rule("DIR-46")
-        .hint("set the clock (for example with systemd-timesyncd or chrony) and start again")
+    Error::new(ErrorKind::Clock, format!("this machine's clock is about {minutes} minutes {way} the network's"))
+        .with_rule("DIR-46")
+        .with_hint("set the clock (for example with systemd-timesyncd or chrony) and start again")
 }

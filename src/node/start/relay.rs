@@ -11,7 +11,7 @@ use crate::node::config::RelayConfig;
 use crate::node::control::server;
 use crate::node::dir::NodeDir;
 use crate::node::driver::Clock;
-use crate::node::error::{Code, Failure};
+use crate::node::error::{Error, ErrorKind};
 use crate::node::keys::RelayKeys;
 use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
 use crate::node::service::{AgentHandle, RelayParts};
@@ -57,16 +57,11 @@ pub(super) struct Running {
 }
 
 /// Opens everything a relay needs, and starts it.
-pub(super) fn start(
-    dir: &Rc<NodeDir>,
-    network: Network,
-    settings: &Settings,
-    clock: Clock,
-) -> Result<Running, Failure> {
+pub(super) fn start(dir: &Rc<NodeDir>, network: Network, settings: &Settings, clock: Clock) -> Result<Running, Error> {
     let mut rng = system::rng()?;
     let keys = RelayKeys::load_or_create(dir, network.profile.work_bits, &mut rng)?;
-    let (addr, listeners) = shard::listeners(settings.listen, settings.shards)
-        .map_err(|e| Failure::bind(settings.listen, "--listen", &e))?;
+    let (addr, listeners) =
+        shard::listeners(settings.listen, settings.shards).map_err(|e| Error::bind(settings.listen, "--listen", &e))?;
     let id = keys.relay_id();
     let RelayKeys { identity, link, onion, work_nonce } = keys;
     let (identity, link, onion) = (Arc::new(identity), Arc::new(link), Arc::new(onion));
@@ -99,7 +94,7 @@ pub(super) fn start(
     let mut shards = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
         let shard = ShardThread::start(index, role.clone(), rng.fork(), clock, listener, asks.clone());
-        shards.push(shard.map_err(|e| Failure::new(Code::Io, format!("a relay thread cannot start: {e}")))?);
+        shards.push(shard.map_err(|e| Error::new(ErrorKind::Io, format!("a relay thread cannot start: {e}")))?);
     }
     let signed = SignedDescriptor::sign(descriptor.clone(), &identity);
     let node = AgentConfig {
@@ -120,35 +115,35 @@ pub(super) fn start(
 }
 
 /// The relay's content on disk; none where it keeps none.
-fn open_store(dir: &NodeDir, cap: u64) -> Result<Option<Box<dyn BlockStore>>, Failure> {
+fn open_store(dir: &NodeDir, cap: u64) -> Result<Option<Box<dyn BlockStore>>, Error> {
     if cap == 0 {
         return Ok(None);
     }
     let path = dir.file(STORE_DIR);
     let store = DiskStore::open(&path, cap).map_err(|why| {
-        let code = if matches!(why, OpenError::InUse) { Code::DirInUse } else { Code::Config };
+        let code = if matches!(why, OpenError::InUse) { ErrorKind::DirInUse } else { ErrorKind::Config };
         let message = format!("the store {} cannot be opened: {why}", path.display());
-        Failure::new(code, message)
-            .hint("free the disk or the folder; content that is lost is copied again by other relays")
+        Error::new(code, message)
+            .with_hint("free the disk or the folder; content that is lost is copied again by other relays")
     })?;
     Ok(Some(Box::new(store)))
 }
 
 /// Others must be able to reach what the descriptor says.
-fn check_address(descriptor: &Descriptor, network: &Network) -> Result<(), Failure> {
+fn check_address(descriptor: &Descriptor, network: &Network) -> Result<(), Error> {
     let usable = |a: &SocketAddr| {
         !a.ip().is_unspecified() && (network.profile.private_relays || crate::base::addr::is_public(a.ip()))
     };
     if descriptor.addrs.iter().all(usable) {
         return Ok(());
     }
-    Err(Failure::new(Code::Config, "other relays cannot reach the address that this relay would publish")
-        .rule("DIR-6")
-        .hint("give its public address and port with --advertise, or --listen on it"))
+    Err(Error::new(ErrorKind::Config, "other relays cannot reach the address that this relay would publish")
+        .with_rule("DIR-6")
+        .with_hint("give its public address and port with --advertise, or --listen on it"))
 }
 
 /// Runs the command `umbel relay`.
-pub(super) async fn run(config: RelayConfig, clock: Clock) -> Result<(), Failure> {
+pub(super) async fn run(config: RelayConfig, clock: Clock) -> Result<(), Error> {
     let dir = Rc::new(NodeDir::open(&config.common.dir)?);
     let mut signals = Signals::catch()?;
     let mut rng = system::rng()?;
@@ -193,10 +188,10 @@ pub(super) async fn run(config: RelayConfig, clock: Clock) -> Result<(), Failure
     Ok(())
 }
 
-fn found(config: &RelayConfig, rng: &mut Rng) -> Result<Network, Failure> {
+fn found(config: &RelayConfig, rng: &mut Rng) -> Result<Network, Error> {
     let profile = config.profile.ok_or_else(|| {
-        Failure::new(Code::Config, "no network: neither an invite nor a profile was given")
-            .hint("join one with --invite FILE, or found one with --profile NAME --write-invite FILE")
+        Error::new(ErrorKind::Config, "no network: neither an invite nor a profile was given")
+            .with_hint("join one with --invite FILE, or found one with --profile NAME --write-invite FILE")
     })?;
     Ok(Network::found(profile, rng))
 }

@@ -1,7 +1,7 @@
 //! The sample site of a testnet: a newcomer's first page.
 
 use crate::node::dir::{NodeDir, SHARED, write_atomic};
-use crate::node::error::Failure;
+use crate::node::error::Error;
 use std::path::PathBuf;
 
 /// The front page.
@@ -15,9 +15,9 @@ const FILES: [(&str, &str); 4] = [
 ];
 
 /// Writes the site into the testnet's folder, from where it is published like any other.
-pub(super) fn write(dir: &NodeDir) -> Result<PathBuf, Failure> {
+pub(super) fn write(dir: &NodeDir) -> Result<PathBuf, Error> {
     let site = dir.file("sample");
-    std::fs::create_dir_all(&site).map_err(|e| Failure::file("make", &site, &e))?;
+    std::fs::create_dir_all(&site).map_err(|e| Error::file("make", &site, &e))?;
     for (name, text) in FILES {
         write_atomic(&site.join(name), text.as_bytes(), SHARED)?;
     }

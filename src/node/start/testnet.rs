@@ -9,7 +9,7 @@ use crate::node::config::TestnetConfig;
 use crate::node::control::{PutRequest, server};
 use crate::node::dir::NodeDir;
 use crate::node::driver::Clock;
-use crate::node::error::{Code, Failure};
+use crate::node::error::{Error, ErrorKind};
 use crate::node::ready::{READY_VERSION, RelayReady, TestnetReady, write_ready};
 use crate::node::signal::Signals;
 use crate::node::start::control::Control;
@@ -62,10 +62,10 @@ impl Drop for RelayThread {
 }
 
 /// Runs the command `umbel testnet`.
-pub(super) async fn run(config: TestnetConfig, clock: Clock) -> Result<(), Failure> {
+pub(super) async fn run(config: TestnetConfig, clock: Clock) -> Result<(), Error> {
     if !RELAYS.contains(&config.relays) {
         let message = format!("a testnet has {} to {} relays, not {}", RELAYS.start(), RELAYS.end(), config.relays);
-        return Err(Failure::new(Code::Usage, message).hint("give another number with --relays"));
+        return Err(Error::new(ErrorKind::Usage, message).with_hint("give another number with --relays"));
     }
     let dir = Rc::new(NodeDir::open(&config.common.dir)?);
     let mut signals = Signals::catch()?;
@@ -95,7 +95,7 @@ pub(super) async fn run(config: TestnetConfig, clock: Clock) -> Result<(), Failu
     let ready = Readiness::new(&running.node, &Profile::TESTING, clock);
     tokio::select! {
         () = signals.next() => return Ok(()),
-        settled = async { ready.settled().await?; ready.circuit().await; Ok(()) } => settled?,
+        settled = async { ready.settled().await?; ready.circuit().await; Ok::<_, Error>(()) } => settled?,
     }
     let started_ms = clock.now().mono.0 / 1000;
     let site = PutRequest { path: sample::write(&dir)?, convergent: false };
@@ -159,27 +159,27 @@ async fn whole(relays: &mut [RelayThread]) {
     }
 }
 
-fn start_relay(member: Member) -> Result<RelayThread, Failure> {
+fn start_relay(member: Member) -> Result<RelayThread, Error> {
     let (stop, stopped) = oneshot::channel();
     let (is_whole, whole) = oneshot::channel();
     let (started, report) = mpsc::channel();
     let thread = std::thread::Builder::new().name("relay".into()).spawn(move || {
         let _ = super::block_on(run_relay(member, started, is_whole, stopped));
     });
-    let thread = thread.map_err(|e| Failure::new(Code::Io, format!("a relay cannot start: {e}")))?;
-    let lost = || Failure::new(Code::Io, "a relay of the testnet ended at its start");
+    let thread = thread.map_err(|e| Error::new(ErrorKind::Io, format!("a relay cannot start: {e}")))?;
+    let lost = || Error::new(ErrorKind::Io, "a relay of the testnet ended at its start");
     let (report, descriptor) = report.recv().map_err(|_| lost())??;
     Ok(RelayThread { report, descriptor, whole, stop: Some(stop), thread: Some(thread) })
 }
 
-type Started = Result<(RelayReady, SignedDescriptor), Failure>;
+type Started = Result<(RelayReady, SignedDescriptor), Error>;
 
 async fn run_relay(
     member: Member,
     started: mpsc::Sender<Started>,
     is_whole: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     let Member { path, network, exit, relays, clock } = member;
     let begin = || {
         let dir = Rc::new(NodeDir::open(&path)?);
