@@ -37,6 +37,8 @@
 //! Whatever does not hold on this way closes the circuit or the link: [`proto::violation::Violation`] is the list of what
 //! attackers try. The protocol itself is in `spec/`, and every `// spec: ID` in this code cites it.
 
+#[cfg(feature = "node")]
+mod api;
 pub mod base;
 pub mod crypto;
 #[doc(hidden)]
@@ -47,3 +49,14 @@ pub mod proto;
 pub mod role;
 pub mod sim;
 pub mod wire;
+
+#[cfg(feature = "node")]
+pub use api::{
+    BytesStatus, CircuitStatus, Client, ClientBuilder, Content, Custodian, Destination, DirectoryStatus, Entry, Event,
+    Events, ExitPolicy, Invite, Link, Lookup, Object, ObjectReader, Progress, Published, Put, Receipt, Relay,
+    RelayBuilder, Status, StoreStatus, Stream, StreamStatus, Testnet, TestnetBuilder, Unit,
+};
+#[cfg(feature = "node")]
+pub use node::error::{Error, ErrorKind, Fault};
+#[cfg(feature = "node")]
+pub use wire::ids::RelayId;

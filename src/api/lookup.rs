@@ -1,31 +1,57 @@
-//! `umbel lookup`, at the node: the custodians of a record or block are asked, each over a circuit of its own.
+//! Who is responsible for a record or block, and who of them holds it: each is asked over a circuit of its own.
 
-use super::control::Control;
-use crate::node::control::LookupRequest;
-use crate::node::control::report::{CustodianReport, LookupReport};
+use super::local::Local;
 use crate::node::error::{Error, ErrorKind};
 use crate::node::service::content::JobHandle;
-use crate::proto::directory::lookup::{Found, Lookup, LookupOutput, Wanted};
+use crate::proto::directory::lookup::{self, Found, LookupOutput, Wanted};
 use crate::role::agent::{Job, JobNews};
 use crate::wire::ids::{RelayId, from_text};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-impl Control {
-    pub(super) async fn ask_custodians(&self, request: LookupRequest) -> Result<LookupReport, Error> {
-        let bytes =
-            from_text(&request.key).map_err(|why| Error::new(ErrorKind::Usage, format!("no id or address: {why}")))?;
-        let snapshot = self.node.snapshots().borrow().clone().ok_or_else(|| {
+/// What [`Client::lookup`](crate::Client::lookup) found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lookup {
+    /// What was asked for.
+    pub key: String,
+    /// `relay` for a relay's record, `block` for a block, `none` where no custodian holds either.
+    pub kind: String,
+    /// How many custodians answered.
+    pub answered: u64,
+    /// How many of them hold it.
+    pub holding: u64,
+    /// All of them, in their order for this key.
+    pub custodians: Vec<Custodian>,
+}
+
+/// One custodian's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Custodian {
+    /// The relay.
+    pub id: String,
+    /// Whether it answered.
+    pub answered: bool,
+    /// Whether it holds what was asked for.
+    pub holds: bool,
+    /// Why there is no answer.
+    pub error: Option<String>,
+}
+
+impl Local {
+    pub(super) async fn ask_custodians(&self, key: String) -> Result<Lookup, Error> {
+        let bytes = from_text(&key).map_err(|why| Error::new(ErrorKind::Usage, format!("no id or address: {why}")))?;
+        let snapshot = self.agent.snapshots().borrow().clone().ok_or_else(|| {
             Error::new(ErrorKind::NoPath, "the node has no directory yet")
                 .with_hint("see `umbel status`, and try again soon")
         })?;
         let relay = RelayId(bytes);
         let wanted = if snapshot.get(&relay).is_some() { Wanted::Record(relay) } else { Wanted::Content(bytes) };
-        let network = self.node.with(|n, _| n.network());
-        let routes = self.fresh_routes(self.profile.custodians as u64 + 1);
-        let lookup = Lookup::new(&snapshot, wanted, self.profile, network, routes);
+        let (network, profile) = (self.about.network, self.about.profile);
+        let routes = self.fresh_routes(profile.custodians as u64 + 1);
+        let lookup = lookup::Lookup::new(&snapshot, wanted, profile, network, routes);
         let order = lookup.custodians().to_vec();
-        let job = JobHandle::start(&self.node, Job::Lookup(Box::new(lookup))).ok_or_else(|| {
-            Error::new(ErrorKind::NoPath, "the node is busy with too many jobs").with_hint("try again soon")
+        let job = JobHandle::start(&self.agent, Job::Lookup(Box::new(lookup))).ok_or_else(|| {
+            Error::new(ErrorKind::Busy, "the node is busy with too many jobs").with_hint("try again soon")
         })?;
         let mut found = BTreeMap::new();
         loop {
@@ -42,8 +68,8 @@ impl Control {
             (_, Wanted::Record(_)) => "relay",
             (_, Wanted::Content(_)) => "block",
         };
-        Ok(LookupReport {
-            key: request.key,
+        Ok(Lookup {
+            key,
             kind: kind.into(),
             answered: custodians.iter().filter(|c| c.answered).count() as u64,
             holding,
@@ -52,7 +78,7 @@ impl Control {
     }
 }
 
-fn custodian(id: &RelayId, found: &Found) -> CustodianReport {
+fn custodian(id: &RelayId, found: &Found) -> Custodian {
     let (answered, holds, error) = match found {
         Found::Holds => (true, true, None),
         Found::Lacks => (true, false, None),
@@ -60,5 +86,5 @@ fn custodian(id: &RelayId, found: &Found) -> CustodianReport {
         Found::Nonsense => (true, false, Some("its answer makes no sense".to_owned())),
         Found::Failed(why) => (false, false, Some(why.to_string())),
     };
-    CustodianReport { id: id.to_string(), answered, holds, error }
+    Custodian { id: id.to_string(), answered, holds, error }
 }

@@ -1,24 +1,28 @@
 //! Which network a node belongs to: from its invite, from its folder, or founded by it.
 
+use super::invite::Invite;
+use super::local::Local;
 use crate::base::rng::Rng;
-use crate::node::config::INVITE_FILE;
-use crate::node::dir::{NodeDir, SHARED, write_atomic};
+use crate::node::dir::NodeDir;
 use crate::node::error::{Error, ErrorKind};
-use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::ids::NetworkId;
-use crate::wire::invite::{INVITE_RELAYS_MAX, Invite};
+use crate::wire::ids::{NetworkId, network_id};
+use crate::wire::invite as wire;
+use core::time::Duration;
 use data_encoding::BASE64;
-use std::path::Path;
 
 /// Relays of the last good snapshot, one base64 line each: where a node begins when its invite's relays are gone.
 const PEERS_FILE: &str = "peers";
-/// The guards of a client.
-/// A founder's genesis bytes stand in its folder's invite.
 const PEERS_KEPT: usize = 256;
+/// How often they are written at most.
+const KEEP_PEERS_EVERY: Duration = Duration::from_secs(60);
+/// The invite's name in the node's folder: a node started once with an invite needs none later. A founder's genesis bytes
+/// stand in it.
+pub(crate) const INVITE_FILE: &str = "invite";
 
 /// A network as a node knows it at its start.
+#[derive(Clone)]
 pub(super) struct Network {
     pub(super) profile: &'static Profile,
     pub(super) genesis: [u8; 32],
@@ -26,33 +30,26 @@ pub(super) struct Network {
     pub(super) seeds: Vec<SignedDescriptor>,
 }
 
-/// Reads the invite given, or the one kept in the folder; `None` where there is neither.
-pub(super) fn invite(dir: &NodeDir, given: Option<&Path>) -> Result<Option<Invite>, Error> {
-    let bytes = match given {
-        Some(path) => Some(std::fs::read(path).map_err(|e| Error::file("read", path, &e))?),
-        None => dir.load(INVITE_FILE)?,
-    };
-    let Some(bytes) = bytes else { return Ok(None) };
-    let name = given.map_or_else(|| dir.file(INVITE_FILE), Path::to_path_buf);
-    const ASK: &str = "ask whoever runs the relay for a fresh invite file";
-    let text =
-        String::from_utf8(bytes).map_err(|_| Error::config(&name, "this is not an umbel invite").with_hint(ASK))?;
-    let invite = Invite::parse(&text).map_err(|why| Error::config(&name, why).with_rule("DIR-11").with_hint(ASK))?;
-    if given.is_some() {
+/// The invites given, or the one kept in the folder; none where there is neither. What is given is kept.
+pub(super) fn invites(dir: &NodeDir, given: Vec<Invite>) -> Result<Vec<Invite>, Error> {
+    if let Some(first) = given.first() {
         // From now on the node finds it in its own folder.
-        dir.save(INVITE_FILE, text.as_bytes())?;
+        dir.save(INVITE_FILE, first.to_string().as_bytes())?;
+        return Ok(given);
     }
-    Ok(Some(invite))
+    let kept = dir.load(INVITE_FILE)?.map(|bytes| Invite::of_file(&dir.file(INVITE_FILE), bytes));
+    Ok(kept.transpose()?.into_iter().collect())
 }
 
 impl Network {
-    /// The network of an invite. `wanted` is the profile named on the command line, `more` are seeds from the configuration.
+    /// The network of one or more invites. `wanted` is the profile that was named, `more` are further seeds.
     pub(super) fn join(
         dir: &NodeDir,
-        invite: &Invite,
+        invites: &[Invite],
         wanted: Option<&'static Profile>,
         more: &[String],
     ) -> Result<Self, Error> {
+        let invite = &invites.first().ok_or_else(|| Error::new(ErrorKind::Config, "no invite was given"))?.0;
         let profile = Profile::named(&invite.profile).ok_or_else(|| {
             Error::new(ErrorKind::Config, format!("this program knows no network profile named {:?}", invite.profile))
                 .with_hint("use a newer version of umbel")
@@ -65,7 +62,14 @@ impl Network {
         let rules = profile.descriptor_rules(id);
         let unusable =
             |why| Error::new(ErrorKind::Config, format!("the invite cannot be used: {why}")).with_rule("DIR-11");
-        let mut seeds = invite.seeds(&rules).map_err(unusable)?;
+        let mut seeds = Vec::new();
+        for other in invites {
+            if other.0.network() != id {
+                return Err(Error::new(ErrorKind::Config, "the invites are for different networks")
+                    .with_hint("give each network a client and a folder of its own"));
+            }
+            seeds.extend(other.0.seeds(&rules).map_err(unusable)?);
+        }
         for text in more {
             let bytes = BASE64.decode(text.as_bytes()).ok();
             let seed = bytes.and_then(|b| SignedDescriptor::decode(&b, &rules).ok()).ok_or_else(|| {
@@ -88,25 +92,29 @@ impl Network {
     /// A new network, of which this node is the first relay.
     pub(super) fn found(profile: &'static Profile, rng: &mut Rng) -> Self {
         let genesis = rng.bytes();
-        Self { profile, genesis, id: Invite::new(profile.name, genesis, &[]).network(), seeds: Vec::new() }
+        Self { profile, genesis, id: network_id(profile.name, &genesis), seeds: Vec::new() }
     }
 
-    /// An invite that names these relays.
+    /// An invite that names these relays, or the first few of them.
     pub(super) fn invite(&self, relays: &[SignedDescriptor]) -> Invite {
-        Invite::new(self.profile.name, self.genesis, relays)
+        Invite(wire::Invite::new(self.profile.name, self.genesis, relays))
     }
 }
 
-/// Keeps the relays of a good snapshot for the next start.
-pub(super) fn keep_peers(dir: &NodeDir, snapshot: &Snapshot) {
-    let lines: Vec<_> = snapshot.relays().iter().take(PEERS_KEPT).map(|r| BASE64.encode(r.bytes())).collect();
-    if let Err(why) = dir.save(PEERS_FILE, lines.join("\n").as_bytes()) {
-        tracing::warn!(%why, "the known relays could not be kept for the next start");
+/// Keeps the relays of good snapshots for the next start.
+pub(super) async fn keep_peers(local: Local) {
+    let mut snapshots = local.agent.snapshots();
+    loop {
+        let newest = snapshots.borrow_and_update().clone();
+        if let Some(snapshot) = newest {
+            let lines: Vec<_> = snapshot.relays().iter().take(PEERS_KEPT).map(|r| BASE64.encode(r.bytes())).collect();
+            if let Err(why) = local.about.dir.save(PEERS_FILE, lines.join("\n").as_bytes()) {
+                tracing::warn!(%why, "the known relays could not be kept for the next start");
+            }
+            tokio::time::sleep(KEEP_PEERS_EVERY).await;
+        }
+        if snapshots.changed().await.is_err() {
+            return;
+        }
     }
-}
-
-/// Writes an invite for others, seeded by the snapshot's relays or, before there is one, by this relay.
-pub(super) fn write_invite(path: &Path, network: &Network, relays: &[SignedDescriptor]) -> Result<(), Error> {
-    let few: Vec<_> = relays.iter().take(INVITE_RELAYS_MAX).cloned().collect();
-    write_atomic(path, network.invite(&few).format().as_bytes(), SHARED)
 }

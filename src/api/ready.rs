@@ -1,29 +1,54 @@
 //! When a node can do its work, and when it never will.
 
+use super::thread::ended;
 use crate::base::time::Duration;
-use crate::node::driver::Clock;
 use crate::node::error::{Error, ErrorKind};
 use crate::node::service::AgentHandle;
+use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
+use std::sync::Arc;
+use tokio::sync::watch;
 
-/// Waits for a node's first snapshot and first circuit.
+/// Watches a node's first snapshot and first circuit, from any thread.
+#[derive(Clone)]
 pub(super) struct Readiness {
-    node: AgentHandle,
-    profile: &'static Profile,
+    pub(super) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    pub(super) built: watch::Receiver<u64>,
+    pub(super) skews: watch::Receiver<Option<i64>>,
+    pub(super) profile: &'static Profile,
+    /// A relay is ready with its directory: it builds circuits only when its user wants something.
+    is_relay: bool,
 }
 
 impl Readiness {
-    pub(super) fn new(node: &AgentHandle, profile: &'static Profile, _clock: Clock) -> Self {
-        Self { node: node.clone(), profile }
+    pub(super) fn new(agent: &AgentHandle, profile: &'static Profile, is_relay: bool) -> Self {
+        let (snapshots, built, skews) = (agent.snapshots(), agent.circuits_built(), agent.skews());
+        Self { snapshots, built, skews, profile, is_relay }
     }
 
-    /// Waits until the node has a snapshot it trusts.
+    /// Whether the node can do its work now.
+    pub(super) fn is_ready(&self) -> bool {
+        match self.is_relay {
+            true => self.snapshots.borrow().is_some(),
+            false => *self.built.borrow() > 0,
+        }
+    }
+
+    /// Waits until the node can do its work.
     ///
     /// # Errors
     /// [`ErrorKind::Clock`] when the relays it reached agree that this machine's clock is wrong.
+    pub(super) async fn ready(&self) -> Result<(), Error> {
+        self.settled().await?;
+        if !self.is_relay {
+            self.built.clone().wait_for(|built| *built > 0).await.map_err(|_| ended())?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the node has a snapshot it trusts.
     pub(super) async fn settled(&self) -> Result<(), Error> {
-        let mut snapshots = self.node.snapshots();
-        let mut skews = self.node.skews();
+        let (mut snapshots, mut skews) = (self.snapshots.clone(), self.skews.clone());
         loop {
             if snapshots.borrow_and_update().is_some() {
                 return Ok(());
@@ -33,20 +58,16 @@ impl Readiness {
                 return Err(clock_failure(skew));
             }
             tokio::select! {
-                r = snapshots.changed() => if r.is_err() { return Ok(()) },
-                r = skews.changed() => if r.is_err() { return Ok(()) },
+                r = snapshots.changed() => r.map_err(|_| ended())?,
+                r = skews.changed() => r.map_err(|_| ended())?,
             }
         }
     }
 
-    /// Waits until a circuit was built.
-    pub(super) async fn circuit(&self) {
-        let mut built = self.node.circuits_built();
-        while *built.borrow_and_update() == 0 {
-            if built.changed().await.is_err() {
-                return;
-            }
-        }
+    /// Waits until the snapshot holds `relays` relays.
+    pub(super) async fn holds(&self, relays: usize) {
+        let whole = |s: &Option<Arc<Snapshot>>| s.as_ref().is_some_and(|s| s.len() >= relays);
+        let _ = self.snapshots.clone().wait_for(whole).await;
     }
 }
 

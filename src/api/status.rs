@@ -1,63 +1,119 @@
-//! What the control socket answers.
+//! What a node does now. Nothing in it identifies users or destinations.
 
-use crate::node::control::report::{
-    BytesStatus, CircuitStatus, DirectoryStatus, LookupReport, Progress, PutReport, Status, StoreStatus, StreamStatus,
-};
-use crate::node::control::server::{GetSink, Handler};
-use crate::node::control::{GetRequest, LookupRequest, PutRequest};
-use crate::node::driver::Clock;
-use crate::node::error::Error;
-use crate::node::service::AgentHandle;
-use crate::node::system;
-use crate::proto::profile::Profile;
+use super::local::Local;
 use crate::role::client::{CircuitInfo, CircuitState, Isolation, StreamInfo, Want};
 use crate::wire::ids::{RelayId, to_text};
-use core::cell::{Cell, RefCell};
+use serde::{Deserialize, Serialize};
 
-/// Answers the commands of this node's user.
-pub(super) struct Control {
-    pub(super) node: AgentHandle,
-    pub(super) profile: &'static Profile,
-    pub(super) clock: Clock,
-    role: &'static str,
-    relay: Cell<Option<RelayId>>,
-    socks: RefCell<Option<String>>,
-    route: Cell<u64>,
+/// What a node does now: circuits, streams, directory, store. Nothing in it identifies users or destinations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// A relay's id; none for a client, which has none.
+    pub id: Option<String>,
+    /// The network profile's name.
+    pub profile: String,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Whether the node can do its work.
+    pub ready: bool,
+    /// The snapshot in use; none before the first.
+    pub directory: Option<DirectoryStatus>,
+    /// Open links.
+    pub links: u64,
+    /// Circuits that this node built.
+    pub circuits: Vec<CircuitStatus>,
+    /// Streams of this node's user: each with the receipt of how it went.
+    pub streams: Vec<StreamStatus>,
+    /// The store; none where the node keeps no content.
+    pub store: Option<StoreStatus>,
+    /// Circuits of others that a relay closed because too many cells waited.
+    pub circuits_evicted: u64,
+    /// Bytes on links since the start.
+    pub bytes: BytesStatus,
 }
 
-impl Control {
-    pub(super) fn new(node: AgentHandle, profile: &'static Profile, clock: Clock, role: &'static str) -> Self {
-        Self { node, profile, clock, role, relay: Cell::new(None), socks: RefCell::default(), route: Cell::new(0) }
-    }
+/// The settled set of relays in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryStatus {
+    /// When it was cut, in milliseconds since 1970.
+    pub cut: u64,
+    /// Its Merkle root.
+    pub root: String,
+    /// Relays in it.
+    pub relays: u64,
+    /// Signers that agreed on the root.
+    pub signers: u64,
+    /// Seconds since the cut.
+    pub age_s: u64,
+}
 
-    pub(super) fn set_relay(&self, id: RelayId) {
-        self.relay.set(Some(id));
-    }
+/// One circuit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircuitStatus {
+    /// Its number in this process.
+    pub id: u64,
+    /// The relays it runs through, the guard first.
+    pub hops: Vec<String>,
+    /// `building`, `open` or `closing`.
+    pub state: String,
+    /// A name for who may share it; tells nothing of users or destinations.
+    pub isolation: String,
+}
 
-    pub(super) fn set_socks(&self, socks: String) {
-        *self.socks.borrow_mut() = Some(socks);
-    }
+/// One stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// Its number in this process.
+    pub id: u64,
+    /// The circuit that carries it.
+    pub circuit: u64,
+    /// How many relays that circuit runs through.
+    pub hops: u64,
+    /// Whether every hop's key is safe against a later quantum computer.
+    pub post_quantum: bool,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+}
 
-    /// The first of so many numbers for calls that share circuits with no others.
-    pub(super) fn fresh_routes(&self, count: u64) -> u64 {
-        let first = self.route.get();
-        self.route.set(first.wrapping_add(count));
-        first
-    }
+/// The store of content kept for others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// Bytes in use.
+    pub used: u64,
+    /// Bytes it may use.
+    pub cap: u64,
+    /// Objects in it.
+    pub objects: u64,
+}
 
-    pub(super) async fn report(&self) -> Status {
-        let now = self.clock.now();
+/// Bytes on links.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BytesStatus {
+    /// Received.
+    #[serde(rename = "in")]
+    pub received: u64,
+    /// Sent.
+    #[serde(rename = "out")]
+    pub sent: u64,
+}
+
+impl Local {
+    pub(super) async fn status(&self) -> Status {
+        let now = self.about.clock.now();
         let (mut links, mut received, mut sent, mut evicted) = (0, 0, 0, 0);
-        for shard in self.node.shards() {
+        for shard in self.agent.shards() {
             let counts = shard.counts().await;
             links += counts.relay.links as u64;
             evicted += counts.relay.evicted;
             received += counts.bytes.0;
             sent += counts.bytes.1;
         }
-        let (service_in, service_out) = self.node.bytes();
-        let snapshot = self.node.snapshots().borrow().clone();
-        let signers = self.node.with(|n, _| n.signers());
+        let (service_in, service_out) = self.agent.bytes();
+        let snapshot = self.agent.snapshots().borrow().clone();
+        let signers = self.agent.with(|n, _| n.signers());
         let directory = snapshot.as_ref().map(|s| DirectoryStatus {
             cut: s.cut.0,
             root: to_text(&s.root),
@@ -65,51 +121,27 @@ impl Control {
             signers: signers as u64,
             age_s: s.age(now.unix).as_secs(),
         });
-        let (circuits, streams, own_links) = self.node.with(|n, _| {
+        let (circuits, streams, own_links) = self.agent.with(|n, _| {
             let client = n.client();
             (client.circuits(), client.streams(), client.links())
         });
-        let ready =
-            if self.relay.get().is_some() { snapshot.is_some() } else { *self.node.circuits_built().borrow() > 0 };
         Status {
-            version: env!("CARGO_PKG_VERSION").into(),
-            role: self.role.into(),
-            id: self.relay.get().map(|id| id.to_string()),
-            profile: self.profile.name.into(),
+            id: self.about.relay.map(|id| id.to_string()),
+            profile: self.about.profile.name.into(),
             uptime_s: now.mono.0 / 1_000_000,
-            ready,
-            socks: self.socks.borrow().clone(),
+            ready: self.readiness().is_ready(),
             directory,
             links: links + own_links as u64,
             circuits: circuits.iter().map(circuit).collect(),
             streams: streams.iter().map(stream).collect(),
-            store: self.node.with(|n, _| n.store_figures()).map(|(used, cap, objects)| StoreStatus {
+            store: self.agent.with(|n, _| n.store_figures()).map(|(used, cap, objects)| StoreStatus {
                 used,
                 cap,
                 objects: objects as u64,
             }),
             circuits_evicted: evicted,
             bytes: BytesStatus { received: received + service_in, sent: sent + service_out },
-            rss_bytes: system::rss_bytes(),
         }
-    }
-}
-
-impl Handler for Control {
-    async fn status(&self) -> Result<Status, Error> {
-        Ok(self.report().await)
-    }
-
-    async fn put(&self, request: PutRequest, progress: &mut dyn FnMut(Progress)) -> Result<PutReport, Error> {
-        self.publish(request, progress).await
-    }
-
-    async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Error> {
-        self.fetch(request, sink).await
-    }
-
-    async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Error> {
-        self.ask_custodians(request).await
     }
 }
 

@@ -3,6 +3,7 @@
 //! The file is TOML, `umbel.toml` in the node's folder or where `--config` says. Its keys are the names of the options. A key
 //! or value that means nothing is an error with its line, so that a mistyped `exti = false` does not pass for a setting.
 
+use crate::api::{INVITE_FILE, LISTEN_DEFAULT, SHARDS_MAX, STORE_DEFAULT};
 use crate::node::cli::{ClientArgs, Global, RelayArgs, TestnetArgs};
 use crate::node::error::{Error, ErrorKind, reason};
 use crate::node::setting::{Level, Listen, Loopback, ProfileName, Size};
@@ -14,18 +15,10 @@ use std::path::{Path, PathBuf};
 
 /// The configuration file's name in the node's folder.
 pub const CONFIG_FILE: &str = "umbel.toml";
-/// The invite's name in the node's folder: a node started once with `--invite` needs it no more.
-pub const INVITE_FILE: &str = "invite";
 /// Where a proxy listens by default.
 pub const SOCKS_DEFAULT: &str = "127.0.0.1:6250";
-/// Where a relay listens by default.
-pub const LISTEN_DEFAULT: &str = "0.0.0.0:6251";
-/// How much content a relay keeps by default.
-pub const STORE_DEFAULT: u64 = 1 << 30;
 /// Relays of a testnet by default.
 pub const RELAYS_DEFAULT: u16 = 8;
-/// Most threads that carry cells.
-pub const SHARDS_MAX: usize = 64;
 
 /// What all nodes are told.
 #[derive(Clone, Debug)]
@@ -143,7 +136,7 @@ impl RelayConfig {
         let file = File::of(&dir, args.config.as_deref())?;
         Ok(Self {
             profile: args.profile.or(file.profile).map(|p| p.0),
-            listen: args.listen.or(file.listen).map_or_else(|| literal(LISTEN_DEFAULT), |l| l.0),
+            listen: args.listen.or(file.listen).map_or(LISTEN_DEFAULT, |l| l.0),
             advertise: args.advertise.or(file.advertise).map(|l| l.0),
             invite: invite(args.invite.clone().or(file.invite.clone()), &dir)?,
             seeds: file.seeds.clone(),
@@ -303,7 +296,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().display();
         let plain = relay(&format!("umbel relay --dir {dir}")).unwrap();
-        assert_eq!((plain.listen, plain.store, plain.exit), (literal(LISTEN_DEFAULT), STORE_DEFAULT, false));
+        assert_eq!((plain.listen, plain.store, plain.exit), (LISTEN_DEFAULT, STORE_DEFAULT, false));
         assert!(plain.profile.is_none() && plain.invite.is_none() && plain.shards >= 1);
 
         let text = "listen = \"127.0.0.1:7\"\nstore = \"2G\"\nexit = true\nready-file = \"ready\"\nseeds = [\"s\"]\n";

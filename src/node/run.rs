@@ -8,7 +8,7 @@ use crate::node::control::{LookupRequest, PutRequest, Request, SOCKET_NAME};
 use crate::node::error::{Error, ErrorKind};
 use crate::node::output::{Bar, exit_code, fail, print, print_aside};
 use crate::node::setting::Level;
-use crate::node::{get, log, start, system};
+use crate::node::{daemon, get, log, system};
 use crate::wire::ids::{ID_TEXT_LEN, from_text};
 use clap::Parser;
 use std::ffi::OsString;
@@ -56,17 +56,17 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Testnet(args) => {
             let config = TestnetConfig::new(global, &args)?;
             prepare(&config.common)?;
-            start::testnet(config).map(|()| ExitCode::SUCCESS)
+            daemon::testnet(config).map(|()| ExitCode::SUCCESS)
         }
         Command::Relay(args) => {
             let config = RelayConfig::new(global, &args)?;
             prepare(&config.common)?;
-            start::relay(config).map(|()| ExitCode::SUCCESS)
+            daemon::relay(config).map(|()| ExitCode::SUCCESS)
         }
         Command::Client(args) => {
             let config = ClientConfig::new(global, &args)?;
             prepare(&config.common)?;
-            start::client(config).map(|()| ExitCode::SUCCESS)
+            daemon::client(config).map(|()| ExitCode::SUCCESS)
         }
         Command::Put(args) => command(global, put(global, args)),
         Command::Get(args) => command(global, get(global, args)),

@@ -1,54 +1,37 @@
-//! A relay's process.
+//! Opens everything a relay needs, and starts it on the thread that calls.
 
-use super::control::Control;
-use super::network::{self, Network};
-use super::ready::Readiness;
-use super::until_signal;
+use super::{ExitPolicy, RelayBuilder};
+use crate::api::local::{About, Local};
+use crate::api::network::{self, INVITE_FILE, Network};
 use crate::base::rng::Rng;
 use crate::crypto::aead::Cipher;
 use crate::crypto::hash::blake3;
-use crate::node::config::RelayConfig;
-use crate::node::control::server;
 use crate::node::dir::NodeDir;
 use crate::node::driver::Clock;
 use crate::node::error::{Error, ErrorKind};
 use crate::node::keys::RelayKeys;
-use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
 use crate::node::service::{AgentHandle, RelayParts};
 use crate::node::shard::{self, ShardThread};
-use crate::node::signal::Signals;
 use crate::node::store::{DiskStore, OpenError};
 use crate::node::system;
 use crate::proto::content::store::BlockStore;
 use crate::proto::path::Guards;
+use crate::proto::profile::Profile;
 use crate::role::agent::{Agent, AgentConfig, RelayIdentity};
-use crate::role::shard::{ExitPolicy, ShardConfig};
+use crate::role::shard::{ExitPolicy as ShardExit, ShardConfig};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
 use crate::wire::ids::RelayId;
+use core::cell::Cell;
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// The store's folder in the relay's.
 const STORE_DIR: &str = "store";
 
-/// What a relay is told, whatever command started it.
-pub(super) struct Settings {
-    pub(super) listen: SocketAddr,
-    pub(super) advertise: Option<SocketAddr>,
-    pub(super) store: u64,
-    pub(super) exit: bool,
-    pub(super) shards: usize,
-    pub(super) family: Option<String>,
-    /// The word for it in `status`.
-    pub(super) role: &'static str,
-}
-
-/// A relay that runs on this thread's `LocalSet`.
-pub(super) struct Running {
-    pub(super) node: AgentHandle,
+/// What a relay that runs is.
+pub(super) struct RelayFacts {
     pub(super) id: RelayId,
     pub(super) addr: SocketAddr,
     /// Its descriptor at the start: a seed for others.
@@ -56,10 +39,51 @@ pub(super) struct Running {
     pub(super) network: Network,
 }
 
+impl RelayBuilder {
+    /// Opens the folder, finds the network, and starts the relay.
+    pub(super) fn begin(mut self) -> Result<(Local, RelayFacts), Error> {
+        let dir = NodeDir::open(&self.dir)?;
+        let mut rng = system::rng()?;
+        let (network, is_founder) = match self.network.take() {
+            Some(network) => (network, false),
+            None => self.find_network(&dir, &mut rng)?,
+        };
+        let (local, facts) = start(dir, network, &self, &mut rng)?;
+        if is_founder {
+            // The founder's own folder keeps the network's name for its next start.
+            let own = facts.network.invite(core::slice::from_ref(&facts.descriptor));
+            local.about.dir.save(INVITE_FILE, own.to_string().as_bytes())?;
+        }
+        tokio::task::spawn_local(network::keep_peers(local.clone()));
+        Ok((local, facts))
+    }
+
+    /// The network, and whether this relay founds it.
+    fn find_network(&mut self, dir: &NodeDir, rng: &mut Rng) -> Result<(Network, bool), Error> {
+        let profile = self.profile.as_deref().map(named_profile).transpose()?;
+        let invites = network::invites(dir, core::mem::take(&mut self.invites))?;
+        if !invites.is_empty() {
+            return Ok((Network::join(dir, &invites, profile, &self.seeds)?, false));
+        }
+        let profile = profile.ok_or_else(|| {
+            Error::new(ErrorKind::Config, "no network: neither an invite nor a profile was given")
+                .with_hint("join one with --invite FILE, or found one with --profile NAME --write-invite FILE")
+        })?;
+        Ok((Network::found(profile, rng), true))
+    }
+}
+
+fn named_profile(name: &str) -> Result<&'static Profile, Error> {
+    Profile::named(name).ok_or_else(|| {
+        Error::new(ErrorKind::Usage, format!("there is no profile {name:?}"))
+            .with_hint("use \"default\" or \"testing\"")
+    })
+}
+
 /// Opens everything a relay needs, and starts it.
-pub(super) fn start(dir: &Rc<NodeDir>, network: Network, settings: &Settings, clock: Clock) -> Result<Running, Error> {
-    let mut rng = system::rng()?;
-    let keys = RelayKeys::load_or_create(dir, network.profile.work_bits, &mut rng)?;
+fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng) -> Result<(Local, RelayFacts), Error> {
+    let (clock, exits) = (Clock::start(), settings.exit != ExitPolicy::None);
+    let keys = RelayKeys::load_or_create(&dir, network.profile.work_bits, rng)?;
     let (addr, listeners) =
         shard::listeners(settings.listen, settings.shards).map_err(|e| Error::bind(settings.listen, "--listen", &e))?;
     let id = keys.relay_id();
@@ -74,7 +98,7 @@ pub(super) fn start(dir: &Rc<NodeDir>, network: Network, settings: &Settings, cl
         link_key: link.public(),
         onion_key: onion.public(),
         cipher: Cipher::Aes256Gcm,
-        exit: settings.exit,
+        exit: exits,
         store: settings.store > 0,
         family: settings.family.as_ref().map(|f| blake3(f.as_bytes())),
         addrs: vec![settings.advertise.unwrap_or(addr)],
@@ -87,7 +111,7 @@ pub(super) fn start(dir: &Rc<NodeDir>, network: Network, settings: &Settings, cl
         link_secret: link,
         onion_secret: onion,
         cipher: descriptor.cipher,
-        exit: settings.exit.then_some(ExitPolicy { private: network.profile.private_exit }),
+        exit: exits.then_some(ShardExit { private: network.profile.private_exit }),
         store: settings.store > 0,
     };
     let (asks, inbox) = mpsc::unbounded_channel();
@@ -106,12 +130,14 @@ pub(super) fn start(dir: &Rc<NodeDir>, network: Network, settings: &Settings, cl
         spare_circuits: 0,
         wants_exits: false,
         relay: Some(RelayIdentity { key: identity.clone(), descriptor }),
-        store: open_store(dir, settings.store)?,
+        store: open_store(&dir, settings.store)?,
     };
     let node = Agent::new(node, rng.fork());
     let handle = AgentHandle::start(node, clock, Some(RelayParts { identity, shards }));
     tokio::task::spawn_local(handle.clone().serve(inbox));
-    Ok(Running { node: handle, id, addr, descriptor: signed, network })
+    let about =
+        About { dir, profile: network.profile, network: network.id, clock, relay: Some(id), routes: Cell::new(0) };
+    Ok((Local::new(handle, about), RelayFacts { id, addr, descriptor: signed, network }))
 }
 
 /// The relay's content on disk; none where it keeps none.
@@ -142,97 +168,11 @@ fn check_address(descriptor: &Descriptor, network: &Network) -> Result<(), Error
         .with_hint("give its public address and port with --advertise, or --listen on it"))
 }
 
-/// Runs the command `umbel relay`.
-pub(super) async fn run(config: RelayConfig, clock: Clock) -> Result<(), Error> {
-    let dir = Rc::new(NodeDir::open(&config.common.dir)?);
-    let mut signals = Signals::catch()?;
-    let mut rng = system::rng()?;
-    let invite = network::invite(&dir, config.invite.as_deref())?;
-    let network = match &invite {
-        Some(invite) => Network::join(&dir, invite, config.profile, &config.seeds)?,
-        None => found(&config, &mut rng)?,
-    };
-    let settings = Settings {
-        listen: config.listen,
-        advertise: config.advertise,
-        store: config.store,
-        exit: config.exit,
-        shards: config.shards,
-        family: config.family.clone(),
-        role: "relay",
-    };
-    let socket = server::listen(&dir)?;
-    let running = start(&dir, network, &settings, clock)?;
-    if invite.is_none() {
-        // The founder's own folder keeps the network's name for its next start.
-        let own = running.network.invite(core::slice::from_ref(&running.descriptor));
-        dir.save(crate::node::config::INVITE_FILE, own.format().as_bytes())?;
-    }
-    if let Some(path) = &config.write_invite {
-        network::write_invite(path, &running.network, core::slice::from_ref(&running.descriptor))?;
-    }
-    let control = Control::new(running.node.clone(), running.network.profile, clock, settings.role);
-    control.set_relay(running.id);
-    tokio::task::spawn_local(server::serve(socket, Rc::new(control)));
-    let ready = Readiness::new(&running.node, running.network.profile, clock);
-    tokio::select! {
-        () = signals.next() => return Ok(()),
-        settled = ready.settled() => settled?,
-    }
-    tracing::info!(id = %running.id, "the relay is part of the network");
-    if let Some(path) = &config.common.ready_file {
-        write_ready(path, &ready_report(&running, dir.path(), clock))?;
-    }
-    tokio::task::spawn_local(keep_peers(dir.clone(), running.node.clone()));
-    until_signal(signals, drain(running.node.clone())).await;
-    Ok(())
-}
-
-fn found(config: &RelayConfig, rng: &mut Rng) -> Result<Network, Error> {
-    let profile = config.profile.ok_or_else(|| {
-        Error::new(ErrorKind::Config, "no network: neither an invite nor a profile was given")
-            .with_hint("join one with --invite FILE, or found one with --profile NAME --write-invite FILE")
-    })?;
-    Ok(Network::found(profile, rng))
-}
-
-fn ready_report(running: &Running, dir: &std::path::Path, clock: Clock) -> NodeReady {
-    NodeReady {
-        version: READY_VERSION,
-        pid: std::process::id(),
-        role: "relay".into(),
-        dir: dir.display().to_string(),
-        network: running.network.id.to_string(),
-        id: Some(running.id.to_string()),
-        addr: Some(running.addr.to_string()),
-        socks: None,
-        started_ms: clock.now().mono.0 / 1000,
-    }
-}
-
-/// How often the known relays are written at most.
-const KEEP_PEERS_EVERY: Duration = Duration::from_secs(60);
-
-/// Keeps the relays of good snapshots for the next start.
-pub(super) async fn keep_peers(dir: Rc<NodeDir>, node: AgentHandle) {
-    let mut snapshots = node.snapshots();
-    loop {
-        let newest = snapshots.borrow_and_update().clone();
-        if let Some(snapshot) = newest {
-            network::keep_peers(&dir, &snapshot);
-            tokio::time::sleep(KEEP_PEERS_EVERY).await;
-        }
-        if snapshots.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
 /// How long no cell may pass before a relay that drains takes its work as done.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Waits until nothing passes through the relay any more.
-async fn drain(node: AgentHandle) {
+pub(super) async fn drain(node: AgentHandle) {
     let mut before = None;
     loop {
         let mut work = 0;

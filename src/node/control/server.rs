@@ -3,11 +3,12 @@
 use crate::node::control::frame::{DATA_MAX, Frame, REQUEST_MAX, line, read_line};
 use crate::node::control::report::{LookupReport, Progress, PutReport, Status};
 use crate::node::control::{Entry, GetRequest, LookupRequest, Opened, PutRequest, Request, SOCKET_NAME, short_path};
-use crate::node::dir::{NodeDir, make_private};
+use crate::node::dir::make_private;
 use crate::node::error::{Error, ErrorKind, reason};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
@@ -71,19 +72,19 @@ fn gone(error: &io::Error) -> Error {
 }
 
 /// Listens on the folder's control socket, for this user only. Whatever lies there is left over: the folder is locked.
-pub fn listen(dir: &NodeDir) -> Result<UnixListener, Error> {
+pub fn listen(dir: &Path) -> Result<UnixListener, Error> {
     let bind = || {
         let temp = format!(".{SOCKET_NAME}.tmp");
-        let _ = std::fs::remove_file(dir.file(&temp));
-        let (path, _open) = short_path(dir.path(), &temp)?;
+        let _ = std::fs::remove_file(dir.join(&temp));
+        let (path, _open) = short_path(dir, &temp)?;
         let listener = UnixListener::bind(path)?;
         // It gets its name only when others are shut out.
-        make_private(&dir.file(&temp))?;
-        std::fs::rename(dir.file(&temp), dir.file(SOCKET_NAME))?;
+        make_private(&dir.join(&temp))?;
+        std::fs::rename(dir.join(&temp), dir.join(SOCKET_NAME))?;
         Ok(listener)
     };
     bind().map_err(|e: io::Error| {
-        Error::config(&dir.file(SOCKET_NAME), format_args!("cannot listen there: {}", reason(&e)))
+        Error::config(&dir.join(SOCKET_NAME), format_args!("cannot listen there: {}", reason(&e)))
             .with_hint("give a folder on a local disk with --dir")
     })
 }

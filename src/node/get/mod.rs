@@ -7,6 +7,7 @@ mod file;
 mod folder;
 mod state;
 
+use crate::api::Link;
 use crate::crypto::hash::Sha256Stream;
 use crate::node::control::client::{Conversation, strange};
 use crate::node::control::frame::Frame;
@@ -28,7 +29,7 @@ const STATE_INTERVAL: Duration = Duration::from_millis(500);
 pub async fn get(dir: &Path, link: &str, out: &Path, progress: &mut dyn FnMut(Progress)) -> Result<GetReport, Error> {
     let begun = Timer::start();
     // A mistyped link is told from a missing node before anything is asked or written.
-    GetRequest { link: link.to_owned(), offset: 0 }.target()?;
+    link.parse::<Link>()?;
     let fetched = if out.as_os_str() == "-" {
         to_stdout(dir, link, progress).await?
     } else {

@@ -16,6 +16,7 @@ mod destination;
 mod gateway;
 mod http;
 mod mapped;
+mod network;
 mod page;
 mod range;
 mod socks;

@@ -2,7 +2,6 @@
 
 pub mod content;
 pub mod stream;
-mod upstream;
 
 use crate::crypto::identity::IdentityKey;
 use crate::node::driver::{Clock, Core, Hooks};
