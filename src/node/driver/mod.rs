@@ -19,7 +19,7 @@ use std::net::ToSocketAddrs;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 /// From a connect to its success.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,8 +71,8 @@ pub struct Core<R> {
     read_buf: RefCell<Vec<u8>>,
     write_buf: RefCell<Vec<u8>>,
     bytes: Cell<(u64, u64)>,
-    /// Held by each look-up under way.
-    lookups: Arc<()>,
+    /// One permit for each look-up that may be under way.
+    lookups: Arc<Semaphore>,
     may_renew: OnceCell<bool>,
 }
 
@@ -89,7 +89,7 @@ impl<R: Role + 'static> Core<R> {
             read_buf: RefCell::new(vec![0; READ_TARGET]),
             write_buf: RefCell::default(),
             bytes: Cell::default(),
-            lookups: Arc::default(),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             may_renew: OnceCell::new(),
         });
         tokio::task::spawn_local(core.clone().run_timer());
@@ -213,22 +213,17 @@ impl<R: Role + 'static> Core<R> {
 
     /// Looks a name up for an exit stream: the one place where a node asks a resolver.
     async fn resolve(self: Rc<Self>, ask: AskId, name: String) {
-        let ticket = self.lookups.clone();
-        // A look-up that nobody waits for any more still occupies the system's resolver until it is over.
-        let busy = Arc::strong_count(&ticket) > LOOKUPS_MAX + 1;
-        let look_up = async {
-            let answer = tokio::task::spawn_blocking(move || {
-                let found: Vec<_> =
-                    (name.as_str(), 0).to_socket_addrs().into_iter().flatten().map(|a| a.ip()).collect();
-                drop(ticket);
-                found
-            });
-            answer.await.unwrap_or_default()
+        let Ok(permit) = self.lookups.clone().try_acquire_owned() else {
+            return self.input(Input::Resolved(ask, Vec::new()));
         };
-        let addrs = match busy {
-            true => Vec::new(),
-            false => tokio::time::timeout(CONNECT_TIMEOUT, look_up).await.unwrap_or_default(),
-        };
+        let answer = tokio::task::spawn_blocking(move || {
+            let found: Vec<_> = (name.as_str(), 0).to_socket_addrs().into_iter().flatten().map(|a| a.ip()).collect();
+            // A look-up that nobody waits for any more occupies the system's resolver until it is over.
+            drop(permit);
+            found
+        });
+        let answer = tokio::time::timeout(CONNECT_TIMEOUT, answer).await;
+        let addrs = answer.ok().and_then(Result::ok).unwrap_or_default();
         self.input(Input::Resolved(ask, addrs));
     }
 
