@@ -124,11 +124,6 @@ impl Proxy {
         self.address
     }
 
-    /// The tokens that this proxy's streams carry.
-    pub fn isolator(&self) -> Isolator {
-        self.isolator.clone()
-    }
-
     /// Serves until `stop` is ready and the streams then open have ended. Dropping the future resets what is open.
     /// Must run inside a `LocalSet`.
     pub async fn serve<U: Upstream>(self, upstream: U, stop: impl Future<Output = ()>) {
