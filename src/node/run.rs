@@ -18,7 +18,10 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Does what the command line says.
+/// The `umbel` program: does what the command line says, and gives the exit code. `args` begins with the program's name.
+///
+/// For programs that ship Umbel's commands under their own name. Unlike everything else in this library it catches signals,
+/// starts the log and changes limits of the process.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let json = args.iter().any(|a| a == "--json");
     match Cli::try_parse_from(args) {
