@@ -251,7 +251,9 @@ impl Client {
     /// [`ErrorKind::Clock`] (rule DIR-46) when the relays agree that this machine's clock is wrong;
     /// [`ErrorKind::NotRunning`] when the node ends.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.node.readiness().ready().await
+        self.node.readiness().ready().await?;
+        // Whoever is told that it works finds its guards on disk.
+        self.node.run(|local| async move { local.save_guards() }).await
     }
 
     /// Ends the node for all its handles, and waits until its thread is gone and its files are closed. Streams that are open

@@ -2,11 +2,16 @@
 
 use super::local::Local;
 use super::ready::Readiness;
+use crate::node::system::unix_now;
 use core::time::Duration;
+use std::collections::VecDeque;
 use tokio::sync::broadcast;
 
 /// Events kept for a receiver that does not keep up; older ones are dropped and counted.
 const EVENTS_KEPT: usize = 64;
+
+const NO_ANSWER: Event = Event::Bootstrap(0, "no relay has answered yet");
+const READY: Event = Event::Bootstrap(100, "ready");
 
 /// Something that happened in a node. None tells of users or destinations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,18 +29,36 @@ pub enum Event {
     Missed(u64),
 }
 
-/// Receives the [`Event`]s of a node from the moment it was made.
+/// Receives the [`Event`]s of a node from the moment it was made; what is so by then comes first.
 #[derive(Debug)]
-pub struct Events(broadcast::Receiver<Event>);
+pub struct Events {
+    first: VecDeque<Event>,
+    later: broadcast::Receiver<Event>,
+}
 
 impl Events {
-    pub(super) fn new(events: broadcast::Receiver<Event>) -> Self {
-        Self(events)
+    pub(super) fn new(node: &Readiness, later: broadcast::Receiver<Event>) -> Self {
+        let mut first = VecDeque::new();
+        match &*node.snapshots.borrow() {
+            Some(s) => first.push_back(Event::Directory(s.len(), s.age(unix_now()))),
+            None => first.push_back(NO_ANSWER),
+        }
+        let built = *node.built.borrow();
+        if built > 0 {
+            first.push_back(Event::CircuitBuilt(built));
+        }
+        if node.is_ready() {
+            first.push_back(READY);
+        }
+        Self { first, later }
     }
 
     /// The next event; `None` once the node has ended. Safe to cancel.
     pub async fn next(&mut self) -> Option<Event> {
-        match self.0.recv().await {
+        if let Some(first) = self.first.pop_front() {
+            return Some(first);
+        }
+        match self.later.recv().await {
             Ok(event) => Some(event),
             Err(broadcast::error::RecvError::Lagged(missed)) => Some(Event::Missed(missed)),
             Err(broadcast::error::RecvError::Closed) => None,
@@ -54,9 +77,9 @@ pub(super) fn watch(local: &Local) -> broadcast::WeakSender<Event> {
 async fn tell(events: broadcast::Sender<Event>, mut node: Readiness, local: Local) {
     let say = |event| drop(events.send(event));
     let mut ready = false;
-    say(Event::Bootstrap(0, "no relay has answered yet"));
     loop {
         tokio::select! {
+            biased;
             Ok(()) = node.snapshots.changed() => {
                 let Some(snapshot) = node.snapshots.borrow_and_update().clone() else { continue };
                 say(Event::Directory(snapshot.len(), snapshot.age(local.about.clock.now().unix)));
@@ -78,7 +101,7 @@ async fn tell(events: broadcast::Sender<Event>, mut node: Readiness, local: Loca
         }
         if node.is_ready() && !ready {
             ready = true;
-            say(Event::Bootstrap(100, "ready"));
+            say(READY);
         }
     }
 }

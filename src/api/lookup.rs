@@ -9,7 +9,7 @@ use crate::wire::ids::{RelayId, from_text};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What [`Client::lookup`](crate::Client::lookup) found.
+/// What [`Client::lookup`](crate::Client::lookup) found: the relays responsible for a key, and who of them holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lookup {
     /// What was asked for.
@@ -24,7 +24,7 @@ pub struct Lookup {
     pub custodians: Vec<Custodian>,
 }
 
-/// One custodian's answer.
+/// What one custodian answered to a look-up, over a circuit of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Custodian {
     /// The relay.

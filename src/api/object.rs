@@ -57,6 +57,9 @@ pub struct Object {
     reading: Option<ObjectReader>,
 }
 
+/// The request for a fetch, on its way to the node.
+type Starting = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
 /// What the files of an object share.
 struct Opened {
     node: Arc<NodeThread>,
@@ -187,7 +190,7 @@ impl AsyncSeek for Object {
 /// ends the fetch.
 pub struct ObjectReader {
     /// Asks the node for the fetch, with the first read.
-    starting: Option<Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>>,
+    starting: Option<Starting>,
     pieces: mpsc::Receiver<Result<Vec<u8>, Error>>,
     /// Received and not handed out: the piece and how much of it was.
     held: (Vec<u8>, usize),

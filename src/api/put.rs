@@ -236,6 +236,9 @@ enum What {
     Reader(String, Pin<Box<dyn AsyncRead + Send>>),
 }
 
+/// An upload under way.
+type Running = Pin<Box<dyn Future<Output = Result<Published, Error>> + Send>>;
+
 /// What can be read by a thread that may block.
 enum Found {
     Path(PathBuf),
@@ -337,7 +340,7 @@ pub struct Put {
     convergent: bool,
     patience: Duration,
     progress: watch::Sender<Progress>,
-    running: Option<Pin<Box<dyn Future<Output = Result<Published, Error>> + Send>>>,
+    running: Option<Running>,
 }
 
 impl Put {

@@ -28,10 +28,7 @@ impl Readiness {
 
     /// Whether the node can do its work now.
     pub(super) fn is_ready(&self) -> bool {
-        match self.is_relay {
-            true => self.snapshots.borrow().is_some(),
-            false => *self.built.borrow() > 0,
-        }
+        self.snapshots.borrow().is_some() && (self.is_relay || *self.built.borrow() > 0)
     }
 
     /// Waits until the node can do its work.

@@ -48,7 +48,7 @@ pub struct DirectoryStatus {
     pub age_s: u64,
 }
 
-/// One circuit.
+/// A circuit that this node built: the relays it runs through, and a name for who may share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CircuitStatus {
     /// Its number in this process.
@@ -61,7 +61,7 @@ pub struct CircuitStatus {
     pub isolation: String,
 }
 
-/// One stream.
+/// A stream of the node's user: the circuit that carries it, and how many bytes went each way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamStatus {
     /// Its number in this process.
@@ -89,7 +89,7 @@ pub struct StoreStatus {
     pub objects: u64,
 }
 
-/// Bytes on links.
+/// Bytes read from and written to the sockets of links since the start, headers and padding included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BytesStatus {
     /// Received.

@@ -138,7 +138,7 @@ impl Testnet {
         TestnetBuilder { relays: *RELAYS.start(), exit: false, dir: None }
     }
 
-    /// The network's client.
+    /// A client of the network, which waits for its first circuit in the background: see [`Client::ready`].
     pub fn client(&self) -> &Client {
         &self.client
     }

@@ -110,9 +110,9 @@ impl NodeThread {
 
     pub(super) fn events(&self) -> Events {
         match self.events.upgrade() {
-            Some(events) => Events::new(events.subscribe()),
+            Some(events) => Events::new(&self.readiness, events.subscribe()),
             // The node has ended: this channel is closed at once.
-            None => Events::new(broadcast::channel(1).1),
+            None => Events::new(&self.readiness, broadcast::channel(1).1),
         }
     }
 

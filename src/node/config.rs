@@ -69,7 +69,7 @@ pub struct RelayConfig {
     pub store: u64,
     /// Whether the relay connects to servers outside.
     pub exit: bool,
-    /// Threads that carry cells, 1 to [`SHARDS_MAX`].
+    /// Threads that carry cells, 1 to 64.
     pub shards: usize,
     /// The operator's family.
     pub family: Option<String>,

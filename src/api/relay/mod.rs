@@ -167,12 +167,12 @@ impl Relay {
         }
     }
 
-    /// The relay's id.
+    /// The relay's id: a hash of its identity key and proof of work. The same after each restart on its folder.
     pub fn id(&self) -> RelayId {
         self.facts.id
     }
 
-    /// Where it listens.
+    /// Where the relay listens; with the port that was taken where port 0 was asked for.
     pub fn addr(&self) -> SocketAddr {
         self.facts.addr
     }

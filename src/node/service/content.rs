@@ -117,11 +117,6 @@ impl AgentObject {
         self.open.info()
     }
 
-    /// Where the content begins behind a directory's manifest.
-    pub fn content_start(&self) -> u64 {
-        u64::from(self.open.info().meta.manifest)
-    }
-
     /// Reads a range of the object, the manifest included in the count.
     pub fn read_at(&self, range: Range<u64>) -> Result<AgentBody, FetchError> {
         let mut fetch = Fetch::with_open(self.open.clone(), self.route);
