@@ -92,8 +92,8 @@ impl Handler for Canned {
     async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Error> {
         self.fetching.fetch_add(1, Ordering::SeqCst);
         let _fetching = Fetching(self.fetching.clone());
-        let (_, path) = request.target()?;
-        let link = path.trim_start_matches('/');
+        let link: umbel::Link = request.link.parse()?;
+        let link = link.path();
         let kind = if link == "file" { Kind::File } else { Kind::Directory };
         if !["file", "folder", "evil", "cut"].contains(&link) {
             return Err(error("not-found", "no custodian holds this", None, "check the link"));
@@ -170,7 +170,7 @@ impl Node {
             tokio::task::LocalSet::new().block_on(&runtime, async move {
                 let (stall_at, fetching, dir) = canned;
                 let dir = NodeDir::open(&dir).unwrap();
-                let listener = listen(&dir).unwrap();
+                let listener = listen(dir.path()).unwrap();
                 ready.send(()).unwrap();
                 let handler = Rc::new(Canned { stall_at, fetching, puts: Cell::new(0) });
                 tokio::select! {
