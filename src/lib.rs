@@ -1,4 +1,40 @@
-//! Umbel: an anonymous overlay network.
+//! Umbel: an anonymous overlay network, as a library.
+//!
+//! Peers relay onion-encrypted cells for each other, find each other without a directory authority, and store and fetch
+//! content by hash. A program that embeds this crate is a client, a relay, or both:
+//!
+//! ```no_run
+//! # #[cfg(feature = "node")]
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!     let client = umbel::Client::builder("state").invite(umbel::Invite::read("net.invite")?).start().await?;
+//!     let mut stream = client.connect(("example.com", 80)).await?;
+//!     stream.write_all(b"GET / HTTP/1.0\r\nHost: example.com\r\n\r\n").await?;
+//!     let (mut page, mut note) = (String::new(), String::new());
+//!     stream.read_to_string(&mut page).await?;
+//!     client.open(&"umbel:<root>/<key>".parse()?).await?.read_to_string(&mut note).await?;
+//!     Ok(println!("{page}\n{note}"))
+//! }
+//! # #[cfg(not(feature = "node"))]
+//! # fn main() {}
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | connect through an exit, resolve names | [`Client::connect`], [`Client::resolve`] |
+//! | keep users apart | [`Client::isolated`], [`Client::isolated_by`] |
+//! | publish and read content | [`Client::put`], [`Client::open`] |
+//! | see what happens | [`Client::status`], [`Client::events`] |
+//! | run a relay | [`Relay::builder`] |
+//! | test without the world | [`Testnet::start`] |
+//!
+//! Every node runs on threads of its own, so nothing here blocks a runtime or needs one of a certain kind. All errors are
+//! [`Error`]: a kind, whose fault it is, the specification's rule, and what to do. Nodes catch no signals, start no log (they
+//! speak through `tracing`) and never end the process; several may run in one. Only [`command_line`] does otherwise.
+//!
+//! **Status: young.** The protocol may change with any version and nobody has audited it. The feature `unstable` shows the
+//! modules below for this project's own tests and benchmarks; what it shows may change with any version.
 //!
 //! # The map
 //!
@@ -11,8 +47,10 @@
 //! | [`wire`] | bytes to types and back; no state, no time |
 //! | [`proto`] | one protocol machine a folder; time and randomness are arguments |
 //! | [`role`] | what a node is: relay and client, composed of machines; still no input or output |
-//! | [`sim`] | the roles in virtual time, under a seed, among hostile nodes |
-//! | `node` | the roles on real sockets; proxy, disk, command line (feature `node`) |
+//! | `sim` | the roles in virtual time, under a seed, among hostile nodes |
+//! | `node` (lower half) | the roles on real sockets: `driver`, `shard`, `service`, and their files |
+//! | `api` | what this page shows: nodes on threads of their own, for programs |
+//! | `node` (upper half) | on top of `api`: the proxy, the control socket, daemons, the command line |
 //!
 //! # The life of a cell
 //!
@@ -37,13 +75,54 @@
 //! Whatever does not hold on this way closes the circuit or the link: [`proto::violation::Violation`] is the list of what
 //! attackers try. The protocol itself is in `spec/`, and every `// spec: ID` in this code cites it.
 
+// Within the crate every module is `pub`: the feature `unstable` decides what is seen from outside. Without it, what only
+// the simulator, benchmarks and tests use is not reached; lints look at the crate with the feature.
+#![cfg_attr(
+    not(feature = "unstable"),
+    allow(rustdoc::private_intra_doc_links, unreachable_pub, dead_code, unused_imports)
+)]
+
+#[cfg(feature = "node")]
+mod api;
+#[cfg(not(feature = "unstable"))]
+mod base;
+#[cfg(feature = "unstable")]
 pub mod base;
+#[cfg(not(feature = "unstable"))]
+mod crypto;
+#[cfg(feature = "unstable")]
 pub mod crypto;
+#[cfg(feature = "unstable")]
 #[doc(hidden)]
 pub mod fuzzing;
-#[cfg(feature = "node")]
+#[cfg(all(feature = "node", not(feature = "unstable")))]
+mod node;
+#[cfg(all(feature = "node", feature = "unstable"))]
 pub mod node;
+#[cfg(not(feature = "unstable"))]
+mod proto;
+#[cfg(feature = "unstable")]
 pub mod proto;
+#[cfg(not(feature = "unstable"))]
+mod role;
+#[cfg(feature = "unstable")]
 pub mod role;
+#[cfg(feature = "unstable")]
 pub mod sim;
+#[cfg(not(feature = "unstable"))]
+mod wire;
+#[cfg(feature = "unstable")]
 pub mod wire;
+
+#[cfg(feature = "node")]
+pub use api::{
+    BytesStatus, CircuitStatus, Client, ClientBuilder, Content, Custodian, Destination, DirectoryStatus, Entry, Event,
+    Events, ExitPolicy, Invite, Link, Lookup, Object, ObjectReader, Progress, Published, Put, Receipt, Relay,
+    RelayBuilder, Status, StoreStatus, Stream, StreamStatus, Testnet, TestnetBuilder, Unit,
+};
+#[cfg(feature = "node")]
+pub use node::error::{Error, ErrorKind, Fault};
+#[cfg(feature = "node")]
+pub use node::run::main as command_line;
+#[cfg(feature = "node")]
+pub use wire::ids::RelayId;

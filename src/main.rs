@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    umbel::node::run::main(std::env::args_os().collect())
+    umbel::command_line(std::env::args_os().collect())
 }

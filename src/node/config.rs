@@ -3,8 +3,9 @@
 //! The file is TOML, `umbel.toml` in the node's folder or where `--config` says. Its keys are the names of the options. A key
 //! or value that means nothing is an error with its line, so that a mistyped `exti = false` does not pass for a setting.
 
+use crate::api::{INVITE_FILE, LISTEN_DEFAULT, SHARDS_MAX, STORE_DEFAULT};
 use crate::node::cli::{ClientArgs, Global, RelayArgs, TestnetArgs};
-use crate::node::error::{Code, Failure, reason};
+use crate::node::error::{Error, ErrorKind, reason};
 use crate::node::setting::{Level, Listen, Loopback, ProfileName, Size};
 use crate::proto::profile::Profile;
 use serde::Deserialize;
@@ -14,18 +15,10 @@ use std::path::{Path, PathBuf};
 
 /// The configuration file's name in the node's folder.
 pub const CONFIG_FILE: &str = "umbel.toml";
-/// The invite's name in the node's folder: a node started once with `--invite` needs it no more.
-pub const INVITE_FILE: &str = "invite";
 /// Where a proxy listens by default.
 pub const SOCKS_DEFAULT: &str = "127.0.0.1:6250";
-/// Where a relay listens by default.
-pub const LISTEN_DEFAULT: &str = "0.0.0.0:6251";
-/// How much content a relay keeps by default.
-pub const STORE_DEFAULT: u64 = 1 << 30;
 /// Relays of a testnet by default.
 pub const RELAYS_DEFAULT: u16 = 8;
-/// Most threads that carry cells.
-pub const SHARDS_MAX: usize = 64;
 
 /// What all nodes are told.
 #[derive(Clone, Debug)]
@@ -78,7 +71,7 @@ pub struct RelayConfig {
     pub store_deny: Option<PathBuf>,
     /// Whether the relay connects to servers outside.
     pub exit: bool,
-    /// Threads that carry cells, 1 to [`SHARDS_MAX`].
+    /// Threads that carry cells, 1 to 64.
     pub shards: usize,
     /// The operator's family.
     pub family: Option<String>,
@@ -123,8 +116,8 @@ impl TestnetConfig {
     /// Completes what the command line says.
     ///
     /// # Errors
-    /// [`Code::Config`] when the configuration file cannot be read or understood.
-    pub fn new(global: &Global, args: &TestnetArgs) -> Result<Self, Failure> {
+    /// [`ErrorKind::Config`] when the configuration file cannot be read or understood.
+    pub fn new(global: &Global, args: &TestnetArgs) -> Result<Self, Error> {
         let dir = global.dir.clone().map_or_else(default_testnet_dir, Ok)?;
         let file = File::of(&dir, args.config.as_deref())?;
         Ok(Self {
@@ -140,13 +133,13 @@ impl RelayConfig {
     /// Completes what the command line says.
     ///
     /// # Errors
-    /// [`Code::Config`] when the configuration file or the invite cannot be read or understood.
-    pub fn new(global: &Global, args: &RelayArgs) -> Result<Self, Failure> {
+    /// [`ErrorKind::Config`] when the configuration file or the invite cannot be read or understood.
+    pub fn new(global: &Global, args: &RelayArgs) -> Result<Self, Error> {
         let dir = global.dir.clone().map_or_else(default_dir, Ok)?;
         let file = File::of(&dir, args.config.as_deref())?;
         Ok(Self {
             profile: args.profile.or(file.profile).map(|p| p.0),
-            listen: args.listen.or(file.listen).map_or_else(|| literal(LISTEN_DEFAULT), |l| l.0),
+            listen: args.listen.or(file.listen).map_or(LISTEN_DEFAULT, |l| l.0),
             advertise: args.advertise.or(file.advertise).map(|l| l.0),
             invite: invite(args.invite.clone().or(file.invite.clone()), &dir)?,
             seeds: file.seeds.clone(),
@@ -165,14 +158,14 @@ impl ClientConfig {
     /// Completes what the command line says.
     ///
     /// # Errors
-    /// [`Code::Config`] when the configuration file or the invite cannot be read or understood, or nothing names a network.
-    pub fn new(global: &Global, args: &ClientArgs) -> Result<Self, Failure> {
+    /// [`ErrorKind::Config`] when the configuration file or the invite cannot be read or understood, or nothing names a network.
+    pub fn new(global: &Global, args: &ClientArgs) -> Result<Self, Error> {
         let dir = global.dir.clone().map_or_else(default_dir, Ok)?;
         let file = File::of(&dir, args.config.as_deref())?;
         let invite = invite(args.invite.clone().or(file.invite.clone()), &dir)?;
         if invite.is_none() && file.seeds.is_empty() {
-            return Err(Failure::new(Code::Config, "no network is named: there is neither an invite nor a seed")
-                .hint("give the network's invite file with --invite"));
+            return Err(Error::new(ErrorKind::Config, "no network is named: there is neither an invite nor a seed")
+                .with_hint("give the network's invite file with --invite"));
         }
         Ok(Self {
             invite,
@@ -196,7 +189,7 @@ impl Common {
 }
 
 impl File {
-    fn of(dir: &Path, named: Option<&Path>) -> Result<Self, Failure> {
+    fn of(dir: &Path, named: Option<&Path>) -> Result<Self, Error> {
         let path = named.map_or_else(|| dir.join(CONFIG_FILE), Path::to_owned);
         match std::fs::read(&path) {
             Ok(bytes) => Self::parse(&path, bytes),
@@ -204,15 +197,15 @@ impl File {
             Err(e) if named.is_none() && matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Ok(Self::default())
             }
-            Err(e) => Err(Failure::config(&path, format_args!("the configuration cannot be read: {}", reason(&e)))
-                .hint("check the path of --config and who owns the file")),
+            Err(e) => Err(Error::config(&path, format_args!("the configuration cannot be read: {}", reason(&e)))
+                .with_hint("check the path of --config and who owns the file")),
         }
     }
 
-    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, Failure> {
+    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
         let text = String::from_utf8(bytes).map_err(|e| {
             let line = 1 + e.as_bytes().iter().take(e.utf8_error().valid_up_to()).filter(|&&b| b == b'\n').count();
-            Failure::config(path, format_args!("line {line}: this is not UTF-8 text")).hint("save the file as UTF-8")
+            Error::config(path, format_args!("line {line}: this is not UTF-8 text")).with_hint("save the file as UTF-8")
         })?;
         let mut file: Self = toml::from_str(&text).map_err(|e| explain(path, &text, &e))?;
         // Paths in a file are meant from where the file lies, wherever the node is started from.
@@ -225,7 +218,7 @@ impl File {
     }
 }
 
-fn explain(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
+fn explain(path: &Path, text: &str, error: &toml::de::Error) -> Error {
     let start = error.span().map_or(0, |s| s.start);
     let before = text.get(..start).unwrap_or(text);
     let line = 1 + before.matches('\n').count();
@@ -236,8 +229,8 @@ fn explain(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
     let hint = match message.split_once(", expected ") {
         Some((problem, expected)) if problem.starts_with("unknown field") => {
             let keys = expected.trim_start_matches("one of ").replace('"', "");
-            return Failure::config(path, format_args!("{place}: {problem}"))
-                .hint(format!("remove it, or use one of: {keys}"));
+            return Error::config(path, format_args!("{place}: {problem}"))
+                .with_hint(format!("remove it, or use one of: {keys}"));
         }
         _ if message.starts_with("invalid type") => {
             "write text and addresses in quotes, numbers and true or false without"
@@ -245,18 +238,18 @@ fn explain(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
         _ if key.is_some() => "correct the value; umbel relay --help tells what it may be",
         _ => "write one setting a line, as in: listen = \"0.0.0.0:6251\"",
     };
-    Failure::config(path, format_args!("{place}: {message}")).hint(hint)
+    Error::config(path, format_args!("{place}: {message}")).with_hint(hint)
 }
 
 /// The invite that was named and can be read, or else the one the folder keeps.
-fn invite(named: Option<PathBuf>, dir: &Path) -> Result<Option<PathBuf>, Failure> {
+fn invite(named: Option<PathBuf>, dir: &Path) -> Result<Option<PathBuf>, Error> {
     let Some(path) = named else {
         let kept = dir.join(INVITE_FILE);
         return Ok(kept.is_file().then_some(kept));
     };
     std::fs::File::open(&path).map_err(|e| {
-        Failure::config(&path, format_args!("the invite cannot be read: {}", reason(&e)))
-            .hint("give the file that a relay of the network wrote with --write-invite")
+        Error::config(&path, format_args!("the invite cannot be read: {}", reason(&e)))
+            .with_hint("give the file that a relay of the network wrote with --write-invite")
     })?;
     Ok(Some(path))
 }
@@ -274,20 +267,20 @@ fn cores() -> usize {
 }
 
 /// The folder of this user's node where none is named.
-pub fn default_dir() -> Result<PathBuf, Failure> {
+pub fn default_dir() -> Result<PathBuf, Error> {
     Ok(state_home()?.join("umbel"))
 }
 
 /// The folder of a testnet where none is named.
-pub fn default_testnet_dir() -> Result<PathBuf, Failure> {
+pub fn default_testnet_dir() -> Result<PathBuf, Error> {
     Ok(state_home()?.join("umbel-testnet"))
 }
 
-fn state_home() -> Result<PathBuf, Failure> {
+fn state_home() -> Result<PathBuf, Error> {
     let of = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     of("XDG_STATE_HOME").or_else(|| of("HOME").map(|h| h.join(".local/state"))).ok_or_else(|| {
-        Failure::new(Code::Config, "there is no home folder to keep the node's files in")
-            .hint("name a folder with --dir")
+        Error::new(ErrorKind::Config, "there is no home folder to keep the node's files in")
+            .with_hint("name a folder with --dir")
     })
 }
 
@@ -297,7 +290,7 @@ mod tests {
     use crate::node::cli::{Cli, Command};
     use clap::Parser;
 
-    fn relay(line: &str) -> Result<RelayConfig, Failure> {
+    fn relay(line: &str) -> Result<RelayConfig, Error> {
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         let Command::Relay(args) = &cli.command else { panic!("not a relay") };
         RelayConfig::new(&cli.global, args)
@@ -308,7 +301,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().display();
         let plain = relay(&format!("umbel relay --dir {dir}")).unwrap();
-        assert_eq!((plain.listen, plain.store, plain.exit), (literal(LISTEN_DEFAULT), STORE_DEFAULT, false));
+        assert_eq!((plain.listen, plain.store, plain.exit), (LISTEN_DEFAULT, STORE_DEFAULT, false));
         assert!(plain.profile.is_none() && plain.invite.is_none() && plain.shards >= 1);
 
         let text = "listen = \"127.0.0.1:7\"\nstore = \"2G\"\nexit = true\nready-file = \"ready\"\nstore-deny = \"no\"\nseeds = [\"s\"]\n";
@@ -337,13 +330,13 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             let failure =
                 relay(&format!("umbel relay --dir {} --config {}", temp.path().display(), path.display())).unwrap_err();
-            assert_eq!(failure.code, Code::Config);
-            assert!(failure.message.contains("x.toml: ") && failure.message.contains(expected), "{failure}");
-            assert!(failure.hint.is_some());
+            assert_eq!(failure.kind(), ErrorKind::Config);
+            assert!(failure.to_string().contains("x.toml: ") && failure.to_string().contains(expected), "{failure}");
+            assert!(failure.hint().is_some());
         }
         std::fs::write(&path, [b'\n', 0xff]).unwrap();
         let failure = File::of(temp.path(), Some(&path)).unwrap_err();
-        assert!(failure.message.contains("line 2"), "{failure}");
-        assert_eq!(File::of(temp.path(), Some(temp.path())).unwrap_err().code, Code::Config, "a folder");
+        assert!(failure.to_string().contains("line 2"), "{failure}");
+        assert_eq!(File::of(temp.path(), Some(temp.path())).unwrap_err().kind(), ErrorKind::Config, "a folder");
     }
 }

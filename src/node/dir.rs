@@ -1,6 +1,6 @@
 //! A node's folder: who may read it, who may use it, and how files in it come to be whole or not at all.
 
-use crate::node::error::{Code, Failure, reason};
+use crate::node::error::{Error, ErrorKind, reason};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -27,12 +27,12 @@ impl NodeDir {
     /// Makes the folder where it is missing (mode 0700) and locks it.
     ///
     /// # Errors
-    /// [`Code::DirInUse`] with the other node's process id when another process holds the lock, [`Code::Config`] when the
+    /// [`ErrorKind::DirInUse`] with the other node's process id when another process holds the lock, [`ErrorKind::Config`] when the
     /// folder cannot be made or used.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
+    pub fn open(path: &Path) -> Result<Self, Error> {
         let unusable = |e: &io::Error| {
-            Failure::config(path, format_args!("this folder cannot be used: {}", reason(e)))
-                .hint("give a folder that you own with --dir")
+            Error::config(path, format_args!("this folder cannot be used: {}", reason(e)))
+                .with_hint("give a folder that you own with --dir")
         };
         if !path.is_dir() {
             DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| unusable(&e))?;
@@ -57,26 +57,26 @@ impl NodeDir {
     }
 
     /// Writes a private file whole or not at all.
-    pub fn save(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+    pub fn save(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         write_atomic(&self.file(name), bytes, PRIVATE)
     }
 
     /// Reads a file that may be missing: guards, known relays, the last snapshot.
-    pub fn load(&self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+    pub fn load(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let path = self.file(name);
         match read_bounded(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Failure::config(&path, format_args!("cannot be read: {}", reason(&e)))
-                .hint("check who owns the file; it may also be removed, it is only a cache")),
+            Err(e) => Err(Error::config(&path, format_args!("cannot be read: {}", reason(&e)))
+                .with_hint("check who owns the file; it may also be removed, it is only a cache")),
         }
     }
 
     /// Reads a file of secrets that may be missing, and refuses one that others may read or write.
-    pub fn load_secret(&self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+    pub fn load_secret(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let path = self.file(name);
         let unreadable = |e: &io::Error| {
-            Failure::config(&path, format_args!("cannot be read: {}", reason(e))).hint("check who owns the file")
+            Error::config(&path, format_args!("cannot be read: {}", reason(e))).with_hint("check who owns the file")
         };
         let mode = match fs::metadata(&path) {
             Ok(meta) => meta.permissions().mode(),
@@ -87,7 +87,7 @@ impl NodeDir {
         if mode & 0o077 != 0 {
             let found = format_args!("holds secret keys but has mode {:04o}, so others can reach it", mode & 0o7777)
                 .to_string();
-            return Err(Failure::config(&path, found).rule("NODE-1").hint(format!(
+            return Err(Error::config(&path, found).with_rule("NODE-1").with_hint(format!(
                 "if nobody has read it: chmod 600 {}; otherwise start with a new --dir",
                 path.display()
             )));
@@ -96,10 +96,10 @@ impl NodeDir {
     }
 }
 
-fn lock(file: &Path, dir: &Path) -> Result<File, Failure> {
+fn lock(file: &Path, dir: &Path) -> Result<File, Error> {
     let unusable = |e: &io::Error| {
-        Failure::config(file, format_args!("cannot be locked: {}", reason(e)))
-            .hint("give a folder that you own with --dir")
+        Error::config(file, format_args!("cannot be locked: {}", reason(e)))
+            .with_hint("give a folder that you own with --dir")
     };
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(PRIVATE).open(file);
     let mut handle = open.map_err(|e| unusable(&e))?;
@@ -110,9 +110,9 @@ fn lock(file: &Path, dir: &Path) -> Result<File, Failure> {
             let mut pid = String::new();
             let _ = handle.take(20).read_to_string(&mut pid);
             let who = pid.trim().parse::<u32>().map_or_else(|_| "a node".to_owned(), |p| format!("process {p}"));
-            return Err(Failure::new(Code::DirInUse, format!("{who} already runs on {}", dir.display()))
-                .rule("NODE-3")
-                .hint("stop it, or give this node another folder with --dir"));
+            return Err(Error::new(ErrorKind::DirInUse, format!("{who} already runs on {}", dir.display()))
+                .with_rule("NODE-3")
+                .with_hint("stop it, or give this node another folder with --dir"));
         }
         Err(TryLockError::Error(e)) => return Err(unusable(&e)),
     }
@@ -132,8 +132,8 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Writes `bytes` to `path` so that at any moment, power cuts included, the old file or the new one stands there.
-pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
-    write_atomic_io(path, bytes, mode).map_err(|e| Failure::file("write", path, &e))
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    write_atomic_io(path, bytes, mode).map_err(|e| Error::file("write", path, &e))
 }
 
 fn write_atomic_io(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -179,8 +179,8 @@ mod tests {
         let first = NodeDir::open(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         let second = NodeDir::open(&path).unwrap_err();
-        assert_eq!(second.code, Code::DirInUse);
-        assert!(second.message.contains(&std::process::id().to_string()), "{second}");
+        assert_eq!(second.kind(), ErrorKind::DirInUse);
+        assert!(second.to_string().contains(&std::process::id().to_string()), "{second}");
         drop(first);
         NodeDir::open(&path).unwrap();
     }
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(dir.load_secret("keys").unwrap().unwrap(), b"x");
         fs::set_permissions(dir.file("keys"), Permissions::from_mode(0o640)).unwrap();
         let refused = dir.load_secret("keys").unwrap_err();
-        assert_eq!(refused.code, Code::Config);
-        assert!(refused.message.contains("0640") && refused.hint.unwrap().contains("chmod 600"));
+        assert_eq!(refused.kind(), ErrorKind::Config);
+        assert!(refused.to_string().contains("0640") && refused.hint().unwrap().contains("chmod 600"));
     }
 }

@@ -1,6 +1,7 @@
-//! What went wrong, for a person and for a program: a sentence, a hint, an exit code.
+//! What went wrong, for a person and for a program: a kind, whose fault it is, the spec's rule, and what to do next.
 //!
-//! Every command ends in success or in one [`Failure`]. A node hands it to its caller over the control socket unchanged.
+//! Every fallible operation of the library ends in success or in one [`Error`]. A node hands it to a command over the
+//! control socket unchanged.
 
 use crate::crypto::SelfTestError;
 use serde::{Deserialize, Serialize};
@@ -9,152 +10,287 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
-/// The kind of a failure: its name in JSON and its exit code are for programs and never change.
+/// The kind of an [`Error`]. In JSON it is written in kebab case, as in `"not-found"`; names never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Code {
-    /// A file or the system failed in a way no other code names.
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A file or the system failed in a way no other kind names.
     Io,
-    /// The command line does not make sense.
+    /// An argument does not make sense.
     Usage,
     /// The link or URL is cut off, mistyped or of another kind.
     Link,
-    /// No node answers on the DIR's control socket.
+    /// The node has ended: it was shut down, or its thread is gone. For a command: no node answers on the folder's socket.
     NotRunning,
-    /// No custodian holds what was asked for.
+    /// No custodian holds what was asked for, or the folder has no such file.
     NotFound,
     /// The content is there, but the link's key does not open it.
     WrongKey,
-    /// What came is not what the link names.
+    /// What came is not what the link names. Nothing of it was handed on.
     Tampered,
-    /// No circuit could be built to where the answer is.
+    /// No circuit could be built to where the answer is, or the node has no directory yet.
     NoPath,
     /// The custodians have no room.
     StoreFull,
     /// No answer in time.
     TimedOut,
-    /// Another node runs on this DIR.
+    /// Another node runs on the folder.
     DirInUse,
     /// Another program listens on the address.
     PortBusy,
-    /// The configuration or a file of the DIR is not usable.
+    /// The configuration, an invite or a file of the folder is not usable.
     Config,
     /// This machine's clock is too far from the network's.
     Clock,
+    /// The network has no relay that connects to other hosts.
+    NoExit,
+    /// The destination refused the connection, or cannot be reached, or its name is not known.
+    Refused,
+    /// The stream, its circuit or the connection behind the exit broke.
+    Reset,
+    /// A bound was reached: of this node (streams, jobs) or of the exit.
+    Busy,
+    /// The exit's policy, or this node's own, forbids the destination.
+    Forbidden,
 }
 
-impl Code {
-    /// The exit code of the process.
-    pub fn exit(self) -> u8 {
+/// Whose fault an [`Error`] is: who can mend it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The program or person that asked: another argument, link or folder will do.
+    You,
+    /// This machine: its disk, clock, ports or limits.
+    Machine,
+    /// A relay that broke the rules or has no room; another may do better.
+    Relay,
+    /// Whoever published the content, or runs the host that was connected to.
+    Publisher,
+    /// The network: too few relays, or none can be reached.
+    Network,
+}
+
+impl ErrorKind {
+    /// Whose fault it is where nothing more is known.
+    fn fault(self) -> Fault {
         match self {
-            Self::Io => 1,
-            Self::Usage | Self::Link => 2,
-            Self::NotRunning => 3,
-            Self::NotFound => 4,
-            Self::WrongKey => 5,
-            Self::Tampered => 6,
-            Self::NoPath => 7,
-            Self::StoreFull => 8,
-            Self::TimedOut => 9,
-            Self::DirInUse => 10,
-            Self::PortBusy => 11,
-            Self::Config => 12,
-            Self::Clock => 13,
+            Self::Usage | Self::Link | Self::WrongKey | Self::NotRunning | Self::Forbidden => Fault::You,
+            Self::DirInUse | Self::Config => Fault::You,
+            Self::Io | Self::PortBusy | Self::Clock => Fault::Machine,
+            Self::Tampered | Self::StoreFull | Self::Busy | Self::Reset => Fault::Relay,
+            Self::NotFound | Self::Refused => Fault::Publisher,
+            Self::NoPath | Self::NoExit | Self::TimedOut => Fault::Network,
         }
     }
 }
 
-/// Why a command did not do what it was asked to.
+/// Why something was not done. Displays as one sentence without a full stop.
+///
+/// ```
+/// let error = "umbel:cut-off".parse::<umbel::Link>().unwrap_err();
+/// assert_eq!(error.kind(), umbel::ErrorKind::Link);
+/// assert_eq!(error.fault(), umbel::Fault::You);
+/// assert!(error.hint().is_some());
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone, Debug)]
+struct Inner {
+    written: Written,
+    /// Where it is not the kind's usual one.
+    fault: Option<Fault>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The JSON form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// What kind.
-    pub code: Code,
-    /// What happened: one sentence without a full stop.
-    pub message: String,
-    /// The requirement of the spec that was broken, where there is one.
-    pub rule: Option<Cow<'static, str>>,
-    /// What to do about it.
-    pub hint: Option<Cow<'static, str>>,
+struct Written {
+    #[serde(rename = "code")]
+    kind: ErrorKind,
+    message: String,
+    rule: Option<Cow<'static, str>>,
+    hint: Option<Cow<'static, str>>,
 }
 
-/// The JSON form, `{"error":{...}}`.
-#[derive(Serialize)]
-struct Wrapped<'a> {
-    error: &'a Failure,
+impl From<Written> for Error {
+    fn from(written: Written) -> Self {
+        Self(Box::new(Inner { written, fault: None, source: None }))
+    }
 }
 
-impl Failure {
-    /// A failure without rule and hint.
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), rule: None, hint: None }
+impl From<Error> for Written {
+    fn from(error: Error) -> Self {
+        error.0.written
+    }
+}
+
+impl PartialEq for Error {
+    /// Errors are equal when they read the same; their sources are not compared.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.written == other.0.written
+    }
+}
+
+impl Eq for Error {}
+
+impl Error {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.written.kind
     }
 
-    /// Adds what to do about it.
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        self.0.fault.unwrap_or_else(|| self.kind().fault())
+    }
+
+    /// The requirement of the specification that was broken, as in `"DIR-11"`, where there is one.
+    pub fn rule(&self) -> Option<&str> {
+        self.0.written.rule.as_deref()
+    }
+
+    /// What to do about it: a sentence without a full stop.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.written.hint.as_deref()
+    }
+
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Written { kind, message: message.into(), rule: None, hint: None }.into()
+    }
+
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
-        self.hint = Some(hint.into());
+    pub(crate) fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.0.written.hint = Some(hint.into());
         self
     }
 
-    /// Adds the requirement that was broken.
     #[must_use]
-    pub fn rule(mut self, rule: &'static str) -> Self {
-        self.rule = Some(Cow::Borrowed(rule));
+    pub(crate) fn with_rule(mut self, rule: &'static str) -> Self {
+        self.0.written.rule = Some(Cow::Borrowed(rule));
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.written.kind = kind;
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn with_fault(mut self, fault: Fault) -> Self {
+        self.0.fault = Some(fault);
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Arc::new(source));
         self
     }
 
     /// A file that cannot be read or written, for no fault of the configuration.
-    pub fn file(verb: &str, path: &Path, error: &io::Error) -> Self {
+    pub(crate) fn file(verb: &str, path: &Path, error: &io::Error) -> Self {
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => "check who owns the file and its folder",
             io::ErrorKind::NotFound => "check the path",
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk and try again",
             _ => "check the disk and the path",
         };
-        Self::new(Code::Io, format!("cannot {verb} {}: {}", path.display(), reason(error))).hint(hint)
+        Self::new(ErrorKind::Io, format!("cannot {verb} {}: {}", path.display(), reason(error))).with_hint(hint)
     }
 
-    /// A file of the DIR or of the configuration that is not usable.
-    pub fn config(path: &Path, message: impl fmt::Display) -> Self {
-        Self::new(Code::Config, format!("{}: {message}", path.display()))
+    /// A file of the folder or of the configuration that is not usable.
+    pub(crate) fn config(path: &Path, message: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Config, format!("{}: {message}", path.display()))
     }
 
     /// An address that cannot be listened on; `setting` is the option that names it.
-    pub fn bind(addr: SocketAddr, setting: &str, error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::AddrInUse => Self::new(Code::PortBusy, format!("another program already listens on {addr}"))
-                .hint(format!("choose another port with {setting}, or port 0 for any free one")),
-            io::ErrorKind::PermissionDenied => Self::new(Code::PortBusy, format!("this user may not listen on {addr}"))
-                .hint(format!("choose a port above 1023 with {setting}")),
-            _ => Self::new(Code::Config, format!("cannot listen on {addr}: {}", reason(error)))
-                .hint(format!("give an address of this machine with {setting}")),
-        }
+    pub(crate) fn bind(addr: SocketAddr, setting: &str, error: &io::Error) -> Self {
+        let (kind, message, hint) = match error.kind() {
+            io::ErrorKind::AddrInUse => (
+                ErrorKind::PortBusy,
+                format!("another program already listens on {addr}"),
+                format!("choose another port with {setting}, or port 0 for any free one"),
+            ),
+            io::ErrorKind::PermissionDenied => (
+                ErrorKind::PortBusy,
+                format!("this user may not listen on {addr}"),
+                format!("choose a port above 1023 with {setting}"),
+            ),
+            _ => (
+                ErrorKind::Config,
+                format!("cannot listen on {addr}: {}", reason(error)),
+                format!("give an address of this machine with {setting}"),
+            ),
+        };
+        Self::new(kind, message).with_hint(hint)
     }
 
     /// A machine on which no node may run.
-    pub fn self_test(error: SelfTestError) -> Self {
-        Self::new(Code::Io, format!("the self-test failed: {error}"))
-            .rule("KEY-6")
-            .hint("run no node here: the processor is faulty, or this program was miscompiled")
+    pub(crate) fn self_test(error: SelfTestError) -> Self {
+        Self::new(ErrorKind::Io, format!("the self-test failed: {error}"))
+            .with_rule("KEY-6")
+            .with_hint("run no node here: the processor is faulty, or this program was miscompiled")
     }
 
-    /// The JSON form on one line.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(&Wrapped { error: self }).unwrap_or_default()
+    /// The JSON form on one line: `{"error":{...}}`.
+    pub(crate) fn to_json(&self) -> String {
+        #[derive(Serialize)]
+        struct Wrapped<'a> {
+            error: &'a Written,
+        }
+        serde_json::to_string(&Wrapped { error: &self.0.written }).unwrap_or_default()
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.written.message)
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|s| s as _)
+    }
+}
+
+impl From<io::Error> for Error {
+    /// What a [`Stream`](crate::Stream) or [`Object`](crate::Object) said comes back whole; everything else is
+    /// [`ErrorKind::Io`].
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(own) => own,
+            Err(other) => Self::new(ErrorKind::Io, reason(&other)).with_source(other),
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::Refused => io::ErrorKind::ConnectionRefused,
+            ErrorKind::TimedOut => io::ErrorKind::TimedOut,
+            ErrorKind::NoPath | ErrorKind::NoExit | ErrorKind::NotRunning | ErrorKind::Busy => {
+                io::ErrorKind::NotConnected
+            }
+            ErrorKind::Reset => io::ErrorKind::ConnectionReset,
+            ErrorKind::NotFound => io::ErrorKind::NotFound,
+            ErrorKind::Tampered | ErrorKind::WrongKey => io::ErrorKind::InvalidData,
+            ErrorKind::Forbidden => io::ErrorKind::PermissionDenied,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
 
 /// The error in words, without the system's number.
-pub fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or_default();
     let mut chars = words.chars();
@@ -167,14 +303,14 @@ mod tests {
 
     #[test]
     fn the_json_form_has_its_four_keys_always() {
-        let f = Failure::new(Code::DirInUse, "a node runs here");
+        let e = Error::new(ErrorKind::DirInUse, "a node runs here");
         assert_eq!(
-            f.to_json(),
+            e.to_json(),
             r#"{"error":{"code":"dir-in-use","message":"a node runs here","rule":null,"hint":null}}"#
         );
-        let f = f.rule("NODE-3").hint("stop it");
+        let e = e.with_rule("NODE-3").with_hint("stop it");
         assert_eq!(
-            f.to_json(),
+            e.to_json(),
             r#"{"error":{"code":"dir-in-use","message":"a node runs here","rule":"NODE-3","hint":"stop it"}}"#
         );
     }
@@ -184,36 +320,33 @@ mod tests {
     fn a_failed_self_test_names_what_is_wrong_and_says_not_to_go_on() {
         use crate::crypto::Fault;
         let error = SelfTestError { primitive: "X25519", implementation: "aws-lc", fault: Fault::Difference };
-        let f = Failure::self_test(error);
+        let e = Error::self_test(error);
         assert_eq!(
-            (f.message.as_str(), f.rule.as_deref()),
+            (e.to_string().as_str(), e.rule()),
             (
                 "the self-test failed: X25519 (aws-lc) is wrong: the two implementations compute different results",
                 Some("KEY-6")
             )
         );
-        assert!(f.hint.is_some_and(|hint| hint.starts_with("run no node here")));
-    }
-
-    #[test]
-    fn exit_codes_are_the_published_ones() {
-        use Code::*;
-        let all = [
-            Io, Usage, NotRunning, NotFound, WrongKey, Tampered, NoPath, StoreFull, TimedOut, DirInUse, PortBusy,
-            Config, Clock,
-        ];
-        for (code, exit) in all.into_iter().zip(1..=13) {
-            assert_eq!(code.exit(), exit, "{code:?}");
-        }
-        assert_eq!(Link.exit(), 2);
+        assert!(e.hint().is_some_and(|hint| hint.starts_with("run no node here")));
     }
 
     #[test]
     fn system_errors_read_as_words() {
         let e = io::Error::from_raw_os_error(13);
         assert_eq!(reason(&e), "permission denied");
-        let busy = Failure::bind("127.0.0.1:1".parse().unwrap(), "--socks", &io::ErrorKind::AddrInUse.into());
-        assert_eq!(busy.code, Code::PortBusy);
-        assert!(busy.hint.unwrap().contains("--socks"));
+        let busy = Error::bind("127.0.0.1:1".parse().unwrap(), "--socks", &io::ErrorKind::AddrInUse.into());
+        assert_eq!(busy.kind(), ErrorKind::PortBusy);
+        assert!(busy.hint().unwrap().contains("--socks"));
+    }
+
+    #[test]
+    fn an_error_survives_the_way_through_an_io_error() {
+        let e = Error::new(ErrorKind::Refused, "no").with_fault(Fault::Network);
+        let through = Error::from(io::Error::from(e.clone()));
+        assert_eq!((through.kind(), through.fault()), (ErrorKind::Refused, Fault::Network));
+        let foreign = Error::from(io::Error::from_raw_os_error(13));
+        assert_eq!((foreign.kind(), foreign.fault()), (ErrorKind::Io, Fault::Machine));
+        assert!(std::error::Error::source(&foreign).is_some());
     }
 }

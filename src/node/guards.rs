@@ -9,7 +9,7 @@
 
 use crate::base::time::UnixMs;
 use crate::node::dir::NodeDir;
-use crate::node::error::Failure;
+use crate::node::error::Error;
 use crate::proto::path::{GUARDS_MAX, GuardRecord, Guards};
 use crate::wire::error::Malformed;
 use crate::wire::ids::RelayId;
@@ -20,14 +20,14 @@ const MAGIC: &str = "umbel-guards 1";
 /// The guards of earlier runs; none at a first start.
 ///
 /// # Errors
-/// [`Code::Config`](crate::node::error::Code::Config) when the file cannot be read or is damaged: forgetting guards
+/// [`ErrorKind::Config`](crate::node::error::ErrorKind::Config) when the file cannot be read or is damaged: forgetting guards
 /// silently would expose the user to new ones.
-pub fn load(dir: &NodeDir) -> Result<Guards, Failure> {
+pub fn load(dir: &NodeDir) -> Result<Guards, Error> {
     let Some(bytes) = dir.load(GUARDS_FILE)? else { return Ok(Guards::new()) };
     let records = core::str::from_utf8(&bytes).ok().and_then(|text| decode(text).ok());
     records.map(Guards::restore).ok_or_else(|| {
-        Failure::config(&dir.file(GUARDS_FILE), "the list of guards is damaged")
-            .hint("restore it from a backup; only if there is none remove it: new guards mean new risk")
+        Error::config(&dir.file(GUARDS_FILE), "the list of guards is damaged")
+            .with_hint("restore it from a backup; only if there is none remove it: new guards mean new risk")
     })
 }
 

@@ -12,7 +12,7 @@ use crate::base::rng::Rng;
 use crate::crypto::agree::AgreeSecret;
 use crate::crypto::identity::IdentityKey;
 use crate::node::dir::NodeDir;
-use crate::node::error::Failure;
+use crate::node::error::Error;
 use crate::wire::descriptor::{find_work, relay_id, work_bits};
 use crate::wire::ids::{RelayId, from_text, to_text};
 use zeroize::Zeroizing;
@@ -46,25 +46,26 @@ impl RelayKeys {
     /// The keys of the folder; made and written first where there are none.
     ///
     /// # Errors
-    /// `Code::Config` when the file can be read by others, is damaged, or has too little work for the network.
-    pub fn load_or_create(dir: &NodeDir, work_bits_needed: u32, rng: &mut Rng) -> Result<Self, Failure> {
+    /// `ErrorKind::Config` when the file can be read by others, is damaged, or has too little work for the network.
+    pub fn load_or_create(dir: &NodeDir, work_bits_needed: u32, rng: &mut Rng) -> Result<Self, Error> {
         let Some(bytes) = dir.load_secret(KEYS_FILE)?.map(Zeroizing::new) else {
             let keys = Self::generate(work_bits_needed, rng);
             dir.save(KEYS_FILE, keys.to_file().as_bytes())?;
             return Ok(keys);
         };
         let damaged = |line: usize| {
-            Failure::config(&dir.file(KEYS_FILE), format_args!("line {line} is damaged"))
-                .hint("restore the file from a backup; without it the relay needs a new --dir and becomes a new relay")
+            Error::config(&dir.file(KEYS_FILE), format_args!("line {line} is damaged")).with_hint(
+                "restore the file from a backup; without it the relay needs a new --dir and becomes a new relay",
+            )
         };
         let keys = core::str::from_utf8(&bytes).map_err(|_| 1).and_then(Self::parse).map_err(damaged)?;
         if work_bits(&keys.identity.public(), keys.work_nonce) < work_bits_needed {
-            return Err(Failure::config(
+            return Err(Error::config(
                 &dir.file(KEYS_FILE),
                 "these keys were made for a network that asks for less work",
             )
-            .rule("KEY-3")
-            .hint("give each network its own --dir"));
+            .with_rule("KEY-3")
+            .with_hint("give each network its own --dir"));
         }
         Ok(keys)
     }
@@ -109,7 +110,7 @@ impl RelayKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::error::Code;
+    use crate::node::error::ErrorKind;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
@@ -139,8 +140,8 @@ mod tests {
             }
             dir.save(KEYS_FILE, text.as_bytes()).unwrap();
             let refused = RelayKeys::load_or_create(&dir, 4, &mut rng).map(|_| ()).unwrap_err();
-            assert_eq!(refused.code, Code::Config);
-            assert!(refused.message.contains(&format!("line {line} ")), "{refused}");
+            assert_eq!(refused.kind(), ErrorKind::Config);
+            assert!(refused.to_string().contains(&format!("line {line} ")), "{refused}");
             assert_eq!(dir.load(KEYS_FILE).unwrap().unwrap(), text.as_bytes());
         }
     }
@@ -151,6 +152,6 @@ mod tests {
         let dir = NodeDir::open(temp.path()).unwrap();
         let mut rng = Rng::from_seed([3; 32]);
         RelayKeys::load_or_create(&dir, 1, &mut rng).unwrap();
-        assert_eq!(RelayKeys::load_or_create(&dir, 40, &mut rng).map(|_| ()).unwrap_err().rule.unwrap(), "KEY-3");
+        assert_eq!(RelayKeys::load_or_create(&dir, 40, &mut rng).map(|_| ()).unwrap_err().rule().unwrap(), "KEY-3");
     }
 }

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod control;
+pub(crate) mod daemon;
 pub mod dir;
 pub mod driver;
 pub mod error;
@@ -18,6 +19,5 @@ pub mod service;
 pub mod setting;
 pub mod shard;
 pub mod signal;
-pub mod start;
 pub mod store;
 pub mod system;

@@ -1,7 +1,7 @@
 //! What a command prints: one JSON object for programs, or a few lines for a person; progress apart, on standard error.
 
 use crate::node::control::report::{GetReport, LookupReport, Progress, PutReport, Status, Unit};
-use crate::node::error::Failure;
+use crate::node::error::{Error, ErrorKind};
 use crate::node::setting::Size;
 use crate::node::system::unix_now;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -39,29 +39,48 @@ fn write_out(mut to: impl Write, report: &impl Report, json: bool) -> ExitCode {
 }
 
 /// Prints a failure, as JSON on standard output or as a sentence and a hint on standard error; returns its exit code.
-pub fn fail(failure: &Failure, json: bool) -> ExitCode {
+pub fn fail(failure: &Error, json: bool) -> ExitCode {
     if json {
         let _ = writeln!(std::io::stdout(), "{}", failure.to_json());
     } else {
         let _ = std::io::stderr().write_all(sentence(failure, colour()).as_bytes());
     }
-    ExitCode::from(failure.code.exit())
+    ExitCode::from(exit_code(failure.kind()))
+}
+
+/// The exit code of a command that failed. Programs rely on it: numbers never change.
+pub fn exit_code(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Usage | ErrorKind::Link => 2,
+        ErrorKind::NotRunning => 3,
+        ErrorKind::NotFound => 4,
+        ErrorKind::WrongKey => 5,
+        ErrorKind::Tampered => 6,
+        ErrorKind::NoPath | ErrorKind::NoExit => 7,
+        ErrorKind::StoreFull => 8,
+        ErrorKind::TimedOut => 9,
+        ErrorKind::DirInUse => 10,
+        ErrorKind::PortBusy => 11,
+        ErrorKind::Config => 12,
+        ErrorKind::Clock => 13,
+        ErrorKind::Io | ErrorKind::Refused | ErrorKind::Reset | ErrorKind::Busy | ErrorKind::Forbidden => 1,
+    }
 }
 
 fn colour() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
-fn sentence(failure: &Failure, colour: bool) -> String {
+fn sentence(failure: &Error, colour: bool) -> String {
     let style = |s: anstyle::Style| if colour { s } else { anstyle::Style::new() };
     let red = style(anstyle::AnsiColor::Red.on_default().bold());
     let bold = style(anstyle::Style::new().bold());
-    let mut text = format!("{red}error:{red:#} {}", failure.message);
-    if let Some(rule) = &failure.rule {
+    let mut text = format!("{red}error:{red:#} {}", failure);
+    if let Some(rule) = failure.rule() {
         let _ = write!(text, " ({rule})");
     }
     text.push('\n');
-    if let Some(hint) = &failure.hint {
+    if let Some(hint) = failure.hint() {
         let _ = writeln!(text, " {bold}hint:{bold:#} {hint}");
     }
     text
@@ -239,13 +258,26 @@ impl Report for Status {
 mod tests {
     use super::*;
     use crate::node::control::report::{CircuitStatus, StreamStatus};
-    use crate::node::error::Code;
 
     #[test]
     fn a_failure_is_a_sentence_and_a_hint() {
-        let f = Failure::new(Code::NotFound, "no custodian holds this").rule("CONT-23").hint("check the link");
+        let f =
+            Error::new(ErrorKind::NotFound, "no custodian holds this").with_rule("CONT-23").with_hint("check the link");
         assert_eq!(sentence(&f, false), "error: no custodian holds this (CONT-23)\n hint: check the link\n");
         assert!(sentence(&f, true).contains("\u{1b}["));
+    }
+
+    #[test]
+    fn exit_codes_are_the_published_ones() {
+        use ErrorKind::*;
+        let all = [
+            Io, Usage, NotRunning, NotFound, WrongKey, Tampered, NoPath, StoreFull, TimedOut, DirInUse, PortBusy,
+            Config, Clock,
+        ];
+        for (kind, code) in all.into_iter().zip(1..=13) {
+            assert_eq!(exit_code(kind), code, "{kind:?}");
+        }
+        assert_eq!(exit_code(Link), 2);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Ready files: how a script learns that a node works, and where.
 
 use crate::node::dir::{SHARED, write_atomic};
-use crate::node::error::{Code, Failure};
+use crate::node::error::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -68,8 +68,8 @@ pub struct NodeReady {
 pub const READY_VERSION: u32 = 1;
 
 /// Writes a ready file, whole or not at all, with a line's end.
-pub fn write_ready(path: &Path, ready: &impl Serialize) -> Result<(), Failure> {
-    let mut bytes = serde_json::to_vec(ready).map_err(|e| Failure::new(Code::Io, e.to_string()))?;
+pub fn write_ready(path: &Path, ready: &impl Serialize) -> Result<(), Error> {
+    let mut bytes = serde_json::to_vec(ready).map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
     bytes.push(b'\n');
     write_atomic(path, &bytes, SHARED)
 }

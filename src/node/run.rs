@@ -1,15 +1,14 @@
 //! From the parsed command line to the exit code.
 
-use crate::crypto::self_test;
 use crate::node::cli::{Cli, Command, GetArgs, Global, PutArgs};
 use crate::node::config::{ClientConfig, Common, RelayConfig, TestnetConfig, default_dir, default_testnet_dir};
 use crate::node::control::client::Conversation;
 use crate::node::control::report::{LookupReport, PutReport, Status};
 use crate::node::control::{LookupRequest, PutRequest, Request, SOCKET_NAME};
-use crate::node::error::{Code, Failure};
-use crate::node::output::{Bar, fail, print, print_aside};
+use crate::node::error::{Error, ErrorKind};
+use crate::node::output::{Bar, exit_code, fail, print, print_aside};
 use crate::node::setting::Level;
-use crate::node::{get, log, start, system};
+use crate::node::{daemon, get, log, system};
 use crate::wire::ids::{ID_TEXT_LEN, from_text};
 use clap::Parser;
 use std::ffi::OsString;
@@ -19,7 +18,10 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Does what the command line says.
+/// The `umbel` program: does what the command line says, and gives the exit code. `args` begins with the program's name.
+///
+/// For programs that ship Umbel's commands under their own name. Unlike everything else in this library it catches signals,
+/// starts the log and changes limits of the process.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let json = args.iter().any(|a| a == "--json");
     match Cli::try_parse_from(args) {
@@ -35,39 +37,39 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Err(e) if json => fail(&usage(&e), true),
         Err(e) => {
             let _ = e.print();
-            ExitCode::from(Code::Usage.exit())
+            ExitCode::from(exit_code(ErrorKind::Usage))
         }
     }
 }
 
 /// The parser's complaint as a failure: what stands before the usage line, and the rest as the hint.
-fn usage(error: &clap::Error) -> Failure {
+fn usage(error: &clap::Error) -> Error {
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("For more information"));
     let (advice, complaint): (Vec<_>, Vec<_>) =
         lines.partition(|l| ["Usage:", "tip:", "[possible values"].iter().any(|start| l.starts_with(start)));
     let message = complaint.join(" ").trim_start_matches("error: ").to_owned();
     let hint = if advice.is_empty() { "umbel --help lists commands and options".to_owned() } else { advice.join("; ") };
-    Failure::new(Code::Usage, message).hint(hint)
+    Error::new(ErrorKind::Usage, message).with_hint(hint)
 }
 
-fn run(cli: Cli) -> Result<ExitCode, Failure> {
+fn run(cli: Cli) -> Result<ExitCode, Error> {
     let global = &cli.global;
     match cli.command {
         Command::Testnet(args) => {
             let config = TestnetConfig::new(global, &args)?;
             prepare(&config.common)?;
-            start::testnet(config).map(|()| ExitCode::SUCCESS)
+            daemon::testnet(config).map(|()| ExitCode::SUCCESS)
         }
         Command::Relay(args) => {
             let config = RelayConfig::new(global, &args)?;
             prepare(&config.common)?;
-            start::relay(config).map(|()| ExitCode::SUCCESS)
+            daemon::relay(config).map(|()| ExitCode::SUCCESS)
         }
         Command::Client(args) => {
             let config = ClientConfig::new(global, &args)?;
             prepare(&config.common)?;
-            start::client(config).map(|()| ExitCode::SUCCESS)
+            daemon::client(config).map(|()| ExitCode::SUCCESS)
         }
         Command::Put(args) => command(global, put(global, args)),
         Command::Get(args) => command(global, get(global, args)),
@@ -77,24 +79,23 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
 }
 
 /// Readies this process for being a node.
-fn prepare(common: &Common) -> Result<(), Failure> {
+fn prepare(common: &Common) -> Result<(), Error> {
     log::start(common.log, common.unredacted);
     system::forbid_core_dumps()?;
     system::raise_open_files();
-    // spec: KEY-6
-    self_test().map_err(Failure::self_test)
+    Ok(())
 }
 
-fn command(global: &Global, work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+fn command(global: &Global, work: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
     log::start(global.log.unwrap_or(Level::Warn), global.unredacted);
     // A link's read key passes through this process too.
     system::forbid_core_dumps()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|e| Failure::new(Code::Io, format!("the command cannot start: {e}")))?.block_on(work)
+    runtime.map_err(|e| Error::new(ErrorKind::Io, format!("the command cannot start: {e}")))?.block_on(work)
 }
 
 /// The folder of the node to talk to: the one named, else this user's client, else a testnet that runs.
-fn node_dir(global: &Global) -> Result<PathBuf, Failure> {
+fn node_dir(global: &Global) -> Result<PathBuf, Error> {
     if let Some(dir) = &global.dir {
         return Ok(dir.clone());
     }
@@ -103,25 +104,24 @@ fn node_dir(global: &Global) -> Result<PathBuf, Failure> {
     Ok(if !runs(&own) && runs(&testnet) { testnet } else { own })
 }
 
-async fn status(global: &Global) -> Result<ExitCode, Failure> {
+async fn status(global: &Global) -> Result<ExitCode, Error> {
     let talk = Conversation::ask(&node_dir(global)?, &Request::Status).await?;
     let report: Status = talk.report(|_| ()).await?;
     Ok(print(&report, global.json))
 }
 
-async fn lookup(global: &Global, key: String) -> Result<ExitCode, Failure> {
+async fn lookup(global: &Global, key: String) -> Result<ExitCode, Error> {
     from_text(&key).map_err(|_| {
-        Failure::new(Code::Usage, format!("{key:?} is neither a relay's id nor a block's address"))
-            .hint(format!("both are {ID_TEXT_LEN} letters and digits; of a link, give the part before the slash"))
+        Error::new(ErrorKind::Usage, format!("{key:?} is neither a relay's id nor a block's address"))
+            .with_hint(format!("both are {ID_TEXT_LEN} letters and digits; of a link, give the part before the slash"))
     })?;
     let talk = Conversation::ask(&node_dir(global)?, &Request::Lookup(LookupRequest { key })).await?;
     let report: LookupReport = talk.report(|_| ()).await?;
     Ok(print(&report, global.json))
 }
 
-async fn put(global: &Global, args: PutArgs) -> Result<ExitCode, Failure> {
-    let path =
-        args.path.canonicalize().map_err(|e| Failure { code: Code::Usage, ..Failure::file("read", &args.path, &e) })?;
+async fn put(global: &Global, args: PutArgs) -> Result<ExitCode, Error> {
+    let path = args.path.canonicalize().map_err(|e| Error::file("read", &args.path, &e).with_kind(ErrorKind::Usage))?;
     let request = Request::Put(PutRequest { path, convergent: args.convergent });
     let talk = Conversation::ask(&node_dir(global)?, &request).await?;
     let bar = Bar::new();
@@ -130,7 +130,7 @@ async fn put(global: &Global, args: PutArgs) -> Result<ExitCode, Failure> {
     Ok(print(&report?, global.json))
 }
 
-async fn get(global: &Global, args: GetArgs) -> Result<ExitCode, Failure> {
+async fn get(global: &Global, args: GetArgs) -> Result<ExitCode, Error> {
     let bar = Bar::new();
     let report = get::get(&node_dir(global)?, &args.link, &args.out, &mut |p| bar.set(&p)).await;
     bar.clear();

@@ -1,6 +1,6 @@
 //! Signals: the first SIGTERM or SIGINT asks the node to finish what it does, the second ends it at once.
 
-use crate::node::error::{Code, Failure};
+use crate::node::error::{Error, ErrorKind};
 use std::future::Future;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,9 +28,10 @@ pub enum Drained {
 
 impl Signals {
     /// From here on the signals no longer kill the process. Needs a running tokio runtime.
-    pub fn catch() -> Result<Self, Failure> {
+    pub fn catch() -> Result<Self, Error> {
         let catch = |kind| {
-            signal(kind).map_err(|e| Failure::new(Code::Io, format!("the system does not let signals be caught: {e}")))
+            signal(kind)
+                .map_err(|e| Error::new(ErrorKind::Io, format!("the system does not let signals be caught: {e}")))
         };
         Ok(Self { term: catch(SignalKind::terminate())?, int: catch(SignalKind::interrupt())? })
     }

@@ -2,7 +2,7 @@
 
 use crate::base::rng::Rng;
 use crate::base::time::UnixMs;
-use crate::node::error::{Code, Failure};
+use crate::node::error::{Error, ErrorKind};
 
 /// The wall clock; the start of 1970 where the machine's clock stands before it.
 #[expect(clippy::disallowed_methods, reason = "here the wall clock enters")]
@@ -35,18 +35,18 @@ impl Timer {
 
 /// A generator seeded by the system.
 #[expect(clippy::disallowed_methods, reason = "here randomness enters")]
-pub fn rng() -> Result<Rng, Failure> {
+pub fn rng() -> Result<Rng, Error> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|e| {
-        Failure::new(Code::Io, format!("the system gives no randomness: {e}")).hint("check /dev/urandom")
+        Error::new(ErrorKind::Io, format!("the system gives no randomness: {e}")).with_hint("check /dev/urandom")
     })?;
     Ok(Rng::from_seed(seed))
 }
 
 /// Keeps keys out of core files: this process writes none from here on.
-pub fn forbid_core_dumps() -> Result<(), Failure> {
+pub fn forbid_core_dumps() -> Result<(), Error> {
     rlimit::setrlimit(rlimit::Resource::CORE, 0, 0)
-        .map_err(|e| Failure::new(Code::Io, format!("cannot switch core dumps off: {e}")))
+        .map_err(|e| Error::new(ErrorKind::Io, format!("cannot switch core dumps off: {e}")))
 }
 
 /// Raises the limit on open files as far as this user may: a relay holds one socket a link and one a stream.

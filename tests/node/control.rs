@@ -19,10 +19,16 @@ use umbel::node::control::report::{CustodianReport, LookupReport, Progress, PutR
 use umbel::node::control::server::{GetSink, Handler, listen, serve};
 use umbel::node::control::{Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
 use umbel::node::dir::NodeDir;
-use umbel::node::error::{Code, Failure};
+use umbel::node::error::Error;
 use umbel::node::system::Timer;
 use umbel::wire::ids::Address;
 use umbel::wire::umbel_link::ContentLink as Link;
+
+/// An error as a node writes it.
+fn error(code: &str, message: &str, rule: Option<&str>, hint: &str) -> Error {
+    let written = serde_json::json!({ "code": code, "message": message, "rule": rule, "hint": hint });
+    serde_json::from_value(written).unwrap()
+}
 
 /// A node of canned answers: `file` and `folder` are content, every other link is not found.
 struct Canned {
@@ -52,18 +58,18 @@ impl Drop for Fetching {
 }
 
 impl Handler for Canned {
-    async fn status(&self) -> Result<Status, Failure> {
+    async fn status(&self) -> Result<Status, Error> {
         Ok(Status { version: "9".into(), role: "client".into(), ready: true, ..Status::default() })
     }
 
-    async fn put(&self, request: PutRequest, progress: &mut dyn FnMut(Progress)) -> Result<PutReport, Failure> {
+    async fn put(&self, request: PutRequest, progress: &mut dyn FnMut(Progress)) -> Result<PutReport, Error> {
         assert!(request.path.is_absolute());
         for done in 1..=3 {
             progress(Progress { phase: "sending".into(), done, total: 3, unit: Unit::Blocks });
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if request.path.ends_with("big") {
-            return Err(Failure::new(Code::StoreFull, "no custodian has room").rule("CONT-16").hint("try later"));
+            return Err(error("store-full", "no custodian has room", Some("CONT-16"), "try later"));
         }
         self.puts.set(self.puts.get() + 1);
         let text = |s: &str| s.to_owned();
@@ -83,14 +89,14 @@ impl Handler for Canned {
         })
     }
 
-    async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Failure> {
+    async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Error> {
         self.fetching.fetch_add(1, Ordering::SeqCst);
         let _fetching = Fetching(self.fetching.clone());
-        let (_, path) = request.target()?;
-        let link = path.trim_start_matches('/');
+        let link: umbel::Link = request.link.parse()?;
+        let link = link.path();
         let kind = if link == "file" { Kind::File } else { Kind::Directory };
         if !["file", "folder", "evil", "cut"].contains(&link) {
-            return Err(Failure::new(Code::NotFound, "no custodian holds this").hint("check the link"));
+            return Err(error("not-found", "no custodian holds this", None, "check the link"));
         }
         let offset = request.offset;
         sink.open(Opened { root: "r".into(), bytes: FILE_BYTES as u64, kind, offset }).await?;
@@ -114,7 +120,7 @@ impl Handler for Canned {
         Ok(())
     }
 
-    async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Failure> {
+    async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Error> {
         let custodians = vec![CustodianReport { id: "c".into(), answered: true, holds: true, error: None }];
         Ok(LookupReport { key: request.key, kind: "block".into(), locator: None, answered: 1, holding: 1, custodians })
     }
@@ -122,7 +128,7 @@ impl Handler for Canned {
 
 impl Canned {
     /// Sends content, in pieces, until the place to stall.
-    async fn send(&self, sink: &mut GetSink, from: usize, to: usize, offset: u64) -> Result<(), Failure> {
+    async fn send(&self, sink: &mut GetSink, from: usize, to: usize, offset: u64) -> Result<(), Error> {
         let content = content();
         for (i, piece) in content[from..to].chunks(10_000).enumerate() {
             if offset == 0 && (from + i * 10_000) as u64 >= self.stall_at.load(Ordering::SeqCst) {
@@ -164,7 +170,7 @@ impl Node {
             tokio::task::LocalSet::new().block_on(&runtime, async move {
                 let (stall_at, fetching, dir) = canned;
                 let dir = NodeDir::open(&dir).unwrap();
-                let listener = listen(&dir).unwrap();
+                let listener = listen(dir.path()).unwrap();
                 ready.send(()).unwrap();
                 let handler = Rc::new(Canned { stall_at, fetching, puts: Cell::new(0) });
                 tokio::select! {

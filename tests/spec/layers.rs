@@ -1,9 +1,12 @@
-//! Who may import whom: `base <- crypto <- wire <- proto <- role <- { sim, node } <- main`.
+//! Who may import whom: `base <- crypto <- wire <- proto <- role <- { sim, node } <- main`. Between node's lower half (sockets,
+//! threads, files) and its upper half (proxy, control socket, command line) lies `api`.
 
 use crate::pages::{File, files};
 
 /// Layers from the lowest. A layer names only layers before it.
-const LAYERS: [&str; 7] = ["base", "crypto", "wire", "proto", "role", "sim", "node"];
+const LAYERS: [&str; 9] = ["base", "crypto", "wire", "proto", "role", "sim", "node/lower", "api", "node"];
+/// Modules of node's lower half.
+const LOWER: [&str; 9] = ["dir", "driver", "error", "guards", "keys", "service", "shard", "store", "system"];
 
 /// Crates that one part of the tree alone may name, and that part (paths below `src`).
 const CRATES: &[(&str, &[&str])] = &[
@@ -26,25 +29,19 @@ const CRATES: &[(&str, &[&str])] = &[
     ("subtle", &["crypto", "base"]),
     // Key files are read and written by the driver.
     ("zeroize", &["crypto", "base", "node"]),
-    ("tokio", &["node", "main.rs"]),
-    ("hyper", &["node", "main.rs"]),
-    ("hyper_util", &["node", "main.rs"]),
-    ("http_body_util", &["node", "main.rs"]),
-    ("redb", &["node", "main.rs"]),
-    ("serde", &["node", "main.rs"]),
-    ("serde_json", &["node", "main.rs"]),
-    ("toml", &["node", "main.rs"]),
-    ("clap", &["node", "main.rs"]),
-    ("socket2", &["node", "main.rs"]),
-    ("indicatif", &["node", "main.rs"]),
-    ("getrandom", &["node", "main.rs"]),
+    ("tokio", &["node", "api", "main.rs"]),
+    ("hyper", &["node", "api", "main.rs"]),
+    ("hyper_util", &["node", "api", "main.rs"]),
+    ("http_body_util", &["node", "api", "main.rs"]),
+    ("redb", &["node", "api", "main.rs"]),
+    ("serde", &["node", "api", "main.rs"]),
+    ("serde_json", &["node", "api", "main.rs"]),
+    ("toml", &["node", "api", "main.rs"]),
+    ("clap", &["node", "api", "main.rs"]),
+    ("socket2", &["node", "api", "main.rs"]),
+    ("indicatif", &["node", "api", "main.rs"]),
+    ("getrandom", &["node", "api", "main.rs"]),
 ];
-
-/// The first part of a file's path below `src`, without `.rs` where it is a module.
-fn part(path: &str) -> &str {
-    let below = path.strip_prefix("src/").unwrap_or(path);
-    below.split('/').next().unwrap_or(below)
-}
 
 /// Whether the file is the place, or lies in it.
 fn is_in(path: &str, place: &str) -> bool {
@@ -53,7 +50,16 @@ fn is_in(path: &str, place: &str) -> bool {
 }
 
 fn rank(layer: &str) -> Option<usize> {
-    LAYERS.iter().position(|l| *l == layer.trim_end_matches(".rs"))
+    LAYERS.iter().position(|l| *l == layer)
+}
+
+/// The layer of a path of modules such as `node::driver::Core`, or of a file such as `node/driver/mod.rs`.
+fn layer(path: &str) -> &str {
+    let mut words = path.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty());
+    match (words.next().unwrap_or_default(), words.next()) {
+        ("node", Some(module)) if LOWER.contains(&module) => "node/lower",
+        (first, _) => first,
+    }
 }
 
 /// Whether `crate_name::` or `use crate_name` stands in the line as the root of a path.
@@ -71,17 +77,17 @@ fn names_crate(line: &str, crate_name: &str) -> bool {
 fn problems(files: &[File]) -> Vec<String> {
     let mut out = Vec::new();
     for file in files {
-        let part = part(&file.path);
-        let own = rank(part);
+        let mine = layer(file.path.strip_prefix("src/").unwrap_or(&file.path));
+        let own = rank(mine);
         for (n, line) in file.text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
             for (_, rest) in code.match_indices("crate::").map(|(at, m)| (at, &code[at + m.len()..])) {
-                let word = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+                let word = layer(rest.split([';', '{', ',', ' ', '(', ')', '<', '>', ']']).next().unwrap_or_default());
                 let (Some(own), Some(other)) = (own, rank(word)) else { continue };
-                let siblings = (part, word) == ("node", "sim");
+                let siblings = word == "sim" && own > other;
                 if other > own || siblings {
                     out.push(format!(
-                        "{}:{}: {part} may not use {word}: move what it needs down, or take it as an argument",
+                        "{}:{}: {mine} may not use {word}: move what it needs down, or take it as an argument",
                         file.path,
                         n + 1
                     ));
@@ -126,4 +132,9 @@ fn an_upward_import_and_a_stray_crate_are_noticed() {
     assert_eq!(judge("src/crypto/agree.rs", "use x25519_dalek::StaticSecret;"), 1);
     assert_eq!(judge("src/crypto/backends.rs", "use x25519_dalek::StaticSecret;"), 1);
     assert_eq!(judge("src/crypto/backend/pure.rs", "use x25519_dalek::StaticSecret;"), 0);
+    assert_eq!(judge("src/node/driver/x.rs", "use crate::api::Client;"), 1);
+    assert_eq!(judge("src/node/service/x.rs", "use crate::node::proxy::Proxy;"), 1);
+    assert_eq!(judge("src/api/x.rs", "use crate::node::driver::Clock;"), 0);
+    assert_eq!(judge("src/api/x.rs", "use crate::node::control::server;"), 1);
+    assert_eq!(judge("src/node/proxy/x.rs", "use crate::api::Client;"), 0);
 }

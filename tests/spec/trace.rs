@@ -203,13 +203,13 @@ fn a_rule_that_is_made_up_is_noticed_wherever_it_is_named() {
     let whole = project();
     let before = problems(&whole);
     for (line, id) in [
-        (r#"    Failure::new(Code::NotFound, "no custodian holds this").rule("CONTENT-1")"#, "CONTENT-1"),
-        (r#"        .rule("DIR-999")"#, "DIR-999"),
+        (r#"    Error::new(ErrorKind::NotFound, "no custodian holds this").with_rule("CONTENT-1")"#, "CONTENT-1"),
+        (r#"        .with_rule("DIR-999")"#, "DIR-999"),
         (r#"    assert_eq!(full["error"]["rule"], "CONTENT-9");"#, "CONTENT-9"),
         ("/// Most cells in one record (spec LINK-999).", "LINK-999"),
         ("    // spec: CELL-999", "CELL-999"),
     ] {
-        for path in ["src/node/start/get.rs", "src/role/shard/tests.rs", "tests/node/control.rs"] {
+        for path in ["src/api/put.rs", "src/role/shard/tests.rs", "tests/node/control.rs"] {
             let mut p = whole.clone();
             let file = p.code.iter_mut().chain(&mut p.tests).find(|f| f.path == path).expect("a file");
             file.text.push_str(&format!("\nmod tests {{\n{line}\n}}\n"));

@@ -2,7 +2,7 @@
 
 use crate::node::control::frame::{ANSWER_MAX, DATA_MAX, Frame, line, read_line};
 use crate::node::control::{Request, SOCKET_NAME, short_path};
-use crate::node::error::{Code, Failure, reason};
+use crate::node::error::{Error, ErrorKind, reason};
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::Path;
@@ -19,8 +19,8 @@ impl Conversation {
     /// Asks the node that runs on `dir`.
     ///
     /// # Errors
-    /// [`Code::NotRunning`] when none does.
-    pub async fn ask(dir: &Path, request: &Request) -> Result<Self, Failure> {
+    /// [`ErrorKind::NotRunning`] when none does.
+    pub async fn ask(dir: &Path, request: &Request) -> Result<Self, Error> {
         let connect = async {
             let (path, _open) = short_path(dir, SOCKET_NAME)?;
             let mut stream = UnixStream::connect(path).await?;
@@ -33,8 +33,8 @@ impl Conversation {
     /// The next line of the answer.
     ///
     /// # Errors
-    /// The node's own failure; [`Code::NotRunning`] when it ended in the middle.
-    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Frame<T>, Failure> {
+    /// The node's own failure; [`ErrorKind::NotRunning`] when it ended in the middle.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Frame<T>, Error> {
         let line = read_line(&mut self.stream, ANSWER_MAX).await.map_err(|e| died(&e))?;
         let line = line.ok_or_else(|| died(&io::ErrorKind::UnexpectedEof.into()))?;
         match serde_json::from_slice(&line) {
@@ -46,7 +46,7 @@ impl Conversation {
     }
 
     /// The bytes behind a [`Frame::Data`], into `buffer`.
-    pub async fn data(&mut self, n: usize, buffer: &mut Vec<u8>) -> Result<(), Failure> {
+    pub async fn data(&mut self, n: usize, buffer: &mut Vec<u8>) -> Result<(), Error> {
         buffer.resize(n, 0);
         self.stream.read_exact(buffer).await.map(|_| ()).map_err(|e| died(&e))
     }
@@ -55,7 +55,7 @@ impl Conversation {
     pub async fn report<T: DeserializeOwned>(
         mut self,
         mut progress: impl FnMut(super::report::Progress),
-    ) -> Result<T, Failure> {
+    ) -> Result<T, Error> {
         loop {
             match self.next().await? {
                 Frame::Progress(p) => progress(p),
@@ -69,33 +69,33 @@ impl Conversation {
 }
 
 /// An answer that does not fit the request.
-pub(in crate::node) fn strange(what: impl std::fmt::Display) -> Failure {
-    Failure::new(Code::Io, format!("the node's answer makes no sense: {what}"))
-        .hint("use the same version of umbel for the command and the node")
+pub(in crate::node) fn strange(what: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Io, format!("the node's answer makes no sense: {what}"))
+        .with_hint("use the same version of umbel for the command and the node")
 }
 
-fn died(error: &io::Error) -> Failure {
+fn died(error: &io::Error) -> Error {
     let message = match error.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
             "the node ended before it answered".to_owned()
         }
         _ => format!("the node's answer cannot be read: {}", reason(error)),
     };
-    Failure::new(Code::NotRunning, message).hint("start the node again, and then this command")
+    Error::new(ErrorKind::NotRunning, message).with_hint("start the node again, and then this command")
 }
 
-fn not_running(dir: &Path, error: &io::Error) -> Failure {
+fn not_running(dir: &Path, error: &io::Error) -> Error {
     let dir = dir.display();
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => {
-            Failure::new(Code::NotRunning, format!("no node runs on {dir}"))
-                .hint("start one with umbel client or umbel testnet, or name its folder with --dir")
+            Error::new(ErrorKind::NotRunning, format!("no node runs on {dir}"))
+                .with_hint("start one with umbel client or umbel testnet, or name its folder with --dir")
         }
         io::ErrorKind::PermissionDenied => {
-            Failure::new(Code::NotRunning, format!("the node on {dir} belongs to another user"))
-                .hint("run the command as that user, or name your own node's folder with --dir")
+            Error::new(ErrorKind::NotRunning, format!("the node on {dir} belongs to another user"))
+                .with_hint("run the command as that user, or name your own node's folder with --dir")
         }
-        _ => Failure::new(Code::NotRunning, format!("the node on {dir} cannot be reached: {}", reason(error)))
-            .hint("start it again"),
+        _ => Error::new(ErrorKind::NotRunning, format!("the node on {dir} cannot be reached: {}", reason(error)))
+            .with_hint("start it again"),
     }
 }

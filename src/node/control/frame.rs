@@ -1,7 +1,7 @@
 //! Reading and writing of the control socket's lines and data.
 
 use crate::node::control::{Entry, Opened};
-use crate::node::error::Failure;
+use crate::node::error::Error;
 use serde::{Deserialize, Serialize};
 use std::io;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
@@ -28,7 +28,7 @@ pub enum Frame<T> {
     /// The end: it is done.
     Ok(T),
     /// The end: it failed.
-    Error(Failure),
+    Error(Error),
 }
 
 /// A value as a line.

@@ -15,11 +15,10 @@
 
 pub mod client;
 pub mod frame;
+pub(crate) mod handlers;
 pub mod report;
 pub mod server;
 
-use crate::node::error::{Code, Failure};
-use crate::wire::umbel_link::{ContentLink as Link, ContentLinkError as LinkError};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
@@ -60,22 +59,6 @@ pub struct GetRequest {
     /// How many bytes of content the command holds: data starts behind them. Of a folder the content is its files one
     /// behind the other, in the order in which entries are sent.
     pub offset: u64,
-}
-
-impl GetRequest {
-    /// The link, and for a URL what stands behind its host (empty, or from its `/` on).
-    ///
-    /// # Errors
-    /// [`Code::Link`] when it is cut off, mistyped or of another kind.
-    pub fn target(&self) -> Result<(Link, &str), Failure> {
-        Link::from_link_or_url(&self.link).map_err(|e| {
-            let hint = match e {
-                LinkError::VerifyOnly => "ask the publisher for the link that reads",
-                _ => "copy the whole link again: umbel:<root>/<key>, or http://<key>.<root>.umbel/path",
-            };
-            Failure::new(Code::Link, e.to_string()).rule("CONT-5").hint(hint)
-        })
-    }
 }
 
 /// Ask the custodians of a record or block.

@@ -1,36 +1,12 @@
 //! The reports of the commands: their JSON is for programs and keeps its keys.
 
+use crate::api;
+pub use crate::api::{
+    BytesStatus, CircuitStatus, Custodian as CustodianReport, DirectoryStatus, Lookup as LookupReport, Progress,
+    Published as PutReport, StoreStatus, StreamStatus, Unit,
+};
+use crate::node::system;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
-
-/// What `umbel put` reports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PutReport {
-    /// Reads the content: `umbel:<root>/<key>`.
-    pub link: String,
-    /// Checks and keeps the content without reading it.
-    pub verify_link: String,
-    /// The content in a browser that uses the proxy.
-    pub url: String,
-    /// The content's root, 52 characters.
-    pub root: String,
-    /// Bytes of content.
-    pub bytes: u64,
-    /// Files in it.
-    pub files: u64,
-    /// Blocks it became.
-    pub blocks: u64,
-    /// Custodians that hold all of it.
-    pub copies: u64,
-    /// Their ids.
-    pub custodians: Vec<String>,
-    /// Until when they keep it, in seconds since 1970.
-    pub expires_unix: u64,
-    /// Whether it was read back through another circuit.
-    pub verified: bool,
-    /// How long it took.
-    pub elapsed_ms: u64,
-}
 
 /// What `umbel get` reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,127 +61,27 @@ pub struct Status {
     pub rss_bytes: u64,
 }
 
-/// The settled set of relays in use.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DirectoryStatus {
-    /// When it was cut, in milliseconds since 1970.
-    pub cut: u64,
-    /// Its Merkle root.
-    pub root: String,
-    /// Relays in it.
-    pub relays: u64,
-    /// Signers that agreed on the root.
-    pub signers: u64,
-    /// Seconds since the cut.
-    pub age_s: u64,
-}
-
-/// One circuit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CircuitStatus {
-    /// Its number in this process.
-    pub id: u64,
-    /// The relays it runs through, the guard first.
-    pub hops: Vec<String>,
-    /// `building`, `open` or `closing`.
-    pub state: String,
-    /// A name for who may share it; tells nothing of users or destinations.
-    pub isolation: String,
-}
-
-/// One stream.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StreamStatus {
-    /// Its number in this process.
-    pub id: u64,
-    /// The circuit that carries it.
-    pub circuit: u64,
-    /// How many relays that circuit runs through.
-    pub hops: u64,
-    /// Whether every hop's key is safe against a later quantum computer.
-    pub post_quantum: bool,
-    /// Bytes received.
-    pub bytes_in: u64,
-    /// Bytes sent.
-    pub bytes_out: u64,
-}
-
-/// The store of content kept for others.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoreStatus {
-    /// Bytes in use.
-    pub used: u64,
-    /// Bytes it may use.
-    pub cap: u64,
-    /// Objects in it.
-    pub objects: u64,
-}
-
-/// Bytes on links.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BytesStatus {
-    /// Received.
-    #[serde(rename = "in")]
-    pub received: u64,
-    /// Sent.
-    #[serde(rename = "out")]
-    pub sent: u64,
-}
-
-/// What `umbel lookup` reports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LookupReport {
-    /// What was asked for.
-    pub key: String,
-    /// `relay` for a relay's record, `block` for a block, `none` where no custodian holds either.
-    pub kind: String,
-    /// Of a block's address, the locator by which relays know it: what `--store-deny` lists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub locator: Option<String>,
-    /// How many custodians answered.
-    pub answered: u64,
-    /// How many of them hold it.
-    pub holding: u64,
-    /// All of them, in their order for this key.
-    pub custodians: Vec<CustodianReport>,
-}
-
-/// One custodian's answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CustodianReport {
-    /// The relay.
-    pub id: String,
-    /// Whether it answered.
-    pub answered: bool,
-    /// Whether it holds what was asked for.
-    pub holds: bool,
-    /// Why there is no answer.
-    pub error: Option<String>,
-}
-
-/// How far a long command is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// What is being done, as in "sending blocks".
-    pub phase: Cow<'static, str>,
-    /// How much of it is done.
-    pub done: u64,
-    /// How much there is; zero while that is not known.
-    pub total: u64,
-    /// What is counted.
-    pub unit: Unit,
-}
-
-/// What a [`Progress`] counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unit {
-    /// Bytes.
-    Bytes,
-    /// Blocks.
-    Blocks,
-    /// Copies, relays, attempts.
-    Items,
+impl Status {
+    /// What a node tells of itself, with what only its process knows.
+    pub fn of(node: api::Status, role: &str, socks: Option<String>) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            role: role.into(),
+            id: node.id,
+            profile: node.profile,
+            uptime_s: node.uptime_s,
+            ready: node.ready,
+            socks,
+            directory: node.directory,
+            links: node.links,
+            circuits: node.circuits,
+            streams: node.streams,
+            store: node.store,
+            circuits_evicted: node.circuits_evicted,
+            bytes: node.bytes,
+            rss_bytes: system::rss_bytes(),
+        }
+    }
 }
 
 #[cfg(test)]

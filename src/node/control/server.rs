@@ -3,11 +3,12 @@
 use crate::node::control::frame::{DATA_MAX, Frame, REQUEST_MAX, line, read_line};
 use crate::node::control::report::{LookupReport, Progress, PutReport, Status};
 use crate::node::control::{Entry, GetRequest, LookupRequest, Opened, PutRequest, Request, SOCKET_NAME, short_path};
-use crate::node::dir::{NodeDir, make_private};
-use crate::node::error::{Code, Failure, reason};
+use crate::node::dir::make_private;
+use crate::node::error::{Error, ErrorKind, reason};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
@@ -24,14 +25,14 @@ const REQUEST_TIME: Duration = Duration::from_secs(10);
 #[allow(async_fn_in_trait, reason = "the service thread is single-threaded: no future of it need be Send")]
 pub trait Handler: 'static {
     /// What the node does.
-    async fn status(&self) -> Result<Status, Failure>;
+    async fn status(&self) -> Result<Status, Error>;
     /// Publishes and reads back. Dropped when the command goes away.
-    async fn put(&self, request: PutRequest, progress: &mut dyn FnMut(Progress)) -> Result<PutReport, Failure>;
+    async fn put(&self, request: PutRequest, progress: &mut dyn FnMut(Progress)) -> Result<PutReport, Error>;
     /// Fetches: [`GetSink::open`], then data, each folder's file behind its [`GetSink::entry`]. Dropped when the command
     /// goes away.
-    async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Failure>;
+    async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Error>;
     /// Asks the custodians.
-    async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Failure>;
+    async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Error>;
 }
 
 /// Where a fetch hands its verified bytes. Each call waits until the command takes them.
@@ -42,17 +43,17 @@ pub struct GetSink {
 
 impl GetSink {
     /// Says what the link names. First, once.
-    pub async fn open(&mut self, opened: Opened) -> Result<(), Failure> {
+    pub async fn open(&mut self, opened: Opened) -> Result<(), Error> {
         self.frame(&Frame::Open::<()>(opened)).await
     }
 
     /// The next file of a folder; files that lie before the offset are sent as well, without data.
-    pub async fn entry(&mut self, entry: Entry) -> Result<(), Failure> {
+    pub async fn entry(&mut self, entry: Entry) -> Result<(), Error> {
         self.frame(&Frame::Entry::<()>(entry)).await
     }
 
     /// The next bytes of content.
-    pub async fn data(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    pub async fn data(&mut self, bytes: &[u8]) -> Result<(), Error> {
         for chunk in bytes.chunks(DATA_MAX) {
             self.frame(&Frame::Data::<()>(chunk.len())).await?;
             self.to.write_all(chunk).await.map_err(|e| gone(&e))?;
@@ -60,31 +61,31 @@ impl GetSink {
         Ok(())
     }
 
-    async fn frame<T: Serialize>(&mut self, frame: &Frame<T>) -> Result<(), Failure> {
+    async fn frame<T: Serialize>(&mut self, frame: &Frame<T>) -> Result<(), Error> {
         let line = line(frame).map_err(|e| gone(&e))?;
         self.to.write_all(&line).await.map_err(|e| gone(&e))
     }
 }
 
-fn gone(error: &io::Error) -> Failure {
-    Failure::new(Code::Io, format!("the command went away: {}", reason(error)))
+fn gone(error: &io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("the command went away: {}", reason(error)))
 }
 
 /// Listens on the folder's control socket, for this user only. Whatever lies there is left over: the folder is locked.
-pub fn listen(dir: &NodeDir) -> Result<UnixListener, Failure> {
+pub fn listen(dir: &Path) -> Result<UnixListener, Error> {
     let bind = || {
         let temp = format!(".{SOCKET_NAME}.tmp");
-        let _ = std::fs::remove_file(dir.file(&temp));
-        let (path, _open) = short_path(dir.path(), &temp)?;
+        let _ = std::fs::remove_file(dir.join(&temp));
+        let (path, _open) = short_path(dir, &temp)?;
         let listener = UnixListener::bind(path)?;
         // It gets its name only when others are shut out.
-        make_private(&dir.file(&temp))?;
-        std::fs::rename(dir.file(&temp), dir.file(SOCKET_NAME))?;
+        make_private(&dir.join(&temp))?;
+        std::fs::rename(dir.join(&temp), dir.join(SOCKET_NAME))?;
         Ok(listener)
     };
     bind().map_err(|e: io::Error| {
-        Failure::config(&dir.file(SOCKET_NAME), format_args!("cannot listen there: {}", reason(&e)))
-            .hint("give a folder on a local disk with --dir")
+        Error::config(&dir.join(SOCKET_NAME), format_args!("cannot listen there: {}", reason(&e)))
+            .with_hint("give a folder on a local disk with --dir")
     })
 }
 
@@ -127,8 +128,8 @@ async fn command<H: Handler>(handler: &H, from: OwnedReadHalf, to: OwnedWriteHal
     let request = match serde_json::from_slice(&line) {
         Ok(request) => request,
         Err(e) => {
-            let failure = Failure::new(Code::Usage, format!("the node does not understand the request: {e}"))
-                .hint("use the same version of umbel for the command and the node");
+            let failure = Error::new(ErrorKind::Usage, format!("the node does not understand the request: {e}"))
+                .with_hint("use the same version of umbel for the command and the node");
             return end(to, Err::<(), _>(failure)).await;
         }
     };
@@ -175,7 +176,7 @@ async fn put<H: Handler>(handler: &H, request: PutRequest, mut to: OwnedWriteHal
     end(to, done).await
 }
 
-async fn end<T: Serialize>(mut to: OwnedWriteHalf, done: Result<T, Failure>) -> io::Result<()> {
+async fn end<T: Serialize>(mut to: OwnedWriteHalf, done: Result<T, Error>) -> io::Result<()> {
     let frame = match done {
         Ok(report) => Frame::Ok(report),
         Err(failure) => Frame::Error(failure),

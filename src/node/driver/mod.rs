@@ -78,7 +78,7 @@ pub struct Core<R> {
     read_buf: RefCell<Vec<u8>>,
     write_buf: RefCell<Vec<u8>>,
     bytes: Cell<(u64, u64)>,
-    /// A permit for each look-up.
+    /// One permit for each look-up that may be under way.
     lookups: Arc<Semaphore>,
     may_renew: OnceCell<bool>,
 }
@@ -223,19 +223,17 @@ impl<R: Role + 'static> Core<R> {
 
     /// Looks a name up for an exit stream: the one place where a node asks a resolver.
     async fn resolve(self: Rc<Self>, ask: AskId, name: String) {
-        let addrs = match Arc::clone(&self.lookups).try_acquire_owned() {
-            Err(_) => Vec::new(),
-            Ok(permit) => {
-                let look_up = tokio::task::spawn_blocking(move || {
-                    let found = (name.as_str(), 0).to_socket_addrs().into_iter().flatten().map(|a| a.ip()).collect();
-                    // A look-up that nobody waits for any more occupies the system's resolver until it is over.
-                    drop(permit);
-                    found
-                });
-                let answer = tokio::time::timeout(LOOKUP_TIMEOUT, look_up).await;
-                answer.ok().and_then(Result::ok).unwrap_or_default()
-            }
+        let Ok(permit) = self.lookups.clone().try_acquire_owned() else {
+            return self.input(Input::Resolved(ask, Vec::new()));
         };
+        let answer = tokio::task::spawn_blocking(move || {
+            let found: Vec<_> = (name.as_str(), 0).to_socket_addrs().into_iter().flatten().map(|a| a.ip()).collect();
+            // A look-up that nobody waits for any more occupies the system's resolver until it is over.
+            drop(permit);
+            found
+        });
+        let answer = tokio::time::timeout(LOOKUP_TIMEOUT, answer).await;
+        let addrs = answer.ok().and_then(Result::ok).unwrap_or_default();
         self.input(Input::Resolved(ask, addrs));
     }
 

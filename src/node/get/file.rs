@@ -6,7 +6,7 @@ use crate::crypto::hash::Sha256Stream;
 use crate::node::control::Opened;
 use crate::node::control::client::{Conversation, strange};
 use crate::node::control::report::Progress;
-use crate::node::error::Failure;
+use crate::node::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -25,7 +25,7 @@ impl Sink for FileSink<'_> {
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        self.file.write_all(bytes).map_err(|e| Failure::file("write", self.part.path(), &e))?;
+        self.file.write_all(bytes).map_err(|e| Error::file("write", self.part.path(), &e))?;
         self.hash.update(bytes);
         self.written += bytes.len() as u64;
         self.part.advance(self.opened, self.written, &self.hash)?;
@@ -53,13 +53,13 @@ pub(super) async fn fetch(
         None => {
             part.fresh(opened)?;
             let create = OpenOptions::new().write(true).create_new(true).open(part.path());
-            create.map_err(|e| Failure::file("write", part.path(), &e))?
+            create.map_err(|e| Error::file("write", part.path(), &e))?
         }
     };
     part.lock()?;
     let mut sink = FileSink { file, hash, written: opened.offset, opened, part };
     pump(&mut talk, opened, &mut sink, progress).await?;
-    sink.file.sync_all().map_err(|e| Failure::file("write", sink.part.path(), &e))?;
+    sink.file.sync_all().map_err(|e| Error::file("write", sink.part.path(), &e))?;
     Ok(sink.hash.finish())
 }
 

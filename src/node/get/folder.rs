@@ -7,7 +7,7 @@ use crate::crypto::hash::Sha256Stream;
 use crate::node::control::Opened;
 use crate::node::control::client::{Conversation, strange};
 use crate::node::control::report::Progress;
-use crate::node::error::{Code, Failure};
+use crate::node::error::{Error, ErrorKind};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
@@ -48,7 +48,7 @@ impl Sink for FolderSink<'_> {
         let file = if found > 0 {
             open_found(&path, found, bytes, &mut self.hash).map_err(|_| Stop::StartOver)?
         } else {
-            create(&path, self.resume.is_some()).map_err(|e| Failure::file("write", &path, &e))?
+            create(&path, self.resume.is_some()).map_err(|e| Error::file("write", &path, &e))?
         };
         self.position += found;
         self.missing = bytes - found;
@@ -61,7 +61,7 @@ impl Sink for FolderSink<'_> {
         let Some(file) = self.file.as_mut().filter(|_| n <= self.missing && self.resume.is_none()) else {
             return Err(strange("data that belongs to no file").into());
         };
-        file.write_all(bytes).map_err(|e| Failure::file("write", self.part.path(), &e))?;
+        file.write_all(bytes).map_err(|e| Error::file("write", self.part.path(), &e))?;
         self.hash.update(bytes);
         self.missing -= n;
         self.position += n;
@@ -80,7 +80,7 @@ pub(super) async fn fetch(
 ) -> Result<[u8; 32], Stop> {
     if resume.is_none() {
         part.fresh(opened)?;
-        fs::create_dir(part.path()).map_err(|e| Failure::file("make", part.path(), &e))?;
+        fs::create_dir(part.path()).map_err(|e| Error::file("make", part.path(), &e))?;
     }
     part.lock()?;
     let hash = Sha256Stream::default();
@@ -90,18 +90,18 @@ pub(super) async fn fetch(
         return Err(strange("files that are not the announced content").into());
     }
     let (hash, path) = (sink.hash, sink.part.path());
-    sync_tree(path).map_err(|e| Failure::file("write", path, &e))?;
+    sync_tree(path).map_err(|e| Error::file("write", path, &e))?;
     Ok(hash.finish())
 }
 
 /// The path of a file in the folder. The publisher chose it: nothing in it may lead out of the folder.
-fn harmless(path: &str) -> Result<PathBuf, Failure> {
+fn harmless(path: &str) -> Result<PathBuf, Error> {
     let parts = Path::new(path).components();
     let plain = parts.clone().count() > 0 && parts.clone().all(|c| matches!(c, Component::Normal(_)));
     // What `components` tidies away, such as `a//b` or `a/.`, is refused too: a name has one form.
     if !plain || path.contains('\0') || parts.collect::<PathBuf>().as_os_str() != path {
-        return Err(Failure::new(Code::Tampered, "the folder holds a file whose name leads out of it")
-            .hint("do not trust this link's publisher"));
+        return Err(Error::new(ErrorKind::Tampered, "the folder holds a file whose name leads out of it")
+            .with_hint("do not trust this link's publisher"));
     }
     Ok(PathBuf::from(path))
 }
@@ -169,7 +169,7 @@ mod tests {
             assert_eq!(harmless(good).unwrap(), PathBuf::from(good));
         }
         for bad in ["", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/.", "a/", "a\0b", ".."] {
-            assert_eq!(harmless(bad).unwrap_err().code, Code::Tampered, "{bad:?}");
+            assert_eq!(harmless(bad).unwrap_err().kind(), ErrorKind::Tampered, "{bad:?}");
         }
     }
 }

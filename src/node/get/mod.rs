@@ -7,12 +7,13 @@ mod file;
 mod folder;
 mod state;
 
+use crate::api::Link;
 use crate::crypto::hash::Sha256Stream;
 use crate::node::control::client::{Conversation, strange};
 use crate::node::control::frame::Frame;
 use crate::node::control::report::{GetReport, Progress, Unit};
 use crate::node::control::{GetRequest, Kind, Opened, Request};
-use crate::node::error::{Code, Failure};
+use crate::node::error::{Error, ErrorKind};
 use crate::node::system::Timer;
 use data_encoding::HEXLOWER;
 use state::{Part, Resume};
@@ -25,14 +26,14 @@ use std::time::Duration;
 const STATE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Fetches `link` through the node on `dir` into `out`; `-` is standard output.
-pub async fn get(dir: &Path, link: &str, out: &Path, progress: &mut dyn FnMut(Progress)) -> Result<GetReport, Failure> {
+pub async fn get(dir: &Path, link: &str, out: &Path, progress: &mut dyn FnMut(Progress)) -> Result<GetReport, Error> {
     let begun = Timer::start();
     // A mistyped link is told from a missing node before anything is asked or written.
-    GetRequest { link: link.to_owned(), offset: 0 }.target()?;
+    link.parse::<Link>()?;
     let fetched = if out.as_os_str() == "-" {
         to_stdout(dir, link, progress).await?
     } else {
-        let out = std::path::absolute(out).map_err(|e| Failure::file("write", out, &e))?;
+        let out = std::path::absolute(out).map_err(|e| Error::file("write", out, &e))?;
         to_path(dir, link, &out, progress).await?
     };
     Ok(GetReport {
@@ -57,11 +58,11 @@ enum Stop {
     /// What lies in OUT.part is not what the state says, or not this content: begin anew.
     StartOver,
     /// For good.
-    Failed(Failure),
+    Failed(Error),
 }
 
-impl From<Failure> for Stop {
-    fn from(failure: Failure) -> Self {
+impl From<Error> for Stop {
+    fn from(failure: Error) -> Self {
         Self::Failed(failure)
     }
 }
@@ -72,7 +73,7 @@ trait Sink {
     fn data(&mut self, bytes: &[u8]) -> Result<(), Stop>;
 }
 
-async fn open(dir: &Path, link: &str, offset: u64) -> Result<(Conversation, Opened), Failure> {
+async fn open(dir: &Path, link: &str, offset: u64) -> Result<(Conversation, Opened), Error> {
     let request = Request::Get(GetRequest { link: link.to_owned(), offset });
     let mut talk = Conversation::ask(dir, &request).await?;
     loop {
@@ -114,7 +115,7 @@ async fn pump(
     }
 }
 
-async fn to_path(dir: &Path, link: &str, out: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Fetched, Failure> {
+async fn to_path(dir: &Path, link: &str, out: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Fetched, Error> {
     let mut part = Part::beside(out, link)?;
     let mut resume = part.resumable()?;
     loop {
@@ -158,15 +159,18 @@ impl Sink for Stdout {
     fn data(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         self.hash.update(bytes);
         let mut out = std::io::stdout().lock();
-        out.write_all(bytes).and_then(|()| out.flush()).map_err(|e| Failure::file("write", Path::new("-"), &e).into())
+        out.write_all(bytes).and_then(|()| out.flush()).map_err(|e| Error::file("write", Path::new("-"), &e).into())
     }
 }
 
-async fn to_stdout(dir: &Path, link: &str, progress: &mut dyn FnMut(Progress)) -> Result<Fetched, Failure> {
+async fn to_stdout(dir: &Path, link: &str, progress: &mut dyn FnMut(Progress)) -> Result<Fetched, Error> {
     let (mut talk, opened) = open(dir, link, 0).await?;
     if opened.kind == Kind::Directory {
-        return Err(Failure::new(Code::Usage, "the link names a folder, which cannot be written to standard output")
-            .hint("give a folder's name with -o, or the URL of one file in it"));
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "the link names a folder, which cannot be written to standard output",
+        )
+        .with_hint("give a folder's name with -o, or the URL of one file in it"));
     }
     let mut sink = Stdout { hash: Sha256Stream::default() };
     match pump(&mut talk, &opened, &mut sink, progress).await {

@@ -3,7 +3,7 @@
 use crate::crypto::hash::{Sha256Stream, sha256};
 use crate::node::control::{Kind, Opened};
 use crate::node::dir::{PRIVATE, sync_parent, write_atomic};
-use crate::node::error::{Code, Failure};
+use crate::node::error::{Error, ErrorKind};
 use crate::node::get::STATE_INTERVAL;
 use crate::node::system::Timer;
 use data_encoding::HEXLOWER;
@@ -64,10 +64,10 @@ impl Resume {
 
 impl Part {
     /// The place beside `out`.
-    pub(super) fn beside(out: &Path, link: &str) -> Result<Self, Failure> {
+    pub(super) fn beside(out: &Path, link: &str) -> Result<Self, Error> {
         let name = out.file_name().ok_or_else(|| {
-            Failure::new(Code::Usage, format!("{} names no file", out.display()))
-                .hint("give a new file or folder with -o")
+            Error::new(ErrorKind::Usage, format!("{} names no file", out.display()))
+                .with_hint("give a new file or folder with -o")
         })?;
         let with = |suffix: &str| {
             let mut name = OsString::from(name);
@@ -87,17 +87,17 @@ impl Part {
     ///
     /// # Errors
     /// When OUT.part is not of a fetch, or another fetch writes it.
-    pub(super) fn resumable(&mut self) -> Result<Option<Resume>, Failure> {
+    pub(super) fn resumable(&mut self) -> Result<Option<Resume>, Error> {
         let state = fs::read(&self.state_path).ok();
         if !self.path.exists() {
             return Ok(None);
         }
         let Some(state) = state else {
-            return Err(Failure::new(
-                Code::Usage,
+            return Err(Error::new(
+                ErrorKind::Usage,
                 format!("{} exists and is no unfinished fetch", self.path.display()),
             )
-            .hint("move it away, or fetch to another name with -o"));
+            .with_hint("move it away, or fetch to another name with -o"));
         };
         self.lock()?;
         let ours = |s: &State| s.version == STATE_VERSION && s.link == self.link && s.offset > 0;
@@ -105,24 +105,24 @@ impl Part {
     }
 
     /// Keeps other fetches out until this one ends.
-    pub(super) fn lock(&mut self) -> Result<(), Failure> {
+    pub(super) fn lock(&mut self) -> Result<(), Error> {
         if self.lock.is_some() {
             return Ok(());
         }
-        let file = File::open(&self.path).map_err(|e| Failure::file("open", &self.path, &e))?;
+        let file = File::open(&self.path).map_err(|e| Error::file("open", &self.path, &e))?;
         match file.try_lock() {
             Ok(()) => self.lock = Some(file),
             Err(TryLockError::WouldBlock) => {
-                return Err(Failure::new(Code::Usage, format!("another fetch is writing {}", self.path.display()))
-                    .hint("wait for it, or fetch to another name with -o"));
+                return Err(Error::new(ErrorKind::Usage, format!("another fetch is writing {}", self.path.display()))
+                    .with_hint("wait for it, or fetch to another name with -o"));
             }
-            Err(TryLockError::Error(e)) => return Err(Failure::file("lock", &self.path, &e)),
+            Err(TryLockError::Error(e)) => return Err(Error::file("lock", &self.path, &e)),
         }
         Ok(())
     }
 
     /// Clears the place and claims it, for a fetch from the start.
-    pub(super) fn fresh(&mut self, opened: &Opened) -> Result<(), Failure> {
+    pub(super) fn fresh(&mut self, opened: &Opened) -> Result<(), Error> {
         self.lock = None;
         let removed = match fs::symlink_metadata(&self.path) {
             Ok(meta) if meta.is_dir() => fs::remove_dir_all(&self.path),
@@ -130,17 +130,17 @@ impl Part {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(e),
         };
-        removed.map_err(|e| Failure::file("remove", &self.path, &e))?;
+        removed.map_err(|e| Error::file("remove", &self.path, &e))?;
         // The state comes first: an OUT.part without one would pass for somebody else's.
         self.save(opened, 0, &Sha256Stream::default())
     }
 
     /// Brings the state up to date, if it is old enough.
-    pub(super) fn advance(&mut self, opened: &Opened, offset: u64, hash: &Sha256Stream) -> Result<(), Failure> {
+    pub(super) fn advance(&mut self, opened: &Opened, offset: u64, hash: &Sha256Stream) -> Result<(), Error> {
         if self.saved.elapsed() < STATE_INTERVAL { Ok(()) } else { self.save(opened, offset, hash) }
     }
 
-    fn save(&mut self, opened: &Opened, offset: u64, hash: &Sha256Stream) -> Result<(), Failure> {
+    fn save(&mut self, opened: &Opened, offset: u64, hash: &Sha256Stream) -> Result<(), Error> {
         let state = State {
             version: STATE_VERSION,
             link: self.link.clone(),
@@ -150,14 +150,14 @@ impl Part {
             offset,
             sha256: HEXLOWER.encode(&hash.clone().finish()),
         };
-        let bytes = serde_json::to_vec(&state).map_err(|e| Failure::new(Code::Io, e.to_string()))?;
+        let bytes = serde_json::to_vec(&state).map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
         write_atomic(&self.state_path, &bytes, PRIVATE)?;
         self.saved = Timer::start();
         Ok(())
     }
 
     /// Whether OUT can take the content's place at the end.
-    pub(super) fn check_target(&self, out: &Path, kind: Kind) -> Result<(), Failure> {
+    pub(super) fn check_target(&self, out: &Path, kind: Kind) -> Result<(), Error> {
         let taken = match kind {
             Kind::File => out.is_dir(),
             Kind::Directory => {
@@ -168,14 +168,14 @@ impl Part {
             return Ok(());
         }
         let what = if kind == Kind::File { "a file" } else { "a folder" };
-        Err(Failure::new(Code::Usage, format!("the link names {what}, and {} is in the way", out.display()))
-            .hint("give a new name with -o"))
+        Err(Error::new(ErrorKind::Usage, format!("the link names {what}, and {} is in the way", out.display()))
+            .with_hint("give a new name with -o"))
     }
 
     /// Gives what is whole its name.
-    pub(super) fn finish(&mut self, out: &Path) -> Result<(), Failure> {
+    pub(super) fn finish(&mut self, out: &Path) -> Result<(), Error> {
         let renamed = fs::rename(&self.path, out).and_then(|()| sync_parent(out));
-        renamed.map_err(|e| Failure::file("write", out, &e))?;
-        fs::remove_file(&self.state_path).map_err(|e| Failure::file("remove", &self.state_path, &e))
+        renamed.map_err(|e| Error::file("write", out, &e))?;
+        fs::remove_file(&self.state_path).map_err(|e| Error::file("remove", &self.state_path, &e))
     }
 }

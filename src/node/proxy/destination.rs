@@ -1,14 +1,10 @@
 //! Where a request goes: to the node itself, to an exit, or nowhere.
 
 use super::mapped::Mapped;
-use crate::base::addr::is_public;
+use crate::api::{leaves, lies_under, may_leave};
 use crate::wire::message::Target;
 use core::net::{IpAddr, SocketAddr};
 
-/// Names that mean nothing outside this machine, its network or another overlay: an exit must not learn them.
-const NEVER_LEAVE: [&str; 7] = ["onion", "i2p", "local", "internal", "home.arpa", "invalid", "alt"];
-/// Names that mean this machine; on a test network the exit may be this machine as well.
-const THIS_MACHINE: [&str; 1] = ["localhost"];
 /// The port a site is served on.
 pub(super) const SITE_PORT: u16 = 80;
 
@@ -38,25 +34,10 @@ pub(super) enum Destination {
     Exit(Target),
 }
 
-/// Whether the name ends in `suffix`, at a dot. Both in lower case.
-fn lies_under(name: &str, suffix: &str) -> bool {
-    name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-}
-
 /// The site's host name if this is one, whatever its case and with or without a dot at its end.
 pub(super) fn site(name: &str) -> Option<String> {
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     lies_under(&name, "umbel").then_some(name)
-}
-
-/// Whether the name may go to an exit.
-pub(super) fn may_leave(name: &str, private: bool) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    if NEVER_LEAVE.iter().any(|suffix| lies_under(&name, suffix)) {
-        return false;
-    }
-    // A name without a dot is one of the local network's.
-    private || (name.contains('.') && !THIS_MACHINE.iter().any(|suffix| lies_under(&name, suffix)))
 }
 
 /// Says where a target goes. `private`: whether private addresses may go to an exit (they may on a test network).
@@ -97,9 +78,8 @@ fn sort_address(address: SocketAddr, mapped: &mut Mapped, private: bool) -> Resu
     }
     match address {
         a if a.port() == 0 => Err(Refusal::Port),
-        a if a.ip().is_unspecified() || a.ip().is_multicast() => Err(Refusal::Local),
         // spec: PROXY-15
-        a if !private && !is_public(a.ip()) => Err(Refusal::Local),
+        a if !leaves(a.ip(), private) => Err(Refusal::Local),
         a => Ok(Destination::Exit(Target::Addr(a))),
     }
 }

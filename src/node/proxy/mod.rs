@@ -16,6 +16,7 @@ mod destination;
 mod gateway;
 mod http;
 mod mapped;
+mod network;
 mod page;
 mod range;
 mod socks;
@@ -121,11 +122,6 @@ impl Proxy {
     /// Where programs connect to.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
-    }
-
-    /// The tokens that this proxy's streams carry.
-    pub fn isolator(&self) -> Isolator {
-        self.isolator.clone()
     }
 
     /// Serves until `stop` is ready and the streams then open have ended. Dropping the future resets what is open.

@@ -1,9 +1,10 @@
 //! SOCKS clients: a handshake, then a tunnel or the gateway inside the stream.
 
 use super::client::Client;
-use super::destination::{Destination, Refusal, classify, may_leave, site};
+use super::destination::{Destination, Refusal, classify, site};
 use super::upstream::{OpenError, Upstream};
 use super::{OPEN_TIMEOUT, Shared, http};
+use crate::api::may_leave;
 use crate::base::redact::Sensitive;
 use crate::node::proxy::codec::socks::{
     Command, Credentials, Handshake, Refused, Reply, SocksRequest as Request, Step, encode_reply,

@@ -1,12 +1,9 @@
 //! Content, as the proxy and the control socket read it: objects opened by their links, bytes in order.
 
 use super::AgentHandle;
-use crate::node::proxy::upstream::{self, Entry, Isolation as Token, Kind, ObjectError, ObjectInfo};
 use crate::proto::content::fetch::{Fetch, FetchError, FetchOutput, Info, Open};
 use crate::role::agent::{Job, JobId, JobNews};
-use crate::wire::content::Kind as WireKind;
 use crate::wire::umbel_link::ContentLink as Link;
-use bytes::Bytes;
 use core::cell::RefCell;
 use core::ops::Range;
 use std::collections::VecDeque;
@@ -82,21 +79,6 @@ pub struct AgentBody {
     out: usize,
 }
 
-/// Calls of one token share circuits, and no others do.
-fn route(token: Token) -> u64 {
-    token.as_bytes().first_chunk().map_or(0, |b| u64::from_be_bytes(*b))
-}
-
-fn object_error(why: FetchError) -> ObjectError {
-    match why {
-        FetchError::NotFound => ObjectError::NotFound,
-        FetchError::WrongKey => ObjectError::WrongKey,
-        FetchError::Tampered | FetchError::Malformed => ObjectError::Tampered,
-        FetchError::Refused | FetchError::NoPath => ObjectError::NoPath,
-        FetchError::TimedOut => ObjectError::TimedOut,
-    }
-}
-
 impl AgentHandle {
     /// Opens an object over circuits that only this `route` uses.
     pub async fn open_object_at(&self, link: &Link, route: u64) -> Result<AgentObject, FetchError> {
@@ -114,17 +96,22 @@ impl AgentHandle {
         let open = self.with(|n, _| n.opened(job.id)).ok_or(FetchError::NoPath)?;
         Ok(AgentObject { node: self.clone(), open, route })
     }
+
+    /// An object that was opened before.
+    pub fn object(&self, open: Open, route: u64) -> AgentObject {
+        AgentObject { node: self.clone(), open, route }
+    }
 }
 
 impl AgentObject {
+    /// What it takes to read it again, without the node.
+    pub fn into_open(self) -> Open {
+        self.open
+    }
+
     /// What the object says of itself.
     pub fn open_info(&self) -> &Info {
         self.open.info()
-    }
-
-    /// Where the content begins behind a directory's manifest.
-    pub fn content_start(&self) -> u64 {
-        u64::from(self.open.info().meta.manifest)
     }
 
     /// Reads a range of the object, the manifest included in the count.
@@ -158,62 +145,5 @@ impl AgentBody {
                 _ => {}
             }
         }
-    }
-}
-
-impl upstream::Upstream for AgentHandle {
-    type Stream = super::stream::AgentStream;
-    type Object = AgentObject;
-
-    async fn connect(
-        &self,
-        target: crate::wire::message::Target,
-        isolation: Token,
-        first: Vec<u8>,
-    ) -> Result<Self::Stream, upstream::OpenError> {
-        self.connect_exit(target, isolation, &first).await
-    }
-
-    async fn resolve(&self, name: &str, isolation: Token) -> Result<Vec<core::net::IpAddr>, upstream::OpenError> {
-        self.resolve_exit(name, isolation).await
-    }
-
-    async fn open_object(&self, link: &Link, isolation: Token) -> Result<Self::Object, ObjectError> {
-        if self.snapshots().borrow().is_none() {
-            return Err(ObjectError::NotReady);
-        }
-        self.open_object_at(link, route(isolation)).await.map_err(object_error)
-    }
-}
-
-impl upstream::Object for AgentObject {
-    type Body = AgentBody;
-
-    fn info(&self) -> ObjectInfo {
-        let meta = &self.open.info().meta;
-        ObjectInfo {
-            kind: match meta.kind {
-                WireKind::File => Kind::File,
-                WireKind::Directory => Kind::Directory,
-            },
-            len: meta.total,
-            mime: meta.mime.clone(),
-            name: meta.name.clone(),
-        }
-    }
-
-    fn entry(&self, path: &str) -> Option<Entry> {
-        let found = self.open.info().manifest.as_ref()?.find(path)?;
-        Some(Entry { offset: found.offset, len: found.len, mime: found.mime.clone() })
-    }
-
-    async fn read(&self, range: Range<u64>) -> Result<Self::Body, ObjectError> {
-        self.read_at(range).map_err(object_error)
-    }
-}
-
-impl upstream::ObjectBody for AgentBody {
-    async fn next(&mut self) -> Result<Option<Bytes>, ObjectError> {
-        Ok(self.next_bytes().await.map_err(object_error)?.map(Bytes::from))
     }
 }

@@ -3,7 +3,6 @@
 pub mod content;
 mod store;
 pub mod stream;
-mod upstream;
 
 use crate::base::time::Now;
 use crate::crypto::identity::IdentityKey;

@@ -76,6 +76,18 @@ pub struct AgentStream {
     slot: Rc<Slot>,
 }
 
+impl AgentStream {
+    /// Names the stream in its node.
+    pub fn key(&self) -> StreamKey {
+        self.key
+    }
+
+    /// The same as a number, as reports have it.
+    pub fn id(&self) -> u64 {
+        self.key.to_u64()
+    }
+}
+
 impl AgentHandle {
     fn slot(&self, open: impl FnOnce(&mut Client, Now) -> Option<StreamKey>) -> Result<AgentStream, StreamFailure> {
         let note = |key: Option<StreamKey>| {

@@ -2,25 +2,25 @@
 //!
 //! It names locators, which are hashes of addresses: whoever finds the list learns no address, and no link, from it.
 
-use crate::node::error::{Failure, reason};
+use crate::node::error::{Error, reason};
 use crate::wire::ids::{Locator, from_text};
 use std::path::Path;
 
 /// Reads a list: a locator a line, in base32; lines that are empty or begin with `#` say nothing.
 ///
 /// # Errors
-/// `Code::Config`: the file cannot be read, or a line is no locator.
-pub fn read(path: &Path) -> Result<Vec<Locator>, Failure> {
+/// [`ErrorKind::Config`](crate::node::error::ErrorKind::Config): the file cannot be read, or a line is no locator.
+pub fn read(path: &Path) -> Result<Vec<Locator>, Error> {
     let text = std::fs::read_to_string(path).map_err(|e| {
-        Failure::config(path, format_args!("the list of content not to keep cannot be read: {}", reason(&e)))
-            .hint("check the path of --store-deny and who owns the file")
+        Error::config(path, format_args!("the list of content not to keep cannot be read: {}", reason(&e)))
+            .with_hint("check the path of --store-deny and who owns the file")
     })?;
     let lines = text.lines().enumerate().map(|(n, line)| (n, line.trim()));
     let named = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let locators = named.map(|(n, line)| {
         from_text(line).map(Locator).map_err(|why| {
-            Failure::config(path, format_args!("line {}: this is no locator: {why}", n + 1))
-                .hint("give what `umbel lookup ROOT` shows as the locator, one a line")
+            Error::config(path, format_args!("line {}: this is no locator: {why}", n + 1))
+                .with_hint("give what `umbel lookup ROOT` shows as the locator, one a line")
         })
     });
     locators.collect()
@@ -29,7 +29,7 @@ pub fn read(path: &Path) -> Result<Vec<Locator>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::error::Code;
+    use crate::node::error::ErrorKind;
     use crate::wire::ids::to_text;
 
     #[test]
@@ -41,7 +41,7 @@ mod tests {
         assert_eq!(read(&path).unwrap(), [Locator(a), Locator(b)]);
         std::fs::write(&path, format!("{}\numbel:x\n", to_text(&a))).unwrap();
         let failure = read(&path).unwrap_err();
-        assert!(failure.code == Code::Config && failure.message.contains("line 2"), "{failure}");
-        assert_eq!(read(dir.path()).unwrap_err().code, Code::Config);
+        assert!(failure.kind() == ErrorKind::Config && failure.to_string().contains("line 2"), "{failure}");
+        assert_eq!(read(dir.path()).unwrap_err().kind(), ErrorKind::Config);
     }
 }

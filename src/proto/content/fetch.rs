@@ -208,18 +208,6 @@ impl Fetch {
         true
     }
 
-    /// Forgets all ranges and what was under way for them. The object stays open.
-    pub fn cancel(&mut self) {
-        if matches!(self.phase, Phase::Ready) {
-            self.ranges.clear();
-            self.active = None;
-            self.calls.clear();
-            self.arrived.clear();
-            self.unconsumed = 0;
-            self.out.retain(|o| matches!(o, FetchOutput::Opened(_) | FetchOutput::Failed(_)));
-        }
-    }
-
     /// Data of this length was used up: as much more may come.
     pub fn consume(&mut self, bytes: usize) {
         self.unconsumed = self.unconsumed.saturating_sub(bytes as u64);

@@ -1,8 +1,8 @@
 //! The sample site of a testnet: a newcomer's first page.
 
-use crate::node::dir::{NodeDir, SHARED, write_atomic};
-use crate::node::error::Failure;
-use std::path::PathBuf;
+use crate::node::dir::{SHARED, write_atomic};
+use crate::node::error::Error;
+use std::path::{Path, PathBuf};
 
 /// The front page.
 pub(super) const FRONT: &str = include_str!("../sample/index.html");
@@ -15,9 +15,9 @@ const FILES: [(&str, &str); 4] = [
 ];
 
 /// Writes the site into the testnet's folder, from where it is published like any other.
-pub(super) fn write(dir: &NodeDir) -> Result<PathBuf, Failure> {
-    let site = dir.file("sample");
-    std::fs::create_dir_all(&site).map_err(|e| Failure::file("make", &site, &e))?;
+pub(super) fn write(dir: &Path) -> Result<PathBuf, Error> {
+    let site = dir.join("sample");
+    std::fs::create_dir_all(&site).map_err(|e| Error::file("make", &site, &e))?;
     for (name, text) in FILES {
         write_atomic(&site.join(name), text.as_bytes(), SHARED)?;
     }

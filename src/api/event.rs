@@ -1,0 +1,107 @@
+//! What happens in a node, as it happens.
+
+use super::local::Local;
+use super::ready::Readiness;
+use crate::node::system::unix_now;
+use core::time::Duration;
+use std::collections::VecDeque;
+use tokio::sync::broadcast;
+
+/// Events kept for a receiver that does not keep up; older ones are dropped and counted.
+const EVENTS_KEPT: usize = 64;
+
+const NO_ANSWER: Event = Event::Bootstrap(0, "no relay has answered yet");
+const READY: Event = Event::Bootstrap(100, "ready");
+
+/// Something that happened in a node. None tells of users or destinations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// How far the node is on its way to its first work, in percent, and what it waits for. 100 is ready.
+    Bootstrap(u8, &'static str),
+    /// A directory was settled, checked and taken into use: so many relays, and how old it is.
+    Directory(usize, Duration),
+    /// A circuit was built; so many since the start.
+    CircuitBuilt(u64),
+    /// This machine's clock is so many milliseconds ahead of the relays' (negative: behind).
+    ClockSkew(i64),
+    /// The receiver was too slow: so many events were dropped.
+    Missed(u64),
+}
+
+/// Receives the [`Event`]s of a node from the moment it was made; what is so by then comes first.
+#[derive(Debug)]
+pub struct Events {
+    first: VecDeque<Event>,
+    later: broadcast::Receiver<Event>,
+}
+
+impl Events {
+    pub(super) fn new(node: &Readiness, later: broadcast::Receiver<Event>) -> Self {
+        let mut first = VecDeque::new();
+        match &*node.snapshots.borrow() {
+            Some(s) => first.push_back(Event::Directory(s.len(), s.age(unix_now()))),
+            None => first.push_back(NO_ANSWER),
+        }
+        let built = *node.built.borrow();
+        if built > 0 {
+            first.push_back(Event::CircuitBuilt(built));
+        }
+        if node.is_ready() {
+            first.push_back(READY);
+        }
+        Self { first, later }
+    }
+
+    /// The next event; `None` once the node has ended. Safe to cancel.
+    pub async fn next(&mut self) -> Option<Event> {
+        if let Some(first) = self.first.pop_front() {
+            return Some(first);
+        }
+        match self.later.recv().await {
+            Ok(event) => Some(event),
+            Err(broadcast::error::RecvError::Lagged(missed)) => Some(Event::Missed(missed)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+/// Starts the task that tells of a node. Runs inside its `LocalSet`.
+pub(super) fn watch(local: &Local) -> broadcast::WeakSender<Event> {
+    let (events, _) = broadcast::channel(EVENTS_KEPT);
+    let weak = events.downgrade();
+    tokio::task::spawn_local(tell(events, local.readiness(), local.clone()));
+    weak
+}
+
+async fn tell(events: broadcast::Sender<Event>, mut node: Readiness, local: Local) {
+    let say = |event| drop(events.send(event));
+    let mut ready = false;
+    loop {
+        tokio::select! {
+            biased;
+            Ok(()) = node.snapshots.changed() => {
+                let Some(snapshot) = node.snapshots.borrow_and_update().clone() else { continue };
+                say(Event::Directory(snapshot.len(), snapshot.age(local.about.clock.now().unix)));
+                if !node.is_ready() {
+                    say(Event::Bootstrap(50, "the directory is there; the first circuit is being built"));
+                }
+            }
+            Ok(()) = node.built.changed() => {
+                let built = *node.built.borrow_and_update();
+                say(Event::CircuitBuilt(built));
+            }
+            Ok(()) = node.skews.changed() => {
+                let skew = *node.skews.borrow_and_update();
+                if let Some(ahead) = skew {
+                    say(Event::ClockSkew(ahead));
+                }
+            }
+            else => return,
+        }
+        if node.is_ready() && !ready {
+            ready = true;
+            say(READY);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Invites, as programs hold them.
+
+use crate::node::error::ErrorKind;
+use crate::node::error::{Error, reason};
+use crate::wire::invite as wire;
+use core::fmt;
+use core::str::FromStr;
+use std::path::Path;
+
+const ASK: &str = "ask whoever runs the relay for a fresh invite file";
+
+/// Names a network and some of its relays: what a node needs to join. A text of a few lines that holds nothing secret.
+///
+/// Parse it from text, or read a file with [`Invite::read`]; its [`Display`](fmt::Display) form is the file's text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invite(pub(crate) wire::Invite);
+
+impl Invite {
+    /// Reads an invite file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] where the file cannot be read; [`ErrorKind::Config`] (rule DIR-11) where it is cut off, changed,
+    /// or no invite.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|e| {
+            Error::config(path, format_args!("the invite cannot be read: {}", reason(&e)))
+                .with_hint("give the file that a relay of the network wrote with --write-invite")
+                .with_source(e)
+        })?;
+        Self::of_file(path, bytes)
+    }
+
+    pub(super) fn of_file(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
+        let text =
+            String::from_utf8(bytes).map_err(|_| Error::config(path, "this is not an umbel invite").with_hint(ASK))?;
+        let invite = wire::Invite::parse(&text);
+        invite.map(Self).map_err(|why| Error::config(path, &why).with_rule("DIR-11").with_hint(ASK).with_source(why))
+    }
+}
+
+impl FromStr for Invite {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let unusable = |why: wire::InviteError| {
+            Error::new(ErrorKind::Config, why.to_string()).with_rule("DIR-11").with_hint(ASK).with_source(why)
+        };
+        wire::Invite::parse(text).map(Self).map_err(unusable)
+    }
+}
+
+impl fmt::Display for Invite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.format())
+    }
+}

@@ -1,0 +1,41 @@
+//! Layer 7: Umbel for programs. Everything that a program may name is re-exported at the crate's root.
+//!
+//! A node runs on a thread of its own ([`thread`]), where [`local::Local`] is its handle. What is public here only carries
+//! requests to that thread and answers back, and is `Send`. The local proxy runs on the node's thread and uses `Local`
+//! itself: there its streams cost no copy and no wake-up more. A public [`Stream`] is the same stream with a bounded pipe
+//! between the threads ([`pipe`]).
+
+mod client;
+mod destination;
+mod error;
+mod event;
+mod invite;
+mod link;
+pub(crate) mod local;
+mod lookup;
+mod network;
+mod object;
+mod pipe;
+mod put;
+mod ready;
+mod relay;
+mod status;
+mod stream;
+mod testnet;
+mod thread;
+
+pub use client::{Client, ClientBuilder};
+pub use destination::Destination;
+pub(crate) use destination::{leaves, lies_under, may_leave};
+pub use event::{Event, Events};
+pub use invite::Invite;
+pub use link::Link;
+pub use lookup::{Custodian, Lookup};
+pub(crate) use network::INVITE_FILE;
+pub use object::{Entry, Object, ObjectReader};
+pub use put::{Content, Progress, Published, Put, Unit};
+pub use relay::{ExitPolicy, Relay, RelayBuilder};
+pub(crate) use relay::{LISTEN_DEFAULT, SHARDS_MAX, STORE_DEFAULT};
+pub use status::{BytesStatus, CircuitStatus, DirectoryStatus, Status, StoreStatus, StreamStatus};
+pub use stream::{Receipt, Stream};
+pub use testnet::{Testnet, TestnetBuilder};

@@ -1,0 +1,79 @@
+//! When a node can do its work, and when it never will.
+
+use super::thread::ended;
+use crate::base::time::Duration;
+use crate::node::error::{Error, ErrorKind};
+use crate::node::service::AgentHandle;
+use crate::proto::directory::snapshot::Snapshot;
+use crate::proto::profile::Profile;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Watches a node's first snapshot and first circuit, from any thread.
+#[derive(Clone)]
+pub(super) struct Readiness {
+    pub(super) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    pub(super) built: watch::Receiver<u64>,
+    pub(super) skews: watch::Receiver<Option<i64>>,
+    pub(super) profile: &'static Profile,
+    /// A relay is ready with its directory: it builds circuits only when its user wants something.
+    is_relay: bool,
+}
+
+impl Readiness {
+    pub(super) fn new(agent: &AgentHandle, profile: &'static Profile, is_relay: bool) -> Self {
+        let (snapshots, built, skews) = (agent.snapshots(), agent.circuits_built(), agent.skews());
+        Self { snapshots, built, skews, profile, is_relay }
+    }
+
+    /// Whether the node can do its work now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.snapshots.borrow().is_some() && (self.is_relay || *self.built.borrow() > 0)
+    }
+
+    /// Waits until the node can do its work.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Clock`] when the relays it reached agree that this machine's clock is wrong.
+    pub(super) async fn ready(&self) -> Result<(), Error> {
+        self.settled().await?;
+        if !self.is_relay {
+            self.built.clone().wait_for(|built| *built > 0).await.map_err(|_| ended())?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the node has a snapshot it trusts.
+    pub(super) async fn settled(&self) -> Result<(), Error> {
+        let (mut snapshots, mut skews) = (self.snapshots.clone(), self.skews.clone());
+        loop {
+            if snapshots.borrow_and_update().is_some() {
+                return Ok(());
+            }
+            let skew = *skews.borrow_and_update();
+            if let Some(skew) = skew.filter(|s| s.unsigned_abs() > self.profile.clock_tolerance.as_millis() as u64) {
+                return Err(clock_failure(skew));
+            }
+            tokio::select! {
+                r = snapshots.changed() => r.map_err(|_| ended())?,
+                r = skews.changed() => r.map_err(|_| ended())?,
+            }
+        }
+    }
+
+    /// Waits until the snapshot holds `relays` relays.
+    pub(super) async fn holds(&self, relays: usize) {
+        let whole = |s: &Option<Arc<Snapshot>>| s.as_ref().is_some_and(|s| s.len() >= relays);
+        let _ = self.snapshots.clone().wait_for(whole).await;
+    }
+}
+
+/// `skew` is how far this clock is ahead, in milliseconds.
+fn clock_failure(skew: i64) -> Error {
+    let by = Duration::from_millis(skew.unsigned_abs());
+    let minutes = by.as_secs().div_ceil(60);
+    let way = if skew > 0 { "ahead of" } else { "behind" };
+    Error::new(ErrorKind::Clock, format!("this machine's clock is about {minutes} minutes {way} the network's"))
+        .with_rule("DIR-52")
+        .with_hint("set the clock (for example with systemd-timesyncd or chrony) and start again")
+}

@@ -1,0 +1,204 @@
+//! Opens everything a relay needs, and starts it on the thread that calls.
+
+use super::{ExitPolicy, RelayBuilder};
+use crate::api::local::{About, Local};
+use crate::api::network::{self, INVITE_FILE, Network};
+use crate::base::rng::Rng;
+use crate::crypto::aead::Cipher;
+use crate::crypto::hash::blake3;
+use crate::node::dir::NodeDir;
+use crate::node::driver::Clock;
+use crate::node::error::{Error, ErrorKind};
+use crate::node::keys::RelayKeys;
+use crate::node::service::{AgentHandle, RelayParts};
+use crate::node::shard::{self, ShardThread};
+use crate::node::store::thread::StoreThread;
+use crate::node::store::{DiskStore, OpenError, denied};
+use crate::node::system;
+use crate::proto::content::service::StoreService;
+use crate::proto::path::Guards;
+use crate::proto::profile::Profile;
+use crate::role::agent::{Agent, AgentConfig, RelayIdentity};
+use crate::role::shard::{ExitPolicy as ShardExit, ShardConfig};
+use crate::wire::descriptor::{Descriptor, SignedDescriptor};
+use crate::wire::ids::RelayId;
+use core::cell::Cell;
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// The store's folder in the relay's.
+const STORE_DIR: &str = "store";
+
+/// What a relay that runs is.
+pub(super) struct RelayFacts {
+    pub(super) id: RelayId,
+    pub(super) addr: SocketAddr,
+    /// Its descriptor at the start: a seed for others.
+    pub(super) descriptor: SignedDescriptor,
+    pub(super) network: Network,
+}
+
+impl RelayBuilder {
+    /// Opens the folder, finds the network, and starts the relay.
+    pub(super) fn begin(mut self) -> Result<(Local, RelayFacts), Error> {
+        let dir = NodeDir::open(&self.dir)?;
+        let mut rng = system::rng()?;
+        let (network, is_founder) = match self.network.take() {
+            Some(network) => (network, false),
+            None => self.find_network(&dir, &mut rng)?,
+        };
+        let (local, facts) = start(dir, network, &self, &mut rng)?;
+        if is_founder {
+            // The founder's own folder keeps the network's name for its next start.
+            let own = facts.network.invite(core::slice::from_ref(&facts.descriptor));
+            local.about.dir.save(INVITE_FILE, own.to_string().as_bytes())?;
+        }
+        tokio::task::spawn_local(network::keep_peers(local.clone()));
+        Ok((local, facts))
+    }
+
+    /// The network, and whether this relay founds it.
+    fn find_network(&mut self, dir: &NodeDir, rng: &mut Rng) -> Result<(Network, bool), Error> {
+        let profile = self.profile.as_deref().map(named_profile).transpose()?;
+        let invites = network::invites(dir, core::mem::take(&mut self.invites))?;
+        if !invites.is_empty() {
+            return Ok((Network::join(dir, &invites, profile, &self.seeds)?, false));
+        }
+        let profile = profile.ok_or_else(|| {
+            Error::new(ErrorKind::Config, "no network: neither an invite nor a profile was given")
+                .with_hint("join one with --invite FILE, or found one with --profile NAME --write-invite FILE")
+        })?;
+        Ok((Network::found(profile, rng), true))
+    }
+}
+
+fn named_profile(name: &str) -> Result<&'static Profile, Error> {
+    Profile::named(name).ok_or_else(|| {
+        Error::new(ErrorKind::Usage, format!("there is no profile {name:?}"))
+            .with_hint("use \"default\" or \"testing\"")
+    })
+}
+
+/// Opens everything a relay needs, and starts it.
+fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng) -> Result<(Local, RelayFacts), Error> {
+    let (clock, exits) = (Clock::start(), settings.exit != ExitPolicy::None);
+    let keys = RelayKeys::load_or_create(&dir, network.profile.work_bits, rng)?;
+    let (addr, listeners) =
+        shard::listeners(settings.listen, settings.shards).map_err(|e| Error::bind(settings.listen, "--listen", &e))?;
+    let id = keys.relay_id();
+    let RelayKeys { identity, link, onion, work_nonce } = keys;
+    let (identity, link, onion) = (Arc::new(identity), Arc::new(link), Arc::new(onion));
+    let descriptor = Descriptor {
+        network: network.id,
+        identity: identity.public(),
+        work_nonce,
+        published: clock.now().unix,
+        lifetime_s: u32::try_from(network.profile.descriptor_lifetime.as_secs()).unwrap_or(u32::MAX),
+        link_key: link.public(),
+        onion_key: onion.public(),
+        cipher: Cipher::Aes256Gcm,
+        exit: exits,
+        store: settings.store > 0,
+        family: settings.family.as_ref().map(|f| blake3(f.as_bytes())),
+        addrs: vec![settings.advertise.unwrap_or(addr)],
+    };
+    check_address(&descriptor, &network)?;
+    let role = ShardConfig {
+        network: network.id,
+        profile: network.profile,
+        id,
+        link_secret: link,
+        onion_secret: onion,
+        cipher: descriptor.cipher,
+        exit: exits.then_some(ShardExit { private: network.profile.private_exit }),
+        store: settings.store > 0,
+    };
+    let (asks, inbox) = mpsc::channel(shard::ASKS_QUEUED_MAX);
+    let mut shards = Vec::new();
+    for (index, listener) in listeners.into_iter().enumerate() {
+        let shard = ShardThread::start(index, role.clone(), rng.fork(), clock, listener, asks.clone());
+        shards.push(shard.map_err(|e| Error::new(ErrorKind::Io, format!("a relay thread cannot start: {e}")))?);
+    }
+    let store = open_store(&dir, settings, network.profile.lease, clock)?;
+    let signed = SignedDescriptor::sign(descriptor.clone(), &identity);
+    let node = AgentConfig {
+        network: network.id,
+        profile: network.profile,
+        seeds: network.seeds.clone(),
+        guards: Guards::new(),
+        hops: 3,
+        spare_circuits: 0,
+        wants_exits: false,
+        relay: Some(RelayIdentity { key: identity.clone(), descriptor }),
+        store: store.is_some(),
+    };
+    let node = Agent::new(node, rng.fork());
+    let handle = AgentHandle::start(node, clock, Some(RelayParts { identity, shards, store }));
+    tokio::task::spawn_local(handle.clone().serve(inbox));
+    let about =
+        About { dir, profile: network.profile, network: network.id, clock, relay: Some(id), routes: Cell::new(0) };
+    Ok((Local::new(handle, about), RelayFacts { id, addr, descriptor: signed, network }))
+}
+
+/// The relay's content on disk; none where it keeps none.
+fn open_store(
+    dir: &NodeDir,
+    settings: &RelayBuilder,
+    lease: Duration,
+    clock: Clock,
+) -> Result<Option<StoreThread>, Error> {
+    if settings.store == 0 {
+        return Ok(None);
+    }
+    let path = dir.file(STORE_DIR);
+    let unusable = |kind, error: &dyn core::fmt::Display| {
+        Error::new(kind, format!("the store {} cannot be opened: {error}", path.display()))
+    };
+    let store = DiskStore::open(&path, settings.store).map_err(|error| {
+        let kind = if matches!(error, OpenError::InUse) { ErrorKind::DirInUse } else { ErrorKind::Config };
+        unusable(kind, &error)
+            .with_hint("free the disk or the folder; content that is lost is copied again by other relays")
+    })?;
+    let mut service = StoreService::new(store, lease);
+    if let Some(file) = &settings.store_deny {
+        service.deny(denied::read(file)?).map_err(|error| unusable(ErrorKind::Io, &error))?;
+    }
+    let thread = StoreThread::start(service, clock)
+        .map_err(|e| Error::new(ErrorKind::Io, format!("the store's thread cannot start: {e}")))?;
+    Ok(Some(thread))
+}
+
+/// Others must be able to reach what the descriptor says.
+fn check_address(descriptor: &Descriptor, network: &Network) -> Result<(), Error> {
+    let usable = |a: &SocketAddr| {
+        !a.ip().is_unspecified() && (network.profile.private_relays || crate::base::addr::is_public(a.ip()))
+    };
+    if descriptor.addrs.iter().all(usable) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Config, "other relays cannot reach the address that this relay would publish")
+        .with_rule("DIR-6")
+        .with_hint("give its public address and port with --advertise, or --listen on it"))
+}
+
+/// How long no cell may pass before a relay that drains takes its work as done.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Waits until nothing passes through the relay any more.
+pub(super) async fn drain(node: AgentHandle) {
+    let mut before = None;
+    loop {
+        let mut work = 0;
+        for shard in node.shards() {
+            shard.tell(shard::ShardCommand::Drain);
+            let counts = shard.counts().await.relay;
+            work += counts.cells + counts.carried + counts.exits as u64;
+        }
+        if before.replace(work) == Some(work) {
+            return;
+        }
+        tokio::time::sleep(QUIET).await;
+    }
+}

@@ -1,0 +1,177 @@
+//! What a node does now. Nothing in it identifies users or destinations.
+
+use super::local::Local;
+use crate::role::client::{CircuitInfo, CircuitPurpose, CircuitState, Isolation, StreamInfo};
+use crate::wire::ids::{RelayId, to_text};
+use serde::{Deserialize, Serialize};
+
+/// What a node does now: circuits, streams, directory, store. Nothing in it identifies users or destinations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// A relay's id; none for a client, which has none.
+    pub id: Option<String>,
+    /// The network profile's name.
+    pub profile: String,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Whether the node can do its work.
+    pub ready: bool,
+    /// The snapshot in use; none before the first.
+    pub directory: Option<DirectoryStatus>,
+    /// Open links.
+    pub links: u64,
+    /// Circuits that this node built.
+    pub circuits: Vec<CircuitStatus>,
+    /// Streams of this node's user: each with the receipt of how it went.
+    pub streams: Vec<StreamStatus>,
+    /// The store; none where the node keeps no content.
+    pub store: Option<StoreStatus>,
+    /// Circuits of others that a relay closed because too many cells waited.
+    pub circuits_evicted: u64,
+    /// Bytes on links since the start.
+    pub bytes: BytesStatus,
+}
+
+/// The settled set of relays in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryStatus {
+    /// When it was cut, in milliseconds since 1970.
+    pub cut: u64,
+    /// Its Merkle root.
+    pub root: String,
+    /// Relays in it.
+    pub relays: u64,
+    /// Signers that agreed on the root.
+    pub signers: u64,
+    /// Seconds since the cut.
+    pub age_s: u64,
+}
+
+/// A circuit that this node built: the relays it runs through, and a name for who may share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircuitStatus {
+    /// Its number in this process.
+    pub id: u64,
+    /// The relays it runs through, the guard first.
+    pub hops: Vec<String>,
+    /// `building`, `open` or `closing`.
+    pub state: String,
+    /// A name for who may share it; tells nothing of users or destinations.
+    pub isolation: String,
+}
+
+/// A stream of the node's user: the circuit that carries it, and how many bytes went each way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// Its number in this process.
+    pub id: u64,
+    /// The circuit that carries it.
+    pub circuit: u64,
+    /// How many relays that circuit runs through.
+    pub hops: u64,
+    /// Whether every hop's key is safe against a later quantum computer.
+    pub post_quantum: bool,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+}
+
+/// The store of content kept for others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// Bytes in use.
+    pub used: u64,
+    /// Bytes it may use.
+    pub cap: u64,
+    /// Objects in it.
+    pub objects: u64,
+}
+
+/// Bytes read from and written to the sockets of links since the start, headers and padding included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BytesStatus {
+    /// Received.
+    #[serde(rename = "in")]
+    pub received: u64,
+    /// Sent.
+    #[serde(rename = "out")]
+    pub sent: u64,
+}
+
+impl Local {
+    pub(super) async fn status(&self) -> Status {
+        let now = self.about.clock.now();
+        let (mut links, mut received, mut sent, mut evicted) = (0, 0, 0, 0);
+        for shard in self.agent.shards() {
+            let counts = shard.counts().await;
+            links += counts.relay.links as u64;
+            evicted += counts.relay.evicted;
+            received += counts.bytes.0;
+            sent += counts.bytes.1;
+        }
+        let (service_in, service_out) = self.agent.bytes();
+        let snapshot = self.agent.snapshots().borrow().clone();
+        let signers = self.agent.with(|n, _| n.signers());
+        let directory = snapshot.as_ref().map(|s| DirectoryStatus {
+            cut: s.cut.0,
+            root: to_text(&s.root),
+            relays: s.len() as u64,
+            signers: signers as u64,
+            age_s: s.age(now.unix).as_secs(),
+        });
+        let (circuits, streams, own_links) = self.agent.with(|n, _| {
+            let client = n.client();
+            (client.circuits(), client.streams(), client.links())
+        });
+        Status {
+            id: self.about.relay.map(|id| id.to_string()),
+            profile: self.about.profile.name.into(),
+            uptime_s: now.mono.0 / 1_000_000,
+            ready: self.readiness().is_ready(),
+            directory,
+            links: links + own_links as u64,
+            circuits: circuits.iter().map(circuit).collect(),
+            streams: streams.iter().map(stream).collect(),
+            store: self.agent.store_figures().map(|(used, cap, objects)| StoreStatus { used, cap, objects }),
+            circuits_evicted: evicted,
+            bytes: BytesStatus { received: received + service_in, sent: sent + service_out },
+        }
+    }
+}
+
+fn circuit(info: &CircuitInfo) -> CircuitStatus {
+    let state = match info.state {
+        CircuitState::Building => "building",
+        CircuitState::Open => "open",
+    };
+    CircuitStatus {
+        id: info.id,
+        hops: info.hops.iter().map(RelayId::to_string).collect(),
+        state: state.into(),
+        isolation: info.purpose.map_or_else(|| "spare".into(), isolation),
+    }
+}
+
+/// A name for who may share a circuit; says nothing of users or destinations.
+fn isolation(want: CircuitPurpose) -> String {
+    match want {
+        CircuitPurpose::Exit(Isolation(token)) => format!("exit-{}", to_text(&token).get(..8).unwrap_or_default()),
+        CircuitPurpose::Direct(_) => "direct".into(),
+        CircuitPurpose::Last(_, n) => format!("directory-{n}"),
+        CircuitPurpose::Fourth(_, n) => format!("content-{n}"),
+    }
+}
+
+fn stream(info: &StreamInfo) -> StreamStatus {
+    StreamStatus {
+        id: info.id,
+        circuit: info.circuit.unwrap_or_default(),
+        hops: info.hops as u64,
+        // Every circuit handshake of this version is X25519 with ML-KEM-768 (spec HS-1).
+        post_quantum: info.circuit.is_some(),
+        bytes_in: info.bytes_in,
+        bytes_out: info.bytes_out,
+    }
+}

@@ -1,0 +1,105 @@
+//! What the control socket answers: each command is an operation of the library.
+
+use super::report::{LookupReport, Progress, PutReport, Status};
+use super::server::{self, GetSink, Handler};
+use super::{Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
+use crate::api::{Client, Link, Object, ObjectReader};
+use crate::node::daemon::Node;
+use crate::node::error::Error;
+use crate::proto::content::fetch::FetchError;
+use crate::wire::ids::to_text;
+use std::rc::Rc;
+use tokio::net::UnixListener;
+
+/// Answers the commands of a node's user.
+struct Control {
+    node: Node,
+    /// The word for the node in `status`.
+    role: &'static str,
+    /// Where its proxy listens.
+    socks: Option<String>,
+}
+
+/// Answers a node's control socket until the process's `LocalSet` ends.
+pub(crate) fn serve(socket: UnixListener, node: Node, role: &'static str, socks: Option<String>) {
+    tokio::task::spawn_local(server::serve(socket, Rc::new(Control { node, role, socks })));
+}
+
+impl Control {
+    fn client(&self) -> Client {
+        match &self.node {
+            Node::Client(client) => client.clone(),
+            Node::Relay(relay) => relay.client(),
+        }
+    }
+}
+
+impl Handler for Control {
+    async fn status(&self) -> Result<Status, Error> {
+        let status = match &self.node {
+            Node::Client(client) => client.status().await?,
+            Node::Relay(relay) => relay.status().await?,
+        };
+        Ok(Status::of(status, self.role, self.socks.clone()))
+    }
+
+    async fn put(&self, request: PutRequest, progress: &mut dyn FnMut(Progress)) -> Result<PutReport, Error> {
+        let mut put = self.client().put(request.path).convergent(request.convergent);
+        let mut news = put.progress();
+        loop {
+            tokio::select! {
+                biased;
+                Ok(()) = news.changed() => progress(news.borrow_and_update().clone()),
+                published = &mut put => return published,
+            }
+        }
+    }
+
+    async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Error> {
+        let link: Link = request.link.parse()?;
+        // Each command has circuits of its own.
+        let object = self.client().isolated().open(&link).await?;
+        let (root, bytes) = (to_text(&link.link.root.0), object.len());
+        let offset = request.offset.min(bytes);
+        let kind = if object.is_folder() { Kind::Directory } else { Kind::File };
+        sink.open(Opened { root, bytes, kind, offset }).await?;
+        let mut body = object.read_at(offset..bytes);
+        match kind {
+            Kind::File => send(&mut body, sink).await,
+            Kind::Directory => send_folder(&object, &mut body, offset, sink).await,
+        }
+    }
+
+    async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Error> {
+        self.client().lookup(&request.key).await
+    }
+}
+
+async fn send(body: &mut ObjectReader, sink: &mut GetSink) -> Result<(), Error> {
+    while let Some(piece) = body.chunk().await? {
+        sink.data(&piece).await?;
+    }
+    Ok(())
+}
+
+/// Sends a folder's files in the order of their places; what lies before the offset is named without its bytes.
+async fn send_folder(object: &Object, body: &mut ObjectReader, offset: u64, sink: &mut GetSink) -> Result<(), Error> {
+    let mut held: Vec<u8> = Vec::new();
+    let mut at = offset;
+    for entry in object.entries() {
+        sink.entry(Entry { path: entry.path, bytes: entry.len }).await?;
+        let end = entry.offset.saturating_add(entry.len);
+        while at < end {
+            if held.is_empty() {
+                // A tree that is shorter than its root says is the publisher's fault.
+                held = body.chunk().await?.ok_or(FetchError::Malformed)?;
+            }
+            let n = usize::try_from(end - at).unwrap_or(usize::MAX).min(held.len());
+            let rest = held.split_off(n);
+            sink.data(&held).await?;
+            at += n as u64;
+            held = rest;
+        }
+    }
+    Ok(())
+}

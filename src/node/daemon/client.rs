@@ -1,0 +1,47 @@
+//! `umbel client`: a client with its proxy and its control socket.
+
+use super::proxy::LocalProxy;
+use super::{Node, until_signal};
+use crate::api::{Client, Invite};
+use crate::node::config::ClientConfig;
+use crate::node::control::{handlers, server};
+use crate::node::error::Error;
+use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
+use crate::node::signal::Signals;
+use crate::node::system::Timer;
+
+/// Runs the command.
+pub(super) async fn run(config: ClientConfig) -> Result<(), Error> {
+    let (begun, mut signals) = (Timer::start(), Signals::catch()?);
+    let mut builder = Client::builder(&config.common.dir).seeds(config.seeds);
+    if let Some(path) = &config.invite {
+        builder = builder.invite(Invite::read(path)?);
+    }
+    let client = builder.start().await?;
+    let proxy = LocalProxy::start(&client, config.socks).await?;
+    let socket = server::listen(client.dir())?;
+    let socks = proxy.addr().to_string();
+    handlers::serve(socket, Node::Client(client.clone()), "client", Some(socks.clone()));
+    tokio::select! {
+        () = signals.next() => return Ok(()),
+        ready = client.ready() => ready?,
+    }
+    tracing::info!(%socks, "the first circuit works");
+    if let Some(path) = &config.common.ready_file {
+        let report = NodeReady {
+            version: READY_VERSION,
+            pid: std::process::id(),
+            role: "client".into(),
+            dir: client.dir().display().to_string(),
+            network: client.network(),
+            id: None,
+            addr: None,
+            socks: Some(socks),
+            started_ms: begun.elapsed_ms(),
+        };
+        write_ready(path, &report)?;
+    }
+    until_signal(signals, proxy.drain()).await;
+    client.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! The nodes that the command line runs: what a process does from its settings to its end, on top of the library.
+
+mod client;
+mod proxy;
+mod relay;
+mod sample;
+mod testnet;
+
+use crate::api::{Client, Relay};
+use crate::node::config::{ClientConfig, RelayConfig, TestnetConfig};
+use crate::node::error::{Error, ErrorKind};
+use crate::node::signal::Signals;
+use std::future::Future;
+
+/// What answers a control socket.
+#[derive(Clone)]
+pub(crate) enum Node {
+    Client(Client),
+    Relay(Relay),
+}
+
+/// Runs a testnet until it is told to stop.
+pub(crate) fn testnet(config: TestnetConfig) -> Result<(), Error> {
+    block_on(testnet::run(config))
+}
+
+/// Runs a relay until it is told to stop.
+pub(crate) fn relay(config: RelayConfig) -> Result<(), Error> {
+    block_on(relay::run(config))
+}
+
+/// Runs a client until it is told to stop.
+pub(crate) fn client(config: ClientConfig) -> Result<(), Error> {
+    block_on(client::run(config))
+}
+
+/// Runs the process's own work: signals, control sockets, files. The nodes have threads of their own.
+fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Error::new(ErrorKind::Io, format!("the node cannot start: {e}")))?;
+    tokio::task::LocalSet::new().block_on(&runtime, work)
+}
+
+/// Runs until a signal, then lets `drain` finish for as long as [`Signals::drain`] allows.
+async fn until_signal(mut signals: Signals, drain: impl Future<Output = ()>) {
+    signals.next().await;
+    tracing::info!("draining; a second signal ends at once");
+    let how = signals.drain(drain).await;
+    tracing::info!(?how, "ended");
+}

@@ -1,0 +1,55 @@
+//! The local proxy of a client, on the client's thread.
+
+use crate::api::Client;
+use crate::node::error::{Error, ErrorKind};
+use crate::node::proxy::{BindError, Config, Proxy};
+use crate::node::system;
+use core::net::SocketAddr;
+use tokio::sync::oneshot;
+
+/// A proxy that serves. Its streams break when its client ends.
+pub(super) struct LocalProxy {
+    addr: SocketAddr,
+    stop: oneshot::Sender<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl LocalProxy {
+    /// Listens on `addr`, a loopback address, and serves through the client.
+    pub(super) async fn start(client: &Client, addr: SocketAddr) -> Result<Self, Error> {
+        let (stop, stopped) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let bound = client.node().run(move |local| async move {
+            let mut rng = system::rng()?;
+            let proxy = Proxy::bind(Config::new(addr, local.private_exit()), &mut rng).await.map_err(bind_error)?;
+            let addr = proxy.local_addr();
+            tokio::task::spawn_local(async move {
+                proxy.serve(local, async { drop(stopped.await) }).await;
+                let _ = end.send(());
+            });
+            Ok::<_, Error>(addr)
+        });
+        let addr = bound.await??;
+        Ok(Self { addr, stop, ended })
+    }
+
+    /// Where programs connect to.
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Lets the streams that are open end; new ones are turned away.
+    pub(super) async fn drain(self) {
+        drop(self.stop);
+        let _ = self.ended.await;
+    }
+}
+
+fn bind_error(why: BindError) -> Error {
+    let (kind, hint) = match why {
+        BindError::Busy(_) => (ErrorKind::PortBusy, "stop the other program, or choose another port with --socks"),
+        BindError::NotLoopback(_) => (ErrorKind::Usage, "give a loopback address such as 127.0.0.1:6250"),
+        BindError::Failed(..) => (ErrorKind::Io, "choose another address with --socks"),
+    };
+    Error::new(kind, why.to_string()).with_hint(hint)
+}
