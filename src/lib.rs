@@ -48,9 +48,9 @@
 //! | [`proto`] | one protocol machine a folder; time and randomness are arguments |
 //! | [`role`] | what a node is: relay and client, composed of machines; still no input or output |
 //! | `sim` | the roles in virtual time, under a seed, among hostile nodes |
-//! | `node` (lower half) | the roles on real sockets: `driver`, `shard`, `service`, and their files |
+//! | `host` | the roles on a machine: sockets, threads, files |
 //! | `api` | what this page shows: nodes on threads of their own, for programs |
-//! | `node` (upper half) | on top of `api`: the proxy, the control socket, daemons, the command line |
+//! | `node` | the program, on top of `api`: the proxy, the control socket, daemons, the command line |
 //!
 //! # The life of a cell
 //!
@@ -96,6 +96,10 @@ pub mod crypto;
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(all(feature = "node", not(feature = "unstable")))]
+mod host;
+#[cfg(all(feature = "node", feature = "unstable"))]
+pub mod host;
+#[cfg(all(feature = "node", not(feature = "unstable")))]
 mod node;
 #[cfg(all(feature = "node", feature = "unstable"))]
 pub mod node;
@@ -121,7 +125,7 @@ pub use api::{
     RelayBuilder, Status, StoreStatus, Stream, StreamStatus, Testnet, TestnetBuilder, Unit,
 };
 #[cfg(feature = "node")]
-pub use node::error::{Error, ErrorKind, Fault};
+pub use host::error::{Error, ErrorKind, Fault};
 #[cfg(feature = "node")]
 pub use node::run::main as command_line;
 #[cfg(feature = "node")]

@@ -1,7 +1,7 @@
 //! Where a stream may go, and what must never leave this machine.
 
 use crate::base::addr::is_public;
-use crate::node::error::{Error, ErrorKind};
+use crate::host::error::{Error, ErrorKind};
 use crate::wire::message::{Target, host_name};
 use core::net::{IpAddr, SocketAddr};
 

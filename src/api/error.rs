@@ -1,7 +1,7 @@
 //! What the machines say went wrong, as errors for people.
 
 use super::local::ConnectError;
-use crate::node::error::{Error, ErrorKind, Fault};
+use crate::host::error::{Error, ErrorKind, Fault};
 use crate::proto::content::fetch::FetchError;
 use crate::proto::content::push::PushError;
 use crate::role::client::StreamFailure;

@@ -2,7 +2,7 @@
 
 use super::local::Local;
 use super::ready::Readiness;
-use crate::node::system::unix_now;
+use crate::host::system::unix_now;
 use core::time::Duration;
 use std::collections::VecDeque;
 use tokio::sync::broadcast;

@@ -1,7 +1,7 @@
 //! Invites, as programs hold them.
 
-use crate::node::error::ErrorKind;
-use crate::node::error::{Error, reason};
+use crate::host::error::ErrorKind;
+use crate::host::error::{Error, reason};
 use crate::wire::invite as wire;
 use core::fmt;
 use core::str::FromStr;

@@ -1,6 +1,6 @@
 //! Links, as programs hold them.
 
-use crate::node::error::{Error, ErrorKind};
+use crate::host::error::{Error, ErrorKind};
 use crate::wire::umbel_link::{self as wire, ContentLinkError as LinkError};
 use core::fmt;
 use core::str::FromStr;

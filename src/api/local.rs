@@ -2,13 +2,13 @@
 
 use super::ready::Readiness;
 use crate::base::secret::Secret;
-use crate::node::dir::NodeDir;
-use crate::node::driver::Clock;
-use crate::node::error::{Error, ErrorKind};
-use crate::node::guards;
-use crate::node::service::AgentHandle;
-use crate::node::service::content::AgentObject;
-use crate::node::service::stream::AgentStream;
+use crate::host::dir::NodeDir;
+use crate::host::driver::Clock;
+use crate::host::error::{Error, ErrorKind};
+use crate::host::guards;
+use crate::host::service::AgentHandle;
+use crate::host::service::content::AgentObject;
+use crate::host::service::stream::AgentStream;
 use crate::proto::content::fetch::FetchError;
 use crate::proto::profile::Profile;
 use crate::role::client::{CircuitPurpose, Isolation, StreamFailure};
@@ -120,7 +120,7 @@ impl Local {
 
     /// A fresh read key.
     pub(super) fn fresh_key() -> Result<Secret<32>, Error> {
-        Ok(Secret::new(crate::node::system::rng()?.bytes()))
+        Ok(Secret::new(crate::host::system::rng()?.bytes()))
     }
 
     /// Writes the guards if they are other than what was written last.

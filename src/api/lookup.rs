@@ -1,8 +1,8 @@
 //! Who is responsible for a record or block, and who of them holds it: each is asked over a circuit of its own.
 
 use super::local::Local;
-use crate::node::error::{Error, ErrorKind};
-use crate::node::service::content::JobHandle;
+use crate::host::error::{Error, ErrorKind};
+use crate::host::service::content::JobHandle;
 use crate::proto::directory::lookup::{self, Found, LookupOutput, Wanted};
 use crate::role::agent::{Job, JobNews};
 use crate::wire::ids::{Address, RelayId, from_text, to_text};

@@ -9,6 +9,7 @@ mod client;
 mod destination;
 mod error;
 mod event;
+mod gather;
 mod invite;
 mod link;
 pub(crate) mod local;

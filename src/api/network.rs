@@ -3,8 +3,8 @@
 use super::invite::Invite;
 use super::local::Local;
 use crate::base::rng::Rng;
-use crate::node::dir::NodeDir;
-use crate::node::error::{Error, ErrorKind};
+use crate::host::dir::NodeDir;
+use crate::host::error::{Error, ErrorKind};
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::{NetworkId, network_id};

@@ -2,7 +2,7 @@
 
 use super::link::Link;
 use super::thread::{NodeThread, ended};
-use crate::node::error::{Error, ErrorKind};
+use crate::host::error::{Error, ErrorKind};
 use crate::proto::content::fetch::{FetchError, Open};
 use crate::wire::content::Kind;
 use core::future::Future;

@@ -5,7 +5,7 @@
 //!        --end(Ok | Err)------------------------------->    end, or the error
 //! ```
 
-use crate::node::error::Error;
+use crate::host::error::Error;
 use core::task::{Context, Poll, Waker};
 use std::collections::VecDeque;
 use std::io;
@@ -163,7 +163,7 @@ fn wake(waker: Option<Waker>, state: MutexGuard<'_, State>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::error::ErrorKind;
+    use crate::host::error::ErrorKind;
 
     fn context(then: impl FnOnce(&mut Context<'_>)) {
         then(&mut Context::from_waker(Waker::noop()));

@@ -1,18 +1,17 @@
 //! Publishing: files become an object, its blocks go to a custodian through a circuit, and the result counts only when it
 //! was read back.
 
+use super::gather::{Gathered, Spooled, gather, mime};
 use super::local::Local;
 use super::thread::{NodeThread, ended};
-use crate::node::dir::{NodeDir, PRIVATE};
-use crate::node::error::{Error, ErrorKind, reason};
-use crate::node::service::content::JobHandle;
-use crate::node::system::Timer;
-use crate::proto::content::manifest::Joined;
+use crate::host::dir::{NodeDir, PRIVATE};
+use crate::host::error::{Error, ErrorKind, reason};
+use crate::host::service::content::JobHandle;
+use crate::host::system::Timer;
 use crate::proto::content::push::{OUTSTANDING_MAX, Push, PushError, PushOutput};
-use crate::proto::content::tree::{BuildError, Builder, KeyChoice, Label, Source, Tree};
+use crate::proto::content::tree::{BuildError, Builder, KeyChoice, Label, Tree};
 use crate::role::agent::{Job, JobNews};
 use crate::wire::content::VOLUME_MAX;
-use crate::wire::content::manifest::FILES_MAX;
 use crate::wire::ids::{RelayId, to_text};
 use core::future::Future;
 use core::pin::Pin;
@@ -21,9 +20,9 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::io::AsyncRead;
@@ -31,100 +30,6 @@ use tokio::sync::{mpsc, watch};
 
 /// Where a reader's content lies for a moment, before it loses its name.
 const SPOOL_FILE: &str = ".put";
-
-/// A file that is read where it lies. It is open only while it is read: a site may have more files than a process may open.
-struct OnDisk {
-    path: PathBuf,
-    len: u64,
-}
-
-impl Source for OnDisk {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn read_at(&mut self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        File::open(&self.path)?.read_exact_at(out, offset)
-    }
-}
-
-/// A file without a name: what a reader gave.
-struct Spooled {
-    file: File,
-    len: u64,
-}
-
-impl Source for Spooled {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn read_at(&mut self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(out, offset)
-    }
-}
-
-/// What is published: the content and how it is labelled.
-struct Gathered {
-    source: Box<dyn Source + Send>,
-    label: Label,
-    files: u64,
-}
-
-fn mime(path: &Path) -> String {
-    mime_guess::from_path(path).first_raw().unwrap_or("application/octet-stream").to_owned()
-}
-
-fn name_of(path: &Path) -> Result<String, Error> {
-    let name = path.file_name().unwrap_or_default();
-    name.to_str().map(str::to_owned).ok_or_else(|| not_utf8(path))
-}
-
-fn not_utf8(path: &Path) -> Error {
-    Error::new(ErrorKind::Usage, format!("{} has a name that is not UTF-8, so no link can name it", path.display()))
-        .with_hint("rename it and put again")
-}
-
-/// Looks at what lies under the path.
-fn gather(path: &Path) -> Result<Gathered, Error> {
-    let unreadable = |path: &Path, e: &io::Error| Error::file("read", path, e).with_kind(ErrorKind::Usage);
-    let meta = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?;
-    if meta.is_file() {
-        File::open(path).map_err(|e| unreadable(path, &e))?;
-        let source = OnDisk { path: path.to_owned(), len: meta.len() };
-        return Ok(Gathered { source: Box::new(source), label: Label::file(&name_of(path)?, &mime(path)), files: 1 });
-    }
-    let mut files = Vec::new();
-    let mut folders = vec![path.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).map_err(|e| unreadable(&folder, &e))? {
-            let found = entry.map_err(|e| unreadable(&folder, &e))?.path();
-            // Links are followed to files and not to folders, which could lead in circles.
-            let link = std::fs::symlink_metadata(&found).map_err(|e| unreadable(&found, &e))?.is_symlink();
-            let Ok(meta) = std::fs::metadata(&found) else { continue };
-            if meta.is_dir() && !link {
-                folders.push(found);
-            } else if meta.is_file() {
-                let inner = found.strip_prefix(path).unwrap_or(&found);
-                let name = inner.to_str().ok_or_else(|| not_utf8(&found))?.to_owned();
-                File::open(&found).map_err(|e| unreadable(&found, &e))?;
-                files.push((name, mime(&found), OnDisk { len: meta.len(), path: found }));
-            }
-            if files.len() > FILES_MAX {
-                return Err(Error::new(
-                    ErrorKind::Usage,
-                    format!("a folder of more than {FILES_MAX} files cannot be put at once"),
-                ));
-            }
-        }
-    }
-    let count = files.len() as u64;
-    let (source, label) = Joined::directory(&name_of(path)?, files).map_err(|why| {
-        Error::new(ErrorKind::Usage, format!("the folder cannot be published: {why}"))
-            .with_hint("look for odd file names")
-    })?;
-    Ok(Gathered { source: Box::new(source), label, files: count })
-}
 
 fn build_failure(why: &BuildError) -> Error {
     Error::new(ErrorKind::Usage, why.to_string())

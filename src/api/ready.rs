@@ -2,8 +2,8 @@
 
 use super::thread::ended;
 use crate::base::time::Duration;
-use crate::node::error::{Error, ErrorKind};
-use crate::node::service::AgentHandle;
+use crate::host::error::{Error, ErrorKind};
+use crate::host::service::AgentHandle;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 use super::local::Local;
 use super::pipe::{Moved, PIPE_SIZE, PipeReader, PipeWriter, pipe};
 use super::thread::{NodeThread, ended};
-use crate::node::error::{Error, ErrorKind};
-use crate::node::service::stream::AgentStream;
+use crate::host::error::{Error, ErrorKind};
+use crate::host::service::stream::AgentStream;
 use crate::wire::ids::RelayId;
 use crate::wire::message::Target;
 use core::pin::Pin;

@@ -4,8 +4,8 @@
 //! or value that means nothing is an error with its line, so that a mistyped `exti = false` does not pass for a setting.
 
 use crate::api::{INVITE_FILE, LISTEN_DEFAULT, SHARDS_MAX, STORE_DEFAULT};
+use crate::host::error::{Error, ErrorKind, reason};
 use crate::node::cli::{ClientArgs, Global, RelayArgs, TestnetArgs};
-use crate::node::error::{Error, ErrorKind, reason};
 use crate::node::setting::{Level, Listen, Loopback, ProfileName, Size};
 use crate::proto::profile::Profile;
 use serde::Deserialize;

@@ -1,9 +1,9 @@
 //! What a command prints: one JSON object for programs, or a few lines for a person; progress apart, on standard error.
 
+use crate::host::error::{Error, ErrorKind};
+use crate::host::system::unix_now;
 use crate::node::control::report::{GetReport, LookupReport, Progress, PutReport, Status, Unit};
-use crate::node::error::{Error, ErrorKind};
 use crate::node::setting::Size;
-use crate::node::system::unix_now;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::fmt::Write as _;

@@ -1,7 +1,7 @@
 //! Ready files: how a script learns that a node works, and where.
 
-use crate::node::dir::{SHARED, write_atomic};
-use crate::node::error::{Error, ErrorKind};
+use crate::host::dir::{SHARED, write_atomic};
+use crate::host::error::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

@@ -1,14 +1,15 @@
 //! From the parsed command line to the exit code.
 
+use crate::host::error::{Error, ErrorKind};
+use crate::host::system;
 use crate::node::cli::{Cli, Command, GetArgs, Global, PutArgs};
 use crate::node::config::{ClientConfig, Common, RelayConfig, TestnetConfig, default_dir, default_testnet_dir};
 use crate::node::control::client::Conversation;
 use crate::node::control::report::{LookupReport, PutReport, Status};
 use crate::node::control::{LookupRequest, PutRequest, Request, SOCKET_NAME};
-use crate::node::error::{Error, ErrorKind};
 use crate::node::output::{Bar, exit_code, fail, print, print_aside};
 use crate::node::setting::Level;
-use crate::node::{daemon, get, log, system};
+use crate::node::{daemon, get, log};
 use crate::wire::ids::{ID_TEXT_LEN, from_text};
 use clap::Parser;
 use std::ffi::OsString;

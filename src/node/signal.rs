@@ -1,6 +1,6 @@
 //! Signals: the first SIGTERM or SIGINT asks the node to finish what it does, the second ends it at once.
 
-use crate::node::error::{Error, ErrorKind};
+use crate::host::error::{Error, ErrorKind};
 use std::future::Future;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};

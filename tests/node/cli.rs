@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output};
-use umbel::node::dir::NodeDir;
+use umbel::host::dir::NodeDir;
 
 /// The program with a clean environment, in a home of its own.
 pub(crate) fn umbel(home: &Path) -> Command {

@@ -15,12 +15,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use umbel::base::secret::Secret;
 use umbel::crypto::hash::sha256;
+use umbel::host::dir::NodeDir;
+use umbel::host::error::Error;
+use umbel::host::system::Timer;
 use umbel::node::control::report::{CustodianReport, LookupReport, Progress, PutReport, Status, Unit};
 use umbel::node::control::server::{GetSink, Handler, listen, serve};
 use umbel::node::control::{Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
-use umbel::node::dir::NodeDir;
-use umbel::node::error::Error;
-use umbel::node::system::Timer;
 use umbel::wire::ids::Address;
 use umbel::wire::umbel_link::ContentLink as Link;
 

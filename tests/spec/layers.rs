@@ -1,12 +1,9 @@
-//! Who may import whom: `base <- crypto <- wire <- proto <- role <- { sim, node } <- main`. Between node's lower half (sockets,
-//! threads, files) and its upper half (proxy, control socket, command line) lies `api`.
+//! Who may import whom: `base <- crypto <- wire <- proto <- role <- { sim, host <- api <- node <- main }`.
 
 use crate::pages::{File, files};
 
 /// Layers from the lowest. A layer names only layers before it.
-const LAYERS: [&str; 9] = ["base", "crypto", "wire", "proto", "role", "sim", "node/lower", "api", "node"];
-/// Modules of node's lower half.
-const LOWER: [&str; 9] = ["dir", "driver", "error", "guards", "keys", "service", "shard", "store", "system"];
+const LAYERS: [&str; 9] = ["base", "crypto", "wire", "proto", "role", "sim", "host", "api", "node"];
 
 /// Crates that one part of the tree alone may name, and that part (paths below `src`).
 const CRATES: &[(&str, &[&str])] = &[
@@ -28,19 +25,19 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rand_core", &["crypto", "base"]),
     ("subtle", &["crypto", "base"]),
     // Key files are read and written by the driver.
-    ("zeroize", &["crypto", "base", "node"]),
-    ("tokio", &["node", "api", "main.rs"]),
-    ("hyper", &["node", "api", "main.rs"]),
-    ("hyper_util", &["node", "api", "main.rs"]),
-    ("http_body_util", &["node", "api", "main.rs"]),
-    ("redb", &["node", "api", "main.rs"]),
-    ("serde", &["node", "api", "main.rs"]),
-    ("serde_json", &["node", "api", "main.rs"]),
-    ("toml", &["node", "api", "main.rs"]),
-    ("clap", &["node", "api", "main.rs"]),
-    ("socket2", &["node", "api", "main.rs"]),
-    ("indicatif", &["node", "api", "main.rs"]),
-    ("getrandom", &["node", "api", "main.rs"]),
+    ("zeroize", &["crypto", "base", "host"]),
+    ("tokio", &["host", "api", "node", "main.rs"]),
+    ("hyper", &["host", "api", "node", "main.rs"]),
+    ("hyper_util", &["host", "api", "node", "main.rs"]),
+    ("http_body_util", &["host", "api", "node", "main.rs"]),
+    ("redb", &["host", "api", "node", "main.rs"]),
+    ("serde", &["host", "api", "node", "main.rs"]),
+    ("serde_json", &["host", "api", "node", "main.rs"]),
+    ("toml", &["host", "api", "node", "main.rs"]),
+    ("clap", &["host", "api", "node", "main.rs"]),
+    ("socket2", &["host", "api", "node", "main.rs"]),
+    ("indicatif", &["host", "api", "node", "main.rs"]),
+    ("getrandom", &["host", "api", "node", "main.rs"]),
 ];
 
 /// Whether the file is the place, or lies in it.
@@ -53,13 +50,9 @@ fn rank(layer: &str) -> Option<usize> {
     LAYERS.iter().position(|l| *l == layer)
 }
 
-/// The layer of a path of modules such as `node::driver::Core`, or of a file such as `node/driver/mod.rs`.
+/// The layer of a path of modules such as `host::driver::Core`, or of a file such as `host/driver/mod.rs`.
 fn layer(path: &str) -> &str {
-    let mut words = path.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty());
-    match (words.next().unwrap_or_default(), words.next()) {
-        ("node", Some(module)) if LOWER.contains(&module) => "node/lower",
-        (first, _) => first,
-    }
+    path.split(|c: char| !c.is_alphanumeric() && c != '_').find(|w| !w.is_empty()).unwrap_or_default()
 }
 
 /// Whether `crate_name::` or `use crate_name` stands in the line as the root of a path.
@@ -132,9 +125,9 @@ fn an_upward_import_and_a_stray_crate_are_noticed() {
     assert_eq!(judge("src/crypto/agree.rs", "use x25519_dalek::StaticSecret;"), 1);
     assert_eq!(judge("src/crypto/backends.rs", "use x25519_dalek::StaticSecret;"), 1);
     assert_eq!(judge("src/crypto/backend/pure.rs", "use x25519_dalek::StaticSecret;"), 0);
-    assert_eq!(judge("src/node/driver/x.rs", "use crate::api::Client;"), 1);
-    assert_eq!(judge("src/node/service/x.rs", "use crate::node::proxy::Proxy;"), 1);
-    assert_eq!(judge("src/api/x.rs", "use crate::node::driver::Clock;"), 0);
+    assert_eq!(judge("src/host/driver/x.rs", "use crate::api::Client;"), 1);
+    assert_eq!(judge("src/host/service/x.rs", "use crate::node::proxy::Proxy;"), 1);
+    assert_eq!(judge("src/api/x.rs", "use crate::host::driver::Clock;"), 0);
     assert_eq!(judge("src/api/x.rs", "use crate::node::control::server;"), 1);
     assert_eq!(judge("src/node/proxy/x.rs", "use crate::api::Client;"), 0);
 }

@@ -8,7 +8,7 @@ use super::invite::Invite;
 use super::network::Network;
 use super::status::Status;
 use super::thread::NodeThread;
-use crate::node::error::Error;
+use crate::host::error::Error;
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::RelayId;
 use core::net::{Ipv4Addr, SocketAddr};

@@ -1,8 +1,8 @@
 //! The command's side of the control socket.
 
+use crate::host::error::{Error, ErrorKind, reason};
 use crate::node::control::frame::{ANSWER_MAX, DATA_MAX, Frame, line, read_line};
 use crate::node::control::{Request, SOCKET_NAME, short_path};
-use crate::node::error::{Error, ErrorKind, reason};
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Reading and writing of the control socket's lines and data.
 
+use crate::host::error::Error;
 use crate::node::control::{Entry, Opened};
-use crate::node::error::Error;
 use serde::{Deserialize, Serialize};
 use std::io;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};

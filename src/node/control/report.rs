@@ -5,7 +5,7 @@ pub use crate::api::{
     BytesStatus, CircuitStatus, Custodian as CustodianReport, DirectoryStatus, Lookup as LookupReport, Progress,
     Published as PutReport, StoreStatus, StreamStatus, Unit,
 };
-use crate::node::system;
+use crate::host::system;
 use serde::{Deserialize, Serialize};
 
 /// What `umbel get` reports.

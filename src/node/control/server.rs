@@ -1,10 +1,10 @@
 //! The node's side of the control socket.
 
+use crate::host::dir::make_private;
+use crate::host::error::{Error, ErrorKind, reason};
 use crate::node::control::frame::{DATA_MAX, Frame, REQUEST_MAX, line, read_line};
 use crate::node::control::report::{LookupReport, Progress, PutReport, Status};
 use crate::node::control::{Entry, GetRequest, LookupRequest, Opened, PutRequest, Request, SOCKET_NAME, short_path};
-use crate::node::dir::make_private;
-use crate::node::error::{Error, ErrorKind, reason};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::io;

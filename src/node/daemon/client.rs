@@ -3,12 +3,12 @@
 use super::proxy::LocalProxy;
 use super::{Node, until_signal};
 use crate::api::{Client, Invite};
+use crate::host::error::Error;
+use crate::host::system::Timer;
 use crate::node::config::ClientConfig;
 use crate::node::control::{handlers, server};
-use crate::node::error::Error;
 use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
 use crate::node::signal::Signals;
-use crate::node::system::Timer;
 
 /// Runs the command.
 pub(super) async fn run(config: ClientConfig) -> Result<(), Error> {

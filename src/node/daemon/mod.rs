@@ -7,8 +7,8 @@ mod sample;
 mod testnet;
 
 use crate::api::{Client, Relay};
+use crate::host::error::{Error, ErrorKind};
 use crate::node::config::{ClientConfig, RelayConfig, TestnetConfig};
-use crate::node::error::{Error, ErrorKind};
 use crate::node::signal::Signals;
 use std::future::Future;
 

@@ -1,9 +1,9 @@
 //! The local proxy of a client, on the client's thread.
 
 use crate::api::Client;
-use crate::node::error::{Error, ErrorKind};
+use crate::host::error::{Error, ErrorKind};
+use crate::host::system;
 use crate::node::proxy::{BindError, Config, Proxy};
-use crate::node::system;
 use core::net::SocketAddr;
 use tokio::sync::oneshot;
 

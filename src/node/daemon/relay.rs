@@ -2,13 +2,13 @@
 
 use super::{Node, until_signal};
 use crate::api::{ExitPolicy, Invite, Relay};
+use crate::host::dir::{SHARED, write_atomic};
+use crate::host::error::Error;
+use crate::host::system::Timer;
 use crate::node::config::RelayConfig;
 use crate::node::control::{handlers, server};
-use crate::node::dir::{SHARED, write_atomic};
-use crate::node::error::Error;
 use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
 use crate::node::signal::Signals;
-use crate::node::system::Timer;
 
 /// Runs the command.
 pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! The sample site of a testnet: a newcomer's first page.
 
-use crate::node::dir::{SHARED, write_atomic};
-use crate::node::error::Error;
+use crate::host::dir::{SHARED, write_atomic};
+use crate::host::error::Error;
 use std::path::{Path, PathBuf};
 
 /// The front page.

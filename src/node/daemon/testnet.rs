@@ -4,13 +4,13 @@ use super::proxy::LocalProxy;
 use super::{Node, sample, until_signal};
 use crate::api::Testnet;
 use crate::crypto::hash::sha256;
+use crate::host::dir::{SHARED, write_atomic};
+use crate::host::error::Error;
+use crate::host::system::Timer;
 use crate::node::config::TestnetConfig;
 use crate::node::control::{handlers, server};
-use crate::node::dir::{SHARED, write_atomic};
-use crate::node::error::Error;
 use crate::node::ready::{READY_VERSION, RelayReady, TestnetReady, write_ready};
 use crate::node::signal::Signals;
-use crate::node::system::Timer;
 
 /// Runs the command.
 pub(super) async fn run(config: TestnetConfig) -> Result<(), Error> {

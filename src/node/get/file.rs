@@ -3,10 +3,10 @@
 use super::state::{Part, Resume};
 use super::{Sink, Stop, pump};
 use crate::crypto::hash::Sha256Stream;
+use crate::host::error::Error;
 use crate::node::control::Opened;
 use crate::node::control::client::{Conversation, strange};
 use crate::node::control::report::Progress;
-use crate::node::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;

@@ -9,12 +9,12 @@ mod state;
 
 use crate::api::Link;
 use crate::crypto::hash::Sha256Stream;
+use crate::host::error::{Error, ErrorKind};
+use crate::host::system::Timer;
 use crate::node::control::client::{Conversation, strange};
 use crate::node::control::frame::Frame;
 use crate::node::control::report::{GetReport, Progress, Unit};
 use crate::node::control::{GetRequest, Kind, Opened, Request};
-use crate::node::error::{Error, ErrorKind};
-use crate::node::system::Timer;
 use data_encoding::HEXLOWER;
 use state::{Part, Resume};
 use std::borrow::Cow;

@@ -1,11 +1,11 @@
 //! OUT.part and OUT.part-state: what an unfinished fetch leaves, and the proof that it is ours and intact.
 
 use crate::crypto::hash::{Sha256Stream, sha256};
+use crate::host::dir::{PRIVATE, sync_parent, write_atomic};
+use crate::host::error::{Error, ErrorKind};
+use crate::host::system::Timer;
 use crate::node::control::{Kind, Opened};
-use crate::node::dir::{PRIVATE, sync_parent, write_atomic};
-use crate::node::error::{Error, ErrorKind};
 use crate::node::get::STATE_INTERVAL;
-use crate::node::system::Timer;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;

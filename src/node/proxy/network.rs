@@ -4,8 +4,8 @@ use super::upstream::{
     Entry, Isolation as Token, Kind, Object, ObjectBody, ObjectError, ObjectInfo, OpenError, Upstream,
 };
 use crate::api::local::{ConnectError, Local};
-use crate::node::service::content::{AgentBody, AgentObject};
-use crate::node::service::stream::AgentStream;
+use crate::host::service::content::{AgentBody, AgentObject};
+use crate::host::service::stream::AgentStream;
 use crate::proto::content::fetch::FetchError;
 use crate::role::client::StreamFailure;
 use crate::wire::content::Kind as WireKind;

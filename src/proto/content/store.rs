@@ -1,4 +1,4 @@
-//! What a custodian's blocks lie in. [`MemoryStore`] is for tests and simulations; the one on disk is in `node::store`.
+//! What a custodian's blocks lie in. [`MemoryStore`] is for tests and simulations; the one on disk is in `host::store`.
 
 use crate::base::time::UnixMs;
 use crate::wire::content::Class;

@@ -5,7 +5,7 @@ use crate::harness::{COMMAND_MAX, Net, RelayNode, noise, text, until};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
-use umbel::node::store::DiskStore;
+use umbel::host::store::DiskStore;
 use umbel::proto::content::store::BlockStore;
 
 #[test]

@@ -5,7 +5,7 @@ use crate::harness::{START_MAX, Testnet, noise, sha256_hex, until};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
-use umbel::node::system::Timer;
+use umbel::host::system::Timer;
 
 /// Puts a file of that size; fetches it by `get`, by curl, and in slices.
 fn whole_and_in_slices(len: usize, most: Duration) {

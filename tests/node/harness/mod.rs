@@ -14,7 +14,7 @@ pub(crate) use web::Web;
 use std::path::Path;
 use std::time::Duration;
 use umbel::crypto::hash::sha256;
-use umbel::node::system::Timer;
+use umbel::host::system::Timer;
 
 /// The longest start of a node on a busy machine.
 pub(crate) const START_MAX: Duration = Duration::from_secs(60);

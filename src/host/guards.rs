@@ -8,8 +8,8 @@
 //! One line a guard, the preferred first; times in Unix milliseconds, 0 where there is none.
 
 use crate::base::time::UnixMs;
-use crate::node::dir::NodeDir;
-use crate::node::error::Error;
+use crate::host::dir::NodeDir;
+use crate::host::error::Error;
 use crate::proto::path::{GUARDS_MAX, GuardRecord, Guards};
 use crate::wire::error::Malformed;
 use crate::wire::ids::RelayId;
@@ -20,7 +20,7 @@ const MAGIC: &str = "umbel-guards 1";
 /// The guards of earlier runs; none at a first start.
 ///
 /// # Errors
-/// [`ErrorKind::Config`](crate::node::error::ErrorKind::Config) when the file cannot be read or is damaged: forgetting guards
+/// [`ErrorKind::Config`](crate::host::error::ErrorKind::Config) when the file cannot be read or is damaged: forgetting guards
 /// silently would expose the user to new ones.
 pub fn load(dir: &NodeDir) -> Result<Guards, Error> {
     let Some(bytes) = dir.load(GUARDS_FILE)? else { return Ok(Guards::new()) };

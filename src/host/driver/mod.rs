@@ -47,7 +47,7 @@ impl Clock {
     /// What time it is.
     pub fn now(&self) -> Now {
         let mono = Instant(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX));
-        Now { mono, unix: crate::node::system::unix_now() }
+        Now { mono, unix: crate::host::system::unix_now() }
     }
 
     fn at(&self, instant: Instant) -> tokio::time::Instant {

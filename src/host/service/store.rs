@@ -2,9 +2,9 @@
 //! answers come back, without the service thread ever waiting.
 
 use super::AgentHandle;
-use crate::node::driver::Core;
-use crate::node::shard::ShardCommand;
-use crate::node::store::thread::{Answers, Share, StoreThread};
+use crate::host::driver::Core;
+use crate::host::shard::ShardCommand;
+use crate::host::store::thread::{Answers, Share, StoreThread};
 use crate::proto::content::call::{StoreCall, StoreCallId, StoreReply};
 use crate::proto::content::replicate::STORE_CALLS_MAX;
 use crate::role::agent::Agent;

@@ -2,7 +2,7 @@
 
 use crate::base::rng::Rng;
 use crate::base::time::UnixMs;
-use crate::node::error::{Error, ErrorKind};
+use crate::host::error::{Error, ErrorKind};
 
 /// The wall clock; the start of 1970 where the machine's clock stands before it.
 #[expect(clippy::disallowed_methods, reason = "here the wall clock enters")]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::secret::Secret;
 use crate::base::time::Duration;
-use crate::node::store::DiskStore;
+use crate::host::store::DiskStore;
 use crate::proto::content::store::{MemoryStore, Record};
 use crate::proto::content::tree::{KeyChoice, Label, Tree};
 use crate::wire::content::store::{Refusal, StoreAnswer, StoreRequest};

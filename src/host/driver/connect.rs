@@ -50,7 +50,7 @@ async fn attempt(addr: SocketAddr) -> Result<TcpStream, DialError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::driver::Clock;
+    use crate::host::driver::Clock;
     use std::net::TcpListener;
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {

@@ -2,14 +2,14 @@
 //!
 //! It names locators, which are hashes of addresses: whoever finds the list learns no address, and no link, from it.
 
-use crate::node::error::{Error, reason};
+use crate::host::error::{Error, reason};
 use crate::wire::ids::{Locator, from_text};
 use std::path::Path;
 
 /// Reads a list: a locator a line, in base32; lines that are empty or begin with `#` say nothing.
 ///
 /// # Errors
-/// [`ErrorKind::Config`](crate::node::error::ErrorKind::Config): the file cannot be read, or a line is no locator.
+/// [`ErrorKind::Config`](crate::host::error::ErrorKind::Config): the file cannot be read, or a line is no locator.
 pub fn read(path: &Path) -> Result<Vec<Locator>, Error> {
     let text = std::fs::read_to_string(path).map_err(|e| {
         Error::config(path, format_args!("the list of content not to keep cannot be read: {}", reason(&e)))
@@ -29,7 +29,7 @@ pub fn read(path: &Path) -> Result<Vec<Locator>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::error::ErrorKind;
+    use crate::host::error::ErrorKind;
     use crate::wire::ids::to_text;
 
     #[test]

@@ -11,8 +11,8 @@
 use crate::base::rng::Rng;
 use crate::crypto::agree::AgreeSecret;
 use crate::crypto::identity::IdentityKey;
-use crate::node::dir::NodeDir;
-use crate::node::error::Error;
+use crate::host::dir::NodeDir;
+use crate::host::error::Error;
 use crate::wire::descriptor::{find_work, relay_id, work_bits};
 use crate::wire::ids::{RelayId, from_text, to_text};
 use zeroize::Zeroizing;
@@ -110,7 +110,7 @@ impl RelayKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::error::ErrorKind;
+    use crate::host::error::ErrorKind;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

@@ -2,7 +2,7 @@
 //! channel to the node's service thread.
 
 use crate::base::rng::Rng;
-use crate::node::driver::{Clock, Core, Hooks};
+use crate::host::driver::{Clock, Core, Hooks};
 use crate::proto::rpc::Service;
 use crate::role::contact::Roster;
 use crate::role::limits::ASKS_MAX;

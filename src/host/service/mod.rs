@@ -6,9 +6,9 @@ pub mod stream;
 
 use crate::base::time::Now;
 use crate::crypto::identity::IdentityKey;
-use crate::node::driver::{Clock, Core, Hooks};
-use crate::node::shard::{ShardAsk, ShardCommand, ShardThread};
-use crate::node::store::thread::StoreThread;
+use crate::host::driver::{Clock, Core, Hooks};
+use crate::host::shard::{ShardAsk, ShardCommand, ShardThread};
+use crate::host::store::thread::StoreThread;
 use crate::proto::content::call::{StoreCall, StoreCallId};
 use crate::proto::directory::client_sync::SourceFault;
 use crate::proto::directory::snapshot::Snapshot;

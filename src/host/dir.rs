@@ -1,6 +1,6 @@
 //! A node's folder: who may read it, who may use it, and how files in it come to be whole or not at all.
 
-use crate::node::error::{Error, ErrorKind, reason};
+use crate::host::error::{Error, ErrorKind, reason};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};

@@ -5,7 +5,7 @@
 //! given back when the answer is fetched, so the queue and the answers are bounded alike, and nobody's writes keep out
 //! another's reads. A call that finds its share used up does not go in: the asker is told so at once (BUSY).
 
-use crate::node::driver::Clock;
+use crate::host::driver::Clock;
 use crate::proto::content::call::{StoreCall, StoreReply};
 use crate::proto::content::server::StoreServer;
 use crate::proto::content::service::StoreService;
