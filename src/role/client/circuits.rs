@@ -107,7 +107,11 @@ impl Client {
             } else if builds >= BUILDS_PER_STREAM {
                 self.fail_stream(stream, StreamFailure::NoPath);
             } else if self.take_spare(now, want) || self.build(now, Some(want)) {
-                self.waiting.push_back(stream);
+                // A spare circuit may be open already: then nothing has to come first.
+                let ready = self.usable(now, want);
+                if !ready.is_some_and(|circuit| self.attach(now, stream, circuit)) {
+                    self.waiting.push_back(stream);
+                }
             } else if self.paths.is_ready() || matches!(want, Want::Direct(_)) {
                 self.fail_stream(stream, StreamFailure::NoPath);
             } else {
