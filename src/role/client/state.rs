@@ -301,7 +301,11 @@ impl ClientState {
             if let Some(circuit) = self.circuits.usable(now, purpose) {
                 self.attach(now, stream, circuit);
             } else if self.is_coming(now, purpose, builds) {
-                self.streams.wait(stream);
+                // A spare circuit may be open already: then nothing has to come first.
+                match self.circuits.usable(now, purpose) {
+                    Some(circuit) => self.attach(now, stream, circuit),
+                    None => self.streams.wait(stream),
+                }
             } else {
                 self.fail_stream(stream, StreamFailure::NoPath);
             }

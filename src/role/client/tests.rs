@@ -283,6 +283,17 @@ fn a_circuit_that_is_being_built_belongs_to_those_it_is_built_for() {
     assert_eq!(wants, [1, 2].map(|n| Some(CircuitPurpose::Exit(Isolation([n; 32])))), "one for each, and none twice");
 }
 
+#[test]
+fn a_spare_circuit_that_is_open_goes_before_one_that_is_being_built() {
+    let mut rig = Rig::new(1, Answer::Created);
+    let open = rig.ids()[0];
+    rig.answer = Answer::Nothing;
+    rig.client.set_spare_circuits(rig.now, 2);
+    rig.run();
+    assert_eq!(rig.ids().len(), 2);
+    assert_eq!(rig.stream(CircuitPurpose::Exit(Isolation([1; 32]))), Some(open));
+}
+
 // spec: CLIENT-16
 #[test]
 fn a_circuit_takes_no_new_stream_ten_minutes_after_its_first() {

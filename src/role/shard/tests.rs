@@ -399,13 +399,16 @@ fn connections_and_look_ups_of_an_exit_count_together() {
     assert_eq!(rig.heard_of(7), Vec::<&str>::new(), "a place is free again");
 }
 
-// spec: CIRC-14
+// spec: LINK-29
 #[test]
-fn of_circuits_that_hold_too_much_the_one_that_waits_longest_closes() {
+fn a_circuit_number_that_is_in_use_closes_the_link() {
     let mut rig = Rig::new();
-    rig.relay.set_limits(rig.now, Limits { cells_queued: 0, ..Limits::default() });
-    rig.say(&[(1, to_web())]);
-    let conn = rig.dials()[0];
-    rig.input(Input::Connected(conn));
-    assert_eq!((rig.relay.counts().circuits, rig.relay.counts().evicted), (1, 0), "what is its own is not queued");
+    let onion_key = AgreeSecret::from_bytes([11; 32]).public();
+    let hop = HopKey { relay: ME, onion_key, cipher: CIPHER };
+    let handshake = ClientHandshake::start(NET, hop, 1, &mut Rng::from_seed([7; 32]));
+    let mut create = [0; CELL_SIZE];
+    Cell::Create(CIRCUIT, handshake.request()).encode(&mut create);
+    assert!(rig.cells(&[create]).is_empty(), "nothing is answered");
+    assert_eq!(rig.relay.counts().circuits, 0);
+    assert!(rig.outputs.iter().any(|o| matches!(o, Output::Abort(conn) if *conn == rig.conn)), "{:?}", rig.outputs);
 }

@@ -128,6 +128,10 @@ fn a_part_is_told_apart_from_the_whole() {
     let (status, fields, _) = get(&proxy, FILE, "/", "Range: bytes=1000000-\r\n");
     assert_eq!((status, fields["content-range"].as_str()), (416, "bytes */1000000"));
 
+    for (tag, status) in [(etag.as_str(), 206), ("\"x\"", 200)] {
+        assert_eq!(get(&proxy, FILE, "/", &format!("Range: bytes=10-19\r\nIf-Range: {tag}\r\n")).0, status, "{tag}");
+    }
+
     let head_of = |more: &str| head(&proxy, &format!("HEAD http://{}/ HTTP/1.0\r\n{more}\r\n", host(FILE)));
     let (status, fields, body) = head_of("Range: bytes=10-19\r\n");
     assert_eq!((status, fields["content-length"].as_str(), body.len()), (200, "1000000", 0));

@@ -15,19 +15,29 @@ struct Client {
     verified: Vec<Arc<Snapshot>>,
     faults: Vec<(RelayId, SourceFault)>,
     asked: Vec<(RelayId, Route)>,
+    /// Relays that take what they are asked and say nothing.
+    mute: Vec<RelayId>,
+    /// Most signers that were asked and had not answered.
+    at_once: usize,
 }
 
 impl Client {
     fn new(seeds: &[u8], cached: Option<Snapshot>) -> Self {
+        Self::under(P, seeds, cached)
+    }
+
+    fn under(profile: &'static Profile, seeds: &[u8], cached: Option<Snapshot>) -> Self {
         let seeds = seeds.iter().map(|i| (*record(*i, START)).clone()).collect();
         Self {
-            dir: ClientDirectory::new(NETWORK, P, seeds, cached),
+            dir: ClientDirectory::new(NETWORK, profile, seeds, cached),
             rng: Rng::from_seed([8; 32]),
             coming: BTreeMap::new(),
             candidates: 0,
             verified: vec![],
             faults: vec![],
             asked: vec![],
+            mute: vec![],
+            at_once: 0,
         }
     }
 
@@ -52,9 +62,13 @@ impl Client {
 
     fn carry(&mut self, net: &mut Net, call: Call) {
         self.asked.push((call.to, call.route));
+        if self.mute.contains(&call.to) {
+            return;
+        }
         let answer = net.find(&call.to).and_then(|to| net.ask(to, &call.body));
         let way = if call.route == Route::Direct { 10 } else { 60 };
         self.coming.insert((net.ms + way, call.id), answer.ok_or(CallError::Unreachable));
+        self.at_once = self.at_once.max(self.coming.len());
     }
 }
 
@@ -275,4 +289,103 @@ fn an_earlier_run_s_snapshot_serves_while_it_is_fresh_and_then_only_names_source
     assert!(late.verified.is_empty());
     late.run(&mut net, 3_000);
     assert!(late.candidates > 0 && !late.verified.is_empty(), "{:?}", late.faults);
+}
+
+/// A network in which relay 1 and eight more, which run for it, name a set of their own.
+fn with_an_invented_network() -> Net {
+    let mut net = Net::start(8, 4);
+    for i in 8..28 {
+        net.join(i);
+        net.nodes[usize::from(i)].silent = true;
+    }
+    net.run(1_500);
+    let false_relays = [1, 20, 21, 22, 23, 24, 25, 26, 27];
+    let set: Vec<_> = false_relays.map(|i| record(i, net.now().unix.minus(Duration::from_secs(1)))).to_vec();
+    for i in false_relays {
+        net.nodes[usize::from(i)].lie = Some(liar(i, set.clone()));
+    }
+    net
+}
+
+// spec: DIR-48
+#[test]
+fn a_first_set_that_half_of_the_seeds_or_more_do_not_name_is_refused() {
+    let mut net = with_an_invented_network();
+    for seeds in [&[0, 1][..], &[0, 1, 2], &[0, 1, 2, 3, 4]] {
+        let mut deceived = 0;
+        for seed in 0..20 {
+            let mut client = Client::new(seeds, None);
+            client.rng = Rng::from_seed([seed; 32]);
+            client.run(&mut net, 1);
+            if client.asked[0].0 != id(1) {
+                continue;
+            }
+            deceived += 1;
+            client.run(&mut net, 1_000);
+            assert!(client.faults.contains(&(id(1), SourceFault::Deviates)), "{seeds:?}: {:?}", client.faults);
+            for other in seeds.iter().filter(|i| **i != 1) {
+                assert!(client.asked.contains(&(id(*other), Route::Direct)), "{seeds:?}: {other} was asked too");
+            }
+            assert!(client.verified.iter().all(|s| s.get(&id(3)).is_some()), "{seeds:?}: the honest relays are in it");
+        }
+        assert!(deceived > 1, "{seeds:?}: {deceived} began at the liar");
+    }
+}
+
+// spec: DIR-48
+#[test]
+fn a_seed_that_cannot_be_reached_is_not_waited_for_and_a_silent_one_for_two_seconds() {
+    for (mute, soonest, latest) in [(false, 0, 1_000), (true, 2_000, 3_000)] {
+        let mut net = Net::start(8, 5);
+        net.run(3_000);
+        let mut client = Client::new(&[0, 1, 2], None);
+        let first = (0..).find(|n| Rng::from_seed([*n; 32]).below(3) == 0).unwrap();
+        client.rng = Rng::from_seed([first; 32]);
+        if mute {
+            client.mute.push(id(2));
+        } else {
+            net.nodes[2].up = false;
+        }
+        client.run(&mut net, soonest);
+        assert!(client.verified.is_empty(), "silent: {mute}");
+        client.run(&mut net, latest - soonest);
+        assert!(!client.verified.is_empty(), "silent: {mute}: {:?}", client.faults);
+    }
+}
+
+// spec: DIR-41 DIR-42
+#[test]
+fn a_word_for_another_cut_or_without_a_signature_is_none() {
+    for forged in [true, false] {
+        let (mut net, mut client) = (Net::start(12, 6), Client::new(&[0], None));
+        client.run(&mut net, 2_500);
+        client.dir.set_guard(id(0));
+        client.verified.clear();
+        for i in 5..12 {
+            net.nodes[i].lie = Some(Box::new(move |_, honest| {
+                let Ok(DirectoryAnswer::Statement(s)) = DirectoryAnswer::decode(&honest) else { return Some(honest) };
+                let signer = key(i as u8);
+                let (cut, signer) = if forged { (s.cut, key(77)) } else { (s.cut.minus(P.period), signer) };
+                let beacon = rendezvous::beacon(NETWORK, cut, P);
+                Some(
+                    DirectoryAnswer::Statement(Statement::sign(cut, [1; 32], beacon, s.count, s.relay, &signer))
+                        .encode(),
+                )
+            }));
+        }
+        client.run(&mut net, 30_000);
+        assert!(!client.faults.iter().any(|f| f.1 == SourceFault::Deviates), "forged: {forged}: {:?}", client.faults);
+        assert!(!client.verified.is_empty() && client.dir.signers() >= 4, "forged: {forged}");
+    }
+}
+
+#[test]
+fn no_more_than_eight_signers_are_asked_at_once() {
+    const MANY: Profile = Profile { signers_asked: 20, ..Profile::TESTING };
+    let mut net = Net::start(24, 7);
+    net.run(3_000);
+    let mut client = Client::under(&MANY, &[0], None);
+    client.run(&mut net, 3_000);
+    assert!(client.dir.signers() >= 13, "{} of 20", client.dir.signers());
+    assert_eq!(client.at_once, 8);
 }
