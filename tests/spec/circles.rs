@@ -13,7 +13,6 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("api", &["event", "local", "ready", "thread"]),
     ("node", &["control", "daemon"]),
     ("node::proxy", &["gateway", "http", "socks"]),
-    ("sim", &["conns", "net"]),
 ];
 
 type Module = Vec<String>;
