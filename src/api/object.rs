@@ -1,7 +1,8 @@
 //! Content that is read.
 
 use super::link::Link;
-use super::thread::{NodeThread, ended};
+use super::ready::ended;
+use super::thread::NodeThread;
 use crate::host::error::{Error, ErrorKind};
 use crate::proto::content::fetch::{FetchError, Open};
 use crate::wire::content::Kind;

@@ -3,7 +3,8 @@
 
 use super::gather::{Gathered, Spooled, gather, mime};
 use super::local::Local;
-use super::thread::{NodeThread, ended};
+use super::ready::ended;
+use super::thread::NodeThread;
 use crate::host::dir::{NodeDir, PRIVATE};
 use crate::host::error::{Error, ErrorKind, reason};
 use crate::host::service::content::JobHandle;

@@ -1,6 +1,5 @@
 //! When a node can do its work, and when it never will.
 
-use super::thread::ended;
 use crate::base::time::Duration;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::service::AgentHandle;
@@ -66,6 +65,11 @@ impl Readiness {
         let whole = |s: &Option<Arc<Snapshot>>| s.as_ref().is_some_and(|s| s.len() >= relays);
         let _ = self.snapshots.clone().wait_for(whole).await;
     }
+}
+
+/// The error of everything that is asked of a node that has ended.
+pub(super) fn ended() -> Error {
+    Error::new(ErrorKind::NotRunning, "the node has ended").with_hint("start it again")
 }
 
 /// `skew` is how far this clock is ahead, in milliseconds.

@@ -2,7 +2,8 @@
 
 use super::local::Local;
 use super::pipe::{Moved, PIPE_SIZE, PipeReader, PipeWriter, pipe};
-use super::thread::{NodeThread, ended};
+use super::ready::ended;
+use super::thread::NodeThread;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::service::stream::AgentStream;
 use crate::wire::ids::RelayId;

@@ -2,7 +2,7 @@
 
 use super::event::{Event, Events};
 use super::local::Local;
-use super::ready::Readiness;
+use super::ready::{Readiness, ended};
 use crate::crypto::hash::{context, derive};
 use crate::crypto::self_test;
 use crate::host::error::{Error, ErrorKind};
@@ -32,11 +32,6 @@ pub(crate) struct NodeThread {
     dir: PathBuf,
     network: NetworkId,
     salt: [u8; 32],
-}
-
-/// The error of everything that is asked of a node that has ended.
-pub(super) fn ended() -> Error {
-    Error::new(ErrorKind::NotRunning, "the node has ended").with_hint("start it again")
 }
 
 impl NodeThread {

@@ -1,7 +1,7 @@
 //! Connections: dialled, accepted, written, read, and ended in every way there is.
 
 use super::net::{Event, HostId, Net, Write};
-use super::tcp::{CoreId, Segment, State, Tcp, TcpId};
+use super::tcp::{CoreId, Dialling, Segment, State, Tcp, TcpId};
 use crate::base::time::Duration;
 use crate::role::endpoint::Endpoint;
 use crate::role::{ConnId, DialError, Input};
@@ -12,14 +12,6 @@ use std::collections::VecDeque;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// An address that has not answered for this long does not hold up the next one.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-
-/// A dial that has not succeeded or failed.
-pub(super) struct Dialling {
-    /// Addresses that were not tried.
-    rest: VecDeque<SocketAddr>,
-    /// Attempts under way.
-    attempts: Vec<TcpId>,
-}
 
 impl Net {
     pub(super) fn dial(&mut self, core: CoreId, conn: ConnId, to: &Endpoint) {

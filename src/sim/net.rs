@@ -1,9 +1,8 @@
 //! The kernel: hosts, cores, connections, and the one queue of events.
 
-use super::conns::Dialling;
 use super::path::{Line, Path};
 use super::shared::Shared;
-use super::tcp::{CoreId, State, Tcp, TcpId};
+use super::tcp::{CoreId, Dialling, State, Tcp, TcpId};
 use super::trace::Trace;
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};

@@ -6,6 +6,7 @@ use super::sender::{MSS, Sender};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant};
 use crate::role::ConnId;
+use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Names a connection.
@@ -15,6 +16,14 @@ pub struct TcpId(pub u64);
 /// Names a core: one role of one life of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CoreId(pub u32);
+
+/// A dial that has not succeeded or failed.
+pub(super) struct Dialling {
+    /// Addresses that were not tried.
+    pub(super) rest: VecDeque<SocketAddr>,
+    /// Attempts under way.
+    pub(super) attempts: Vec<TcpId>,
+}
 
 /// Longest segment. Real ones are shorter; with these a run has fewer events.
 const SEGMENT_MAX: usize = 16 * 1024;

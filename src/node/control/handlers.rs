@@ -3,13 +3,19 @@
 use super::report::{LookupReport, Progress, PutReport, Status};
 use super::server::{self, GetSink, Handler};
 use super::{Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
-use crate::api::{Client, Link, Object, ObjectReader};
+use crate::api::{Client, Link, Object, ObjectReader, Relay};
 use crate::host::error::Error;
-use crate::node::daemon::Node;
 use crate::proto::content::fetch::FetchError;
 use crate::wire::ids::to_text;
 use std::rc::Rc;
 use tokio::net::UnixListener;
+
+/// What answers a control socket.
+#[derive(Clone)]
+pub(crate) enum Node {
+    Client(Client),
+    Relay(Relay),
+}
 
 /// Answers the commands of a node's user.
 struct Control {

@@ -1,12 +1,13 @@
 //! `umbel client`: a client with its proxy and its control socket.
 
 use super::proxy::LocalProxy;
-use super::{Node, until_signal};
+use super::until_signal;
 use crate::api::{Client, Invite};
 use crate::host::error::Error;
 use crate::host::system::Timer;
 use crate::node::config::ClientConfig;
-use crate::node::control::{handlers, server};
+use crate::node::control::handlers::{self, Node};
+use crate::node::control::server;
 use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
 use crate::node::signal::Signals;
 

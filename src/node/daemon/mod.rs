@@ -6,18 +6,10 @@ mod relay;
 mod sample;
 mod testnet;
 
-use crate::api::{Client, Relay};
 use crate::host::error::{Error, ErrorKind};
 use crate::node::config::{ClientConfig, RelayConfig, TestnetConfig};
 use crate::node::signal::Signals;
 use std::future::Future;
-
-/// What answers a control socket.
-#[derive(Clone)]
-pub(crate) enum Node {
-    Client(Client),
-    Relay(Relay),
-}
 
 /// Runs a testnet until it is told to stop.
 pub(crate) fn testnet(config: TestnetConfig) -> Result<(), Error> {

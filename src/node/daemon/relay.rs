@@ -1,12 +1,13 @@
 //! `umbel relay`: a relay with its control socket.
 
-use super::{Node, until_signal};
+use super::until_signal;
 use crate::api::{ExitPolicy, Invite, Relay};
 use crate::host::dir::{SHARED, write_atomic};
 use crate::host::error::Error;
 use crate::host::system::Timer;
 use crate::node::config::RelayConfig;
-use crate::node::control::{handlers, server};
+use crate::node::control::handlers::{self, Node};
+use crate::node::control::server;
 use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
 use crate::node::signal::Signals;
 

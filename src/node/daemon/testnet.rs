@@ -1,14 +1,15 @@
 //! `umbel testnet`: a network in one process, each node with its control socket, the client with its proxy.
 
 use super::proxy::LocalProxy;
-use super::{Node, sample, until_signal};
+use super::{sample, until_signal};
 use crate::api::Testnet;
 use crate::crypto::hash::sha256;
 use crate::host::dir::{SHARED, write_atomic};
 use crate::host::error::Error;
 use crate::host::system::Timer;
 use crate::node::config::TestnetConfig;
-use crate::node::control::{handlers, server};
+use crate::node::control::handlers::{self, Node};
+use crate::node::control::server;
 use crate::node::ready::{READY_VERSION, RelayReady, TestnetReady, write_ready};
 use crate::node::signal::Signals;
 

@@ -4,8 +4,7 @@
 //! with each answer keeps a page from calling out, and other pages from reading it.
 
 use super::client::Client;
-use super::http::capital;
-use super::page::{Head, Page};
+use super::page::{Head, Page, capital};
 use super::range::{Wanted, wanted};
 use super::upstream::{Isolation, Kind, Object, ObjectBody, ObjectError, Upstream};
 use super::{OPEN_TIMEOUT, READ_TIMEOUT, Shared};

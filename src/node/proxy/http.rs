@@ -2,9 +2,9 @@
 
 use super::client::Client;
 use super::destination::{Destination, Refusal, classify, site};
-use super::page::Page;
+use super::page::{Page, capital};
 use super::upstream::{OpenError, Upstream};
-use super::{Shared, gateway, socks};
+use super::{Shared, exit, gateway};
 use crate::node::proxy::codec::http::{Body, Form, HeadError, HttpRequest as Request, parse};
 use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::message::{EndReason, Target};
@@ -196,7 +196,7 @@ async fn exit<U: Upstream>(
         pass_on(&mut body, &mut client.buffer, &mut first)?;
         first
     };
-    let stream = match socks::open(shared, client, &request.credentials, target, first).await? {
+    let stream = match exit::open(shared, client, &request.credentials, target, first).await? {
         Ok(stream) => stream,
         Err(why) => return refuse(client, request, &failure(why)).await,
     };
@@ -283,10 +283,4 @@ fn failure(why: OpenError) -> Page {
         OpenError::NoPath | OpenError::NoExit | OpenError::Ended(_) => 502,
     };
     Page::new(status, "No connection", capital(&why.to_string()))
-}
-
-/// The text with a capital letter in front: errors are written to stand inside a sentence.
-pub(super) fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|c| c.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

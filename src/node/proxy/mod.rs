@@ -13,6 +13,7 @@
 mod client;
 pub mod codec;
 mod destination;
+mod exit;
 mod gateway;
 mod http;
 mod mapped;

@@ -102,6 +102,12 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
+/// The text with a capital letter in front: errors are written to stand inside a sentence.
+pub(super) fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|c| c.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

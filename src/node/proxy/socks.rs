@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::destination::{Destination, Refusal, classify, site};
 use super::upstream::{OpenError, Upstream};
-use super::{OPEN_TIMEOUT, Shared, http};
+use super::{OPEN_TIMEOUT, Shared, exit, http};
 use crate::api::may_leave;
 use crate::base::redact::Sensitive;
 use crate::node::proxy::codec::socks::{
@@ -75,7 +75,7 @@ async fn connect<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: 
         Ok(Destination::Exit(target)) => {
             // spec: PROXY-29
             let first = std::mem::take(&mut client.buffer);
-            match open(shared, client, &request.credentials, target, first).await? {
+            match exit::open(shared, client, &request.credentials, target, first).await? {
                 Ok(stream) => {
                     client.send(&granted).await?;
                     client.tunnel(stream).await
@@ -87,23 +87,6 @@ async fn connect<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: 
             tracing::debug!(%why, target = ?Sensitive(&request.target), "a SOCKS request is refused");
             refuse(client, &request, Reply::NotAllowed).await
         }
-    }
-}
-
-/// Opens a stream through an exit, with its first bytes, unless the client gives up before.
-pub(super) async fn open<U: Upstream>(
-    shared: &Shared<U>,
-    client: &Client,
-    who: &Credentials,
-    target: Target,
-    first: Vec<u8>,
-) -> io::Result<Result<U::Stream, OpenError>> {
-    let isolation = shared.isolator.stream(who, &target);
-    tokio::select! {
-        opened = timeout(OPEN_TIMEOUT, shared.upstream.connect(target, isolation, first)) => {
-            Ok(opened.unwrap_or(Err(OpenError::Ended(EndReason::TimedOut))))
-        }
-        () = client.gone() => Err(io::ErrorKind::ConnectionAborted.into()),
     }
 }
 
