@@ -79,7 +79,7 @@ def describe(path: list[Record]) -> str:
 
 
 def fetch_object(session: Session, directory: SettledSet, link: ContentLink, out: Path) -> None:
-    """An object from a custodian behind three relays, written as a file or a folder."""
+    """An object from a custodian, read through three relays, written as a file or a folder."""
     custodians = directory.custodians(link.locator, KEEPS_CONTENT)
     chance.shuffle(custodians)
 

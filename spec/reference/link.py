@@ -237,7 +237,7 @@ class Link:
                 self.dispatch(parse_cell(raw))
         except OSError as error:
             self.close(LinkClosed("03", f"the connection broke: {error}"))
-        except Refused as why:  # LINK-15: cells behind this one stay unread
+        except Refused as why:  # LINK-15: cells after this one stay unread
             self.close(why)
 
     def dispatch(self, cell: Cell) -> None:

@@ -14,7 +14,7 @@ UNITS = {"ms": 1, "s": SECOND, "min": MINUTE, "h": HOUR, "d": DAY}
 
 
 def table(page: str, mark: str) -> list[list[str]]:
-    """The rows behind a mark, the head first."""
+    """The rows of the table after a mark, the head first."""
     text = (PAGES / page).read_text().partition(f"<!-- {mark} -->")[2].partition("<!-- end -->")[0]
     rows = [[word.strip() for word in line.strip("| ").split("|")] for line in text.strip().splitlines()]
     return rows[:1] + rows[2:]

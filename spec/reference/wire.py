@@ -141,7 +141,7 @@ FROM_CLIENT = (umbel.EXTEND, umbel.BEGIN, umbel.RESOLVE)
 
 
 def parse_text(text: bytes) -> list[Message]:
-    """The messages behind the mark; `text` is what the hop's layer covers."""
+    """The messages after the mark; `text` is what the hop's layer covers."""
     r, found = Reader(text, "text"), []
     r.take(MARK_SIZE)
     while r.at < len(text):

@@ -19,13 +19,13 @@ const READY: Event = Event::Bootstrap(100, "ready");
 pub enum Event {
     /// How far the node is on its way to its first work, in percent, and what it waits for. 100 is ready.
     Bootstrap(u8, &'static str),
-    /// A directory was settled, checked and taken into use: so many relays, and how old it is.
+    /// A directory was settled, checked and taken into use: its number of relays, and its age.
     Directory(usize, Duration),
-    /// A circuit was built; so many since the start.
+    /// A circuit was built: the number built since the start.
     CircuitBuilt(u64),
-    /// This machine's clock is so many milliseconds ahead of the relays' (negative: behind).
+    /// This machine's clock differs from the relays': milliseconds, positive when this clock is ahead.
     ClockSkew(i64),
-    /// The receiver was too slow: so many events were dropped.
+    /// The receiver was too slow: the number of events that were dropped.
     Missed(u64),
 }
 

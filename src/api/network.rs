@@ -75,7 +75,7 @@ impl Network {
             let bytes = BASE64.decode(text.as_bytes()).ok();
             let seed = bytes.and_then(|b| SignedDescriptor::decode(&b, &rules).ok()).ok_or_else(|| {
                 Error::new(ErrorKind::Config, "a seed of the configuration is no relay of this network".to_string())
-                    .with_hint("a seed is what stands behind \"relay \" in an invite of the same network")
+                    .with_hint("a seed is what follows \"relay \" in an invite of the same network")
             })?;
             seeds.push(seed);
         }

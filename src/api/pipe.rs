@@ -45,7 +45,7 @@ pub(super) struct PipeReader(Shared);
 
 /// What a reader or writer was told instead of bytes.
 pub(super) enum Moved {
-    /// So many bytes.
+    /// The number of bytes moved.
     Bytes(usize),
     /// The other side is done: the end for a reader, a reader that is gone for a writer.
     End,

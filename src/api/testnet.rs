@@ -125,7 +125,7 @@ pub struct Testnet {
 }
 
 impl Testnet {
-    /// Starts a network of so many relays, none of them an exit, in a temporary folder.
+    /// Starts a network of this many relays, none of them an exit, in a temporary folder.
     ///
     /// # Errors
     /// As [`TestnetBuilder::start`].

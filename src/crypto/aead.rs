@@ -16,7 +16,7 @@ impl Cipher {
         }
     }
 
-    /// The cipher behind a number.
+    /// The cipher that a number on the wire stands for.
     pub fn from_wire(n: u8) -> Option<Self> {
         match n {
             1 => Some(Self::Aes256Gcm),
@@ -111,7 +111,7 @@ impl CounterKey {
         Ok(())
     }
 
-    /// Opens `sealed`, a text with its tag directly behind it, in place; returns the text.
+    /// Opens `sealed`, a text followed by its tag, in place; returns the text.
     pub fn open<'a>(&mut self, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
         let (nonce, key) = self.ready();
         let text = key.open(nonce, aad, sealed)?;
@@ -126,7 +126,7 @@ pub fn seal_once(key: &Secret<32>, aad: &[u8], text: &mut [u8]) -> [u8; TAG_SIZE
     CounterKey::new(Cipher::ChaCha20Poly1305, key).seal(aad, text)
 }
 
-/// Opens what [`seal_once`] sealed, a text with its tag directly behind it, in place; returns the text.
+/// Opens what [`seal_once`] sealed, a text followed by its tag, in place; returns the text.
 pub fn open_once<'a>(key: &Secret<32>, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
     CounterKey::new(Cipher::ChaCha20Poly1305, key).open(aad, sealed)
 }

@@ -60,7 +60,7 @@ impl Drop for DeriveStream {
     }
 }
 
-/// SHA-256 of the parts, one behind the other.
+/// SHA-256 of the concatenated parts.
 pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut h = Sha256::new();
     for p in parts {
@@ -90,7 +90,7 @@ pub fn blake3(bytes: &[u8]) -> [u8; 32] {
     ::blake3::hash(bytes).into()
 }
 
-/// BLAKE3 in derive-key mode under one of [`context`]'s strings, over the parts one behind the other.
+/// BLAKE3 in derive-key mode under one of [`context`]'s strings, over the concatenated parts.
 pub fn derive(context: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut h = ::blake3::Hasher::new_derive_key(context);
     for p in parts {

@@ -4,7 +4,7 @@ use crate::base::secret::Secret;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use zeroize::Zeroize;
 
-/// What a signature is for. The label is signed in front of the message, behind its length.
+/// What a signature is for. The length of the label, the label and the message are signed, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// A relay's descriptor.

@@ -41,7 +41,7 @@ impl Prk {
     }
 }
 
-/// HMAC-SHA-256 of the parts, one behind the other.
+/// HMAC-SHA-256 of the concatenated parts.
 pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     for p in parts {

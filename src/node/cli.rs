@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_stand_before_or_behind_the_command() {
+    fn flags_stand_before_or_after_the_command() {
         for line in ["umbel --dir d --json put p", "umbel put p --json --dir d"] {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
             assert!(cli.global.json && cli.global.dir.as_deref() == Some("d".as_ref()), "{line}");

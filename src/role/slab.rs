@@ -24,7 +24,8 @@ struct Place<T> {
     value: Option<T>,
 }
 
-/// See the module's text.
+/// Values in places that are reused, each under a [`Key`] of its place and generation. Adding, finding and removing take
+/// constant time.
 pub struct Slab<T> {
     places: Vec<Place<T>>,
     free: Vec<u32>,

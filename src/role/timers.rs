@@ -3,7 +3,7 @@
 use crate::base::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// See the module's text.
+/// Deadlines in order of time. Setting one and taking the earliest take logarithmic time; a name set again is moved.
 pub struct Timers<K> {
     by_time: BTreeSet<(Instant, K)>,
     by_name: BTreeMap<K, Instant>,

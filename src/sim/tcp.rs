@@ -192,7 +192,7 @@ impl Pipe {
         Departure { number, at }
     }
 
-    /// Tells the reader that the connection is broken, behind what is under way. What was not sent is lost.
+    /// Tells the reader that the connection is broken, after what is under way. What was not sent is lost.
     pub(super) fn reset(&mut self, now: Instant, path: &Path) -> Departure {
         self.unsent.clear();
         self.sender.give_up();

@@ -49,7 +49,7 @@ impl Renewal {
         self.at.is_some()
     }
 
-    /// There was something to write for so long, and the socket did not take it.
+    /// For this time there was something to write, and the socket did not take it.
     pub(super) fn blocked(&mut self, time: Duration) {
         self.blocked += time;
     }
@@ -83,7 +83,7 @@ fn uses_bbr(socket: &Socket) -> bool {
     socket.tcp_congestion().is_ok_and(|name| is_bbr(&name))
 }
 
-/// The name comes in a field of fixed size, with zeros behind it.
+/// The name comes in a field of fixed size, padded with zeros.
 #[cfg(target_os = "linux")]
 fn is_bbr(name: &[u8]) -> bool {
     name.split(|b| *b == 0).next() == Some(b"bbr")

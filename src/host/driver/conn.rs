@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-/// Reads of one connection, one behind the other, before other tasks have their turns.
+/// Reads of one connection in a row before other tasks have their turns.
 pub(super) const READS_PER_TURN: u32 = 4;
 /// Writes, likewise.
 pub(super) const WRITES_PER_TURN: u32 = 16;

@@ -67,7 +67,8 @@ pub trait Hooks<R> {
     fn after(&self, core: &Rc<Core<R>>);
 }
 
-/// See the module's text.
+/// A role with its connections, clock and timer: what every task of the thread shares. It holds two buffers for all
+/// connections, and at most `LOOKUPS_MAX` look-ups are under way.
 pub struct Core<R> {
     role: RefCell<R>,
     conns: RefCell<BTreeMap<ConnId, Rc<Handle>>>,

@@ -124,7 +124,7 @@ impl AgentObject {
 }
 
 impl AgentBody {
-    /// The next bytes in order; `None` behind the last.
+    /// The next bytes in order; `None` after the last.
     pub async fn next_bytes(&mut self) -> Result<Option<Vec<u8>>, FetchError> {
         let used = core::mem::take(&mut self.out);
         if used > 0 {

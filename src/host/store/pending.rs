@@ -18,7 +18,8 @@ pub(super) struct Change {
     pub(super) blocks: BTreeMap<u32, (u32, u64)>,
 }
 
-/// See the module's text.
+/// Changes by object, and the places of blocks that become free once the changes are in the index. A later change of an
+/// object is merged into the earlier one.
 #[derive(Clone, Default)]
 pub(super) struct Pending {
     objects: BTreeMap<Locator, Change>,

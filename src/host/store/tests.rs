@@ -75,7 +75,7 @@ fn objects_are_there_again_after_a_start() {
     assert_eq!(s.store().used(), OBJECT_OVERHEAD + block_cost(Class::Small));
 }
 
-/// What a kill leaves behind is what the files hold while the process runs: a copy of them must open.
+/// What a kill leaves is what the files hold while the process runs: a copy of them must open.
 #[test]
 fn a_kill_at_any_moment_loses_only_what_was_not_flushed() {
     let dir = tempfile::tempdir().unwrap();

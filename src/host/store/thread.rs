@@ -114,7 +114,7 @@ impl StoreThread {
         Ok(Self { desk, thread: Some(thread) })
     }
 
-    /// A share of the queue: so many reads and so many writes.
+    /// A share of the queue: places for this many reads and this many writes.
     pub fn share(&self, reads: usize, writes: usize) -> (Share, Answers) {
         let (reads, reads_answered) = mpsc::channel(reads);
         let (writes, writes_answered) = mpsc::channel(writes);
@@ -122,7 +122,7 @@ impl StoreThread {
         (share, Answers { reads: reads_answered, writes: writes_answered })
     }
 
-    /// The share of one of so many shards.
+    /// The share of one shard when a node has `shards` of them.
     pub fn shard_share(&self, shards: usize) -> (Share, Answers) {
         let part = |of: usize| (of / shards.max(1)).max(SHARE_MIN);
         self.share(part(READS_MAX), part(WRITES_MAX))
@@ -148,7 +148,7 @@ impl Drop for StoreThread {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
 
-/// One asker's part of the queue. See the module's text.
+/// One asker's part of the queue. A read or write holds one of its places until the answer is fetched.
 pub struct Share {
     desk: Arc<Desk>,
     reads: mpsc::Sender<Answered>,

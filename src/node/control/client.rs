@@ -45,7 +45,7 @@ impl Conversation {
         }
     }
 
-    /// The bytes behind a [`Frame::Data`], into `buffer`.
+    /// The bytes that follow a [`Frame::Data`], into `buffer`.
     pub async fn data(&mut self, n: usize, buffer: &mut Vec<u8>) -> Result<(), Error> {
         buffer.resize(n, 0);
         self.stream.read_exact(buffer).await.map(|_| ()).map_err(|e| died(&e))

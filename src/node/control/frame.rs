@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 pub const REQUEST_MAX: u64 = 64 * 1024;
 /// Longest line of an answer: a status with thousands of circuits.
 pub const ANSWER_MAX: u64 = 16 * 1024 * 1024;
-/// Most bytes behind one `{"data":N}`.
+/// Most bytes after one `{"data":N}`.
 pub const DATA_MAX: usize = 256 * 1024;
 
 /// One line of an answer; `T` is the report at its end.
@@ -23,7 +23,7 @@ pub enum Frame<T> {
     Open(Opened),
     /// The next file of a folder.
     Entry(Entry),
-    /// So many bytes follow.
+    /// This many bytes follow.
     Data(usize),
     /// The end: it is done.
     Ok(T),

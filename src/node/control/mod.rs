@@ -56,8 +56,8 @@ pub struct PutRequest {
 pub struct GetRequest {
     /// A link or URL as the user wrote it.
     pub link: String,
-    /// How many bytes of content the command holds: data starts behind them. Of a folder the content is its files one
-    /// behind the other, in the order in which entries are sent.
+    /// How many bytes of content the command already holds: data starts after them. The content of a folder is its files,
+    /// concatenated in the order in which entries are sent.
     pub offset: u64,
 }
 

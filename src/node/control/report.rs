@@ -17,7 +17,7 @@ pub struct GetReport {
     pub bytes: u64,
     /// Where it stands now; `-` for standard output.
     pub path: String,
-    /// SHA-256 of the content in hexadecimal; of a folder, of its files one behind the other in the order of their names.
+    /// SHA-256 of the content in hexadecimal; of a folder, of its files concatenated in the order of their names.
     pub sha256: String,
     /// How many bytes an earlier run had fetched.
     pub resumed_from: u64,

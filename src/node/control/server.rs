@@ -28,7 +28,7 @@ pub trait Handler: 'static {
     async fn status(&self) -> Result<Status, Error>;
     /// Publishes and reads back. Dropped when the command goes away.
     async fn put(&self, request: PutRequest, progress: &mut dyn FnMut(Progress)) -> Result<PutReport, Error>;
-    /// Fetches: [`GetSink::open`], then data, each folder's file behind its [`GetSink::entry`]. Dropped when the command
+    /// Fetches: [`GetSink::open`], then data, each file of a folder after its [`GetSink::entry`]. Dropped when the command
     /// goes away.
     async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Error>;
     /// Asks the custodians.
@@ -135,7 +135,7 @@ async fn command<H: Handler>(handler: &H, from: OwnedReadHalf, to: OwnedWriteHal
     };
     tokio::select! {
         done = answer(handler, request, to) => done,
-        // Nothing may come behind a request, so anything here is the command's end.
+        // Nothing may follow a request, so anything here is the command's end.
         _ = from.read_u8() => Ok(()),
     }
 }

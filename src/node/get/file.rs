@@ -63,7 +63,7 @@ pub(super) async fn fetch(
     Ok(sink.hash.finish())
 }
 
-/// Opens a file behind its first `offset` bytes, which are hashed, and cuts off what follows.
+/// Opens a file after its first `offset` bytes, which are hashed, and cuts off what follows.
 pub(super) fn take_up(path: &Path, offset: u64, hash: &mut Sha256Stream) -> io::Result<File> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     if hash_in(&mut file, offset, hash)? != offset {

@@ -1,4 +1,4 @@
-//! A fetch of a folder: its files one behind the other.
+//! A fetch of a folder: its files, concatenated.
 
 use super::file::{hash_in, take_up};
 use super::state::{Part, Resume};
@@ -70,7 +70,7 @@ impl Sink for FolderSink<'_> {
     }
 }
 
-/// Fills OUT.part with files and makes them last; returns the SHA-256 of all of them, one behind the other.
+/// Fills OUT.part with files and makes them last; returns the SHA-256 of all of them, concatenated.
 pub(super) async fn fetch(
     mut talk: Conversation,
     opened: &Opened,
@@ -119,7 +119,7 @@ fn open_found(path: &Path, found: u64, bytes: u64, hash: &mut Sha256Stream) -> i
     if whole { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-/// Makes a file that is not there yet; one that an earlier fetch began behind its last state is made anew.
+/// Makes a file that is not there yet; one that an earlier fetch began after its last saved state is made anew.
 fn create(path: &Path, resuming: bool) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;

@@ -23,9 +23,9 @@ struct State {
     root: String,
     bytes: u64,
     kind: Kind,
-    /// So many bytes of content lie in OUT.part,
+    /// The bytes of content in OUT.part.
     offset: u64,
-    /// and this is their SHA-256.
+    /// The SHA-256 of those bytes.
     sha256: String,
 }
 

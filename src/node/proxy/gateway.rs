@@ -84,7 +84,7 @@ enum Found {
     Nothing,
 }
 
-/// Answers one request. True: the connection must end behind it. An error: it must be reset.
+/// Answers one request. True: the connection must end after the answer. An error: it must be reset.
 pub(super) async fn serve<U: Upstream>(
     shared: &Shared<U>,
     client: &mut Client,

@@ -24,7 +24,7 @@ pub(super) struct Inside {
     pub(super) credentials: Credentials,
 }
 
-/// What happens behind a request.
+/// What happens after a request.
 enum Next {
     /// Another request may follow.
     Request,
@@ -240,7 +240,7 @@ async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
             out.clear();
         }
         to_server.flush().await?;
-        // What the client sends behind its request goes nowhere; it is told to close with the answer.
+        // What the client sends after its request goes nowhere; it is told to close with the answer.
         std::future::pending::<io::Result<()>>().await
     };
     let downward = async {

@@ -148,7 +148,7 @@ pub enum ObjectError {
 pub enum Kind {
     /// One file: its content is the object's.
     File,
-    /// A directory: its files lie one behind the other, the manifest tells where.
+    /// A directory: its files are concatenated, and the manifest tells where each lies.
     Directory,
 }
 
@@ -217,7 +217,7 @@ pub trait Object: 'static {
 
 /// Content on its way. What is not asked for with [`ObjectBody::next`] is not fetched beyond a small bound.
 pub trait ObjectBody: 'static {
-    /// The next bytes, verified and never empty; `None` behind the last.
+    /// The next bytes, verified and never empty; `None` after the last.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, ObjectError>>;
 }
 

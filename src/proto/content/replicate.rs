@@ -21,9 +21,9 @@ pub const JOBS_MAX: usize = 256;
 pub const TARGETS_ACTIVE: usize = 3;
 /// Blocks under way to one custodian.
 pub const BLOCKS_ACTIVE: usize = 8;
-/// Objects looked at in one round; the next round goes on behind them.
+/// Objects looked at in one round; the next round goes on after them.
 pub const ROUND_MAX: usize = 256;
-/// A custodian that does not answer for so long is left until the next round.
+/// A custodian that does not answer for this long is left until the next round.
 pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(20);
 /// A custodian whose last block came in less than this ago is being served by somebody else.
 pub const SERVED: Duration = Duration::from_secs(10);
@@ -428,7 +428,7 @@ fn need(target: &mut Target, object: Locator, may_ask_store: bool) -> Option<Nee
     })
 }
 
-/// Goes on after an answer of a custodian, with an object of so many blocks.
+/// Goes on after an answer of a custodian, with an object of `blocks` blocks.
 fn stepped(target: &mut Target, blocks: u32, asked: bool, answer: Answer<'_>) -> Option<End> {
     let next = match (target.phase, answer) {
         (Phase::Look | Phase::Check | Phase::Root, Answer::Status(s)) if s.complete() => return Some(End::Holds),

@@ -20,11 +20,11 @@ use crate::wire::umbel_link::locator;
 use room::idle;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// An object that is not whole is removed when no block has come in for so long (spec CONT-18).
+/// An object that is not whole is removed when no block has come in for this long (spec CONT-18).
 pub const PARTIAL_IDLE: Duration = Duration::from_secs(120);
 /// Most objects that are not whole.
 pub const PARTIAL_MAX: usize = 256;
-/// When there are [`PARTIAL_MAX`], one that has been idle for so long makes room for a new one.
+/// When there are [`PARTIAL_MAX`], one that has been idle for this long makes room for a new one.
 pub const PARTIAL_IDLE_BUSY: Duration = Duration::from_secs(10);
 /// Most objects whose names are coming in; each list is at most 525 KB.
 pub const NAMING_MAX: usize = 16;

@@ -70,7 +70,7 @@ pub trait BlockStore: Send {
     /// An object's record.
     fn record(&self, object: &Locator) -> Option<Record>;
 
-    /// The first object behind `after` in the order of locators, or the first of all.
+    /// The first object past `after` in the order of locators, or the first of all.
     fn next(&self, after: Option<&Locator>) -> Option<(Locator, Record)>;
 
     /// Writes an object's record, new or old.

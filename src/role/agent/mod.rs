@@ -92,8 +92,9 @@ enum Owner {
     Replicator,
 }
 
-/// See the module's text. It is no role by itself: only a [`Driven`](crate::role::driven::Driven) one is, which lets every
-/// machine go on after each change.
+/// The state of the service core: a client role, the directory, the store if this node keeps one, and the calls under way.
+/// It is no role by itself: only a [`Driven`](crate::role::driven::Driven) one is, which lets every machine go on after
+/// each change.
 pub struct Agent {
     profile: &'static Profile,
     rng: Rng,

@@ -29,7 +29,7 @@ pub(super) struct PathState {
     pub(super) roster: Roster,
 }
 
-/// See the module's text.
+/// The client role's handle on the [`PathState`] that it shares with the agent of the same thread.
 pub(super) struct Paths(pub(super) Rc<RefCell<PathState>>);
 
 impl From<&SignedDescriptor> for Contact {
@@ -123,7 +123,7 @@ mod tests {
 
     // spec: CLIENT-10
     #[test]
-    fn a_candidate_s_circuits_leave_no_guard_behind() {
+    fn a_candidate_s_circuits_choose_no_lasting_guard() {
         let cut = START.minus(Duration::from_millis(START.0 % 1000));
         let records: Vec<_> = (0..9).map(|i| record(i, cut.minus(Duration::from_secs(5)))).collect();
         let profile = &Profile::TESTING;

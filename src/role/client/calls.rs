@@ -44,7 +44,8 @@ impl CallQueue {
     }
 }
 
-/// See the module's text.
+/// The queues of calls, one for each stream that carries them. Answers come in the order of the calls; at most
+/// `CALLS_QUEUED_MAX` calls wait in one queue, and one more fails at once.
 #[derive(Default)]
 pub(super) struct Calls {
     /// By stream.

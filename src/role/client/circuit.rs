@@ -35,7 +35,8 @@ pub(super) struct StreamPlace {
 /// A hop and a stream's number there, with the key of the stream that has them.
 pub(super) type StreamNames = BTreeMap<(usize, StreamId), Key>;
 
-/// See the module's text.
+/// A client's circuit from its first handshake until it is closed. The owner of the table asks it what it wants; it reads
+/// no other circuit.
 pub(super) struct Circuit {
     machine: ClientCircuit,
     link: LinkKey,

@@ -52,7 +52,7 @@ pub(super) struct ClosedCircuit {
     pub(super) streams: Vec<Key>,
 }
 
-/// What the clock asks the role to do.
+/// What a timer that fires asks of the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     /// A circuit was not built in time.
@@ -72,7 +72,8 @@ enum Timer {
     Spares,
 }
 
-/// See the module's text.
+/// The table of circuits with their timers, at most `ClientConfig::circuits_max`. Spare ones stand ready for
+/// streams to come, as many as `demand` wants.
 pub(super) struct Circuits {
     cfg: ClientConfig,
     table: Slab<Circuit>,

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 /// Relays whose clocks are compared with ours.
 const CLOCKS_MAX: usize = 16;
 
-/// See the module's text.
+/// One sample for each of the last `CLOCKS_MAX` relays that were dialled.
 #[derive(Default)]
 pub(super) struct ClockSamples {
     /// In milliseconds, oldest first.

@@ -30,7 +30,8 @@ pub use event::{CircuitInfo, CircuitState, Event, ReadState, StreamFailure, Stre
 pub use purpose::{CircuitPurpose, Isolation, PathEnd, PathSource};
 use state::ClientState;
 
-/// See the module's text.
+/// The client role: takes what a driver reads and what its owner asks, gives events and what the driver shall do. It reads
+/// no clock and no socket.
 pub struct Client {
     state: Driven<ClientState>,
 }

@@ -21,7 +21,7 @@ use crate::wire::cell::{Cell, CellBuf, Command, decode_header};
 use crate::wire::ids::RelayId;
 use crate::wire::message::{EndReason, Target};
 
-/// See the module's text.
+/// The owners of a client's links, circuits, streams and calls, and the sources they draw from: paths and randomness.
 pub(super) struct ClientState {
     rng: Rng,
     paths: Box<dyn PathSource>,

@@ -34,7 +34,8 @@ struct Stream {
     bytes_out: u64,
 }
 
-/// See the module's text.
+/// The table of streams, at most [`CLIENT_STREAMS_MAX`]. One without a circuit waits in the order of its opening, until its
+/// timer ends it.
 #[derive(Default)]
 pub(super) struct Streams {
     table: Slab<Stream>,

@@ -1,4 +1,4 @@
-//! A node's links: accepted and dialled, found by the relay they lead to, kept alive and closed by the clock.
+//! A node's links: accepted and dialled, found by the relay they lead to, kept alive and closed by their timers.
 //!
 //! [`Links`] is the table that both roles own, [`LinkHandler`] what they do with it.
 

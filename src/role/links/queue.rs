@@ -4,7 +4,8 @@ use crate::role::limits::{FRESH_RUN_MAX, LINK_CONTROL_MAX, LINK_DESTROYS_MAX};
 use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId};
 use std::collections::VecDeque;
 
-/// See the module's text. `K` names a circuit in the role's own table.
+/// The send queue of one link. It holds the link's own cells and the names of circuits that have one to send; circuits'
+/// cells wait at the circuits. `K` names a circuit in the role's own table.
 pub(super) struct SendQueue<K> {
     /// Cells of the link itself, sent before any circuit's.
     control: VecDeque<Box<CellBuf>>,

@@ -11,7 +11,7 @@ use crate::wire::cell::{Cell, CellBuf, CircuitId};
 use crate::wire::ids::RelayId;
 use std::collections::BTreeMap;
 
-/// See the module's text. `K` names a circuit in the role's own table.
+/// One place in the table of [`Links`](super::Links). `K` names a circuit in the role's own table.
 pub(super) struct LinkSlot<K> {
     pub(super) link: Box<Link>,
     /// Whom we dialled, or who proved its identity to us.

@@ -51,7 +51,8 @@ pub(super) enum Due {
     Close(LinkKey),
 }
 
-/// See the module's text. `K` names a circuit in the role's own table.
+/// A node's links by key, at most [`LINKS_MAX`]; `by_relay` names the one we dialled to a relay. `K` names a circuit
+/// in the role's own table.
 pub struct Links<K> {
     network: NetworkId,
     /// For links that are accepted; a node that accepts none has none.

@@ -62,14 +62,15 @@ struct Waiting {
     cell: Box<CellBuf>,
 }
 
-/// See the module's text.
+/// A relay's circuit between the link it came on and, once extended, the link it goes on. Each end queues the cells that
+/// its link has not taken.
 pub(super) struct Circuit {
     machine: RelayCircuit,
     prev: (LinkKey, CircuitId),
     next: Option<(LinkKey, CircuitId)>,
     to_client: VecDeque<Waiting>,
     to_next: VecDeque<Waiting>,
-    /// Whether a cell passed since the clock last asked, and whether what can be made again was given up.
+    /// Whether a cell passed since the timer last fired, and whether what can be made again was given up.
     activity: Activity,
     /// Stands in the link's queue: toward the client, toward the next relay.
     ready: (bool, bool),
@@ -199,7 +200,7 @@ impl Circuit {
         core::mem::replace(&mut self.activity, Activity::Passed) == Activity::Parked
     }
 
-    /// The clock asks: a circuit that was quiet since it last did gives up what it can make again. True when it is parked.
+    /// The timer fires: a circuit that was quiet since it last did gives up what it can make again. True when it is parked.
     pub(super) fn park_if_quiet(&mut self) -> bool {
         if core::mem::replace(&mut self.activity, Activity::Quiet) == Activity::Passed {
             return false;

@@ -1,4 +1,4 @@
-//! A shard's circuits: their cells, their queues, and the clock that parks them.
+//! A shard's circuits: their cells, their queues, and the timer that parks them.
 
 use super::circuit::{Circuit, CircuitEnd, StreamEnd, StreamName, Toward};
 use super::pool::Pool;
@@ -49,7 +49,8 @@ enum Timer {
     Park,
 }
 
-/// See the module's text.
+/// The table of a shard's circuits. At most `queued_max` cells wait on all of them together; past that, the circuit whose
+/// cells waited longest is closed.
 pub(super) struct Circuits {
     table: Slab<Circuit>,
     pool: Pool,

@@ -56,7 +56,8 @@ pub(super) enum Answer {
     Connect(Vec<SocketAddr>, Vec<u8>, bool),
 }
 
-/// See the module's text.
+/// The connections and look-ups for streams that leave the network, at most `max` at once. Destinations that read slowly
+/// keep at most [`EXIT_UNSENT_MAX`] bytes waiting.
 pub(super) struct Exits {
     /// `None`: this relay connects nowhere.
     policy: Option<ExitPolicy>,

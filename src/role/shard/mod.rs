@@ -27,7 +27,7 @@ use crate::role::{AskId, ConnId, Input, Output, Role};
 pub use config::{ExitPolicy, ShardConfig, ShardCounts};
 use state::ShardState;
 
-/// See the module's text.
+/// The relay role on one thread: takes what a driver reads, and gives what it shall write, dial, look up and ask.
 pub struct Shard {
     state: Driven<ShardState>,
 }

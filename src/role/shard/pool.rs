@@ -3,7 +3,7 @@
 use crate::role::limits::POOL_MAX;
 use crate::wire::cell::{CELL_SIZE, CellBuf};
 
-/// See the module's text.
+/// Free buffers of [`CELL_SIZE`] bytes, at most [`POOL_MAX`], and the number of those in use.
 #[derive(Default)]
 pub(super) struct Pool {
     #[expect(clippy::vec_box, reason = "the boxes themselves move between the pool and the queues")]

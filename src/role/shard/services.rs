@@ -67,7 +67,8 @@ pub(super) enum Pumped {
     Abort(EndReason),
 }
 
-/// See the module's text.
+/// The streams to the directory and the store, and their open questions: at most `ASKED_MAX` for each stream. Requests
+/// wait while [`ASKS_MAX`] are open.
 #[derive(Default)]
 pub(super) struct Services {
     table: Slab<ServiceStream>,

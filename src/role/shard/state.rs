@@ -19,7 +19,7 @@ use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::RelayId;
 use crate::wire::message::ExtendFailure;
 
-/// See the module's text.
+/// The owners of a shard's links, circuits and streams, its limits, and the counts it reports.
 pub(super) struct ShardState {
     cfg: ShardConfig,
     rng: Rng,

@@ -14,7 +14,7 @@ use core::net::{IpAddr, SocketAddr};
 /// A source waits until its stream has room for this many bytes, so that it is not woken for crumbs.
 const ROOM_MIN: usize = 32 * 1024;
 
-/// See the module's text.
+/// The two owners of streams, exits and services, and which of them a new stream goes to.
 pub(super) struct Streams {
     exits: Exits,
     services: Services,

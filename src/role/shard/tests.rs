@@ -66,7 +66,7 @@ impl Rig {
         self.cells(&[create])[0]
     }
 
-    /// Asks for so many further circuits on a link of `conn`'s, from number `from` on; how many are granted.
+    /// Asks for `wanted` further circuits on a link of `conn`'s, from number `from` on; returns how many are granted.
     fn granted(&mut self, from: u32, wanted: u32) -> usize {
         let onion_key = AgreeSecret::from_bytes([11; 32]).public();
         let handshake = ClientHandshake::start(
@@ -333,7 +333,7 @@ fn the_clock_wakes_a_relay_for_circuits_only_while_something_passes() {
 
 // spec: CIRC-16
 #[test]
-fn a_link_carries_so_many_circuits_and_another_link_as_many() {
+fn each_link_carries_circuits_up_to_its_own_bound() {
     let mut rig = Rig::new();
     rig.relay.set_limits(rig.now, Limits { circuits_per_link: 5, circuits: 7, ..Limits::default() });
     assert_eq!(rig.granted(100, 9), 4, "beside the first");
