@@ -1,4 +1,6 @@
-//! One relay, its links held by the test: what may arrive on a link, what the clock does, and what an exit refuses.
+//! One relay, its links held by the test: what may arrive on a link, and what the clock does.
+
+mod exits;
 
 use crate::tables::table;
 use std::collections::BTreeMap;
@@ -20,7 +22,7 @@ use umbel::role::{ConnId, Input, Output, Role};
 use umbel::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, Command, body, body_mut, encode_header};
 use umbel::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
 use umbel::wire::ids::{NetworkId, RelayId};
-use umbel::wire::message::{EndReason, StreamId, Target};
+use umbel::wire::message::{StreamId, Target};
 
 const NET: NetworkId = NetworkId([1; 32]);
 const CIPHER: Cipher = Cipher::ChaCha20Poly1305;
@@ -458,49 +460,6 @@ fn an_extension_to_itself_or_to_the_silent_fails_and_the_circuit_goes_on() {
     assert_eq!((rig.peers[&next].closed, rig.relay.counts().circuits), (false, 1), "too late, and no harm");
     client.open(&mut rig, Target::Directory);
     assert_eq!(client.heard, ["connected"]);
-}
-
-// spec: STREAM-15
-#[test]
-fn a_relay_that_is_no_exit_connects_nowhere() {
-    let mut rig = Rig::new(None);
-    let conn = rig.connect();
-    let mut client = Client::new(&mut rig, conn);
-    client.open(&mut rig, Target::Host("example.org".into(), 80));
-    client.open(&mut rig, Target::Addr("1.2.3.4:80".parse().unwrap()));
-    client.circuit.mux(0).unwrap().resolve("example.org");
-    client.run(&mut rig);
-    assert_eq!(client.heard, ["end NotOffered", "end NotOffered", "resolved []"]);
-    assert!(rig.dialled.is_empty());
-}
-
-// spec: STREAM-16
-#[test]
-fn an_exit_reaches_public_addresses_and_no_mail_port() {
-    let mut rig = Rig::new(Some(ExitPolicy { private: false }));
-    let conn = rig.connect();
-    let mut client = Client::new(&mut rig, conn);
-    for bad in ["127.0.0.1:80", "10.0.0.1:80", "169.254.169.254:80", "1.2.3.4:25", "1.2.3.4:0", "[::1]:80"] {
-        client.open(&mut rig, Target::Addr(bad.parse().unwrap()));
-        assert_eq!(core::mem::take(&mut client.heard), [format!("end {:?}", EndReason::Policy)], "{bad}");
-        client.open(
-            &mut rig,
-            Target::Host(
-                bad.rsplit_once(':').unwrap().0.trim_matches(['[', ']']).into(),
-                bad.parse::<std::net::SocketAddr>().unwrap().port(),
-            ),
-        );
-        assert_eq!(core::mem::take(&mut client.heard), [format!("end {:?}", EndReason::Policy)], "{bad} as a name");
-    }
-    assert!(rig.dialled.is_empty());
-    client.open(&mut rig, Target::Addr("1.2.3.4:80".parse().unwrap()));
-    assert_eq!(rig.dialled.pop().map(|d| d.1), Some("1.2.3.4:80".into()));
-
-    let mut rig = Rig::new(Some(ExitPolicy { private: true }));
-    let conn = rig.connect();
-    let mut client = Client::new(&mut rig, conn);
-    client.open(&mut rig, Target::Addr("127.0.0.1:80".parse().unwrap()));
-    assert_eq!(rig.dialled.pop().map(|d| d.1), Some("127.0.0.1:80".into()), "where the profile says so");
 }
 
 // spec: STREAM-17 STREAM-11

@@ -1,6 +1,7 @@
 use super::*;
 use crate::base::time::Instant;
 use crate::proto::congestion::CongestionParams;
+use crate::proto::violation::Violation;
 use crate::wire::message::Messages;
 
 const WINDOW: u32 = 32;
