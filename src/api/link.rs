@@ -1,7 +1,7 @@
 //! Links, as programs hold them.
 
 use crate::host::error::{Error, ErrorKind};
-use crate::wire::umbel_link::{self as wire, ContentLinkError as LinkError};
+use crate::wire::umbel_link::{self as wire, ContentLinkError};
 use core::fmt;
 use core::str::FromStr;
 
@@ -40,7 +40,7 @@ impl FromStr for Link {
     fn from_str(text: &str) -> Result<Self, Error> {
         let (link, path) = wire::ContentLink::from_link_or_url(text).map_err(|why| {
             let hint = match why {
-                LinkError::VerifyOnly => "ask the publisher for the link that reads",
+                ContentLinkError::VerifyOnly => "ask the publisher for the link that reads",
                 _ => "copy the whole link again: umbel:<root>/<key>, or http://<key>.<root>.umbel/path",
             };
             Error::new(ErrorKind::Link, why.to_string()).with_rule("CONT-5").with_hint(hint).with_source(why)

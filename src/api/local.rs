@@ -14,7 +14,7 @@ use crate::proto::profile::Profile;
 use crate::role::client::{CircuitPurpose, Isolation, StreamFailure};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::message::Target;
-use crate::wire::umbel_link::ContentLink as Link;
+use crate::wire::umbel_link::ContentLink;
 use core::cell::Cell;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -114,7 +114,7 @@ impl Local {
     }
 
     /// Opens an object over circuits that only this `route` uses.
-    pub(crate) async fn open(&self, link: &Link, route: u64) -> Result<AgentObject, FetchError> {
+    pub(crate) async fn open(&self, link: &ContentLink, route: u64) -> Result<AgentObject, FetchError> {
         self.agent.open_object_at(link, route).await
     }
 

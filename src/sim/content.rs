@@ -9,13 +9,13 @@ use crate::proto::content::tree::{KeyChoice, Label, Tree};
 use crate::proto::directory::lookup::{Found, Lookup, LookupOutput, Wanted};
 use crate::role::agent::{Job, JobId, JobNews};
 use crate::wire::ids::RelayId;
-use crate::wire::umbel_link::ContentLink as Link;
+use crate::wire::umbel_link::ContentLink;
 use std::sync::Arc;
 
 /// What became of a publication.
 pub struct Put {
     /// Opens it.
-    pub link: Link,
+    pub link: ContentLink,
     /// Custodians that have it, or why not.
     pub result: Result<u16, PushError>,
 }
@@ -34,7 +34,7 @@ pub struct TooLate;
 
 impl Whole {
     /// The custodians of an object, as a client knows them.
-    pub fn custodians(&self, client: usize, link: &Link) -> Vec<RelayId> {
+    pub fn custodians(&self, client: usize, link: &ContentLink) -> Vec<RelayId> {
         let count = self.clients[client].user.get().client.node.look().profile().custodians;
         self.checked(client).map_or_else(Vec::new, |s| s.custodians(&link.locator().0, count))
     }
@@ -131,7 +131,12 @@ impl Whole {
     }
 
     /// Fetches a whole object.
-    pub fn get(&mut self, client: usize, link: &Link, time: Duration) -> Result<Result<Vec<u8>, FetchError>, TooLate> {
+    pub fn get(
+        &mut self,
+        client: usize,
+        link: &ContentLink,
+        time: Duration,
+    ) -> Result<Result<Vec<u8>, FetchError>, TooLate> {
         let route = u64::from_be_bytes(self.net.rng().bytes());
         let fetch = Fetch::new(link.clone(), self.custodians(client, link), route);
         let job =

@@ -22,7 +22,7 @@ use umbel::node::control::report::{CustodianReport, LookupReport, Progress, PutR
 use umbel::node::control::server::{GetSink, Handler, listen, serve};
 use umbel::node::control::{Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
 use umbel::wire::ids::Address;
-use umbel::wire::umbel_link::ContentLink as Link;
+use umbel::wire::umbel_link::ContentLink;
 
 /// An error as a node writes it.
 fn error(code: &str, message: &str, rule: Option<&str>, hint: &str) -> Error {
@@ -235,7 +235,7 @@ impl Drop for Node {
 }
 
 fn url(name: &str) -> String {
-    let link = Link { root: Address([7; 32]), key: Secret::new([8; 32]) };
+    let link = ContentLink { root: Address([7; 32]), key: Secret::new([8; 32]) };
     link.url() + name
 }
 

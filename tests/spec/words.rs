@@ -14,7 +14,8 @@ const BANNED: &[(&str, &str)] = &[
 ];
 
 /// Where "behind" means position, by words of the line.
-const POSITION: &[&str] = &["behind NAT", "behind a NAT", "behind a firewall", "behind the exit", "\"behind\""];
+const POSITION: &[&str] =
+    &["behind NAT", "behind a NAT", "behind a firewall", "behind the exit", "minutes behind", "\"behind\""];
 
 /// Folders and files that are read: sources, tests, pages, prose.
 const PLACES: &[(&str, &str)] = &[

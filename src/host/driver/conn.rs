@@ -68,7 +68,7 @@ enum Progress {
 impl<R: Role + 'static> Core<R> {
     pub(super) async fn run_conn(self: Rc<Self>, conn: ConnId, mut stream: TcpStream, handle: Rc<Handle>) {
         let _ = stream.set_nodelay(true);
-        // What the system has taken waits for everything before it; what still lies in our queues goes by turns.
+        // What the system has taken waits for everything before it; what still lies in our queues is sent in turn.
         #[cfg(target_os = "linux")]
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX);
         let renewal = match conn {

@@ -3,7 +3,7 @@
 use super::AgentHandle;
 use crate::proto::content::fetch::{Fetch, FetchError, FetchOutput, Info, Open};
 use crate::role::agent::{Job, JobId, JobNews};
-use crate::wire::umbel_link::ContentLink as Link;
+use crate::wire::umbel_link::ContentLink;
 use core::cell::RefCell;
 use core::ops::Range;
 use std::collections::VecDeque;
@@ -81,7 +81,7 @@ pub struct AgentBody {
 
 impl AgentHandle {
     /// Opens an object over circuits that only this `route` uses.
-    pub async fn open_object_at(&self, link: &Link, route: u64) -> Result<AgentObject, FetchError> {
+    pub async fn open_object_at(&self, link: &ContentLink, route: u64) -> Result<AgentObject, FetchError> {
         let snapshot = self.snapshots().borrow().clone().ok_or(FetchError::NoPath)?;
         let custodians = snapshot.custodians(&link.locator().0, self.with(|n, _| n.profile().custodians));
         let fetch = Fetch::new(link.clone(), custodians, route);

@@ -5,7 +5,7 @@ use crate::base::secret::Secret;
 use crate::base::time::{Duration, Now};
 use crate::proto::content::service::{Outcome, StoreService};
 use crate::proto::content::tree::{KeyChoice, Label, Tree};
-use crate::wire::content::store::{NAMES_MAX, Refusal, StoreAnswer as Answer, StoreRequest as Request};
+use crate::wire::content::store::{NAMES_MAX, Refusal, StoreAnswer, StoreRequest};
 
 const LEASE: Duration = Duration::from_secs(1_000);
 
@@ -23,18 +23,18 @@ fn service(dir: &Path, cap: u64) -> StoreService<DiskStore> {
 }
 
 fn begin(s: &mut StoreService<DiskStore>, t: &Tree) -> Option<Refusal> {
-    let mut requests = vec![Request::PutRoot { lease_s: 1_000, block: t.upper_block(0).unwrap() }];
+    let mut requests = vec![StoreRequest::PutRoot { lease_s: 1_000, block: t.upper_block(0).unwrap() }];
     let (object, blocks) = (t.link().locator(), t.shape().blocks());
     for (page, names) in t.names().chunks(NAMES_MAX).enumerate() {
         let from = 1 + (page * NAMES_MAX) as u32;
-        requests.push(Request::Name { object, blocks, from, names: names.to_vec() });
+        requests.push(StoreRequest::Name { object, blocks, from, names: names.to_vec() });
     }
     requests.iter().find_map(|r| refused(s, r))
 }
 
-fn refused(s: &mut StoreService<DiskStore>, request: &Request<'_>) -> Option<Refusal> {
-    match Answer::decode(&s.request_now(now(), &request.encode())).unwrap() {
-        Answer::Refused(why) => Some(why),
+fn refused(s: &mut StoreService<DiskStore>, request: &StoreRequest<'_>) -> Option<Refusal> {
+    match StoreAnswer::decode(&s.request_now(now(), &request.encode())).unwrap() {
+        StoreAnswer::Refused(why) => Some(why),
         _ => None,
     }
 }
@@ -42,14 +42,14 @@ fn refused(s: &mut StoreService<DiskStore>, request: &Request<'_>) -> Option<Ref
 fn put(s: &mut StoreService<DiskStore>, t: &Tree, content: &[u8], leaves: core::ops::Range<u32>) -> Option<Refusal> {
     leaves.into_iter().find_map(|leaf| {
         let block = t.seal_leaf(&mut { content }, leaf).unwrap();
-        refused(s, &Request::Put(t.link().locator(), t.shape().leaf_block(leaf), &block))
+        refused(s, &StoreRequest::Put(t.link().locator(), t.shape().leaf_block(leaf), &block))
     })
 }
 
 fn whole(s: &mut StoreService<DiskStore>, t: &Tree) -> bool {
     (0..t.shape().blocks()).all(|index| {
-        let body = s.request_now(now(), &Request::Get(t.link().locator(), index).encode());
-        matches!(Answer::decode(&body), Ok(Answer::Block(b)) if Some(Address(blake3(b))) == t.address(index))
+        let body = s.request_now(now(), &StoreRequest::Get(t.link().locator(), index).encode());
+        matches!(StoreAnswer::decode(&body), Ok(StoreAnswer::Block(b)) if Some(Address(blake3(b))) == t.address(index))
     })
 }
 
@@ -114,7 +114,7 @@ fn a_crash_between_the_data_and_its_commit_loses_what_was_not_promised_and_nothi
     let last = b.shape().leaves - 1;
     assert_eq!(begin(&mut s, &b).or_else(|| put(&mut s, &b, &content, 0..last)), None);
     let block = b.seal_leaf(&mut content.as_slice(), last).unwrap();
-    let request = Request::Put(b.link().locator(), b.shape().leaf_block(last), &block).encode();
+    let request = StoreRequest::Put(b.link().locator(), b.shape().leaf_block(last), &block).encode();
     assert!(matches!(s.request(now(), &request), Outcome::After(..)), "not acknowledged yet");
     let commit = s.commit().unwrap();
     assert!(whole(&mut s, &b), "but there to be read while the commit runs");
@@ -136,7 +136,7 @@ fn a_crash_between_the_data_and_its_commit_loses_what_was_not_promised_and_nothi
 fn a_commit_that_failed_is_made_good_by_the_next_with_all_that_came_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let [a, b, c] = [1, 2, 3].map(|n| tree(n, b"x"));
-    let root = |t: &Tree| Request::PutRoot { lease_s: 1_000, block: t.upper_block(0).unwrap() }.encode();
+    let root = |t: &Tree| StoreRequest::PutRoot { lease_s: 1_000, block: t.upper_block(0).unwrap() }.encode();
     let mut s = service(dir.path(), 1 << 24);
     for t in [&a, &b] {
         assert!(matches!(s.request(now(), &root(t)), Outcome::After(..)));
@@ -211,7 +211,7 @@ fn a_block_that_rotted_on_the_disk_is_not_served_and_makes_way_for_a_good_copy()
     let (t, mut s) = (tree(1, b"x"), service(dir.path(), 1 << 20));
     assert_eq!(begin(&mut s, &t), None);
     s.store_mut().data.write_all_at(&[1], 100).unwrap();
-    let get = Request::Get(t.link().locator(), 0);
+    let get = StoreRequest::Get(t.link().locator(), 0);
     assert_eq!(refused(&mut s, &get), Some(Refusal::NotFound));
     assert_eq!((begin(&mut s, &t), whole(&mut s, &t)), (None, true));
 }
@@ -247,7 +247,7 @@ fn speed_of_a_push_of_100_mb() {
     let start = clock();
     assert_eq!(begin(&mut s, &t), None);
     for (leaf, block) in blocks.iter().enumerate() {
-        let request = Request::Put(t.link().locator(), t.shape().leaf_block(leaf as u32), block);
+        let request = StoreRequest::Put(t.link().locator(), t.shape().leaf_block(leaf as u32), block);
         assert_eq!(refused(&mut s, &request), None);
     }
     let wrote = start.elapsed();

@@ -8,10 +8,10 @@ use super::page::{Head, Page, capital};
 use super::range::{Wanted, wanted};
 use super::upstream::{Isolation, Kind, Object, ObjectBody, ObjectError, Upstream};
 use super::{OPEN_TIMEOUT, READ_TIMEOUT, Shared};
-use crate::node::proxy::codec::http::{BodyLength, HttpRequest as Request};
+use crate::node::proxy::codec::http::{BodyLength, HttpRequest};
 use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::ids::to_text;
-use crate::wire::umbel_link::ContentLink as Link;
+use crate::wire::umbel_link::ContentLink;
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
@@ -88,7 +88,7 @@ enum Found {
 pub(super) async fn serve<U: Upstream>(
     shared: &Shared<U>,
     client: &mut Client,
-    request: &Request,
+    request: &HttpRequest,
     host: &str,
     path: &str,
     who: &Credentials,
@@ -134,7 +134,7 @@ type Body<U> = <<U as Upstream>::Object as Object>::Body;
 
 async fn answer<U: Upstream>(
     shared: &Shared<U>,
-    request: &Request,
+    request: &HttpRequest,
     host: &str,
     path: &str,
     who: &Credentials,
@@ -142,7 +142,7 @@ async fn answer<U: Upstream>(
     if let Some(page) = forbidden(request, host) {
         return Ok(Answer::Page(page));
     }
-    let link = match Link::from_host(host) {
+    let link = match ContentLink::from_host(host) {
         Ok(link) => link,
         Err(why) => return Ok(Answer::Page(Page::new(400, "Not a link", capital(&why.to_string())))),
     };
@@ -166,8 +166,8 @@ async fn answer<U: Upstream>(
 
 async fn open_and_answer<U: Upstream>(
     shared: &Shared<U>,
-    request: &Request,
-    link: &Link,
+    request: &HttpRequest,
+    link: &ContentLink,
     key: Isolation,
     path: &str,
     slot: &OnceCell<Rc<U::Object>>,
@@ -194,7 +194,7 @@ async fn open_and_answer<U: Upstream>(
 }
 
 /// What no site answers.
-fn forbidden(request: &Request, host: &str) -> Option<Page> {
+fn forbidden(request: &HttpRequest, host: &str) -> Option<Page> {
     // spec: PROXY-24
     if !matches!(request.method.as_str(), "GET" | "HEAD") {
         let page = Page::new(405, "Read only", "A .umbel site can only be read");
@@ -247,7 +247,7 @@ fn decode(path: &str) -> Option<Cow<'_, str>> {
 
 async fn file_answer<O: Object>(
     object: &O,
-    request: &Request,
+    request: &HttpRequest,
     file: File,
     etag: &str,
 ) -> Result<Answer<O::Body>, ObjectError> {

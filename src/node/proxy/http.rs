@@ -5,7 +5,7 @@ use super::destination::{Destination, Refusal, classify, site};
 use super::page::{Page, capital};
 use super::upstream::{OpenError, Upstream};
 use super::{Shared, exit, gateway};
-use crate::node::proxy::codec::http::{Body, Form, HeadError, HttpRequest as Request, parse};
+use crate::node::proxy::codec::http::{Body, Form, HeadError, HttpRequest, parse};
 use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::message::{EndReason, Target};
 use std::io;
@@ -74,7 +74,7 @@ pub(super) async fn serve<U: Upstream>(
     }
 }
 
-async fn head(client: &mut Client) -> io::Result<Result<Request, HeadError>> {
+async fn head(client: &mut Client) -> io::Result<Result<HttpRequest, HeadError>> {
     loop {
         match parse(&client.buffer) {
             Ok(Some((request, used))) => {
@@ -97,7 +97,7 @@ async fn end_with(client: &mut Client, page: &Page, head_only: bool) -> io::Resu
     Ok(())
 }
 
-async fn refuse(client: &mut Client, request: &Request, page: &Page) -> io::Result<Next> {
+async fn refuse(client: &mut Client, request: &HttpRequest, page: &Page) -> io::Result<Next> {
     client.send(&page.encode(request.method == "HEAD", true)).await?;
     Ok(Next::Close)
 }
@@ -106,7 +106,7 @@ async fn refuse(client: &mut Client, request: &Request, page: &Page) -> io::Resu
 async fn inside_site<U: Upstream>(
     shared: &Shared<U>,
     client: &mut Client,
-    request: &Request,
+    request: &HttpRequest,
     inside: &Inside,
 ) -> io::Result<Next> {
     let (named, path) = match &request.form {
@@ -135,7 +135,7 @@ fn is_host(target: &Target, host: &str) -> bool {
 async fn site_request<U: Upstream>(
     shared: &Shared<U>,
     client: &mut Client,
-    request: &Request,
+    request: &HttpRequest,
     host: &str,
     path: &str,
     who: &Credentials,
@@ -145,7 +145,7 @@ async fn site_request<U: Upstream>(
 }
 
 /// A request to the proxy itself.
-async fn outside<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: &Request) -> io::Result<Next> {
+async fn outside<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: &HttpRequest) -> io::Result<Next> {
     let (target, path) = match &request.form {
         Form::Tunnel(target) => (target, None),
         Form::Absolute { target, path } => (target, Some(path)),
@@ -182,7 +182,7 @@ const GRANTED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 async fn exit<U: Upstream>(
     shared: &Shared<U>,
     client: &mut Client,
-    request: &Request,
+    request: &HttpRequest,
     target: Target,
     tunnel: bool,
 ) -> io::Result<Next> {
@@ -218,7 +218,7 @@ fn pass_on(body: &mut Body, received: &mut Vec<u8>, out: &mut Vec<u8>) -> io::Re
 /// Sends the rest of one request on and its answer back. The request's end is known, the answer's is the end of the stream.
 async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
     client: &mut Client,
-    request: &Request,
+    request: &HttpRequest,
     mut body: Body,
     stream: S,
 ) -> io::Result<Next> {

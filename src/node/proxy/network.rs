@@ -1,8 +1,6 @@
 //! The network, as the proxy has it: the client of this thread.
 
-use super::upstream::{
-    Entry, Isolation as Token, Kind, Object, ObjectBody, ObjectError, ObjectInfo, OpenError, Upstream,
-};
+use super::upstream::{Entry, Isolation, Kind, Object, ObjectBody, ObjectError, ObjectInfo, OpenError, Upstream};
 use crate::api::local::{ConnectError, Local};
 use crate::host::service::content::{AgentBody, AgentObject};
 use crate::host::service::stream::AgentStream;
@@ -10,7 +8,7 @@ use crate::proto::content::fetch::FetchError;
 use crate::role::client::StreamFailure;
 use crate::wire::content::Kind as WireKind;
 use crate::wire::message::{EndReason, Target};
-use crate::wire::umbel_link::ContentLink as Link;
+use crate::wire::umbel_link::ContentLink;
 use bytes::Bytes;
 use core::net::IpAddr;
 use core::ops::Range;
@@ -38,14 +36,14 @@ fn object_error(why: FetchError) -> ObjectError {
 }
 
 /// The circuit that streams with this token share.
-fn isolation(token: Token) -> [u8; 32] {
+fn isolation(token: Isolation) -> [u8; 32] {
     let mut wide = [0; 32];
     wide.iter_mut().zip(token.as_bytes()).for_each(|(to, from)| *to = *from);
     wide
 }
 
 /// Calls of one token share circuits, and no others do.
-fn route(token: Token) -> u64 {
+fn route(token: Isolation) -> u64 {
     token.as_bytes().first_chunk().map_or(0, |b| u64::from_be_bytes(*b))
 }
 
@@ -53,15 +51,15 @@ impl Upstream for Local {
     type Stream = AgentStream;
     type Object = AgentObject;
 
-    async fn connect(&self, target: Target, token: Token, first: Vec<u8>) -> Result<AgentStream, OpenError> {
+    async fn connect(&self, target: Target, token: Isolation, first: Vec<u8>) -> Result<AgentStream, OpenError> {
         Self::connect(self, target, isolation(token), &first).await.map_err(open_error)
     }
 
-    async fn resolve(&self, name: &str, token: Token) -> Result<Vec<IpAddr>, OpenError> {
+    async fn resolve(&self, name: &str, token: Isolation) -> Result<Vec<IpAddr>, OpenError> {
         Self::resolve(self, name, isolation(token)).await.map_err(open_error)
     }
 
-    async fn open_object(&self, link: &Link, token: Token) -> Result<AgentObject, ObjectError> {
+    async fn open_object(&self, link: &ContentLink, token: Isolation) -> Result<AgentObject, ObjectError> {
         if !self.is_settled() {
             return Err(ObjectError::NotReady);
         }

@@ -7,7 +7,7 @@ use super::{OPEN_TIMEOUT, Shared, exit, http};
 use crate::api::may_leave;
 use crate::base::redact::Sensitive;
 use crate::node::proxy::codec::socks::{
-    Command, Credentials, Handshake, Refused, Reply, SocksRequest as Request, Step, encode_reply,
+    Command, Credentials, Handshake, Refused, Reply, SocksRequest, Step, encode_reply,
 };
 use crate::wire::message::{EndReason, Target};
 use std::io;
@@ -35,7 +35,7 @@ pub(super) async fn serve<U: Upstream>(shared: &Shared<U>, client: &mut Client) 
     }
 }
 
-async fn handshake(client: &mut Client) -> io::Result<Result<Request, Refused>> {
+async fn handshake(client: &mut Client) -> io::Result<Result<SocksRequest, Refused>> {
     let mut handshake = Handshake::new();
     loop {
         match handshake.advance(&client.buffer) {
@@ -57,13 +57,13 @@ async fn handshake(client: &mut Client) -> io::Result<Result<Request, Refused>> 
     }
 }
 
-async fn refuse(client: &mut Client, request: &Request, reply: Reply) -> io::Result<()> {
+async fn refuse(client: &mut Client, request: &SocksRequest, reply: Reply) -> io::Result<()> {
     client.send(&encode_reply(request.version, reply, None)).await?;
     client.close().await;
     Ok(())
 }
 
-async fn connect<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: Request) -> io::Result<()> {
+async fn connect<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: SocksRequest) -> io::Result<()> {
     let granted = encode_reply(request.version, Reply::Succeeded, None);
     let sorted = classify(request.target.clone(), &mut shared.mapped.borrow_mut(), shared.private);
     match sorted {
@@ -99,7 +99,7 @@ fn reply(why: OpenError) -> Reply {
     }
 }
 
-async fn resolve<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: Request) -> io::Result<()> {
+async fn resolve<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: SocksRequest) -> io::Result<()> {
     let found = match &request.target {
         Target::Addr(address) => Ok(address.ip()),
         Target::Host(name, _) => look_up(shared, &request.credentials, name).await,

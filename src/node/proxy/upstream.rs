@@ -6,7 +6,7 @@
 use crate::crypto::hash::{context, derive};
 use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::message::{EndReason, Target};
-use crate::wire::umbel_link::ContentLink as Link;
+use crate::wire::umbel_link::ContentLink;
 use bytes::Bytes;
 use core::fmt;
 use core::future::Future;
@@ -64,7 +64,7 @@ impl Isolator {
     }
 
     /// For an object: one for each user and each site, whatever port or form it was asked by.
-    pub fn site(&self, who: &Credentials, link: &Link) -> Isolation {
+    pub fn site(&self, who: &Credentials, link: &ContentLink) -> Isolation {
         self.token(b"site", who, link.host().as_bytes())
     }
 
@@ -196,8 +196,11 @@ pub trait Upstream: Clone + 'static {
     fn resolve(&self, name: &str, isolation: Isolation) -> impl Future<Output = Result<Vec<IpAddr>, OpenError>>;
 
     /// Fetches and opens an object's root and, of a directory, its manifest.
-    fn open_object(&self, link: &Link, isolation: Isolation)
-    -> impl Future<Output = Result<Self::Object, ObjectError>>;
+    fn open_object(
+        &self,
+        link: &ContentLink,
+        isolation: Isolation,
+    ) -> impl Future<Output = Result<Self::Object, ObjectError>>;
 }
 
 /// An opened object. Several reads may go on at once.
@@ -252,7 +255,7 @@ mod tests {
     fn look_ups_and_sites_are_kept_apart_as_streams_are() {
         let isolator = Isolator::new([7; 32]);
         let who = |user: &str, password: &str| Credentials { user: user.into(), password: password.into() };
-        let link = |root, key| Link { root: Address([root; 32]), key: Secret::new([key; 32]) };
+        let link = |root, key| ContentLink { root: Address([root; 32]), key: Secret::new([key; 32]) };
         let (alice, bob) = (who("alice", "1"), who("bob", "1"));
         let stream = |who: &Credentials, target: &str| isolator.stream(who, &Target::Addr(target.parse().unwrap()));
         let all = [

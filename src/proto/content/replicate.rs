@@ -8,7 +8,7 @@ use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
-use crate::wire::content::store::{NAMES_MAX, Refusal, Status, StoreAnswer as Answer, StoreRequest as Request};
+use crate::wire::content::store::{NAMES_MAX, Refusal, Status, StoreAnswer, StoreRequest};
 use crate::wire::ids::{Locator, RelayId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -208,7 +208,7 @@ impl Replicator {
         let Some(target) = job.active.iter_mut().find(|t| t.id == peer) else { return };
         target.calls = target.calls.saturating_sub(1);
         target.progress = now.mono;
-        let answer = result.as_deref().map_err(|e| *e).map(Answer::decode);
+        let answer = result.as_deref().map_err(|e| *e).map(StoreAnswer::decode);
         let end = match answer {
             Err(CallError::Closed) if target.tries < RETRIES => {
                 let tries = target.tries + 1;
@@ -239,8 +239,8 @@ impl Replicator {
                 self.queue.extend(fresh);
             }
             (Some(Asked::Begin(object)), StoreReply::Answer(body)) => {
-                let held = match Answer::decode(&body) {
-                    Ok(Answer::Status(status)) if status.complete() => Some(status),
+                let held = match StoreAnswer::decode(&body) {
+                    Ok(StoreAnswer::Status(status)) if status.complete() => Some(status),
                     _ => None,
                 };
                 self.begun(&object, held);
@@ -285,7 +285,7 @@ impl Replicator {
         let ours = waiting.len() < usize::from(wanted);
         let (held, active, copies) = (None, Vec::new(), u16::from(ours));
         self.jobs.push(Job { object, held, waiting, active, copies, wanted, ours, asked });
-        self.ask_store(Asked::Begin(object), StoreCall::Request(Request::Status(object).encode()));
+        self.ask_store(Asked::Begin(object), StoreCall::Request(StoreRequest::Status(object).encode()));
     }
 
     /// The own store has said whether it holds the object.
@@ -387,16 +387,16 @@ impl Replicator {
         let Some(target) = job.active.iter_mut().find(|t| t.id == peer) else { return };
         target.progress = now.mono;
         let expires = job.held.map_or(0, |held| held.expires.0);
-        let request = match (target.phase, Answer::decode(piece)) {
-            (Phase::Root, Ok(Answer::Block(block))) => {
+        let request = match (target.phase, StoreAnswer::decode(piece)) {
+            (Phase::Root, Ok(StoreAnswer::Block(block))) => {
                 // spec: CONT-27
                 let left = expires.saturating_sub(now.unix.0) / 1000;
-                Request::PutRoot { lease_s: u32::try_from(left).unwrap_or(u32::MAX), block }
+                StoreRequest::PutRoot { lease_s: u32::try_from(left).unwrap_or(u32::MAX), block }
             }
-            (Phase::Name { .. }, Ok(Answer::Names { blocks, from, names })) => {
-                Request::Name { object, blocks, from, names }
+            (Phase::Name { .. }, Ok(StoreAnswer::Names { blocks, from, names })) => {
+                StoreRequest::Name { object, blocks, from, names }
             }
-            (Phase::Blocks, Ok(Answer::Block(block))) => Request::Put(object, from, block),
+            (Phase::Blocks, Ok(StoreAnswer::Block(block))) => StoreRequest::Put(object, from, block),
             // It was removed meanwhile.
             _ => return self.target_done(&object, &peer, End::Lacks),
         };
@@ -408,49 +408,49 @@ impl Replicator {
 /// What a custodian's next step takes.
 enum Need {
     /// A request to it.
-    Call(Request<'static>),
+    Call(StoreRequest<'static>),
     /// A request to the own store, for what is to be sent.
-    Piece(u32, Request<'static>),
+    Piece(u32, StoreRequest<'static>),
 }
 
 /// The next step towards a custodian; nothing where it waits for answers.
 fn need(target: &mut Target, object: Locator, may_ask_store: bool) -> Option<Need> {
     Some(match target.phase {
-        Phase::Look | Phase::Check => Need::Call(Request::Status(object)),
-        Phase::Missing => Need::Call(Request::Missing(object)),
+        Phase::Look | Phase::Check => Need::Call(StoreRequest::Status(object)),
+        Phase::Missing => Need::Call(StoreRequest::Missing(object)),
         _ if !may_ask_store => return None,
-        Phase::Root => Need::Piece(0, Request::Get(object, 0)),
-        Phase::Name { from } => Need::Piece(from, Request::Names(object, from)),
+        Phase::Root => Need::Piece(0, StoreRequest::Get(object, 0)),
+        Phase::Name { from } => Need::Piece(from, StoreRequest::Names(object, from)),
         Phase::Blocks => {
             let index = target.todo.pop_front()?;
-            Need::Piece(index, Request::Get(object, index))
+            Need::Piece(index, StoreRequest::Get(object, index))
         }
     })
 }
 
 /// Goes on after an answer of a custodian, with an object of `blocks` blocks.
-fn stepped(target: &mut Target, blocks: u32, asked: bool, answer: Answer<'_>) -> Option<End> {
+fn stepped(target: &mut Target, blocks: u32, asked: bool, answer: StoreAnswer<'_>) -> Option<End> {
     let next = match (target.phase, answer) {
-        (Phase::Look | Phase::Check | Phase::Root, Answer::Status(s)) if s.complete() => return Some(End::Holds),
-        (Phase::Look, Answer::Status(s)) => {
+        (Phase::Look | Phase::Check | Phase::Root, StoreAnswer::Status(s)) if s.complete() => return Some(End::Holds),
+        (Phase::Look, StoreAnswer::Status(s)) => {
             let busy = Duration::from_millis(u64::from(s.idle_ms)) < SERVED;
             if busy && !asked {
                 return Some(End::Lacks);
             }
             Phase::Root
         }
-        (Phase::Look, Answer::Refused(Refusal::NotFound)) => Phase::Root,
-        (Phase::Root, Answer::Status(s)) if s.blocks == 0 => Phase::Name { from: 1 },
-        (Phase::Root, Answer::Status(_)) => Phase::Missing,
-        (Phase::Name { from }, Answer::Stored) => {
+        (Phase::Look, StoreAnswer::Refused(Refusal::NotFound)) => Phase::Root,
+        (Phase::Root, StoreAnswer::Status(s)) if s.blocks == 0 => Phase::Name { from: 1 },
+        (Phase::Root, StoreAnswer::Status(_)) => Phase::Missing,
+        (Phase::Name { from }, StoreAnswer::Stored) => {
             let next = from + NAMES_MAX as u32;
             if next < blocks { Phase::Name { from: next } } else { Phase::Missing }
         }
-        (Phase::Missing, Answer::Missing(missing)) if missing.blocks() == blocks => {
+        (Phase::Missing, StoreAnswer::Missing(missing)) if missing.blocks() == blocks => {
             target.todo = missing.iter().collect();
             if target.todo.is_empty() { Phase::Check } else { Phase::Blocks }
         }
-        (Phase::Blocks, Answer::Stored) => {
+        (Phase::Blocks, StoreAnswer::Stored) => {
             if target.todo.is_empty() && target.calls == 0 {
                 Phase::Check
             } else {

@@ -12,9 +12,7 @@ use super::call::{Spread, StoreReply};
 use super::store::{BlockStore, Commit, OBJECT_OVERHEAD, Record, StoreError, block_cost};
 use crate::base::time::{Duration, Now};
 use crate::wire::content::Class;
-use crate::wire::content::store::{
-    Missing, NAMES_MAX, Refusal, Status, StoreAnswer as Answer, StoreRequest as Request,
-};
+use crate::wire::content::store::{Missing, NAMES_MAX, Refusal, Status, StoreAnswer, StoreRequest};
 use crate::wire::ids::{Address, Locator};
 use crate::wire::umbel_link::locator;
 use room::idle;
@@ -153,7 +151,7 @@ impl<B: BlockStore> StoreService<B> {
                 Outcome::Answer(answer) => return answer,
                 Outcome::After(_, answer) if durable => return answer,
                 Outcome::Again if durable => (),
-                Outcome::After(..) | Outcome::Again => return Answer::Refused(Refusal::Broken).encode(),
+                Outcome::After(..) | Outcome::Again => return StoreAnswer::Refused(Refusal::Broken).encode(),
             }
         }
     }
@@ -161,35 +159,37 @@ impl<B: BlockStore> StoreService<B> {
     /// Answers one request. Nothing a peer sends can make it fail otherwise than by a refusal.
     pub fn request(&mut self, now: Now, body: &[u8]) -> Outcome {
         // spec: CONT-19
-        let Ok(request) = Request::decode(body) else {
-            return Outcome::Answer(Answer::Refused(Refusal::Malformed).encode());
+        let Ok(request) = StoreRequest::decode(body) else {
+            return Outcome::Answer(StoreAnswer::Refused(Refusal::Malformed).encode());
         };
         // What a block's bytes or names say is no promise to keep them.
-        let promises = !matches!(request, Request::Get(..) | Request::Missing(_) | Request::Names(..));
+        let promises = !matches!(request, StoreRequest::Get(..) | StoreRequest::Missing(_) | StoreRequest::Names(..));
         let mut whose = match &request {
-            Request::Status(o) | Request::Get(o, _) | Request::Put(o, ..) | Request::Missing(o) => *o,
-            Request::Names(o, _) | Request::Replicate(o) | Request::Name { object: o, .. } => *o,
-            Request::PutRoot { .. } => Locator([0; 32]),
+            StoreRequest::Status(o) | StoreRequest::Get(o, _) | StoreRequest::Put(o, ..) | StoreRequest::Missing(o) => {
+                *o
+            }
+            StoreRequest::Names(o, _) | StoreRequest::Replicate(o) | StoreRequest::Name { object: o, .. } => *o,
+            StoreRequest::PutRoot { .. } => Locator([0; 32]),
         };
         let answered = match request {
-            Request::Get(object, index) => self.get(now, &object, index).map(|b| Answer::Block(&b).encode()),
-            Request::Status(object) => {
-                self.status(now, &object).map(|s| Answer::Status(s).encode()).map_err(Halt::Refused)
+            StoreRequest::Get(object, index) => self.get(now, &object, index).map(|b| StoreAnswer::Block(&b).encode()),
+            StoreRequest::Status(object) => {
+                self.status(now, &object).map(|s| StoreAnswer::Status(s).encode()).map_err(Halt::Refused)
             }
-            Request::PutRoot { lease_s, block } => {
+            StoreRequest::PutRoot { lease_s, block } => {
                 let address = block::address(block);
                 whose = locator(&address);
-                self.put_root(now, lease_s, address, block).map(|s| Answer::Status(s).encode())
+                self.put_root(now, lease_s, address, block).map(|s| StoreAnswer::Status(s).encode())
             }
-            Request::Name { object, blocks, from, names } => {
-                self.name(now, &object, blocks, from, &names).map(|()| Answer::Stored.encode())
+            StoreRequest::Name { object, blocks, from, names } => {
+                self.name(now, &object, blocks, from, &names).map(|()| StoreAnswer::Stored.encode())
             }
-            Request::Put(object, index, block) => {
-                self.put(now, &object, index, block).map(|()| Answer::Stored.encode())
+            StoreRequest::Put(object, index, block) => {
+                self.put(now, &object, index, block).map(|()| StoreAnswer::Stored.encode())
             }
-            Request::Missing(object) => self.missing(now, &object).map(|m| Answer::Missing(m).encode()),
-            Request::Names(object, from) => self.names(now, &object, from).map(|a| a.encode()),
-            Request::Replicate(object) => self.want(now, &object).map(|()| Answer::Stored.encode()),
+            StoreRequest::Missing(object) => self.missing(now, &object).map(|m| StoreAnswer::Missing(m).encode()),
+            StoreRequest::Names(object, from) => self.names(now, &object, from).map(|a| a.encode()),
+            StoreRequest::Replicate(object) => self.want(now, &object).map(|()| StoreAnswer::Stored.encode()),
         };
         match answered {
             // spec: CONT-31
@@ -197,7 +197,7 @@ impl<B: BlockStore> StoreService<B> {
                 Some(batch) => Outcome::After(batch, answer),
                 None => Outcome::Answer(answer),
             },
-            Err(Halt::Refused(why)) => Outcome::Answer(Answer::Refused(why).encode()),
+            Err(Halt::Refused(why)) => Outcome::Answer(StoreAnswer::Refused(why).encode()),
             Err(Halt::Freeing) => {
                 self.batches.want();
                 Outcome::Again
@@ -363,14 +363,14 @@ impl<B: BlockStore> StoreService<B> {
         Ok(missing)
     }
 
-    fn names(&self, now: Now, object: &Locator, from: u32) -> Result<Answer<'static>, Halt> {
+    fn names(&self, now: Now, object: &Locator, from: u32) -> Result<StoreAnswer<'static>, Halt> {
         let record = self.record(now, object)?;
         if record.blocks == 0 {
             return Err(Refusal::NotNamed.into());
         }
         let from = from.max(1);
         let names = self.store.names(object, from, NAMES_MAX)?;
-        Ok(Answer::Names { blocks: record.blocks, from, names })
+        Ok(StoreAnswer::Names { blocks: record.blocks, from, names })
     }
 
     fn want(&mut self, now: Now, object: &Locator) -> Result<(), Halt> {

@@ -384,7 +384,7 @@ impl Circuits {
         })
     }
 
-    /// The clock looks at a circuit: parks it, and says whether it is to be closed because it was unused for long.
+    /// A circuit's timer fired: parks it, and says whether it is to be closed because it was unused for long.
     /// `is_idle` says which streams keep no circuit alive.
     pub(super) fn is_idle(&mut self, now: Now, key: Key, is_idle: impl Fn(Key) -> bool) -> bool {
         let Some(circuit) = self.table.get_mut(key) else { return false };

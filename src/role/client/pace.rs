@@ -68,7 +68,7 @@ impl Demand {
         }
     }
 
-    /// How many should stand ready. The demand is forgotten when it was not felt for long.
+    /// How many should stand ready. A demand that was not felt for `SPARE_DEMAND_MEMORY` is forgotten.
     pub(super) fn wanted(&mut self, now: Instant) -> usize {
         if now.since(self.raised_at) >= SPARE_DEMAND_MEMORY {
             self.now = self.least;

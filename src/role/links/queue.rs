@@ -1,4 +1,4 @@
-//! What waits to be sent on a link: the link's own cells first, then its circuits by turns.
+//! What waits to be sent on a link: the link's own cells first, then its circuits in turn.
 
 use crate::role::limits::{FRESH_RUN_MAX, LINK_CONTROL_MAX, LINK_DESTROYS_MAX};
 use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId};

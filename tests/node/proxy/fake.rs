@@ -13,7 +13,7 @@ use umbel::node::proxy::upstream::{
 };
 use umbel::wire::ids::Address;
 use umbel::wire::message::{EndReason, Target};
-use umbel::wire::umbel_link::ContentLink as Link;
+use umbel::wire::umbel_link::ContentLink;
 
 #[derive(Default)]
 struct Tables {
@@ -63,7 +63,7 @@ pub(super) const TIMED_OUT: u8 = 8;
 
 /// The host name of one of the objects.
 pub(super) fn host(root: u8) -> String {
-    Link { root: Address([root; 32]), key: Secret::new([0x5a; 32]) }.host()
+    ContentLink { root: Address([root; 32]), key: Secret::new([0x5a; 32]) }.host()
 }
 
 /// The single file's content.
@@ -112,7 +112,7 @@ impl Upstream for Fake {
         })
     }
 
-    async fn open_object(&self, link: &Link, isolation: Isolation) -> Result<Self::Object, ObjectError> {
+    async fn open_object(&self, link: &ContentLink, isolation: Isolation) -> Result<Self::Object, ObjectError> {
         self.note("object".to_owned(), isolation);
         assert_eq!(link.key.expose(), &[0x5a; 32]);
         match link.root.0[0] {

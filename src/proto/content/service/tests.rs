@@ -23,30 +23,35 @@ fn tree(key: u8, content: &[u8]) -> Tree {
     Tree::build(&mut { content }, Label::file("", ""), key).unwrap()
 }
 
-fn ask<'a>(s: &mut StoreService<MemoryStore>, now: Now, request: &Request<'_>, held: &'a mut Vec<u8>) -> Answer<'a> {
+fn ask<'a>(
+    s: &mut StoreService<MemoryStore>,
+    now: Now,
+    request: &StoreRequest<'_>,
+    held: &'a mut Vec<u8>,
+) -> StoreAnswer<'a> {
     *held = s.request_now(now, &request.encode());
-    Answer::decode(held).unwrap()
+    StoreAnswer::decode(held).unwrap()
 }
 
-fn refused(s: &mut StoreService<MemoryStore>, now: Now, request: &Request<'_>) -> Option<Refusal> {
+fn refused(s: &mut StoreService<MemoryStore>, now: Now, request: &StoreRequest<'_>) -> Option<Refusal> {
     match ask(s, now, request, &mut Vec::new()) {
-        Answer::Refused(why) => Some(why),
+        StoreAnswer::Refused(why) => Some(why),
         _ => None,
     }
 }
 
 fn put_root(s: &mut StoreService<MemoryStore>, now: Now, tree: &Tree) -> Option<Refusal> {
-    refused(s, now, &Request::PutRoot { lease_s: 1_000, block: tree.upper_block(0).unwrap() })
+    refused(s, now, &StoreRequest::PutRoot { lease_s: 1_000, block: tree.upper_block(0).unwrap() })
 }
 
 fn name(s: &mut StoreService<MemoryStore>, now: Now, tree: &Tree) -> Option<Refusal> {
     let (object, blocks) = (tree.link().locator(), tree.shape().blocks());
-    refused(s, now, &Request::Name { object, blocks, from: 1, names: tree.names().to_vec() })
+    refused(s, now, &StoreRequest::Name { object, blocks, from: 1, names: tree.names().to_vec() })
 }
 
 fn put(s: &mut StoreService<MemoryStore>, now: Now, tree: &Tree, content: &[u8], leaf: u32) -> Option<Refusal> {
     let block = tree.seal_leaf(&mut { content }, leaf).unwrap();
-    refused(s, now, &Request::Put(tree.link().locator(), tree.shape().leaf_block(leaf), &block))
+    refused(s, now, &StoreRequest::Put(tree.link().locator(), tree.shape().leaf_block(leaf), &block))
 }
 
 /// Pushes all of an object; gives the first refusal.
@@ -69,17 +74,18 @@ fn an_object_comes_in_and_goes_out() {
     assert_eq!(held(&mut s, at(1), &t), Some(true));
     for index in 0..t.shape().blocks() {
         let mut bytes = Vec::new();
-        let Answer::Block(got) = ask(&mut s, at(1), &Request::Get(t.link().locator(), index), &mut bytes) else {
+        let StoreAnswer::Block(got) = ask(&mut s, at(1), &StoreRequest::Get(t.link().locator(), index), &mut bytes)
+        else {
             panic!("block {index} is not served");
         };
         assert_eq!(Some(block::address(got)), t.address(index));
     }
-    let request = Request::Names(t.link().locator(), 2);
+    let request = StoreRequest::Names(t.link().locator(), 2);
     let mut bytes = Vec::new();
     let names = ask(&mut s, at(1), &request, &mut bytes);
-    assert_eq!(names, Answer::Names { blocks: t.shape().blocks(), from: 2, names: t.names()[1..].to_vec() });
-    assert_eq!(refused(&mut s, at(1), &Request::Get(t.link().locator(), 6)), Some(Refusal::NotFound));
-    assert_eq!(refused(&mut s, at(1), &Request::Status(Locator([0; 32]))), Some(Refusal::NotFound));
+    assert_eq!(names, StoreAnswer::Names { blocks: t.shape().blocks(), from: 2, names: t.names()[1..].to_vec() });
+    assert_eq!(refused(&mut s, at(1), &StoreRequest::Get(t.link().locator(), 6)), Some(Refusal::NotFound));
+    assert_eq!(refused(&mut s, at(1), &StoreRequest::Status(Locator([0; 32]))), Some(Refusal::NotFound));
 }
 
 // spec: CONT-14
@@ -92,10 +98,10 @@ fn a_block_that_the_root_does_not_name_is_refused() {
     assert_eq!(put(&mut s, at(0), &t, CONTENT, 0), Some(Refusal::NotNamed));
     assert_eq!(name(&mut s, at(0), &t), None);
     let used = s.store().used();
-    let junk = Request::Put(object, 1, &[9; LARGE]);
+    let junk = StoreRequest::Put(object, 1, &[9; LARGE]);
     assert_eq!(refused(&mut s, at(0), &junk), Some(Refusal::NotOfObject));
     let leaf = t.seal_leaf(&mut { CONTENT }, 1).unwrap();
-    let elsewhere = Request::Put(object, 1, &leaf);
+    let elsewhere = StoreRequest::Put(object, 1, &leaf);
     assert_eq!(refused(&mut s, at(0), &elsewhere), Some(Refusal::NotOfObject), "another block's place");
     assert_eq!(s.store().used(), used);
 }
@@ -106,18 +112,20 @@ fn names_other_than_those_the_root_commits_to_are_refused() {
     let (mut s, t, other) = (service(1 << 20), tree(1, CONTENT), tree(2, CONTENT));
     let (object, blocks) = (t.link().locator(), t.shape().blocks());
     assert_eq!(put_root(&mut s, at(0), &t), None);
-    let foreign = Request::Name { object, blocks, from: 1, names: other.names().to_vec() };
+    let foreign = StoreRequest::Name { object, blocks, from: 1, names: other.names().to_vec() };
     assert_eq!(refused(&mut s, at(0), &foreign), Some(Refusal::NotOfObject));
-    let gap = Request::Name { object, blocks, from: 2, names: t.names()[1..].to_vec() };
+    let gap = StoreRequest::Name { object, blocks, from: 2, names: t.names()[1..].to_vec() };
     assert_eq!(refused(&mut s, at(0), &gap), Some(Refusal::NotNamed));
     // In pages, and with a page sent twice.
     for (from, to) in [(0, 2), (0, 2), (2, 5)] {
-        let page = Request::Name { object, blocks, from: from + 1, names: t.names()[from as usize..to].to_vec() };
+        let page = StoreRequest::Name { object, blocks, from: from + 1, names: t.names()[from as usize..to].to_vec() };
         assert_eq!(refused(&mut s, at(0), &page), None);
     }
     assert_eq!(name(&mut s, at(0), &t), None, "once more changes nothing");
     let mut bytes = Vec::new();
-    let Answer::Missing(missing) = ask(&mut s, at(0), &Request::Missing(object), &mut bytes) else { panic!() };
+    let StoreAnswer::Missing(missing) = ask(&mut s, at(0), &StoreRequest::Missing(object), &mut bytes) else {
+        panic!()
+    };
     assert_eq!(missing.iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
 }
 
@@ -156,9 +164,9 @@ fn room_is_made_by_what_expired_longest_ago() {
 fn a_lease_is_renewed_by_the_root_and_never_shortened() {
     let (mut s, t) = (service(1 << 20), tree(1, b"a"));
     let mut renew = |now, lease_s| {
-        let request = Request::PutRoot { lease_s, block: t.upper_block(0).unwrap() };
+        let request = StoreRequest::PutRoot { lease_s, block: t.upper_block(0).unwrap() };
         match ask(&mut s, now, &request, &mut Vec::new()) {
-            Answer::Status(status) => (status.expires.0 - at(0).unix.0) / 1000,
+            StoreAnswer::Status(status) => (status.expires.0 - at(0).unix.0) / 1000,
             other => panic!("{other:?}"),
         }
     };
@@ -190,7 +198,7 @@ fn too_many_unfinished_objects_make_the_store_busy_for_seconds_only() {
     for n in 0..PARTIAL_MAX {
         let mut root = vec![1; LARGE];
         root[..8].copy_from_slice(&(n as u64).to_be_bytes());
-        assert_eq!(refused(&mut s, at(0), &Request::PutRoot { lease_s: 9, block: &root }), None);
+        assert_eq!(refused(&mut s, at(0), &StoreRequest::PutRoot { lease_s: 9, block: &root }), None);
     }
     let t = tree(1, CONTENT);
     assert_eq!(put_root(&mut s, at(5), &t), Some(Refusal::Busy));
@@ -212,7 +220,7 @@ fn what_the_operator_denies_is_neither_taken_nor_kept() {
 fn any_bytes_get_an_answer() {
     let mut s = service(1 << 20);
     for body in [&[][..], &[0], &[9; 40], &[2; 5], &[3; 100], &[255; 66_000]] {
-        assert_eq!(s.request_now(at(0), body), Answer::Refused(Refusal::Malformed).encode());
+        assert_eq!(s.request_now(at(0), body), StoreAnswer::Refused(Refusal::Malformed).encode());
     }
     assert_eq!(s.store().objects(), 0);
 }
