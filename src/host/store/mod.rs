@@ -6,7 +6,7 @@
 //! used again only after the index that no longer names it is committed.
 //!
 //! Calls block for the system's cache at most; run them on the thread that serves the store ([`thread`]). What they change
-//! in the index gathers in memory ([`pending`]) until a commit writes it in one transaction, on another thread.
+//! in the index gathers in memory (`pending`) until a commit writes it in one transaction, on another thread.
 
 pub mod denied;
 mod pending;
