@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| umbel::fuzzing::http(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| umbel::fuzzing::local::http(data));

@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| umbel::fuzzing::socks(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| umbel::fuzzing::local::socks(data));
