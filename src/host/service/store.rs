@@ -6,9 +6,9 @@ use crate::host::driver::Core;
 use crate::host::store::thread::{Answers, Share, StoreThread};
 use crate::proto::content::call::{StoreCall, StoreCallId, StoreReply};
 use crate::proto::content::replicate::STORE_CALLS_MAX;
+use crate::role::Input;
 use crate::role::agent::Agent;
 use crate::role::driven::Driven;
-use crate::role::Input;
 use crate::wire::content::store::Refusal;
 use std::rc::Rc;
 
