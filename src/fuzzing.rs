@@ -1,7 +1,7 @@
 //! Entry points for the fuzzer, and for the replay of what it found: any bytes must either be refused or be what their
 //! writer would have written.
 
-#[cfg(feature = "node")]
+#[cfg(feature = "cli")]
 pub mod local;
 pub mod machines;
 pub mod seeds;
@@ -29,14 +29,14 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("content_block", content_block),
     ("descriptor", descriptor),
     ("directory", directory),
-    #[cfg(feature = "node")]
+    #[cfg(feature = "cli")]
     ("http", local::http),
     ("invite", invite),
     ("link_handshake", machines::link_handshake),
     ("link_record", machines::link_record),
     ("manifest", manifest),
     ("relay_message", relay_message),
-    #[cfg(feature = "node")]
+    #[cfg(feature = "cli")]
     ("socks", local::socks),
     ("store", store),
     ("umbel_link", umbel_link),

@@ -5,7 +5,7 @@ pub use crate::api::{
     BytesStatus, CircuitStatus, Custodian as CustodianReport, DirectoryStatus, Lookup as LookupReport, Progress,
     Published as PutReport, StoreStatus, StreamStatus, Unit,
 };
-use crate::host::system;
+use crate::node::process;
 use serde::{Deserialize, Serialize};
 
 /// What `umbel get` reports.
@@ -79,7 +79,7 @@ impl Status {
             store: node.store,
             circuits_evicted: node.circuits_evicted,
             bytes: node.bytes,
-            rss_bytes: system::rss_bytes(),
+            rss_bytes: process::rss_bytes(),
         }
     }
 }
