@@ -73,7 +73,7 @@
 //! 5. [`proto::link::Link::transmit`] seals up to 16 cells as a record; the driver writes it to the socket.
 //! 6. The next relay's driver reads it; [`proto::link::Link::next_cell`] opens it where it lies and lends each cell to
 //!    [`role::shard::Shard`], which finds the circuit by link and number.
-//! 7. [`proto::circuit::relay::RelayCircuit::from_client`] takes this hop's layer off. No mark in front: the cell goes on to the
+//! 7. [`proto::circuit::relay::RelayCircuit::take_from_client`] takes this hop's layer off. No mark in front: the cell goes on to the
 //!    next link, where steps 5 to 7 happen again.
 //! 8. A mark in front: the messages are read one by one ([`wire::message::Messages`]), each must be legal here and now
 //!    (the tables of `spec/07-circuits.md`), and the stream's bytes go to the exit's socket or to a service of the relay.

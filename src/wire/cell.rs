@@ -8,6 +8,7 @@
 //! *Seen by:* the two ends of the link. The body of a RELAY cell is an onion: its text is seen by the hop it is sealed for.
 
 use crate::base::bytes::Reader;
+use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::error::Malformed;
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 
@@ -171,6 +172,7 @@ impl<'a> Cell<'a> {
 
 /// Longest descriptor that fits an AUTHENTICATE cell.
 pub const AUTHENTICATE_DESCRIPTOR_MAX: usize = BODY_SIZE - 64 - 2;
+const _: () = assert!(DESCRIPTOR_MAX <= AUTHENTICATE_DESCRIPTOR_MAX);
 
 fn put(body: &mut Body, parts: &[&[u8]]) {
     let mut rest = &mut body[..];

@@ -217,7 +217,8 @@ fn broken_onion(case: &Case) -> String {
         (Some(n), "forward") => {
             // A relay without a next hop.
             let mut circuit = RelayCircuit::new(&layer_keys(case, n, Cipher::Aes256Gcm), &Profile::TESTING);
-            let verdict: Result<Verdict, _> = circuit.from_client(Instant(0), &body, &mut [0; BODY_SIZE], &mut |_| ());
+            let verdict: Result<Verdict, _> =
+                circuit.take_from_client(Instant(0), &body, &mut [0; BODY_SIZE], &mut |_| ());
             onion_class(verdict.expect_err("a refusal"))
         }
         (Some(n), _) => {

@@ -1,9 +1,11 @@
 //! The reports of the commands: their JSON is for programs and keeps its keys.
 
 use crate::api;
+#[cfg(feature = "unstable")]
+pub use crate::api::Custodian as CustodianReport;
 pub use crate::api::{
-    BytesStatus, CircuitStatus, Custodian as CustodianReport, DirectoryStatus, Lookup as LookupReport, Progress,
-    Published as PutReport, StoreStatus, StreamStatus, Unit,
+    BytesStatus, CircuitStatus, DirectoryStatus, Lookup as LookupReport, Progress, Published as PutReport, StoreStatus,
+    StreamStatus, Unit,
 };
 use crate::node::process;
 use serde::{Deserialize, Serialize};

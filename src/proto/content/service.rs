@@ -110,7 +110,8 @@ impl<B: BlockStore> StoreService<B> {
         &self.store
     }
 
-    /// The store itself. What is written here is not checked: for tests and hostile relays in simulations.
+    /// The store itself. What is written here is not checked.
+    #[cfg(test)]
     pub fn store_mut(&mut self) -> &mut B {
         &mut self.store
     }
@@ -139,6 +140,7 @@ impl<B: BlockStore> StoreService<B> {
     }
 
     /// Answers one request and makes durable what it promises: for stores in memory, and tests.
+    #[cfg(test)]
     pub fn request_now(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
         loop {
             let outcome = self.request(now, body);

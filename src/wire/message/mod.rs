@@ -26,7 +26,9 @@ pub use extend_failed::ExtendFailure;
 pub use resolved::RESOLVED_MAX;
 pub use table::{Example, Legal, MessageKind, Scope, Side, StreamState};
 pub use target::{Target, host_name};
-pub use text::{MARK_SIZE, MESSAGE_HEADER_SIZE, Messages, StreamId, TextWriter};
+#[cfg(feature = "unstable")]
+pub use text::MESSAGE_HEADER_SIZE;
+pub use text::{MARK_SIZE, Messages, StreamId, TextWriter};
 
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::RelayId;

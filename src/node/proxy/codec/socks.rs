@@ -272,6 +272,7 @@ impl Command {
         }
     }
 
+    #[cfg(feature = "unstable")]
     fn to_wire(self) -> u8 {
         match self {
             Self::Connect => CONNECT,
@@ -280,6 +281,7 @@ impl Command {
     }
 }
 
+#[cfg(feature = "unstable")]
 impl SocksRequest {
     /// Writes the request's own message as a client would; what was read is written back byte for byte, save that the
     /// address 0.0.0.x of SOCKS 4a is written as 0.0.0.1.
