@@ -14,7 +14,7 @@ use crate::wire::content::store;
 use crate::wire::content::{Class, Meta, RootText};
 use crate::wire::descriptor::{DescriptorRules, SignedDescriptor};
 use crate::wire::directory;
-use crate::wire::ids::{self, NetworkId};
+use crate::wire::ids;
 use crate::wire::invite::Invite;
 use crate::wire::message::{Messages, TextWriter};
 use crate::wire::umbel_link::{ContentLink, VerifyLink};
@@ -43,7 +43,7 @@ pub const TARGETS: &[(&str, Target)] = &[
 ];
 
 /// The network of all targets.
-pub(crate) const NETWORK: NetworkId = NetworkId([9; 32]);
+pub(crate) use crate::wire::examples::NETWORK;
 /// What a descriptor must keep to here.
 pub(crate) const RULES: DescriptorRules =
     DescriptorRules { network: NETWORK, work_bits: 0, private_addrs: true, lifetime_max_s: u32::MAX };

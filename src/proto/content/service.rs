@@ -173,6 +173,7 @@ impl<B: BlockStore> StoreService<B> {
             StoreRequest::Names(o, _) | StoreRequest::Replicate(o) | StoreRequest::Name { object: o, .. } => *o,
             StoreRequest::PutRoot { .. } => Locator([0; 32]),
         };
+        let kind = request.kind();
         let answered = match request {
             StoreRequest::Get(object, index) => self.get(now, &object, index).map(|b| StoreAnswer::Block(&b).encode()),
             StoreRequest::Status(object) => {
@@ -193,6 +194,7 @@ impl<B: BlockStore> StoreService<B> {
             StoreRequest::Names(object, from) => self.names(now, &object, from).map(|a| a.encode()),
             StoreRequest::Replicate(object) => self.want(now, &object).map(|()| StoreAnswer::Stored.encode()),
         };
+        debug_assert!(answered.as_ref().map_or(true, |a| StoreAnswer::decode(a).is_ok_and(|a| kind.may_get(a.kind()))));
         match answered {
             // spec: CONT-31
             Ok(answer) => match self.batches.wait_for(&whose).filter(|_| promises) {
