@@ -51,10 +51,27 @@ pub fn forbid_core_dumps() -> Result<(), Error> {
 
 /// Raises the limit on open files as far as this user may: a relay holds one socket a link and one a stream.
 pub fn raise_open_files() {
-    if let Err(e) = rlimit::increase_nofile_limit(OPEN_FILES_WANTED) {
-        tracing::warn!("the limit on open files stays as it is: {e}");
+    let before = open_files_limit();
+    match rlimit::increase_nofile_limit(OPEN_FILES_WANTED) {
+        Ok(limit) if limit < OPEN_FILES_ENOUGH => {
+            tracing::warn!(
+                limit,
+                before,
+                "few files may be open at once: raise the hard limit (ulimit -Hn) for a busy node"
+            );
+        }
+        Ok(limit) => tracing::info!(limit, before, "the limit on open files"),
+        Err(e) => tracing::warn!("the limit on open files stays as it is: {e}"),
     }
 }
+
+/// How many files this process may have open at once.
+pub fn open_files_limit() -> u64 {
+    rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(0, |(soft, _)| soft)
+}
+
+/// With fewer a node still works, but not for many.
+const OPEN_FILES_ENOUGH: u64 = 4096;
 
 /// Open files asked of the system; it grants what the hard limit allows.
 pub const OPEN_FILES_WANTED: u64 = 1 << 20;

@@ -11,7 +11,7 @@ use crate::host::driver::Clock;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::keys::RelayKeys;
 use crate::host::service::{AgentHandle, RelayParts};
-use crate::host::shard::{self, ShardThread};
+use crate::host::shard::{self, ShardIo, ShardThread};
 use crate::host::store::thread::StoreThread;
 use crate::host::store::{DiskStore, OpenError, denied};
 use crate::host::system;
@@ -19,6 +19,7 @@ use crate::proto::content::service::StoreService;
 use crate::proto::path::Guards;
 use crate::proto::profile::Profile;
 use crate::role::agent::{Agent, AgentConfig, RelayIdentity};
+use crate::role::limits::{EXIT_UNSENT_MAX, Limits};
 use crate::role::shard::{ExitPolicy as ShardExit, ShardConfig};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
 use crate::wire::ids::RelayId;
@@ -28,6 +29,8 @@ use core::time::Duration;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
+/// What each shard may hold for destinations, however many there are.
+const EXIT_UNSENT_OF_SHARD_MIN: usize = 8 * 1024 * 1024;
 /// The store's folder in the relay's.
 const STORE_DIR: &str = "store";
 
@@ -116,9 +119,18 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
         store: settings.store > 0,
     };
     let (asks, inbox) = mpsc::channel(shard::ASKS_QUEUED_MAX);
+    // What waits for destinations is one budget of the node's, however many shards share it.
+    let exit_unsent = (EXIT_UNSENT_MAX / settings.shards.max(1)).max(EXIT_UNSENT_OF_SHARD_MIN);
+    let limits = Limits { exit_unsent, ..Limits::default() };
     let mut shards = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
-        let shard = ShardThread::start(index, role.clone(), rng.fork(), clock, listener, asks.clone());
+        let shard = ShardThread::start(
+            index,
+            role.clone(),
+            rng.fork(),
+            clock,
+            ShardIo { listener, asks: asks.clone(), servers: settings.name_servers.clone(), limits },
+        );
         shards.push(shard.map_err(|e| Error::new(ErrorKind::Io, format!("a relay thread cannot start: {e}")))?);
     }
     let store = open_store(&dir, settings, network.profile.lease, clock)?;
