@@ -60,7 +60,8 @@ pub fn raise_open_files() {
                 "few files may be open at once: raise the hard limit (ulimit -Hn) for a busy node"
             );
         }
-        Ok(limit) => tracing::info!(limit, before, "the limit on open files"),
+        Ok(limit) if limit > before => tracing::info!(limit, before, "the limit on open files is raised"),
+        Ok(limit) => tracing::debug!(limit, "the limit on open files is as high as it may be"),
         Err(e) => tracing::warn!("the limit on open files stays as it is: {e}"),
     }
 }

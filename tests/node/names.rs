@@ -3,7 +3,8 @@
 use crate::harness::{COMMAND_MAX, Net, Process, Web, installed, run, until};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use umbel::host::system::Timer;
 
 /// A name server that knows `good.test` and says nothing to whoever asks for another name.
 fn name_server() -> SocketAddr {
@@ -58,7 +59,7 @@ fn silent_names_of_one_client_hold_up_no_other_and_cost_little() {
     let (greedy, other) = (net.client("greedy"), net.client("other"));
     let fetch = || {
         let url = web.url("/hello").replace("localhost", "good.test").replace("127.0.0.1", "good.test");
-        let start = Instant::now();
+        let start = Timer::start();
         let arguments = ["-sS", "--noproxy", "", "--max-time", "30", "--socks5-hostname", &other.socks(), &url];
         let text = run(COMMAND_MAX, "curl", &arguments).ok().out();
         assert_eq!(text, "hello from behind the exit\n");

@@ -11,7 +11,7 @@ use crate::host::driver::Clock;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::keys::RelayKeys;
 use crate::host::service::{AgentHandle, RelayParts};
-use crate::host::shard::{self, ShardIo, ShardThread};
+use crate::host::shard::{self, ShardAsk, ShardIo, ShardThread};
 use crate::host::store::thread::StoreThread;
 use crate::host::store::{DiskStore, OpenError, denied};
 use crate::host::system;
@@ -119,20 +119,7 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
         store: settings.store > 0,
     };
     let (asks, inbox) = mpsc::channel(shard::ASKS_QUEUED_MAX);
-    // What waits for destinations is one budget of the node's, however many shards share it.
-    let exit_unsent = (EXIT_UNSENT_MAX / settings.shards.max(1)).max(EXIT_UNSENT_OF_SHARD_MIN);
-    let limits = Limits { exit_unsent, ..Limits::default() };
-    let mut shards = Vec::new();
-    for (index, listener) in listeners.into_iter().enumerate() {
-        let shard = ShardThread::start(
-            index,
-            role.clone(),
-            rng.fork(),
-            clock,
-            ShardIo { listener, asks: asks.clone(), servers: settings.name_servers.clone(), limits },
-        );
-        shards.push(shard.map_err(|e| Error::new(ErrorKind::Io, format!("a relay thread cannot start: {e}")))?);
-    }
+    let shards = start_shards(listeners, &role, (rng, clock), &asks, settings)?;
     let store = open_store(&dir, settings, network.profile.lease, clock)?;
     let signed = SignedDescriptor::sign(descriptor.clone(), &identity);
     let node = AgentConfig {
@@ -152,6 +139,26 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
     let about =
         About { dir, profile: network.profile, network: network.id, clock, relay: Some(id), routes: Cell::new(0) };
     Ok((Local::new(handle, about), RelayFacts { id, addr, descriptor: signed, network }))
+}
+
+/// Starts a shard for each listener.
+fn start_shards(
+    listeners: Vec<std::net::TcpListener>,
+    role: &ShardConfig,
+    (rng, clock): (&mut Rng, Clock),
+    asks: &mpsc::Sender<ShardAsk>,
+    settings: &RelayBuilder,
+) -> Result<Vec<ShardThread>, Error> {
+    // What waits for destinations is one budget of the node's, however many shards share it.
+    let exit_unsent = (EXIT_UNSENT_MAX / listeners.len().max(1)).max(EXIT_UNSENT_OF_SHARD_MIN);
+    let limits = Limits { exit_unsent, ..Limits::default() };
+    let mut shards = Vec::new();
+    for (index, listener) in listeners.into_iter().enumerate() {
+        let io = ShardIo { listener, asks: asks.clone(), servers: settings.name_servers.clone(), limits };
+        let shard = ShardThread::start(index, role.clone(), rng.fork(), clock, io);
+        shards.push(shard.map_err(|e| Error::new(ErrorKind::Io, format!("a relay thread cannot start: {e}")))?);
+    }
+    Ok(shards)
 }
 
 /// The relay's content on disk; none where it keeps none.

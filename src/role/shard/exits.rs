@@ -360,7 +360,7 @@ impl Exits {
     /// and the stream that breaks with it.
     // spec: STREAM-502
     pub(super) fn shed(&mut self) -> Option<Option<StreamName>> {
-        let circuit = self.unsent.to_shed()?;
+        let circuit = self.unsent.next_to_shed()?;
         let of_circuit = self.table.iter().filter(|(_, conn)| conn.stream.circuit == circuit);
         let conn = of_circuit.map(|(exit, conn)| (ExitKey(exit), conn.to_net.len())).max_by_key(|(_, bytes)| *bytes);
         match (conn, self.lookups.heaviest(circuit)) {
