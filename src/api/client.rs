@@ -1,6 +1,6 @@
 //! A client: builds circuits for its own program, carries nothing for others.
 
-use super::destination::{Destination, check_name};
+use super::destination::{Destination, check_name, public_answers};
 use super::event::Events;
 use super::invite::Invite;
 use super::link::Link;
@@ -12,6 +12,7 @@ use super::put::{Content, Put};
 use super::status::Status;
 use super::stream::Stream;
 use super::thread::NodeThread;
+use crate::base::host::Host;
 use crate::host::dir::NodeDir;
 use crate::host::driver::Clock;
 use crate::host::error::{Error, ErrorKind};
@@ -198,10 +199,15 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`].
     pub async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, Error> {
-        check_name(name, self.node.readiness().profile.private_exit)?;
+        let private = self.node.readiness().profile.private_exit;
+        let name = match check_name(name, private)? {
+            Host::Ip(ip) => return Ok(vec![ip]),
+            Host::Name(name) => name,
+        };
         self.settled().await?;
-        let (name, isolation) = (name.to_owned(), self.isolation);
-        Ok(self.node.run(move |local| async move { local.resolve(&name, isolation).await }).await??)
+        let isolation = self.isolation;
+        let told = self.node.run(move |local| async move { local.resolve(&name, isolation).await }).await??;
+        Ok(public_answers(told, private))
     }
 
     /// Publishes a file, a folder or what a reader gives. Nothing happens before the [`Put`] is awaited.

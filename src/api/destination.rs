@@ -1,16 +1,12 @@
 //! Where a stream may go, and what must never leave this machine.
 
-use crate::base::addr::is_public;
+use crate::base::host::{Host, ip_may_leave, lies_under};
 use crate::host::error::{Error, ErrorKind};
 use crate::wire::message::{Target, host_name};
 use core::net::{IpAddr, SocketAddr};
 
-/// Names that mean nothing outside this machine, its network or another overlay: an exit must not learn them.
-const NEVER_LEAVE: [&str; 7] = ["onion", "i2p", "local", "internal", "home.arpa", "invalid", "alt"];
-/// Names that mean this machine; on a test network the exit may be this machine as well.
-const THIS_MACHINE: [&str; 1] = ["localhost"];
-
-/// A host and a port that an exit connects to. The exit looks the name up, and nobody else.
+/// A host and a port that an exit connects to. The exit looks the name up, and nobody else. A host is read as browsers read
+/// it: `EXAMPLE.com.` is `example.com`, and `127.1` an address.
 ///
 /// ```
 /// use umbel::Destination;
@@ -29,8 +25,12 @@ impl From<(&str, u16)> for Destination {
 
 impl From<(String, u16)> for Destination {
     fn from((host, port): (String, u16)) -> Self {
-        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        literal.map_or(Self(Target::Host(host, port)), |ip| SocketAddr::new(ip, port).into())
+        Self(match Host::parse(&host) {
+            Ok(Host::Ip(ip)) => Target::Addr(SocketAddr::new(ip, port)),
+            Ok(Host::Name(name)) => Target::Host(name, port),
+            // Refused when it is used.
+            Err(_) => Target::Host(host, port),
+        })
     }
 }
 
@@ -60,48 +60,44 @@ impl Destination {
     pub(super) fn checked(self, private: bool) -> Result<Target, Error> {
         match &self.0 {
             Target::Host(_, 0) => return Err(Error::new(ErrorKind::Usage, "port 0 cannot be connected to")),
-            Target::Host(name, _) => check_name(name, private)?,
+            Target::Host(name, port) => {
+                return Ok(match check_name(name, private)? {
+                    Host::Name(name) => Target::Host(name, *port),
+                    Host::Ip(ip) => Target::Addr(SocketAddr::new(ip, *port)),
+                });
+            }
             Target::Addr(addr) if addr.port() == 0 => {
                 return Err(Error::new(ErrorKind::Usage, "port 0 cannot be connected to"));
             }
-            Target::Addr(addr) if !leaves(addr.ip(), private) => return Err(local()),
+            Target::Addr(addr) if !ip_may_leave(addr.ip(), private) => return Err(local()),
             Target::Addr(_) | Target::Directory | Target::Store => {}
         }
         Ok(self.0)
     }
 }
 
-/// Whether a name may be asked of an exit, and why not.
-pub(super) fn check_name(name: &str, private: bool) -> Result<(), Error> {
-    if lies_under(&name.trim_end_matches('.').to_ascii_lowercase(), "umbel") {
+/// A host in the one form in which an exit may be asked for it, or why it may not.
+pub(super) fn check_name(name: &str, private: bool) -> Result<Host, Error> {
+    let bad = |why: &dyn core::fmt::Display| {
+        Error::new(ErrorKind::Usage, format!("this is no host name: {why}")).with_rule("PROXY-501").with_hint(
+            "a host has up to 253 visible ASCII characters; write other letters encoded, as in xn--caf-dma.example",
+        )
+    };
+    host_name(name.as_bytes()).map_err(|why| bad(&why).with_rule("CELL-11"))?;
+    let host = Host::parse(name).map_err(|why| bad(&why))?;
+    if matches!(&host, Host::Name(name) if lies_under(name, "umbel")) {
         return Err(Error::new(ErrorKind::Usage, "a .umbel name is content and has no address")
             .with_hint("parse its URL as a link and open it"));
     }
-    host_name(name.as_bytes()).map_err(|why| {
-        let message = "a host name has 1 to 255 visible ASCII characters";
-        Error::new(ErrorKind::Usage, message).with_rule("CELL-11").with_source(why)
-    })?;
-    if may_leave(name, private) { Ok(()) } else { Err(local()) }
+    // spec: PROXY-15
+    if host.may_leave(private) { Ok(host) } else { Err(local()) }
 }
 
-/// Whether the name ends in `suffix`, at a dot. Both in lower case.
-pub(crate) fn lies_under(name: &str, suffix: &str) -> bool {
-    name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-}
-
-/// Whether the name may go to an exit. `private`: whether names of this machine may (they may on a test network).
-pub(crate) fn may_leave(name: &str, private: bool) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    if NEVER_LEAVE.iter().any(|suffix| lies_under(&name, suffix)) {
-        return false;
-    }
-    // A name without a dot is one of the local network's.
-    private || (name.contains('.') && !THIS_MACHINE.iter().any(|suffix| lies_under(&name, suffix)))
-}
-
-/// Whether the address may go to an exit. `private`: whether private and loopback addresses may.
-pub(crate) fn leaves(ip: IpAddr, private: bool) -> bool {
-    !ip.is_unspecified() && !ip.is_multicast() && (private || is_public(ip))
+/// The addresses of a name as an exit told them, without those that mean something only inside this machine or network: an
+/// exit must not be able to lead a program there (DNS rebinding).
+// spec: PROXY-502
+pub(crate) fn public_answers(addrs: Vec<IpAddr>, private: bool) -> Vec<IpAddr> {
+    addrs.into_iter().map(|ip| ip.to_canonical()).filter(|ip| ip_may_leave(*ip, private)).collect()
 }
 
 #[cfg(test)]
@@ -113,13 +109,42 @@ mod tests {
     fn what_means_something_only_at_home_is_refused_before_it_leaves() {
         let kind = |d: Destination| d.checked(false).unwrap_err().kind();
         for name in ["x.onion", "printer", "a.local.", "localhost", "127.0.0.1", "[::1]", "10.0.0.1", "::ffff:10.0.0.1"]
+            .into_iter()
+            .chain(["127.1", "10.9.8.7.", "0177.0.0.1", "0x7f.1", "2130706433", "localhost.localdomain", "X.ONION."])
+            .chain(["%6cocalhost", "[::ffff:7f00:1]", "64:ff9b::7f00:1", "router.lan"])
         {
             assert_eq!(kind((name, 80).into()), ErrorKind::Forbidden, "{name}");
         }
-        for (name, port) in [("example.com", 0), ("", 80), ("a b.example", 80), ("k.r.umbel", 80)] {
+        for (name, port) in [
+            ("example.com", 0),
+            ("", 80),
+            ("a b.example", 80),
+            ("k.r.umbel", 80),
+            ("x.onion..", 80),
+            ("fe80::1%eth0", 80),
+            ("１２７.1", 80),
+            ("1.2.3.256", 80),
+        ] {
             assert!(matches!(kind((name, port).into()), ErrorKind::Usage | ErrorKind::Forbidden), "{name}:{port}");
         }
         assert!(Destination::from(("localhost", 80)).checked(true).is_ok());
-        assert_eq!(Destination::from(("1.1.1.1", 53)).checked(false), Ok(Target::Addr(([1, 1, 1, 1], 53).into())));
+        let one = Ok(Target::Addr(([1, 0, 0, 1], 53).into()));
+        assert_eq!(
+            [("1.1", 53), ("[::ffff:1.0.0.1]", 53)].map(|d| Destination::from(d).checked(false)),
+            [one.clone(), one]
+        );
+        // spec: PROXY-501
+        let sent = Destination::from(("EX%61mple.org.", 80)).checked(false);
+        assert_eq!(sent, Ok(Target::Host("example.org".into(), 80)), "an exit is told the one form");
+    }
+
+    // spec: PROXY-502
+    #[test]
+    fn an_exit_leads_nobody_into_their_own_network() {
+        let told =
+            ["10.0.0.1", "1.1.1.1", "::ffff:127.0.0.1", "::1", "2a00::1", "0.0.0.0"].map(|ip| ip.parse().unwrap());
+        let left = public_answers(told.into(), false);
+        assert_eq!(left, ["1.1.1.1", "2a00::1"].map(|ip| ip.parse::<IpAddr>().unwrap()));
+        assert!(public_answers(vec!["127.0.0.1".parse().unwrap()], true).len() == 1, "on a test network");
     }
 }

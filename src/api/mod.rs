@@ -27,7 +27,7 @@ mod thread;
 
 pub use client::{Client, ClientBuilder};
 pub use destination::Destination;
-pub(crate) use destination::{leaves, lies_under, may_leave};
+pub(crate) use destination::public_answers;
 pub use event::{Event, Events};
 pub use invite::Invite;
 pub use link::Link;

@@ -1,11 +1,13 @@
 //! Layer 6: the roles on a machine. Sockets, threads, files, the clock and the system's randomness stand here and nowhere
 //! below.
 
+pub mod descriptors;
 pub mod dir;
 pub mod driver;
 pub mod error;
 pub mod guards;
 pub mod keys;
+pub mod resolver;
 pub mod service;
 pub mod shard;
 pub mod store;

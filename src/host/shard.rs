@@ -3,20 +3,24 @@
 
 use crate::base::rng::Rng;
 use crate::host::driver::{Clock, Core, Hooks};
+use crate::host::resolver::{Names, Servers};
 use crate::host::store::thread::{Answers, Share};
 use crate::proto::content::call::{StoreCall, StoreReply};
 use crate::proto::rpc::Service;
 use crate::role::contact::Roster;
-use crate::role::limits::ASKS_MAX;
+use crate::role::limits::{ASKS_MAX, LOOKUPS_MAX, Limits};
 use crate::role::links::Credentials;
 use crate::role::shard::{Shard, ShardConfig, ShardCounts};
 use crate::role::{AskId, Input};
 use crate::wire::content::store::Refusal;
+use core::cell::RefCell;
 use core::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 /// Questions of all shards that the service thread has not taken. Beyond it the stream that asks ends with RESOURCE.
 pub const ASKS_QUEUED_MAX: usize = ASKS_MAX;
@@ -56,12 +60,18 @@ pub struct ShardAsk {
     pub body: Vec<u8>,
 }
 
-/// Whom a shard asks.
-pub struct ShardServices {
+/// What a shard's thread talks to.
+pub struct ShardIo {
+    /// Where it accepts links.
+    pub listener: std::net::TcpListener,
     /// The service thread, for the directory.
     pub directory: mpsc::Sender<ShardAsk>,
     /// The store's thread, where the relay keeps content.
     pub store: Option<(Share, Answers)>,
+    /// Whom its exit asks for the addresses of names.
+    pub servers: Servers,
+    /// How much it holds for others.
+    pub limits: Limits,
 }
 
 /// A shard that runs. Dropping it ends the thread.
@@ -77,18 +87,22 @@ impl ShardThread {
         cfg: ShardConfig,
         rng: Rng,
         clock: Clock,
-        listener: std::net::TcpListener,
-        services: ShardServices,
+        ShardIo { listener, directory, store, servers, limits }: ShardIo,
     ) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = runtime.enable_all().max_blocking_threads(LOOKUP_THREADS).build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let own = listener.local_addr()?.ip();
         let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async move {
-                let (store, answers) = services.store.unzip();
-                let hooks = ToServices { shard: index, directory: services.directory, store };
+                let (store, answers) = store.unzip();
+                let names = Rc::new(Names::new(servers));
+                let hooks = ToServices { shard: index, directory, store, names, lookups: RefCell::default() };
                 let core = Core::start(Shard::new(cfg, rng), clock, Box::new(hooks));
+                core.with(|relay, now| {
+                    relay.set_limits(now, limits);
+                    relay.add_own_address(now, own);
+                });
                 if let Some(answers) = answers {
                     tokio::task::spawn_local(pass_answers(core.clone(), answers));
                 }
@@ -98,9 +112,6 @@ impl ShardThread {
                 }
                 obey(core, inbox).await;
             });
-            drop(local);
-            // A name that is still being looked up must not hold the end back.
-            runtime.shutdown_background();
         })?;
         Ok(Self { commands, thread: Some(thread) })
     }
@@ -130,11 +141,21 @@ impl Drop for ShardThread {
     }
 }
 
-/// Carries a shard's questions to those who answer them.
+/// Carries a shard's questions to those who answer them: the node's services, and name servers for its exit.
 struct ToServices {
     shard: usize,
     directory: mpsc::Sender<ShardAsk>,
     store: Option<Share>,
+    names: Rc<Names>,
+    /// Look-ups under way: the role says how many there may be.
+    lookups: RefCell<BTreeMap<AskId, AbortHandle>>,
+}
+
+impl ToServices {
+    async fn look_up(core: Rc<Core<Shard>>, names: Rc<Names>, ask: AskId, name: String) {
+        let addrs = names.look_up(core.now().mono, &name).await;
+        core.input(Input::Resolved(ask, addrs));
+    }
 }
 
 impl Hooks<Shard> for ToServices {
@@ -153,6 +174,22 @@ impl Hooks<Shard> for ToServices {
                     core.with(|relay, now| relay.ask_refused(now, ask));
                 }
             }
+        }
+    }
+
+    fn resolve(&self, core: &Rc<Core<Shard>>, ask: AskId, name: String) {
+        let task = tokio::task::spawn_local(Self::look_up(core.clone(), self.names.clone(), ask, name));
+        let mut lookups = self.lookups.borrow_mut();
+        lookups.insert(ask, task.abort_handle());
+        // Those that are over make room for as many again.
+        if lookups.len() > 2 * LOOKUPS_MAX {
+            lookups.retain(|_, task| !task.is_finished());
+        }
+    }
+
+    fn give_up_resolve(&self, ask: AskId) {
+        if let Some(task) = self.lookups.borrow_mut().remove(&ask) {
+            task.abort();
         }
     }
 
@@ -198,8 +235,6 @@ pub fn listeners(addr: SocketAddr, shards: usize) -> io::Result<(SocketAddr, Vec
     Ok((addr, all))
 }
 
-/// Threads of a shard that look names up.
-const LOOKUP_THREADS: usize = 16;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 

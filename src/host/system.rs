@@ -43,6 +43,11 @@ pub fn rng() -> Result<Rng, Error> {
     Ok(Rng::from_seed(seed))
 }
 
+/// How many files this process may have open at once.
+pub fn open_files_limit() -> u64 {
+    rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(0, |(soft, _)| soft)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

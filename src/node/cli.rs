@@ -3,7 +3,7 @@
 //! A setting comes from the first of: its option, its `UMBEL_*` variable, the configuration file, its default. Here are the
 //! first two; [`crate::node::config`] adds the others.
 
-use crate::node::setting::{Level, Listen, Loopback, ProfileName, Size};
+use crate::node::setting::{Level, Listen, Loopback, NameServer, ProfileName, Size};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -148,6 +148,10 @@ pub struct RelayArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(env = "UMBEL_EXIT", hide_env_values = true, hide_possible_values = true)]
     pub exit: Option<bool>,
+    /// Name servers that the exit asks, such as 192.0.2.53 or [2001:db8::53]:5353, separated by commas [default: those of
+    /// /etc/resolv.conf]
+    #[arg(long, value_name = "ADDR", env = "UMBEL_NAME_SERVERS", hide_env_values = true, value_delimiter = ',')]
+    pub name_servers: Vec<NameServer>,
     /// How many threads carry cells [default: one a core]
     #[arg(long, value_name = "N", env = "UMBEL_SHARDS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub shards: Option<u16>,

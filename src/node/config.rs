@@ -6,7 +6,7 @@
 use crate::api::{INVITE_FILE, LISTEN_DEFAULT, SHARDS_MAX, STORE_DEFAULT};
 use crate::host::error::{Error, ErrorKind, reason};
 use crate::node::cli::{ClientArgs, Global, RelayArgs, TestnetArgs};
-use crate::node::setting::{Level, Listen, Loopback, ProfileName, Size};
+use crate::node::setting::{Level, Listen, Loopback, NameServer, ProfileName, Size};
 use crate::proto::profile::Profile;
 use serde::Deserialize;
 use std::io;
@@ -71,6 +71,8 @@ pub struct RelayConfig {
     pub store_deny: Option<PathBuf>,
     /// Whether the relay connects to servers outside.
     pub exit: bool,
+    /// Whom the exit asks for the addresses of names; none: the system's servers.
+    pub name_servers: Vec<SocketAddr>,
     /// Threads that carry cells, 1 to 64.
     pub shards: usize,
     /// The operator's family.
@@ -107,6 +109,8 @@ struct File {
     write_invite: Option<PathBuf>,
     store: Option<Size>,
     store_deny: Option<PathBuf>,
+    #[serde(default)]
+    name_servers: Vec<NameServer>,
     shards: Option<u16>,
     family: Option<String>,
     log: Option<Level>,
@@ -147,6 +151,7 @@ impl RelayConfig {
             store: args.store.or(file.store).map_or(STORE_DEFAULT, |s| s.0),
             store_deny: args.store_deny.clone().or(file.store_deny.clone()),
             exit: args.exit.or(file.exit).unwrap_or(false),
+            name_servers: name_servers(&args.name_servers, &file.name_servers),
             shards: args.shards.or(file.shards).map_or_else(cores, usize::from).clamp(1, SHARDS_MAX),
             family: args.family.clone().or(file.family.clone()),
             common: Common::new(dir, global, args.ready_file.clone(), &file),
@@ -254,6 +259,12 @@ fn invite(named: Option<PathBuf>, dir: &Path) -> Result<Option<PathBuf>, Error> 
     Ok(Some(path))
 }
 
+/// The option's, else the file's.
+fn name_servers(option: &[NameServer], file: &[NameServer]) -> Vec<SocketAddr> {
+    let named = if option.is_empty() { file } else { option };
+    named.iter().map(|server| server.0).collect()
+}
+
 fn socks(given: Option<Loopback>) -> SocketAddr {
     given.map_or_else(|| literal(SOCKS_DEFAULT), |l| l.0)
 }
@@ -304,12 +315,15 @@ mod tests {
         assert_eq!((plain.listen, plain.store, plain.exit), (LISTEN_DEFAULT, STORE_DEFAULT, false));
         assert!(plain.profile.is_none() && plain.invite.is_none() && plain.shards >= 1);
 
-        let text = "listen = \"127.0.0.1:7\"\nstore = \"2G\"\nexit = true\nready-file = \"ready\"\nstore-deny = \"no\"\nseeds = [\"s\"]\n";
+        let text = "listen = \"127.0.0.1:7\"\nstore = \"2G\"\nexit = true\nready-file = \"ready\"\nstore-deny = \"no\"\nseeds = [\"s\"]\nname-servers = [\"192.0.2.1\", \"[::1]:54\"]\n";
         std::fs::write(temp.path().join(CONFIG_FILE), text).unwrap();
         let both = relay(&format!("umbel relay --dir {dir} --store 3G --exit=false --profile testing")).unwrap();
         assert_eq!((both.listen, both.store, both.exit), (literal("127.0.0.1:7"), 3 << 30, false));
         assert_eq!(both.common.ready_file, Some(temp.path().join("ready")));
         assert_eq!(both.store_deny, Some(temp.path().join("no")));
+        assert_eq!(both.name_servers, [literal("192.0.2.1:53"), literal("[::1]:54")]);
+        let named = relay(&format!("umbel relay --dir {dir} --name-servers 192.0.2.2,::2")).unwrap();
+        assert_eq!(named.name_servers, [literal("192.0.2.2:53"), literal("[::2]:53")]);
         assert_eq!((both.profile.unwrap().name, both.seeds), ("testing", vec!["s".to_owned()]));
     }
 
@@ -323,6 +337,7 @@ mod tests {
             ("store = \"10X\"\n", "line 1, key store: \"10X\" is not a size"),
             ("socks = \"0.0.0.0:1\"\n", "line 1, key socks: \"0.0.0.0:1\" is not a loopback"),
             ("listen = [\n", "line 1"),
+            ("name-servers = [\"dns.example\"]\n", "line 1, key name-servers: \"dns.example\" is not a name server"),
             ("log = \"loud\"", "line 1, key log: there is no level"),
             ("exit = true\nexit = false\n", "line 2, key exit: duplicate key"),
             ("hello\n", "line 1"),

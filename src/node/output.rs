@@ -246,6 +246,10 @@ impl Report for Status {
         }
         row("carried", format!("{} in, {} out", Size(self.bytes.received), Size(self.bytes.sent)));
         row("memory", Size(self.rss_bytes).to_string());
+        if self.files_short > 0 {
+            let times = plural(self.files_short, "time", "times");
+            row("files", format!("too many were open {times}; at most {} may be", self.files_limit));
+        }
         for c in &self.circuits {
             let hops: Vec<_> = c.hops.iter().map(|h| h.get(..8).unwrap_or(h)).collect();
             let _ = writeln!(text, "circuit {:<4} {:<8} {}", c.id, c.state, hops.join(" > "));
@@ -314,11 +318,14 @@ mod tests {
                 state: "open".into(),
                 ..Default::default()
             }],
+            files_short: 3,
+            files_limit: 128,
             streams: vec![StreamStatus { id: 7, circuit: 1, hops: 3, post_quantum: true, ..Default::default() }],
             ..Default::default()
         };
         let text = status.text();
         assert!(text.starts_with("umbel 0.1.0 client, testing profile, not ready yet, up 0 seconds\n"), "{text}");
+        assert!(text.contains("files      too many were open 3 times; at most 128 may be\n"), "{text}");
         assert!(text.contains("abcdefgh > k\n") && text.contains("3 hops, post-quantum"), "{text}");
     }
 }

@@ -1,9 +1,12 @@
 //! The process as a whole: its limits and its memory. A program that embeds the library sets its own.
 
 use crate::host::error::{Error, ErrorKind};
+use crate::host::system::open_files_limit;
 
 /// Open files asked of the system; it grants what the hard limit allows.
-const OPEN_FILES_WANTED: u64 = 1 << 20;
+pub const OPEN_FILES_WANTED: u64 = 1 << 20;
+/// With fewer a node still works, but not for many.
+const OPEN_FILES_ENOUGH: u64 = 4096;
 
 /// Keeps keys out of core files: this process writes none from here on.
 pub fn forbid_core_dumps() -> Result<(), Error> {
@@ -13,8 +16,18 @@ pub fn forbid_core_dumps() -> Result<(), Error> {
 
 /// Raises the limit on open files as far as this user may: a relay holds one socket a link and one a stream.
 pub fn raise_open_files() {
-    if let Err(e) = rlimit::increase_nofile_limit(OPEN_FILES_WANTED) {
-        tracing::warn!("the limit on open files stays as it is: {e}");
+    let before = open_files_limit();
+    match rlimit::increase_nofile_limit(OPEN_FILES_WANTED) {
+        Ok(limit) if limit < OPEN_FILES_ENOUGH => {
+            tracing::warn!(
+                limit,
+                before,
+                "few files may be open at once: raise the hard limit (ulimit -Hn) for a busy node"
+            );
+        }
+        Ok(limit) if limit > before => tracing::info!(limit, before, "the limit on open files is raised"),
+        Ok(limit) => tracing::debug!(limit, "the limit on open files is as high as it may be"),
+        Err(e) => tracing::warn!("the limit on open files stays as it is: {e}"),
     }
 }
 

@@ -27,7 +27,9 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     match Cli::try_parse_from(args) {
         Ok(cli) => {
             let json = cli.global.json;
-            run(cli).unwrap_or_else(|failure| fail(&failure, json))
+            let code = run(cli).unwrap_or_else(|failure| fail(&failure, json));
+            log::flush();
+            code
         }
         Err(e) if !e.use_stderr() => {
             // Help and version were asked for.

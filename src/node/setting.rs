@@ -3,7 +3,7 @@
 use crate::proto::profile::Profile;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 /// A size in bytes: digits and perhaps `K`, `M`, `G` or `T` (powers of 1024), as in `512M`.
@@ -84,6 +84,20 @@ impl FromStr for Listen {
     }
 }
 
+/// A name server: its address, and its port where that is not 53.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameServer(pub SocketAddr);
+
+impl FromStr for NameServer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let explain = |_| format!("{text:?} is not a name server's address, such as 192.0.2.53 or [2001:db8::53]:5353");
+        let alone = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+        alone.or_else(|_| text.parse()).map(Self).map_err(explain)
+    }
+}
+
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Level {
@@ -120,7 +134,7 @@ macro_rules! from_toml_string {
     )*};
 }
 
-from_toml_string!(Size, ProfileName, Loopback, Listen, Level);
+from_toml_string!(Size, ProfileName, Loopback, Listen, NameServer, Level);
 
 #[cfg(test)]
 mod tests {

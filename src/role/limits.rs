@@ -9,6 +9,8 @@ pub struct Limits {
     pub cells_queued: usize,
     /// Exit connections and names being looked up: [`EXITS_MAX`].
     pub exits: usize,
+    /// Bytes that wait for destinations: [`EXIT_UNSENT_MAX`].
+    pub exit_unsent: usize,
     /// Circuits on one link: [`CIRCUITS_PER_LINK_MAX`].
     pub circuits_per_link: usize,
     /// Circuits over all links: [`CIRCUITS_MAX`].
@@ -20,6 +22,7 @@ impl Default for Limits {
         Self {
             cells_queued: CELLS_QUEUED_MAX,
             exits: EXITS_MAX,
+            exit_unsent: EXIT_UNSENT_MAX,
             circuits_per_link: CIRCUITS_PER_LINK_MAX,
             circuits: CIRCUITS_MAX,
         }
@@ -47,8 +50,18 @@ pub const LINK_CONTROL_MAX: usize = 2048;
 pub const LINK_DESTROYS_MAX: usize = 65_536;
 /// Requests of one shard that the node's services have not answered. Beyond it call streams are ended with RESOURCE.
 pub const ASKS_MAX: usize = 1024;
-/// Bytes of one shard that wait for slow destinations. Beyond it the stream for which most wait is ended with RESOURCE.
+/// Names being looked up, of one shard. Beyond it the oldest look-up of the largest holder gives way (spec STREAM-501). Each
+/// takes two sockets.
+pub const LOOKUPS_MAX: usize = 1024;
+/// Of those, for the circuits of one link: they may all be one client's, or those of many that come through one relay.
+pub const LOOKUPS_PER_LINK_MAX: usize = 256;
+/// Of those, for one circuit.
+pub const LOOKUPS_PER_CIRCUIT_MAX: usize = 64;
+/// Bytes of one relay that wait for destinations, looked up, connected to or slow; its shards share them. Beyond it, of the circuit for which most
+/// wait, the stream for which most wait is ended with RESOURCE (spec STREAM-502).
 pub const EXIT_UNSENT_MAX: usize = 128 * 1024 * 1024;
+/// Of those, for one circuit.
+pub const EXIT_UNSENT_PER_CIRCUIT_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of one shard that wait for slow clients: shared equally by its exit streams.
 pub const EXIT_UNREAD_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one write to an exit stream's destination.
@@ -62,8 +75,8 @@ pub const PARK_AFTER: Duration = Duration::from_secs(1);
 pub const CIRCUIT_IDLE_CHECK: Duration = Duration::from_secs(10);
 /// Free cell buffers a shard keeps for reuse.
 pub const POOL_MAX: usize = 2048;
-/// Addresses of one name that an exit tries.
-pub const EXIT_ADDRESSES_MAX: usize = 4;
+/// Addresses of one name that an exit tries, each a moment after the one before.
+pub const EXIT_ADDRESSES_MAX: usize = 8;
 /// From accept or connect to an open link (spec LINK-20).
 pub const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From EXTEND to CREATED at the extending relay (spec CIRC-9).

@@ -66,6 +66,8 @@ pub enum DialError {
     Unreachable,
     /// No answer in time.
     TimedOut,
+    /// This node has no socket left.
+    Resource,
 }
 
 /// One thing that happened.
@@ -108,6 +110,8 @@ pub enum Output {
     Ask(AskId, Service, Vec<u8>),
     /// Look a name up (at an exit only).
     Resolve(AskId, String),
+    /// Nobody waits for that answer any more: end the look-up, and give no [`Input::Resolved`].
+    GiveUpResolve(AskId),
     /// Ask the store on the node's disk (of a node's service core only).
     Store(StoreCallId, StoreCall),
 }

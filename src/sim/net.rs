@@ -9,7 +9,7 @@ use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::rpc::Service;
 use crate::role::{AskId, ConnId, DialError, Input, Output, Role};
 use core::net::{IpAddr, SocketAddr};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Names a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +55,8 @@ const SPIN_MAX: u32 = 100_000;
 const ASK_DELAY: Duration = Duration::from_micros(100);
 /// How long a name takes to be looked up.
 const RESOLVE_DELAY: Duration = Duration::from_millis(5);
+/// How long until a name whose servers say nothing is given up.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// 2026-01-01, when every run begins.
 const EPOCH: UnixMs = UnixMs(1_767_225_600_000);
 
@@ -102,6 +104,10 @@ pub struct Net {
     pub(super) next_event: u64,
     pub(super) spins: u32,
     pub(super) names: BTreeMap<String, Vec<IpAddr>>,
+    /// Names whose servers say nothing.
+    silent_names: BTreeSet<String>,
+    /// Look-ups under way.
+    resolving: BTreeSet<(CoreId, AskId)>,
     pub(super) path: Path,
     pub(super) paths: BTreeMap<(HostId, HostId), Path>,
     /// From and to.
@@ -136,6 +142,8 @@ impl Net {
             next_event: 0,
             spins: 0,
             names: BTreeMap::new(),
+            silent_names: BTreeSet::new(),
+            resolving: BTreeSet::new(),
             path: Path::LAN,
             paths: BTreeMap::new(),
             lines: BTreeMap::new(),
@@ -227,6 +235,11 @@ impl Net {
         self.names.insert(name.to_owned(), addrs);
     }
 
+    /// A name whose servers never answer: the look-up ends without addresses when an exit's resolver gives up.
+    pub fn silence_name(&mut self, name: &str) {
+        self.silent_names.insert(name.to_owned());
+    }
+
     /// Keeps a list of all writes from now on.
     pub fn watch(&mut self) {
         self.writes.get_or_insert_default();
@@ -313,10 +326,12 @@ impl Net {
                 self.trace.push(at, &body, format_args!("answer {} {}", core.0, ask.0));
                 self.input(core, Input::Answer(ask, body));
             }
-            Event::Resolved(core, ask, addrs) => {
+            Event::Resolved(core, ask, addrs) if self.resolving.remove(&(core, ask)) => {
                 self.trace.push(at, &[], format_args!("resolved {} {} {addrs:?}", core.0, ask.0));
                 self.input(core, Input::Resolved(ask, addrs));
             }
+            // Given up meanwhile.
+            Event::Resolved(..) => {}
         }
         self.run_work();
         true
@@ -409,7 +424,8 @@ impl Net {
     fn output(&mut self, core: CoreId, output: Output) {
         let conn = match &output {
             Output::Wake(c) | Output::Finish(c) | Output::Close(c) | Output::Abort(c) => Some(*c),
-            Output::Dial(..) | Output::Ask(..) | Output::Resolve(..) | Output::Store(..) => None,
+            Output::Dial(..) | Output::Ask(..) | Output::Store(..) => None,
+            Output::Resolve(..) | Output::GiveUpResolve(_) => None,
         };
         let at = conn.and_then(|c| self.by_conn.get(&(core, c)).copied());
         match (output, at) {
@@ -445,7 +461,12 @@ impl Net {
             }
             (Output::Resolve(ask, name), _) => {
                 let addrs = self.names.get(&name).cloned().unwrap_or_default();
-                self.schedule(self.now + RESOLVE_DELAY, Event::Resolved(core, ask, addrs));
+                let delay = if self.silent_names.contains(&name) { RESOLVE_TIMEOUT } else { RESOLVE_DELAY };
+                self.resolving.insert((core, ask));
+                self.schedule(self.now + delay, Event::Resolved(core, ask, addrs));
+            }
+            (Output::GiveUpResolve(ask), _) => {
+                self.resolving.remove(&(core, ask));
             }
             // A service core of a whole relay serves its own.
             (Output::Store(id, call), _) => unreachable!("no disk for {id:?}: {call:?}"),

@@ -8,6 +8,7 @@ mod content;
 mod control;
 mod figures;
 mod harness;
+mod names;
 mod processes;
 mod proxy;
 mod reference;

@@ -13,6 +13,7 @@ mod limits;
 mod linkability;
 mod log;
 mod long_paths;
+mod names;
 mod nodes;
 mod rogue;
 mod transfer;

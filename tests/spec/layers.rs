@@ -16,6 +16,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("curve25519_dalek", &["crypto"]),
     // The random generator is built on it.
     ("chacha20", &["crypto", "base"]),
+    ("hickory_resolver", &["host/resolver"]),
     ("hkdf", &["crypto"]),
     ("hmac", &["crypto"]),
     ("sha2", &["crypto"]),

@@ -134,7 +134,7 @@ impl Rig {
                     }
                 }
                 Output::Ask(..) => self.asked += 1,
-                Output::Resolve(..) | Output::Store(..) => {}
+                Output::Resolve(..) | Output::GiveUpResolve(_) | Output::Store(..) => {}
             }
         }
     }

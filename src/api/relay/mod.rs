@@ -9,6 +9,7 @@ use super::network::Network;
 use super::status::Status;
 use super::thread::NodeThread;
 use crate::host::error::Error;
+use crate::host::resolver::Servers;
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::RelayId;
 use core::net::{Ipv4Addr, SocketAddr};
@@ -42,6 +43,8 @@ pub struct RelayBuilder {
     /// Where the objects stand that the operator does not keep.
     store_deny: Option<PathBuf>,
     exit: ExitPolicy,
+    /// Whom an exit asks for the addresses of names.
+    name_servers: Servers,
     shards: usize,
     family: Option<String>,
     profile: Option<String>,
@@ -67,6 +70,14 @@ impl RelayBuilder {
     /// Where the relay connects for others; nowhere unless set.
     pub fn exit(mut self, policy: ExitPolicy) -> Self {
         self.exit = policy;
+        self
+    }
+
+    /// The servers that an exit asks for the addresses of names, over UDP and TCP, each with its port (mostly 53); those of
+    /// `/etc/resolv.conf` unless set. `/etc/hosts` is looked at first in any case. An empty list sets nothing.
+    pub fn name_servers(mut self, servers: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let servers: Vec<_> = servers.into_iter().collect();
+        self.name_servers = if servers.is_empty() { Servers::System } else { Servers::Listed(servers) };
         self
     }
 
@@ -168,6 +179,7 @@ impl Relay {
             store: STORE_DEFAULT,
             store_deny: None,
             exit: ExitPolicy::None,
+            name_servers: Servers::System,
             shards: 1,
             family: None,
             profile: None,

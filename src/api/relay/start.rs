@@ -11,7 +11,7 @@ use crate::host::driver::Clock;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::keys::RelayKeys;
 use crate::host::service::{AgentHandle, RelayParts};
-use crate::host::shard::{self, ShardServices, ShardThread};
+use crate::host::shard::{self, ShardAsk, ShardIo, ShardThread};
 use crate::host::store::thread::StoreThread;
 use crate::host::store::{DiskStore, OpenError, denied};
 use crate::host::system;
@@ -19,6 +19,7 @@ use crate::proto::content::service::StoreService;
 use crate::proto::path::Guards;
 use crate::proto::profile::Profile;
 use crate::role::agent::{Agent, AgentConfig, RelayIdentity};
+use crate::role::limits::{EXIT_UNSENT_MAX, Limits};
 use crate::role::shard::{ExitPolicy as ShardExit, ShardConfig};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
 use crate::wire::ids::RelayId;
@@ -28,6 +29,8 @@ use core::time::Duration;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
+/// What each shard may hold for destinations, however many there are.
+const EXIT_UNSENT_OF_SHARD_MIN: usize = 8 * 1024 * 1024;
 /// The store's folder in the relay's.
 const STORE_DIR: &str = "store";
 
@@ -117,13 +120,7 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
     };
     let (asks, inbox) = mpsc::channel(shard::ASKS_QUEUED_MAX);
     let store = open_store(&dir, settings, network.profile.lease, clock)?;
-    let mut shards = Vec::new();
-    for (index, listener) in listeners.into_iter().enumerate() {
-        let store = store.as_ref().map(|store| store.shard_share(settings.shards));
-        let services = ShardServices { directory: asks.clone(), store };
-        let shard = ShardThread::start(index, role.clone(), rng.fork(), clock, listener, services);
-        shards.push(shard.map_err(|e| Error::new(ErrorKind::Io, format!("a relay thread cannot start: {e}")))?);
-    }
+    let shards = start_shards(listeners, &role, (rng, clock), (&asks, store.as_ref()), settings)?;
     let signed = SignedDescriptor::sign(descriptor.clone(), &identity);
     let node = AgentConfig {
         network: network.id,
@@ -142,6 +139,27 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
     let about =
         About { dir, profile: network.profile, network: network.id, clock, relay: Some(id), routes: Cell::new(0) };
     Ok((Local::new(handle, about), RelayFacts { id, addr, descriptor: signed, network }))
+}
+
+/// Starts a shard for each listener.
+fn start_shards(
+    listeners: Vec<std::net::TcpListener>,
+    role: &ShardConfig,
+    (rng, clock): (&mut Rng, Clock),
+    (asks, store): (&mpsc::Sender<ShardAsk>, Option<&StoreThread>),
+    settings: &RelayBuilder,
+) -> Result<Vec<ShardThread>, Error> {
+    // What waits for destinations is one budget of the node's, however many shards share it.
+    let exit_unsent = (EXIT_UNSENT_MAX / listeners.len().max(1)).max(EXIT_UNSENT_OF_SHARD_MIN);
+    let limits = Limits { exit_unsent, ..Limits::default() };
+    let mut shards = Vec::new();
+    for (index, listener) in listeners.into_iter().enumerate() {
+        let store = store.map(|store| store.shard_share(settings.shards));
+        let io = ShardIo { listener, directory: asks.clone(), store, servers: settings.name_servers.clone(), limits };
+        let shard = ShardThread::start(index, role.clone(), rng.fork(), clock, io);
+        shards.push(shard.map_err(|e| Error::new(ErrorKind::Io, format!("a relay thread cannot start: {e}")))?);
+    }
+    Ok(shards)
 }
 
 /// The relay's content on disk; none where it keeps none.

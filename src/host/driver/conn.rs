@@ -82,6 +82,7 @@ impl<R: Role + 'static> Core<R> {
             let _ = socket2::SockRef::from(&stream).set_linger(Some(core::time::Duration::ZERO));
         }
         drop(stream);
+        self.freed.notify_waiters();
         self.input(Input::Closed(conn));
     }
 

@@ -1,5 +1,6 @@
 //! Connecting to an endpoint at any of its addresses.
 
+use crate::host::descriptors::is_shortage;
 use crate::role::DialError;
 use crate::role::endpoint::Endpoint;
 use core::net::SocketAddr;
@@ -10,16 +11,23 @@ use tokio::task::JoinSet;
 
 /// From a connect to its success, at one address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// An address that has not answered for this long does not hold up the next one (as in RFC 8305, section 5).
+/// An address that has not answered for this long does not hold up the next one (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// From the first attempt to the end of the last, however many addresses there are.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Tries the endpoint's addresses in their order, the next when one failed or did not answer at once. Keeps the first
 /// connection there is and gives the others up. Must be called inside a `LocalSet`.
+// spec: STREAM-505
 pub(super) async fn connect(endpoint: &Endpoint) -> Result<TcpStream, DialError> {
+    tokio::time::timeout(DIAL_TIMEOUT, race(endpoint)).await.unwrap_or(Err(DialError::TimedOut))
+}
+
+async fn race(endpoint: &Endpoint) -> Result<TcpStream, DialError> {
     let mut rest = endpoint.addrs().iter().copied();
     // Dropping it ends the attempts that are under way.
     let mut attempts = JoinSet::new();
-    let mut why = DialError::Unreachable;
+    let mut why = None;
     loop {
         let next = rest.next();
         if let Some(addr) = next {
@@ -28,13 +36,41 @@ pub(super) async fn connect(endpoint: &Endpoint) -> Result<TcpStream, DialError>
         tokio::select! {
             ended = attempts.join_next() => match ended {
                 Some(Ok(Ok(stream))) => return Ok(stream),
-                Some(Ok(Err(reason))) => why = reason,
+                Some(Ok(Err(reason))) => why = why.max(Some(Telling(reason))),
                 // An attempt does not panic, and nobody else ends it.
                 Some(Err(_)) => {}
-                None => return Err(why),
+                None => return Err(why.map_or(DialError::Unreachable, |Telling(reason)| reason)),
             },
             () = tokio::time::sleep(ATTEMPT_DELAY), if rest.len() > 0 => {}
         }
+    }
+}
+
+/// Reasons, of which the one that says most is told: a host that refuses is there, one that no way leads to may be of a family
+/// that this machine does not have.
+#[derive(PartialEq, Eq)]
+struct Telling(DialError);
+
+impl Telling {
+    fn rank(&self) -> u8 {
+        match self.0 {
+            DialError::Unreachable => 0,
+            DialError::Resource => 1,
+            DialError::TimedOut => 2,
+            DialError::Refused => 3,
+        }
+    }
+}
+
+impl Ord for Telling {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for Telling {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -42,6 +78,8 @@ async fn attempt(addr: SocketAddr) -> Result<TcpStream, DialError> {
     match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(e)) if e.kind() == ErrorKind::ConnectionRefused => Err(DialError::Refused),
+        Ok(Err(e)) if e.kind() == ErrorKind::TimedOut => Err(DialError::TimedOut),
+        Ok(Err(e)) if is_shortage(&e) => Err(DialError::Resource),
         Ok(Err(_)) => Err(DialError::Unreachable),
         Err(_) => Err(DialError::TimedOut),
     }
@@ -75,28 +113,51 @@ mod tests {
         assert!(clock.now().mono.0 < CONNECT_TIMEOUT.as_micros() as u64);
     }
 
+    /// Addresses that answer nothing: their backlogs are full. They last as long as what is returned with them.
+    fn deaf(n: usize) -> (Vec<SocketAddr>, Vec<(socket2::Socket, Vec<std::net::TcpStream>)>) {
+        let one = |_| {
+            let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            deaf.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+            deaf.listen(0).unwrap();
+            let addr = deaf.local_addr().unwrap().as_socket().unwrap();
+            let fill = |_| std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(100)).ok();
+            (addr, (deaf, (0..4).map_while(fill).collect()))
+        };
+        (0..n).map(one).unzip()
+    }
+
+    // spec: STREAM-505
     #[test]
-    fn an_address_that_says_nothing_does_not_hold_up_the_next_one() {
-        // A full backlog: the system answers no further connect.
-        let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        deaf.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        deaf.listen(0).unwrap();
-        let deaf_addr = deaf.local_addr().unwrap().as_socket().unwrap();
-        let _full: Vec<_> =
-            (0..4).map_while(|_| std::net::TcpStream::connect_timeout(&deaf_addr, ATTEMPT_DELAY).ok()).collect();
-        let (listener, _) = addresses();
+    fn addresses_that_say_nothing_hold_the_next_ones_up_for_a_moment_each() {
+        let (deaf, _open) = deaf(3);
+        let (listener, dead) = addresses();
         let live = listener.local_addr().unwrap();
-        let clock = Clock::start();
-        let stream = block_on(connect(&Endpoint::relay(&[deaf_addr, live]).unwrap())).unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), live);
-        assert!(clock.now().mono.0 >= ATTEMPT_DELAY.as_micros() as u64, "the preferred address has its chance");
-        assert!(clock.now().mono.0 < CONNECT_TIMEOUT.as_micros() as u64);
+        for (addrs, pauses) in [(vec![deaf[0], live], 1), ([&deaf[..], &[dead, live]].concat(), 3)] {
+            for endpoint in [Endpoint::relay(&addrs).unwrap(), Endpoint::destination(&addrs).unwrap()] {
+                if endpoint.addrs().len() < addrs.len() {
+                    continue;
+                }
+                let start = Clock::start();
+                let stream = block_on(connect(&endpoint)).unwrap();
+                let took = start.now().mono.0;
+                assert_eq!(stream.peer_addr().unwrap(), live);
+                let pause = ATTEMPT_DELAY.as_micros() as u64;
+                assert!(took >= pauses * pause, "{took}: each preferred address has its chance");
+                assert!(took < (pauses + 4) * pause, "{took}: and no more than that");
+            }
+        }
     }
 
     #[test]
     fn where_no_address_answers_the_reason_is_told() {
         let (_, dead) = addresses();
         assert_eq!(block_on(connect(&Endpoint::relay(&[dead, dead]).unwrap())).unwrap_err(), DialError::Refused);
-        assert_eq!(block_on(connect(&Endpoint::Destination(dead))).unwrap_err(), DialError::Refused);
+        // No way leads to a multicast address.
+        let nowhere: SocketAddr = "[ff02::1]:1".parse().unwrap();
+        for addrs in [[dead, nowhere], [nowhere, dead]] {
+            let endpoint = Endpoint::destination(&addrs).unwrap();
+            assert_eq!(block_on(connect(&endpoint)).unwrap_err(), DialError::Refused, "{addrs:?}");
+        }
+        assert_eq!(block_on(connect(&Endpoint::destination(&[nowhere]).unwrap())).unwrap_err(), DialError::Unreachable);
     }
 }

@@ -9,27 +9,19 @@ mod conn;
 mod connect;
 
 use crate::base::time::{Instant, Now};
+use crate::host::descriptors::{self, Pause};
 use crate::proto::content::call::{StoreCall, StoreCallId};
 use crate::proto::rpc::Service;
 use crate::role::endpoint::Endpoint;
-use crate::role::{AskId, ConnId, Input, Output, READ_TARGET, Role};
+use crate::role::{AskId, ConnId, DialError, Input, Output, READ_TARGET, Role};
 use conn::Handle;
 use connect::connect;
 use core::cell::{Cell, OnceCell, RefCell};
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::net::ToSocketAddrs;
 use std::rc::Rc;
-use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
-
-/// From asking for a name's addresses to the answer.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Names being looked up at once, those included that took too long and were given up.
-const LOOKUPS_MAX: usize = 256;
-/// After `accept` failed (no file descriptors, mostly) the listener rests.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
+use tokio::sync::Notify;
 
 /// The process's two clocks. Copies share one start, so their times compare.
 #[derive(Clone, Copy, Debug)]
@@ -63,12 +55,18 @@ pub trait Hooks<R> {
     fn store(&self, _core: &Rc<Core<R>>, _id: StoreCallId, _call: StoreCall) {
         // A node's service core alone has a store.
     }
+    /// The role of an exit has a name looked up; the answer is given with [`Core::input`].
+    fn resolve(&self, _core: &Rc<Core<R>>, _ask: AskId, _name: String) {
+        // A relay's shards alone are exits.
+    }
+    /// Nobody waits for that answer any more, and none must be given.
+    fn give_up_resolve(&self, _ask: AskId) {}
     /// The role has taken an input and its outputs are carried out.
     fn after(&self, core: &Rc<Core<R>>);
 }
 
 /// A role with its connections, clock and timer: what every task of the thread shares. It holds two buffers for all
-/// connections, and at most `LOOKUPS_MAX` look-ups are under way.
+/// connections.
 pub struct Core<R> {
     role: RefCell<R>,
     conns: RefCell<BTreeMap<ConnId, Rc<Handle>>>,
@@ -79,8 +77,8 @@ pub struct Core<R> {
     read_buf: RefCell<Vec<u8>>,
     write_buf: RefCell<Vec<u8>>,
     bytes: Cell<(u64, u64)>,
-    /// One permit for each look-up that may be under way.
-    lookups: Arc<Semaphore>,
+    /// A connection was closed, and its descriptor with it.
+    freed: Notify,
     may_renew: OnceCell<bool>,
 }
 
@@ -97,7 +95,7 @@ impl<R: Role + 'static> Core<R> {
             read_buf: RefCell::new(vec![0; READ_TARGET]),
             write_buf: RefCell::default(),
             bytes: Cell::default(),
-            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            freed: Notify::new(),
             may_renew: OnceCell::new(),
         });
         tokio::task::spawn_local(core.clone().run_timer());
@@ -157,9 +155,8 @@ impl<R: Role + 'static> Core<R> {
                 Some(Output::Abort(conn)) => self.signal(conn, |h| h.abort.set(true)),
                 Some(Output::Ask(ask, service, body)) => self.hooks.ask(self, ask, service, body),
                 Some(Output::Store(id, call)) => self.hooks.store(self, id, call),
-                Some(Output::Resolve(ask, name)) => {
-                    tokio::task::spawn_local(self.clone().resolve(ask, name));
-                }
+                Some(Output::Resolve(ask, name)) => self.hooks.resolve(self, ask, name),
+                Some(Output::GiveUpResolve(ask)) => self.hooks.give_up_resolve(ask),
             }
         }
         let deadline = self.role.borrow().deadline();
@@ -217,34 +214,27 @@ impl<R: Role + 'static> Core<R> {
             }
             Err(why) => {
                 self.conns.borrow_mut().remove(&conn);
+                if why == DialError::Resource {
+                    descriptors::warn_short("connections to others fail");
+                }
                 self.input(Input::Failed(conn, why));
             }
         }
     }
 
-    /// Looks a name up for an exit stream: the one place where a node asks a resolver.
-    async fn resolve(self: Rc<Self>, ask: AskId, name: String) {
-        let Ok(permit) = self.lookups.clone().try_acquire_owned() else {
-            return self.input(Input::Resolved(ask, Vec::new()));
-        };
-        let answer = tokio::task::spawn_blocking(move || {
-            let found: Vec<_> = (name.as_str(), 0).to_socket_addrs().into_iter().flatten().map(|a| a.ip()).collect();
-            // A look-up that nobody waits for any more occupies the system's resolver until it is over.
-            drop(permit);
-            found
-        });
-        let answer = tokio::time::timeout(LOOKUP_TIMEOUT, answer).await;
-        let addrs = answer.ok().and_then(Result::ok).unwrap_or_default();
-        self.input(Input::Resolved(ask, addrs));
-    }
-
     /// Accepts connections until the task is ended.
     pub async fn listen(self: Rc<Self>, listener: TcpListener) {
+        let mut pause = Pause::new("connections of others wait");
         loop {
-            let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(ACCEPT_REST).await;
-                continue;
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                // spec: NODE-502
+                Err(why) => {
+                    pause.after(&why, &self.freed).await;
+                    continue;
+                }
             };
+            pause.over();
             let accepted = self.role.borrow_mut().accept(self.now());
             if let Some(conn) = accepted {
                 let handle = self.add(conn);

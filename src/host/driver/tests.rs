@@ -4,6 +4,7 @@ use super::*;
 use crate::role::ExitKey;
 use crate::role::slab::Key;
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Takes bytes slowly, or writes without end.

@@ -7,6 +7,7 @@ pub use crate::api::{
     BytesStatus, CircuitStatus, DirectoryStatus, Lookup as LookupReport, Progress, Published as PutReport, StoreStatus,
     StreamStatus, Unit,
 };
+use crate::host::{descriptors, system};
 use crate::node::process;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +62,12 @@ pub struct Status {
     pub bytes: BytesStatus,
     /// Resident memory.
     pub rss_bytes: u64,
+    /// How many files the process may have open at once.
+    #[serde(default)]
+    pub files_limit: u64,
+    /// How often since the start a connection had to wait or failed because too many files were open.
+    #[serde(default)]
+    pub files_short: u64,
 }
 
 impl Status {
@@ -82,6 +89,8 @@ impl Status {
             circuits_evicted: node.circuits_evicted,
             bytes: node.bytes,
             rss_bytes: process::rss_bytes(),
+            files_limit: system::open_files_limit(),
+            files_short: descriptors::times_short(),
         }
     }
 }
@@ -152,6 +161,8 @@ mod tests {
             bytes: BytesStatus { received: 1, sent: 2 },
             circuits_evicted: 0,
             rss_bytes: 7,
+            files_limit: 8,
+            files_short: 9,
             id: None,
         };
         golden(
@@ -161,7 +172,8 @@ mod tests {
                 r#""socks":"127.0.0.1:6250","directory":{"cut":1,"root":"r","relays":2,"signers":3,"age_s":4},"links":1,"#,
                 r#""circuits":[{"id":1,"hops":["h"],"state":"open","isolation":"i"}],"#,
                 r#""streams":[{"id":1,"circuit":2,"hops":3,"post_quantum":true,"bytes_in":4,"bytes_out":5}],"#,
-                r#""store":{"used":1,"cap":2,"objects":3},"circuits_evicted":0,"bytes":{"in":1,"out":2},"rss_bytes":7}"#
+                r#""store":{"used":1,"cap":2,"objects":3},"circuits_evicted":0,"bytes":{"in":1,"out":2},"rss_bytes":7,"#,
+                r#""files_limit":8,"files_short":9}"#
             ),
         );
     }

@@ -1,5 +1,6 @@
 //! The node's side of the control socket.
 
+use crate::host::descriptors::{Pause, Reserve, is_shortage};
 use crate::host::dir::make_private;
 use crate::host::error::{Error, ErrorKind, reason};
 use crate::node::control::frame::{DATA_MAX, Frame, REQUEST_MAX, line, read_line};
@@ -96,16 +97,20 @@ pub async fn serve<H: Handler>(listener: UnixListener, handler: Rc<H>) {
     let room = std::sync::Arc::new(Semaphore::new(COMMANDS_MAX));
     // The tasks end with this future: nothing of a command outlives the node's work.
     let mut commands = tokio::task::JoinSet::new();
+    let (mut reserve, mut pause) = (Reserve::take(), Pause::new("commands wait"));
     loop {
         let Ok(seat) = room.clone().acquire_owned().await else { return };
         let stream = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = commands.join_next() => {
+                reserve.renew();
                 continue;
             }
         };
         match stream {
             Ok((stream, _)) => {
+                pause.over();
+                reserve.renew();
                 let handler = handler.clone();
                 commands.spawn_local(async move {
                     let _seat = seat;
@@ -115,10 +120,10 @@ pub async fn serve<H: Handler>(listener: UnixListener, handler: Rc<H>) {
                     }
                 });
             }
-            Err(e) => {
-                tracing::warn!("control socket: {}", reason(&e));
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+            // The operator is to learn why nothing works any more: for a command there is one descriptor in reserve.
+            Err(why) if is_shortage(&why) && reserve.give_up() => {}
+            // spec: NODE-502
+            Err(why) => pause.after(&why, &Notify::new()).await,
         }
     }
 }

@@ -19,6 +19,7 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
         .listen(config.listen)
         .store(config.store)
         .exit(if config.exit { ExitPolicy::Public } else { ExitPolicy::None })
+        .name_servers(config.name_servers)
         .shards(config.shards)
         .seeds(config.seeds);
     if let Some(addr) = config.advertise {

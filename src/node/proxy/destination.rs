@@ -1,9 +1,9 @@
 //! Where a request goes: to the node itself, to an exit, or nowhere.
 
 use super::mapped::Mapped;
-use crate::api::{leaves, lies_under, may_leave};
+use crate::base::host::{Host, ip_may_leave, lies_under};
 use crate::wire::message::Target;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 /// The port a site is served on.
 pub(super) const SITE_PORT: u16 = 80;
@@ -17,6 +17,9 @@ pub(super) enum Refusal {
     /// A name or address of the user's own machine or network, or of another overlay.
     #[error("this name or address means something only inside your own machine or network, so it is not sent out")]
     Local,
+    /// Neither a name that DNS could know nor an address.
+    #[error("this is no host name or address, so it is not sent out")]
+    NoHost,
     /// A mapped address that was forgotten, or never given out.
     #[error("this address stood for a .umbel name that the node no longer remembers; resolve the name again")]
     Forgotten,
@@ -34,32 +37,29 @@ pub(super) enum Destination {
     Exit(Target),
 }
 
-/// The site's host name if this is one, whatever its case and with or without a dot at its end.
+/// The site's host name if this is one, however it is spelled.
 pub(super) fn site(name: &str) -> Option<String> {
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    lies_under(&name, "umbel").then_some(name)
+    match Host::parse(name) {
+        Ok(Host::Name(name)) if lies_under(&name, "umbel") => Some(name),
+        _ => None,
+    }
 }
 
 /// Says where a target goes. `private`: whether private addresses may go to an exit (they may on a test network).
 pub(super) fn classify(target: Target, mapped: &mut Mapped, private: bool) -> Result<Destination, Refusal> {
-    let target = match target {
-        Target::Host(name, port) => match name.parse::<IpAddr>() {
-            Ok(ip) => Target::Addr(SocketAddr::new(ip, port)),
-            Err(_) => Target::Host(name, port),
-        },
-        other => other,
-    };
-    match &target {
+    match target {
         Target::Host(_, 0) => Err(Refusal::Port),
-        Target::Host(name, port) => match site(name) {
+        // spec: PROXY-501
+        Target::Host(name, port) => match Host::parse(&name).map_err(|_| Refusal::NoHost)? {
+            Host::Ip(ip) => sort_address(SocketAddr::new(ip, port), mapped, private),
             // spec: PROXY-19
-            Some(_) if *port != SITE_PORT => Err(Refusal::SitePort),
-            Some(host) => Ok(Destination::Site(host)),
+            Host::Name(name) if lies_under(&name, "umbel") && port != SITE_PORT => Err(Refusal::SitePort),
+            Host::Name(name) if lies_under(&name, "umbel") => Ok(Destination::Site(name)),
             // spec: PROXY-15
-            None if !may_leave(name, private) => Err(Refusal::Local),
-            None => Ok(Destination::Exit(target)),
+            host if !host.may_leave(private) => Err(Refusal::Local),
+            Host::Name(name) => Ok(Destination::Exit(Target::Host(name, port))),
         },
-        Target::Addr(address) => sort_address(*address, mapped, private),
+        Target::Addr(address) => sort_address(address, mapped, private),
         // No parser of the proxy makes these: they are a relay's own services.
         Target::Directory | Target::Store => Err(Refusal::Local),
     }
@@ -79,7 +79,7 @@ fn sort_address(address: SocketAddr, mapped: &mut Mapped, private: bool) -> Resu
     match address {
         a if a.port() == 0 => Err(Refusal::Port),
         // spec: PROXY-15
-        a if !leaves(a.ip(), private) => Err(Refusal::Local),
+        a if !ip_may_leave(a.ip(), private) => Err(Refusal::Local),
         a => Ok(Destination::Exit(Target::Addr(a))),
     }
 }
@@ -88,6 +88,7 @@ fn sort_address(address: SocketAddr, mapped: &mut Mapped, private: bool) -> Resu
 mod tests {
     use super::*;
     use crate::base::rng::Rng;
+    use core::net::IpAddr;
 
     fn host(name: &str, port: u16, private: bool) -> Result<Destination, Refusal> {
         classify(Target::Host(name.into(), port), &mut Mapped::new(Rng::from_seed([0; 32])), private)
@@ -120,6 +121,31 @@ mod tests {
         for name in ["example.org", "1.1.1.1", "2a00::1", "local.example"] {
             assert!(matches!(host(name, 80, false), Ok(Destination::Exit(_))), "{name}");
         }
+    }
+
+    // spec: PROXY-501
+    #[test]
+    fn another_spelling_is_judged_and_sent_as_what_it_means() {
+        for (name, refusal) in [
+            ("127.1", Refusal::Local),
+            ("10.9.8.7.", Refusal::Local),
+            ("0x7f.1", Refusal::Local),
+            ("2130706433", Refusal::Local),
+            ("%6cocalhost", Refusal::Local),
+            ("localhost.localdomain", Refusal::Local),
+            ("[::1]", Refusal::Local),
+            ("x.onion..", Refusal::NoHost),
+            ("a.umbel..", Refusal::NoHost),
+            ("fe80::1%eth0", Refusal::NoHost),
+            ("1.2.3.4.5", Refusal::NoHost),
+            ("198.18.0xff01", Refusal::Forgotten),
+        ] {
+            assert_eq!(host(name, 80, false), Err(refusal), "{name}");
+        }
+        let sent = |name| host(name, 80, false);
+        assert_eq!(sent("Example.ORG."), Ok(Destination::Exit(Target::Host("example.org".into(), 80))));
+        assert_eq!(sent("1.1"), Ok(Destination::Exit(Target::Addr(([1, 0, 0, 1], 80).into()))));
+        assert_eq!(sent("a.b.%75MBEL."), Ok(Destination::Site("a.b.umbel".into())));
     }
 
     // spec: PROXY-21

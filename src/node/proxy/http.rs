@@ -267,7 +267,7 @@ async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
 
 fn refusal(why: Refusal) -> Page {
     let status = match why {
-        Refusal::SitePort | Refusal::Local => 403,
+        Refusal::SitePort | Refusal::Local | Refusal::NoHost => 403,
         Refusal::Forgotten => 502,
         Refusal::Port => 400,
     };

@@ -24,6 +24,7 @@ mod socks;
 pub mod upstream;
 
 use crate::base::rng::Rng;
+use crate::host::descriptors::Pause;
 use client::Client;
 use mapped::Mapped;
 use std::cell::RefCell;
@@ -32,7 +33,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use upstream::{Isolator, Upstream};
 
@@ -140,6 +141,7 @@ impl Proxy {
         });
         let mut clients = JoinSet::new();
         let mut stop = std::pin::pin!(stop);
+        let (freed, mut pause) = (Rc::new(Notify::new()), Pause::new("programs at the proxy wait"));
         loop {
             tokio::select! {
                 biased;
@@ -147,13 +149,19 @@ impl Proxy {
                 // spec: PROXY-2
                 accepted = self.listener.accept(), if clients.len() < self.config.connections => match accepted {
                     Ok((stream, _)) => {
-                        clients.spawn_local(client(Rc::clone(&shared), stream));
+                        pause.over();
+                        let (shared, freed) = (Rc::clone(&shared), Rc::clone(&freed));
+                        clients.spawn_local(async move {
+                            client(shared, stream).await;
+                            freed.notify_waiters();
+                        });
                     }
-                    Err(why) => {
-                        // Out of file descriptors: connections wait in the queue until some are back.
-                        tracing::warn!(%why, "the proxy cannot accept a connection");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
+                    // Connections wait in the queue until descriptors are back.
+                    // spec: NODE-502
+                    Err(why) => tokio::select! {
+                        () = &mut stop => break,
+                        () = pause.after(&why, &freed) => {}
+                    },
                 },
                 Some(_) = clients.join_next() => {}
             }

@@ -1,10 +1,12 @@
 //! SOCKS clients: a handshake, then a tunnel or the gateway inside the stream.
 
 use super::client::Client;
-use super::destination::{Destination, Refusal, classify, site};
+use super::destination::{Destination, Refusal, classify};
+use super::mapped::Mapped;
 use super::upstream::{OpenError, Upstream};
 use super::{OPEN_TIMEOUT, Shared, exit, http};
-use crate::api::may_leave;
+use crate::api::public_answers;
+use crate::base::host::{Host, ip_may_leave, lies_under};
 use crate::base::redact::Sensitive;
 use crate::node::proxy::codec::socks::{
     Command, Credentials, Handshake, Refused, Reply, SocksRequest, Step, encode_reply,
@@ -101,7 +103,7 @@ fn reply(why: OpenError) -> Reply {
 
 async fn resolve<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: SocksRequest) -> io::Result<()> {
     let found = match &request.target {
-        Target::Addr(address) => Ok(address.ip()),
+        Target::Addr(address) => own_address(shared, address.ip()),
         Target::Host(name, _) => look_up(shared, &request.credentials, name).await,
         Target::Directory | Target::Store => Err(Reply::NotAllowed),
     };
@@ -114,22 +116,31 @@ async fn resolve<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: 
     Ok(())
 }
 
+/// The answer to a question that holds it already.
+fn own_address<U: Upstream>(shared: &Shared<U>, ip: IpAddr) -> Result<IpAddr, Reply> {
+    let ip = ip.to_canonical();
+    if ip_may_leave(ip, shared.private) || Mapped::is_mapped(ip) { Ok(ip) } else { Err(refused(Refusal::Local)) }
+}
+
+fn refused(why: Refusal) -> Reply {
+    tracing::debug!(%why, "a look-up is refused");
+    Reply::NotAllowed
+}
+
 async fn look_up<U: Upstream>(shared: &Shared<U>, who: &Credentials, name: &str) -> Result<IpAddr, Reply> {
-    if let Ok(ip) = name.parse() {
-        return Ok(ip);
-    }
-    // spec: PROXY-20
-    if let Some(host) = site(name) {
-        return Ok(shared.mapped.borrow_mut().address(&host).into());
-    }
-    if !may_leave(name, shared.private) {
-        tracing::debug!(why = %Refusal::Local, "a look-up is refused");
-        return Err(Reply::NotAllowed);
-    }
+    // spec: PROXY-501
+    let host = Host::parse(name).map_err(|_| refused(Refusal::NoHost))?;
+    let name = match &host {
+        Host::Ip(ip) => return own_address(shared, *ip),
+        // spec: PROXY-20
+        Host::Name(name) if lies_under(name, "umbel") => return Ok(shared.mapped.borrow_mut().address(name).into()),
+        _ if !host.may_leave(shared.private) => return Err(refused(Refusal::Local)),
+        Host::Name(name) => name,
+    };
     // spec: PROXY-16
     let asked = shared.upstream.resolve(name, shared.isolator.name(who, name));
     let found = timeout(OPEN_TIMEOUT, asked).await.unwrap_or(Err(OpenError::Ended(EndReason::TimedOut)));
-    let found = found.map_err(reply)?;
-    let first = found.iter().find(|ip| ip.is_ipv4()).or(found.first());
-    first.copied().ok_or(Reply::HostUnreachable)
+    // An exit must not choose a site either.
+    let found = public_answers(found.map_err(reply)?, shared.private).into_iter().filter(|ip| !Mapped::is_mapped(*ip));
+    found.min_by_key(IpAddr::is_ipv6).ok_or(Reply::HostUnreachable)
 }

@@ -83,6 +83,11 @@ impl LinkedCircuits<'_> {
         self.circuits.table.get(stream.circuit)?.stream(stream.id)
     }
 
+    /// The link that a stream's circuit came on.
+    pub(super) fn link(&self, stream: StreamName) -> Option<LinkKey> {
+        self.circuits.table.get(stream.circuit)?.link(Toward::Client).map(|(link, _)| link)
+    }
+
     /// How many bytes a stream takes toward the client; `None` when its circuit is gone.
     pub(super) fn write_room(&self, stream: StreamName) -> Option<usize> {
         self.circuits.table.get(stream.circuit).map(|circuit| circuit.write_room(stream.id))

@@ -45,7 +45,7 @@ impl ExitPolicy {
     }
 
     pub(super) fn admits_ip(self, ip: IpAddr) -> bool {
-        self.private || crate::base::addr::is_public(ip)
+        crate::base::host::ip_may_leave(ip, self.private)
     }
 
     // spec: STREAM-16

@@ -3,27 +3,28 @@
 //! Nothing here knows a circuit. What concerns a stream is returned with the stream's name.
 
 use super::circuit::{StreamEnd, StreamName};
-use super::config::ExitPolicy;
+use super::destinations::Destinations;
+use super::lookups::{Lookups, PendingLookup};
+use super::unsent::Unsent;
+use crate::base::host::Host;
 use crate::base::time::{Instant, Now};
 use crate::proto::stream::mux::SEND_BUFFER_MAX;
 use crate::role::endpoint::Endpoint;
 use crate::role::limits::{
-    EXIT_ADDRESSES_MAX, EXIT_UNREAD_LEAST, EXIT_UNREAD_MAX, EXIT_UNSENT_MAX, EXIT_WRITE_MAX, STREAM_IDLE_TIMEOUT,
+    EXIT_ADDRESSES_MAX, EXIT_UNREAD_LEAST, EXIT_UNREAD_MAX, EXIT_WRITE_MAX, Limits, STREAM_IDLE_TIMEOUT,
 };
-use crate::role::slab::Slab;
+use crate::role::slab::{Key, Slab};
 use crate::role::timers::Timers;
-use crate::role::{AskId, ConnId, DialError, ExitKey, Output};
+use crate::role::{AskId, ConnId, DialError, ExitKey, LinkKey, Output};
 use crate::wire::message::{EndReason, RESOLVED_MAX};
 use core::net::{IpAddr, SocketAddr};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 /// A connection of an exit stream.
 struct ExitConn {
     stream: StreamName,
     /// From the client, not written yet. Bounded by the credit that was granted.
     to_net: VecDeque<u8>,
-    /// Addresses still to be tried.
-    addrs: VecDeque<SocketAddr>,
     open: bool,
     client_done: bool,
     net_done: bool,
@@ -37,17 +38,6 @@ impl ExitConn {
     }
 }
 
-/// A name that is being looked up. It stays until the answer comes, even if its stream is given up.
-struct PendingLookup {
-    stream: StreamName,
-    /// Where to connect; `None` for a RESOLVE.
-    port: Option<u16>,
-    /// From the client, bounded by the credit that was granted.
-    data: Vec<u8>,
-    /// The client sends nothing after these.
-    client_done: bool,
-}
-
 /// What a look-up's answer means for its stream.
 pub(super) enum Answer {
     /// The answer to a RESOLVE.
@@ -56,41 +46,43 @@ pub(super) enum Answer {
     Connect(Vec<SocketAddr>, Vec<u8>, bool),
 }
 
-/// The connections and look-ups for streams that leave the network, at most `max` at once. Destinations that read slowly
-/// keep at most [`EXIT_UNSENT_MAX`] bytes waiting.
+/// The connections and look-ups for streams that leave the network, at most `max` at once. What waits for destinations, before
+/// they are found and after, is counted in one budget.
 pub(super) struct Exits {
-    /// `None`: this relay connects nowhere.
-    policy: Option<ExitPolicy>,
+    destinations: Destinations,
     /// Connections and look-ups at once.
     max: usize,
     table: Slab<ExitConn>,
-    lookups: BTreeMap<AskId, PendingLookup>,
-    next_ask: u64,
+    lookups: Lookups,
     timers: Timers<ExitKey>,
     out: VecDeque<Output>,
     /// Bytes that wait for destinations.
-    unsent: usize,
+    unsent: Unsent,
     carried: u64,
 }
 
 impl Exits {
-    pub(super) fn new(policy: Option<ExitPolicy>, max: usize) -> Self {
+    pub(super) fn new(destinations: Destinations, limits: Limits) -> Self {
         Self {
-            policy,
-            max,
+            destinations,
+            max: limits.exits,
             table: Slab::default(),
-            lookups: BTreeMap::new(),
-            next_ask: 0,
+            lookups: Lookups::default(),
             timers: Timers::default(),
             out: VecDeque::new(),
-            unsent: 0,
+            unsent: Unsent::new(limits.exit_unsent),
             carried: 0,
         }
     }
 
-    #[cfg(feature = "unstable")]
-    pub(super) fn set_max(&mut self, exits: usize) {
-        self.max = exits;
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.max = limits.exits;
+        self.unsent.set_max(limits.exit_unsent);
+    }
+
+    /// Where it connects, to be told what the relay learns.
+    pub(super) fn destinations(&mut self) -> &mut Destinations {
+        &mut self.destinations
     }
 
     /// Connections, open or opening.
@@ -106,54 +98,72 @@ impl Exits {
     /// Bytes that wait for destinations.
     #[cfg(test)]
     pub(super) fn unsent(&self) -> usize {
-        self.unsent
+        self.unsent.total()
     }
 
     /// Whether a stream may leave to an address now, and else why not.
     pub(super) fn admit_any(&self) -> Result<(), EndReason> {
         // spec: STREAM-15
-        if self.policy.is_none() {
+        if !self.destinations.is_exit() {
             return Err(EndReason::NotOffered);
         }
         // spec: STREAM-18
         if self.is_full() { Err(EndReason::Resource) } else { Ok(()) }
     }
 
-    /// Whether a stream may leave to this port of a name now, and else why not.
-    pub(super) fn admit(&self, port: u16) -> Result<(), EndReason> {
+    /// The host of a stream that may leave to this port now, in its one form, and else why it may not.
+    pub(super) fn admit(&self, host: &str, port: u16) -> Result<Host, EndReason> {
         self.admit_any()?;
-        if self.policy.is_some_and(|p| p.admits_port(port)) { Ok(()) } else { Err(EndReason::Policy) }
+        self.destinations.admits_host(host, port).ok_or(EndReason::Policy)
     }
 
-    /// Whether this relay answers RESOLVE now.
-    pub(super) fn resolves(&self) -> bool {
-        self.policy.is_some() && !self.is_full()
+    /// The host of a RESOLVE, if this relay answers it now.
+    pub(super) fn admit_resolve(&self, host: &str) -> Option<Host> {
+        self.admit_any().ok()?;
+        self.destinations.resolves(host)
     }
 
     fn is_full(&self) -> bool {
         self.table.len() + self.lookups.len() >= self.max
     }
 
-    /// Has a name looked up, to connect to this port of its addresses or, without a port, to tell the client.
-    pub(super) fn look_up(&mut self, stream: StreamName, name: String, port: Option<u16>, data: Vec<u8>) -> StreamEnd {
-        self.next_ask += 1;
-        let ask = AskId(self.next_ask);
-        self.lookups.insert(ask, PendingLookup { stream, port, data, client_done: false });
+    /// Has a name looked up for a stream of a circuit that came on `link`, to connect to this port of its addresses or,
+    /// without a port, to tell the client.
+    pub(super) fn look_up(
+        &mut self,
+        stream: StreamName,
+        link: LinkKey,
+        name: String,
+        port: Option<u16>,
+        data: Vec<u8>,
+    ) -> StreamEnd {
+        self.unsent.add(stream.circuit, data.len());
+        let ask = self.lookups.insert(PendingLookup { stream, link, port, data, client_done: false });
         self.out.push_back(Output::Resolve(ask, name));
         StreamEnd::Lookup(ask)
     }
 
+    /// Before a circuit has another name looked up: ends the look-up that must give way. Gives its stream, and whether that is
+    /// a RESOLVE.
+    // spec: STREAM-501
+    pub(super) fn make_room_for_lookup(&mut self, circuit: Key, link: LinkKey) -> Option<(StreamName, bool)> {
+        let ask = self.lookups.to_yield(circuit, link)?;
+        self.drop_lookup(ask).map(|l| (l.stream, l.port.is_none()))
+    }
+
     /// What a name's addresses mean, and for which stream: it may have been given up meanwhile.
     pub(super) fn resolved(&mut self, ask: AskId, addrs: Vec<IpAddr>) -> Option<(StreamName, Answer)> {
-        let PendingLookup { stream, port, data, client_done } = self.lookups.remove(&ask)?;
+        let PendingLookup { stream, port, data, client_done, .. } = self.lookups.remove(ask)?;
+        self.unsent.sub(stream.circuit, data.len());
         let answer = match port {
             Some(port) => {
                 let addrs = addrs.into_iter().take(EXIT_ADDRESSES_MAX).map(|ip| SocketAddr::new(ip, port));
                 Answer::Connect(addrs.collect(), data, client_done)
             }
             None => {
-                let admits = |ip: &IpAddr| self.policy.is_some_and(|p| p.admits_ip(*ip));
-                Answer::Resolved(addrs.into_iter().filter(admits).take(RESOLVED_MAX).collect())
+                let admits = |ip: &IpAddr| self.destinations.admits_ip(*ip);
+                let addrs = addrs.into_iter().map(|ip| ip.to_canonical()).filter(admits);
+                Answer::Resolved(addrs.take(RESOLVED_MAX).collect())
             }
         };
         Some((stream, answer))
@@ -167,18 +177,16 @@ impl Exits {
         addrs: Vec<SocketAddr>,
         data: Vec<u8>,
     ) -> Result<StreamEnd, EndReason> {
-        let policy = self.policy.ok_or(EndReason::NotOffered)?;
         if addrs.is_empty() {
             return Err(EndReason::Unreachable);
         }
         // spec: STREAM-16
-        let mut addrs: VecDeque<_> = addrs.into_iter().filter(|&a| policy.admits(a)).collect();
-        let first = addrs.pop_front().ok_or(EndReason::Policy)?;
-        self.unsent += data.len();
+        let addrs: Vec<_> = addrs.into_iter().filter_map(|a| self.destinations.admits(a)).collect();
+        let endpoint = Endpoint::destination(&addrs).ok_or(EndReason::Policy)?;
+        self.unsent.add(stream.circuit, data.len());
         let exit = ExitKey(self.table.insert(ExitConn {
             stream,
             to_net: data.into(),
-            addrs,
             open: false,
             client_done: false,
             net_done: false,
@@ -186,7 +194,7 @@ impl Exits {
             woken: false,
         }));
         self.timers.set(exit, Some(now.mono + STREAM_IDLE_TIMEOUT));
-        self.out.push_back(Output::Dial(ConnId::Exit(exit), Endpoint::Destination(first)));
+        self.out.push_back(Output::Dial(ConnId::Exit(exit), endpoint));
         Ok(StreamEnd::Exit(exit))
     }
 
@@ -203,19 +211,15 @@ impl Exits {
         Some(stream)
     }
 
-    /// The connection could not be made: the next address is tried, or the stream ends with this reason.
+    /// The connection could not be made, at none of the addresses: the stream ends with this reason.
     pub(super) fn failed(&mut self, exit: ExitKey, why: DialError) -> Option<(StreamName, EndReason)> {
-        let conn = self.table.get_mut(exit.0)?;
-        if let Some(next) = conn.addrs.pop_front() {
-            self.out.push_back(Output::Dial(ConnId::Exit(exit), Endpoint::Destination(next)));
-            return None;
-        }
-        let stream = conn.stream;
+        let stream = self.table.get(exit.0)?.stream;
         self.forget(exit);
         let reason = match why {
             DialError::Refused => EndReason::Refused,
             DialError::Unreachable => EndReason::Unreachable,
             DialError::TimedOut => EndReason::TimedOut,
+            DialError::Resource => EndReason::Resource,
         };
         Some((stream, reason))
     }
@@ -224,14 +228,15 @@ impl Exits {
     pub(super) fn push(&mut self, exit: ExitKey, bytes: &[u8]) {
         let Some(conn) = self.table.get_mut(exit.0) else { return };
         conn.to_net.extend(bytes);
-        self.unsent += bytes.len();
+        self.unsent.add(conn.stream.circuit, bytes.len());
         self.wake(exit);
     }
 
     /// Takes bytes from the client that wait for a name's addresses.
     pub(super) fn push_lookup(&mut self, ask: AskId, bytes: &[u8]) {
-        if let Some(lookup) = self.lookups.get_mut(&ask) {
+        if let Some(lookup) = self.lookups.get_mut(ask) {
             lookup.data.extend_from_slice(bytes);
+            self.unsent.add(lookup.stream.circuit, bytes.len());
         }
     }
 
@@ -281,7 +286,11 @@ impl Exits {
         }
         out.extend(conn.to_net.drain(..n));
         conn.last_used = now.mono;
-        self.unsent = self.unsent.saturating_sub(n);
+        // What a slow moment made the queue grow to is not kept.
+        if conn.to_net.is_empty() && conn.to_net.capacity() > EXIT_WRITE_MAX {
+            conn.to_net = VecDeque::new();
+        }
+        self.unsent.sub(conn.stream.circuit, n);
         self.carried += n as u64;
         Some((conn.stream, n))
     }
@@ -312,7 +321,7 @@ impl Exits {
 
     /// The client sends no more on a stream whose destination is being looked up.
     pub(super) fn client_finished_lookup(&mut self, ask: AskId) {
-        if let Some(lookup) = self.lookups.get_mut(&ask) {
+        if let Some(lookup) = self.lookups.get_mut(ask) {
             lookup.client_done = true;
         }
     }
@@ -331,30 +340,36 @@ impl Exits {
         self.forget(exit)
     }
 
-    /// Nobody waits for a look-up any more. It is counted until its answer comes: the resolver is still at it.
-    pub(super) fn drop_lookup(&mut self, ask: AskId) {
-        if let Some(lookup) = self.lookups.get_mut(&ask) {
-            lookup.data = Vec::new();
-        }
+    /// Ends a look-up that nobody waits for any more.
+    pub(super) fn drop_lookup(&mut self, ask: AskId) -> Option<PendingLookup> {
+        let lookup = self.lookups.remove(ask)?;
+        self.unsent.sub(lookup.stream.circuit, lookup.data.len());
+        self.out.push_back(Output::GiveUpResolve(ask));
+        Some(lookup)
     }
 
     /// Forgets a connection; gives its stream, unless that is over.
     fn forget(&mut self, exit: ExitKey) -> Option<StreamName> {
         self.timers.set(exit, None);
         let conn = self.table.remove(exit.0)?;
-        self.unsent = self.unsent.saturating_sub(conn.to_net.len());
+        self.unsent.sub(conn.stream.circuit, conn.to_net.len());
         (!conn.is_done()).then_some(conn.stream)
     }
 
-    /// While too much waits for all destinations together: closes the connection for which most waits. Gives whether it
-    /// did, and the stream that breaks with it.
-    // spec: STREAM-21
+    /// While too much waits for destinations: gives up what holds most of the circuit that holds most. Gives whether it did,
+    /// and the stream that breaks with it.
+    // spec: STREAM-502
     pub(super) fn shed(&mut self) -> Option<Option<StreamName>> {
-        if self.unsent <= EXIT_UNSENT_MAX {
-            return None;
+        let circuit = self.unsent.next_to_shed()?;
+        let of_circuit = self.table.iter().filter(|(_, conn)| conn.stream.circuit == circuit);
+        let conn = of_circuit.map(|(exit, conn)| (ExitKey(exit), conn.to_net.len())).max_by_key(|(_, bytes)| *bytes);
+        match (conn, self.lookups.heaviest(circuit)) {
+            (conn, Some((ask, bytes))) if conn.is_none_or(|(_, of_conn)| of_conn < bytes) => {
+                Some(self.drop_lookup(ask).map(|l| l.stream))
+            }
+            (Some((exit, _)), _) => Some(self.drop_conn(exit)),
+            (None, _) => None,
         }
-        let (exit, _) = self.table.iter().max_by_key(|(_, conn)| conn.to_net.len())?;
-        Some(self.drop_conn(ExitKey(exit)))
     }
 
     /// The earliest deadline.

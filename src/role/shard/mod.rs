@@ -11,11 +11,14 @@
 mod circuit;
 mod circuits;
 mod config;
+mod destinations;
 mod exits;
+mod lookups;
 mod pool;
 mod services;
 mod state;
 mod streams;
+mod unsent;
 
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
@@ -24,6 +27,7 @@ use crate::role::driven::Driven;
 use crate::role::links::Credentials;
 use crate::role::{AskId, ConnId, Input, Output, Role};
 pub use config::{ExitPolicy, ShardConfig, ShardCounts};
+use core::net::IpAddr;
 use state::ShardState;
 
 /// The relay role on one thread: takes what a driver reads, and gives what it shall write, dial, look up and ask.
@@ -51,6 +55,11 @@ impl Shard {
     /// The relays it can extend circuits to.
     pub fn set_roster(&mut self, now: Now, roster: Roster) {
         self.state.act(now, |state| state.set_roster(roster));
+    }
+
+    /// The relay is reached at this address; its exit does not connect there, if it is public.
+    pub fn add_own_address(&mut self, now: Now, ip: IpAddr) {
+        self.state.act(now, |state| state.add_own_address(ip));
     }
 
     /// Who the relay says it is on the links it opens.

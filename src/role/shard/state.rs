@@ -3,6 +3,7 @@
 use super::circuit::{CircuitEnd, StreamName, Toward};
 use super::circuits::{CircuitViolation, Circuits, Effect, LinkedCircuits};
 use super::config::{ShardConfig, ShardCounts};
+use super::destinations::Destinations;
 use super::exits::Exits;
 use super::streams::Streams;
 use crate::base::rng::Rng;
@@ -18,6 +19,7 @@ use crate::wire::cell::{Cell, CellBuf, CircuitId, Command, decode_header};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::RelayId;
 use crate::wire::message::ExtendFailure;
+use core::net::IpAddr;
 
 /// The owners of a shard's links, circuits and streams, its limits, and the counts it reports.
 pub(super) struct ShardState {
@@ -40,7 +42,7 @@ impl ShardState {
         Self {
             links: Links::new(cfg.network, Some((cfg.link_secret.clone(), cfg.cipher))),
             circuits: Circuits::new(limits.cells_queued),
-            streams: Streams::new(Exits::new(cfg.exit, limits.exits), cfg.store),
+            streams: Streams::new(Exits::new(Destinations::new(cfg.exit), limits), cfg.store),
             roster: Roster::default(),
             cfg,
             rng,
@@ -54,7 +56,7 @@ impl ShardState {
     #[cfg(feature = "unstable")]
     pub(super) fn set_limits(&mut self, limits: Limits) {
         self.circuits.set_queued_max(limits.cells_queued);
-        self.streams.set_exits_max(limits.exits);
+        self.streams.set_limits(limits);
         self.limits = limits;
     }
 
@@ -73,10 +75,18 @@ impl ShardState {
     }
 
     pub(super) fn set_roster(&mut self, roster: Roster) {
+        self.streams.destinations().set_roster(roster.clone());
         self.roster = roster;
     }
 
+    pub(super) fn add_own_address(&mut self, ip: IpAddr) {
+        self.streams.destinations().add_own(ip);
+    }
+
     pub(super) fn set_credentials(&mut self, credentials: Credentials) {
+        for addr in &credentials.descriptor.addrs {
+            self.streams.destinations().add_own(addr.ip());
+        }
         self.links.set_credentials(credentials);
     }
 

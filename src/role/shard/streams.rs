@@ -2,10 +2,13 @@
 
 use super::circuit::{Circuit, StreamEnd, StreamName};
 use super::circuits::LinkedCircuits;
+use super::destinations::Destinations;
 use super::exits::{Answer, Exits};
 use super::services::{Pumped, Services};
+use crate::base::host::Host;
 use crate::base::time::{Instant, Now};
 use crate::proto::rpc::Service;
+use crate::role::limits::Limits;
 use crate::role::slab::Key;
 use crate::role::{AskId, DialError, ExitKey, Output};
 use crate::wire::message::{EndReason, Target};
@@ -13,6 +16,14 @@ use core::net::{IpAddr, SocketAddr};
 
 /// A source waits until its stream has room for this many bytes, so that it is not woken for crumbs.
 const ROOM_MIN: usize = 32 * 1024;
+
+/// Answers a RESOLVE.
+fn tell_addresses(stream: StreamName, addrs: Vec<IpAddr>, circuits: &mut LinkedCircuits<'_>) {
+    circuits.act(stream.circuit, |circuit| {
+        circuit.forget(stream.id);
+        circuit.mux().resolved(stream.id, addrs);
+    });
+}
 
 /// The two owners of streams, exits and services, and which of them a new stream goes to.
 pub(super) struct Streams {
@@ -27,9 +38,13 @@ impl Streams {
         Self { exits, services: Services::default(), store }
     }
 
-    #[cfg(feature = "unstable")]
-    pub(super) fn set_exits_max(&mut self, exits: usize) {
-        self.exits.set_max(exits);
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.exits.set_limits(limits);
+    }
+
+    /// Where streams may leave to.
+    pub(super) fn destinations(&mut self) -> &mut Destinations {
+        self.exits.destinations()
     }
 
     /// Exit connections, open or opening.
@@ -62,10 +77,11 @@ impl Streams {
             Target::Directory => return self.begin_service(stream, Service::Directory, &data, circuits),
             Target::Store if self.store => return self.begin_service(stream, Service::Store, &data, circuits),
             Target::Store => Err(EndReason::NotOffered),
-            Target::Host(name, port) => exits.admit(port).and_then(|()| match name.parse::<IpAddr>() {
-                Ok(ip) => exits.dial(now, stream, vec![SocketAddr::new(ip, port)], data),
-                Err(_) => Ok(exits.look_up(stream, name, Some(port), data)),
-            }),
+            Target::Host(name, port) => match exits.admit(&name, port) {
+                Ok(Host::Ip(ip)) => exits.dial(now, stream, vec![SocketAddr::new(ip, port)], data),
+                Ok(Host::Name(name)) => return self.look_up(stream, name, Some(port), data, circuits),
+                Err(reason) => Err(reason),
+            },
             Target::Addr(addr) => exits.admit_any().and_then(|()| exits.dial(now, stream, vec![addr], data)),
         };
         circuits.lead(stream, end);
@@ -82,12 +98,30 @@ impl Streams {
 
     /// A client asks for a name's addresses.
     pub(super) fn resolve(&mut self, stream: StreamName, name: String, circuits: &mut LinkedCircuits<'_>) {
-        if self.exits.resolves() {
-            let end = self.exits.look_up(stream, name, None, Vec::new());
-            circuits.lead(stream, Ok(end));
-        } else {
-            circuits.act(stream.circuit, |circuit| circuit.mux().resolved(stream.id, Vec::new()));
+        match self.exits.admit_resolve(&name) {
+            Some(Host::Name(name)) => self.look_up(stream, name, None, Vec::new(), circuits),
+            Some(Host::Ip(ip)) => tell_addresses(stream, vec![ip], circuits),
+            None => tell_addresses(stream, Vec::new(), circuits),
         }
+    }
+
+    /// Has a name looked up; a look-up of whoever has too many gives way.
+    fn look_up(
+        &mut self,
+        stream: StreamName,
+        name: String,
+        port: Option<u16>,
+        data: Vec<u8>,
+        circuits: &mut LinkedCircuits<'_>,
+    ) {
+        let Some(link) = circuits.link(stream) else { return };
+        match self.exits.make_room_for_lookup(stream.circuit, link) {
+            Some((other, true)) => tell_addresses(other, Vec::new(), circuits),
+            Some((other, false)) => circuits.abort(other, EndReason::Resource),
+            None => {}
+        }
+        let end = self.exits.look_up(stream, link, name, port, data);
+        circuits.lead(stream, Ok(end));
     }
 
     /// A name was looked up.
@@ -98,12 +132,7 @@ impl Streams {
             return;
         }
         match answer {
-            Answer::Resolved(addrs) => {
-                circuits.act(stream.circuit, |circuit| {
-                    circuit.forget(stream.id);
-                    circuit.mux().resolved(stream.id, addrs);
-                });
-            }
+            Answer::Resolved(addrs) => tell_addresses(stream, addrs, circuits),
             Answer::Connect(addrs, data, client_done) => {
                 let end = self.exits.dial(now, stream, addrs, data);
                 circuits.lead(stream, end);
@@ -135,8 +164,8 @@ impl Streams {
         }
     }
 
-    /// While too much waits for all destinations together, ends the stream for which most waits.
-    // spec: STREAM-21
+    /// While too much waits for destinations, ends the stream for which most waits, of the circuit for which most waits.
+    // spec: STREAM-502
     pub(super) fn shed(&mut self, circuits: &mut LinkedCircuits<'_>) {
         while let Some(broken) = self.exits.shed() {
             circuits.abort_all(broken, EndReason::Resource);
@@ -173,7 +202,9 @@ impl Streams {
             StreamEnd::Exit(exit) => {
                 self.exits.drop_conn(exit);
             }
-            StreamEnd::Lookup(ask) => self.exits.drop_lookup(ask),
+            StreamEnd::Lookup(ask) => {
+                self.exits.drop_lookup(ask);
+            }
             StreamEnd::Service(key) => self.services.remove(key),
         }
     }

@@ -84,10 +84,13 @@ fn a_name_is_handed_to_an_exit_as_it_came() {
 }
 
 // spec: PROXY-15
+// spec: PROXY-501
 #[test]
 fn what_belongs_to_this_machine_or_its_network_does_not_leave() {
     let proxy = start_with(false);
-    for host in ["localhost", "127.0.0.1", "[::1]", "192.168.1.1", "printer", "a.local", "x.onion", "198.18.0.9"] {
+    let plain = ["localhost", "127.0.0.1", "[::1]", "192.168.1.1", "printer", "a.local", "x.onion", "198.18.0.9"];
+    let spelled = ["127.1", "0x7f.1", "0177.0.0.1", "2130706433", "10.9.8.7.", "LOCALHOST.", "localhost.localdomain"];
+    for host in plain.into_iter().chain(spelled).chain(["x.onion..", "a.umbel..", "1.2.3.4.5"]) {
         let status = proxy.status(&format!("CONNECT {host}:80 HTTP/1.0\r\n\r\n"));
         assert!(status == 403 || status == 502, "{host}");
         let name = host.trim_matches(['[', ']']);

@@ -41,7 +41,7 @@ impl Role for Plain {
         let (near, far) = (self.number(), self.number());
         self.halves.insert(near, Half { peer: far, held: VecDeque::new(), done: false });
         self.halves.insert(far, Half { peer: near, held: VecDeque::new(), done: false });
-        self.out.push_back(Output::Dial(far, Endpoint::Destination(self.to)));
+        self.out.push_back(Output::Dial(far, Endpoint::Destination(vec![self.to])));
         Some(near)
     }
 
@@ -120,7 +120,7 @@ impl Role for Fetch {
 
     fn poll(&mut self) -> Option<Output> {
         (!core::mem::replace(&mut self.dialled, true))
-            .then(|| Output::Dial(ConnId::Exit(ExitKey(Key::from_u64(1))), Endpoint::Destination(self.to)))
+            .then(|| Output::Dial(ConnId::Exit(ExitKey(Key::from_u64(1))), Endpoint::Destination(vec![self.to])))
     }
 
     fn read_budget(&mut self, _conn: ConnId) -> usize {

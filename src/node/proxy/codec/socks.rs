@@ -238,7 +238,7 @@ impl Handshake {
             3 => {
                 let name = r.bytes8()?;
                 let port = r.u16()?;
-                let name = host_name(name).map_err(|error| refuse(error, Reply::AddressNotSupported))?;
+                let name = host_name(name).map_err(|error| refuse(error, Reply::NotAllowed))?;
                 Target::Host(name.to_owned(), port)
             }
             _ => return Err(refuse(Malformed::UnknownKind, Reply::AddressNotSupported)),

@@ -65,11 +65,16 @@ fn bind_udp_and_reverse_look_up_are_not_supported() {
 
 #[test]
 fn an_unknown_address_kind_or_an_unreadable_name_is_refused() {
-    for bytes in
-        [&[5, 1, 0, 5, 1, 0, 2, 0, 0][..], &[5, 1, 0, 5, 1, 0, 3, 1, b' ', 0, 80], &[5, 1, 0, 5, 1, 0, 3, 0, 0, 80]]
-    {
+    let unreadable = "\u{ff11}27.1".as_bytes();
+    let wide = [&[5, 1, 0, 5, 1, 0, 3, unreadable.len() as u8], unreadable, &[0, 80]].concat();
+    for (bytes, reply) in [
+        (&[5, 1, 0, 5, 1, 0, 2, 0, 0][..], Reply::AddressNotSupported),
+        (&[5, 1, 0, 5, 1, 0, 3, 1, b' ', 0, 80], Reply::NotAllowed),
+        (&[5, 1, 0, 5, 1, 0, 3, 0, 0, 80], Reply::NotAllowed),
+        (&wide, Reply::NotAllowed),
+    ] {
         let refused = drive(bytes).unwrap_err();
-        assert_eq!(refused.answer[1], Reply::AddressNotSupported as u8);
+        assert_eq!(refused.answer[1], reply as u8);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The log: standard error, this program's own events only, redacted.
+//! The log: standard error, this program's own events only, redacted, lines that repeat folded.
 //!
 //! Libraries do not log through here: their events could name peers and destinations, which our own types hide
 //! ([`crate::base::redact::Sensitive`]).
@@ -6,15 +6,33 @@
 use crate::base::redact::show_sensitive;
 use crate::node::setting::Level;
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
+use writer::Lines;
+
+mod fold;
+mod writer;
+
+/// The log's writer, for its end.
+static LINES: OnceLock<Lines> = OnceLock::new();
+
+/// Tells how often lines came again that it was not told of yet: at the end of the process.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush();
+    }
+}
 
 /// Starts the log of this process. Later calls change nothing but the redaction.
 pub fn start(level: Level, unredacted: bool) {
     show_sensitive(unredacted);
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false);
+    let writer = LINES.get_or_init(|| Lines::new(colour)).clone();
+    // The writer sets the time, so that two events of one text are equal.
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour).with_target(false).without_time();
     let ours = Targets::new().with_target("umbel", filter(level));
     // A second start in one process (tests) keeps the first log.
     let _ = tracing_subscriber::registry().with(lines.with_filter(ours)).try_init();

@@ -1,0 +1,145 @@
+//! File descriptors, which are limited for a process and for the system: what happens when none is left, and how it is said.
+//!
+//! Every link, stream and program at the proxy takes one. When they are used up, `accept` fails at once and would fail again at
+//! once; so whoever accepts waits until something was closed, and for a moment at most. Connections wait in the system's queue
+//! meanwhile.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+use std::io::{self, ErrorKind};
+use tokio::sync::Notify;
+
+/// After `accept` failed the listener rests this long at first.
+const REST_MIN: Duration = Duration::from_millis(50);
+/// And this long at most, where nothing of its own is closed meanwhile: other processes may give back what the system lacks.
+const REST_MAX: Duration = Duration::from_secs(1);
+
+/// No descriptor is left in the system, and in the process: the same numbers on every Unix.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+
+/// How often this process had no descriptor for a connection. The limit is the process's, and so is the count.
+static SHORT: AtomicU64 = AtomicU64::new(0);
+
+/// How often since the start a connection could not be accepted or made because the process, or the system, had no file
+/// descriptor left.
+pub fn times_short() -> u64 {
+    SHORT.load(Ordering::Relaxed)
+}
+
+/// Whether a call failed because there is no descriptor, or no port or buffer to make a socket with.
+pub fn is_shortage(why: &io::Error) -> bool {
+    why.raw_os_error().is_some_and(|code| [ENFILE, EMFILE].contains(&code))
+        || matches!(why.kind(), ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory)
+}
+
+/// Says that there is no descriptor, and what follows from it.
+pub fn warn_short(consequence: &'static str) {
+    SHORT.fetch_add(1, Ordering::Relaxed);
+    let limit = crate::host::system::open_files_limit();
+    tracing::warn!(limit, "too many open files: {consequence} until some are closed; raise the limit (ulimit -n)");
+}
+
+/// A descriptor kept for when there is no other.
+pub struct Reserve(Option<std::fs::File>);
+
+impl Reserve {
+    /// Takes one, if there is one.
+    pub fn take() -> Self {
+        Self(std::fs::File::open("/dev/null").ok())
+    }
+
+    /// Gives it back to the system: the next call that needs one finds it. False when it was given up before.
+    pub fn give_up(&mut self) -> bool {
+        self.0.take().is_some()
+    }
+
+    /// Takes it again, when there are others.
+    pub fn renew(&mut self) {
+        if self.0.is_none() {
+            *self = Self::take();
+        }
+    }
+}
+
+/// How an accept loop waits.
+pub struct Pause {
+    consequence: &'static str,
+    rest: Duration,
+}
+
+impl Pause {
+    /// `consequence`: what a shortage means here, as a sentence of the log has it.
+    pub fn new(consequence: &'static str) -> Self {
+        Self { consequence, rest: REST_MIN }
+    }
+
+    /// Waits after `accept` failed, until something was `freed` or for a moment.
+    pub async fn after(&mut self, why: &io::Error, freed: &Notify) {
+        // A peer gave its connection up while it waited: the next one follows.
+        if why.kind() == ErrorKind::ConnectionAborted {
+            return;
+        }
+        if is_shortage(why) {
+            warn_short(self.consequence);
+        } else {
+            tracing::warn!(%why, "a connection could not be accepted");
+        }
+        tokio::select! {
+            () = freed.notified() => {}
+            () = tokio::time::sleep(self.rest) => self.rest = (self.rest * 2).min(REST_MAX),
+        }
+    }
+
+    /// A connection was accepted.
+    pub fn over(&mut self) {
+        self.rest = REST_MIN;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: NODE-502
+    #[tokio::test]
+    async fn who_has_no_descriptor_says_so_and_waits_for_one() {
+        let (freed, mut pause) = (Notify::new(), Pause::new("tests wait"));
+        let shortage = io::Error::from_raw_os_error(EMFILE);
+        let before = times_short();
+        // It goes on as soon as something is closed.
+        pause.rest = Duration::from_secs(3600);
+        tokio::join!(pause.after(&shortage, &freed), async { freed.notify_waiters() });
+        assert!(times_short() > before);
+        assert_eq!(pause.rest, Duration::from_secs(3600));
+        // And else after a moment, which grows to a second.
+        pause.over();
+        let start = crate::host::system::Timer::start();
+        for rest in [REST_MIN, REST_MIN * 2] {
+            assert_eq!(pause.rest, rest);
+            pause.after(&shortage, &freed).await;
+        }
+        assert!(start.elapsed() >= REST_MIN * 3);
+        pause.rest = Duration::from_secs(3600);
+        pause.after(&ErrorKind::ConnectionAborted.into(), &freed).await;
+        pause.over();
+        assert_eq!(pause.rest, REST_MIN);
+    }
+
+    #[test]
+    fn a_reserve_is_there_once() {
+        let mut reserve = Reserve::take();
+        assert!(reserve.give_up() && !reserve.give_up());
+        reserve.renew();
+        assert!(reserve.give_up());
+    }
+
+    #[test]
+    fn a_shortage_is_told_from_other_failures() {
+        for code in [ENFILE, EMFILE] {
+            assert!(is_shortage(&io::Error::from_raw_os_error(code)));
+        }
+        let (refused, aborted) = (ErrorKind::ConnectionRefused.into(), ErrorKind::ConnectionAborted.into());
+        assert!(!is_shortage(&refused) && !is_shortage(&aborted));
+    }
+}

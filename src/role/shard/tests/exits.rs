@@ -1,0 +1,229 @@
+//! Streams that leave: names, shares, what waits, and where nobody is let.
+
+use super::*;
+
+/// Opens a stream there and sends as much as the client was granted.
+fn fill(rig: &mut Rig, id: u16, open: Message<'_>) {
+    rig.say(&[(id, open)]);
+    for _ in 0..436 {
+        rig.say(&[(id, Message::Data(&[7; 1200]))]);
+    }
+}
+
+// spec: STREAM-502
+#[test]
+fn what_waits_for_a_circuit_s_destinations_is_bounded_wherever_they_are() {
+    // To servers that take nothing, and to ones whose names have no answer yet.
+    for open in [to_web(), to_host("silent.example")] {
+        let mut rig = Rig::new();
+        let name = format!("{open:?}");
+        for id in 1..=100 {
+            let open = if name.contains("silent") { to_host("silent.example") } else { to_web() };
+            fill(&mut rig, id, open);
+        }
+        let unsent = rig.relay.state.look().unsent();
+        assert!(unsent <= crate::role::limits::EXIT_UNSENT_PER_CIRCUIT_MAX, "{name}: {unsent}");
+        assert!(unsent > 20 << 20, "{name}: most of the share is used: {unsent}");
+        assert!(rig.heard.iter().any(|(_, m)| m.contains("Resource")), "{name}: the client hears why");
+    }
+}
+
+// spec: STREAM-502
+#[test]
+fn who_holds_most_of_what_waits_gives_way_and_nobody_else() {
+    let mut rig = Rig::new();
+    rig.relay.set_limits(rig.now, Limits { exit_unsent: 8 << 20, ..Limits::default() });
+    fill(&mut rig, 1, to_web());
+    rig.on_another_circuit(CircuitId(8));
+    // Many streams, each smaller than the honest one's.
+    for id in 1..=60 {
+        rig.say(&[(id, to_host("silent.example"))]);
+        for _ in 0..200 {
+            rig.say(&[(id, Message::Data(&[7; 1200]))]);
+        }
+    }
+    assert!(rig.relay.state.look().unsent() <= 8 << 20);
+    assert_eq!(rig.relay.counts().exits, 1, "the other circuit's stream goes on");
+    let given_up = rig.outputs.iter().filter(|o| matches!(o, Output::GiveUpResolve(_))).count();
+    assert!(given_up >= 25, "{given_up} streams of the largest holder made room");
+    assert!(rig.outputs.iter().all(|o| !matches!(o, Output::Abort(_))));
+}
+
+// spec: STREAM-501
+#[test]
+fn silent_names_take_no_place_from_others() {
+    let mut rig = Rig::new();
+    rig.say(&[(1, to_host("good.example"))]);
+    let good = rig.asks()[0];
+    // A circuit that asks for more than its share loses its own oldest.
+    rig.on_another_circuit(CircuitId(8));
+    for id in 1..=400 {
+        rig.say(&[(id, to_host("silent.example"))]);
+    }
+    let share = crate::role::limits::LOOKUPS_PER_CIRCUIT_MAX as u16;
+    let given_up: Vec<_> = rig.outputs.iter().filter(|o| matches!(o, Output::GiveUpResolve(_))).collect();
+    assert_eq!(given_up.len(), usize::from(400 - share));
+    assert_eq!(rig.heard_of(1), ["End(Resource)"], "the oldest hears why");
+    assert_eq!(rig.heard_of(400), Vec::<&str>::new(), "the newest waits for its answer");
+    assert_eq!(rig.heard_of(401 - share), Vec::<&str>::new());
+    assert_eq!(rig.heard_of(400 - share), ["End(Resource)"]);
+    // Twenty circuits, on links of their own: the table is full, and the good name has its place still.
+    for n in 0..20 {
+        rig.on_another_link();
+        rig.on_another_circuit(CircuitId(20 + n));
+        for id in 1..=share {
+            rig.say(&[(id, to_host("silent.example"))]);
+        }
+    }
+    rig.outputs.clear();
+    rig.input(Input::Resolved(good, vec!["10.0.0.1".parse().unwrap()]));
+    assert_eq!(rig.dials().len(), 1, "its answer is waited for");
+}
+
+// spec: STREAM-501
+#[test]
+fn one_link_s_circuits_share_its_look_ups() {
+    use crate::role::limits::{LOOKUPS_PER_CIRCUIT_MAX, LOOKUPS_PER_LINK_MAX};
+    let mut rig = Rig::new();
+    rig.say(&[(1, to_host("good.example"))]);
+    let good = rig.asks()[0];
+    for n in 0..10 {
+        rig.on_another_circuit(CircuitId(20 + n));
+        for id in 1..=LOOKUPS_PER_CIRCUIT_MAX as u16 {
+            rig.say(&[(id, Message::Resolve("silent.example"))]);
+        }
+    }
+    let (asked, given_up) = rig.outputs.iter().fold((1, 0), |(asked, given_up), o| match o {
+        Output::Resolve(..) => (asked + 1, given_up),
+        Output::GiveUpResolve(_) => (asked, given_up + 1),
+        _ => (asked, given_up),
+    });
+    assert_eq!(asked - given_up, LOOKUPS_PER_LINK_MAX);
+    assert!(!rig.outputs.contains(&Output::GiveUpResolve(good)), "who has one keeps it");
+    assert!(rig.heard.iter().any(|(_, m)| m == "Resolved([])"), "a RESOLVE that gives way is answered");
+}
+
+// spec: STREAM-503
+#[test]
+fn another_spelling_of_what_an_exit_refuses_is_refused() {
+    let mut rig = Rig::with_exit(ExitPolicy { private: false });
+    let mut id = 0;
+    let mut ask = |rig: &mut Rig, name: &str| {
+        id += 2;
+        rig.say(&[(id, to_host(name)), (id + 1, Message::Resolve(name))]);
+        (rig.heard_of(id).concat(), rig.heard_of(id + 1).concat())
+    };
+    for name in [
+        "127.1",
+        "127.0.0.1.",
+        "0x7f.1",
+        "0177.0.0.1",
+        "2130706433",
+        "10.9.8.7.",
+        "169.254.43518",
+        "[::1]",
+        "::1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+        "localhost",
+        "LOCALHOST.",
+        "a.localhost",
+        "localhost.localdomain",
+        "x.onion",
+        "x.onion..",
+        "a.b.umbel",
+        "printer",
+        "router.lan",
+        "a..b",
+        "fe80::1%eth0",
+        "%6cocalhost",
+        "1.2.3.4.5",
+        "a/b",
+        "0",
+    ] {
+        let refused = ("End(Policy)".to_owned(), "Resolved([])".to_owned());
+        assert_eq!(ask(&mut rig, name), refused, "{name}");
+    }
+    assert!(rig.asks().is_empty() && rig.dials().is_empty(), "nobody was asked");
+    assert_eq!(ask(&mut rig, "Example.ORG."), (String::new(), String::new()));
+    let asked = |o: &Output| if let Output::Resolve(_, name) = o { Some(name.clone()) } else { None };
+    let names: Vec<_> = rig.outputs.iter().filter_map(asked).collect();
+    assert_eq!(names, ["example.org", "example.org"], "the one form is looked up");
+    // What a name leads to is judged as well.
+    let asks = rig.asks();
+    rig.input(Input::Resolved(asks[0], vec!["10.0.0.1".parse().unwrap(), "::ffff:127.0.0.1".parse().unwrap()]));
+    rig.input(Input::Resolved(asks[1], vec!["10.0.0.1".parse().unwrap(), "::ffff:1.2.3.4".parse().unwrap()]));
+    let last = rig.heard.len() - 2;
+    assert_eq!(rig.heard[last].1, "End(Policy)");
+    assert_eq!(rig.heard[last + 1].1, "Resolved([1.2.3.4])");
+}
+
+// spec: STREAM-504
+#[test]
+fn an_exit_leads_neither_to_itself_nor_back_into_the_network() {
+    let mut rig = Rig::with_exit(ExitPolicy { private: false });
+    rig.relay.add_own_address(rig.now, "5.10.0.1".parse().unwrap());
+    let contact = |n: u8, addr: &str| {
+        let id = RelayId([n; 32]);
+        let addrs = vec![addr.parse().unwrap()];
+        let contact =
+            crate::role::contact::Contact { id, addrs, link_key: [0; 32], onion_key: [0; 32], cipher: CIPHER };
+        (id, contact)
+    };
+    let roster = [contact(3, "5.20.0.1:7001"), contact(4, "[2a00::9]:7001"), contact(5, "5.30.0.1:443")];
+    rig.relay.set_roster(rig.now, Arc::new(roster.into()));
+    let to = |addr: &str| Message::Begin { target: Target::Addr(addr.parse().unwrap()), data: b"" };
+    let refused = [
+        "5.10.0.1:80",
+        "5.10.0.1:22",
+        "[::ffff:5.10.0.1]:22",
+        "5.20.0.1:7001",
+        "[::ffff:5.20.0.1]:7001",
+        "[2a00::9]:7001",
+    ];
+    for (id, addr) in (1..).zip(refused) {
+        rig.say(&[(id, to(addr)), (100 + id, to_host("a.example"))]);
+        assert_eq!(rig.heard_of(id), ["End(Policy)"], "{addr}");
+    }
+    rig.outputs.clear();
+    // Beside a relay, and at a web server that somebody might claim to be his relay.
+    for (id, addr) in (20..).zip(["5.20.0.1:80", "5.20.0.1:7002", "[2a00::9]:443", "5.30.0.1:443"]) {
+        rig.say(&[(id, to(addr))]);
+        assert_eq!(rig.heard_of(id), Vec::<&str>::new(), "{addr}");
+    }
+    assert_eq!(rig.dials().len(), 4);
+    // A name that leads there leads nowhere, and one of several addresses is left out.
+    rig.say(&[(40, to_host("b.example")), (41, to_host("c.example"))]);
+    let asks = rig.asks();
+    rig.input(Input::Resolved(asks[0], vec!["5.10.0.1".parse().unwrap()]));
+    assert_eq!(rig.heard_of(40), ["End(Policy)"]);
+    rig.input(Input::Resolved(asks[1], vec!["5.10.0.1".parse().unwrap(), "5.10.0.2".parse().unwrap()]));
+    let endpoint = rig.outputs.iter().find_map(|o| if let Output::Dial(_, to) = o { Some(to.clone()) } else { None });
+    assert_eq!(endpoint.unwrap().addrs(), ["5.10.0.2:80".parse().unwrap()]);
+    // On a test network its own address is where everything is.
+    let mut rig = Rig::new();
+    rig.relay.add_own_address(rig.now, "127.0.0.1".parse().unwrap());
+    rig.say(&[(5, to_web())]);
+    assert_eq!(rig.dials().len(), 1);
+}
+
+// spec: STREAM-505
+#[test]
+fn an_exit_dials_all_addresses_of_a_name_at_once() {
+    let mut rig = Rig::new();
+    rig.say(&[(5, to_host("many.example"))]);
+    let ask = rig.asks()[0];
+    let addrs = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "2a00::1"].map(|ip| ip.parse().unwrap());
+    rig.input(Input::Resolved(ask, addrs.into()));
+    let dial = |o: &Output| if let Output::Dial(conn, to) = o { Some((*conn, to.clone())) } else { None };
+    let (conn, endpoint) = rig.outputs.iter().find_map(dial).unwrap();
+    let order = ["10.0.0.1:80", "[2a00::1]:80", "10.0.0.2:80", "10.0.0.3:80"].map(|a| a.parse().unwrap());
+    assert_eq!(endpoint.addrs(), order, "the families take turns");
+    rig.input(Input::Failed(conn, crate::role::DialError::TimedOut));
+    assert_eq!(rig.heard_of(5), ["End(TimedOut)"]);
+    rig.say(&[(5, Message::End(EndReason::Done)), (6, to_web())]);
+    let conn = rig.dials().pop().unwrap();
+    rig.input(Input::Failed(conn, crate::role::DialError::Resource));
+    assert_eq!(rig.heard_of(6), ["End(Resource)"], "the exit has no socket left");
+}
