@@ -39,7 +39,8 @@ pub const CELLS_QUEUED_SLACK: usize = 256;
 /// Cells that may wait on all circuits of a shard together (185 MB). Beyond it the circuit whose oldest cell
 /// has waited longest closes (spec CIRC-14).
 pub const CELLS_QUEUED_MAX: usize = 131_072;
-/// Exit connections and names being looked up, of one shard. Beyond it streams are ended with RESOURCE.
+/// Exit connections and names being looked up, of one shard. Beyond it the longest idle of the circuit with the most makes
+/// room (spec STREAM-401).
 pub const EXITS_MAX: usize = 8192;
 /// Cells that may wait on a link before any circuit's cell (CREATE, CREATED). Beyond it the link closes.
 pub const LINK_CONTROL_MAX: usize = 2048;
@@ -78,8 +79,13 @@ pub const LINK_STUCK_TIMEOUT: Duration = Duration::from_secs(60);
 pub const FRESH_RUN_MAX: u32 = 8;
 /// Bounds between which the silence before a padding cell is drawn (spec LINK-22).
 pub const PADDING_AFTER: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_millis(9500));
-/// An exit stream on which nothing moved for this long is ended.
-pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// A destination that takes none of what is left for it, after its stream has ended both ways, is given up after this long.
+pub const EXIT_LINGER: Duration = Duration::from_secs(600);
+/// At a full exit a stream on which something moved within this time keeps its place, unless its circuit holds more than
+/// [`EXITS_SHARE`] (spec STREAM-401).
+pub const EXIT_IDLE_LEAST: Duration = Duration::from_secs(60);
+/// At a full exit a circuit is sure of this many connections that are in use (spec STREAM-401).
+pub const EXITS_SHARE: usize = 64;
 /// From opening a stream to its CONNECTED or END, at the client.
 pub const STREAM_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// From the first CREATE to a built circuit, at the client.

@@ -1,6 +1,9 @@
 //! Where streams leave the network: names are looked up, addresses judged, connections made and carried.
 //!
-//! Nothing here knows a circuit. What concerns a stream is returned with the stream's name.
+//! A connection lives while both its ends do, however long nothing moves; only when its place is needed does it go
+//! (see [`Exits::make_room`]). Nothing here knows a circuit. What concerns a stream is returned with the stream's name.
+
+mod places;
 
 use super::circuit::{StreamEnd, StreamName};
 use super::config::ExitPolicy;
@@ -8,9 +11,9 @@ use crate::base::time::{Instant, Now};
 use crate::proto::stream::mux::SEND_BUFFER_MAX;
 use crate::role::endpoint::Endpoint;
 use crate::role::limits::{
-    EXIT_ADDRESSES_MAX, EXIT_UNREAD_LEAST, EXIT_UNREAD_MAX, EXIT_UNSENT_MAX, EXIT_WRITE_MAX, STREAM_IDLE_TIMEOUT,
+    EXIT_ADDRESSES_MAX, EXIT_LINGER, EXIT_UNREAD_LEAST, EXIT_UNREAD_MAX, EXIT_UNSENT_MAX, EXIT_WRITE_MAX,
 };
-use crate::role::slab::Slab;
+use crate::role::slab::{Key, Slab};
 use crate::role::timers::Timers;
 use crate::role::{AskId, ConnId, DialError, ExitKey, Output};
 use crate::wire::message::{EndReason, RESOLVED_MAX};
@@ -66,6 +69,9 @@ pub(super) struct Exits {
     table: Slab<ExitConn>,
     lookups: BTreeMap<AskId, PendingLookup>,
     next_ask: u64,
+    /// Connections of each circuit.
+    held: BTreeMap<Key, usize>,
+    /// Of connections whose stream has ended both ways, and that still have bytes for the destination.
     timers: Timers<ExitKey>,
     out: VecDeque<Output>,
     /// Bytes that wait for destinations.
@@ -81,6 +87,7 @@ impl Exits {
             table: Slab::default(),
             lookups: BTreeMap::new(),
             next_ask: 0,
+            held: BTreeMap::new(),
             timers: Timers::default(),
             out: VecDeque::new(),
             unsent: 0,
@@ -184,7 +191,7 @@ impl Exits {
             last_used: now.mono,
             woken: false,
         }));
-        self.timers.set(exit, Some(now.mono + STREAM_IDLE_TIMEOUT));
+        *self.held.entry(stream.circuit).or_default() += 1;
         self.out.push_back(Output::Dial(ConnId::Exit(exit), Endpoint::Destination(first)));
         Ok(StreamEnd::Exit(exit))
     }
@@ -291,7 +298,7 @@ impl Exits {
         conn.net_done = true;
         let (stream, done) = (conn.stream, conn.is_done());
         if done {
-            self.out.push_back(Output::Close(ConnId::Exit(exit)));
+            self.linger(exit);
         }
         Some((stream, done))
     }
@@ -302,11 +309,20 @@ impl Exits {
         conn.client_done = true;
         let done = conn.is_done();
         if done {
-            self.out.push_back(Output::Close(ConnId::Exit(exit)));
+            self.linger(exit);
         } else if conn.open {
             self.out.push_back(Output::Finish(ConnId::Exit(exit)));
         }
         done
+    }
+
+    /// The stream has ended both ways: the connection closes once the destination has taken the rest, and nobody waits for it
+    /// longer than [`EXIT_LINGER`] after it took the last.
+    fn linger(&mut self, exit: ExitKey) {
+        if let Some(conn) = self.table.get(exit.0) {
+            self.timers.set(exit, Some(conn.last_used + EXIT_LINGER));
+            self.out.push_back(Output::Close(ConnId::Exit(exit)));
+        }
     }
 
     /// The client sends no more on a stream whose destination is being looked up.
@@ -341,6 +357,12 @@ impl Exits {
     fn forget(&mut self, exit: ExitKey) -> Option<StreamName> {
         self.timers.set(exit, None);
         let conn = self.table.remove(exit.0)?;
+        if let Some(held) = self.held.get_mut(&conn.stream.circuit) {
+            *held = held.saturating_sub(1);
+            if *held == 0 {
+                self.held.remove(&conn.stream.circuit);
+            }
+        }
         self.unsent = self.unsent.saturating_sub(conn.to_net.len());
         (!conn.is_done()).then_some(conn.stream)
     }
@@ -361,19 +383,17 @@ impl Exits {
         self.timers.next()
     }
 
-    /// Closes the connections on which nothing moved for long; gives the streams that break with them.
-    pub(super) fn tick(&mut self, now: Now) -> Vec<StreamName> {
-        let mut broken = Vec::new();
+    /// Closes the connections whose streams are over and whose destinations took nothing more for long.
+    pub(super) fn tick(&mut self, now: Now) {
         while let Some(exit) = self.timers.pop(now.mono) {
             let Some(conn) = self.table.get(exit.0) else { continue };
-            let ends = conn.last_used + STREAM_IDLE_TIMEOUT;
+            let ends = conn.last_used + EXIT_LINGER;
             if ends > now.mono {
                 self.timers.set(exit, Some(ends));
             } else {
-                broken.extend(self.drop_conn(exit));
+                self.drop_conn(exit);
             }
         }
-        broken
     }
 
     /// The next effect.
