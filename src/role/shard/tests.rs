@@ -9,7 +9,7 @@ use crate::proto::link::Link;
 use crate::proto::onion::{ClientLayers, text, text_mut};
 use crate::proto::profile::Profile;
 use crate::role::AskId;
-use crate::role::limits::{Limits, PARK_AFTER, STREAM_IDLE_TIMEOUT};
+use crate::role::limits::{EXIT_IDLE_LEAST, EXIT_LINGER, Limits, PARK_AFTER};
 use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, Command, body_mut, encode_header};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::message::{EndReason, Message, Messages, StreamId, Target, TextWriter};
@@ -208,9 +208,41 @@ fn a_connection_that_outlives_its_stream_harms_no_stream_of_the_same_number() {
     let new = rig.dials()[0];
     rig.input(Input::Connected(new));
     rig.heard.clear();
-    rig.wait(STREAM_IDLE_TIMEOUT - Duration::from_secs(200));
+    rig.wait(EXIT_LINGER - Duration::from_secs(200));
     assert_eq!(rig.relay.counts().exits, 1, "the old connection was given up");
     assert_eq!(rig.heard_of(5), Vec::<&str>::new());
+}
+
+// spec: STREAM-402
+#[test]
+fn a_stream_on_which_nothing_moves_stays() {
+    let mut rig = Rig::new();
+    rig.say(&[(5, to_web())]);
+    let conn = rig.dials()[0];
+    rig.input(Input::Connected(conn));
+    rig.heard.clear();
+    rig.wait(Duration::from_secs(35 * 60));
+    assert_eq!((rig.relay.counts().exits, rig.heard_of(5)), (1, Vec::new()));
+    rig.input(Input::Received(conn, &mut b"still here".to_vec()));
+    assert!(rig.heard_of(5).iter().any(|m| m.starts_with("Data")), "{:?}", rig.heard);
+}
+
+// spec: STREAM-401
+#[test]
+fn a_full_exit_ends_an_idle_stream_and_says_so() {
+    let mut rig = Rig::new();
+    rig.relay.set_limits(rig.now, Limits { exits: 2, ..Limits::default() });
+    rig.say(&[(5, to_web()), (6, to_web())]);
+    let conns = rig.dials();
+    for &conn in &conns {
+        rig.input(Input::Connected(conn));
+    }
+    rig.wait(EXIT_IDLE_LEAST);
+    rig.input(Input::Received(conns[0], &mut b"busy".to_vec()));
+    rig.heard.clear();
+    rig.say(&[(7, to_web())]);
+    assert_eq!((rig.heard_of(6), rig.heard_of(7)), (vec!["End(Resource)"], Vec::new()));
+    assert!(rig.outputs.iter().any(|o| matches!(o, Output::Abort(conn) if *conn == conns[1])), "{:?}", rig.outputs);
 }
 
 #[test]
