@@ -50,7 +50,7 @@ pub const LINK_DESTROYS_MAX: usize = 65_536;
 pub const ASKS_MAX: usize = 1024;
 /// Bytes of one shard that wait for slow destinations. Beyond it the stream for which most wait is ended with RESOURCE.
 pub const EXIT_UNSENT_MAX: usize = 128 * 1024 * 1024;
-/// Bytes of one shard that wait for slow clients: shared equally by its exit streams.
+/// Bytes of one shard that wait for slow clients. Each of its exit streams may read ahead what all together leave free.
 pub const EXIT_UNREAD_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one write to an exit stream's destination.
 pub const EXIT_WRITE_MAX: usize = 64 * 1024;
@@ -102,6 +102,15 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 pub const CLIENT_CIRCUITS_MAX: usize = 512;
 /// Streams a client has at once.
 pub const CLIENT_STREAMS_MAX: usize = 4096;
+/// How far the windows of all streams, of a client or of a shard's exits, may be beyond the profile's together (spec
+/// STREAM-404): a fast stream has half of what the others leave free.
+pub const WINDOWS_EXTRA_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that wait for all readers of a client together. Beyond it the stream for which most wait ends (spec STREAM-405).
+pub const CLIENT_UNREAD_MAX: usize = 192 * 1024 * 1024;
+/// Bytes that wait to be sent on all streams of a client together: shared equally by them.
+pub const CLIENT_UNSENT_MAX: usize = 64 * 1024 * 1024;
+/// What each of them may have waiting in any case. More than a writer waits for.
+pub const CLIENT_UNSENT_LEAST: usize = 32 * 1024;
 /// After a spare circuit failed or went, the next is tried this much later; the pause doubles while none can be built.
 pub const SPARE_RETRY: Duration = Duration::from_millis(200);
 /// The longest such pause.

@@ -158,7 +158,11 @@ async fn site_request<U: Upstream>(
 }
 
 /// A request to the proxy itself.
-async fn outside<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: &HttpRequest) -> io::Result<Next<U::Stream>> {
+async fn outside<U: Upstream>(
+    shared: &Shared<U>,
+    client: &mut Client,
+    request: &HttpRequest,
+) -> io::Result<Next<U::Stream>> {
     let (target, path) = match &request.form {
         Form::Tunnel(target) => (target, None),
         Form::Absolute { target, path } => (target, Some(path)),

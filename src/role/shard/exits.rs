@@ -12,6 +12,7 @@ use crate::proto::stream::mux::SEND_BUFFER_MAX;
 use crate::role::endpoint::Endpoint;
 use crate::role::limits::{
     EXIT_ADDRESSES_MAX, EXIT_LINGER, EXIT_UNREAD_LEAST, EXIT_UNREAD_MAX, EXIT_UNSENT_MAX, EXIT_WRITE_MAX,
+    WINDOWS_EXTRA_MAX,
 };
 use crate::role::slab::{Key, Slab};
 use crate::role::timers::Timers;
@@ -32,6 +33,8 @@ struct ExitConn {
     net_done: bool,
     last_used: Instant,
     woken: bool,
+    /// How far the stream's window is beyond the profile's.
+    extra: u32,
 }
 
 impl ExitConn {
@@ -76,6 +79,11 @@ pub(super) struct Exits {
     out: VecDeque<Output>,
     /// Bytes that wait for destinations.
     unsent: usize,
+    /// How far all windows together are beyond the profile's.
+    extra: usize,
+    /// Bytes that waited for clients when they were last counted, and how many came since.
+    unread: usize,
+    since_counted: usize,
     carried: u64,
 }
 
@@ -91,6 +99,9 @@ impl Exits {
             timers: Timers::default(),
             out: VecDeque::new(),
             unsent: 0,
+            extra: 0,
+            unread: 0,
+            since_counted: 0,
             carried: 0,
         }
     }
@@ -190,6 +201,7 @@ impl Exits {
             net_done: false,
             last_used: now.mono,
             woken: false,
+            extra: 0,
         }));
         *self.held.entry(stream.circuit).or_default() += 1;
         self.out.push_back(Output::Dial(ConnId::Exit(exit), Endpoint::Destination(first)));
@@ -263,6 +275,7 @@ impl Exits {
         let conn = self.table.get_mut(exit.0)?;
         conn.last_used = now.mono;
         self.carried += bytes as u64;
+        self.since_counted += bytes;
         Some(conn.stream)
     }
 
@@ -271,10 +284,23 @@ impl Exits {
         self.table.get(exit.0).filter(|c| c.open && !c.net_done).map(|c| c.stream)
     }
 
-    /// What an exit stream may read now: its own room, cut down to its share where there are many.
+    /// What an exit stream may read now: its own room, cut down to what all together leave free.
     pub(super) fn share(&self, free: usize) -> usize {
-        let share = (EXIT_UNREAD_MAX / self.table.len().max(1)).clamp(EXIT_UNREAD_LEAST, SEND_BUFFER_MAX);
+        let share = EXIT_UNREAD_MAX.saturating_sub(self.unread).clamp(EXIT_UNREAD_LEAST, SEND_BUFFER_MAX);
         free.saturating_sub(SEND_BUFFER_MAX - share)
+    }
+
+    /// Whether what waits for clients must be counted again: it is counted, not kept up to date, to cost cells nothing.
+    pub(super) fn counts_unread(&mut self) -> bool {
+        let due = self.since_counted >= EXIT_UNREAD_MAX / 16;
+        if due {
+            self.since_counted = 0;
+        }
+        due
+    }
+
+    pub(super) fn set_unread(&mut self, bytes: usize) {
+        self.unread = bytes;
     }
 
     /// Appends bytes for the destination; gives the stream they are of and how many there are.
@@ -290,6 +316,22 @@ impl Exits {
         self.unsent = self.unsent.saturating_sub(n);
         self.carried += n as u64;
         Some((conn.stream, n))
+    }
+
+    /// How far a stream's window may grow beyond the profile's: half of what the others leave free.
+    pub(super) fn extra(&self, exit: ExitKey) -> u32 {
+        let own = self.table.get(exit.0).map_or(0, |conn| conn.extra as usize);
+        let free = WINDOWS_EXTRA_MAX.saturating_sub(self.extra.saturating_sub(own));
+        u32::try_from(free / 2).unwrap_or(u32::MAX)
+    }
+
+    /// How far it did.
+    pub(super) fn set_extra(&mut self, exit: ExitKey, extra: u32) {
+        if let Some(conn) = self.table.get_mut(exit.0) {
+            let others = self.extra.saturating_sub(conn.extra as usize);
+            self.extra = others.saturating_add(extra as usize);
+            conn.extra = extra;
+        }
     }
 
     /// The destination sends no more; gives the stream, and whether it is over both ways.
@@ -364,6 +406,7 @@ impl Exits {
             }
         }
         self.unsent = self.unsent.saturating_sub(conn.to_net.len());
+        self.extra = self.extra.saturating_sub(conn.extra as usize);
         (!conn.is_done()).then_some(conn.stream)
     }
 

@@ -247,6 +247,9 @@ impl Streams {
             let taken = circuit.mux().write(stream.id, bytes);
             debug_assert!(taken == bytes.len(), "the driver reads no more than it was allowed");
         });
+        if self.exits.counts_unread() {
+            self.exits.set_unread(circuits.unread());
+        }
     }
 
     pub(super) fn exit_finished(&mut self, exit: ExitKey, circuits: &mut LinkedCircuits<'_>) {
@@ -275,7 +278,9 @@ impl Streams {
         let Some((stream, n)) = self.exits.transmit(now, exit, out) else { return false };
         // A connection outlives a stream that ended both ways, and the number may serve another.
         if circuits.stream(stream) == Some(StreamEnd::Exit(exit)) {
-            circuits.act(stream.circuit, |circuit| circuit.mux().consumed(stream.id, n));
+            let extra = self.exits.extra(exit);
+            let extra = circuits.act(stream.circuit, |circuit| circuit.mux().consumed(stream.id, n, extra));
+            self.exits.set_extra(exit, extra.unwrap_or(0));
         }
         true
     }

@@ -368,7 +368,8 @@ impl HttpRequest {
     /// The protocol that the client wants to go on with, WebSocket mostly. HTTP/2 is not passed on: its client would have to
     /// be told that there is a proxy.
     pub fn upgrade(&self) -> Option<&str> {
-        let wanted = self.field("upgrade").filter(|_| self.version_1_1 && is_named_by_connection(&self.fields, "upgrade"))?;
+        let wanted =
+            self.field("upgrade").filter(|_| self.version_1_1 && is_named_by_connection(&self.fields, "upgrade"))?;
         let is_http2 = list(wanted.as_bytes()).any(|word| word.eq_ignore_ascii_case("h2c"));
         (!is_http2 && !wanted.is_empty()).then_some(wanted)
     }
@@ -385,7 +386,9 @@ impl HttpRequest {
         }
         // spec: PROXY-406
         match self.upgrade() {
-            Some(protocol) => out.extend_from_slice(format!("Connection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n").as_bytes()),
+            Some(protocol) => {
+                out.extend_from_slice(format!("Connection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n").as_bytes())
+            }
             None => out.extend_from_slice(b"Connection: close\r\n\r\n"),
         }
         Some(out)

@@ -104,7 +104,11 @@ mod tests {
         assert_eq!(exits.make_room(at_second(50), new).flatten().map(|s| s.circuit), Some(most));
 
         let mut exits = full(&[(few, &[0]), (most, &[99; 3])]);
-        assert_eq!(exits.make_room(at_second(100), new).flatten().map(|s| s.circuit), Some(few), "it uses none of them");
+        assert_eq!(
+            exits.make_room(at_second(100), new).flatten().map(|s| s.circuit),
+            Some(few),
+            "it uses none of them"
+        );
     }
 
     #[test]

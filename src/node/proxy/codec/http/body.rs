@@ -186,7 +186,8 @@ mod tests {
     fn an_answer_s_chunks_are_read_leniently_and_what_they_say_comes_out() {
         let mut said = Vec::new();
         let mut body = Body::of_answer(BodyLength::Chunked);
-        let used = body.read(b"4  \r\nWiki\r\n2\nab\n0\r\nT: v\r\n\r\nmore", &mut |part| said.push(format!("{part:?}")));
+        let used =
+            body.read(b"4  \r\nWiki\r\n2\nab\n0\r\nT: v\r\n\r\nmore", &mut |part| said.push(format!("{part:?}")));
         assert_eq!((used, body.is_over()), (Ok(27), true));
         let part = |part: Part<'_>| format!("{part:?}");
         assert_eq!(said, [part(Part::Data(b"Wiki")), part(Part::Data(b"ab")), part(Part::Trailer(b"T: v"))]);

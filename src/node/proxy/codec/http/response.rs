@@ -138,7 +138,8 @@ impl HttpAnswer {
     /// The head as it goes on to a program. `chunked`: the body is sent in chunks; `close`: the connection ends with it.
     pub fn write(&self, chunked: bool, close: bool) -> Vec<u8> {
         let mut out = format!("HTTP/1.1 {:03} {}\r\n", self.status, self.reason).into_bytes();
-        let mut line = |name: &str, value: &[u8]| out.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
+        let mut line =
+            |name: &str, value: &[u8]| out.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
         for field in self.fields.iter().filter(|f| self.is_end_to_end(&f.name)) {
             line(&field.name, &field.value);
         }
@@ -271,10 +272,7 @@ mod tests {
         assert_eq!(switched.answers(&asks("")), Err(AnswerError::NotAsked));
         assert_eq!(switched.answers(&asks("Upgrade: websocket\r\n")), Err(AnswerError::NotAsked));
         let text = String::from_utf8(switched.write(false, false)).unwrap();
-        assert_eq!(
-            text,
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-        );
+        assert_eq!(text, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
         assert_eq!(answer("HTTP/1.1 407 No\r\n\r\n").answers(&asks("")), Err(AnswerError::NotAsked));
     }
 
