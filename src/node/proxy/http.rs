@@ -83,6 +83,7 @@ pub(super) async fn serve<U: Upstream>(
                 return Ok(());
             }
         }
+        // spec: PROXY-404
         client.place.enter(Stage::Between);
     }
 }

@@ -427,6 +427,7 @@ impl Exits {
     }
 
     /// Closes the connections whose streams are over and whose destinations took nothing more for long.
+    // spec: STREAM-402
     pub(super) fn tick(&mut self, now: Now) {
         while let Some(exit) = self.timers.pop(now.mono) {
             let Some(conn) = self.table.get(exit.0) else { continue };
