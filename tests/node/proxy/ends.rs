@@ -21,10 +21,10 @@ const GET: &str = "GET / HTTP/1.0\r\n\r\n";
 fn a_program_that_has_said_all_before_the_exit_has_connected_gets_its_answer() {
     let proxy = start();
     let ways = [
-        ["GET http://late.test/ HTTP/1.0\r\n\r\n", ""].concat().into_bytes(),
-        ["CONNECT late.test:80 HTTP/1.0\r\n\r\n", GET].concat().into_bytes(),
-        [b"\x04\x01\x00\x50\0\0\0\x01user\0late.test\0", GET.as_bytes()].concat(),
-        [b"\x05\x01\x00\x05\x01\x00\x03\x09late.test\x00\x50", GET.as_bytes()].concat(),
+        ["GET http://delayed.test/ HTTP/1.0\r\n\r\n", ""].concat().into_bytes(),
+        ["CONNECT delayed.test:80 HTTP/1.0\r\n\r\n", GET].concat().into_bytes(),
+        [b"\x04\x01\x00\x50\0\0\0\x01user\0delayed.test\0", GET.as_bytes()].concat(),
+        [b"\x05\x01\x00\x05\x01\x00\x03\x0cdelayed.test\x00\x50", GET.as_bytes()].concat(),
     ];
     for said in ways {
         let mut stream = connect(proxy.address, &said);

@@ -91,7 +91,7 @@ impl Upstream for Fake {
             Target::Host(name, _) => match name.as_str() {
                 "policy.test" => return Err(OpenError::Ended(EndReason::Policy)),
                 "slow.test" => return Err(OpenError::Ended(EndReason::TimedOut)),
-                "late.test" => {
+                "delayed.test" => {
                     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
                     self.find("server.test").expect("it is there")
                 }
