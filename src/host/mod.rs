@@ -6,6 +6,7 @@ pub mod dir;
 pub mod driver;
 pub mod error;
 pub mod guards;
+pub mod keepalive;
 pub mod keys;
 pub mod resolver;
 pub mod service;

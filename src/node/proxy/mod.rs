@@ -14,19 +14,23 @@ mod client;
 pub mod codec;
 mod destination;
 mod exit;
+mod forward;
 mod gateway;
 mod http;
 mod mapped;
 mod network;
 mod page;
+mod places;
 mod range;
 mod socks;
+mod tunnel;
 pub mod upstream;
 
 use crate::base::rng::Rng;
 use crate::host::descriptors::Pause;
 use client::Client;
 use mapped::Mapped;
+use places::{Place, Places};
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
@@ -37,7 +41,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use upstream::{Isolator, Upstream};
 
-/// Client connections at a time unless set otherwise; more wait in the listener's queue.
+/// Client connections at a time unless set otherwise; one that can be done without makes room for the next.
 pub const CONNECTIONS_MAX: usize = 1024;
 /// How long a client may take to send a handshake or a request's head, unless set otherwise.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,8 +51,8 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the next bytes of an object may take.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long a client may take to accept bytes of an answer.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
+/// While a program waits for a place, how often it is looked whether there is one.
+const PLACE_RETRY: Duration = Duration::from_secs(1);
 
 /// How the proxy listens.
 #[derive(Clone, Debug)]
@@ -101,6 +105,7 @@ struct Shared<U: Upstream> {
     isolator: Isolator,
     mapped: RefCell<Mapped>,
     objects: gateway::Objects<U::Object>,
+    scratch: tunnel::Scratch,
     /// True when the proxy drains.
     stopping: watch::Receiver<bool>,
 }
@@ -137,33 +142,45 @@ impl Proxy {
             isolator: self.isolator,
             mapped: RefCell::new(self.mapped),
             objects: gateway::Objects::new(),
+            scratch: tunnel::Scratch::new(),
             stopping,
         });
-        let mut clients = JoinSet::new();
+        let (mut clients, mut places, mut next) = (JoinSet::new(), Places::default(), None);
         let mut stop = std::pin::pin!(stop);
         let (freed, mut pause) = (Rc::new(Notify::new()), Pause::new("programs at the proxy wait"));
         loop {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                // spec: PROXY-2
-                accepted = self.listener.accept(), if clients.len() < self.config.connections => match accepted {
+                Some(_) = clients.join_next() => places.prune(),
+                accepted = self.listener.accept(), if next.is_none() => match accepted {
                     Ok((stream, _)) => {
                         pause.over();
-                        let (shared, freed) = (Rc::clone(&shared), Rc::clone(&freed));
-                        clients.spawn_local(async move {
-                            client(shared, stream).await;
-                            freed.notify_waiters();
-                        });
+                        next = Some(stream);
                     }
                     // Connections wait in the queue until descriptors are back.
                     // spec: NODE-502
-                    Err(why) => tokio::select! {
-                        () = &mut stop => break,
-                        () = pause.after(&why, &freed) => {}
-                    },
+                    Err(why) => {
+                        places.make_room();
+                        tokio::select! {
+                            () = &mut stop => break,
+                            () = pause.after(&why, &freed) => {}
+                        }
+                    }
                 },
-                Some(_) = clients.join_next() => {}
+                () = tokio::time::sleep(PLACE_RETRY), if next.is_some() => {}
+            }
+            // spec: PROXY-401
+            if next.is_some() && clients.len() >= self.config.connections {
+                places.make_room();
+            } else if let Some(stream) = next.take() {
+                let place = Place::new();
+                let (shared, seat, freed) = (Rc::clone(&shared), Rc::clone(&place), Rc::clone(&freed));
+                let task = clients.spawn_local(async move {
+                    client(shared, stream, seat).await;
+                    freed.notify_waiters();
+                });
+                places.add(place, task);
             }
         }
         drop(self.listener);
@@ -173,8 +190,8 @@ impl Proxy {
 }
 
 /// Serves one connection: its first byte tells the protocol.
-async fn client<U: Upstream>(shared: Rc<Shared<U>>, stream: TcpStream) {
-    let mut client = Client::new(stream, shared.stopping.clone());
+async fn client<U: Upstream>(shared: Rc<Shared<U>>, stream: TcpStream, place: Rc<Place>) {
+    let mut client = Client::new(stream, place, shared.stopping.clone());
     // spec: PROXY-8
     let served = match client.first_byte(shared.head_timeout).await {
         Ok(Some(4 | 5)) => socks::serve(&shared, &mut client).await,
