@@ -23,6 +23,8 @@ use std::sync::Arc;
 pub const OUTSTANDING_MAX: usize = 24;
 /// Most bytes asked for, waiting for their turn, or handed on and not yet consumed.
 pub const WINDOW_BYTES: u64 = 4 << 20;
+/// What [`Fetch::set_window`] leaves in any case: two leaves, so that one is on its way while the other is consumed.
+pub const WINDOW_LEAST: u64 = 2 * LARGE as u64;
 /// A custodian that answers none of its requests for this long has timed out.
 pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause before a custodian that failed is asked again when no fresh one is left.
@@ -151,6 +153,8 @@ pub struct Fetch {
     arrived: BTreeMap<u32, Vec<u8>>,
     cache: VecDeque<(u32, Vec<u8>)>,
     unconsumed: u64,
+    /// Most of what [`Fetch::held`] counts.
+    window: u64,
     out: VecDeque<FetchOutput>,
     progress: Instant,
     paused_until: Option<Instant>,
@@ -175,6 +179,7 @@ impl Fetch {
             arrived: BTreeMap::new(),
             cache: VecDeque::new(),
             unconsumed: 0,
+            window: WINDOW_BYTES,
             out: VecDeque::new(),
             progress: Instant::default(),
             paused_until: None,
@@ -211,6 +216,27 @@ impl Fetch {
     /// Data of this length was used up: as much more may come.
     pub fn consume(&mut self, bytes: usize) {
         self.unconsumed = self.unconsumed.saturating_sub(bytes as u64);
+    }
+
+    /// From now on asks only for what keeps [`Fetch::held`] within this, between [`WINDOW_LEAST`] and [`WINDOW_BYTES`].
+    pub fn set_window(&mut self, bytes: u64) {
+        self.window = bytes.clamp(WINDOW_LEAST, WINDOW_BYTES);
+    }
+
+    /// Bytes asked for, waiting for their turn, or handed on and not yet consumed.
+    pub fn held(&self) -> u64 {
+        (self.calls.len() + self.arrived.len()) as u64 * LARGE as u64 + self.unconsumed
+    }
+
+    /// Whom it asks, and by which route. Two that give the same share one stream of calls.
+    pub fn asks(&self) -> Option<(RelayId, Route)> {
+        Some((self.peers.current()?, self.route))
+    }
+
+    /// A call of another fetch on the same stream was answered. Answers come in the order of the calls, so this one's turn
+    /// comes: its custodian is not silent.
+    pub fn stream_moved(&mut self, now: Now) {
+        self.progress = now.mono;
     }
 
     /// When to call [`Fetch::poll`] at the latest.
@@ -385,8 +411,10 @@ impl Fetch {
         while self.arrived.contains_key(&active.ask) {
             active.ask += 1;
         }
-        let waiting = (self.calls.len() + self.arrived.len()) as u64 * LARGE as u64;
-        if active.ask > last || self.calls.len() >= OUTSTANDING_MAX || waiting + self.unconsumed >= WINDOW_BYTES {
+        let held = (self.calls.len() + self.arrived.len()) as u64 * LARGE as u64 + self.unconsumed;
+        // With nothing on its way and nothing to be consumed only the next leaf lets it go on.
+        let waits = !self.calls.is_empty() || self.unconsumed > 0;
+        if active.ask > last || self.calls.len() >= OUTSTANDING_MAX || (held >= self.window && waits) {
             return None;
         }
         if let Some(node) = open.view.node_needed(active.ask) {

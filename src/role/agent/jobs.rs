@@ -15,6 +15,11 @@ pub struct JobId(pub u64);
 /// Jobs one node has at once.
 const JOBS_MAX: usize = 1024;
 
+/// Bytes that all fetches together have asked for or hold for their readers, above what each has in any case. Each may have
+/// half of what the others leave free: so a new one always finds room, and those that are not read take no more from it
+/// than their share.
+const FETCHES_HELD_MAX: u64 = 48 << 20;
+
 /// What a node can be asked to do that takes many calls.
 pub enum Job {
     /// Read an object.
@@ -68,6 +73,10 @@ impl Job {
         }
     }
 
+    fn fetch(&mut self) -> Option<&mut Fetch> {
+        if let Self::Fetch(fetch) = self { Some(fetch) } else { None }
+    }
+
     fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Fetch(fetch) => fetch.deadline(),
@@ -112,18 +121,32 @@ impl Jobs {
 
     /// The answer to a job's call.
     pub(super) fn answer(&mut self, now: Now, job: JobId, id: CallId, result: Result<Vec<u8>, CallError>) {
-        if let Some(job) = self.table.get_mut(&job) {
-            job.answer(now, id, result);
+        let Some(answered) = self.table.get_mut(&job) else { return };
+        let moved = match answered {
+            Job::Fetch(fetch) if result.is_ok() => fetch.asks(),
+            _ => None,
+        };
+        answered.answer(now, id, result);
+        if moved.is_some() {
+            let others = self.table.values_mut().filter_map(Job::fetch);
+            others.filter(|fetch| fetch.asks() == moved).for_each(|fetch| fetch.stream_moved(now));
         }
     }
 
     /// What the jobs want done now, in order.
     pub(super) fn steps(&mut self, now: Now, rng: &mut Rng) -> Vec<(JobId, JobStep)> {
         let mut steps = Vec::new();
+        let mut held: u64 = self.table.values_mut().filter_map(Job::fetch).map(|fetch| fetch.held()).sum();
         for (&id, job) in &mut self.table {
+            let own = job.fetch().map_or(0, |fetch| {
+                let others = held.saturating_sub(fetch.held());
+                fetch.set_window(FETCHES_HELD_MAX.saturating_sub(others) / 2);
+                fetch.held()
+            });
             while let Some(step) = job.poll(now, rng) {
                 steps.push((id, step));
             }
+            held = held.saturating_sub(own).saturating_add(job.fetch().map_or(0, |fetch| fetch.held()));
         }
         steps
     }

@@ -12,8 +12,8 @@ use crate::role::slab::Key;
 use crate::role::timers::Timers;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Calls that may wait for one stream.
-const CALLS_QUEUED_MAX: usize = 1024;
+/// Calls that may wait for one stream: two of each job that a node has at most, and what its window adds.
+const CALLS_QUEUED_MAX: usize = 4096;
 
 /// What names a stream for calls: its path and the service at its end.
 pub(super) type CallRoute = (CircuitPurpose, Service);
@@ -159,7 +159,7 @@ impl Calls {
 impl From<StreamFailure> for CallError {
     fn from(why: StreamFailure) -> Self {
         match why {
-            StreamFailure::NoPath | StreamFailure::TooMany => Self::Unreachable,
+            StreamFailure::NoPath | StreamFailure::TooMany | StreamFailure::TooMuchUnread => Self::Unreachable,
             StreamFailure::TimedOut => Self::TimedOut,
             StreamFailure::CircuitClosed | StreamFailure::Ended(_) => Self::Closed,
         }
