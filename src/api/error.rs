@@ -35,6 +35,12 @@ impl From<StreamFailure> for Error {
                 (ErrorKind::TimedOut, "the stream did not open in time", "connect again", Fault::Network)
             }
             StreamFailure::TooMany => (ErrorKind::Busy, "too many streams are open", "close some", Fault::You),
+            StreamFailure::TooMuchUnread => (
+                ErrorKind::Busy,
+                "too much was received on this stream and not read",
+                "read faster, or open fewer",
+                Fault::You,
+            ),
         };
         Self::new(kind, message).with_hint(hint).with_fault(fault).with_source(why)
     }

@@ -5,6 +5,7 @@ pub mod dir;
 pub mod driver;
 pub mod error;
 pub mod guards;
+pub mod keepalive;
 pub mod keys;
 pub mod service;
 pub mod shard;

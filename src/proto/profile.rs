@@ -50,7 +50,7 @@ pub struct Profile {
     pub replicate_interval: Duration,
     /// How many cells may be in flight on a circuit, each way.
     pub congestion: CongestionParams,
-    /// Bytes a stream's receiver grants in advance: 100 Mbit/s need 2.5 MB on a round trip of 200 ms.
+    /// Bytes a stream's receiver grants in advance. More than the first window of a circuit can carry; what is fast grows.
     pub stream_window_bytes: u32,
 }
 
@@ -81,7 +81,7 @@ impl Profile {
         lease: Duration::from_secs(30 * 86_400),
         replicate_interval: Duration::from_secs(600),
         congestion: CongestionParams::DEFAULT,
-        stream_window_bytes: 4 * 1024 * 1024,
+        stream_window_bytes: 256 * 1024,
     };
 
     /// Loopback networks: seconds instead of days, no address quotas. Used by `umbel testnet` and the tests.
@@ -106,7 +106,7 @@ impl Profile {
         lease: DAY,
         replicate_interval: Duration::from_secs(2),
         congestion: CongestionParams::DEFAULT,
-        stream_window_bytes: 4 * 1024 * 1024,
+        stream_window_bytes: 256 * 1024,
     };
 
     /// The profile of that name.

@@ -39,7 +39,8 @@ pub const CELLS_QUEUED_SLACK: usize = 256;
 /// Cells that may wait on all circuits of a shard together (185 MB). Beyond it the circuit whose oldest cell
 /// has waited longest closes (spec CIRC-14).
 pub const CELLS_QUEUED_MAX: usize = 131_072;
-/// Exit connections and names being looked up, of one shard. Beyond it streams are ended with RESOURCE.
+/// Exit connections and names being looked up, of one shard. Beyond it the longest idle of the circuit with the most makes
+/// room (spec STREAM-401).
 pub const EXITS_MAX: usize = 8192;
 /// Cells that may wait on a link before any circuit's cell (CREATE, CREATED). Beyond it the link closes.
 pub const LINK_CONTROL_MAX: usize = 2048;
@@ -49,7 +50,7 @@ pub const LINK_DESTROYS_MAX: usize = 65_536;
 pub const ASKS_MAX: usize = 1024;
 /// Bytes of one shard that wait for slow destinations. Beyond it the stream for which most wait is ended with RESOURCE.
 pub const EXIT_UNSENT_MAX: usize = 128 * 1024 * 1024;
-/// Bytes of one shard that wait for slow clients: shared equally by its exit streams.
+/// Bytes of one shard that wait for slow clients. Each of its exit streams may read ahead what all together leave free.
 pub const EXIT_UNREAD_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one write to an exit stream's destination.
 pub const EXIT_WRITE_MAX: usize = 64 * 1024;
@@ -78,8 +79,13 @@ pub const LINK_STUCK_TIMEOUT: Duration = Duration::from_secs(60);
 pub const FRESH_RUN_MAX: u32 = 8;
 /// Bounds between which the silence before a padding cell is drawn (spec LINK-22).
 pub const PADDING_AFTER: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_millis(9500));
-/// An exit stream on which nothing moved for this long is ended.
-pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// A destination that takes none of what is left for it, after its stream has ended both ways, is given up after this long.
+pub const EXIT_LINGER: Duration = Duration::from_secs(600);
+/// At a full exit a stream on which something moved within this time keeps its place, unless its circuit holds more than
+/// [`EXITS_SHARE`] (spec STREAM-401).
+pub const EXIT_IDLE_LEAST: Duration = Duration::from_secs(60);
+/// At a full exit a circuit is sure of this many connections that are in use (spec STREAM-401).
+pub const EXITS_SHARE: usize = 64;
 /// From opening a stream to its CONNECTED or END, at the client.
 pub const STREAM_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// From the first CREATE to a built circuit, at the client.
@@ -96,6 +102,15 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 pub const CLIENT_CIRCUITS_MAX: usize = 512;
 /// Streams a client has at once.
 pub const CLIENT_STREAMS_MAX: usize = 4096;
+/// How far the windows of all streams, of a client or of a shard's exits, may be beyond the profile's together (spec
+/// STREAM-404): a fast stream has half of what the others leave free.
+pub const WINDOWS_EXTRA_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that wait for all readers of a client together. Beyond it the stream for which most wait ends (spec STREAM-405).
+pub const CLIENT_UNREAD_MAX: usize = 192 * 1024 * 1024;
+/// Bytes that wait to be sent on all streams of a client together: shared equally by them.
+pub const CLIENT_UNSENT_MAX: usize = 64 * 1024 * 1024;
+/// What each of them may have waiting in any case. More than a writer waits for.
+pub const CLIENT_UNSENT_LEAST: usize = 32 * 1024;
 /// After a spare circuit failed or went, the next is tried this much later; the pause doubles while none can be built.
 pub const SPARE_RETRY: Duration = Duration::from_millis(200);
 /// The longest such pause.

@@ -119,6 +119,25 @@ fn a_slow_reader_stops_the_server_and_not_its_neighbour() {
     });
 }
 
+// spec: STREAM-402
+#[test]
+fn what_stands_still_for_35_minutes_goes_on() {
+    seeds("what_stands_still_for_35_minutes_goes_on", 2, |seed| {
+        let mut w = on(seed, Shape::SMALL, Path::WAN);
+        // A video that is paused twice, and a terminal in which nobody types.
+        let pace = Some(Pace { bytes: 400_000, every: 35 * MINUTE });
+        let paused = w.start(Task { pace, ..task(1, b"GET 1000000\n", false) });
+        let idle = w.start(task(2, b"HOLD\n", false));
+        w.net.run_for(110 * MINUTE);
+        assert_eq!(w.user.get().transfer(paused).end, Some(Ok(())));
+        assert!(w.user.get().transfer(paused).got == served(1_000_000));
+        assert_eq!(w.user.get().transfer(idle).end, None);
+        assert_eq!(w.web.get().open(), 1, "the server still has it");
+        w.with_user(|user, now| user.give_up(now, idle));
+        assert_nothing_left(&mut w);
+    });
+}
+
 #[test]
 fn a_server_that_does_not_read_stops_the_writer() {
     seeds("a_server_that_does_not_read_stops_the_writer", 2, |seed| {

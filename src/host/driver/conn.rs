@@ -2,11 +2,12 @@
 
 use super::Core;
 use super::bbr::Renewal;
+use crate::host::keepalive;
 use crate::role::{ConnId, Input, Role};
 use core::cell::Cell;
 use std::io::ErrorKind;
 use std::rc::Rc;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -73,7 +74,11 @@ impl<R: Role + 'static> Core<R> {
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX);
         let renewal = match conn {
             ConnId::Link(_) => Renewal::of(&stream, &self.may_renew, self.now().mono),
-            ConnId::Exit(_) => Renewal::never(),
+            ConnId::Exit(_) => {
+                // spec: STREAM-403
+                keepalive::DESTINATION.set(&stream);
+                Renewal::never()
+            }
         };
         self.carry(conn, &mut stream, &handle, renewal).await;
         self.conns.borrow_mut().remove(&conn);
@@ -135,6 +140,8 @@ impl<R: Role + 'static> Core<R> {
                         return;
                     }
                 }
+                // Nobody reads and nothing is to be written: a peer that is gone is noticed all the same.
+                _ = stream.ready(Interest::ERROR), if budget == 0 && drained => return,
             }
             if let Some(since) = blocked_since {
                 renewal.blocked(self.now().mono.since(since));

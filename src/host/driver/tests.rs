@@ -92,3 +92,30 @@ fn a_peer_that_always_takes_more_leaves_turns_to_others() {
     });
     assert!(longest <= 2 * (conn::WRITES_PER_TURN + 1), "{longest} writes in a row");
 }
+
+// spec: STREAM-403
+#[cfg(target_os = "linux")]
+#[test]
+fn the_system_asks_a_silent_destination_whether_it_is_there() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let core = Core::start(Busy { turns: Rc::default(), writes: false }, Clock::start(), Box::new(Quiet));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let destination = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tokio::task::spawn_local(core.listen(listener));
+        // The system's table: after state and queues stands the timer that runs; 02 is keep-alive's.
+        let remote = format!(":{:04X} 01 ", destination.local_addr().unwrap().port());
+        let asks = || {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            table.lines().any(|line| {
+                line.contains(&remote) && line.split_whitespace().nth(5).is_some_and(|t| t.starts_with("02:"))
+            })
+        };
+        let (clock, mut asked) = (Clock::start(), false);
+        while !asked && clock.now().mono.0 < 10_000_000 {
+            tokio::task::yield_now().await;
+            asked = asks();
+        }
+        assert!(asked, "no keep-alive timer runs");
+    });
+}

@@ -139,7 +139,9 @@ fn broken(why: StreamFailure) -> io::Error {
         StreamFailure::Ended(EndReason::Refused) => io::ErrorKind::ConnectionRefused,
         StreamFailure::TimedOut | StreamFailure::Ended(EndReason::TimedOut) => io::ErrorKind::TimedOut,
         StreamFailure::NoPath | StreamFailure::TooMany => io::ErrorKind::NotConnected,
-        StreamFailure::CircuitClosed | StreamFailure::Ended(_) => io::ErrorKind::ConnectionReset,
+        StreamFailure::CircuitClosed | StreamFailure::TooMuchUnread | StreamFailure::Ended(_) => {
+            io::ErrorKind::ConnectionReset
+        }
     };
     io::Error::new(kind, why)
 }

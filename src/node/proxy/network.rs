@@ -21,7 +21,9 @@ fn open_error(why: ConnectError) -> OpenError {
         ConnectError::Failed(StreamFailure::NoPath) => OpenError::NoPath,
         ConnectError::Failed(StreamFailure::CircuitClosed) => OpenError::Ended(EndReason::Reset),
         ConnectError::Failed(StreamFailure::TimedOut) => OpenError::Ended(EndReason::TimedOut),
-        ConnectError::Failed(StreamFailure::TooMany) => OpenError::Ended(EndReason::Resource),
+        ConnectError::Failed(StreamFailure::TooMany | StreamFailure::TooMuchUnread) => {
+            OpenError::Ended(EndReason::Resource)
+        }
     }
 }
 

@@ -23,6 +23,9 @@ pub const SEND_BUFFER_MAX: usize = 256 * 1024;
 pub const CONTROL_MAX: usize = 2048;
 /// Closed streams that are remembered: a CREDIT or END of theirs may still be under way (spec STREAM-13).
 pub const CLOSED_MAX: usize = 1024;
+/// The most that a receiver lets a stream's window grow to, unless the profile's is larger (spec STREAM-404): 100 Mbit/s need
+/// 2.5 MB on a round trip of 200 ms.
+pub const STREAM_WINDOW_MAX: u32 = 4 * 1024 * 1024;
 /// Credit never adds up beyond this (spec STREAM-7).
 pub const CREDIT_MAX: u32 = 1 << 31;
 
@@ -63,6 +66,10 @@ struct Stream {
     send_credit: u32,
     end_wanted: bool,
     end_sent: bool,
+    /// Bytes that may be granted and not gone on together: the profile's at first.
+    window: u32,
+    /// Bytes that have gone on since the window last changed.
+    gone_on: u32,
     /// Bytes the peer may still send.
     granted: u32,
     /// Bytes that arrived and have not gone on.
@@ -251,6 +258,11 @@ impl Mux {
             .map_or(0, |s| SEND_BUFFER_MAX - s.buffer.len())
     }
 
+    /// Bytes that wait to be sent, on all streams together.
+    pub fn unsent(&self) -> usize {
+        self.streams.values().map(|s| s.buffer.len()).sum()
+    }
+
     /// Takes bytes to be sent; returns how many (the rest must wait for room).
     pub fn write(&mut self, id: StreamId, bytes: &[u8]) -> usize {
         let take = self.write_room(id).min(bytes.len());
@@ -298,20 +310,23 @@ impl Mux {
         }
     }
 
-    /// Bytes handed out as [`StreamEvent::Data`] have gone on: they may be granted again.
-    // spec: STREAM-5
-    pub fn consumed(&mut self, id: StreamId, bytes: usize) {
-        let window = self.stream_window;
-        let Some(s) = self.streams.get_mut(&id) else { return };
+    /// Bytes handed out as [`StreamEvent::Data`] have gone on: as many may be granted again, and more where the stream is
+    /// fast. `extra`: how far beyond the profile's its window may grow now. Gives how far beyond it the window is.
+    pub fn consumed(&mut self, id: StreamId, bytes: usize, extra: u32) -> u32 {
+        let least = self.stream_window;
+        let Some(s) = self.streams.get_mut(&id) else { return 0 };
         s.backlog = s.backlog.saturating_sub(bytes as u32);
         if s.end_received || s.phase == Phase::Aborted {
-            return;
+            return s.window - least;
         }
-        let more = window.saturating_sub(s.backlog).saturating_sub(s.granted);
-        if more >= window / 4 {
+        // spec: STREAM-404
+        s.adapt(bytes as u32, least.saturating_add(extra).min(STREAM_WINDOW_MAX.max(least)));
+        let (more, extra) = (s.window.saturating_sub(s.backlog).saturating_sub(s.granted), s.window - least);
+        if more >= s.window / 4 {
             s.granted += more;
             self.control(id, Message::Credit(more));
         }
+        extra
     }
 
     fn make_ready(&mut self, id: StreamId) {
@@ -394,6 +409,8 @@ impl Stream {
             send_credit: window,
             end_wanted: false,
             end_sent: false,
+            window,
+            gone_on: 0,
             granted: window,
             backlog: 0,
             end_received: false,
@@ -412,6 +429,17 @@ impl Stream {
             Phase::Opening => StreamState::Opening,
             Phase::Open if self.end_sent => StreamState::Finished,
             Phase::Open => StreamState::Open,
+        }
+    }
+
+    /// Follows what goes on: while little waits, the window doubles with each half of it; a slow reader's stays. Where it must
+    /// shrink it does so as its bytes go on, for what was granted is the peer's.
+    fn adapt(&mut self, bytes: u32, limit: u32) {
+        self.gone_on = self.gone_on.saturating_add(bytes);
+        if self.window > limit {
+            self.window = limit.max(self.granted.saturating_add(self.backlog)).min(self.window);
+        } else if self.gone_on >= self.window / 2 && self.backlog <= self.window / 2 {
+            (self.window, self.gone_on) = (self.window.saturating_mul(2).min(limit), 0);
         }
     }
 

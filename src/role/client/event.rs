@@ -36,6 +36,9 @@ pub enum StreamFailure {
     /// Too many streams are open.
     #[error("too many streams are open")]
     TooMany,
+    /// Too much was waiting for readers, and the most for this one's.
+    #[error("too much was received and not read")]
+    TooMuchUnread,
 }
 
 /// What happened to a stream or call.

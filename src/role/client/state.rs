@@ -12,6 +12,7 @@ use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now, UnixMs};
 use crate::proto::circuit::client::CircuitError;
 use crate::proto::rpc::{Call, CallError, Route, Service};
+use crate::proto::stream::mux::STREAM_WINDOW_MAX;
 use crate::role::driven::Drive;
 use crate::role::limits::{BUILDS_PER_STREAM, CIRCUIT_BUILD_TIMEOUT};
 use crate::role::links::{ClosedLink, LinkHandler, LinkViolation, Links};
@@ -222,9 +223,19 @@ impl ClientState {
                 }
             }
         }
+        self.shed();
         if let Err(why) = taken {
             tracing::debug!(%why, "circuit closed");
             self.close_circuit(now, key, false);
+        }
+    }
+
+    /// While too much waits for all readers together, the stream for which most waits ends.
+    fn shed(&mut self) {
+        loop {
+            let (streams, _, mut circuits) = self.carried();
+            let Some(stream) = streams.to_shed() else { return };
+            streams.give_up(stream, &mut circuits);
         }
     }
 
@@ -238,7 +249,7 @@ impl ClientState {
         if let Some(place) = streams.place(stream) {
             circuits.act(place.circuit, |circuit| {
                 if let Some(mux) = circuit.mux(place.hop) {
-                    mux.consumed(place.id, inbox.len());
+                    mux.consumed(place.id, inbox.len(), STREAM_WINDOW_MAX);
                 }
                 circuit.used(now.mono);
             });

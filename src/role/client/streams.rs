@@ -5,7 +5,11 @@ use super::circuits::LinkedCircuits;
 use super::event::{Event, ReadState, StreamFailure, StreamInfo, StreamKey};
 use super::purpose::CircuitPurpose;
 use crate::base::time::{Instant, Now};
-use crate::role::limits::{CLIENT_STREAMS_MAX, EARLY_DATA_MAX, STREAM_OPEN_TIMEOUT};
+use crate::proto::stream::mux::SEND_BUFFER_MAX;
+use crate::role::limits::{
+    CLIENT_STREAMS_MAX, CLIENT_UNREAD_MAX, CLIENT_UNSENT_LEAST, CLIENT_UNSENT_MAX, EARLY_DATA_MAX, STREAM_OPEN_TIMEOUT,
+    WINDOWS_EXTRA_MAX,
+};
 use crate::role::slab::{Key, Slab};
 use crate::role::timers::Timers;
 use crate::wire::message::EndReason;
@@ -26,6 +30,8 @@ struct Stream {
     early: Vec<u8>,
     finished: bool,
     inbox: VecDeque<u8>,
+    /// How far its window is beyond the profile's.
+    extra: u32,
     ended: Option<Result<(), StreamFailure>>,
     reader_waits: bool,
     /// It carries calls, so nobody hears of it but they.
@@ -34,7 +40,21 @@ struct Stream {
     bytes_out: u64,
 }
 
-/// The table of streams, at most [`CLIENT_STREAMS_MAX`]. One without a circuit waits in the order of its opening, until its
+/// A reader that has read all keeps space for this many bytes.
+const INBOX_KEPT: usize = 16 * 1024;
+
+/// What each of this many streams may have waiting to be sent.
+fn share(streams: usize) -> usize {
+    (CLIENT_UNSENT_MAX / streams.max(1)).clamp(CLIENT_UNSENT_LEAST, SEND_BUFFER_MAX)
+}
+
+/// What is left of a share, where this much is left of the whole buffer.
+fn within(share: usize, room: usize) -> usize {
+    room.saturating_sub(SEND_BUFFER_MAX - share)
+}
+
+/// The table of streams, at most [`CLIENT_STREAMS_MAX`]. What they hold is bounded for all of them together: see
+/// [`CLIENT_UNREAD_MAX`], [`WINDOWS_EXTRA_MAX`] and [`CLIENT_UNSENT_MAX`]. One without a circuit waits in the order of its opening, until its
 /// timer ends it.
 #[derive(Default)]
 pub(super) struct Streams {
@@ -44,6 +64,10 @@ pub(super) struct Streams {
     /// Of streams that are not open.
     timers: Timers<Key>,
     events: VecDeque<Event>,
+    /// Bytes that wait for readers.
+    unread: usize,
+    /// How far all windows together are beyond the profile's.
+    extra: usize,
 }
 
 impl Streams {
@@ -61,6 +85,7 @@ impl Streams {
             early: Vec::new(),
             finished: false,
             inbox: VecDeque::new(),
+            extra: 0,
             ended: None,
             reader_waits: true,
             for_calls,
@@ -135,6 +160,7 @@ impl Streams {
 
     /// Takes bytes to be sent; returns how many. The rest must wait for [`Event::Writable`].
     pub(super) fn write(&mut self, key: Key, bytes: &[u8], circuits: &mut LinkedCircuits<'_>) -> usize {
+        let share = share(self.table.len());
         let Some(s) = self.table.get_mut(key) else { return 0 };
         let taken = match s.at {
             None => {
@@ -144,7 +170,10 @@ impl Streams {
             }
             Some(place) => {
                 let taken = circuits.act(place.circuit, |circuit| {
-                    let taken = circuit.mux(place.hop).map_or(0, |mux| mux.write(place.id, bytes));
+                    let taken = circuit.mux(place.hop).map_or(0, |mux| {
+                        let room = within(share, mux.write_room(place.id)).min(bytes.len());
+                        mux.write(place.id, bytes.get(..room).unwrap_or_default())
+                    });
                     if taken < bytes.len() {
                         circuit.starve(key);
                     }
@@ -178,9 +207,19 @@ impl Streams {
             to_b.copy_from_slice(back);
         }
         s.inbox.drain(..n);
+        if s.inbox.is_empty() {
+            // An idle stream holds no buffer.
+            s.inbox.shrink_to(INBOX_KEPT);
+        }
+        self.unread = self.unread.saturating_sub(n);
         // After its end nothing is granted any more: the number may serve another stream by now.
         if let Some(place) = s.at.filter(|_| s.ended.is_none()) {
-            circuits.at(place, |mux| mux.consumed(place.id, n));
+            // spec: STREAM-405
+            let others = self.extra.saturating_sub(s.extra as usize);
+            let free = u32::try_from(WINDOWS_EXTRA_MAX.saturating_sub(others)).unwrap_or(u32::MAX);
+            let extra = circuits.at(place, |mux| mux.consumed(place.id, n, free / 2)).unwrap_or(0);
+            self.extra = others.saturating_add(extra as usize);
+            s.extra = extra;
         }
         ReadState::Read(n)
     }
@@ -209,7 +248,34 @@ impl Streams {
 
     fn forget(&mut self, key: Key) -> Option<Stream> {
         self.timers.set(key, None);
-        self.table.remove(key)
+        let stream = self.table.remove(key)?;
+        self.unread = self.unread.saturating_sub(stream.inbox.len());
+        self.extra = self.extra.saturating_sub(stream.extra as usize);
+        Some(stream)
+    }
+
+    /// When too much waits for all readers together: the stream for which most waits.
+    // spec: STREAM-405
+    pub(super) fn to_shed(&self) -> Option<Key> {
+        if self.unread <= CLIENT_UNREAD_MAX {
+            return None;
+        }
+        self.table.iter().max_by_key(|(_, s)| s.inbox.len()).map(|(key, _)| key)
+    }
+
+    /// Ends a stream whose reader does not read, and drops what waits for it.
+    pub(super) fn give_up(&mut self, key: Key, circuits: &mut LinkedCircuits<'_>) {
+        let Some(s) = self.table.get_mut(key) else { return };
+        self.unread = self.unread.saturating_sub(s.inbox.len());
+        s.inbox = VecDeque::new();
+        // What was received is lost, so an end that came after it is none.
+        let ended = s.ended.replace(Err(StreamFailure::TooMuchUnread));
+        // Of a stream that has ended both ways the number may serve another by now.
+        if let Some(place) = s.at.filter(|_| !(s.finished && ended == Some(Ok(())))) {
+            circuits.at(place, |mux| mux.abort(place.id, EndReason::Resource));
+        }
+        self.tell_reader(key);
+        self.events.push_back(Event::Failed(StreamKey(key), StreamFailure::TooMuchUnread));
     }
 
     /// Forgets a stream that is over.
@@ -222,12 +288,15 @@ impl Streams {
         if let Some(s) = self.table.get_mut(key) {
             s.bytes_in += bytes.len() as u64;
             s.inbox.extend(bytes);
+            self.unread += bytes.len();
         }
     }
 
     /// Takes out what arrived.
     pub(super) fn take_inbox(&mut self, key: Key) -> VecDeque<u8> {
-        self.table.get_mut(key).map(|s| core::mem::take(&mut s.inbox)).unwrap_or_default()
+        let inbox = self.table.get_mut(key).map(|s| core::mem::take(&mut s.inbox)).unwrap_or_default();
+        self.unread = self.unread.saturating_sub(inbox.len());
+        inbox
     }
 
     /// CONNECTED arrived.
@@ -282,8 +351,9 @@ impl Streams {
     /// Lets a writer go on whose stream may have room again.
     pub(super) fn resume_writer(&mut self, key: Key, circuits: &mut LinkedCircuits<'_>) {
         let Some(place) = self.place(key) else { return };
+        let share = share(self.table.len());
         let has_room = circuits.act(place.circuit, |circuit| {
-            let room = circuit.mux(place.hop).map_or(0, |mux| mux.write_room(place.id));
+            let room = circuit.mux(place.hop).map_or(0, |mux| within(share, mux.write_room(place.id)));
             if room < WRITE_ROOM_MIN {
                 circuit.starve(key);
             }
@@ -316,5 +386,49 @@ impl Streams {
     /// The next thing that happened.
     pub(super) fn event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::circuits::Circuits;
+    use super::super::config::ClientConfig;
+    use super::super::purpose::Isolation;
+    use super::*;
+    use crate::base::time::UnixMs;
+    use crate::proto::profile::Profile;
+    use crate::role::links::Links;
+    use crate::wire::ids::NetworkId;
+    use crate::wire::message::Target;
+
+    // spec: STREAM-405
+    #[test]
+    fn the_stream_for_which_most_waits_ends_when_too_much_waits_for_all() {
+        let network = NetworkId([1; 32]);
+        let cfg =
+            ClientConfig { network, profile: &Profile::TESTING, spare_circuits: 0, wants_exits: true, circuits_max: 1 };
+        let (mut circuits, mut links) = (Circuits::new(cfg), Links::new(network, None));
+        let mut circuits = LinkedCircuits { circuits: &mut circuits, links: &mut links };
+        let (mut streams, now) = (Streams::default(), Now { mono: Instant::default(), unix: UnixMs(0) });
+        let mut open = || {
+            let opening = Opening::Open(Target::Host("a".into(), 80));
+            streams.add(now, CircuitPurpose::Exit(Isolation([0; 32])), opening, false).expect("room")
+        };
+        let (few, most) = (open(), open());
+        let piece = vec![7; CLIENT_UNREAD_MAX / 2];
+        streams.receive(few, &piece[1..]);
+        streams.receive(most, &piece);
+        assert_eq!(streams.to_shed(), None);
+        streams.receive(few, b"x");
+        streams.receive(most, b"y");
+        assert_eq!(streams.to_shed(), Some(most));
+        streams.give_up(most, &mut circuits);
+        assert_eq!(streams.to_shed(), None);
+        let mut out = [0; 10];
+        let failed = ReadState::Failed(StreamFailure::TooMuchUnread);
+        assert_eq!(streams.read(most, &mut out, &mut circuits), failed, "and never an end");
+        assert_eq!(streams.read(few, &mut out, &mut circuits), ReadState::Read(10));
+        streams.remove(few);
+        assert_eq!((streams.unread, streams.extra), (0, 0));
     }
 }

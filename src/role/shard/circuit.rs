@@ -101,6 +101,11 @@ impl Circuit {
         &mut self.machine.mux
     }
 
+    /// Bytes of its streams that wait for the client.
+    pub(super) fn unread(&self) -> usize {
+        self.machine.mux.unsent()
+    }
+
     /// How many bytes a stream takes toward the client.
     pub(super) fn write_room(&self, id: StreamId) -> usize {
         self.machine.mux.write_room(id)

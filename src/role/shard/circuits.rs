@@ -88,6 +88,11 @@ impl LinkedCircuits<'_> {
         self.circuits.table.get(stream.circuit).map(|circuit| circuit.write_room(stream.id))
     }
 
+    /// Bytes of streams that wait for their clients.
+    pub(super) fn unread(&self) -> usize {
+        self.circuits.table.iter().map(|(_, circuit)| circuit.unread()).sum()
+    }
+
     /// A stream's source waits until there is room.
     pub(super) fn starve(&mut self, stream: StreamName) {
         if let Some(circuit) = self.circuits.table.get_mut(stream.circuit) {

@@ -1,6 +1,9 @@
 //! Where streams leave the network: names are looked up, addresses judged, connections made and carried.
 //!
-//! Nothing here knows a circuit. What concerns a stream is returned with the stream's name.
+//! A connection lives while both its ends do, however long nothing moves; only when its place is needed does it go
+//! (see [`Exits::make_room`]). Nothing here knows a circuit. What concerns a stream is returned with the stream's name.
+
+mod places;
 
 use super::circuit::{StreamEnd, StreamName};
 use super::config::ExitPolicy;
@@ -8,9 +11,10 @@ use crate::base::time::{Instant, Now};
 use crate::proto::stream::mux::SEND_BUFFER_MAX;
 use crate::role::endpoint::Endpoint;
 use crate::role::limits::{
-    EXIT_ADDRESSES_MAX, EXIT_UNREAD_LEAST, EXIT_UNREAD_MAX, EXIT_UNSENT_MAX, EXIT_WRITE_MAX, STREAM_IDLE_TIMEOUT,
+    EXIT_ADDRESSES_MAX, EXIT_LINGER, EXIT_UNREAD_LEAST, EXIT_UNREAD_MAX, EXIT_UNSENT_MAX, EXIT_WRITE_MAX,
+    WINDOWS_EXTRA_MAX,
 };
-use crate::role::slab::Slab;
+use crate::role::slab::{Key, Slab};
 use crate::role::timers::Timers;
 use crate::role::{AskId, ConnId, DialError, ExitKey, Output};
 use crate::wire::message::{EndReason, RESOLVED_MAX};
@@ -29,6 +33,8 @@ struct ExitConn {
     net_done: bool,
     last_used: Instant,
     woken: bool,
+    /// How far the stream's window is beyond the profile's.
+    extra: u32,
 }
 
 impl ExitConn {
@@ -66,10 +72,18 @@ pub(super) struct Exits {
     table: Slab<ExitConn>,
     lookups: BTreeMap<AskId, PendingLookup>,
     next_ask: u64,
+    /// Connections of each circuit.
+    held: BTreeMap<Key, usize>,
+    /// Of connections whose stream has ended both ways, and that still have bytes for the destination.
     timers: Timers<ExitKey>,
     out: VecDeque<Output>,
     /// Bytes that wait for destinations.
     unsent: usize,
+    /// How far all windows together are beyond the profile's.
+    extra: usize,
+    /// Bytes that waited for clients when they were last counted, and how many came since.
+    unread: usize,
+    since_counted: usize,
     carried: u64,
 }
 
@@ -81,9 +95,13 @@ impl Exits {
             table: Slab::default(),
             lookups: BTreeMap::new(),
             next_ask: 0,
+            held: BTreeMap::new(),
             timers: Timers::default(),
             out: VecDeque::new(),
             unsent: 0,
+            extra: 0,
+            unread: 0,
+            since_counted: 0,
             carried: 0,
         }
     }
@@ -183,8 +201,9 @@ impl Exits {
             net_done: false,
             last_used: now.mono,
             woken: false,
+            extra: 0,
         }));
-        self.timers.set(exit, Some(now.mono + STREAM_IDLE_TIMEOUT));
+        *self.held.entry(stream.circuit).or_default() += 1;
         self.out.push_back(Output::Dial(ConnId::Exit(exit), Endpoint::Destination(first)));
         Ok(StreamEnd::Exit(exit))
     }
@@ -256,6 +275,7 @@ impl Exits {
         let conn = self.table.get_mut(exit.0)?;
         conn.last_used = now.mono;
         self.carried += bytes as u64;
+        self.since_counted += bytes;
         Some(conn.stream)
     }
 
@@ -264,10 +284,23 @@ impl Exits {
         self.table.get(exit.0).filter(|c| c.open && !c.net_done).map(|c| c.stream)
     }
 
-    /// What an exit stream may read now: its own room, cut down to its share where there are many.
+    /// What an exit stream may read now: its own room, cut down to what all together leave free.
     pub(super) fn share(&self, free: usize) -> usize {
-        let share = (EXIT_UNREAD_MAX / self.table.len().max(1)).clamp(EXIT_UNREAD_LEAST, SEND_BUFFER_MAX);
+        let share = EXIT_UNREAD_MAX.saturating_sub(self.unread).clamp(EXIT_UNREAD_LEAST, SEND_BUFFER_MAX);
         free.saturating_sub(SEND_BUFFER_MAX - share)
+    }
+
+    /// Whether what waits for clients must be counted again: it is counted, not kept up to date, to cost cells nothing.
+    pub(super) fn counts_unread(&mut self) -> bool {
+        let due = self.since_counted >= EXIT_UNREAD_MAX / 16;
+        if due {
+            self.since_counted = 0;
+        }
+        due
+    }
+
+    pub(super) fn set_unread(&mut self, bytes: usize) {
+        self.unread = bytes;
     }
 
     /// Appends bytes for the destination; gives the stream they are of and how many there are.
@@ -285,13 +318,29 @@ impl Exits {
         Some((conn.stream, n))
     }
 
+    /// How far a stream's window may grow beyond the profile's: half of what the others leave free.
+    pub(super) fn extra(&self, exit: ExitKey) -> u32 {
+        let own = self.table.get(exit.0).map_or(0, |conn| conn.extra as usize);
+        let free = WINDOWS_EXTRA_MAX.saturating_sub(self.extra.saturating_sub(own));
+        u32::try_from(free / 2).unwrap_or(u32::MAX)
+    }
+
+    /// How far it did.
+    pub(super) fn set_extra(&mut self, exit: ExitKey, extra: u32) {
+        if let Some(conn) = self.table.get_mut(exit.0) {
+            let others = self.extra.saturating_sub(conn.extra as usize);
+            self.extra = others.saturating_add(extra as usize);
+            conn.extra = extra;
+        }
+    }
+
     /// The destination sends no more; gives the stream, and whether it is over both ways.
     pub(super) fn finished(&mut self, exit: ExitKey) -> Option<(StreamName, bool)> {
         let conn = self.table.get_mut(exit.0)?;
         conn.net_done = true;
         let (stream, done) = (conn.stream, conn.is_done());
         if done {
-            self.out.push_back(Output::Close(ConnId::Exit(exit)));
+            self.linger(exit);
         }
         Some((stream, done))
     }
@@ -302,11 +351,20 @@ impl Exits {
         conn.client_done = true;
         let done = conn.is_done();
         if done {
-            self.out.push_back(Output::Close(ConnId::Exit(exit)));
+            self.linger(exit);
         } else if conn.open {
             self.out.push_back(Output::Finish(ConnId::Exit(exit)));
         }
         done
+    }
+
+    /// The stream has ended both ways: the connection closes once the destination has taken the rest, and nobody waits for it
+    /// longer than [`EXIT_LINGER`] after it took the last.
+    fn linger(&mut self, exit: ExitKey) {
+        if let Some(conn) = self.table.get(exit.0) {
+            self.timers.set(exit, Some(conn.last_used + EXIT_LINGER));
+            self.out.push_back(Output::Close(ConnId::Exit(exit)));
+        }
     }
 
     /// The client sends no more on a stream whose destination is being looked up.
@@ -341,7 +399,14 @@ impl Exits {
     fn forget(&mut self, exit: ExitKey) -> Option<StreamName> {
         self.timers.set(exit, None);
         let conn = self.table.remove(exit.0)?;
+        if let Some(held) = self.held.get_mut(&conn.stream.circuit) {
+            *held = held.saturating_sub(1);
+            if *held == 0 {
+                self.held.remove(&conn.stream.circuit);
+            }
+        }
         self.unsent = self.unsent.saturating_sub(conn.to_net.len());
+        self.extra = self.extra.saturating_sub(conn.extra as usize);
         (!conn.is_done()).then_some(conn.stream)
     }
 
@@ -361,19 +426,18 @@ impl Exits {
         self.timers.next()
     }
 
-    /// Closes the connections on which nothing moved for long; gives the streams that break with them.
-    pub(super) fn tick(&mut self, now: Now) -> Vec<StreamName> {
-        let mut broken = Vec::new();
+    /// Closes the connections whose streams are over and whose destinations took nothing more for long.
+    // spec: STREAM-402
+    pub(super) fn tick(&mut self, now: Now) {
         while let Some(exit) = self.timers.pop(now.mono) {
             let Some(conn) = self.table.get(exit.0) else { continue };
-            let ends = conn.last_used + STREAM_IDLE_TIMEOUT;
+            let ends = conn.last_used + EXIT_LINGER;
             if ends > now.mono {
                 self.timers.set(exit, Some(ends));
             } else {
-                broken.extend(self.drop_conn(exit));
+                self.drop_conn(exit);
             }
         }
-        broken
     }
 
     /// The next effect.

@@ -3,7 +3,7 @@
 use super::circuit::StreamName;
 use crate::proto::rpc::Service;
 use crate::proto::stream::call::{CALLS_OUTSTANDING_MAX, Deframer, frame};
-use crate::proto::stream::mux::{Mux, SEND_BUFFER_MAX};
+use crate::proto::stream::mux::{Mux, SEND_BUFFER_MAX, STREAM_WINDOW_MAX};
 use crate::role::limits::ASKS_MAX;
 use crate::role::slab::{Key, Slab};
 use crate::role::{AskId, Output};
@@ -49,7 +49,7 @@ impl ServiceStream {
             }
             let Some(first) = self.in_flight.pop_front_if(|f| f.answer.is_some()) else { return };
             self.answers.extend(frame(&first.answer.unwrap_or_default()));
-            mux.consumed(self.name.id, first.request_len + 4);
+            mux.consumed(self.name.id, first.request_len + 4, STREAM_WINDOW_MAX);
         }
     }
 }

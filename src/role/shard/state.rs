@@ -235,7 +235,7 @@ impl ShardState {
         let (streams, mut circuits) = self.streams();
         match effect {
             Effect::Begin(id, target, data) => streams.begin(now, name(id), target, data, &mut circuits),
-            Effect::Resolve(id, host) => streams.resolve(name(id), host, &mut circuits),
+            Effect::Resolve(id, host) => streams.resolve(now, name(id), host, &mut circuits),
             Effect::Data(id, data) => streams.data(name(id), &data, &mut circuits),
             Effect::End(id, reason) => streams.ended_by_client(name(id), reason, &mut circuits),
             Effect::Extend(..) => {}
@@ -310,8 +310,7 @@ impl ShardState {
                 self.close_if_dead(now, link);
             }
         }
-        let (streams, mut circuits) = self.streams();
-        streams.tick(now, &mut circuits);
+        self.streams.tick(now);
     }
 
     /// Closes a link that owes an answer and has been silent: one that lives is padded more often than this.

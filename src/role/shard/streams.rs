@@ -56,6 +56,9 @@ impl Streams {
         data: Vec<u8>,
         circuits: &mut LinkedCircuits<'_>,
     ) {
+        if matches!(target, Target::Host(..) | Target::Addr(_)) {
+            self.make_room(now, stream, circuits);
+        }
         let exits = &mut self.exits;
         let end = match target {
             Target::Directory => return self.begin_service(stream, Service::Directory, &data, circuits),
@@ -80,7 +83,8 @@ impl Streams {
     }
 
     /// A client asks for a name's addresses.
-    pub(super) fn resolve(&mut self, stream: StreamName, name: String, circuits: &mut LinkedCircuits<'_>) {
+    pub(super) fn resolve(&mut self, now: Now, stream: StreamName, name: String, circuits: &mut LinkedCircuits<'_>) {
+        self.make_room(now, stream, circuits);
         if self.exits.resolves() {
             let end = self.exits.look_up(stream, name, None, Vec::new());
             circuits.lead(stream, Ok(end));
@@ -243,6 +247,9 @@ impl Streams {
             let taken = circuit.mux().write(stream.id, bytes);
             debug_assert!(taken == bytes.len(), "the driver reads no more than it was allowed");
         });
+        if self.exits.counts_unread() {
+            self.exits.set_unread(circuits.unread());
+        }
     }
 
     pub(super) fn exit_finished(&mut self, exit: ExitKey, circuits: &mut LinkedCircuits<'_>) {
@@ -271,7 +278,9 @@ impl Streams {
         let Some((stream, n)) = self.exits.transmit(now, exit, out) else { return false };
         // A connection outlives a stream that ended both ways, and the number may serve another.
         if circuits.stream(stream) == Some(StreamEnd::Exit(exit)) {
-            circuits.act(stream.circuit, |circuit| circuit.mux().consumed(stream.id, n));
+            let extra = self.exits.extra(exit);
+            let extra = circuits.act(stream.circuit, |circuit| circuit.mux().consumed(stream.id, n, extra));
+            self.exits.set_extra(exit, extra.unwrap_or(0));
         }
         true
     }
@@ -293,8 +302,15 @@ impl Streams {
     }
 
     /// Lets the clock act.
-    pub(super) fn tick(&mut self, now: Now, circuits: &mut LinkedCircuits<'_>) {
-        circuits.abort_all(self.exits.tick(now), EndReason::TimedOut);
+    pub(super) fn tick(&mut self, now: Now) {
+        self.exits.tick(now);
+    }
+
+    /// Before a stream takes a place at the exit: another gives up its place where none is free.
+    fn make_room(&mut self, now: Now, stream: StreamName, circuits: &mut LinkedCircuits<'_>) {
+        if let Some(broken) = self.exits.make_room(now, stream.circuit) {
+            circuits.abort_all(broken, EndReason::Resource);
+        }
     }
 
     /// The next effect.

@@ -103,7 +103,7 @@ fn a_stream_opens_with_data_attached_talks_and_closes() {
     assert_eq!((p.client.streams(), p.relay.streams()), (0, 0));
 }
 
-// spec: STREAM-1 STREAM-4 STREAM-5
+// spec: STREAM-1 STREAM-4 STREAM-404
 #[test]
 fn a_stream_stops_at_its_credit_and_goes_on_when_its_bytes_are_consumed() {
     let mut p = Pair::new();
@@ -115,11 +115,38 @@ fn a_stream_stops_at_its_credit_and_goes_on_when_its_bytes_are_consumed() {
     p.relay.accept(id);
     while p.relay_bytes().len() < data.len() {
         let before = p.relay_bytes().len();
-        p.relay.consumed(id, STREAM_WINDOW as usize / 4);
+        p.relay.consumed(id, STREAM_WINDOW as usize / 4, 0);
         p.run().unwrap();
         assert!(p.relay_bytes().len() > before, "stalled at {before}");
     }
     assert_eq!(p.relay_bytes(), data);
+}
+
+// spec: STREAM-404
+#[test]
+fn a_window_grows_with_what_goes_on_and_shrinks_when_it_must() {
+    let mut p = Pair::new();
+    let id = p.client.open(Target::Store).unwrap();
+    let (mut written, mut gone_on) = (0, 0);
+    let mut waits = |p: &mut Pair, extra: u32, rounds: usize| {
+        let mut window = 0;
+        for _ in 0..rounds {
+            written += p.client.write(id, &[0; 100_000]);
+            p.run().unwrap();
+            p.relay.accept(id);
+            // All that came goes on.
+            let came = p.relay_bytes().len();
+            window = p.relay.consumed(id, came - gone_on, extra);
+            gone_on = came;
+        }
+        p.run().unwrap();
+        (window, p.relay_bytes().len() - gone_on)
+    };
+    let (window, waiting) = waits(&mut p, 3 * STREAM_WINDOW, 8);
+    assert_eq!((window, waiting), (3 * STREAM_WINDOW, 4 * STREAM_WINDOW as usize), "four times the first");
+    let (window, waiting) = waits(&mut p, 0, 2);
+    assert_eq!((window, waiting), (0, STREAM_WINDOW as usize), "and back, as its bytes go on");
+    assert!(written > 0);
 }
 
 // spec: STREAM-4
@@ -242,7 +269,7 @@ fn credit_that_crosses_the_last_end_is_taken() {
     while carry(&mut p.relay, &mut p.client, &mut p.heard_by_client, 7).unwrap()
         && !p.heard_by_client.iter().any(|h| h.1 == "data")
     {}
-    p.client.consumed(id, 2000);
+    p.client.consumed(id, 2000, 0);
     p.run().unwrap();
     assert_eq!((p.client.streams(), p.relay.streams()), (0, 0));
     assert_eq!(p.relay.message(Instant(0), id, Message::Credit(1), &mut |_, _| ()), Ok(()), "still remembered");
