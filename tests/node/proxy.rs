@@ -1,7 +1,9 @@
 //! The local proxy with real programs. Its upstream is no network but a table of names and objects in memory, so that
 //! only the proxy is on trial.
 
+mod ends;
 mod fake;
+mod forwarding;
 mod headers;
 mod log;
 mod programs;

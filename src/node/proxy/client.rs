@@ -1,16 +1,21 @@
-//! A program's connection to the proxy: bounded reads with deadlines, writes, and an end that is never mistaken.
+//! A program's connection to the proxy: bounded reads, deadlines where a program owes something, and an end that is never
+//! mistaken.
+//!
+//! A program that ended its sending may still read: only a reset, or a system that no longer knows the connection, says that
+//! it is gone. Nobody is given up for being slow.
 
-use super::{IDLE_TIMEOUT, WRITE_TIMEOUT};
+use super::IDLE_TIMEOUT;
+use super::places::{Place, Stage};
+use crate::host::keepalive;
 use crate::node::proxy::codec::http::HEAD_MAX;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Bytes of a tunnel's buffer, each way.
-const TUNNEL_BUFFER: usize = 64 * 1024;
 /// Bytes one read asks for while a head is read.
 const READ_SIZE: usize = 4 * 1024;
 
@@ -19,15 +24,17 @@ pub(super) struct Client {
     pub(super) stream: TcpStream,
     /// Received and not used yet; at most [`HEAD_MAX`] and one read.
     pub(super) buffer: Vec<u8>,
+    pub(super) place: Rc<Place>,
     stopping: watch::Receiver<bool>,
     whole: bool,
 }
 
 impl Drop for Client {
     /// A connection that was given up before its end is reset, whoever gave it up: the program sees an error, not an end.
+    /// Between two requests there is nothing that a program could take for whole.
     fn drop(&mut self) {
         // spec: PROXY-3
-        if !self.whole {
+        if !self.whole && self.place.stage() != Stage::Between {
             let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         }
     }
@@ -38,10 +45,12 @@ fn timed_out() -> io::Error {
 }
 
 impl Client {
-    pub(super) fn new(stream: TcpStream, stopping: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(stream: TcpStream, place: Rc<Place>, stopping: watch::Receiver<bool>) -> Self {
         // Small answers go out at once; a failure here only makes them later.
         let _ = stream.set_nodelay(true);
-        Self { stream, buffer: Vec::new(), stopping, whole: false }
+        // spec: PROXY-402
+        keepalive::LOCAL.set(&stream);
+        Self { stream, buffer: Vec::new(), place, stopping, whole: false }
     }
 
     /// Receives more; false at the end. Fails when the buffer is full: what is read here has an end before that.
@@ -73,22 +82,32 @@ impl Client {
         Ok(self.buffer.first().copied())
     }
 
-    /// Waits for another request: false when none comes (the connection ends, idles too long, or the proxy drains).
+    /// Waits for another request: false when none comes (the connection ends, idles too long, or the proxy drains). Empty
+    /// lines before it are no request (RFC 9112, section 2.2).
     pub(super) async fn another(&mut self) -> io::Result<bool> {
-        if !self.buffer.is_empty() {
-            return Ok(!*self.stopping.borrow());
-        }
-        let mut stopping = self.stopping.clone();
-        tokio::select! {
-            biased;
-            _ = stopping.wait_for(|&stop| stop) => Ok(false),
-            more = timeout(IDLE_TIMEOUT, self.fill()) => more.unwrap_or(Ok(false)),
+        loop {
+            let lines = self.buffer.chunks(2).take_while(|pair| pair == b"\r\n").count();
+            self.used(lines * 2);
+            // Half of such a line says nothing yet.
+            if !matches!(self.buffer.as_slice(), b"" | b"\r") {
+                self.place.enter(Stage::Head);
+                return Ok(!*self.stopping.borrow());
+            }
+            let mut stopping = self.stopping.clone();
+            let more = tokio::select! {
+                biased;
+                _ = stopping.wait_for(|&stop| stop) => false,
+                more = timeout(IDLE_TIMEOUT, self.fill()) => more.unwrap_or(Ok(false))?,
+            };
+            if !more {
+                return Ok(false);
+            }
         }
     }
 
-    /// Sends all of it.
-    pub(super) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        timeout(WRITE_TIMEOUT, self.stream.write_all(bytes)).await.map_err(|_| timed_out())?
+    /// Sends all of it, however slowly the program takes it.
+    pub(super) async fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        send(&self.stream, &self.place, bytes).await
     }
 
     /// Ends the connection so that what was sent arrives: what the client still sends is read and dropped for a moment,
@@ -106,18 +125,46 @@ impl Client {
         self.whole = true;
     }
 
-    /// Waits until the client has given up; for ever while it has not, or once it has sent bytes to be read later.
-    pub(super) async fn gone(&self) {
-        let mut byte = [0];
-        if !matches!(self.stream.peek(&mut byte).await, Ok(0) | Err(_)) {
-            std::future::pending::<()>().await;
+    /// Does this unless the program goes away before it is done.
+    pub(super) async fn unless_gone<T>(&self, what: impl Future<Output = T>) -> io::Result<T> {
+        tokio::select! {
+            biased;
+            done = what => Ok(done),
+            () = self.gone() => Err(io::ErrorKind::ConnectionAborted.into()),
         }
     }
 
-    /// Passes bytes both ways until both ends have ended. What the buffer held went ahead.
-    pub(super) async fn tunnel<S: AsyncRead + AsyncWrite + Unpin>(&mut self, mut upstream: S) -> io::Result<()> {
-        debug_assert!(self.buffer.is_empty());
-        tokio::io::copy_bidirectional_with_sizes(&mut self.stream, &mut upstream, TUNNEL_BUFFER, TUNNEL_BUFFER).await?;
-        Ok(())
+    /// Waits until the program is gone; for ever while it is not. One that sends no more is not gone: it may wait for the
+    /// answer.
+    async fn gone(&self) {
+        let mut byte = [0];
+        match self.stream.peek(&mut byte).await {
+            Ok(0) => self.place.enter(Stage::Ending),
+            // What it sent is read later.
+            Ok(_) => {}
+            Err(_) => return,
+        }
+        gone(&self.stream).await;
     }
+}
+
+/// Waits until the program has reset the connection, or its system no longer knows it.
+// spec: PROXY-402
+pub(super) async fn gone(stream: &TcpStream) {
+    let _ = stream.ready(Interest::ERROR).await;
+}
+
+/// Sends all of it, and notes what moved.
+pub(super) async fn send(stream: &TcpStream, place: &Place, bytes: &[u8]) -> io::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        stream.writable().await?;
+        match stream.try_write(rest) {
+            Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(why) => return Err(why),
+        }
+        place.moved();
+    }
+    Ok(())
 }

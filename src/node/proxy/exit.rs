@@ -17,10 +17,7 @@ pub(super) async fn open<U: Upstream>(
     first: Vec<u8>,
 ) -> io::Result<Result<U::Stream, OpenError>> {
     let isolation = shared.isolator.stream(who, &target);
-    tokio::select! {
-        opened = timeout(OPEN_TIMEOUT, shared.upstream.connect(target, isolation, first)) => {
-            Ok(opened.unwrap_or(Err(OpenError::Ended(EndReason::TimedOut))))
-        }
-        () = client.gone() => Err(io::ErrorKind::ConnectionAborted.into()),
-    }
+    let opening = timeout(OPEN_TIMEOUT, shared.upstream.connect(target, isolation, first));
+    let opened = client.unless_gone(opening).await?;
+    Ok(opened.unwrap_or(Err(OpenError::Ended(EndReason::TimedOut))))
 }

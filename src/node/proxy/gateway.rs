@@ -95,7 +95,7 @@ pub(super) async fn serve<U: Upstream>(
 ) -> io::Result<bool> {
     let close = request.wants_close() || request.body != BodyLength::Known(0);
     let head_only = request.method == "HEAD";
-    match answer(shared, request, host, path, who).await {
+    match client.unless_gone(answer(shared, request, host, path, who)).await? {
         Ok(Answer::Page(page)) => client.send(&page.encode(head_only, close)).await?,
         Ok(Answer::Head(head)) => client.send(&head.finish(close)).await?,
         Ok(Answer::Body(head, first, body, left)) => send_body(client, head, first, body, left, close).await?,
@@ -252,12 +252,20 @@ async fn file_answer<O: Object>(
     etag: &str,
 ) -> Result<Answer<O::Body>, ObjectError> {
     let len = file.range.end.saturating_sub(file.range.start);
-    if request.field("if-none-match").is_some_and(|v| v.split(',').any(|e| e.trim().trim_start_matches("W/") == etag)) {
-        let fields = vec![("ETag", etag.to_owned()), ("Cache-Control", CACHE.to_owned())];
-        return Ok(Answer::Head(Fields { status: 304, fields }));
+    match condition(request, etag) {
+        Condition::Holds => {}
+        // spec: PROXY-409
+        Condition::NotModified => {
+            let fields = vec![("ETag", etag.to_owned()), ("Cache-Control", CACHE.to_owned())];
+            return Ok(Answer::Head(Fields { status: 304, fields }));
+        }
+        Condition::Failed => {
+            let page = Page::new(412, "Not this one", "The file is there, but it is not the one that was asked for");
+            return Ok(Answer::Page(page));
+        }
     }
     // spec: PROXY-25
-    let same = request.field("if-range").is_none_or(|v| v == etag);
+    let same = !request.has("if-range") || request.field("if-range") == Some(etag);
     let field = if same && request.method == "GET" { request.field("range") } else { None };
     let (status, part) = match wanted(field, len) {
         Wanted::All => (200, 0..len),
@@ -283,6 +291,24 @@ async fn file_answer<O: Object>(
     let first = next(&mut body).await?.ok_or(ObjectError::Tampered)?;
     let left = size.checked_sub(first.len() as u64).ok_or(ObjectError::Tampered)?;
     Ok(Answer::Body(head, first, body, left))
+}
+
+/// What a request's conditions (RFC 9110, section 13) say of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    Holds,
+    NotModified,
+    Failed,
+}
+
+/// A site's content has no date, so those conditions that name one say nothing.
+fn condition(request: &HttpRequest, etag: &str) -> Condition {
+    let weak = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag) == etag;
+    if request.has("if-match") && !request.words("if-match").any(|tag| tag == "*" || tag == etag) {
+        return Condition::Failed;
+    }
+    let known = request.words("if-none-match").any(|tag| tag == "*" || weak(tag));
+    if known { Condition::NotModified } else { Condition::Holds }
 }
 
 fn site_fields(file: &File, etag: &str) -> Vec<(&'static str, String)> {
@@ -328,7 +354,8 @@ async fn send_body<B: ObjectBody>(
     client.send(&first).await?;
     // spec: PROXY-28
     while left > 0 {
-        let chunk = next(&mut body).await.map_err(io::Error::other)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let more = client.unless_gone(next(&mut body)).await?;
+        let chunk = more.map_err(io::Error::other)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         left = left.checked_sub(chunk.len() as u64).ok_or(io::ErrorKind::InvalidData)?;
         client.send(&chunk).await?;
     }

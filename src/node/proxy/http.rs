@@ -2,18 +2,16 @@
 
 use super::client::Client;
 use super::destination::{Destination, Refusal, classify, site};
+use super::forward::{self, Forwarded};
 use super::page::{Page, capital};
+use super::places::Stage;
 use super::upstream::{OpenError, Upstream};
-use super::{Shared, exit, gateway};
+use super::{Shared, exit, gateway, tunnel};
 use crate::node::proxy::codec::http::{Body, Form, HeadError, HttpRequest, parse};
 use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::message::{EndReason, Target};
 use std::io;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
-
-/// Bytes of a forwarded request's or answer's buffer.
-const FORWARD_BUFFER: usize = 32 * 1024;
 
 /// The stream is already one to a site: by SOCKS, or by CONNECT.
 #[derive(Clone)]
@@ -25,9 +23,11 @@ pub(super) struct Inside {
 }
 
 /// What happens after a request.
-enum Next {
+enum Next<S> {
     /// Another request may follow.
     Request,
+    /// The answer came over this stream. `close`: the connection ends.
+    Answered { close: bool, stream: S },
     /// The connection ends.
     Close,
     /// The connection was a tunnel, and both its ends have ended.
@@ -42,6 +42,8 @@ pub(super) async fn serve<U: Upstream>(
     client: &mut Client,
     mut inside: Option<Inside>,
 ) -> io::Result<()> {
+    // The stream of the last answer stays until the next one, so that its server can end it.
+    let mut _last = None;
     loop {
         if !client.another().await? {
             client.close().await;
@@ -58,12 +60,22 @@ pub(super) async fn serve<U: Upstream>(
                 return end_with(client, &page, false).await;
             }
         };
+        let credentials = inside.as_ref().map_or(&request.credentials, |inside| &inside.credentials);
+        client.place.belongs_to(shared.isolator.user(credentials));
+        client.place.enter(Stage::Busy);
         let next = match &inside {
             Some(inside) => inside_site(shared, client, &request, inside).await?,
             None => outside(shared, client, &request).await?,
         };
         match next {
             Next::Request => {}
+            Next::Answered { close, stream } => {
+                _last = Some(stream);
+                if close {
+                    client.close().await;
+                    return Ok(());
+                }
+            }
             Next::Inside(site) => inside = Some(site),
             Next::Over => return Ok(()),
             Next::Close => {
@@ -71,6 +83,8 @@ pub(super) async fn serve<U: Upstream>(
                 return Ok(());
             }
         }
+        // spec: PROXY-404
+        client.place.enter(Stage::Between);
     }
 }
 
@@ -97,7 +111,7 @@ async fn end_with(client: &mut Client, page: &Page, head_only: bool) -> io::Resu
     Ok(())
 }
 
-async fn refuse(client: &mut Client, request: &HttpRequest, page: &Page) -> io::Result<Next> {
+async fn refuse<S>(client: &mut Client, request: &HttpRequest, page: &Page) -> io::Result<Next<S>> {
     client.send(&page.encode(request.method == "HEAD", true)).await?;
     Ok(Next::Close)
 }
@@ -108,7 +122,7 @@ async fn inside_site<U: Upstream>(
     client: &mut Client,
     request: &HttpRequest,
     inside: &Inside,
-) -> io::Result<Next> {
+) -> io::Result<Next<U::Stream>> {
     let (named, path) = match &request.form {
         Form::Origin { target, path } => (target.as_ref(), path),
         Form::Absolute { target, path } => (Some(target), path),
@@ -139,13 +153,17 @@ async fn site_request<U: Upstream>(
     host: &str,
     path: &str,
     who: &Credentials,
-) -> io::Result<Next> {
+) -> io::Result<Next<U::Stream>> {
     let close = gateway::serve(shared, client, request, host, path, who).await?;
     Ok(if close { Next::Close } else { Next::Request })
 }
 
 /// A request to the proxy itself.
-async fn outside<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: &HttpRequest) -> io::Result<Next> {
+async fn outside<U: Upstream>(
+    shared: &Shared<U>,
+    client: &mut Client,
+    request: &HttpRequest,
+) -> io::Result<Next<U::Stream>> {
     let (target, path) = match &request.form {
         Form::Tunnel(target) => (target, None),
         Form::Absolute { target, path } => (target, Some(path)),
@@ -185,7 +203,7 @@ async fn exit<U: Upstream>(
     request: &HttpRequest,
     target: Target,
     tunnel: bool,
-) -> io::Result<Next> {
+) -> io::Result<Next<U::Stream>> {
     // What is here already does not wait for the exit's answer.
     // spec: PROXY-29
     let mut body = Body::new(request.body);
@@ -193,7 +211,7 @@ async fn exit<U: Upstream>(
         std::mem::take(&mut client.buffer)
     } else {
         let mut first = request.forward().ok_or(io::ErrorKind::InvalidInput)?;
-        pass_on(&mut body, &mut client.buffer, &mut first)?;
+        forward::pass_on(&mut body, &mut client.buffer, &mut first)?;
         first
     };
     let stream = match exit::open(shared, client, &request.credentials, target, first).await? {
@@ -202,67 +220,18 @@ async fn exit<U: Upstream>(
     };
     if tunnel {
         client.send(GRANTED).await?;
-        client.tunnel(stream).await?;
+        tunnel::run(client, stream, Vec::new(), &shared.scratch).await?;
         return Ok(Next::Over);
     }
-    forward(client, request, body, stream).await
-}
-
-/// Moves what of `received` belongs to the body to the end of `out`.
-fn pass_on(body: &mut Body, received: &mut Vec<u8>, out: &mut Vec<u8>) -> io::Result<()> {
-    let n = body.take(received).map_err(io::Error::other)?.min(received.len());
-    out.extend(received.drain(..n));
-    Ok(())
-}
-
-/// Sends the rest of one request on and its answer back. The request's end is known, the answer's is the end of the stream.
-async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
-    client: &mut Client,
-    request: &HttpRequest,
-    mut body: Body,
-    stream: S,
-) -> io::Result<Next> {
-    let (mut from_server, mut to_server) = tokio::io::split(stream);
-    let (mut from_client, mut to_client) = client.stream.split();
-    let buffer = &mut client.buffer;
-    let upward = async {
-        let mut out = Vec::new();
-        // spec: PROXY-14
-        while !body.is_over() {
-            if buffer.is_empty() {
-                buffer.reserve(FORWARD_BUFFER);
-                if from_client.read_buf(buffer).await? == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-            }
-            pass_on(&mut body, buffer, &mut out)?;
-            to_server.write_all(&out).await?;
-            out.clear();
+    match forward::forward(client, request, body, stream, &shared.scratch).await? {
+        Forwarded::Answered { close, stream } => Ok(Next::Answered { close, stream }),
+        Forwarded::Over => Ok(Next::Over),
+        Forwarded::NoAnswer => refuse(client, request, &failure(OpenError::Ended(EndReason::Reset))).await,
+        // spec: PROXY-407
+        Forwarded::BadAnswer(why) => {
+            refuse(client, request, &Page::new(502, "Not an answer", capital(&why.to_string()))).await
         }
-        to_server.flush().await?;
-        // What the client sends after its request goes nowhere; it is told to close with the answer.
-        std::future::pending::<io::Result<()>>().await
-    };
-    let downward = async {
-        let (mut buffer, mut passed) = (vec![0; FORWARD_BUFFER], false);
-        loop {
-            let n = from_server.read(&mut buffer).await?;
-            if n == 0 {
-                return Ok::<bool, io::Error>(passed);
-            }
-            passed = true;
-            to_client.write_all(buffer.get(..n).unwrap_or_default()).await?;
-        }
-    };
-    let passed = tokio::select! {
-        biased;
-        done = downward => done?,
-        failed = upward => return failed.map(|()| Next::Close),
-    };
-    if !passed {
-        return refuse(client, request, &failure(OpenError::Ended(EndReason::Reset))).await;
     }
-    Ok(Next::Close)
 }
 
 fn refusal(why: Refusal) -> Page {

@@ -14,18 +14,22 @@ mod client;
 pub mod codec;
 mod destination;
 mod exit;
+mod forward;
 mod gateway;
 mod http;
 mod mapped;
 mod network;
 mod page;
+mod places;
 mod range;
 mod socks;
+mod tunnel;
 pub mod upstream;
 
 use crate::base::rng::Rng;
 use client::Client;
 use mapped::Mapped;
+use places::{Place, Places};
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
@@ -36,7 +40,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use upstream::{Isolator, Upstream};
 
-/// Client connections at a time unless set otherwise; more wait in the listener's queue.
+/// Client connections at a time unless set otherwise; one that can be done without makes room for the next.
 pub const CONNECTIONS_MAX: usize = 1024;
 /// How long a client may take to send a handshake or a request's head, unless set otherwise.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,8 +50,8 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the next bytes of an object may take.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long a client may take to accept bytes of an answer.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
+/// While a program waits for a place, how often it is looked whether there is one.
+const PLACE_RETRY: Duration = Duration::from_secs(1);
 
 /// How the proxy listens.
 #[derive(Clone, Debug)]
@@ -100,6 +104,7 @@ struct Shared<U: Upstream> {
     isolator: Isolator,
     mapped: RefCell<Mapped>,
     objects: gateway::Objects<U::Object>,
+    scratch: tunnel::Scratch,
     /// True when the proxy drains.
     stopping: watch::Receiver<bool>,
 }
@@ -136,26 +141,34 @@ impl Proxy {
             isolator: self.isolator,
             mapped: RefCell::new(self.mapped),
             objects: gateway::Objects::new(),
+            scratch: tunnel::Scratch::new(),
             stopping,
         });
-        let mut clients = JoinSet::new();
+        let (mut clients, mut places, mut next) = (JoinSet::new(), Places::default(), None);
         let mut stop = std::pin::pin!(stop);
         loop {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                // spec: PROXY-2
-                accepted = self.listener.accept(), if clients.len() < self.config.connections => match accepted {
-                    Ok((stream, _)) => {
-                        clients.spawn_local(client(Rc::clone(&shared), stream));
-                    }
+                Some(_) = clients.join_next() => places.prune(),
+                accepted = self.listener.accept(), if next.is_none() => match accepted {
+                    Ok((stream, _)) => next = Some(stream),
                     Err(why) => {
                         // Out of file descriptors: connections wait in the queue until some are back.
                         tracing::warn!(%why, "the proxy cannot accept a connection");
+                        places.make_room();
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 },
-                Some(_) = clients.join_next() => {}
+                () = tokio::time::sleep(PLACE_RETRY), if next.is_some() => {}
+            }
+            // spec: PROXY-401
+            if next.is_some() && clients.len() >= self.config.connections {
+                places.make_room();
+            } else if let Some(stream) = next.take() {
+                let place = Place::new();
+                let task = clients.spawn_local(client(Rc::clone(&shared), stream, Rc::clone(&place)));
+                places.add(place, task);
             }
         }
         drop(self.listener);
@@ -165,8 +178,8 @@ impl Proxy {
 }
 
 /// Serves one connection: its first byte tells the protocol.
-async fn client<U: Upstream>(shared: Rc<Shared<U>>, stream: TcpStream) {
-    let mut client = Client::new(stream, shared.stopping.clone());
+async fn client<U: Upstream>(shared: Rc<Shared<U>>, stream: TcpStream, place: Rc<Place>) {
+    let mut client = Client::new(stream, place, shared.stopping.clone());
     // spec: PROXY-8
     let served = match client.first_byte(shared.head_timeout).await {
         Ok(Some(4 | 5)) => socks::serve(&shared, &mut client).await,

@@ -2,6 +2,12 @@
 //!
 //! Nothing of a request is ever repeated in them, so they cannot carry anyone's script or spill a link.
 
+use crate::host::system::unix_now;
+use std::time::{Duration, SystemTime};
+
+/// The last date that HTTP can write, in milliseconds since 1970.
+const YEAR_9999: u64 = 253_402_300_799_000;
+
 /// An answer that is not content.
 #[derive(Clone, Debug)]
 pub(super) struct Page {
@@ -52,6 +58,9 @@ pub(super) struct Head {
 impl Head {
     pub(super) fn new(status: u16, close: bool) -> Self {
         let mut head = Self { out: format!("HTTP/1.1 {status} {}\r\n", reason(status)).into_bytes() };
+        // spec: PROXY-403
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(unix_now().0.min(YEAR_9999));
+        head.field("Date", &httpdate::fmt_http_date(now));
         // spec: PROXY-26
         head.field("X-Content-Type-Options", "nosniff");
         head.field("Referrer-Policy", "no-referrer");
@@ -91,6 +100,7 @@ fn reason(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         410 => "Gone",
+        412 => "Precondition Failed",
         416 => "Range Not Satisfiable",
         421 => "Misdirected Request",
         431 => "Request Header Fields Too Large",

@@ -14,13 +14,17 @@ pub(super) enum Wanted {
 }
 
 /// Reads a Range field for a file of `len` bytes. Several ranges and other units are answered with the whole file, as
-/// HTTP allows.
+/// HTTP allows; so is an empty file, for programs that ask for a part of whatever they fetch.
 pub(super) fn wanted(field: Option<&str>, len: u64) -> Wanted {
-    let Some(spec) = field.and_then(|f| f.strip_prefix("bytes=")) else { return Wanted::All };
+    let Some((unit, spec)) = field.and_then(|f| f.split_once('=')) else { return Wanted::All };
+    if !unit.trim().eq_ignore_ascii_case("bytes") || len == 0 {
+        return Wanted::All;
+    }
     let Some((first, last)) = spec.trim().split_once('-') else { return Wanted::All };
+    // A number that does not fit lies past the end of every file.
     let number = |text: &str| {
-        let digits = !text.is_empty() && text.len() <= 18 && text.bytes().all(|b| b.is_ascii_digit());
-        digits.then(|| text.parse::<u64>().ok()).flatten()
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        digits.then(|| text.parse::<u64>().unwrap_or(u64::MAX))
     };
     let range = match (number(first), number(last)) {
         (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(len),
@@ -46,6 +50,10 @@ mod tests {
             (Some("bytes=-3"), Wanted::Part(7..10)),
             (Some("bytes=-30"), Wanted::Part(0..10)),
             (Some("bytes=5-999999999999999999"), Wanted::Part(5..10)),
+            (Some("bytes=5-99999999999999999999999"), Wanted::Part(5..10)),
+            (Some("bytes=-99999999999999999999999"), Wanted::Part(0..10)),
+            (Some("Bytes=2-5"), Wanted::Part(2..6)),
+            (Some("bytes=99999999999999999999-99999999999999999999999"), Wanted::Outside),
             (Some("bytes=10-"), Wanted::Outside),
             (Some("bytes=-0"), Wanted::Outside),
             (Some("bytes=5-2"), Wanted::All),
@@ -57,6 +65,8 @@ mod tests {
         for (field, answer) in cases {
             assert_eq!(wanted(field, 10), answer, "{field:?}");
         }
-        assert_eq!(wanted(Some("bytes=0-"), 0), Wanted::Outside);
+        for field in ["bytes=0-", "bytes=0-0", "bytes=5-", "bytes=-5"] {
+            assert_eq!(wanted(Some(field), 0), Wanted::All, "an empty file is whole");
+        }
     }
 }

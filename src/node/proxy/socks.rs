@@ -2,8 +2,9 @@
 
 use super::client::Client;
 use super::destination::{Destination, Refusal, classify, site};
+use super::places::Stage;
 use super::upstream::{OpenError, Upstream};
-use super::{OPEN_TIMEOUT, Shared, exit, http};
+use super::{OPEN_TIMEOUT, Shared, exit, http, tunnel};
 use crate::api::may_leave;
 use crate::base::redact::Sensitive;
 use crate::node::proxy::codec::socks::{
@@ -29,6 +30,8 @@ pub(super) async fn serve<U: Upstream>(shared: &Shared<U>, client: &mut Client) 
             return Ok(());
         }
     };
+    client.place.belongs_to(shared.isolator.user(&request.credentials));
+    client.place.enter(Stage::Busy);
     match request.command {
         Command::Connect => connect(shared, client, request).await,
         Command::Resolve => resolve(shared, client, request).await,
@@ -78,7 +81,7 @@ async fn connect<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: 
             match exit::open(shared, client, &request.credentials, target, first).await? {
                 Ok(stream) => {
                     client.send(&granted).await?;
-                    client.tunnel(stream).await
+                    tunnel::run(client, stream, Vec::new(), &shared.scratch).await
                 }
                 Err(why) => refuse(client, &request, reply(why)).await,
             }
@@ -102,7 +105,7 @@ fn reply(why: OpenError) -> Reply {
 async fn resolve<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: SocksRequest) -> io::Result<()> {
     let found = match &request.target {
         Target::Addr(address) => Ok(address.ip()),
-        Target::Host(name, _) => look_up(shared, &request.credentials, name).await,
+        Target::Host(name, _) => client.unless_gone(look_up(shared, &request.credentials, name)).await?,
         Target::Directory | Target::Store => Err(Reply::NotAllowed),
     };
     let answer = match found {

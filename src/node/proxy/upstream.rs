@@ -68,6 +68,11 @@ impl Isolator {
         self.token(b"site", who, link.host().as_bytes())
     }
 
+    /// For the places that a user holds in the proxy.
+    pub fn user(&self, who: &Credentials) -> Isolation {
+        self.token(b"user", who, b"")
+    }
+
     fn token(&self, kind: &[u8], who: &Credentials, what: &[u8]) -> Isolation {
         let length = |field: &[u8]| (field.len() as u64).to_be_bytes();
         let (user, password) = (who.user.as_slice(), who.password.as_slice());

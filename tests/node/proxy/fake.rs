@@ -91,6 +91,10 @@ impl Upstream for Fake {
             Target::Host(name, _) => match name.as_str() {
                 "policy.test" => return Err(OpenError::Ended(EndReason::Policy)),
                 "slow.test" => return Err(OpenError::Ended(EndReason::TimedOut)),
+                "delayed.test" => {
+                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                    self.find("server.test").expect("it is there")
+                }
                 "noexit.test" => return Err(OpenError::NoExit),
                 "starting.test" => return Err(OpenError::NotReady),
                 name => self.find(name).ok_or(OpenError::Ended(EndReason::Unreachable))?,

@@ -13,7 +13,9 @@ use crate::wire::message::{Target, host_name};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 mod body;
-pub use body::{Body, BodyError};
+mod response;
+pub use body::{Body, BodyError, Part};
+pub use response::{ANSWER_FIELDS_MAX, ANSWER_HEAD_MAX, AnswerBody, AnswerError, HttpAnswer, may_trail, read};
 
 /// Maximum length of a request's head, in bytes.
 pub const HEAD_MAX: usize = 16 * 1024;
@@ -40,8 +42,8 @@ pub enum HeadError {
     /// The target is no URL, authority or path.
     #[error("the request's target is not understood")]
     BadTarget,
-    /// A URL of another scheme than `http:`.
-    #[error("only http: addresses can be asked for; for https: a program opens a tunnel with CONNECT")]
+    /// A URL of another scheme than `http:` or `ws:`.
+    #[error("only http: and ws: addresses can be asked for; for https: and wss: a program opens a tunnel with CONNECT")]
     BadScheme,
     /// A field's name or value is not allowed, or the field continues on the next line.
     #[error("a header field is not understood")]
@@ -223,7 +225,8 @@ fn form(method: &str, target: &str, host: Option<Target>) -> Result<Form, HeadEr
         return Ok(Form::Origin { target: host, path: target.to_owned() });
     }
     let (scheme, rest) = target.split_once("://").ok_or(HeadError::BadTarget)?;
-    if !scheme.eq_ignore_ascii_case("http") {
+    // WebSocket begins as a request of HTTP to the same port.
+    if !["http", "ws"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
         return Err(HeadError::BadScheme);
     }
     let cut = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -344,15 +347,35 @@ impl HttpRequest {
         }
     }
 
+    /// Whether a field stands at all.
+    pub fn has(&self, name: &str) -> bool {
+        values(&self.fields, name).next().is_some()
+    }
+
+    /// The words of a list, over all fields of this name.
+    pub fn words<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        values(&self.fields, name).flat_map(list)
+    }
+
     /// Whether the client wants the connection closed after the answer.
     pub fn wants_close(&self) -> bool {
-        let said =
-            |what: &str| values(&self.fields, "connection").any(|v| list(v).any(|w| w.eq_ignore_ascii_case(what)));
-        said("close") || (!self.version_1_1 && !said("keep-alive"))
+        let said = |what: &str| is_named_by(&self.fields, "connection", what);
+        // What programs once said to proxies in its place.
+        let said_once = |what: &str| is_named_by(&self.fields, "proxy-connection", what);
+        said("close") || said_once("close") || !(self.version_1_1 || said("keep-alive") || said_once("keep-alive"))
+    }
+
+    /// The protocol that the client wants to go on with, WebSocket mostly. HTTP/2 is not passed on: its client would have to
+    /// be told that there is a proxy.
+    pub fn upgrade(&self) -> Option<&str> {
+        let wanted =
+            self.field("upgrade").filter(|_| self.version_1_1 && is_named_by_connection(&self.fields, "upgrade"))?;
+        let is_http2 = list(wanted.as_bytes()).any(|word| word.eq_ignore_ascii_case("h2c"));
+        (!is_http2 && !wanted.is_empty()).then_some(wanted)
     }
 
     /// The head as it goes on to the server: origin form, the URL's host, no field that is between client and proxy, and
-    /// the connection closed after the one answer.
+    /// the connection closed after the one answer, or changed to another protocol.
     pub fn forward(&self) -> Option<Vec<u8>> {
         let Form::Absolute { target, path } = &self.form else { return None };
         let version = if self.version_1_1 { "1.1" } else { "1.0" };
@@ -361,7 +384,13 @@ impl HttpRequest {
         for field in self.fields.iter().filter(|f| self.is_end_to_end(&f.name)) {
             out.extend_from_slice(&[field.name.as_bytes(), b": ", &field.value, b"\r\n"].concat());
         }
-        out.extend_from_slice(b"Connection: close\r\n\r\n");
+        // spec: PROXY-406
+        match self.upgrade() {
+            Some(protocol) => {
+                out.extend_from_slice(format!("Connection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n").as_bytes())
+            }
+            None => out.extend_from_slice(b"Connection: close\r\n\r\n"),
+        }
         Some(out)
     }
 
@@ -375,9 +404,7 @@ impl HttpRequest {
             return true;
         }
         // spec: PROXY-13
-        let named =
-            || values(&self.fields, "connection").any(|v| list(v).any(|w| w.eq_ignore_ascii_case(name.as_str())));
-        !(HOP.contains(&name.as_str()) || name.starts_with("proxy-") || named())
+        !(HOP.contains(&name.as_str()) || name.starts_with("proxy-") || is_named_by_connection(&self.fields, &name))
     }
 
     /// The head as it was sent, in its plainest form. Parsed again it is the same request.
@@ -396,6 +423,16 @@ impl HttpRequest {
         out.extend_from_slice(b"\r\n");
         out
     }
+}
+
+/// Whether a list in fields of this name contains a word.
+fn is_named_by(fields: &[Field], field: &str, word: &str) -> bool {
+    values(fields, field).any(|v| list(v).any(|w| w.eq_ignore_ascii_case(word)))
+}
+
+/// Whether Connection names this field: then it is for the next hop alone.
+fn is_named_by_connection(fields: &[Field], name: &str) -> bool {
+    is_named_by(fields, "connection", name)
 }
 
 /// The words of a comma-separated list.

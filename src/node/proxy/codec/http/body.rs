@@ -1,4 +1,5 @@
-//! Where a request's body ends: what follows is another request and must not reach this one's server.
+//! Where a body ends: what follows a request's is another request and must not reach this one's server, and what follows an
+//! answer's must not reach the program.
 
 use super::BodyLength;
 
@@ -9,7 +10,7 @@ const TRAILER_MAX: usize = 8 * 1024;
 
 /// The chunks of a body are not understood; the connection is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the request's chunks are not understood")]
+#[error("the chunks of a body are not understood")]
 pub struct BodyError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +29,21 @@ enum BodyState {
     End,
 }
 
+/// A piece of a body, without what only says how long it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// Content.
+    Data(&'a [u8]),
+    /// A field after the last chunk, without its line end.
+    Trailer(&'a [u8]),
+}
+
 /// Follows a body as it passes by.
 #[derive(Clone, Debug)]
 pub struct Body {
     state: BodyState,
+    /// Old servers' chunks are read: blanks after a size, and lines that end with LF alone.
+    lenient: bool,
     /// Of the current line.
     line: Vec<u8>,
     trailer: usize,
@@ -45,7 +57,12 @@ impl Body {
             BodyLength::Known(n) => BodyState::Plain(n),
             BodyLength::Chunked => BodyState::Size,
         };
-        Self { state, line: Vec::new(), trailer: 0 }
+        Self { state, lenient: false, line: Vec::new(), trailer: 0 }
+    }
+
+    /// The body of a server's answer. What goes on to the program is written anew, so more can be understood.
+    pub fn of_answer(length: BodyLength) -> Self {
+        Self { lenient: true, ..Self::new(length) }
     }
 
     /// Whether the body is over.
@@ -55,13 +72,22 @@ impl Body {
 
     /// How many bytes at the front of `input` belong to the body. They are counted as passed on.
     pub fn take(&mut self, input: &[u8]) -> Result<usize, BodyError> {
+        self.read(input, &mut |_| ())
+    }
+
+    /// The same; what the bytes say goes to `sink`.
+    pub fn read(&mut self, input: &[u8], sink: &mut dyn FnMut(Part<'_>)) -> Result<usize, BodyError> {
         let mut rest = input;
         while !rest.is_empty() && !self.is_over() {
             let used = match self.state {
-                BodyState::Plain(left) | BodyState::Data(left) => self.pass(rest, left),
+                BodyState::Plain(left) | BodyState::Data(left) => {
+                    let used = self.pass(rest, left);
+                    sink(Part::Data(rest.get(..used).unwrap_or_default()));
+                    used
+                }
                 _ => {
                     let used = rest.iter().position(|&b| b == b'\n').map_or(rest.len(), |n| n.saturating_add(1));
-                    self.line(rest.get(..used).unwrap_or_default())?;
+                    self.line(rest.get(..used).unwrap_or_default(), sink)?;
                     used
                 }
             };
@@ -82,7 +108,7 @@ impl Body {
         used
     }
 
-    fn line(&mut self, part: &[u8]) -> Result<(), BodyError> {
+    fn line(&mut self, part: &[u8], sink: &mut dyn FnMut(Part<'_>)) -> Result<(), BodyError> {
         // spec: PROXY-12
         if self.line.len().saturating_add(part.len()) > LINE_MAX {
             return Err(BodyError);
@@ -92,12 +118,13 @@ impl Body {
             return Ok(());
         }
         let line = core::mem::take(&mut self.line);
-        let text = line.strip_suffix(b"\r\n").ok_or(BodyError)?;
+        let bare = line.strip_suffix(b"\n").filter(|_| self.lenient);
+        let text = line.strip_suffix(b"\r\n").or(bare).ok_or(BodyError)?;
         if text.iter().any(|&b| b.is_ascii_control() && b != b'\t') {
             return Err(BodyError);
         }
         self.state = match self.state {
-            BodyState::Size => match chunk_size(text)? {
+            BodyState::Size => match chunk_size(text, self.lenient)? {
                 0 => BodyState::Trailer,
                 n => BodyState::Data(n),
             },
@@ -108,6 +135,7 @@ impl Body {
                 if self.trailer > TRAILER_MAX {
                     return Err(BodyError);
                 }
+                sink(Part::Trailer(text));
                 BodyState::Trailer
             }
             _ => return Err(BodyError),
@@ -116,8 +144,9 @@ impl Body {
     }
 }
 
-fn chunk_size(line: &[u8]) -> Result<u64, BodyError> {
+fn chunk_size(line: &[u8], lenient: bool) -> Result<u64, BodyError> {
     let digits = line.split(|&b| b == b';').next().unwrap_or_default();
+    let digits = if lenient { digits.trim_ascii_end() } else { digits };
     if digits.is_empty() || digits.len() > 15 || !digits.iter().all(u8::is_ascii_hexdigit) {
         return Err(BodyError);
     }
@@ -151,6 +180,17 @@ mod tests {
             assert_eq!(body.take(&rest), Ok(CHUNKED.len() - cut));
             assert!(body.is_over());
         }
+    }
+
+    #[test]
+    fn an_answer_s_chunks_are_read_leniently_and_what_they_say_comes_out() {
+        let mut said = Vec::new();
+        let mut body = Body::of_answer(BodyLength::Chunked);
+        let used =
+            body.read(b"4  \r\nWiki\r\n2\nab\n0\r\nT: v\r\n\r\nmore", &mut |part| said.push(format!("{part:?}")));
+        assert_eq!((used, body.is_over()), (Ok(27), true));
+        let part = |part: Part<'_>| format!("{part:?}");
+        assert_eq!(said, [part(Part::Data(b"Wiki")), part(Part::Data(b"ab")), part(Part::Trailer(b"T: v"))]);
     }
 
     // spec: PROXY-12
