@@ -61,6 +61,13 @@ fn in_code(name: &str) -> Option<u64> {
         "CLIENT_STREAMS_MAX" => role::limits::CLIENT_STREAMS_MAX,
         "GUARDS_KEPT" => proto::path::GUARDS_KEPT,
         "GUARDS_MAX" => proto::path::GUARDS_MAX,
+        _ => return in_the_proxy(name),
+    };
+    Some(n as u64)
+}
+
+fn in_the_proxy(name: &str) -> Option<u64> {
+    let n = match name {
         "HEAD_MAX" => node::proxy::codec::http::HEAD_MAX,
         "ANSWER_HEAD_MAX" => node::proxy::codec::http::ANSWER_HEAD_MAX,
         "ANSWER_FIELDS_MAX" => node::proxy::codec::http::ANSWER_FIELDS_MAX,

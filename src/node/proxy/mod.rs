@@ -162,7 +162,7 @@ impl Proxy {
                 },
                 () = tokio::time::sleep(PLACE_RETRY), if next.is_some() => {}
             }
-            // spec: PROXY-401
+            // spec: PROXY-2 PROXY-401
             if next.is_some() && clients.len() >= self.config.connections {
                 places.make_room();
             } else if let Some(stream) = next.take() {
