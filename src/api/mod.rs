@@ -20,6 +20,7 @@ mod pipe;
 mod put;
 mod ready;
 mod relay;
+pub(crate) mod site;
 mod status;
 mod stream;
 mod testnet;

@@ -90,6 +90,9 @@ async fn send(body: &mut ObjectReader, sink: &mut GetSink) -> Result<(), Error> 
 
 /// Sends a folder's files in the order of their places; what lies before the offset is named without its bytes.
 async fn send_folder(object: &Object, body: &mut ObjectReader, offset: u64, sink: &mut GetSink) -> Result<(), Error> {
+    for folder in object.empty_folders() {
+        sink.entry(Entry { path: format!("{folder}/"), bytes: 0 }).await?;
+    }
     let mut held: Vec<u8> = Vec::new();
     let mut at = offset;
     for entry in object.entries() {

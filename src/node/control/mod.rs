@@ -94,7 +94,7 @@ pub enum Kind {
 /// A file of a folder. Its data follows, but for what lies before the fetch's offset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Its path in the folder, parts divided by `/`.
+    /// Its path in the folder, parts divided by `/`; of a folder that holds nothing, with `/` at its end.
     pub path: String,
     /// Its length.
     pub bytes: u64,
