@@ -6,6 +6,7 @@
 //! between the threads ([`pipe`]).
 
 mod client;
+mod content;
 mod destination;
 mod error;
 mod event;
@@ -27,15 +28,18 @@ mod testnet;
 mod thread;
 
 pub use client::{Client, ClientBuilder};
+pub use content::Content;
 pub use destination::Destination;
 pub(crate) use destination::{leaves, lies_under, may_leave};
 pub use event::{Event, Events};
+pub use gather::{LeftOut, Listed, Listing};
+pub(crate) use gather::shown;
 pub use invite::Invite;
 pub use link::Link;
 pub use lookup::{Custodian, Lookup};
 pub(crate) use network::INVITE_FILE;
 pub use object::{Entry, Object, ObjectReader};
-pub use put::{Content, Progress, Published, Put, Unit};
+pub use put::{Progress, Published, Put, Unit};
 pub use relay::{ExitPolicy, Relay, RelayBuilder};
 pub(crate) use relay::{LISTEN_DEFAULT, SHARDS_MAX, STORE_DEFAULT};
 pub use status::{BytesStatus, CircuitStatus, DirectoryStatus, Status, StoreStatus, StreamStatus};

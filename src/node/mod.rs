@@ -8,6 +8,7 @@ pub mod get;
 pub mod log;
 pub mod output;
 pub mod proxy;
+pub mod put;
 pub mod ready;
 pub mod run;
 pub mod setting;

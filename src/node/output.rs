@@ -143,6 +143,11 @@ impl Bar {
         self.0.set_position(progress.done);
     }
 
+    /// Says something while it is off the screen.
+    pub fn aside(&self, say: impl FnOnce()) {
+        self.0.suspend(say);
+    }
+
     /// Takes it off the screen.
     pub fn clear(&self) {
         self.0.finish_and_clear();

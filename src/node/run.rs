@@ -5,12 +5,12 @@ use crate::host::system;
 use crate::node::cli::{Cli, Command, GetArgs, Global, PutArgs};
 use crate::node::config::{ClientConfig, Common, RelayConfig, TestnetConfig, default_dir, default_testnet_dir};
 use crate::node::control::client::Conversation;
-use crate::node::control::report::{LookupReport, PutReport, Status};
-use crate::node::control::{LookupRequest, PutRequest, Request, SOCKET_NAME};
+use crate::node::control::report::{Listing, LookupReport, Status};
+use crate::node::control::{LookupRequest, Request, SOCKET_NAME};
 use crate::node::get::Got;
-use crate::node::output::{Bar, exit_code, fail, print, print_aside, written};
+use crate::node::output::{Bar, exit_code, fail, print, print_aside, say_aside, written};
 use crate::node::setting::Level;
-use crate::node::{daemon, get, log};
+use crate::node::{daemon, get, log, put};
 use crate::wire::ids::{ID_TEXT_LEN, from_text};
 use clap::Parser;
 use std::ffi::OsString;
@@ -131,11 +131,16 @@ async fn lookup(global: &Global, key: String) -> Result<ExitCode, Error> {
 }
 
 async fn put(global: &Global, args: PutArgs) -> Result<ExitCode, Error> {
-    let path = args.path.canonicalize().map_err(|e| Error::file("read", &args.path, &e).with_kind(ErrorKind::Usage))?;
-    let request = Request::Put(PutRequest { path, convergent: args.convergent });
-    let talk = Conversation::ask(&node_dir(global)?, &request).await?;
+    if args.dry_run {
+        return Ok(print(&put::list(&args)?, global.json));
+    }
     let bar = Bar::new();
-    let report = talk.report::<PutReport>(|p| bar.set(&p)).await;
+    let tell = |listing: &Listing| {
+        if !global.json {
+            bar.aside(|| say_aside(&put::summary(listing)));
+        }
+    };
+    let report = put::put(&node_dir(global)?, &args, tell, |p| bar.set(p)).await;
     bar.clear();
     Ok(print(&report?, global.json))
 }
