@@ -54,7 +54,9 @@ pub async fn put(
             let path = std::path::absolute(&path).map_err(|e| unreadable(&args.path, &e))?;
             if path.to_str().is_none() {
                 let message = format!("{} is not UTF-8, so no link can name it", shown(&path));
-                return Err(Error::new(ErrorKind::Usage, message).with_hint("rename it, or give it with umbel put - < FILE"));
+                return Err(
+                    Error::new(ErrorKind::Usage, message).with_hint("rename it, or give it with umbel put - < FILE")
+                );
             }
             Conversation::ask(dir, &request(Some(path), args.name.clone())).await?.report(news).await
         }
@@ -186,7 +188,13 @@ impl Report for Listing {
             let _ = writeln!(text, "excluded nothing: --exclude {pattern:?}");
         }
         let files = if self.files == 1 { "file" } else { "files" };
-        let _ = writeln!(text, "{} {files}, {}; {} excluded. Nothing was published.", self.files, Size(self.bytes), self.excluded);
+        let _ = writeln!(
+            text,
+            "{} {files}, {}; {} excluded. Nothing was published.",
+            self.files,
+            Size(self.bytes),
+            self.excluded
+        );
         text
     }
 }
@@ -211,7 +219,11 @@ mod tests {
         let text = summary(&list());
         assert!(text.contains("hidden, and published: .git/\n") && text.contains("--follow"), "{text}");
         assert!(text.contains("(a symbolic link)") && !text.contains('\x1b'), "{text}");
-        assert!(list().text().contains("a  1 B") && list().text().contains("Nothing was published"), "{}", list().text());
+        assert!(
+            list().text().contains("a  1 bytes") && list().text().contains("Nothing was published"),
+            "{}",
+            list().text()
+        );
     }
 
     #[test]

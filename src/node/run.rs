@@ -164,7 +164,13 @@ mod tests {
     #[test]
     fn every_way_to_ask_for_standard_output_is_seen() {
         let seen = |line: &str| content_on_stdout(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
-        for line in ["umbel get l -o -", "umbel --json get l --out -", "umbel get -o- l", "umbel get l --out=-", "umbel get -o=- l"] {
+        for line in [
+            "umbel get l -o -",
+            "umbel --json get l --out -",
+            "umbel get -o- l",
+            "umbel get l --out=-",
+            "umbel get -o=- l",
+        ] {
             assert!(seen(line), "{line}");
         }
         for line in ["umbel get l -o x", "umbel put -", "umbel get - -o x", "umbel get l -o", "umbel get l -o-x"] {

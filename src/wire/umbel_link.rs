@@ -226,7 +226,10 @@ mod tests {
         assert_eq!(ContentLink::from_host(&format!("{}.", l.host().to_uppercase())), Ok(l.clone()));
         let url = format!("{}a/b.html?x", l.url());
         assert_eq!(ContentLink::from_link_or_url(&url), Ok((l.clone(), "/a/b.html?x")));
-        assert_eq!(ContentLink::from_link_or_url(&url.replace(".umbel/", ".umbel:80/")), Ok((l.clone(), "/a/b.html?x")));
+        assert_eq!(
+            ContentLink::from_link_or_url(&url.replace(".umbel/", ".umbel:80/")),
+            Ok((l.clone(), "/a/b.html?x"))
+        );
         assert_eq!(ContentLink::from_link_or_url(&l.to_string()), Ok((l.clone(), "")));
         assert_eq!(l.verify_link().to_string().parse(), Ok(l.verify_link()));
         assert_eq!(l.locator(), l.verify_link().locator());

@@ -5,8 +5,8 @@ mod exclude;
 mod listing;
 mod walk;
 
-pub use listing::{LeftOut, Listed, Listing};
 pub(crate) use listing::shown;
+pub use listing::{LeftOut, Listed, Listing};
 
 use crate::host::dir::PRIVATE;
 use crate::host::error::{Error, ErrorKind};

@@ -62,7 +62,8 @@ struct Walk<'a> {
 pub(super) fn walk(path: &Path, selection: &Selection, spool: &mut Spool) -> Result<Walked, Error> {
     let failed = |e: io::Error| unreadable(path, &e);
     let root = Arc::new(Root::open(path, selection.follow).map_err(failed)?);
-    let own = fstat(root.open_inner(Path::new(""), OFlags::DIRECTORY).map_err(failed)?).map_err(|e| failed(e.into()))?;
+    let own =
+        fstat(root.open_inner(Path::new(""), OFlags::DIRECTORY).map_err(failed)?).map_err(|e| failed(e.into()))?;
     if selection.never == Some(id(&own)) {
         return Err(Error::new(ErrorKind::Usage, format!("{} is this node's own folder, with its keys", shown(path)))
             .with_rule("NODE-307")
@@ -239,7 +240,8 @@ impl Walk<'_> {
         let unmatched = self.selection.exclude.iter().zip(&self.matched).filter(|(_, hit)| !**hit);
         listing.unmatched = unmatched.map(|(pattern, _)| pattern.text.clone()).collect();
         self.found.parts.sort_by(|a, b| a.0.cmp(&b.0));
-        listing.entries = self.found.parts.iter().map(|(p, part)| Listed { path: p.clone(), bytes: part.len() }).collect();
+        listing.entries =
+            self.found.parts.iter().map(|(p, part)| Listed { path: p.clone(), bytes: part.len() }).collect();
         listing.left_out.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(self.found)
     }

@@ -2,8 +2,8 @@
 
 use crate::api;
 pub use crate::api::{
-    BytesStatus, CircuitStatus, Custodian as CustodianReport, DirectoryStatus, LeftOut, Listing, Lookup as LookupReport, Progress,
-    Published as PutReport, StoreStatus, StreamStatus, Unit,
+    BytesStatus, CircuitStatus, Custodian as CustodianReport, DirectoryStatus, LeftOut, Listing,
+    Lookup as LookupReport, Progress, Published as PutReport, StoreStatus, StreamStatus, Unit,
 };
 use crate::host::system;
 use serde::{Deserialize, Serialize};

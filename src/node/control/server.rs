@@ -4,7 +4,9 @@ use crate::host::dir::make_private;
 use crate::host::error::{Error, ErrorKind, reason};
 use crate::node::control::frame::{DATA_MAX, Frame, REQUEST_MAX, line, read_line};
 use crate::node::control::report::{Listing, LookupReport, Progress, PutReport, Status};
-use crate::node::control::{Entry, GetRequest, LookupRequest, Opened, PutRequest, Request, SOCKET_NAME, Sent, short_path};
+use crate::node::control::{
+    Entry, GetRequest, LookupRequest, Opened, PutRequest, Request, SOCKET_NAME, Sent, short_path,
+};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::io;
@@ -196,12 +198,7 @@ async fn receive(from: &mut BufReader<OwnedReadHalf>, feed: DuplexStream) -> io:
     }
 }
 
-async fn answer<H: Handler>(
-    handler: &H,
-    request: Request,
-    input: Option<Input>,
-    to: OwnedWriteHalf,
-) -> io::Result<()> {
+async fn answer<H: Handler>(handler: &H, request: Request, input: Option<Input>, to: OwnedWriteHalf) -> io::Result<()> {
     match request {
         Request::Status => end(to, handler.status().await).await,
         Request::Lookup(request) => end(to, handler.lookup(request).await).await,

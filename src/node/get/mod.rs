@@ -153,12 +153,7 @@ async fn pump(
     }
 }
 
-async fn to_place(
-    dir: &Path,
-    link: &str,
-    place: &Place,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Fetched, Error> {
+async fn to_place(dir: &Path, link: &str, place: &Place, progress: &mut dyn FnMut(Progress)) -> Result<Fetched, Error> {
     let names = Names::beside(&place.path)?;
     let _lock = lock::Lock::take(&names.lock, &place.path)?;
     let mut part = Part::new(names, link);

@@ -100,8 +100,11 @@ impl Out {
                 let to = fs::read_link(&path).map_err(unusable)?;
                 at = path.parent().unwrap_or(Path::new("/")).join(to);
             } else if kind.is_socket() {
-                return Err(Error::new(ErrorKind::Usage, format!("{} is a socket, which takes no file", out.display()))
-                    .with_hint("give a new name with -o, or - for standard output"));
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    format!("{} is a socket, which takes no file", out.display()),
+                )
+                .with_hint("give a new name with -o, or - for standard output"));
             } else if kind.is_file() {
                 let found = Found::File(Seen::of(&meta));
                 return Ok(Self::Place(Place { path, found, as_folder }));

@@ -172,13 +172,7 @@ impl Part {
         write_atomic(&self.names.state, &self.text(opened, opened.bytes, hash, Some(whole))?, PRIVATE)
     }
 
-    fn text(
-        &self,
-        opened: &Opened,
-        offset: u64,
-        hash: &Sha256Stream,
-        whole: Option<Whole>,
-    ) -> Result<Vec<u8>, Error> {
+    fn text(&self, opened: &Opened, offset: u64, hash: &Sha256Stream, whole: Option<Whole>) -> Result<Vec<u8>, Error> {
         let state = State {
             version: STATE_VERSION,
             link: self.link.clone(),

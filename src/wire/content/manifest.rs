@@ -77,7 +77,11 @@ impl Manifest {
             check_mime(&e.mime)?;
             // spec: CONT-301
             if e.path.len() > PATH_MAX || e.is_dir() && (e.len, e.mime.len()) != (0, 0) {
-                return Err(if e.is_dir() && e.path.len() <= PATH_MAX { Malformed::BadText } else { Malformed::OutOfRange });
+                return Err(if e.is_dir() && e.path.len() <= PATH_MAX {
+                    Malformed::BadText
+                } else {
+                    Malformed::OutOfRange
+                });
             }
             encoded_len = [2, e.path.len(), 1, e.mime.len(), 8].into_iter().fold(encoded_len, usize::saturating_add);
         }
