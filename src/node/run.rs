@@ -42,6 +42,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 }
 
 /// Whether the line asks for content on standard output, so that no failure may be written there, one of the line included.
+// spec: NODE-304
 fn content_on_stdout(args: &[OsString]) -> bool {
     let out = |a: &OsString| a == "-" || get::leads_to_stdout(Path::new(a));
     let joined = |a: &OsString| {

@@ -40,7 +40,7 @@ fn kill_gets(net: &Testnet, source: &Path, moments: u32, seed: u64) -> Table {
     let begun = Timer::start();
     net.umbel_within(MOVE_MAX, &line).ok();
     let whole_run = begun.elapsed();
-    let mut rng = Rng::from_seed([seed as u8; 32]);
+    let mut rng = moments_of(seed);
     let mut table = Table::default();
     for n in 0..moments {
         clear(net.home(), "out");
@@ -75,7 +75,7 @@ fn kill_puts(net: &Testnet, source: &Path, moments: u32, seed: u64) -> Table {
     let begun = Timer::start();
     net.umbel_within(MOVE_MAX, &line).ok();
     let whole_run = begun.elapsed();
-    let mut rng = Rng::from_seed([seed as u8; 32]);
+    let mut rng = moments_of(seed);
     let mut table = Table::default();
     for n in 0..moments {
         let log = net.home().join("net.put.log");
@@ -100,6 +100,14 @@ fn kill_puts(net: &Testnet, source: &Path, moments: u32, seed: u64) -> Table {
         }
     }
     table
+}
+
+fn moments_of(seed: u64) -> Rng {
+    let more = std::env::var("UMBEL_SEED").ok().and_then(|s| s.parse::<u64>().ok()).unwrap_or(0);
+    println!("seed {more}");
+    let mut word = [seed as u8; 32];
+    word[..8].copy_from_slice(&more.to_be_bytes());
+    Rng::from_seed(word)
 }
 
 fn moment(rng: &mut Rng, most: Duration) -> Duration {
