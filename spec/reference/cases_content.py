@@ -82,6 +82,7 @@ def manifests():
         ("longest_component", [("x" * 255 + "/y", 1)], whole(entry("x" * 255 + "/y", "", 1))),
         ("text_of_any_script", [("größe ё.txt", 1)], whole(entry("größe ё.txt", "", 1))),
         ("three_dots", [("...", 1)], whole(entry("...", "", 1))),
+        ("empty_folder", [("a/b/", 0), ("a/c", 1)], whole(entry("a/b/", "", 0), entry("a/c", "", 1))),
     ]
     for name, files_, raw in good:
         case("content", "manifest", name, "CONT-12", manifest=raw, total=len(raw) + sum(n for _, n in files_), files=" ".join(f"{n}" for _, n in files_),
@@ -99,11 +100,16 @@ def manifests():
         ("mime_with_a_line_end", "CONT-11", "BadText", whole(entry("a", "a\r\nb", 1))),
         ("mime_too_long", "CONT-11", "BadText", whole(entry("a", "m" * 128, 1))),
         ("path_too_long", "CONT-11", "OutOfRange", whole(entry("x" * 200 + ("/" + "x" * 200) * 5, "", 1))),
+        ("empty_folder_with_a_length", "CONT-301", "BadText", whole(entry("a/", "", 1))),
+        ("empty_folder_with_a_type", "CONT-301", "BadText", whole(entry("a/", "text/plain", 0))),
+        ("empty_folder_with_a_file", "CONT-301", "NotCanonical", whole(entry("a/", "", 0), entry("a/b", "", 1))),
+        ("file_and_empty_folder", "CONT-12", "NotCanonical", whole(entry("a", "", 1), entry("a/", "", 0))),
+        ("empty_folder_without_a_name", "CONT-11", "BadText", whole(entry("/", "", 0))),
         ("path_not_utf8", "CONT-11", "BadText", whole(entry(b"a\xff", "", 1))),
     ] + [(f"path_{name}", "CONT-11", "BadText", whole(entry(path, "", 1))) for name, path in [
-        ("empty", ""), ("absolute", "/a"), ("ends_in_a_slash", "a/"), ("empty_component", "a//b"), ("dot", "a/."), ("two_dots", "../a"), ("backslash", "a\\b"),
+        ("empty", ""), ("absolute", "/a"), ("ends_in_two_slashes", "a//"), ("empty_component", "a//b"), ("dot", "a/."), ("two_dots", "../a"), ("backslash", "a\\b"),
         ("nul", "a\0b"), ("line_end", "a\nb"), ("del", "a\x7f"), ("c1_control", "a\x85b"), ("component_of_256", "x" * 256)]]
     for name, spec, expect, raw in bad:
-        sizes = 13 if name in ("version_2", "too_many_files", "count_too_large", "count_too_small", "not_sorted") else 1
+        sizes = 0 if name in ("empty_folder_with_a_type", "empty_folder_without_a_name") else 13 if name in ("version_2", "too_many_files", "count_too_large", "count_too_small", "not_sorted") else 1
         case("content", "manifest", name, spec, expect, manifest=raw, total=len(raw) + sizes)
     case("content", "manifest", "bytes_in_no_file", "CONT-12", "NotCanonical", manifest=whole(a, b), total=len(whole(a, b)) + 13)

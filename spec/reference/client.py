@@ -98,6 +98,9 @@ def fetch_object(session: Session, directory: SettledSet, link: ContentLink, out
         at = root.meta.manifest
         for entry in entries:
             place = out.joinpath(*entry.path.split("/"))
+            if entry.path.endswith("/"):
+                place.mkdir(parents=True, exist_ok=True)
+                continue
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content[at : at + entry.size])
             at += entry.size

@@ -1,5 +1,6 @@
 //! A client: builds circuits for its own program, carries nothing for others.
 
+use super::content::Content;
 use super::destination::{Destination, check_name, public_answers};
 use super::event::Events;
 use super::invite::Invite;
@@ -8,7 +9,7 @@ use super::local::{About, Local};
 use super::lookup::Lookup;
 use super::network::{self, Network};
 use super::object::Object;
-use super::put::{Content, Put};
+use super::put::Put;
 use super::status::Status;
 use super::stream::Stream;
 use super::thread::NodeThread;

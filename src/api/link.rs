@@ -1,5 +1,6 @@
 //! Links, as programs hold them.
 
+use super::site;
 use crate::host::error::{Error, ErrorKind};
 use crate::wire::umbel_link::{self as wire, ContentLinkError};
 use core::fmt;
@@ -23,7 +24,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// The file named in the object, without slashes around it; empty for the object itself.
+    /// The file named in the object, as the local proxy reads the URL: percent-encoding undone, without query, fragment and the
+    /// slash in front. A folder's path ends in a slash and means its `index.html`. Empty for the object itself.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -45,7 +47,12 @@ impl FromStr for Link {
             };
             Error::new(ErrorKind::Link, why.to_string()).with_rule("CONT-5").with_hint(hint).with_source(why)
         })?;
-        Ok(Self { link, path: path.trim_matches('/').to_owned() })
+        let asked = site::asked(path);
+        let path = site::decode(asked.trim_start_matches('/')).ok_or_else(|| {
+            Error::new(ErrorKind::Link, "the URL's path has a % that is not followed by two digits, or is not UTF-8")
+                .with_hint("copy the whole URL again; a % in a file's name is written %25")
+        })?;
+        Ok(Self { link, path: path.into_owned() })
     }
 }
 

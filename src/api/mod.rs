@@ -6,6 +6,7 @@
 //! between the threads ([`pipe`]).
 
 mod client;
+mod content;
 mod destination;
 mod error;
 mod event;
@@ -20,21 +21,25 @@ mod pipe;
 mod put;
 mod ready;
 mod relay;
+pub(crate) mod site;
 mod status;
 mod stream;
 mod testnet;
 mod thread;
 
 pub use client::{Client, ClientBuilder};
+pub use content::Content;
 pub use destination::Destination;
 pub(crate) use destination::public_answers;
 pub use event::{Event, Events};
+pub(crate) use gather::shown;
+pub use gather::{LeftOut, Listed, Listing};
 pub use invite::Invite;
 pub use link::Link;
 pub use lookup::{Custodian, Lookup};
 pub(crate) use network::INVITE_FILE;
 pub use object::{Entry, Object, ObjectReader};
-pub use put::{Content, Progress, Published, Put, Unit};
+pub use put::{Progress, Published, Put, Unit};
 pub use relay::{ExitPolicy, Relay, RelayBuilder};
 pub(crate) use relay::{LISTEN_DEFAULT, SHARDS_MAX, STORE_DEFAULT};
 pub use status::{BytesStatus, CircuitStatus, DirectoryStatus, Status, StoreStatus, StreamStatus};

@@ -2,6 +2,7 @@
 
 use super::link::Link;
 use super::ready::ended;
+use super::site::{self, Named};
 use super::thread::NodeThread;
 use crate::host::error::{Error, ErrorKind};
 use crate::proto::content::fetch::{FetchError, Open};
@@ -80,10 +81,12 @@ impl Object {
         match link.path() {
             "" => Ok(whole),
             path if !whole.is_folder() && whole.name() == path => Ok(whole),
-            path => whole.file(path).ok_or_else(|| {
-                Error::new(ErrorKind::NotFound, "the site has no such file")
-                    .with_hint("get the whole site without the path")
-            }),
+            path => match site::find(path, |name| whole.file(name)) {
+                Named::File(file) => Ok(file),
+                // Browsers are sent there.
+                Named::Slash => whole.file(&format!("{path}/index.html")).ok_or_else(no_such_file),
+                Named::Nothing => Err(no_such_file()),
+            },
         }
     }
 
@@ -117,9 +120,16 @@ impl Object {
         let Some(manifest) = self.content.open.info().manifest.as_ref().filter(|_| self.entry.is_none()) else {
             return Vec::new();
         };
-        let mut entries: Vec<_> = manifest.entries().iter().map(|e| self.entry_of(e)).collect();
+        let mut entries: Vec<_> = manifest.entries().iter().filter(|e| !e.is_dir()).map(|e| self.entry_of(e)).collect();
         entries.sort_by_key(|e| e.offset);
         entries
+    }
+
+    /// The paths of a folder's folders that hold nothing, sorted.
+    pub fn empty_folders(&self) -> Vec<String> {
+        let manifest = self.content.open.info().manifest.as_ref().filter(|_| self.entry.is_none());
+        let entries = manifest.map(|m| m.entries()).unwrap_or_default();
+        entries.iter().filter_map(|e| e.path.strip_suffix('/').map(str::to_owned)).collect()
     }
 
     fn entry_of(&self, e: &crate::wire::content::manifest::Entry) -> Entry {
@@ -130,7 +140,7 @@ impl Object {
     /// A file of a folder by its path, without asking the network again; `None` where there is none.
     pub fn file(&self, path: &str) -> Option<Self> {
         let manifest = self.content.open.info().manifest.as_ref().filter(|_| self.entry.is_none())?;
-        let found = manifest.find(path)?;
+        let found = manifest.find(path).filter(|e| !e.is_dir())?;
         let range = found.offset..found.offset.saturating_add(found.len);
         let (content, entry) = (self.content.clone(), Some(self.entry_of(found)));
         Some(Self { content, range, entry, position: 0, reading: None })
@@ -142,6 +152,10 @@ impl Object {
         let start = self.range.start.saturating_add(range.start).min(end);
         ObjectReader::start(&self.content, start..end)
     }
+}
+
+fn no_such_file() -> Error {
+    Error::new(ErrorKind::NotFound, "the site has no such file").with_hint("get the whole site without the path")
 }
 
 impl std::fmt::Debug for Object {

@@ -1,18 +1,17 @@
 //! Publishing: files become an object, its blocks go to a custodian through a circuit, and the result counts only when it
 //! was read back.
 
-use super::gather::{Gathered, Spooled, gather, mime};
+use super::content::{Content, Found};
+use super::gather::{Gathered, LeftOut, Listing};
 use super::local::Local;
 use super::ready::ended;
 use super::thread::NodeThread;
-use crate::host::dir::{NodeDir, PRIVATE};
-use crate::host::error::{Error, ErrorKind, reason};
+use crate::host::error::{Error, ErrorKind};
 use crate::host::service::content::JobHandle;
 use crate::host::system::Timer;
 use crate::proto::content::push::{OUTSTANDING_MAX, Push, PushError, PushOutput};
-use crate::proto::content::tree::{BuildError, Builder, KeyChoice, Label, Tree};
+use crate::proto::content::tree::{BuildError, Builder, KeyChoice, Source, Tree, leaf_range};
 use crate::role::agent::{Job, JobNews};
-use crate::wire::content::VOLUME_MAX;
 use crate::wire::ids::{RelayId, to_text};
 use core::future::Future;
 use core::pin::Pin;
@@ -22,27 +21,25 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::fs::OpenOptions;
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::io::AsyncRead;
 use tokio::sync::{mpsc, watch};
 
-/// Where a reader's content lies for a moment, before it loses its name.
-const SPOOL_FILE: &str = ".put";
-
-fn build_failure(why: &BuildError) -> Error {
-    Error::new(ErrorKind::Usage, why.to_string())
-        .with_hint("split it into several objects, or put again when nothing writes to it")
+/// Content that could not be read, in words: a source's own error names the file.
+fn build_failure(why: BuildError) -> Error {
+    match why {
+        BuildError::Read(why) => Error::from(why).with_kind(ErrorKind::Usage),
+        why => Error::new(ErrorKind::Usage, why.to_string())
+            .with_hint("split it into several objects, or put again when nothing writes to it"),
+    }
 }
 
 /// What the thread that reads and seals has to say.
 enum Made {
+    Listed(Listing),
     Progress { done: u64, total: u64 },
-    Tree(Result<(Arc<Tree>, u64), Error>),
-    Leaf(u32, Result<Vec<u8>, BuildError>),
+    Tree(Arc<Tree>),
+    Leaf(u32, Vec<u8>),
+    Failed(Error),
 }
 
 /// Things made ahead of their being asked for.
@@ -53,33 +50,48 @@ const LEAVES_ASKED_MAX: usize = OUTSTANDING_MAX;
 
 /// Builds the tree, then seals leaves as they are asked for. Runs on a thread that may block.
 fn make(found: Found, key: KeyChoice, mut asked: mpsc::Receiver<u32>, made: &mpsc::Sender<Made>) {
-    let built = found.gather().and_then(|mut content| {
-        let total = content.source.len();
-        let mut builder =
-            Builder::new(&mut content.source, content.label.clone(), key).map_err(|e| build_failure(&e))?;
-        loop {
-            if let Some(tree) = builder.step(&mut content.source).map_err(|e| build_failure(&e))? {
-                return Ok((content, Arc::new(tree)));
-            }
-            // Progress that finds no room is left out.
-            let _ = made.try_send(Made::Progress { done: builder.done(), total });
-        }
-    });
-    let (mut content, tree) = match built {
-        Ok(built) => built,
-        Err(failure) => {
-            let _ = made.blocking_send(Made::Tree(Err(failure)));
-            return;
-        }
+    let mut content = match found.gather() {
+        Ok(content) => content,
+        Err(why) => return drop(made.blocking_send(Made::Failed(why))),
     };
-    if made.blocking_send(Made::Tree(Ok((tree.clone(), content.files)))).is_err() {
+    if made.blocking_send(Made::Listed(content.listing.clone())).is_err() {
+        return;
+    }
+    let tree = match build(&mut content, key, made) {
+        Ok(tree) => Arc::new(tree),
+        Err(why) => return drop(made.blocking_send(Made::Failed(why))),
+    };
+    if made.blocking_send(Made::Tree(tree.clone())).is_err() {
         return;
     }
     while let Some(leaf) = asked.blocking_recv() {
         let sealed = tree.seal_leaf(&mut content.source, leaf);
-        if made.blocking_send(Made::Leaf(leaf, sealed)).is_err() {
+        let (at, len) = leaf_range(tree.meta().total, leaf);
+        let next = match sealed {
+            Ok(sealed) => Made::Leaf(leaf, sealed),
+            Err(why) => Made::Failed(content.culprit(at, len as u64).unwrap_or_else(|| build_failure(why))),
+        };
+        if made.blocking_send(next).is_err() {
             return;
         }
+    }
+}
+
+fn build(content: &mut Gathered, key: KeyChoice, made: &mpsc::Sender<Made>) -> Result<Tree, Error> {
+    let total = content.source.len();
+    let mut builder = Builder::new(&mut content.source, content.label.clone(), key).map_err(build_failure)?;
+    loop {
+        match builder.step(&mut content.source) {
+            Ok(None) => {}
+            Ok(Some(tree)) => {
+                // What grew or was written meanwhile may be half of the one and half of the other.
+                content.check()?;
+                return Ok(tree);
+            }
+            Err(why) => return Err(content.culprit(0, total).unwrap_or_else(|| build_failure(why))),
+        }
+        // Progress that finds no room is left out.
+        let _ = made.try_send(Made::Progress { done: builder.done(), total });
     }
 }
 
@@ -111,6 +123,12 @@ pub struct Published {
     pub verified: bool,
     /// How long it took.
     pub elapsed_ms: u64,
+    /// What was hidden and is published, as in [`Listing::hidden`].
+    #[serde(default)]
+    pub hidden: Vec<String>,
+    /// What was in the folder and is not published.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
 }
 
 /// How far a long operation is.
@@ -139,91 +157,8 @@ pub enum Unit {
     Items,
 }
 
-/// What is published: a file or folder by its path, or what a reader gives.
-///
-/// Made from a path with `into`; of a folder all files are published, links to files followed.
-pub struct Content(What);
-
-enum What {
-    Path(PathBuf),
-    Reader(String, Pin<Box<dyn AsyncRead + Send>>),
-}
-
 /// An upload under way.
 type Running = Pin<Box<dyn Future<Output = Result<Published, Error>> + Send>>;
-
-/// What can be read by a thread that may block.
-enum Found {
-    Path(PathBuf),
-    Spooled(Spooled, Label),
-}
-
-impl Content {
-    /// A file with this name, which tells its MIME type; its content is what the reader gives, at most 1 GiB.
-    ///
-    /// It is kept in a file without a name in the node's folder until the upload is over: it has to be read twice.
-    pub fn reader(name: impl Into<String>, reader: impl AsyncRead + Send + 'static) -> Self {
-        Self(What::Reader(name.into(), Box::pin(reader)))
-    }
-
-    async fn find(self, dir: &NodeDir) -> Result<Found, Error> {
-        let (name, mut reader) = match self.0 {
-            What::Path(path) => return Ok(Found::Path(path)),
-            What::Reader(name, reader) => (name, reader),
-        };
-        let path = dir.file(SPOOL_FILE);
-        let cannot = |e: io::Error| Error::file("write", &path, &e);
-        let open = || {
-            let _ = std::fs::remove_file(&path);
-            let file = OpenOptions::new().read(true).write(true).create_new(true).mode(PRIVATE).open(&path)?;
-            // Nobody else finds it, and it is gone with this process.
-            std::fs::remove_file(&path)?;
-            Ok(file)
-        };
-        let file = open().map_err(cannot)?;
-        let mut writer = tokio::fs::File::from_std(file.try_clone().map_err(cannot)?);
-        let mut limited = tokio::io::AsyncReadExt::take(&mut reader, VOLUME_MAX + 1);
-        let len = tokio::io::copy(&mut limited, &mut writer).await.map_err(|e| {
-            Error::new(ErrorKind::Io, format!("the content cannot be read: {}", reason(&e))).with_source(e)
-        })?;
-        tokio::io::AsyncWriteExt::flush(&mut writer).await.map_err(cannot)?;
-        let label = Label::file(&name, &mime(Path::new(&name)));
-        Ok(Found::Spooled(Spooled { file, len }, label))
-    }
-}
-
-impl From<PathBuf> for Content {
-    fn from(path: PathBuf) -> Self {
-        Self(What::Path(path))
-    }
-}
-
-impl From<&Path> for Content {
-    fn from(path: &Path) -> Self {
-        path.to_owned().into()
-    }
-}
-
-impl From<&str> for Content {
-    fn from(path: &str) -> Self {
-        PathBuf::from(path).into()
-    }
-}
-
-impl std::fmt::Debug for Content {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Content")
-    }
-}
-
-impl Found {
-    fn gather(self) -> Result<Gathered, Error> {
-        match self {
-            Self::Path(path) => gather(&path),
-            Self::Spooled(source, label) => Ok(Gathered { source: Box::new(source), label, files: 1 }),
-        }
-    }
-}
 
 /// An upload, from [`Client::put`](crate::Client::put): a future that does nothing before it is awaited, and is given up when
 /// it is dropped. Blocks that arrived before are not sent again by the next attempt with the same key.
@@ -253,13 +188,15 @@ pub struct Put {
     convergent: bool,
     patience: Duration,
     progress: watch::Sender<Progress>,
+    listing: watch::Sender<Option<Listing>>,
     running: Option<Running>,
 }
 
 impl Put {
     pub(super) fn new(node: Arc<NodeThread>, content: Content, patience: Duration) -> Self {
         let (progress, _) = watch::channel(Progress { phase: "reading".into(), done: 0, total: 0, unit: Unit::Bytes });
-        Self { node, content: Some(content), convergent: false, patience, progress, running: None }
+        let (listing, _) = watch::channel(None);
+        Self { node, content: Some(content), convergent: false, patience, progress, listing, running: None }
     }
 
     /// Derives the key from the content: equal content gets equal links, and whoever has it can tell that it was published.
@@ -273,16 +210,22 @@ impl Put {
         self.progress.subscribe()
     }
 
+    /// What is published and what is left out, once that is known; nothing has been sent before. Who does not like it drops the
+    /// upload.
+    pub fn listing(&self) -> watch::Receiver<Option<Listing>> {
+        self.listing.subscribe()
+    }
+
     async fn run(
         node: Arc<NodeThread>,
         content: Content,
         convergent: bool,
         patience: Duration,
-        progress: watch::Sender<Progress>,
+        tell: Tell,
     ) -> Result<Published, Error> {
         let work = move |local: Local| async move {
             local.settled(patience).await?;
-            local.publish(content, convergent, &mut |p| drop(progress.send_replace(p))).await
+            local.publish(content, convergent, &tell).await
         };
         node.run(work).await?
     }
@@ -294,8 +237,8 @@ impl Future for Put {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if let Some(content) = this.content.take() {
-            let (node, progress) = (this.node.clone(), this.progress.clone());
-            this.running = Some(Box::pin(Self::run(node, content, this.convergent, this.patience, progress)));
+            let tell = Tell { progress: this.progress.clone(), listing: this.listing.clone() };
+            this.running = Some(Box::pin(Self::run(this.node.clone(), content, this.convergent, this.patience, tell)));
         }
         match &mut this.running {
             Some(running) => {
@@ -317,28 +260,37 @@ impl std::fmt::Debug for Put {
     }
 }
 
+/// Where an upload tells how it goes.
+struct Tell {
+    progress: watch::Sender<Progress>,
+    listing: watch::Sender<Option<Listing>>,
+}
+
+impl Tell {
+    fn progress(&self, phase: impl Into<Cow<'static, str>>, done: u64, total: u64, unit: Unit) {
+        self.progress.send_replace(Progress { phase: phase.into(), done, total, unit });
+    }
+}
+
 impl Local {
-    async fn publish(
-        &self,
-        content: Content,
-        convergent: bool,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Published, Error> {
+    async fn publish(&self, content: Content, convergent: bool, tell: &Tell) -> Result<Published, Error> {
         let timer = Timer::start();
         let key = if convergent { KeyChoice::Convergent } else { KeyChoice::Random(Self::fresh_key()?) };
         let found = content.find(&self.about.dir).await?;
         let (ask, asked) = mpsc::channel(LEAVES_ASKED_MAX);
         let (make_one, mut made) = mpsc::channel(MADE_AHEAD);
         tokio::task::spawn_blocking(move || make(found, key, asked, &make_one));
-        let (tree, files) = loop {
+        let mut listing = Listing::default();
+        let tree = loop {
             match made.recv().await {
-                Some(Made::Progress { done, total }) => {
-                    progress(Progress { phase: "reading".into(), done, total, unit: Unit::Bytes });
+                Some(Made::Listed(found)) => {
+                    listing = found.clone();
+                    tell.listing.send_replace(Some(found));
                 }
-                Some(Made::Tree(built)) => break built?,
-                Some(Made::Leaf(..)) | None => {
-                    return Err(Error::new(ErrorKind::Io, "the files could not be read to the end"));
-                }
+                Some(Made::Progress { done, total }) => tell.progress("reading", done, total, Unit::Bytes),
+                Some(Made::Tree(tree)) => break tree,
+                Some(Made::Failed(why)) => return Err(why),
+                Some(Made::Leaf(..)) | None => return Err(not_read()),
             }
         };
         let snapshot = self.agent.snapshots().borrow().clone().ok_or(PushError::NoPath)?;
@@ -351,7 +303,7 @@ impl Local {
         let job = JobHandle::start(&self.agent, Job::Push(Box::new(push))).ok_or_else(|| {
             Error::new(ErrorKind::Busy, "the node is busy with too many jobs").with_hint("try again soon")
         })?;
-        let (copies, expires) = carry(&job, &ask, &mut made, progress).await?;
+        let (copies, expires) = carry(&job, &ask, &mut made, tell).await?;
         let link = tree.link();
         Ok(Published {
             link: link.to_string(),
@@ -359,15 +311,21 @@ impl Local {
             url: link.url(),
             root: to_text(&link.root.0),
             bytes: tree.meta().total - u64::from(tree.meta().manifest),
-            files,
+            files: listing.files,
             blocks: u64::from(tree.shape().blocks()),
             copies: u64::from(copies),
             custodians: custodians.iter().map(RelayId::to_string).collect(),
             expires_unix: expires,
             verified: true,
             elapsed_ms: timer.elapsed_ms(),
+            hidden: listing.hidden,
+            left_out: listing.left_out,
         })
     }
+}
+
+fn not_read() -> Error {
+    Error::new(ErrorKind::Io, "the files could not be read to the end")
 }
 
 /// Carries a publication to its end: copies and the second until which they are kept.
@@ -375,7 +333,7 @@ async fn carry(
     job: &JobHandle,
     ask: &mpsc::Sender<u32>,
     made: &mut mpsc::Receiver<Made>,
-    progress: &mut dyn FnMut(Progress),
+    tell: &Tell,
 ) -> Result<(u16, u64), Error> {
     let mut wanted = VecDeque::new();
     loop {
@@ -387,9 +345,10 @@ async fn carry(
             }
             sealed = made.recv() => match sealed {
                 Some(Made::Leaf(leaf, sealed)) => {
-                    job.with(|job| if let Job::Push(push) = job { push.give_leaf(leaf, sealed) });
+                    job.with(|job| if let Job::Push(push) = job { push.give_leaf::<BuildError>(leaf, Ok(sealed)) });
                 }
-                _ => return Err(Error::new(ErrorKind::Io, "the files could not be read to the end")),
+                Some(Made::Failed(why)) => return Err(why),
+                _ => return Err(not_read()),
             },
             news = job.next() => match news {
                 JobNews::Push(PushOutput::NeedLeaf(leaf)) => {
@@ -400,8 +359,9 @@ async fn carry(
                     wanted.push_back(leaf);
                 }
                 JobNews::Push(PushOutput::Progress { stored, blocks, copies }) => {
-                    let phase = if stored < blocks { "sending".into() } else { format!("copying, {copies} so far").into() };
-                    progress(Progress { phase, done: u64::from(stored), total: u64::from(blocks), unit: Unit::Blocks });
+                    let phase: Cow<'static, str> =
+                        if stored < blocks { "sending".into() } else { format!("copying, {copies} so far").into() };
+                    tell.progress(phase, stored.into(), blocks.into(), Unit::Blocks);
                 }
                 JobNews::Push(PushOutput::Done { copies, expires }) => return Ok((copies, expires.secs())),
                 JobNews::Push(PushOutput::Failed(why)) => return Err(why.into()),

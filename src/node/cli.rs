@@ -193,22 +193,39 @@ pub struct ClientArgs {
 
 const PUT_EXAMPLES: &str = "\
 Examples:
-  umbel put ./site
+  umbel put ./site --dry-run
+  umbel put ./site --exclude .git --exclude '*.log'
   umbel put notes.pdf --json
+  tar c photos | umbel put - --name photos.tar
 
-Success means that the content was read back from the network. Whoever has the link can read; the verify link lets
-others check and keep copies without reading.";
+Success means that the content was read back from the network. Whoever has the link can read, and nothing that was
+published can be withdrawn; the verify link lets others check and keep copies without reading.
+
+Of a folder all files are published, hidden ones too, and nothing from outside: symbolic links and what is mounted in it
+are left out, as are pipes, sockets and devices. What is hidden or left out is named before anything is sent.";
 
 /// Options of `umbel put`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = PUT_EXAMPLES)]
 pub struct PutArgs {
-    /// The file or folder to publish
+    /// The file or folder to publish; - reads standard input
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
     /// Derive the key from the content: equal files get equal links, and whoever has the file can tell that it was published
     #[arg(long)]
     pub convergent: bool,
+    /// Publish it under this name, which also tells a file's type [default: the name in PATH; none for standard input]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Leave out of a folder what matches: *.log in any folder, build/*.o at that place, target/ a folder
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Publish also what a folder's symbolic links and mount points lead to, wherever that is
+    #[arg(long)]
+    pub follow: bool,
+    /// List what would be published and what left out, and publish nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 const GET_EXAMPLES: &str = "\
@@ -216,7 +233,9 @@ Examples:
   umbel get umbel:<root>/<key> -o notes.pdf
   umbel get http://<key>.<root>.umbel/video.mp4 -o - | mpv -
 
-OUT.part grows beside OUT until all is there and checked. A get that was killed goes on from it when run again.";
+A URL is read as the browser's proxy reads it. OUT.part grows beside OUT until all is there and checked. A get that was
+killed goes on from it when run again. A file keeps its rights and an empty folder is filled; a device or pipe is written
+into as the content comes.";
 
 /// Options of `umbel get`.
 #[derive(Clone, Debug, Args)]

@@ -9,6 +9,7 @@ pub mod log;
 pub mod output;
 pub mod process;
 pub mod proxy;
+pub mod put;
 pub mod ready;
 pub mod run;
 pub mod setting;

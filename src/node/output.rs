@@ -21,30 +21,55 @@ pub trait Report: Serialize {
 
 /// Prints a report on standard output.
 pub fn print(report: &impl Report, json: bool) -> ExitCode {
-    write_out(std::io::stdout(), report, json)
+    written(write_to(std::io::stdout(), &text_of(report, json)))
 }
 
 /// Prints a report on standard error, where standard output carries the content itself.
 pub fn print_aside(report: &impl Report, json: bool) -> ExitCode {
-    write_out(std::io::stderr(), report, json)
+    written(write_to(std::io::stderr(), &text_of(report, json)))
 }
 
-fn write_out(mut to: impl Write, report: &impl Report, json: bool) -> ExitCode {
-    let text = if json { serde_json::to_string(report).unwrap_or_default() + "\n" } else { report.text() };
-    // Who closed the pipe wants no more; a full disk must not pass for success.
-    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+fn text_of(report: &impl Report, json: bool) -> String {
+    if json { serde_json::to_string(report).unwrap_or_default() + "\n" } else { report.text() }
+}
+
+/// Says something on standard output that nothing depends on.
+pub fn say(text: std::fmt::Arguments<'_>) {
+    let _ = write_to(std::io::stdout(), &format!("{text}\n"));
+}
+
+/// Says something to a person who watches, on standard error.
+pub fn say_aside(text: &str) {
+    let _ = write_to(std::io::stderr(), text);
+}
+
+fn write_to(mut to: impl Write, text: &str) -> std::io::Result<()> {
+    to.write_all(text.as_bytes()).and_then(|()| to.flush())
+}
+
+/// The exit code of a command whose work is done and whose words are, or are not, written. Whoever closed the pipe wants no
+/// more, and that is no failure; a full disk must not pass for success.
+// spec: NODE-305
+pub fn written(how: std::io::Result<()>) -> ExitCode {
+    match how {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            let why = Error::file("write", std::path::Path::new("standard output"), &e);
+            say_aside(&sentence(&why, colour()));
+            ExitCode::FAILURE
+        }
         _ => ExitCode::SUCCESS,
     }
 }
 
-/// Prints a failure, as JSON on standard output or as a sentence and a hint on standard error; returns its exit code.
-pub fn fail(failure: &Error, json: bool) -> ExitCode {
-    if json {
-        let _ = writeln!(std::io::stdout(), "{}", to_json(failure));
-    } else {
-        let _ = std::io::stderr().write_all(sentence(failure, colour()).as_bytes());
-    }
+/// Prints a failure, as JSON on standard output or as a sentence and a hint on standard error; returns its exit code. With
+/// `aside` standard output is the content's, and JSON goes to standard error too.
+pub fn fail(failure: &Error, json: bool, aside: bool) -> ExitCode {
+    let object = || to_json(failure) + "\n";
+    let _ = match (json, aside) {
+        (true, false) => write_to(std::io::stdout(), &object()),
+        (true, true) => write_to(std::io::stderr(), &object()),
+        (false, _) => write_to(std::io::stderr(), &sentence(failure, colour())),
+    };
     ExitCode::from(exit_code(failure.kind()))
 }
 
@@ -125,6 +150,11 @@ impl Bar {
             self.0.set_length(progress.total);
         }
         self.0.set_position(progress.done);
+    }
+
+    /// Says something while it is off the screen.
+    pub fn aside(&self, say: impl FnOnce()) {
+        self.0.suspend(say);
     }
 
     /// Takes it off the screen.

@@ -4,18 +4,18 @@ use crate::host::error::{Error, ErrorKind};
 use crate::node::cli::{Cli, Command, GetArgs, Global, PutArgs};
 use crate::node::config::{ClientConfig, Common, RelayConfig, TestnetConfig, default_dir, default_testnet_dir};
 use crate::node::control::client::Conversation;
-use crate::node::control::report::{LookupReport, PutReport, Status};
-use crate::node::control::{LookupRequest, PutRequest, Request, SOCKET_NAME};
-use crate::node::output::{Bar, exit_code, fail, print, print_aside};
+use crate::node::control::report::{Listing, LookupReport, Status};
+use crate::node::control::{LookupRequest, Request, SOCKET_NAME};
+use crate::node::get::Got;
+use crate::node::output::{Bar, exit_code, fail, print, print_aside, say_aside, written};
 use crate::node::setting::Level;
-use crate::node::{daemon, get, log, process};
+use crate::node::{daemon, get, log, process, put};
 use crate::wire::ids::{ID_TEXT_LEN, from_text};
 use clap::Parser;
 use std::ffi::OsString;
 use std::future::Future;
-use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The `umbel` program: does what the command line says, and gives the exit code. `args` begins with the program's name.
@@ -24,24 +24,34 @@ use std::process::ExitCode;
 /// starts the log and changes limits of the process.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let json = args.iter().any(|a| a == "--json");
+    let aside = content_on_stdout(&args);
     match Cli::try_parse_from(args) {
         Ok(cli) => {
             let json = cli.global.json;
-            let code = run(cli).unwrap_or_else(|failure| fail(&failure, json));
+            let code = run(cli).unwrap_or_else(|failure| fail(&failure, json, aside));
             log::flush();
             code
         }
-        Err(e) if !e.use_stderr() => {
-            // Help and version were asked for.
-            let _ = e.print();
-            ExitCode::SUCCESS
-        }
-        Err(e) if json => fail(&usage(&e), true),
+        // Help and version were asked for.
+        Err(e) if !e.use_stderr() => written(e.print()),
+        Err(e) if json => fail(&usage(&e), true, aside),
         Err(e) => {
             let _ = e.print();
             ExitCode::from(exit_code(ErrorKind::Usage))
         }
     }
+}
+
+/// Whether the line asks for content on standard output, so that no failure may be written there, one of the line included.
+// spec: NODE-304
+fn content_on_stdout(args: &[OsString]) -> bool {
+    let out = |a: &OsString| a == "-" || get::leads_to_stdout(Path::new(a));
+    let joined = |a: &OsString| {
+        let text = a.to_str().and_then(|a| a.strip_prefix("--out=").or_else(|| a.strip_prefix("-o")));
+        text.is_some_and(|rest| out(&rest.trim_start_matches('=').into()))
+    };
+    let apart = |pair: &[OsString]| matches!(pair, [name, value] if (name == "-o" || name == "--out") && out(value));
+    args.iter().any(|a| a == "get") && (args.iter().any(joined) || args.windows(2).any(apart))
 }
 
 /// The parser's complaint as a failure: what stands before the usage line, and the rest as the hint.
@@ -123,11 +133,16 @@ async fn lookup(global: &Global, key: String) -> Result<ExitCode, Error> {
 }
 
 async fn put(global: &Global, args: PutArgs) -> Result<ExitCode, Error> {
-    let path = args.path.canonicalize().map_err(|e| Error::file("read", &args.path, &e).with_kind(ErrorKind::Usage))?;
-    let request = Request::Put(PutRequest { path, convergent: args.convergent });
-    let talk = Conversation::ask(&node_dir(global)?, &request).await?;
+    if args.dry_run {
+        return Ok(print(&put::list(&args)?, global.json));
+    }
     let bar = Bar::new();
-    let report = talk.report::<PutReport>(|p| bar.set(&p)).await;
+    let tell = |listing: &Listing| {
+        if !global.json {
+            bar.aside(|| say_aside(&put::summary(listing)));
+        }
+    };
+    let report = put::put(&node_dir(global)?, &args, tell, |p| bar.set(p)).await;
     bar.clear();
     Ok(print(&report?, global.json))
 }
@@ -136,10 +151,32 @@ async fn get(global: &Global, args: GetArgs) -> Result<ExitCode, Error> {
     let bar = Bar::new();
     let report = get::get(&node_dir(global)?, &args.link, &args.out, &mut |p| bar.set(&p)).await;
     bar.clear();
-    let report = report?;
-    if report.path == "-" {
-        let _ = std::io::stdout().flush();
-        return Ok(print_aside(&report, global.json));
+    Ok(match report? {
+        Got::Path(report) => print(&report, global.json),
+        Got::Stdout(report) => print_aside(&report, global.json),
+        Got::Closed => ExitCode::SUCCESS,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: NODE-304
+    #[test]
+    fn every_way_to_ask_for_standard_output_is_seen() {
+        let seen = |line: &str| content_on_stdout(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        for line in [
+            "umbel get l -o -",
+            "umbel --json get l --out -",
+            "umbel get -o- l",
+            "umbel get l --out=-",
+            "umbel get -o=- l",
+        ] {
+            assert!(seen(line), "{line}");
+        }
+        for line in ["umbel get l -o x", "umbel put -", "umbel get - -o x", "umbel get l -o", "umbel get l -o-x"] {
+            assert!(!seen(line), "{line}");
+        }
     }
-    Ok(print(&report, global.json))
 }

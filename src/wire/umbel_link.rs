@@ -154,7 +154,8 @@ impl ContentLink {
         let Some(rest) = strip(text, "http://") else { return text.parse().map(|l| (l, "")) };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (host, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
-        Ok((Self::from_host(host)?, path))
+        // The only port that a site has may be written too, as in any URL.
+        Ok((Self::from_host(host.strip_suffix(":80").unwrap_or(host))?, path))
     }
 }
 
@@ -218,6 +219,10 @@ mod tests {
         assert_eq!(ContentLink::from_host(&format!("{}.", l.host().to_uppercase())), Ok(l.clone()));
         let url = format!("{}a/b.html?x", l.url());
         assert_eq!(ContentLink::from_link_or_url(&url), Ok((l.clone(), "/a/b.html?x")));
+        assert_eq!(
+            ContentLink::from_link_or_url(&url.replace(".umbel/", ".umbel:80/")),
+            Ok((l.clone(), "/a/b.html?x"))
+        );
         assert_eq!(ContentLink::from_link_or_url(&l.to_string()), Ok((l.clone(), "")));
         assert_eq!(l.verify_link().to_string().parse(), Ok(l.verify_link()));
         assert_eq!(l.locator(), locator(&l.verify_link().root));

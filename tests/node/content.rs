@@ -1,5 +1,6 @@
 //! Publishing and fetching through the network, with the program's own commands and with those that people use.
 
+mod kills;
 mod large;
 mod losses;
 mod site;

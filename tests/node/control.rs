@@ -1,5 +1,7 @@
 //! The control socket, between a node of canned answers and the real program.
 
+mod targets;
+
 use crate::cli::{code, out, umbel};
 use std::cell::Cell;
 use std::fs;
@@ -12,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 use umbel::base::secret::Secret;
 use umbel::crypto::hash::sha256;
@@ -19,7 +22,7 @@ use umbel::host::dir::NodeDir;
 use umbel::host::error::Error;
 use umbel::host::system::Timer;
 use umbel::node::control::report::{CustodianReport, LookupReport, Progress, PutReport, Status, Unit};
-use umbel::node::control::server::{GetSink, Handler, listen, serve};
+use umbel::node::control::server::{GetSink, Handler, Input, News, listen, serve};
 use umbel::node::control::{Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
 use umbel::wire::ids::Address;
 use umbel::wire::umbel_link::ContentLink;
@@ -62,13 +65,23 @@ impl Handler for Canned {
         Ok(Status { version: "9".into(), role: "client".into(), ready: true, ..Status::default() })
     }
 
-    async fn put(&self, request: PutRequest, progress: &mut dyn FnMut(Progress)) -> Result<PutReport, Error> {
-        assert!(request.path.is_absolute());
+    async fn put(
+        &self,
+        request: PutRequest,
+        input: Option<Input>,
+        news: &mut dyn FnMut(News),
+    ) -> Result<PutReport, Error> {
+        let path = request.path.unwrap_or_else(|| "/input".into());
+        assert!(path.is_absolute());
+        let mut read = Vec::new();
+        if let Some(mut input) = input {
+            input.read_to_end(&mut read).await.unwrap();
+        }
         for done in 1..=3 {
-            progress(Progress { phase: "sending".into(), done, total: 3, unit: Unit::Blocks });
+            news(News::Progress(Progress { phase: "sending".into(), done, total: 3, unit: Unit::Blocks }));
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        if request.path.ends_with("big") {
+        if path.ends_with("big") {
             return Err(error("store-full", "no custodian has room", Some("CONT-16"), "try later"));
         }
         self.puts.set(self.puts.get() + 1);
@@ -78,7 +91,7 @@ impl Handler for Canned {
             verify_link: text("v"),
             url: text("http://k.r.umbel/"),
             root: text("r"),
-            bytes: 1,
+            bytes: read.len() as u64,
             files: 1,
             blocks: 1,
             copies: self.puts.get(),
@@ -86,6 +99,8 @@ impl Handler for Canned {
             expires_unix: 1,
             verified: true,
             elapsed_ms: 15,
+            hidden: Vec::new(),
+            left_out: Vec::new(),
         })
     }
 
@@ -318,8 +333,9 @@ fn a_file_streams_to_standard_output_and_a_folder_does_not() {
     assert!(output.stdout == content());
     let report: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
     assert_eq!(report["sha256"], hex_of_content());
-    let (exit, refused) = node.get("folder", "-");
-    assert_eq!((exit, &refused["error"]["code"]), (2, &"usage".into()));
+    let output = node.command(&["get", &url("folder"), "-o", "-"]).output().unwrap();
+    let refused: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!((code(&output), out(&output), &refused["error"]["code"]), (2, String::new(), &"usage".into()));
 }
 
 #[test]
@@ -433,7 +449,7 @@ fn a_fetch_ends_when_its_command_goes_away_and_two_do_not_share_a_part() {
     wait_for(|| fs::metadata(node.path("x.part")).is_ok_and(|m| m.len() >= 400_000));
     let (exit, second) = node.get("file", "x");
     assert_eq!(exit, 2, "{second}");
-    assert!(second["error"]["message"].as_str().unwrap().contains("another fetch"));
+    assert!(second["error"]["message"].as_str().unwrap().contains(&format!("process {} is fetching", fetch.id())));
     fetch.kill().unwrap();
     fetch.wait().unwrap();
     wait_for(|| node.fetching.load(Ordering::SeqCst) == 0);

@@ -2,17 +2,22 @@
 
 use crate::host::error::{Error, ErrorKind, reason};
 use crate::node::control::frame::{ANSWER_MAX, DATA_MAX, Frame, line, read_line};
-use crate::node::control::{Request, SOCKET_NAME, short_path};
+use crate::node::control::server::News;
+use crate::node::control::{Request, SOCKET_NAME, Sent, short_path};
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
 
 /// One request under way.
 #[derive(Debug)]
 pub struct Conversation {
-    stream: BufReader<UnixStream>,
+    from: BufReader<OwnedReadHalf>,
+    /// Open as long as the answer is wanted.
+    to: OwnedWriteHalf,
 }
 
 impl Conversation {
@@ -23,9 +28,9 @@ impl Conversation {
     pub async fn ask(dir: &Path, request: &Request) -> Result<Self, Error> {
         let connect = async {
             let (path, _open) = short_path(dir, SOCKET_NAME)?;
-            let mut stream = UnixStream::connect(path).await?;
-            stream.write_all(&line(request)?).await?;
-            Ok(Self { stream: BufReader::with_capacity(DATA_MAX, stream) })
+            let (from, mut to) = UnixStream::connect(path).await?.into_split();
+            to.write_all(&line(request)?).await?;
+            Ok(Self { from: BufReader::with_capacity(DATA_MAX, from), to })
         };
         connect.await.map_err(|e| not_running(dir, &e))
     }
@@ -35,37 +40,82 @@ impl Conversation {
     /// # Errors
     /// The node's own failure; [`ErrorKind::NotRunning`] when it ended in the middle.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Frame<T>, Error> {
-        let line = read_line(&mut self.stream, ANSWER_MAX).await.map_err(|e| died(&e))?;
-        let line = line.ok_or_else(|| died(&io::ErrorKind::UnexpectedEof.into()))?;
-        match serde_json::from_slice(&line) {
-            Ok(Frame::Error(failure)) => Err(failure),
-            Ok(Frame::Data(n)) if n > DATA_MAX => Err(strange("more data than a line may announce")),
-            Ok(frame) => Ok(frame),
-            Err(e) => Err(strange(e)),
-        }
+        next(&mut self.from).await
     }
 
     /// The bytes that follow a [`Frame::Data`], into `buffer`.
     pub async fn data(&mut self, n: usize, buffer: &mut Vec<u8>) -> Result<(), Error> {
         buffer.resize(n, 0);
-        self.stream.read_exact(buffer).await.map(|_| ()).map_err(|e| died(&e))
+        self.from.read_exact(buffer).await.map(|_| ()).map_err(|e| died(&e))
     }
 
-    /// The report at the end; progress on the way goes to `progress`.
-    pub async fn report<T: DeserializeOwned>(
+    /// The report at the end; what comes on the way goes to `news`.
+    pub async fn report<T: DeserializeOwned>(mut self, news: impl FnMut(News)) -> Result<T, Error> {
+        report(&mut self.from, news).await
+    }
+
+    /// The same, while what `input` gives is sent after the request. An error of it ends the command, and nothing is done.
+    pub async fn report_on<T: DeserializeOwned>(
         mut self,
-        mut progress: impl FnMut(super::report::Progress),
+        input: mpsc::Receiver<Result<Vec<u8>, Error>>,
+        news: impl FnMut(News),
     ) -> Result<T, Error> {
+        let mut reading = std::pin::pin!(report(&mut self.from, news));
+        let mut sending = std::pin::pin!(send(self.to, input));
+        // Kept open: the node takes its end for the command's.
+        let mut sent = None;
         loop {
-            match self.next().await? {
-                Frame::Progress(p) => progress(p),
-                Frame::Ok(report) => return Ok(report),
-                Frame::Open(_) | Frame::Entry(_) | Frame::Data(_) | Frame::Error(_) => {
-                    return Err(strange("an unexpected line"));
-                }
+            tokio::select! {
+                biased;
+                done = &mut reading => return done,
+                to = &mut sending, if sent.is_none() => sent = Some(to?),
             }
         }
     }
+}
+
+async fn next<T: DeserializeOwned>(from: &mut BufReader<OwnedReadHalf>) -> Result<Frame<T>, Error> {
+    let line = read_line(from, ANSWER_MAX).await.map_err(|e| died(&e))?;
+    let line = line.ok_or_else(|| died(&io::ErrorKind::UnexpectedEof.into()))?;
+    match serde_json::from_slice(&line) {
+        Ok(Frame::Error(failure)) => Err(failure),
+        Ok(Frame::Data(n)) if n > DATA_MAX => Err(strange("more data than a line may announce")),
+        Ok(frame) => Ok(frame),
+        Err(e) => Err(strange(e)),
+    }
+}
+
+async fn report<T: DeserializeOwned>(
+    from: &mut BufReader<OwnedReadHalf>,
+    mut news: impl FnMut(News),
+) -> Result<T, Error> {
+    loop {
+        match next(from).await? {
+            Frame::Progress(p) => news(News::Progress(p)),
+            Frame::Listing(l) => news(News::Listing(l)),
+            Frame::Ok(report) => return Ok(report),
+            Frame::Open(_) | Frame::Entry(_) | Frame::Data(_) | Frame::Error(_) => {
+                return Err(strange("an unexpected line"));
+            }
+        }
+    }
+}
+
+/// Sends content to its end. A node that takes no more has said why in its answer.
+async fn send(
+    mut to: OwnedWriteHalf,
+    mut input: mpsc::Receiver<Result<Vec<u8>, Error>>,
+) -> Result<OwnedWriteHalf, Error> {
+    while let Some(piece) = input.recv().await {
+        let piece = piece?;
+        let frame = line(&Sent::Data(piece.len())).map_err(strange)?;
+        if to.write_all(&frame).await.is_err() || to.write_all(&piece).await.is_err() {
+            return Ok(to);
+        }
+    }
+    let end = line(&Sent::End(true)).map_err(strange)?;
+    let _ = to.write_all(&end).await;
+    Ok(to)
 }
 
 /// An answer that does not fit the request.

@@ -19,6 +19,8 @@ pub const DATA_MAX: usize = 256 * 1024;
 pub enum Frame<T> {
     /// How far it is.
     Progress(super::report::Progress),
+    /// What a put publishes and leaves out, before anything is sent.
+    Listing(super::report::Listing),
     /// What a fetch found.
     Open(Opened),
     /// The next file of a folder.

@@ -1,9 +1,9 @@
 //! What the control socket answers: each command is an operation of the library.
 
-use super::report::{LookupReport, Progress, PutReport, Status};
-use super::server::{self, GetSink, Handler};
+use super::report::{Listing, LookupReport, PutReport, Status};
+use super::server::{self, GetSink, Handler, Input, News};
 use super::{Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
-use crate::api::{Client, Link, Object, ObjectReader, Relay};
+use crate::api::{Client, Content, Link, Object, ObjectReader, Relay};
 use crate::host::error::{Error, ErrorKind};
 use crate::proto::content::fetch::FetchError;
 use crate::wire::ids::to_text;
@@ -68,13 +68,35 @@ impl Handler for Control {
         Ok(Status::of(status, self.role, self.socks.clone()))
     }
 
-    async fn put(&self, request: PutRequest, progress: &mut dyn FnMut(Progress)) -> Result<PutReport, Error> {
-        let mut put = self.client().put(request.path).convergent(request.convergent);
-        let mut news = put.progress();
+    async fn put(
+        &self,
+        request: PutRequest,
+        input: Option<Input>,
+        news: &mut dyn FnMut(News),
+    ) -> Result<PutReport, Error> {
+        let mut content = match (request.path, input) {
+            (Some(path), _) => Content::from(path),
+            (None, Some(input)) => Content::reader("", input),
+            (None, None) => return Err(Error::new(ErrorKind::Usage, "there is nothing to put")),
+        };
+        content = content.follow(request.follow);
+        for pattern in &request.exclude {
+            content = content.exclude(pattern)?;
+        }
+        if let Some(name) = request.name {
+            content = content.named(name);
+        }
+        let mut put = self.client().put(content).convergent(request.convergent);
+        let (mut progress, mut listing) = (put.progress(), put.listing());
         loop {
             tokio::select! {
                 biased;
-                Ok(()) = news.changed() => progress(news.borrow_and_update().clone()),
+                Ok(()) = listing.changed() => {
+                    let found = listing.borrow_and_update().clone();
+                    // What is published can be listed without a node; an answer's line has a longest.
+                    found.into_iter().for_each(|found| news(News::Listing(Listing { entries: Vec::new(), ..found })));
+                }
+                Ok(()) = progress.changed() => news(News::Progress(progress.borrow_and_update().clone())),
                 published = &mut put => return published,
             }
         }
@@ -109,6 +131,9 @@ async fn send(body: &mut ObjectReader, sink: &mut GetSink) -> Result<(), Error> 
 
 /// Sends a folder's files in the order of their places; what lies before the offset is named without its bytes.
 async fn send_folder(object: &Object, body: &mut ObjectReader, offset: u64, sink: &mut GetSink) -> Result<(), Error> {
+    for folder in object.empty_folders() {
+        sink.entry(Entry { path: format!("{folder}/"), bytes: 0 }).await?;
+    }
     let mut held: Vec<u8> = Vec::new();
     let mut at = offset;
     for entry in object.entries() {

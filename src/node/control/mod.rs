@@ -5,10 +5,13 @@
 //!
 //! ```text
 //! {"op":"status"}                           {"ok":{..}}
-//! {"op":"put","path":"/abs","convergent":false}  {"progress":{..}}*  then {"ok":{..}}
+//! {"op":"put","path":"/abs","convergent":false}  {"listing":{..}}  {"progress":{..}}*  then {"ok":{..}}
 //! {"op":"get","link":"..","offset":0}       {"open":{..}}  then ({"entry":{..}} | {"data":N} and N bytes)*  then {"ok":null}
 //! {"op":"lookup","key":".."}                {"ok":{..}}
 //! ```
+//!
+//! A put without a path is followed by the content: `{"data":N}` and N bytes, and so on, then `{"end":true}`. One that breaks
+//! off before its end publishes nothing.
 //!
 //! Any answer may end in `{"error":{..}}` instead. Data is written as the command reads it: a slow reader slows the fetch.
 //! A command that goes away ends what it asked for.
@@ -42,13 +45,32 @@ pub enum Request {
     Lookup(LookupRequest),
 }
 
-/// Publish a file or folder.
+/// Publish a file or folder, or what follows the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutRequest {
-    /// Absolute; the node reads it itself.
-    pub path: PathBuf,
+    /// Absolute; the node reads it itself. Without a path, the content follows the request.
+    pub path: Option<PathBuf>,
+    /// The name under which it is published, where it is not that of the path.
+    #[serde(default)]
+    pub name: Option<String>,
     /// Whether the key comes from the content.
     pub convergent: bool,
+    /// Whether what a folder's links and mount points lead to is published too.
+    #[serde(default)]
+    pub follow: bool,
+    /// Patterns of what is left out of a folder.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+}
+
+/// What follows a put without a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Sent {
+    /// This many bytes of content come next.
+    Data(usize),
+    /// That was all of it.
+    End(bool),
 }
 
 /// Fetch what a link names.
@@ -94,7 +116,7 @@ pub enum Kind {
 /// A file of a folder. Its data follows, but for what lies before the fetch's offset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Its path in the folder, parts divided by `/`.
+    /// Its path in the folder, parts divided by `/`; of a folder that holds nothing, with `/` at its end.
     pub path: String,
     /// Its length.
     pub bytes: u64,

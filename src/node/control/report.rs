@@ -4,8 +4,8 @@ use crate::api;
 #[cfg(feature = "unstable")]
 pub use crate::api::Custodian as CustodianReport;
 pub use crate::api::{
-    BytesStatus, CircuitStatus, DirectoryStatus, Lookup as LookupReport, Progress, Published as PutReport, StoreStatus,
-    StreamStatus, Unit,
+    BytesStatus, CircuitStatus, DirectoryStatus, LeftOut, Listing, Lookup as LookupReport, Progress,
+    Published as PutReport, StoreStatus, StreamStatus, Unit,
 };
 use crate::host::{descriptors, system};
 use crate::node::process;
@@ -120,12 +120,14 @@ mod tests {
             expires_unix: 5,
             verified: true,
             elapsed_ms: 6,
+            hidden: vec![".h".into()],
+            left_out: Vec::new(),
         };
         golden(
             &put,
             concat!(
                 r#"{"link":"l","verify_link":"v","url":"u","root":"r","bytes":1,"files":2,"blocks":3,"copies":4,"#,
-                r#""custodians":["c"],"expires_unix":5,"verified":true,"elapsed_ms":6}"#
+                r#""custodians":["c"],"expires_unix":5,"verified":true,"elapsed_ms":6,"hidden":[".h"],"left_out":[]}"#
             ),
         );
         let get = GetReport {

@@ -4,15 +4,17 @@ use crate::host::descriptors::{Pause, Reserve, is_shortage};
 use crate::host::dir::make_private;
 use crate::host::error::{Error, ErrorKind, reason};
 use crate::node::control::frame::{DATA_MAX, Frame, REQUEST_MAX, line, read_line};
-use crate::node::control::report::{LookupReport, Progress, PutReport, Status};
-use crate::node::control::{Entry, GetRequest, LookupRequest, Opened, PutRequest, Request, SOCKET_NAME, short_path};
+use crate::node::control::report::{Listing, LookupReport, Progress, PutReport, Status};
+use crate::node::control::{
+    Entry, GetRequest, LookupRequest, Opened, PutRequest, Request, SOCKET_NAME, Sent, short_path,
+};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::net::UnixListener;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, Semaphore};
@@ -27,13 +29,30 @@ const REQUEST_TIME: Duration = Duration::from_secs(10);
 pub trait Handler: 'static {
     /// What the node does.
     async fn status(&self) -> Result<Status, Error>;
-    /// Publishes and reads back. Dropped when the command goes away.
-    async fn put(&self, request: PutRequest, progress: &mut dyn FnMut(Progress)) -> Result<PutReport, Error>;
+    /// Publishes and reads back; `input` is the content where the request has no path. Dropped when the command goes away.
+    async fn put(
+        &self,
+        request: PutRequest,
+        input: Option<Input>,
+        news: &mut dyn FnMut(News),
+    ) -> Result<PutReport, Error>;
     /// Fetches: [`GetSink::open`], then data, each file of a folder after its [`GetSink::entry`]. Dropped when the command
     /// goes away.
     async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Error>;
     /// Asks the custodians.
     async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Error>;
+}
+
+/// Content that a command sends: what it reads itself, such as its standard input.
+pub type Input = DuplexStream;
+
+/// What a put tells on its way.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// What is published and what is left out; once, before anything is sent.
+    Listing(Listing),
+    /// How far it is.
+    Progress(Progress),
 }
 
 /// Where a fetch hands its verified bytes. Each call waits until the command takes them.
@@ -140,18 +159,57 @@ async fn command<H: Handler>(handler: &H, from: OwnedReadHalf, to: OwnedWriteHal
             return end(to, Err::<(), _>(failure)).await;
         }
     };
+    let (input, feed) = match &request {
+        Request::Put(PutRequest { path: None, .. }) => {
+            let (input, feed) = tokio::io::duplex(DATA_MAX);
+            (Some(input), Some(feed))
+        }
+        _ => (None, None),
+    };
     tokio::select! {
-        done = answer(handler, request, to) => done,
-        // Nothing may follow a request, so anything here is the command's end.
-        _ = from.read_u8() => Ok(()),
+        done = answer(handler, request, input, to) => done,
+        () = watch(from, feed) => Ok(()),
     }
 }
 
-async fn answer<H: Handler>(handler: &H, request: Request, to: OwnedWriteHalf) -> io::Result<()> {
+/// Hands on the content that follows a request, and returns when the command goes away.
+async fn watch(mut from: BufReader<OwnedReadHalf>, feed: Option<DuplexStream>) {
+    if let Some(feed) = feed {
+        // Content that breaks off is never mistaken for content that ends: the put is dropped before it learns of an end.
+        if receive(&mut from, feed).await.is_err() {
+            return;
+        }
+    }
+    // Nothing more may follow, so anything here is the command's end.
+    let _ = from.read_u8().await;
+}
+
+async fn receive(from: &mut BufReader<OwnedReadHalf>, feed: DuplexStream) -> io::Result<()> {
+    let mut feed = Some(feed);
+    let mut piece = Vec::new();
+    loop {
+        let line = read_line(from, REQUEST_MAX).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        match serde_json::from_slice(&line) {
+            Ok(Sent::Data(n)) if n <= DATA_MAX => {
+                piece.resize(n, 0);
+                from.read_exact(&mut piece).await?;
+                // A put that takes no more has failed, and its answer is on its way.
+                feed = match feed {
+                    Some(mut to) => to.write_all(&piece).await.is_ok().then_some(to),
+                    None => None,
+                };
+            }
+            Ok(Sent::End(true)) => return Ok(()),
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+async fn answer<H: Handler>(handler: &H, request: Request, input: Option<Input>, to: OwnedWriteHalf) -> io::Result<()> {
     match request {
         Request::Status => end(to, handler.status().await).await,
         Request::Lookup(request) => end(to, handler.lookup(request).await).await,
-        Request::Put(request) => put(handler, request, to).await,
+        Request::Put(request) => put(handler, request, input, to).await,
         Request::Get(request) => {
             let mut sink = GetSink { to };
             let done = handler.get(request, &mut sink).await;
@@ -160,24 +218,37 @@ async fn answer<H: Handler>(handler: &H, request: Request, to: OwnedWriteHalf) -
     }
 }
 
-async fn put<H: Handler>(handler: &H, request: PutRequest, mut to: OwnedWriteHalf) -> io::Result<()> {
+async fn put<H: Handler>(
+    handler: &H,
+    request: PutRequest,
+    input: Option<Input>,
+    mut to: OwnedWriteHalf,
+) -> io::Result<()> {
     // Only the newest progress counts; a slow command misses some and slows nothing.
-    let newest = RefCell::new(None);
+    let newest = RefCell::new((None, None));
     let news = Notify::new();
-    let mut progress = |p: Progress| {
-        *newest.borrow_mut() = Some(p);
+    let mut tell = |n: News| {
+        match n {
+            News::Listing(listing) => newest.borrow_mut().0 = Some(listing),
+            News::Progress(progress) => newest.borrow_mut().1 = Some(progress),
+        }
         news.notify_one();
     };
-    let mut work = Box::pin(handler.put(request, &mut progress));
+    let mut work = Box::pin(handler.put(request, input, &mut tell));
     let done = loop {
-        tokio::select! {
-            done = &mut work => break done,
-            () = news.notified() => {
-                let next = newest.borrow_mut().take();
-                if let Some(p) = next {
-                    to.write_all(&line(&Frame::Progress::<()>(p))?).await?;
-                }
-            }
+        let done = tokio::select! {
+            biased;
+            () = news.notified() => None,
+            done = &mut work => Some(done),
+        };
+        let (listing, progress) = newest.take();
+        if let Some(listing) = listing {
+            to.write_all(&line(&Frame::Listing::<()>(listing))?).await?;
+        }
+        match (done, progress) {
+            (Some(done), _) => break done,
+            (None, Some(p)) => to.write_all(&line(&Frame::Progress::<()>(p))?).await?,
+            (None, None) => {}
         }
     };
     end(to, done).await

@@ -10,6 +10,7 @@ use crate::host::system::Timer;
 use crate::node::config::TestnetConfig;
 use crate::node::control::handlers::{self, Node};
 use crate::node::control::server;
+use crate::node::output::say;
 use crate::node::ready::{READY_VERSION, RelayReady, TestnetReady, write_ready};
 use crate::node::signal::Signals;
 
@@ -77,19 +78,19 @@ async fn serve(net: &Testnet, config: &TestnetConfig, begun: Timer, mut signals:
 fn greet(report: &TestnetReady, json: bool) {
     if json {
         if let Ok(text) = serde_json::to_string(report) {
-            println!("{text}");
+            say(format_args!("{text}"));
         }
         return;
     }
     let TestnetReady { socks, sample, relays, started_ms, dir, .. } = report;
-    println!(
+    say(format_args!(
         "A network of {} relays runs on this machine; its first circuit worked after {started_ms} ms.\n",
         relays.len()
-    );
-    println!("Read a page that it keeps:\n  curl --socks5-hostname {socks} {sample}");
-    println!("See it in a browser:\n  chromium --proxy-server=socks5://{socks} {sample}");
-    println!("Publish a file or folder, from another terminal:\n  umbel --dir {dir} put PATH");
-    println!("Look inside:\n  umbel --dir {dir} status\n\nCtrl-C ends it.");
+    ));
+    say(format_args!("Read a page that it keeps:\n  curl --socks5-hostname {socks} {sample}"));
+    say(format_args!("See it in a browser:\n  chromium --proxy-server=socks5://{socks} {sample}"));
+    say(format_args!("Publish a file or folder, from another terminal:\n  umbel --dir {dir} put PATH"));
+    say(format_args!("Look inside:\n  umbel --dir {dir} status\n\nCtrl-C ends it."));
 }
 
 fn hex(bytes: &[u8]) -> String {

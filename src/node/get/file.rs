@@ -1,14 +1,16 @@
 //! A fetch of one file.
 
 use super::state::{Part, Resume};
-use super::{Sink, Stop, pump};
+use super::{Sink, Stop, pump, short};
 use crate::crypto::hash::Sha256Stream;
 use crate::host::error::Error;
 use crate::node::control::Opened;
 use crate::node::control::client::{Conversation, strange};
 use crate::node::control::report::Progress;
+use rustix::fs::{Mode, OFlags};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 struct FileSink<'a> {
@@ -33,14 +35,14 @@ impl Sink for FileSink<'_> {
     }
 }
 
-/// Fills OUT.part and makes it last; returns the SHA-256 of all of it.
+/// Fills OUT.part and makes it last; returns the hash of all of it.
 pub(super) async fn fetch(
     mut talk: Conversation,
     opened: &Opened,
     part: &mut Part,
     resume: Option<Resume>,
     progress: &mut dyn FnMut(Progress),
-) -> Result<[u8; 32], Stop> {
+) -> Result<Sha256Stream, Stop> {
     let mut hash = Sha256Stream::default();
     let file = match &resume {
         Some(resume) => {
@@ -56,16 +58,32 @@ pub(super) async fn fetch(
             create.map_err(|e| Error::file("write", part.path(), &e))?
         }
     };
-    part.lock()?;
     let mut sink = FileSink { file, hash, written: opened.offset, opened, part };
-    pump(&mut talk, opened, &mut sink, progress).await?;
+    if let Err(stop) = pump(&mut talk, opened, &mut sink, progress).await {
+        // What came is kept, not only what came before the last state.
+        let _ = sink.part.save(opened, sink.written, &sink.hash);
+        return Err(stop);
+    }
     sink.file.sync_all().map_err(|e| Error::file("write", sink.part.path(), &e))?;
-    Ok(sink.hash.finish())
+    // What counts is the file that gets the name, and not what was written into one that may be gone or cut meanwhile.
+    let (made, named) = (sink.file.metadata(), sink.part.path().symlink_metadata());
+    let whole = made.is_ok_and(|m| {
+        m.len() == opened.bytes && named.is_ok_and(|n| (n.dev(), n.ino(), n.len()) == (m.dev(), m.ino(), m.len()))
+    });
+    if whole { Ok(sink.hash) } else { Err(short(sink.part.path()).into()) }
+}
+
+/// Opens a file that an earlier fetch began, and nothing else that took its name meanwhile.
+pub(super) fn open_own(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let meta = file.metadata()?;
+    if meta.is_file() && meta.nlink() == 1 { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
 /// Opens a file after its first `offset` bytes, which are hashed, and cuts off what follows.
 pub(super) fn take_up(path: &Path, offset: u64, hash: &mut Sha256Stream) -> io::Result<File> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut file = open_own(path)?;
     if hash_in(&mut file, offset, hash)? != offset {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

@@ -1,13 +1,14 @@
 //! A fetch of a folder: its files, concatenated.
 
-use super::file::{hash_in, take_up};
+use super::file::{hash_in, open_own, take_up};
 use super::state::{Part, Resume};
-use super::{Sink, Stop, pump};
+use super::{Sink, Stop, pump, short};
 use crate::crypto::hash::Sha256Stream;
 use crate::host::error::{Error, ErrorKind};
 use crate::node::control::Opened;
 use crate::node::control::client::{Conversation, strange};
 use crate::node::control::report::Progress;
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
@@ -25,6 +26,8 @@ struct FolderSink<'a> {
     position: u64,
     /// Until the earlier fetch's files have been compared.
     resume: Option<Resume>,
+    /// What is to be there in the end, in OUT.part: files with their lengths.
+    expected: HashMap<PathBuf, u64>,
     opened: &'a Opened,
     part: &'a mut Part,
 }
@@ -43,13 +46,18 @@ impl Sink for FolderSink<'_> {
         if self.missing != 0 {
             return Err(strange("a file that is shorter than announced").into());
         }
+        if let Some(folder) = path.strip_suffix('/') {
+            let path = self.part.path().join(harmless(folder)?);
+            return make_folders(&path).map_err(|e| Error::file("make", &path, &e).into());
+        }
         let path = self.part.path().join(harmless(path)?);
         let found = self.resume.as_ref().map_or(0, |r| r.offset().saturating_sub(self.position)).min(bytes);
         let file = if found > 0 {
             open_found(&path, found, bytes, &mut self.hash).map_err(|_| Stop::StartOver)?
         } else {
-            create(&path, self.resume.is_some()).map_err(|e| Error::file("write", &path, &e))?
+            create(&path).map_err(|e| Error::file("write", &path, &e))?
         };
+        self.expected.insert(path, bytes);
         self.position += found;
         self.missing = bytes - found;
         self.file = Some(file);
@@ -70,28 +78,38 @@ impl Sink for FolderSink<'_> {
     }
 }
 
-/// Fills OUT.part with files and makes them last; returns the SHA-256 of all of them, concatenated.
+/// Fills OUT.part with files and makes them last; returns the hash of all of them, concatenated.
 pub(super) async fn fetch(
     mut talk: Conversation,
     opened: &Opened,
     part: &mut Part,
     resume: Option<Resume>,
     progress: &mut dyn FnMut(Progress),
-) -> Result<[u8; 32], Stop> {
+) -> Result<Sha256Stream, Stop> {
     if resume.is_none() {
         part.fresh(opened)?;
         fs::create_dir(part.path()).map_err(|e| Error::file("make", part.path(), &e))?;
+    } else if !part.path().is_dir() {
+        return Err(Stop::StartOver);
     }
-    part.lock()?;
-    let hash = Sha256Stream::default();
-    let mut sink = FolderSink { file: None, missing: 0, hash, position: 0, resume, opened, part };
-    pump(&mut talk, opened, &mut sink, progress).await?;
+    let (hash, expected) = (Sha256Stream::default(), HashMap::new());
+    let mut sink = FolderSink { file: None, missing: 0, hash, position: 0, resume, expected, opened, part };
+    if let Err(stop) = pump(&mut talk, opened, &mut sink, progress).await {
+        if sink.resume.is_none() {
+            // What came is kept, not only what came before the last state.
+            let _ = sink.part.save(opened, sink.position, &sink.hash);
+        }
+        return Err(stop);
+    }
     if sink.missing != 0 || sink.resume.is_some() || sink.position != opened.bytes {
         return Err(strange("files that are not the announced content").into());
     }
     let (hash, path) = (sink.hash, sink.part.path());
-    sync_tree(path).map_err(|e| Error::file("write", path, &e))?;
-    Ok(hash.finish())
+    if settle(path, &sink.expected).map_err(|e| Error::file("write", path, &e))? {
+        Ok(hash)
+    } else {
+        Err(short(path).into())
+    }
 }
 
 /// The path of a file in the folder. The publisher chose it: nothing in it may lead out of the folder.
@@ -108,55 +126,85 @@ fn harmless(path: &str) -> Result<PathBuf, Error> {
 
 /// Takes up a file of which an earlier fetch wrote the first `found` bytes of `bytes`.
 fn open_found(path: &Path, found: u64, bytes: u64, hash: &mut Sha256Stream) -> io::Result<File> {
-    if !path.symlink_metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
     if found < bytes {
         return take_up(path, found, hash);
     }
-    let mut file = File::open(path)?;
+    let mut file = open_own(path)?;
     let whole = hash_in(&mut file, bytes, hash)? == bytes && file.metadata()?.len() == bytes;
     if whole { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-/// Makes a file that is not there yet; one that an earlier fetch began after its last saved state is made anew.
-fn create(path: &Path, resuming: bool) -> io::Result<File> {
+/// Makes a file anew. An earlier fetch may have begun it after its last state, and then been killed.
+fn create(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+        make_folders(folder)?;
     }
-    let made = OpenOptions::new().write(true).create_new(true).open(path);
-    match made {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && resuming => {
-            fs::remove_file(path)?;
-            OpenOptions::new().write(true).create_new(true).open(path)
+    let make = || OpenOptions::new().write(true).create_new(true).open(path);
+    match make() {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            clear(path)?;
+            make()
         }
         made => made,
     }
 }
 
-/// Makes a tree of files last through a power cut.
-fn sync_tree(root: &Path) -> io::Result<()> {
+/// Makes folders where they are missing.
+fn make_folders(path: &Path) -> io::Result<()> {
+    match fs::create_dir_all(path) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
+            // A file of another form of the content, which an earlier fetch left: its name is a folder's here.
+            let above = path.ancestors().find(|p| p.symlink_metadata().is_ok_and(|m| !m.is_dir()));
+            above.map_or(Err(e), clear)?;
+            fs::create_dir_all(path)
+        }
+        made => made,
+    }
+}
+
+fn clear(path: &Path) -> io::Result<()> {
+    if path.symlink_metadata()?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+}
+
+/// Makes a tree of files last through a power cut. Removes what does not belong there; false where something is missing or
+/// has another length.
+fn settle(root: &Path, expected: &HashMap<PathBuf, u64>) -> io::Result<bool> {
     let mut paths = vec![root.to_owned()];
-    let mut next = 0;
+    let (mut next, mut files) = (0, 0);
     while let Some(path) = paths.get(next).cloned() {
         next += 1;
-        if path.symlink_metadata()?.is_dir() {
-            for entry in fs::read_dir(&path)? {
-                paths.push(entry?.path());
-            }
+        if !path.symlink_metadata()?.is_dir() {
+            continue;
         }
+        for entry in fs::read_dir(&path)? {
+            let path = entry?.path();
+            let meta = path.symlink_metadata()?;
+            if meta.is_dir() {
+                paths.push(path);
+                continue;
+            }
+            match expected.get(&path) {
+                Some(len) if meta.is_file() && meta.len() == *len => files += 1,
+                Some(_) => return Ok(false),
+                None => {
+                    fs::remove_file(&path)?;
+                    continue;
+                }
+            }
+            paths.push(path);
+        }
+    }
+    if files != expected.len() {
+        return Ok(false);
     }
     let queue = Mutex::new(paths.into_iter());
     let take = || queue.lock().ok().and_then(|mut q| q.next());
     std::thread::scope(|scope| {
-        let work = || take_all(take).try_for_each(|path| File::open(path)?.sync_all());
+        let work = || core::iter::from_fn(take).try_for_each(|path| File::open(path)?.sync_all());
         let threads: Vec<_> = (0..SYNC_THREADS).map(|_| scope.spawn(work)).collect();
         threads.into_iter().try_for_each(|t| t.join().map_err(|_| io::Error::other("a thread panicked"))?)
-    })
-}
-
-fn take_all<T>(take: impl FnMut() -> Option<T>) -> impl Iterator<Item = T> {
-    core::iter::from_fn(take)
+    })?;
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -171,5 +219,21 @@ mod tests {
         for bad in ["", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/.", "a/", "a\0b", ".."] {
             assert_eq!(harmless(bad).unwrap_err().kind(), ErrorKind::Tampered, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_does_not_belong_there_goes_and_what_is_missing_is_noticed() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("o.part");
+        let file = root.join("a/b");
+        create(&file).unwrap().write_all(b"xy").unwrap();
+        create(&root.join("left")).unwrap();
+        let expected = HashMap::from([(file.clone(), 2)]);
+        assert!(settle(&root, &expected).unwrap());
+        assert!(file.exists() && !root.join("left").exists());
+        assert!(!settle(&root, &HashMap::from([(file.clone(), 3)])).unwrap(), "another length");
+        assert!(!settle(&root, &HashMap::from([(file, 2), (root.join("c"), 0)])).unwrap(), "a file that is not there");
+        create(&root.join("a/b/c")).unwrap();
+        assert!(root.join("a/b/c").is_file(), "a folder where a file was");
     }
 }

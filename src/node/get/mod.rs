@@ -1,10 +1,15 @@
 //! The command's half of a fetch: bytes from the control socket into OUT, whole or not at all.
 //!
-//! Everything is written to `OUT.part`, with `OUT.part-state` beside it, and takes OUT's name only when all of it is there.
-//! A fetch that was killed goes on from OUT.part, after what lies there has been compared with the state's hash.
+//! First the place is locked ([`lock`]), so that what lies there is one process's to judge. Everything is written to
+//! `OUT.part`, with `OUT.part-state` beside it, and takes OUT's name only when all of it is there and on the disk
+//! ([`finish`]). A fetch that was killed goes on from OUT.part, after what lies there has been compared with the state's hash.
+//! A device, a pipe or standard output takes the bytes as they come.
 
 mod file;
+mod finish;
 mod folder;
+mod lock;
+mod place;
 mod state;
 
 use crate::api::Link;
@@ -16,47 +21,74 @@ use crate::node::control::frame::Frame;
 use crate::node::control::report::{GetReport, Progress, Unit};
 use crate::node::control::{GetRequest, Kind, Opened, Request};
 use data_encoding::HEXLOWER;
-use state::{Part, Resume};
+use place::{Names, Out, Place, open_stream};
+use state::{Left, Part, Resume, Whole};
 use std::borrow::Cow;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::io::{self, Write};
+use std::path::Path;
 
-/// How often the state is brought up to date: what a killed fetch may have to fetch again.
-const STATE_INTERVAL: Duration = Duration::from_millis(500);
+pub(in crate::node) use place::leads_to_stdout;
+
+/// What a fetch came to.
+#[derive(Debug)]
+pub enum Got {
+    /// All is where it belongs; the report goes to standard output.
+    Path(GetReport),
+    /// All went to standard output; the report goes elsewhere.
+    Stdout(GetReport),
+    /// The program that read it wants no more.
+    Closed,
+}
 
 /// Fetches `link` through the node on `dir` into `out`; `-` is standard output.
-pub async fn get(dir: &Path, link: &str, out: &Path, progress: &mut dyn FnMut(Progress)) -> Result<GetReport, Error> {
+pub async fn get(dir: &Path, link: &str, out: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Got, Error> {
     let begun = Timer::start();
     // A mistyped link is told from a missing node before anything is asked or written.
     link.parse::<Link>()?;
-    let fetched = if out.as_os_str() == "-" {
-        to_stdout(dir, link, progress).await?
-    } else {
-        let out = std::path::absolute(out).map_err(|e| Error::file("write", out, &e))?;
-        to_path(dir, link, &out, progress).await?
+    let found = Out::find(out)?;
+    let to_stdout = found.is_stdout();
+    let fetched = match found {
+        Out::Stdout => to_stream(dir, link, Box::new(io::stdout()), Path::new("-"), progress).await,
+        Out::Stream(path) => {
+            // Opened with the first byte: a pipe waits for its reader, and nobody waits for a link that leads nowhere.
+            let late = Late { path: path.clone(), file: None };
+            to_stream(dir, link, Box::new(late), &path, progress).await
+        }
+        Out::Place(place) => to_place(dir, link, &place, progress).await.map(Some),
     };
-    Ok(GetReport {
-        root: fetched.opened.root,
-        bytes: fetched.opened.bytes,
-        path: fetched.path.display().to_string(),
-        sha256: HEXLOWER.encode(&fetched.sha256),
+    let Some(fetched) = fetched? else { return Ok(Got::Closed) };
+    let path = if to_stdout { Ok("-".into()) } else { std::path::absolute(out) };
+    let path = path.map_err(|e| Error::file("write", out, &e))?;
+    let report = GetReport {
+        root: fetched.root,
+        bytes: fetched.bytes,
+        path: path.display().to_string(),
+        sha256: fetched.sha256,
         resumed_from: fetched.resumed_from,
         elapsed_ms: begun.elapsed_ms(),
-    })
+    };
+    Ok(if to_stdout { Got::Stdout(report) } else { Got::Path(report) })
 }
 
 struct Fetched {
-    opened: Opened,
-    path: PathBuf,
-    sha256: [u8; 32],
+    root: String,
+    bytes: u64,
+    sha256: String,
     resumed_from: u64,
 }
 
-/// Why a fetch into a path stopped.
+impl Fetched {
+    fn of(opened: Opened, hash: Sha256Stream, resumed_from: u64) -> Self {
+        Self { root: opened.root, bytes: opened.bytes, sha256: HEXLOWER.encode(&hash.finish()), resumed_from }
+    }
+}
+
+/// Why a fetch stopped.
 enum Stop {
     /// What lies in OUT.part is not what the state says, or not this content: begin anew.
     StartOver,
+    /// Who reads what comes out has gone.
+    Closed,
     /// For good.
     Failed(Error),
 }
@@ -71,6 +103,12 @@ impl From<Error> for Stop {
 trait Sink {
     fn entry(&mut self, path: &str, bytes: u64) -> Result<(), Stop>;
     fn data(&mut self, bytes: &[u8]) -> Result<(), Stop>;
+}
+
+/// What was written is not what is there: another program was at it.
+fn short(path: &Path) -> Error {
+    Error::new(ErrorKind::Io, format!("{} was changed by another program during the fetch", path.display()))
+        .with_hint("run the command again: it takes what is intact and fetches the rest")
 }
 
 async fn open(dir: &Path, link: &str, offset: u64) -> Result<(Conversation, Opened), Error> {
@@ -110,19 +148,33 @@ async fn pump(
             Frame::Progress(p) => progress(p),
             Frame::Ok(()) if done == opened.bytes => return Ok(()),
             Frame::Ok(()) => return Err(strange("less content than was announced").into()),
-            Frame::Open(_) | Frame::Error(_) => return Err(strange("an unexpected line").into()),
+            Frame::Open(_) | Frame::Listing(_) | Frame::Error(_) => return Err(strange("an unexpected line").into()),
         }
     }
 }
 
-async fn to_path(dir: &Path, link: &str, out: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Fetched, Error> {
-    let mut part = Part::beside(out, link)?;
-    let mut resume = part.resumable()?;
+async fn to_place(dir: &Path, link: &str, place: &Place, progress: &mut dyn FnMut(Progress)) -> Result<Fetched, Error> {
+    let names = Names::beside(&place.path)?;
+    let _lock = lock::Lock::take(&names.lock, &place.path)?;
+    let mut part = Part::new(names, link);
+    let mut resume = match part.left(place)? {
+        Left::Nothing => None,
+        Left::Some(resume) => Some(resume),
+        Left::All(resume, whole) => {
+            let resumed_from = resume.offset();
+            match whole {
+                Whole::Renamed(..) => part.clear()?,
+                Whole::Filled(..) => finish::fill(&part, place)?,
+            }
+            let (root, sha256, bytes) = resume.about();
+            return Ok(Fetched { root, bytes, sha256, resumed_from });
+        }
+    };
     loop {
         let offset = resume.as_ref().map_or(0, Resume::offset);
         let (talk, opened) = open(dir, link, offset).await?;
         // Refused before anything is written, for it would only fail at the end.
-        part.check_target(out, opened.kind)?;
+        place.check(opened.kind == Kind::Directory)?;
         let same = |r: &Resume| opened.offset == offset && r.is_of(&opened);
         let usable = match resume.take() {
             Some(r) if same(&r) => Some(r),
@@ -136,47 +188,94 @@ async fn to_path(dir: &Path, link: &str, out: &Path, progress: &mut dyn FnMut(Pr
             Kind::Directory => folder::fetch(talk, &opened, &mut part, usable, progress).await,
         };
         match done {
-            Ok(sha256) => {
-                part.finish(out)?;
-                return Ok(Fetched { opened, path: out.to_owned(), sha256, resumed_from });
+            Ok(hash) => {
+                finish::finish(&mut part, place, &opened, &hash)?;
+                return Ok(Fetched::of(opened, hash, resumed_from));
             }
             Err(Stop::Failed(failure)) => return Err(failure),
+            Err(Stop::Closed) => return Err(strange("a file without a reader")),
             // A fetch from the start compares nothing, so this happens once.
             Err(Stop::StartOver) => {}
         }
     }
 }
 
-struct Stdout {
+/// A device or pipe that is opened when there is something to write.
+struct Late {
+    path: std::path::PathBuf,
+    file: Option<std::fs::File>,
+}
+
+impl Late {
+    fn file(&mut self) -> io::Result<&mut std::fs::File> {
+        if self.file.is_none() {
+            self.file = Some(open_stream(&self.path)?);
+        }
+        self.file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Write for Late {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file()?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file()?.flush()
+    }
+}
+
+/// Content that goes out as it comes.
+struct StreamSink<'a> {
+    to: Box<dyn Write>,
+    path: &'a Path,
     hash: Sha256Stream,
 }
 
-impl Sink for Stdout {
+impl StreamSink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        self.to.write_all(bytes).and_then(|()| self.to.flush()).map_err(|e| match e.kind() {
+            io::ErrorKind::BrokenPipe => Stop::Closed,
+            _ => Stop::Failed(Error::file("write", self.path, &e)),
+        })
+    }
+}
+
+impl Sink for StreamSink<'_> {
     fn entry(&mut self, _: &str, _: u64) -> Result<(), Stop> {
         Err(strange("a file that has files").into())
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         self.hash.update(bytes);
-        let mut out = std::io::stdout().lock();
-        out.write_all(bytes).and_then(|()| out.flush()).map_err(|e| Error::file("write", Path::new("-"), &e).into())
+        self.write(bytes)
     }
 }
 
-async fn to_stdout(dir: &Path, link: &str, progress: &mut dyn FnMut(Progress)) -> Result<Fetched, Error> {
+/// Nothing where the reader of what comes out wants no more.
+async fn to_stream(
+    dir: &Path,
+    link: &str,
+    to: Box<dyn Write>,
+    path: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Option<Fetched>, Error> {
     let (mut talk, opened) = open(dir, link, 0).await?;
     if opened.kind == Kind::Directory {
-        return Err(Error::new(
-            ErrorKind::Usage,
-            "the link names a folder, which cannot be written to standard output",
-        )
-        .with_hint("give a folder's name with -o, or the URL of one file in it"));
+        let to = if path == Path::new("-") { "standard output".into() } else { path.display().to_string() };
+        return Err(Error::new(ErrorKind::Usage, format!("the link names a folder, which cannot be written to {to}"))
+            .with_hint("give a folder's name with -o, or the URL of one file in it"));
     }
-    let mut sink = Stdout { hash: Sha256Stream::default() };
-    match pump(&mut talk, &opened, &mut sink, progress).await {
-        Ok(()) => {}
-        Err(Stop::Failed(failure)) => return Err(failure),
-        Err(Stop::StartOver) => return Err(strange("standard output cannot begin anew")),
+    let mut sink = StreamSink { to, path, hash: Sha256Stream::default() };
+    // Of an empty file too: who reads a pipe waits for its end.
+    let mut done = sink.write(&[]);
+    if done.is_ok() {
+        done = pump(&mut talk, &opened, &mut sink, progress).await;
     }
-    Ok(Fetched { opened, path: PathBuf::from("-"), sha256: sink.hash.finish(), resumed_from: 0 })
+    match done {
+        Ok(()) => Ok(Some(Fetched::of(opened, sink.hash, 0))),
+        Err(Stop::Closed) => Ok(None),
+        Err(Stop::Failed(failure)) => Err(failure),
+        Err(Stop::StartOver) => Err(strange("what is written out cannot begin anew")),
+    }
 }

@@ -8,13 +8,12 @@ use super::page::{Head, Page, capital};
 use super::range::{Wanted, wanted};
 use super::upstream::{Isolation, Kind, Object, ObjectBody, ObjectError, Upstream};
 use super::{OPEN_TIMEOUT, READ_TIMEOUT, Shared};
+use crate::api::site::{self, Named};
 use crate::node::proxy::codec::http::{BodyLength, HttpRequest};
 use crate::node::proxy::codec::socks::Credentials;
 use crate::wire::ids::to_text;
 use crate::wire::umbel_link::ContentLink;
 use bytes::Bytes;
-use percent_encoding::percent_decode_str;
-use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
@@ -214,7 +213,7 @@ fn forbidden(request: &HttpRequest, host: &str) -> Option<Page> {
 }
 
 fn find<O: Object>(object: &O, path: &str) -> Found {
-    let Some(path) = decode(path.trim_start_matches('/')) else { return Found::Nothing };
+    let Some(path) = site::decode(path.trim_start_matches('/')) else { return Found::Nothing };
     let info = object.info();
     if info.kind == Kind::File {
         return if path.is_empty() || path == info.name {
@@ -223,26 +222,14 @@ fn find<O: Object>(object: &O, path: &str) -> Found {
             Found::Nothing
         };
     }
-    let index = format!("{path}index.html");
-    let name = if path.is_empty() || path.ends_with('/') { &*index } else { &*path };
-    match object.entry(name) {
-        Some(entry) => {
+    match site::find(&path, |name| object.entry(name)) {
+        Named::File(entry) => {
             let end = entry.offset.saturating_add(entry.len);
             Found::File(File { range: entry.offset..end, mime: entry.mime, name: String::new() })
         }
-        None if !name.ends_with('/') && object.entry(&format!("{path}/index.html")).is_some() => Found::Slash,
-        None => Found::Nothing,
+        Named::Slash => Found::Slash,
+        Named::Nothing => Found::Nothing,
     }
-}
-
-/// Undoes percent-encoding; `None` where what comes out is not UTF-8 or the encoding is broken.
-fn decode(path: &str) -> Option<Cow<'_, str>> {
-    // The crate lets a broken `%` stand. Two spellings of one name would then be two names.
-    let is_whole = |rest: &str| rest.as_bytes().get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
-    if !path.split('%').skip(1).all(is_whole) {
-        return None;
-    }
-    percent_decode_str(path).decode_utf8().ok()
 }
 
 async fn file_answer<O: Object>(
@@ -378,16 +365,6 @@ fn error_page(why: ObjectError) -> Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_are_decoded_once_and_broken_ones_found_nowhere() {
-        assert_eq!(decode("a%20b%2Fc").as_deref(), Some("a b/c"));
-        assert_eq!(decode("%2525").as_deref(), Some("%25"));
-        assert_eq!(decode("%C3%A4").as_deref(), Some("ä"));
-        for bad in ["%", "%2", "%zz", "%+1", "%ff", "%ä"] {
-            assert_eq!(decode(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn a_publishers_mime_type_cannot_be_more_than_that() {

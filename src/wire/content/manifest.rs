@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Files are sorted by the bytes of their paths and follow the manifest without gaps, so offsets
-//! are computed. A path is relative, `/` between components, and safe to create below any directory.
+//! are computed. A path is relative, `/` between components, and safe to create below any directory. An entry whose path ends
+//! in `/` is a directory that holds nothing.
 //!
 //! *Seen by:* holders of the link.
 
@@ -23,10 +24,10 @@ pub const PATH_MAX: usize = 1_024;
 const VERSION: u8 = 1;
 const HEADER: usize = 5;
 
-/// One file of a directory.
+/// One file of a directory, or a directory in it that holds nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its path below the directory.
+    /// Its path below the directory; an empty directory's ends in `/`.
     pub path: String,
     /// Its MIME type; may be empty.
     pub mime: String,
@@ -34,6 +35,13 @@ pub struct Entry {
     pub offset: u64,
     /// Its bytes.
     pub len: u64,
+}
+
+impl Entry {
+    /// Whether this is a directory that holds nothing.
+    pub fn is_dir(&self) -> bool {
+        self.path.ends_with('/')
+    }
 }
 
 impl core::fmt::Debug for Entry {
@@ -65,8 +73,16 @@ impl Manifest {
         }
         let mut encoded_len = HEADER;
         for e in &entries {
-            check_path(&e.path)?;
+            check_path(e.path.strip_suffix('/').unwrap_or(&e.path))?;
             check_mime(&e.mime)?;
+            // spec: CONT-301
+            if e.path.len() > PATH_MAX || e.is_dir() && (e.len, e.mime.len()) != (0, 0) {
+                return Err(if e.is_dir() && e.path.len() <= PATH_MAX {
+                    Malformed::BadText
+                } else {
+                    Malformed::OutOfRange
+                });
+            }
             encoded_len = [2, e.path.len(), 1, e.mime.len(), 8].into_iter().fold(encoded_len, usize::saturating_add);
         }
         if encoded_len > MANIFEST_MAX {
@@ -74,6 +90,11 @@ impl Manifest {
         }
         // spec: CONT-12
         if !entries.is_sorted_by(|a, b| a.path < b.path) {
+            return Err(Malformed::NotCanonical);
+        }
+        // What lies in a directory follows it at once.
+        let holds = |pair: &[Entry]| matches!(pair, [dir, next] if dir.is_dir() && next.path.starts_with(&dir.path));
+        if entries.windows(2).any(holds) {
             return Err(Malformed::NotCanonical);
         }
         let mut offset = encoded_len as u64;
@@ -138,7 +159,7 @@ impl Manifest {
         &self.entries
     }
 
-    /// The file at `path`.
+    /// The file at `path`; an empty directory where it ends in `/`.
     pub fn find(&self, path: &str) -> Option<&Entry> {
         let at = self.entries.binary_search_by(|e| e.path.as_str().cmp(path)).ok()?;
         self.entries.get(at)
@@ -185,10 +206,28 @@ mod tests {
     #[test]
     fn a_path_that_could_leave_its_directory_is_refused() {
         let long = "x".repeat(256);
-        for bad in ["", "/a", "a/", "a//b", "..", "a/../b", ".", "a/.", "a\0b", "a\\b", "a\nb", &long] {
+        for bad in ["", "/a", "/", "a//b", "..", "a/../b", ".", "a/.", "a\0b", "a\\b", "a\nb", &long] {
             assert!(manifest(&[(bad, 1)]).is_err(), "{bad:?}");
         }
         assert!(manifest(&[("...", 1), ("ä ö/-x", 1)]).is_ok());
+    }
+
+    // spec: CONT-301
+    #[test]
+    fn an_empty_directory_has_an_entry_and_holds_nothing() {
+        let folder = |path: &str, mime: &str, len| Manifest::new([(path.to_owned(), mime.to_owned(), len)]);
+        let m = folder("a/b/", "", 0).unwrap();
+        assert_eq!(Manifest::decode(&m.encode(), m.total()), Ok(m.clone()));
+        assert!(m.find("a/b").is_none() && m.find("a/b/").is_some());
+        assert_eq!(folder("a/", "", 1), Err(Malformed::BadText));
+        assert_eq!(folder("a/", "t/x", 0), Err(Malformed::BadText));
+        assert_eq!(folder("/", "", 0), Err(Malformed::BadText));
+        assert_eq!(folder("a//", "", 0), Err(Malformed::BadText));
+        let two = |a: &str, b: &str| Manifest::new([a, b].map(|p| (p.to_owned(), String::new(), 0)));
+        for (a, b) in [("a/", "a/b"), ("a", "a/"), ("a/", "a/b/"), ("a/", "a/")] {
+            assert_eq!(two(a, b), Err(Malformed::NotCanonical), "{a} {b}");
+        }
+        assert!(two("a/", "ab").is_ok() && two("a/b/", "a/c").is_ok());
     }
 
     // spec: CONT-12
