@@ -2,8 +2,8 @@
 
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
-use crate::proto::content::fetch::{Fetch, FetchOutput};
-use crate::proto::content::push::{Push, PushOutput};
+use crate::proto::content::fetch::{Fetch, FetchError, FetchOutput};
+use crate::proto::content::push::{Push, PushError, PushOutput};
 use crate::proto::directory::lookup::{Lookup, LookupOutput};
 use crate::proto::rpc::{Call, CallError, CallId};
 use std::collections::BTreeMap;
@@ -34,6 +34,19 @@ pub enum JobNews {
     Push(PushOutput),
     /// Of a look-up.
     Lookup(LookupOutput),
+}
+
+impl JobNews {
+    /// The same, from a node that hears no relay: that nobody answered in time says nothing of whoever was asked.
+    pub(super) fn while_offline(self) -> Self {
+        match self {
+            Self::Fetch(FetchOutput::Failed(FetchError::TimedOut)) => {
+                Self::Fetch(FetchOutput::Failed(FetchError::NoPath))
+            }
+            Self::Push(PushOutput::Failed(PushError::TimedOut)) => Self::Push(PushOutput::Failed(PushError::NoPath)),
+            other => other,
+        }
+    }
 }
 
 /// One thing a job wants done.
