@@ -11,4 +11,5 @@ mod harness;
 mod processes;
 mod proxy;
 mod reference;
+mod sharing;
 mod testnet;

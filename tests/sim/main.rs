@@ -15,6 +15,7 @@ mod log;
 mod long_paths;
 mod nodes;
 mod rogue;
+mod sharing;
 mod transfer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

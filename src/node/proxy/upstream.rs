@@ -5,8 +5,8 @@
 
 use crate::crypto::hash::{context, derive};
 use crate::node::proxy::codec::socks::Credentials;
-use crate::role::client::Part;
 pub use crate::role::client::Isolation;
+use crate::role::client::Part;
 use crate::role::limits::CIRCUITS_PER_USER;
 use crate::wire::message::{EndReason, Target};
 use crate::wire::umbel_link::ContentLink;

@@ -14,8 +14,8 @@ use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::RelayId;
 pub use guards::{
-    GUARD_LIFETIME_UNUSED, GUARD_LIFETIME_USED, GUARD_MISSING_MAX, GUARD_RETRY_FIRST, GUARD_RETRY_MAX, GUARDS_KEPT,
-    GUARDS_MAX, GuardRecord, Guards, ONLINE_FOR,
+    GUARD_DRAW_PAUSE, GUARD_LIFETIME_UNUSED, GUARD_LIFETIME_USED, GUARD_MISSING_MAX, GUARD_RETRY_FIRST,
+    GUARD_RETRY_MAX, GUARDS_KEPT, GUARDS_MAX, GuardRecord, Guards, ONLINE_FOR,
 };
 use std::sync::Arc;
 

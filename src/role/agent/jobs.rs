@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JobId(pub u64);
 
-/// Jobs one node has at once.
-const JOBS_MAX: usize = 1024;
+/// Jobs one node has at once: twice the connections of a local proxy, so that pages cannot take them all.
+const JOBS_MAX: usize = 2048;
 
 /// What a node can be asked to do that takes many calls.
 pub enum Job {

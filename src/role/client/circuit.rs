@@ -170,6 +170,11 @@ impl Circuit {
         now.since(self.begun)
     }
 
+    /// When its first or its last hop was asked for.
+    pub(super) fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// It takes no new streams.
     pub(super) fn spend(&mut self) {
         self.is_spent = true;
@@ -227,9 +232,13 @@ impl Circuit {
         rng: &mut Rng,
         sink: &mut dyn FnMut(&StreamNames, ClientEvent<'_>),
     ) -> Result<(), CircuitError> {
-        self.pulse.beat(now);
-        let Self { machine, streams, .. } = self;
-        machine.receive(now, body_mut(cell), rng, &mut |event| sink(streams, event))
+        let Self { machine, streams, pulse, .. } = self;
+        machine.receive(now, body_mut(cell), rng, &mut |event| sink(streams, event))?;
+        // What earlier relays say tells nothing of the last.
+        if machine.heard() + 1 == machine.path().len() {
+            pulse.beat(now);
+        }
+        Ok(())
     }
 
     /// Whether it must be put into its link's queue: it has something to send and does not stand there.

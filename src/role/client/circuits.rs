@@ -14,7 +14,9 @@ use crate::base::time::{Duration, Instant, Now};
 use crate::proto::circuit::client::{CircuitError, ClientEvent};
 use crate::proto::stream::mux::{Mux, StreamEvent};
 use crate::role::LinkKey;
-use crate::role::limits::{CIRCUIT_DIRTY_AFTER, CIRCUIT_IDLE_CHECK, CIRCUIT_IDLE_TIMEOUT, PARK_AFTER, SPARE_LIFETIME, SPARE_RETRY};
+use crate::role::limits::{
+    CIRCUIT_DIRTY_AFTER, CIRCUIT_IDLE_CHECK, CIRCUIT_IDLE_TIMEOUT, PARK_AFTER, SPARE_LIFETIME, SPARE_RETRY,
+};
 use crate::role::links::{Links, Turn};
 use crate::role::slab::{Key, Slab};
 use crate::role::timers::Timers;
@@ -278,11 +280,11 @@ impl Circuits {
         }
     }
 
-    /// A circuit was not built in time. Gives its link, when it is still being built.
-    pub(super) fn ran_out(&mut self, key: Key) -> Option<LinkKey> {
+    /// A circuit was not built in time. Gives its link, and since when an answer is owed, when it is still being built.
+    pub(super) fn ran_out(&mut self, key: Key) -> Option<(LinkKey, Instant)> {
         let circuit = self.table.get(key).filter(|c| c.state() == CircuitState::Building)?;
         self.build_times.ran_out();
-        Some(circuit.link().0)
+        Some((circuit.link().0, circuit.begun()))
     }
 
     /// Ends a circuit. Its streams, and those that waited for it, are the caller's affair.

@@ -33,7 +33,7 @@ impl Pulse {
         Self { heard: now, since: None, probes: Vec::new() }
     }
 
-    /// A cell arrived.
+    /// A cell of the last relay arrived.
     pub(super) fn beat(&mut self, now: Instant) {
         self.heard = now;
     }

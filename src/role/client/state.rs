@@ -335,10 +335,12 @@ impl ClientState {
     }
 
     fn build_timed_out(&mut self, now: Now, circuit: Key) {
-        let Some(link) = self.circuits.ran_out(circuit) else { return };
+        let Some((link, begun)) = self.circuits.ran_out(circuit) else { return };
+        let is_silent = self.links.is_silent(now, link, now.mono.since(begun));
         self.close_circuit(now, circuit, false);
-        // A link that lives is padded more often than this: what did not even pad while it owed an answer is gone.
-        if self.links.is_silent(now, link, CIRCUIT_BUILD_TIMEOUT) {
+        // A link that lives is padded more often than this: what did not even pad while it owed an answer is gone. One that
+        // carries nothing else need not wait for that.
+        if self.links.is_silent(now, link, CIRCUIT_BUILD_TIMEOUT) || (is_silent && self.links.circuits(link) == 0) {
             self.close_link(now, link, false);
         }
     }

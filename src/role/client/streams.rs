@@ -6,8 +6,8 @@ use super::event::{Event, ReadState, StreamFailure, StreamInfo, StreamKey};
 use super::purpose::CircuitPurpose;
 use crate::base::time::{Instant, Now};
 use crate::role::limits::{
-    CALL_STREAMS_RESERVED, CLIENT_STREAMS_MAX, EARLY_DATA_MAX, EARLY_DATA_QUIET, STREAM_MOVE_AFTER, STREAM_OPEN_TIMEOUT,
-    STREAM_TRIES_MAX,
+    CALL_STREAMS_RESERVED, CLIENT_STREAMS_MAX, EARLY_DATA_MAX, EARLY_DATA_QUIET, STREAM_MOVE_AFTER,
+    STREAM_OPEN_TIMEOUT, STREAM_TRIES_MAX,
 };
 use crate::role::slab::{Key, Slab};
 use crate::role::timers::Timers;
@@ -337,12 +337,15 @@ impl Streams {
         self.timers.set(key, None);
         if let Some(s) = self.table.get_mut(key) {
             s.opened = true;
-            if let Some(place) = s.at.filter(|_| s.early.holds) {
+            let held = s.at.filter(|_| s.early.holds);
+            if let Some(place) = held {
                 s.send_early(place, circuits);
             }
             s.early = Early::default();
             if !s.for_calls {
                 self.events.push_back(Event::Opened(StreamKey(key)));
+                // Whoever had more to write than is kept goes on.
+                self.events.extend(held.map(|_| Event::Writable(StreamKey(key))));
             }
         }
     }

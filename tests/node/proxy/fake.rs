@@ -92,6 +92,7 @@ impl Upstream for Fake {
                 "policy.test" => return Err(OpenError::Ended(EndReason::Policy)),
                 "slow.test" => return Err(OpenError::Ended(EndReason::TimedOut)),
                 "noexit.test" => return Err(OpenError::NoExit),
+                "offline.test" => return Err(OpenError::NoPath),
                 "starting.test" => return Err(OpenError::NotReady),
                 name => self.find(name).ok_or(OpenError::Ended(EndReason::Unreachable))?,
             },
