@@ -8,7 +8,7 @@ use crate::proto::handshake::respond;
 use crate::proto::link::Link;
 use crate::proto::profile::Profile;
 use crate::role::contact::Contact;
-use crate::role::limits::{CIRCUIT_BUILD_TIMEOUT, SPARE_LIFETIME};
+use crate::role::limits::{CIRCUIT_BUILD_TIMEOUT, SITE_CIRCUITS_MAX, SPARE_LIFETIME};
 use crate::wire::cell::{CELL_SIZE, Cell, CellBuf};
 use crate::wire::ids::NetworkId;
 use core::cell::RefCell;
@@ -229,6 +229,17 @@ fn a_spare_circuit_serves_no_relay_that_may_not_follow_it() {
         let used = circuits.iter().any(|c| spare.contains(&c.id) && c.purpose.is_some());
         assert_eq!(used, fits);
     }
+}
+
+// spec: CLIENT-202
+#[test]
+fn content_for_the_proxy_has_a_share_of_the_circuits_and_no_more() {
+    let mut rig = Rig::new(0, Answer::Created);
+    let carried = |rig: &mut Rig, route| rig.stream(CircuitPurpose::Fourth(STORE, route)).is_some();
+    let sites = (0..SITE_CIRCUITS_MAX as u64 + 50).filter(|n| carried(&mut rig, SITE_ROUTE | n)).count();
+    assert_eq!(sites, SITE_CIRCUITS_MAX);
+    assert!(carried(&mut rig, 7), "the node's own calls have room");
+    assert!(rig.stream(CircuitPurpose::Exit(of(1))).is_some(), "and so have streams");
 }
 
 #[test]
