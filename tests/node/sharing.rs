@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use umbel::host::system::Timer;
 
@@ -78,7 +78,7 @@ fn visit(hosts: usize, time: Duration) {
     let net = Testnet::start(&["--relays", "8", "--exit"]);
     let (proxy, port) = (net.socks(), serve());
     let quiet: Vec<_> = (0..3).map(|n| put_and_get(&net, n)).collect();
-    let (next, failed, over) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let timer = Timer::start();
     let visitor = || {
         loop {
@@ -98,20 +98,14 @@ fn visit(hosts: usize, time: Duration) {
     };
     let (circuits, busy) = std::thread::scope(|scope| {
         let visitors: Vec<_> = (0..VISITORS).map(|_| scope.spawn(visitor)).collect();
-        let watcher = scope.spawn(|| {
-            let mut circuits = BTreeSet::new();
-            while !over.load(Ordering::Relaxed) {
-                circuits.extend(exit_circuits(&net.status()));
-                std::thread::sleep(Duration::from_millis(300));
-            }
-            circuits
-        });
-        let mut busy = Vec::new();
+        // Circuits are kept for as long as more streams may come, so a look now and then sees all of them.
+        let (mut circuits, mut busy) = (BTreeSet::new(), Vec::new());
         while visitors.iter().any(|v| !v.is_finished()) {
             busy.push(put_and_get(&net, 100 + busy.len()));
+            circuits.extend(exit_circuits(&net.status()));
         }
-        over.store(true, Ordering::Relaxed);
-        (watcher.join().expect("no panic"), busy)
+        circuits.extend(exit_circuits(&net.status()));
+        (circuits, busy)
     });
     let failed = failed.into_inner();
     let ms =

@@ -56,6 +56,18 @@ fn in_code(name: &str) -> Option<u64> {
         "CIRCUITS_PER_LINK_MAX" => role::limits::CIRCUITS_PER_LINK_MAX,
         "CIRCUITS_MAX" => role::limits::CIRCUITS_MAX,
         "CELLS_QUEUED_MAX" => role::limits::CELLS_QUEUED_MAX,
+        "HEAD_MAX" => node::proxy::codec::http::HEAD_MAX,
+        "FIELDS_MAX" => node::proxy::codec::http::FIELDS_MAX,
+        "MESSAGE_MAX" => node::proxy::codec::socks::MESSAGE_MAX,
+        "CONNECTIONS_MAX" => node::proxy::CONNECTIONS_MAX,
+        _ => return of_a_client(name),
+    };
+    Some(n as u64)
+}
+
+/// The value of a constant of page 12 in the code.
+fn of_a_client(name: &str) -> Option<u64> {
+    let n: usize = match name {
         "CLIENT_CIRCUITS_MAX" => role::limits::CLIENT_CIRCUITS_MAX,
         "EXIT_CIRCUITS_MAX" => role::limits::EXIT_CIRCUITS_MAX,
         "USER_CIRCUITS_MAX" => role::limits::USER_CIRCUITS_MAX,
@@ -67,10 +79,6 @@ fn in_code(name: &str) -> Option<u64> {
         "CLIENT_STREAMS_MAX" => role::limits::CLIENT_STREAMS_MAX,
         "GUARDS_KEPT" => proto::path::GUARDS_KEPT,
         "GUARDS_MAX" => proto::path::GUARDS_MAX,
-        "HEAD_MAX" => node::proxy::codec::http::HEAD_MAX,
-        "FIELDS_MAX" => node::proxy::codec::http::FIELDS_MAX,
-        "MESSAGE_MAX" => node::proxy::codec::socks::MESSAGE_MAX,
-        "CONNECTIONS_MAX" => node::proxy::CONNECTIONS_MAX,
         _ => return None,
     };
     Some(n as u64)
