@@ -1,7 +1,7 @@
 //! Entry points for the fuzzer, and for the replay of what it found: any bytes must either be refused or be what their
 //! writer would have written.
 
-#[cfg(feature = "node")]
+#[cfg(feature = "cli")]
 pub mod local;
 pub mod machines;
 pub mod seeds;
@@ -14,7 +14,7 @@ use crate::wire::content::store;
 use crate::wire::content::{Class, Meta, RootText};
 use crate::wire::descriptor::{DescriptorRules, SignedDescriptor};
 use crate::wire::directory;
-use crate::wire::ids::{self, NetworkId};
+use crate::wire::ids;
 use crate::wire::invite::Invite;
 use crate::wire::message::{Messages, TextWriter};
 use crate::wire::umbel_link::{ContentLink, VerifyLink};
@@ -29,21 +29,21 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("content_block", content_block),
     ("descriptor", descriptor),
     ("directory", directory),
-    #[cfg(feature = "node")]
+    #[cfg(feature = "cli")]
     ("http", local::http),
     ("invite", invite),
     ("link_handshake", machines::link_handshake),
     ("link_record", machines::link_record),
     ("manifest", manifest),
     ("relay_message", relay_message),
-    #[cfg(feature = "node")]
+    #[cfg(feature = "cli")]
     ("socks", local::socks),
     ("store", store),
     ("umbel_link", umbel_link),
 ];
 
 /// The network of all targets.
-pub(crate) const NETWORK: NetworkId = NetworkId([9; 32]);
+pub(crate) use crate::wire::examples::NETWORK;
 /// What a descriptor must keep to here.
 pub(crate) const RULES: DescriptorRules =
     DescriptorRules { network: NETWORK, work_bits: 0, private_addrs: true, lifetime_max_s: u32::MAX };

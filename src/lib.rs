@@ -31,7 +31,16 @@
 //!
 //! Every node runs on threads of its own, so nothing here blocks a runtime or needs one of a certain kind. All errors are
 //! [`Error`]: a kind, whose fault it is, the specification's rule, and what to do. Nodes catch no signals, start no log (they
-//! speak through `tracing`) and never end the process; several may run in one. Only [`command_line`] does otherwise.
+//! speak through `tracing`) and never end the process; several may run in one. Only `command_line`, the whole program, does
+//! otherwise.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `node` | all of the above; a program that embeds Umbel takes `default-features = false` and this one |
+//! | `aws-lc` | AWS-LC seals and agrees on keys, in C and assembly; without it this is done in Rust, slower |
+//! | `pure` | no C compiler is looked for: BLAKE3 in Rust alone |
+//! | `serde` | [`Status`], [`Error`] and what else is reported are serde types |
+//! | `cli` | the `umbel` program as `command_line`, with its proxy and control socket; by default, as is `aws-lc` |
 //!
 //! **Status: young.** The protocol may change with any version and nobody has audited it. The feature `unstable` shows the
 //! modules below for this project's own tests and benchmarks; what it shows may change with any version.
@@ -64,7 +73,7 @@
 //! 5. [`proto::link::Link::transmit`] seals up to 16 cells as a record; the driver writes it to the socket.
 //! 6. The next relay's driver reads it; [`proto::link::Link::next_cell`] opens it where it lies and lends each cell to
 //!    [`role::shard::Shard`], which finds the circuit by link and number.
-//! 7. [`proto::circuit::relay::RelayCircuit::from_client`] takes this hop's layer off. No mark in front: the cell goes on to the
+//! 7. [`proto::circuit::relay::RelayCircuit::take_from_client`] takes this hop's layer off. No mark in front: the cell goes on to the
 //!    next link, where steps 5 to 7 happen again.
 //! 8. A mark in front: the messages are read one by one ([`wire::message::Messages`]), each must be legal here and now
 //!    (the tables of `spec/07-circuits.md`), and the stream's bytes go to the exit's socket or to a service of the relay.
@@ -75,12 +84,10 @@
 //! Whatever does not hold on this way closes the circuit or the link: [`proto::violation::Violation`] is the list of what
 //! attackers try. The protocol itself is in `spec/`, and every `// spec: ID` in this code cites it.
 
-// Within the crate every module is `pub`: the feature `unstable` decides what is seen from outside. Without it, what only
-// the simulator, benchmarks and tests use is not reached; lints look at the crate with the feature.
-#![cfg_attr(
-    not(feature = "unstable"),
-    allow(rustdoc::private_intra_doc_links, unreachable_pub, dead_code, unused_imports)
-)]
+// Within the crate every module is `pub`: the feature `unstable` decides what is seen from outside.
+#![cfg_attr(not(feature = "unstable"), allow(rustdoc::private_intra_doc_links, unreachable_pub))]
+// Of the library alone, what only the program uses is not reached, and of the core alone nothing is.
+#![cfg_attr(not(any(feature = "cli", feature = "unstable")), allow(dead_code, unused_imports))]
 
 #[cfg(feature = "node")]
 mod api;
@@ -99,9 +106,9 @@ pub mod fuzzing;
 mod host;
 #[cfg(all(feature = "node", feature = "unstable"))]
 pub mod host;
-#[cfg(all(feature = "node", not(feature = "unstable")))]
+#[cfg(all(feature = "cli", not(feature = "unstable")))]
 mod node;
-#[cfg(all(feature = "node", feature = "unstable"))]
+#[cfg(all(feature = "cli", feature = "unstable"))]
 pub mod node;
 #[cfg(not(feature = "unstable"))]
 mod proto;
@@ -126,7 +133,7 @@ pub use api::{
 };
 #[cfg(feature = "node")]
 pub use host::error::{Error, ErrorKind, Fault};
-#[cfg(feature = "node")]
+#[cfg(feature = "cli")]
 pub use node::run::main as command_line;
 #[cfg(feature = "node")]
 pub use wire::ids::RelayId;

@@ -43,6 +43,9 @@ def directory_requests():
         ("get_longer", "DIR-12", "TrailingBytes", u8(2) + ID + b"\x00"),
         ("digest_low_above_high", "DIR-12", "OutOfRange", u8(4) + u8(9) + u8(3) + u16(0)),
         ("digest_of_1301", "DIR-12", "OutOfRange", u8(4) + u8(0) + u8(255) + u16(1301)),
+        ("compare_cut", "DIR-12", "Truncated", u8(3) + seq(2047)),
+        ("statement_longer", "DIR-12", "TrailingBytes", u8(5) + u64(0) + b"\x00"),
+        ("page_without_start", "DIR-12", "Truncated", u8(6) + u64(0)),
     ])
 
 
@@ -66,6 +69,10 @@ def directory_answers():
         ("page_of_193", "DIR-12", "OutOfRange", u8(6) + u64(1) + u32(193) + u32(0) + u8(193) + len16(b"x") * 193),
         ("reason_3", "DIR-12", "UnknownKind", u8(8) + u8(3)),
         ("record_without_length", "DIR-12", "Truncated", u8(2) + RECORDS[0]),
+        ("taken_cut", "DIR-12", "Truncated", u8(1) + u16(1) + u16(2)),
+        ("differs_longer", "DIR-12", "TrailingBytes", u8(3) + seq(33)),
+        ("statement_cut", "DIR-12", "Truncated", u8(5) + STATED[:-1]),
+        ("unknown_longer", "DIR-12", "TrailingBytes", u8(7) + u64(0) + b"\x00"),
     ])
 
 
@@ -89,6 +96,11 @@ def store_requests():
         ("name_past_the_end", "CONT-19", "OutOfRange", u8(4) + ID + u32(2) + u32(1) + NAMES),
         ("name_of_none", "CONT-19", "OutOfRange", u8(4) + ID + u32(9) + u32(1)),
         ("name_cut", "CONT-19", "TrailingBytes", u8(4) + ID + u32(9) + u32(1) + NAMES[:-1]),
+        ("status_cut", "CONT-19", "Truncated", u8(1) + ID[:31]),
+        ("put_root_of_no_size", "CONT-19 CONT-6", "OutOfRange", u8(3) + u32(3600) + BLOCK[1:]),
+        ("missing_longer", "CONT-19", "TrailingBytes", u8(6) + ID + b"\x00"),
+        ("names_from_16399", "CONT-19", "OutOfRange", u8(7) + ID + u32(16399)),
+        ("replicate_longer", "CONT-19", "TrailingBytes", u8(8) + ID + b"\x00"),
         ("name_of_2001", "CONT-19", "OutOfRange", u8(4) + ID + u32(16399) + u32(1) + bytes(32 * 2001)),
     ])
 
@@ -113,4 +125,7 @@ def store_answers():
         ("missing_of_too_many", "CONT-19", "OutOfRange", u8(4) + u32(16400) + bytes(2050)),
         ("missing_with_spare_bits", "CONT-19", "NonZeroPadding", u8(4) + u32(3) + b"\x08"),
         ("stored_longer", "CONT-19", "TrailingBytes", u8(3) + b"\x00"),
+        ("block_of_no_size", "CONT-19 CONT-6", "OutOfRange", u8(2) + BLOCK[1:]),
+        ("names_from_0", "CONT-19", "OutOfRange", u8(5) + u32(9) + u32(0) + NAMES),
+        ("refused_longer", "CONT-19", "TrailingBytes", u8(128) + b"\x00"),
     ])

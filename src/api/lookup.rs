@@ -7,18 +7,20 @@ use crate::proto::directory::lookup::{self, Found, LookupOutput, Wanted};
 use crate::role::agent::{Job, JobNews};
 use crate::wire::ids::{Address, RelayId, from_text, to_text};
 use crate::wire::umbel_link::locator;
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What [`Client::lookup`](crate::Client::lookup) found: the relays responsible for a key, and who of them holds it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Lookup {
     /// What was asked for.
     pub key: String,
     /// `relay` for a relay's record, `block` for a block, `none` where no custodian holds either.
     pub kind: String,
     /// Of a block's address, the locator by which relays know it: what `--store-deny` lists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub locator: Option<String>,
     /// How many custodians answered.
     pub answered: u64,
@@ -29,7 +31,8 @@ pub struct Lookup {
 }
 
 /// What one custodian answered to a look-up, over a circuit of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Custodian {
     /// The relay.
     pub id: String,

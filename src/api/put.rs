@@ -18,6 +18,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -83,7 +84,8 @@ fn make(found: Found, key: KeyChoice, mut asked: mpsc::Receiver<u32>, made: &mps
 }
 
 /// What an upload reports when it is done: the content was read back from the network through another circuit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Published {
     /// Reads the content: `umbel:<root>/<key>`. Whoever has it can read.
     pub link: String,
@@ -112,7 +114,8 @@ pub struct Published {
 }
 
 /// How far a long operation is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Progress {
     /// What is being done, as in "sending".
     pub phase: Cow<'static, str>,
@@ -125,8 +128,8 @@ pub struct Progress {
 }
 
 /// What a [`Progress`] counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Unit {
     /// Bytes.
     Bytes,

@@ -3,10 +3,12 @@
 use super::local::Local;
 use crate::role::client::{CircuitInfo, CircuitPurpose, CircuitState, StreamInfo};
 use crate::wire::ids::{RelayId, to_text};
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 /// What a node does now: circuits, streams, directory, store. Nothing in it identifies users or destinations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 #[non_exhaustive]
 pub struct Status {
     /// A relay's id; none for a client, which has none.
@@ -34,7 +36,8 @@ pub struct Status {
 }
 
 /// The settled set of relays in use.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct DirectoryStatus {
     /// When it was cut, in milliseconds since 1970.
     pub cut: u64,
@@ -49,7 +52,8 @@ pub struct DirectoryStatus {
 }
 
 /// A circuit that this node built: the relays it runs through, and a name for who may share it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct CircuitStatus {
     /// Its number in this process.
     pub id: u64,
@@ -62,7 +66,8 @@ pub struct CircuitStatus {
 }
 
 /// A stream of the node's user: the circuit that carries it, and how many bytes went each way.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct StreamStatus {
     /// Its number in this process.
     pub id: u64,
@@ -79,7 +84,8 @@ pub struct StreamStatus {
 }
 
 /// The store of content kept for others.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct StoreStatus {
     /// Bytes in use.
     pub used: u64,
@@ -90,13 +96,14 @@ pub struct StoreStatus {
 }
 
 /// Bytes read from and written to the sockets of links since the start, headers and padding included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct BytesStatus {
     /// Received.
-    #[serde(rename = "in")]
+    #[cfg_attr(feature = "serde", serde(rename = "in"))]
     pub received: u64,
     /// Sent.
-    #[serde(rename = "out")]
+    #[cfg_attr(feature = "serde", serde(rename = "out"))]
     pub sent: u64,
 }
 

@@ -70,12 +70,6 @@ impl<'a> Reader<'a> {
         self.take(usize::from(n))
     }
 
-    /// Takes a 32-bit length and then that many bytes.
-    pub fn bytes32(&mut self) -> Result<&'a [u8], Malformed> {
-        let n = self.u32()?;
-        self.take(usize::try_from(n).map_err(|_| Malformed::Truncated)?)
-    }
-
     /// Takes a 16-bit length and then that many bytes of UTF-8 text; other bytes are [`Malformed::BadText`].
     pub fn text16(&mut self) -> Result<&'a str, Malformed> {
         core::str::from_utf8(self.bytes16()?).map_err(|_| Malformed::BadText)
@@ -156,12 +150,6 @@ impl<'a> Writer<'a> {
         debug_assert!(bytes.len() <= usize::from(u16::MAX));
         self.u16(bytes.len() as u16).put(bytes)
     }
-
-    /// Appends a 32-bit length and the bytes.
-    pub fn bytes32(&mut self, bytes: &[u8]) -> &mut Self {
-        debug_assert!(u32::try_from(bytes.len()).is_ok());
-        self.u32(bytes.len() as u32).put(bytes)
-    }
 }
 
 #[cfg(test)]
@@ -178,10 +166,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let mut out = Vec::new();
-        Writer::new(&mut out).u8(1).u16(2).u32(3).u64(4).bytes8(b"a").bytes16(b"bc").bytes32(b"def");
+        Writer::new(&mut out).u8(1).u16(2).u32(3).u64(4).bytes8(b"a").bytes16(b"bc");
         let mut r = Reader::new(&out);
         assert_eq!((r.u8(), r.u16(), r.u32(), r.u64()), (Ok(1), Ok(2), Ok(3), Ok(4)));
-        assert_eq!((r.bytes8(), r.bytes16(), r.bytes32()), (Ok(&b"a"[..]), Ok(&b"bc"[..]), Ok(&b"def"[..])));
+        assert_eq!((r.bytes8(), r.bytes16()), (Ok(&b"a"[..]), Ok(&b"bc"[..])));
         assert_eq!(r.finish(), Ok(()));
     }
 

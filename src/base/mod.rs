@@ -3,6 +3,7 @@
 pub mod addr;
 pub mod bytes;
 pub mod error;
+pub mod numbered;
 pub mod redact;
 pub mod rng;
 pub mod secret;

@@ -9,4 +9,6 @@ pub mod identity;
 pub mod kdf;
 mod self_test;
 
-pub use self_test::{Fault, SelfTestError, self_test};
+#[cfg(feature = "unstable")]
+pub use self_test::Fault;
+pub use self_test::{SelfTestError, self_test};

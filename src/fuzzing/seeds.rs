@@ -1,21 +1,15 @@
 //! The good inputs that the fuzzer starts from. Written to `fuzz/corpus/` by
 //! `cargo test --test spec write_seeds -- --ignored`.
 
-use super::NETWORK;
 use super::machines::{circuit_messages, link_messages};
 use crate::base::secret::Secret;
-use crate::base::time::UnixMs;
-use crate::crypto::aead::Cipher;
-use crate::crypto::identity::IdentityKey;
-use crate::wire::cell::{CELL_SIZE, Cell, CircuitId};
+use crate::wire::cell::{CELL_SIZE, Cell};
 use crate::wire::content::manifest::Manifest;
-use crate::wire::content::{Class, Kind, Meta, RootText, Shape, store};
-use crate::wire::descriptor::{Descriptor, SignedDescriptor};
-use crate::wire::directory::{self, Statement};
-use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
-use crate::wire::ids::{Address, Locator, RelayId};
+use crate::wire::content::{Class, Kind, Meta, RootText, Shape};
+use crate::wire::examples::{self, Example, relay};
+use crate::wire::ids::Address;
 use crate::wire::invite::Invite;
-use crate::wire::message::{Example, MESSAGES, Message, StreamId, TextWriter};
+use crate::wire::message::{Message, StreamId, TextWriter};
 use crate::wire::umbel_link::ContentLink;
 
 /// One seed: its target, its name, its bytes.
@@ -32,23 +26,16 @@ fn tagged(which: u8, bytes: &[u8]) -> Vec<u8> {
 
 fn cells() -> Vec<Seed> {
     let descriptor = relay(1).bytes().to_vec();
-    let seed = |name, cell: Cell<'_>| {
+    let seed = |(name, cell): Example<Cell<'_>>| {
         let mut out = [0; CELL_SIZE];
         cell.encode(&mut out);
         ("cell", name, out.to_vec())
     };
-    vec![
-        seed("padding", Cell::Padding),
-        seed("create", Cell::Create(CircuitId(1), &[1; REQUEST_SIZE])),
-        seed("created", Cell::Created(CircuitId(1), &[1; REPLY_SIZE])),
-        seed("relay", Cell::Relay(CircuitId(0x8000_0001), &[7; 1400])),
-        seed("destroy", Cell::Destroy(CircuitId(9), 0)),
-        seed("authenticate", Cell::Authenticate { signature: [5; 64], descriptor: &descriptor }),
-    ]
+    examples::cells(&descriptor).into_iter().map(seed).collect()
 }
 
 fn messages() -> Vec<Seed> {
-    let examples: Vec<Example> = MESSAGES.iter().flat_map(|kind| (kind.examples)()).collect();
+    let examples = examples::messages();
     let stream_messages = examples.iter().map(|(_, m)| m).filter(|m| !m.is_for_circuit()).collect::<Vec<_>>();
     let one_each = examples.iter().map(|(name, message)| ("relay_message", *name, text(&[message])));
     one_each.chain([("relay_message", "several", text(&stream_messages))]).collect()
@@ -94,25 +81,6 @@ fn circuits() -> Vec<Seed> {
     ]
 }
 
-fn relay(n: u8) -> SignedDescriptor {
-    let v6 = ([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(n)], 9001).into();
-    let description = Descriptor {
-        network: NETWORK,
-        identity: [0; 32],
-        work_nonce: u64::from(n),
-        published: UnixMs(1_700_000_000_000),
-        lifetime_s: 3600,
-        link_key: [n; 32],
-        onion_key: [n + 1; 32],
-        cipher: if n.is_multiple_of(2) { Cipher::Aes256Gcm } else { Cipher::ChaCha20Poly1305 },
-        exit: n > 1,
-        store: n > 2,
-        family: (n > 2).then_some([n; 32]),
-        addrs: [([10, 0, 0, n], 9000).into(), v6].into_iter().take(usize::from(n)).collect(),
-    };
-    SignedDescriptor::sign(description, &IdentityKey::from_bytes([n; 32]))
-}
-
 fn descriptors() -> Vec<Seed> {
     let unsigned = |n| {
         let bytes = relay(n).bytes().to_vec();
@@ -127,30 +95,8 @@ fn descriptors() -> Vec<Seed> {
 }
 
 fn directories() -> Vec<Seed> {
-    use directory::{BUCKETS, DirectoryAnswer, DirectoryRequest, Entry, Refusal};
-    let request = |name, r: DirectoryRequest| ("directory", name, r.encode());
-    let answer = |name, a: DirectoryAnswer| ("directory", name, a.encode());
-    let record = || relay(1).bytes().to_vec();
-    let entry = Entry { id: RelayId([1; 32]), published: UnixMs(7), tag: 9 };
-    let key = IdentityKey::from_bytes([7; 32]);
-    let statement = Statement::sign(UnixMs(60_000), [1; 32], [2; 32], 3, RelayId([4; 32]), &key);
-    let digest = DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry] };
-    let page = DirectoryAnswer::Page { cut: UnixMs(60_000), total: 1, start: 0, records: vec![record()] };
-    let delta =
-        DirectoryAnswer::Delta { more: false, records: vec![record()], wanted: vec![(RelayId([1; 32]), UnixMs(7))] };
-    vec![
-        request("put", DirectoryRequest::Put(vec![record()])),
-        request("get", DirectoryRequest::Get(RelayId([1; 32]))),
-        request("compare", DirectoryRequest::Compare(Box::new([3; BUCKETS]))),
-        request("digest", digest),
-        request("statement_of", DirectoryRequest::Statement(UnixMs(60_000))),
-        request("page_of", DirectoryRequest::Page { cut: UnixMs(60_000), start: 5 }),
-        answer("taken", DirectoryAnswer::Taken { new: 1, held: 2, refused: 3 }),
-        answer("delta", delta),
-        answer("statement", DirectoryAnswer::Statement(statement)),
-        answer("page", page),
-        answer("refused", DirectoryAnswer::Refused(Refusal::Busy)),
-    ]
+    let requests = examples::directory_requests().into_iter().map(|(name, r)| ("directory", name, r.encode()));
+    requests.chain(examples::directory_answers().into_iter().map(|(name, a)| ("directory", name, a.encode()))).collect()
 }
 
 fn contents() -> Vec<Seed> {
@@ -185,27 +131,8 @@ fn contents() -> Vec<Seed> {
 }
 
 fn stores() -> Vec<Seed> {
-    use store::{Missing, Refusal, Status, StoreAnswer, StoreRequest};
-    let object = Locator([6; 32]);
-    let names = vec![Address([1; 32]), Address([2; 32])];
-    let block = [7; 4096];
-    let request = |name, r: StoreRequest<'_>| ("store", name, r.encode());
-    let answer = |name, a: StoreAnswer<'_>| ("store", name, a.encode());
-    let status =
-        Status { class: Class::Small, blocks: 1, held: 1, expires: UnixMs(9), idle_ms: 5, copies: 3, pending: 0 };
-    let mut missing = Missing::none(11);
-    missing.insert(10);
-    vec![
-        request("status_of", StoreRequest::Status(object)),
-        request("get", StoreRequest::Get(object, 1)),
-        request("put_root", StoreRequest::PutRoot { lease_s: 60, block: &block }),
-        request("name", StoreRequest::Name { object, blocks: 3, from: 1, names: names.clone() }),
-        request("names_of", StoreRequest::Names(object, 1)),
-        answer("status", StoreAnswer::Status(status)),
-        answer("missing", StoreAnswer::Missing(missing)),
-        answer("names", StoreAnswer::Names { blocks: 3, from: 1, names }),
-        answer("refused", StoreAnswer::Refused(Refusal::Full)),
-    ]
+    let requests = examples::store_requests().into_iter().map(|(name, r)| ("store", name, r.encode()));
+    requests.chain(examples::store_answers().into_iter().map(|(name, a)| ("store", name, a.encode()))).collect()
 }
 
 fn texts() -> Vec<Seed> {

@@ -4,6 +4,7 @@
 //! control socket unchanged.
 
 use crate::crypto::SelfTestError;
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
@@ -13,8 +14,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The kind of an [`Error`]. In JSON it is written in kebab case, as in `"not-found"`; names never change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A file or the system failed in a way no other kind names.
@@ -95,8 +96,8 @@ impl ErrorKind {
 /// assert_eq!(error.fault(), umbel::Fault::You);
 /// assert!(error.hint().is_some());
 /// ```
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(from = "Written", into = "Written")]
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize), serde(from = "Written", into = "Written"))]
 pub struct Error(Box<Inner>);
 
 #[derive(Clone, Debug)]
@@ -108,9 +109,10 @@ struct Inner {
 }
 
 /// The JSON form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 struct Written {
-    #[serde(rename = "code")]
+    #[cfg_attr(feature = "serde", serde(rename = "code"))]
     kind: ErrorKind,
     message: String,
     rule: Option<Cow<'static, str>>,
@@ -237,15 +239,6 @@ impl Error {
             .with_rule("KEY-6")
             .with_hint("run no node here: the processor is faulty, or this program was miscompiled")
     }
-
-    /// The JSON form on one line: `{"error":{...}}`.
-    pub(crate) fn to_json(&self) -> String {
-        #[derive(Serialize)]
-        struct Wrapped<'a> {
-            error: &'a Written,
-        }
-        serde_json::to_string(&Wrapped { error: &self.0.written }).unwrap_or_default()
-    }
 }
 
 impl fmt::Display for Error {
@@ -300,20 +293,6 @@ pub(crate) fn reason(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_json_form_has_its_four_keys_always() {
-        let e = Error::new(ErrorKind::DirInUse, "a node runs here");
-        assert_eq!(
-            e.to_json(),
-            r#"{"error":{"code":"dir-in-use","message":"a node runs here","rule":null,"hint":null}}"#
-        );
-        let e = e.with_rule("NODE-3").with_hint("stop it");
-        assert_eq!(
-            e.to_json(),
-            r#"{"error":{"code":"dir-in-use","message":"a node runs here","rule":"NODE-3","hint":"stop it"}}"#
-        );
-    }
 
     // spec: KEY-6
     #[test]

@@ -1,14 +1,17 @@
-//! A relay's shard on its own thread: a driver around [`Shard`], a listener that shares the relay's address, and a
-//! channel to the node's service thread.
+//! A relay's shard on its own thread: a driver around [`Shard`], a listener that shares the relay's address, a channel
+//! to the node's service thread, and a share of the store's queue.
 
 use crate::base::rng::Rng;
 use crate::host::driver::{Clock, Core, Hooks};
+use crate::host::store::thread::{Answers, Share};
+use crate::proto::content::call::{StoreCall, StoreReply};
 use crate::proto::rpc::Service;
 use crate::role::contact::Roster;
 use crate::role::limits::ASKS_MAX;
 use crate::role::links::Credentials;
 use crate::role::shard::{Shard, ShardConfig, ShardCounts};
 use crate::role::{AskId, Input};
+use crate::wire::content::store::Refusal;
 use core::net::SocketAddr;
 use std::io;
 use std::rc::Rc;
@@ -43,16 +46,22 @@ pub struct ShardReport {
     pub bytes: (u64, u64),
 }
 
-/// A question of a shard to one of the node's services.
+/// A question of a shard to the node's directory.
 pub struct ShardAsk {
     /// Which shard asks.
     pub shard: usize,
     /// Names the question in that shard.
     pub ask: AskId,
-    /// Whom it is for.
-    pub service: Service,
     /// The request.
     pub body: Vec<u8>,
+}
+
+/// Whom a shard asks.
+pub struct ShardServices {
+    /// The service thread, for the directory.
+    pub directory: mpsc::Sender<ShardAsk>,
+    /// The store's thread, where the relay keeps content.
+    pub store: Option<(Share, Answers)>,
 }
 
 /// A shard that runs. Dropping it ends the thread.
@@ -69,7 +78,7 @@ impl ShardThread {
         rng: Rng,
         clock: Clock,
         listener: std::net::TcpListener,
-        asks: mpsc::Sender<ShardAsk>,
+        services: ShardServices,
     ) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -77,8 +86,12 @@ impl ShardThread {
         let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async move {
-                let hooks = ToService { shard: index, asks };
+                let (store, answers) = services.store.unzip();
+                let hooks = ToServices { shard: index, directory: services.directory, store };
                 let core = Core::start(Shard::new(cfg, rng), clock, Box::new(hooks));
+                if let Some(answers) = answers {
+                    tokio::task::spawn_local(pass_answers(core.clone(), answers));
+                }
                 match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => drop(tokio::task::spawn_local(core.clone().listen(listener))),
                     Err(why) => tracing::error!(%why, "the shard's listener cannot be used"),
@@ -117,21 +130,46 @@ impl Drop for ShardThread {
     }
 }
 
-/// Carries a shard's questions to the service thread.
-struct ToService {
+/// Carries a shard's questions to those who answer them.
+struct ToServices {
     shard: usize,
-    asks: mpsc::Sender<ShardAsk>,
+    directory: mpsc::Sender<ShardAsk>,
+    store: Option<Share>,
 }
 
-impl Hooks<Shard> for ToService {
+impl Hooks<Shard> for ToServices {
     fn ask(&self, core: &Rc<Core<Shard>>, ask: AskId, service: Service, body: Vec<u8>) {
-        // The service thread outlives its shards; when it is gone the process ends.
-        if self.asks.try_send(ShardAsk { shard: self.shard, ask, service, body }).is_err() {
-            core.with(|relay, now| relay.ask_refused(now, ask));
+        match service {
+            Service::Store => {
+                let called = self.store.as_ref().map(|store| store.call(ask.0, StoreCall::Request(body)));
+                // spec: CONT-33
+                if !matches!(called, Some(Ok(()))) {
+                    answer(core, ask, StoreReply::refused(Refusal::Busy));
+                }
+            }
+            Service::Directory => {
+                // The service thread outlives its shards; when it is gone the process ends.
+                if self.directory.try_send(ShardAsk { shard: self.shard, ask, body }).is_err() {
+                    core.with(|relay, now| relay.ask_refused(now, ask));
+                }
+            }
         }
     }
 
     fn after(&self, _core: &Rc<Core<Shard>>) {}
+}
+
+fn answer(core: &Rc<Core<Shard>>, ask: AskId, reply: StoreReply) {
+    if let StoreReply::Answer(body) = reply {
+        core.input(Input::Answer(ask, body));
+    }
+}
+
+/// Takes the store's answers until it ends.
+async fn pass_answers(core: Rc<Core<Shard>>, mut answers: Answers) {
+    while let Some((ask, reply)) = answers.next().await {
+        answer(&core, AskId(ask), reply);
+    }
 }
 
 async fn obey(core: Rc<Core<Shard>>, mut inbox: mpsc::Receiver<ShardCommand>) {

@@ -1,4 +1,4 @@
-//! What only the system knows: the wall clock, randomness, and limits on this process. The driver has its own clocks.
+//! What only the system knows: the wall clock and randomness. The driver has its own clocks.
 
 use crate::base::rng::Rng;
 use crate::base::time::UnixMs;
@@ -43,37 +43,13 @@ pub fn rng() -> Result<Rng, Error> {
     Ok(Rng::from_seed(seed))
 }
 
-/// Keeps keys out of core files: this process writes none from here on.
-pub fn forbid_core_dumps() -> Result<(), Error> {
-    rlimit::setrlimit(rlimit::Resource::CORE, 0, 0)
-        .map_err(|e| Error::new(ErrorKind::Io, format!("cannot switch core dumps off: {e}")))
-}
-
-/// Raises the limit on open files as far as this user may: a relay holds one socket a link and one a stream.
-pub fn raise_open_files() {
-    if let Err(e) = rlimit::increase_nofile_limit(OPEN_FILES_WANTED) {
-        tracing::warn!("the limit on open files stays as it is: {e}");
-    }
-}
-
-/// Open files asked of the system; it grants what the hard limit allows.
-pub const OPEN_FILES_WANTED: u64 = 1 << 20;
-
-/// Resident memory of this process in bytes, as the system counts it; zero where it does not say.
-pub fn rss_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = text.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.unwrap_or(0).saturating_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_clock_runs_and_memory_is_counted() {
+    fn the_clock_runs_and_no_seed_comes_twice() {
         assert!(unix_now().secs() > 1_700_000_000);
-        assert!(rss_bytes() > 100_000);
         assert_ne!(rng().unwrap().bytes::<16>(), rng().unwrap().bytes::<16>());
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod daemon;
 pub mod get;
 pub mod log;
 pub mod output;
+pub mod process;
 pub mod proxy;
 pub mod ready;
 pub mod run;

@@ -41,7 +41,7 @@ fn write_out(mut to: impl Write, report: &impl Report, json: bool) -> ExitCode {
 /// Prints a failure, as JSON on standard output or as a sentence and a hint on standard error; returns its exit code.
 pub fn fail(failure: &Error, json: bool) -> ExitCode {
     if json {
-        let _ = writeln!(std::io::stdout(), "{}", failure.to_json());
+        let _ = writeln!(std::io::stdout(), "{}", to_json(failure));
     } else {
         let _ = std::io::stderr().write_all(sentence(failure, colour()).as_bytes());
     }
@@ -65,6 +65,15 @@ pub fn exit_code(kind: ErrorKind) -> u8 {
         ErrorKind::Clock => 13,
         ErrorKind::Io | ErrorKind::Refused | ErrorKind::Reset | ErrorKind::Busy | ErrorKind::Forbidden => 1,
     }
+}
+
+/// A failure as one line of JSON: `{"error":{...}}`.
+fn to_json(failure: &Error) -> String {
+    #[derive(Serialize)]
+    struct Wrapped<'a> {
+        error: &'a Error,
+    }
+    serde_json::to_string(&Wrapped { error: failure }).unwrap_or_default()
 }
 
 fn colour() -> bool {
@@ -265,6 +274,19 @@ mod tests {
             Error::new(ErrorKind::NotFound, "no custodian holds this").with_rule("CONT-23").with_hint("check the link");
         assert_eq!(sentence(&f, false), "error: no custodian holds this (CONT-23)\n hint: check the link\n");
         assert!(sentence(&f, true).contains("\u{1b}["));
+    }
+
+    #[test]
+    fn the_json_of_a_failure_has_its_four_keys_always() {
+        let e = Error::new(ErrorKind::DirInUse, "a node runs here");
+        assert_eq!(
+            to_json(&e),
+            r#"{"error":{"code":"dir-in-use","message":"a node runs here","rule":null,"hint":null}}"#
+        );
+        assert_eq!(
+            to_json(&e.with_rule("NODE-3").with_hint("stop it")),
+            r#"{"error":{"code":"dir-in-use","message":"a node runs here","rule":"NODE-3","hint":"stop it"}}"#
+        );
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! From the parsed command line to the exit code.
 
 use crate::host::error::{Error, ErrorKind};
-use crate::host::system;
 use crate::node::cli::{Cli, Command, GetArgs, Global, PutArgs};
 use crate::node::config::{ClientConfig, Common, RelayConfig, TestnetConfig, default_dir, default_testnet_dir};
 use crate::node::control::client::Conversation;
@@ -9,7 +8,7 @@ use crate::node::control::report::{LookupReport, PutReport, Status};
 use crate::node::control::{LookupRequest, PutRequest, Request, SOCKET_NAME};
 use crate::node::output::{Bar, exit_code, fail, print, print_aside};
 use crate::node::setting::Level;
-use crate::node::{daemon, get, log};
+use crate::node::{daemon, get, log, process};
 use crate::wire::ids::{ID_TEXT_LEN, from_text};
 use clap::Parser;
 use std::ffi::OsString;
@@ -82,15 +81,15 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
 /// Readies this process for being a node.
 fn prepare(common: &Common) -> Result<(), Error> {
     log::start(common.log, common.unredacted);
-    system::forbid_core_dumps()?;
-    system::raise_open_files();
+    process::forbid_core_dumps()?;
+    process::raise_open_files();
     Ok(())
 }
 
 fn command(global: &Global, work: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
     log::start(global.log.unwrap_or(Level::Warn), global.unredacted);
     // A link's read key passes through this process too.
-    system::forbid_core_dumps()?;
+    process::forbid_core_dumps()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|e| Error::new(ErrorKind::Io, format!("the command cannot start: {e}")))?.block_on(work)
 }

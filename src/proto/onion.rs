@@ -40,11 +40,6 @@ pub fn covered(position: u8) -> usize {
     BODY_SIZE - TAG_SIZE * usize::from(position)
 }
 
-/// Bytes of text that a cell for the hop at `position` holds after the mark.
-pub fn text_size(position: u8) -> usize {
-    covered(position) - MARK_SIZE
-}
-
 /// The text of an opened or unsealed body, after the mark.
 pub fn text(body: &Body, position: u8) -> &[u8] {
     body.get(MARK_SIZE..covered(position)).unwrap_or_default()
@@ -196,16 +191,6 @@ impl ClientLayers {
             hop.forward.park();
             hop.backward.park();
         }
-    }
-
-    /// How many hops there are.
-    pub fn len(&self) -> usize {
-        self.hops.len()
-    }
-
-    /// Whether the circuit has no hop yet.
-    pub fn is_empty(&self) -> bool {
-        self.hops.is_empty()
     }
 
     /// Seals a cell for `hop`, whose text stands in the body: last layer first. Gives that hop's tag.

@@ -14,6 +14,7 @@ impl Key {
     }
 
     /// The key that a number stands for.
+    #[cfg(feature = "unstable")]
     pub fn from_u64(n: u64) -> Self {
         Self { index: n as u32, generation: (n >> 32) as u32 }
     }
@@ -76,11 +77,6 @@ impl<T> Slab<T> {
     /// How many values there are.
     pub fn len(&self) -> usize {
         self.len
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// All values with their keys, in the order of their places.

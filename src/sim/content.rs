@@ -3,7 +3,7 @@
 use super::whole::Whole;
 use crate::base::secret::Secret;
 use crate::base::time::Duration;
-use crate::proto::content::fetch::{Fetch, FetchError, FetchOutput, Info};
+use crate::proto::content::fetch::{Fetch, FetchError, FetchOutput};
 use crate::proto::content::push::{Push, PushError, PushOutput};
 use crate::proto::content::tree::{KeyChoice, Label, Tree};
 use crate::proto::directory::lookup::{Found, Lookup, LookupOutput, Wanted};
@@ -145,14 +145,15 @@ impl Whole {
         let mut content = Vec::new();
         let result = loop {
             match self.news(client, job, time).ok_or(TooLate)? {
-                JobNews::Fetch(FetchOutput::Opened(Info { meta, .. })) => {
+                JobNews::Fetch(FetchOutput::Opened) => {
                     self.with_job(client, job, |job| {
                         if let Job::Fetch(fetch) = job {
-                            fetch.request(0..meta.total);
+                            let total = fetch.open().expect("it is open").info().meta.total;
+                            fetch.request(0..total);
                         }
                     });
                 }
-                JobNews::Fetch(FetchOutput::Data { bytes, .. }) => {
+                JobNews::Fetch(FetchOutput::Data(bytes)) => {
                     content.extend_from_slice(&bytes);
                     self.with_job(client, job, |job| {
                         if let Job::Fetch(fetch) = job {

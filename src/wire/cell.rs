@@ -8,8 +8,12 @@
 //! *Seen by:* the two ends of the link. The body of a RELAY cell is an onion: its text is seen by the hop it is sealed for.
 
 use crate::base::bytes::Reader;
+use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::error::Malformed;
+use crate::wire::field::{Sink, bytes16};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
+use crate::wire::table::table;
+use core::ops::{Deref, DerefMut};
 
 // spec: CELL-1
 /// Bytes of a cell.
@@ -28,38 +32,77 @@ pub type Body = [u8; BODY_SIZE];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CircuitId(pub u32);
 
-/// What a cell is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Command {
-    /// Keeps an idle link from going quiet.
-    Padding = 0,
-    /// Asks for a circuit.
-    Create = 1,
-    /// Answers CREATE.
-    Created = 2,
-    /// Carries an onion along a circuit.
-    Relay = 3,
-    /// Ends a circuit.
-    Destroy = 4,
-    /// Proves which relay opened the link.
-    Authenticate = 5,
+/// What a cell concerns; its circuit number is 0 exactly for [`Scope::Link`] (spec CELL-4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The link itself.
+    Link,
+    /// One circuit on it.
+    Circuit,
 }
 
-impl Command {
-    /// The command with this number on the wire.
-    pub fn from_wire(n: u8) -> Option<Self> {
-        [Self::Padding, Self::Create, Self::Created, Self::Relay, Self::Destroy, Self::Authenticate]
-            .into_iter()
-            .find(|&c| c as u8 == n)
-    }
+/// Which end of a link sends a cell; the other end takes it for a breach, or for late news of a circuit that is gone (table
+/// `LinkCells` of spec 07).
+#[cfg(feature = "unstable")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// The end that opened the link.
+    Initiator,
+    /// The end that accepted it.
+    Responder,
+    /// Both.
+    Either,
+}
 
-    fn is_for_a_circuit(self) -> bool {
-        match self {
-            Self::Create | Self::Created | Self::Relay | Self::Destroy => true,
-            Self::Padding | Self::Authenticate => false,
+/// The columns of one line of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct CellColumns {
+    /// Whether it concerns a circuit or the link.
+    pub scope: Scope,
+    /// Which end sends it.
+    #[cfg(feature = "unstable")]
+    pub sender: Sender,
+}
+
+macro_rules! cell_columns {
+    ($scope:ident, $sender:ident) => {
+        CellColumns {
+            scope: Scope::$scope,
+            #[cfg(feature = "unstable")]
+            sender: Sender::$sender,
         }
-    }
+    };
+}
+
+// number NAME: Variant and its fields [link or circuit, which end of a link sends it].
+table! {
+    /// A cell with its parts named. `decode` then `encode` gives back the same bytes.
+    pub enum Cell<'a>;
+    /// What a cell is for: its command on the wire.
+    kind Command, read from CellReader<'a>, written to CellWriter<'_>, columns cell_columns -> CellColumns;
+
+    /// Keeps an idle link from going quiet. All zero.
+    0 PADDING: Padding [Link, Either];
+
+    /// Asks for a circuit, with a handshake request.
+    1 CREATE: Create(id: CircuitId => circuit, request: &'a [u8; REQUEST_SIZE]) [Circuit, Initiator];
+
+    /// Answers CREATE, with the handshake's reply.
+    2 CREATED: Created(id: CircuitId => circuit, reply: &'a [u8; REPLY_SIZE]) [Circuit, Responder];
+
+    /// Carries an onion along a circuit.
+    3 RELAY: Relay(id: CircuitId => circuit, onion: &'a Body) [Circuit, Either];
+
+    /// Ends a circuit, with a reason that carries no information (senders put 0).
+    4 DESTROY: Destroy(id: CircuitId => circuit, reason: u8) [Circuit, Either];
+
+    /// Proves which relay opened the link: a signature over its handshake hash, and the descriptor whose key made it.
+    5 AUTHENTICATE: Authenticate {
+        /// Over the handshake hash.
+        signature: [u8; 64],
+        /// The relay's descriptor, encoded.
+        descriptor: &'a [u8] => bytes16,
+    } [Link, Initiator];
 }
 
 /// Decodes the header: the circuit and the command. The body is not looked at.
@@ -77,7 +120,7 @@ pub fn decode_header(cell: &CellBuf) -> Result<(CircuitId, Command), Malformed> 
         return Err(Malformed::NonZeroPadding);
     }
     // spec: CELL-4
-    if command.is_for_a_circuit() == (circuit == 0) {
+    if (command.columns().scope == Scope::Circuit) == (circuit == 0) {
         return Err(Malformed::OutOfRange);
     }
     Ok((CircuitId(circuit), command))
@@ -101,44 +144,14 @@ pub fn body_mut(cell: &mut CellBuf) -> &mut Body {
     cell.last_chunk_mut().expect("a cell is longer than its body")
 }
 
-/// A cell with its parts named. `decode` then `encode` gives back the same bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cell<'a> {
-    /// All zero.
-    Padding,
-    /// A circuit request.
-    Create(CircuitId, &'a [u8; REQUEST_SIZE]),
-    /// Its answer.
-    Created(CircuitId, &'a [u8; REPLY_SIZE]),
-    /// An onion.
-    Relay(CircuitId, &'a Body),
-    /// The circuit's end, with a reason that carries no information (senders put 0).
-    Destroy(CircuitId, u8),
-    /// A signature over the link's handshake hash, and the descriptor whose key made it.
-    Authenticate {
-        /// Over the handshake hash.
-        signature: [u8; 64],
-        /// The relay's descriptor, encoded.
-        descriptor: &'a [u8],
-    },
-}
-
 impl<'a> Cell<'a> {
     /// Parses a whole cell: any 1,408 bytes give a value or an error.
     pub fn decode(cell: &'a CellBuf) -> Result<Self, Malformed> {
         let (circuit, command) = decode_header(cell)?;
-        let body = body(cell);
-        let mut r = Reader::new(body);
-        let value = match command {
-            Command::Padding => Self::Padding,
-            Command::Create => Self::Create(circuit, r.array_ref()?),
-            Command::Created => Self::Created(circuit, r.array_ref()?),
-            Command::Relay => return Ok(Self::Relay(circuit, body)),
-            Command::Destroy => Self::Destroy(circuit, r.u8()?),
-            Command::Authenticate => Self::Authenticate { signature: r.array()?, descriptor: r.bytes16()? },
-        };
+        let mut r = CellReader { circuit, body: Reader::new(body(cell)) };
+        let value = Self::read(command, &mut r)?;
         // spec: CELL-5
-        r.finish_zero()?;
+        r.body.finish_zero()?;
         Ok(value)
     }
 
@@ -146,40 +159,64 @@ impl<'a> Cell<'a> {
     // spec: CELL-6
     pub fn encode(&self, out: &mut CellBuf) {
         out.fill(0);
-        let (circuit, command) = match *self {
-            Self::Padding => (CircuitId(0), Command::Padding),
-            Self::Create(c, _) => (c, Command::Create),
-            Self::Created(c, _) => (c, Command::Created),
-            Self::Relay(c, _) => (c, Command::Relay),
-            Self::Destroy(c, _) => (c, Command::Destroy),
-            Self::Authenticate { .. } => (CircuitId(0), Command::Authenticate),
-        };
-        encode_header(out, circuit, command);
-        let body = body_mut(out);
-        match *self {
-            Self::Padding => {}
-            Self::Create(_, request) => put(body, &[request]),
-            Self::Created(_, reply) => put(body, &[reply]),
-            Self::Relay(_, onion) => *body = *onion,
-            Self::Destroy(_, reason) => put(body, &[&[reason]]),
-            Self::Authenticate { signature, descriptor } => {
-                put(body, &[&signature, &(descriptor.len() as u16).to_be_bytes(), descriptor]);
-            }
-        }
+        let mut writer = CellWriter { circuit: CircuitId(0), rest: body_mut(out) };
+        self.write(&mut writer);
+        let circuit = writer.circuit;
+        encode_header(out, circuit, self.kind());
+    }
+}
+
+/// What a cell's fields are read from: its body, and the circuit in its header.
+struct CellReader<'a> {
+    circuit: CircuitId,
+    body: Reader<'a>,
+}
+
+impl<'a> Deref for CellReader<'a> {
+    type Target = Reader<'a>;
+
+    fn deref(&self) -> &Reader<'a> {
+        &self.body
+    }
+}
+
+impl<'a> DerefMut for CellReader<'a> {
+    fn deref_mut(&mut self) -> &mut Reader<'a> {
+        &mut self.body
+    }
+}
+
+/// What a cell's fields are written to. The types of the fields bound them to the body.
+struct CellWriter<'a> {
+    circuit: CircuitId,
+    rest: &'a mut [u8],
+}
+
+impl Sink for CellWriter<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        debug_assert!(bytes.len() <= self.rest.len());
+        let (head, tail) = core::mem::take(&mut self.rest).split_at_mut_checked(bytes.len()).unwrap_or_default();
+        head.copy_from_slice(bytes.get(..head.len()).unwrap_or_default());
+        self.rest = tail;
+    }
+}
+
+/// The number of the circuit, which stands in the header.
+mod circuit {
+    use super::{CellReader, CellWriter, CircuitId, Malformed};
+
+    pub(super) fn read(r: &mut CellReader<'_>) -> Result<CircuitId, Malformed> {
+        Ok(r.circuit)
+    }
+
+    pub(super) fn write(id: &CircuitId, out: &mut CellWriter<'_>) {
+        out.circuit = *id;
     }
 }
 
 /// Longest descriptor that fits an AUTHENTICATE cell.
 pub const AUTHENTICATE_DESCRIPTOR_MAX: usize = BODY_SIZE - 64 - 2;
-
-fn put(body: &mut Body, parts: &[&[u8]]) {
-    let mut rest = &mut body[..];
-    for part in parts {
-        let (head, tail) = rest.split_at_mut(part.len().min(rest.len()));
-        head.copy_from_slice(part.get(..head.len()).unwrap_or_default());
-        rest = tail;
-    }
-}
+const _: () = assert!(DESCRIPTOR_MAX <= AUTHENTICATE_DESCRIPTOR_MAX);
 
 #[cfg(test)]
 mod tests {

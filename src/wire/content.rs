@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod store;
 
 use crate::base::bytes::{Reader, Writer};
+use crate::base::numbered::numbered;
 use crate::crypto::aead::TAG_SIZE;
 use crate::wire::error::Malformed;
 use crate::wire::ids::Address;
@@ -51,13 +52,14 @@ const ROOT_VERSION: u8 = 1;
 const ROOT_HEADER: usize = COMMIT_ZEROS + 8;
 const FLAG_SHA256: u8 = 1;
 
-/// The two sizes of blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// 4,096 bytes.
-    Small,
-    /// 65,536 bytes.
-    Large,
+numbered! {
+    /// The two sizes of blocks.
+    pub enum Class {
+        /// 4,096 bytes.
+        Small = 1,
+        /// 65,536 bytes.
+        Large = 2,
+    }
 }
 
 impl Class {
@@ -189,7 +191,7 @@ impl RootText {
     }
 }
 
-/// Reads concatenated addresses, 32 bytes each; a remainder is [`Malformed::Truncated`].
+/// Reads concatenated addresses, 32 bytes each; a remainder is [`Malformed::TrailingBytes`].
 pub fn addresses(bytes: &[u8]) -> Result<Vec<Address>, Malformed> {
     let (whole, rest) = bytes.as_chunks::<32>();
     if rest.is_empty() { Ok(whole.iter().map(|a| Address(*a)).collect()) } else { Err(Malformed::TrailingBytes) }

@@ -1,16 +1,6 @@
 //! The directory service's requests and answers (spec 10). Each is the body of one call.
 //!
 //! ```text
-//! request: kind u8, then            answer: kind u8, then
-//!  1 PUT       count u8, records     1 TAKEN      new u16 | held u16 | refused u16
-//!  2 GET       relay id 32           2 RECORD     record
-//!  3 COMPARE   256 × tag u64         3 DIFFERS    32 bytes: one bit a bucket, bit 7 of byte 0 the first
-//!  4 DIGEST    low u8 | high u8 |    4 DELTA      more u8 | count u8, records |
-//!              count u16, entries                 count u16, keys
-//!  5 STATEMENT cut u64               5 STATEMENT  statement
-//!  6 PAGE      cut u64 | start u32   6 PAGE       cut u64 | total u32 | start u32 | count u8, records
-//!                                    7 UNKNOWN    newest cut u64
-//!                                    8 REFUSED    reason u8
 //! record: length u16 | signed descriptor; entry: relay id 32 | published u64 | tag u64; key: relay id 32 | published u64
 //! statement: cut u64 | root 32 | beacon 32 | count u32 | relay id 32 | signature 64, over all that stands before it
 //! ```
@@ -18,11 +8,14 @@
 //! *Seen by:* the asked relay. A client asks through circuits, but for its guard.
 
 use crate::base::bytes::{Reader, Writer};
+use crate::base::numbered::numbered;
 use crate::base::time::UnixMs;
 use crate::crypto::identity::{self, IdentityKey, Purpose};
 use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::error::Malformed;
+use crate::wire::field::{Field, Sink, bytes16};
 use crate::wire::ids::RelayId;
+use crate::wire::table::table;
 
 /// Most records in one PUT or DELTA.
 pub const RECORDS_MAX: usize = 128;
@@ -51,73 +44,104 @@ pub struct Entry {
     pub tag: u64,
 }
 
-/// What is asked of a relay's directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DirectoryRequest {
+numbered! {
+    /// Why a directory does not answer a request.
+    pub enum Refusal {
+        /// The request is malformed.
+        Malformed = 1,
+        /// Too much was asked of it of late.
+        Busy = 2,
+    }
+}
+
+/// The columns of a request: which answer it gets, if it is not UNKNOWN or REFUSED.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestColumns {
+    /// The kind of the answer.
+    pub answer: DirectoryAnswerKind,
+}
+
+macro_rules! request_columns {
+    ($answer:ident) => {
+        RequestColumns { answer: DirectoryAnswerKind::$answer }
+    };
+}
+
+// number NAME: Variant and its fields [its answer].
+table! {
+    /// What is asked of a relay's directory.
+    pub enum DirectoryRequest;
+    /// The kind of a [`DirectoryRequest`].
+    kind DirectoryRequestKind, read from Reader<'_>, written to Writer<'_>, columns request_columns -> RequestColumns;
+
     /// Take these records: a publication or a rumour. At most [`RECORDS_MAX`].
-    Put(Vec<Vec<u8>>),
+    1 PUT: Put(list: Vec<Vec<u8>> => records) [Taken];
+
     /// The newest record of this relay.
-    Get(RelayId),
+    2 GET: Get(relay: RelayId) [Record];
+
     /// My records' tags, added up per bucket: which buckets differ from yours?
-    Compare(Box<[u64; BUCKETS]>),
+    3 COMPARE: Compare(tags: Box<[u64; BUCKETS]> => tags) [Differs];
+
     /// All I hold in the buckets `low..=high`, by id and age: send what I lack, say what you lack.
-    Digest {
+    4 DIGEST: Digest {
         /// First bucket.
         low: u8,
         /// Last bucket.
         high: u8,
         /// At most [`ENTRIES_MAX`].
-        entries: Vec<Entry>,
-    },
+        entries: Vec<Entry> => entries,
+    } [Delta];
+
     /// Your statement of this cut; 0: of the newest you speak for.
-    Statement(UnixMs),
+    5 STATEMENT: Statement(cut: UnixMs) [Statement];
+
     /// The records of a cut's snapshot from this index on.
-    Page {
+    6 PAGE: Page {
         /// Which cut; 0: the newest.
         cut: UnixMs,
         /// Index of the first record wanted.
         start: u32,
-    },
+    } [Page];
 }
 
-/// Why a directory does not answer a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The request is malformed.
-    Malformed,
-    /// Too much was asked of it of late.
-    Busy,
-}
+table! {
+    /// What a directory answers to a [`DirectoryRequest`].
+    pub enum DirectoryAnswer;
+    /// The kind of a [`DirectoryAnswer`].
+    kind DirectoryAnswerKind, read from Reader<'_>, written to Writer<'_>;
 
-/// What a directory answers to a [`DirectoryRequest`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DirectoryAnswer {
     /// What became of the records of a PUT.
-    Taken {
+    1 TAKEN: Taken {
         /// Records it did not have.
         new: u16,
         /// Records it had, or has newer ones of.
         held: u16,
         /// Records that do not verify, or for which it has no room.
         refused: u16,
-    },
+    };
+
     /// One record.
-    Record(Vec<u8>),
-    /// The buckets that differ.
-    Differs([u8; BUCKETS / 8]),
+    2 RECORD: Record(record: Vec<u8> => record);
+
+    /// The buckets that differ: one bit a bucket, bit 7 of byte 0 the first.
+    3 DIFFERS: Differs(bits: [u8; BUCKETS / 8]);
+
     /// What the asker lacks, and what the answerer lacks.
-    Delta {
+    4 DELTA: Delta {
         /// Whether there is more to say in these buckets.
         more: bool,
         /// Records the asker lacks, at most [`RECORDS_MAX`].
-        records: Vec<Vec<u8>>,
+        records: Vec<Vec<u8>> => records,
         /// Records the answerer would like, at most [`WANTED_MAX`].
-        wanted: Vec<RecordKey>,
-    },
+        wanted: Vec<RecordKey> => keys,
+    };
+
     /// A signed statement of a cut.
-    Statement(Statement),
+    5 STATEMENT: Statement(statement: Statement);
+
     /// Part of a snapshot.
-    Page {
+    6 PAGE: Page {
         /// Its cut.
         cut: UnixMs,
         /// How many records the whole snapshot has.
@@ -125,12 +149,61 @@ pub enum DirectoryAnswer {
         /// Index of the first record here.
         start: u32,
         /// At most [`PAGE_RECORDS_MAX`].
-        records: Vec<Vec<u8>>,
-    },
+        records: Vec<Vec<u8>> => page,
+    };
+
     /// No such record, cut or page; with the newest cut that can be asked for (0: none).
-    Unknown(UnixMs),
+    7 UNKNOWN: Unknown(newest: UnixMs);
+
     /// The request is not answered.
-    Refused(Refusal),
+    8 REFUSED: Refused(why: Refusal);
+}
+
+impl DirectoryRequest {
+    /// The body of the call.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![self.kind().to_wire()];
+        self.write(&mut Writer::new(&mut out));
+        out
+    }
+
+    /// Decodes a body. Anything that [`Self::encode`] would not write is an error.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut r = Reader::new(bytes);
+        // spec: DIR-12
+        let kind = DirectoryRequestKind::from_wire(r.u8()?).ok_or(Malformed::UnknownKind)?;
+        let request = Self::read(kind, &mut r)?;
+        r.finish()?;
+        match request {
+            Self::Digest { low, high, .. } if low > high => Err(Malformed::OutOfRange),
+            request => Ok(request),
+        }
+    }
+}
+
+impl DirectoryRequestKind {
+    /// Whether this is an answer that the request may get (spec 10).
+    pub fn may_get(self, answer: DirectoryAnswerKind) -> bool {
+        [self.columns().answer, DirectoryAnswerKind::Unknown, DirectoryAnswerKind::Refused].contains(&answer)
+    }
+}
+
+impl DirectoryAnswer {
+    /// The body of the answer.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![self.kind().to_wire()];
+        self.write(&mut Writer::new(&mut out));
+        out
+    }
+
+    /// Decodes a body. Anything that [`Self::encode`] would not write is an error.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut r = Reader::new(bytes);
+        let kind = DirectoryAnswerKind::from_wire(r.u8()?).ok_or(Malformed::UnknownKind)?;
+        let answer = Self::read(kind, &mut r)?;
+        r.finish()?;
+        Ok(answer)
+    }
 }
 
 /// A relay's word for what the directory is at a cut. Unproven until [`Statement::verify`].
@@ -170,8 +243,10 @@ impl Statement {
         w.u64(self.cut.0).put(&self.root).put(&self.beacon).u32(self.count).put(&self.relay.0);
         out
     }
+}
 
-    fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+impl Field<'_> for Statement {
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {
             cut: UnixMs(r.u64()?),
             root: r.array()?,
@@ -181,180 +256,126 @@ impl Statement {
             signature: r.array()?,
         })
     }
+
+    fn write(&self, out: &mut impl Sink) {
+        out.put(&self.signed());
+        out.put(&self.signature);
+    }
 }
 
-impl DirectoryRequest {
-    /// The body of the call.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut w = Writer::new(&mut out);
-        match self {
-            Self::Put(list) => put_records(w.u8(1), list),
-            Self::Get(id) => {
-                w.u8(2).put(&id.0);
-            }
-            Self::Compare(tags) => {
-                w.u8(3);
-                for t in tags.iter() {
-                    w.u64(*t);
-                }
-            }
-            Self::Digest { low, high, entries } => {
-                w.u8(4).u8(*low).u8(*high).u16(entries.len() as u16);
-                for e in entries {
-                    w.put(&e.id.0).u64(e.published.0).u64(e.tag);
-                }
-            }
-            Self::Statement(cut) => {
-                w.u8(5).u64(cut.0);
-            }
-            Self::Page { cut, start } => {
-                w.u8(6).u64(cut.0).u32(*start);
-            }
+impl Field<'_> for Entry {
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { id: Field::read(r)?, published: Field::read(r)?, tag: r.u64()? })
+    }
+
+    fn write(&self, out: &mut impl Sink) {
+        self.id.write(out);
+        self.published.write(out);
+        self.tag.write(out);
+    }
+}
+
+/// len16(record).
+mod record {
+    use super::{DESCRIPTOR_MAX, Malformed, Reader, Sink, bytes16};
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
+        let bytes = bytes16::read(r)?;
+        if bytes.len() > DESCRIPTOR_MAX { Err(Malformed::OutOfRange) } else { Ok(bytes.to_vec()) }
+    }
+
+    pub(super) fn write(record: &[u8], out: &mut impl Sink) {
+        bytes16::write(record, out);
+    }
+}
+
+/// Records with a count `u8`, at most [`RECORDS_MAX`].
+mod records {
+    use super::{Malformed, RECORDS_MAX, Reader, Sink, record};
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Malformed> {
+        read_most(r, RECORDS_MAX)
+    }
+
+    pub(super) fn read_most(r: &mut Reader<'_>, most: usize) -> Result<Vec<Vec<u8>>, Malformed> {
+        let count = usize::from(r.u8()?);
+        if count > most {
+            return Err(Malformed::OutOfRange);
         }
-        out
+        (0..count).map(|_| record::read(r)).collect()
     }
 
-    /// Decodes a body. Anything that [`Self::encode`] would not write is an error.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut r = Reader::new(bytes);
-        let request = match r.u8()? {
-            1 => Self::Put(records(&mut r, RECORDS_MAX)?),
-            2 => Self::Get(RelayId(r.array()?)),
-            3 => {
-                let mut tags = Box::new([0; BUCKETS]);
-                for t in tags.iter_mut() {
-                    *t = r.u64()?;
-                }
-                Self::Compare(tags)
-            }
-            4 => {
-                let (low, high) = (r.u8()?, r.u8()?);
-                if low > high {
-                    return Err(Malformed::OutOfRange);
-                }
-                Self::Digest { low, high, entries: entries(&mut r)? }
-            }
-            5 => Self::Statement(UnixMs(r.u64()?)),
-            6 => Self::Page { cut: UnixMs(r.u64()?), start: r.u32()? },
-            // spec: DIR-12
-            _ => return Err(Malformed::UnknownKind),
-        };
-        r.finish()?;
-        Ok(request)
+    pub(super) fn write(list: &[Vec<u8>], out: &mut impl Sink) {
+        out.put(&[list.len() as u8]);
+        list.iter().for_each(|r| record::write(r, out));
     }
 }
 
-impl DirectoryAnswer {
-    /// The body of the answer.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut w = Writer::new(&mut out);
-        match self {
-            Self::Taken { new, held, refused } => {
-                w.u8(1).u16(*new).u16(*held).u16(*refused);
-            }
-            Self::Record(record) => {
-                w.u8(2).bytes16(record);
-            }
-            Self::Differs(bits) => {
-                w.u8(3).put(bits);
-            }
-            Self::Delta { more, records, wanted } => {
-                put_records(w.u8(4).u8(u8::from(*more)), records);
-                w.u16(wanted.len() as u16);
-                for (id, published) in wanted {
-                    w.put(&id.0).u64(published.0);
-                }
-            }
-            Self::Statement(s) => {
-                w.u8(5).put(&s.signed()).put(&s.signature);
-            }
-            Self::Page { cut, total, start, records } => {
-                put_records(w.u8(6).u64(cut.0).u32(*total).u32(*start), records);
-            }
-            Self::Unknown(newest) => {
-                w.u8(7).u64(newest.0);
-            }
-            Self::Refused(reason) => {
-                w.u8(8).u8(match reason {
-                    Refusal::Malformed => 1,
-                    Refusal::Busy => 2,
-                });
-            }
+/// Records of a page, at most [`PAGE_RECORDS_MAX`].
+mod page {
+    use super::{Malformed, PAGE_RECORDS_MAX, Reader, records};
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Malformed> {
+        records::read_most(r, PAGE_RECORDS_MAX)
+    }
+
+    pub(super) use super::records::write;
+}
+
+/// A sum for each bucket, without a count.
+mod tags {
+    use super::{BUCKETS, Field, Malformed, Reader, Sink};
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Box<[u64; BUCKETS]>, Malformed> {
+        let mut tags = Box::new([0; BUCKETS]);
+        for t in tags.iter_mut() {
+            *t = r.u64()?;
         }
-        out
+        Ok(tags)
     }
 
-    /// Decodes a body. Anything that [`Self::encode`] would not write is an error.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut r = Reader::new(bytes);
-        let answer = match r.u8()? {
-            1 => Self::Taken { new: r.u16()?, held: r.u16()?, refused: r.u16()? },
-            2 => Self::Record(record(&mut r)?.to_vec()),
-            3 => Self::Differs(r.array()?),
-            4 => {
-                let more = match r.u8()? {
-                    0 => false,
-                    1 => true,
-                    _ => return Err(Malformed::OutOfRange),
-                };
-                Self::Delta { more, records: records(&mut r, RECORDS_MAX)?, wanted: wanted(&mut r)? }
-            }
-            5 => Self::Statement(Statement::decode(&mut r)?),
-            6 => Self::Page {
-                cut: UnixMs(r.u64()?),
-                total: r.u32()?,
-                start: r.u32()?,
-                records: records(&mut r, PAGE_RECORDS_MAX)?,
-            },
-            7 => Self::Unknown(UnixMs(r.u64()?)),
-            8 => Self::Refused(match r.u8()? {
-                1 => Refusal::Malformed,
-                2 => Refusal::Busy,
-                _ => return Err(Malformed::UnknownKind),
-            }),
-            _ => return Err(Malformed::UnknownKind),
-        };
-        r.finish()?;
-        Ok(answer)
+    pub(super) fn write(tags: &[u64; BUCKETS], out: &mut impl Sink) {
+        tags.iter().for_each(|t| t.write(out));
     }
 }
 
-fn put_records(w: &mut Writer<'_>, list: &[Vec<u8>]) {
-    w.u8(list.len() as u8);
-    for record in list {
-        w.bytes16(record);
+/// Entries with a count `u16`, at most [`ENTRIES_MAX`].
+mod entries {
+    use super::{ENTRIES_MAX, Entry, Field, Malformed, Reader, Sink};
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<Entry>, Malformed> {
+        let count = usize::from(r.u16()?);
+        if count > ENTRIES_MAX {
+            return Err(Malformed::OutOfRange);
+        }
+        (0..count).map(|_| Field::read(r)).collect()
+    }
+
+    pub(super) fn write(list: &[Entry], out: &mut impl Sink) {
+        (list.len() as u16).write(out);
+        list.iter().for_each(|e| e.write(out));
     }
 }
 
-fn record<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
-    let bytes = r.bytes16()?;
-    if bytes.len() > DESCRIPTOR_MAX { Err(Malformed::OutOfRange) } else { Ok(bytes) }
-}
+/// Keys with a count `u16`, at most [`WANTED_MAX`].
+mod keys {
+    use super::{Field, Malformed, Reader, RecordKey, Sink, WANTED_MAX};
 
-fn records(r: &mut Reader<'_>, most: usize) -> Result<Vec<Vec<u8>>, Malformed> {
-    let count = usize::from(r.u8()?);
-    if count > most {
-        return Err(Malformed::OutOfRange);
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<RecordKey>, Malformed> {
+        let count = usize::from(r.u16()?);
+        if count > WANTED_MAX {
+            return Err(Malformed::OutOfRange);
+        }
+        (0..count).map(|_| Ok((Field::read(r)?, Field::read(r)?))).collect()
     }
-    (0..count).map(|_| record(r).map(<[u8]>::to_vec)).collect()
-}
 
-fn entries(r: &mut Reader<'_>) -> Result<Vec<Entry>, Malformed> {
-    let count = usize::from(r.u16()?);
-    if count > ENTRIES_MAX {
-        return Err(Malformed::OutOfRange);
+    pub(super) fn write(list: &[RecordKey], out: &mut impl Sink) {
+        (list.len() as u16).write(out);
+        for (id, published) in list {
+            id.write(out);
+            published.write(out);
+        }
     }
-    (0..count).map(|_| Ok(Entry { id: RelayId(r.array()?), published: UnixMs(r.u64()?), tag: r.u64()? })).collect()
-}
-
-fn wanted(r: &mut Reader<'_>) -> Result<Vec<RecordKey>, Malformed> {
-    let count = usize::from(r.u16()?);
-    if count > WANTED_MAX {
-        return Err(Malformed::OutOfRange);
-    }
-    (0..count).map(|_| Ok((RelayId(r.array()?), UnixMs(r.u64()?)))).collect()
 }
 
 #[cfg(test)]

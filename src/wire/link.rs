@@ -34,6 +34,7 @@ pub const RECORD_CELLS_MAX: usize = 16;
 /// Bytes of a record's sealed count.
 pub const COUNT_SIZE: usize = 1 + TAG_SIZE;
 /// Bytes of the largest record.
+#[cfg(feature = "unstable")]
 pub const RECORD_SIZE_MAX: usize = COUNT_SIZE + cells_size(RECORD_CELLS_MAX);
 
 /// Bytes of the sealed cells of a record that holds `cells`, at most [`RECORD_CELLS_MAX`].

@@ -8,9 +8,13 @@ pub mod content;
 pub mod descriptor;
 pub mod directory;
 pub mod error;
+#[cfg(feature = "unstable")]
+pub mod examples;
+mod field;
 pub mod handshake;
 pub mod ids;
 pub mod invite;
 pub mod link;
 pub mod message;
+mod table;
 pub mod umbel_link;

@@ -181,13 +181,6 @@ impl FromStr for ContentLink {
     }
 }
 
-impl VerifyLink {
-    /// The name under which the network knows the object.
-    pub fn locator(&self) -> Locator {
-        locator(&self.root)
-    }
-}
-
 impl fmt::Display for VerifyLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{VERIFY_SCHEME}{}/{}", self.root, to_text(self.key.expose()))
@@ -227,7 +220,7 @@ mod tests {
         assert_eq!(ContentLink::from_link_or_url(&url), Ok((l.clone(), "/a/b.html?x")));
         assert_eq!(ContentLink::from_link_or_url(&l.to_string()), Ok((l.clone(), "")));
         assert_eq!(l.verify_link().to_string().parse(), Ok(l.verify_link()));
-        assert_eq!(l.locator(), l.verify_link().locator());
+        assert_eq!(l.locator(), locator(&l.verify_link().root));
     }
 
     // spec: CONT-5

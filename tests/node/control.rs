@@ -170,7 +170,7 @@ impl Node {
             tokio::task::LocalSet::new().block_on(&runtime, async move {
                 let (stall_at, fetching, dir) = canned;
                 let dir = NodeDir::open(&dir).unwrap();
-                let listener = listen(dir.path()).unwrap();
+                let listener = tokio::net::UnixListener::from_std(listen(dir.path()).unwrap()).unwrap();
                 ready.send(()).unwrap();
                 let handler = Rc::new(Canned { stall_at, fetching, puts: Cell::new(0) });
                 tokio::select! {

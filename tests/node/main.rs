@@ -1,5 +1,5 @@
 //! The node as a process: real sockets, real programs.
-#![cfg(feature = "node")]
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a helper's panic is its test's failure")]
 
 mod bad_input;

@@ -8,8 +8,9 @@ use std::rc::Rc;
 use umbel::base::time::Duration;
 use umbel::sim::world::{Shape, World, task};
 use umbel::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId};
+use umbel::wire::examples;
 use umbel::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
-use umbel::wire::message::{MESSAGES, Message};
+use umbel::wire::message::{Message, MessageKind};
 
 /// Where the hostile relay stands in every path: 0 first, 1 middle, 2 last.
 fn shape(place: usize) -> (Shape, usize) {
@@ -139,7 +140,8 @@ fn an_attack_on_the_building_of_a_circuit_costs_that_circuit_and_no_more() {
 fn what_a_relay_says_in_its_own_name_but_out_of_place_closes_the_circuit() {
     seeds("what_a_relay_says_in_its_own_name_but_out_of_place_closes_the_circuit", 1, |seed| {
         // Two examples of each kind at most: END with reason 0 and with another one.
-        let messages: Vec<_> = MESSAGES.iter().flat_map(|kind| (kind.examples)().into_iter().take(2)).collect();
+        let of = |kind: MessageKind| examples::messages().into_iter().filter(move |(_, m)| m.kind() == kind).take(2);
+        let messages: Vec<_> = MessageKind::ALL.iter().flat_map(|kind| of(*kind)).collect();
         for place in [0, 1] {
             for (_, message) in messages.clone() {
                 // Stream 1 is open at the last hop alone.

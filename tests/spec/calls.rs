@@ -1,10 +1,11 @@
 //! Runs the vectors of calls: each request and answer is built here from the fields of its case, and read back.
 
 use crate::case::{Case, cases, unknown};
+use std::collections::BTreeSet;
 use umbel::base::time::UnixMs;
 use umbel::wire::content::Class;
-use umbel::wire::content::store::{self, Missing, Status};
-use umbel::wire::directory::{self, Entry};
+use umbel::wire::content::store::{self, Missing, Status, StoreAnswerKind, StoreRequestKind};
+use umbel::wire::directory::{self, DirectoryAnswerKind, DirectoryRequestKind, Entry};
 use umbel::wire::ids::{Address, Locator, RelayId};
 
 fn name(case: &Case) -> &str {
@@ -155,6 +156,7 @@ fn check_store_answer(case: &Case) {
 // spec: DIR-12 CONT-19
 #[test]
 fn calls() {
+    let (mut taken, mut refused) = (BTreeSet::new(), BTreeSet::new());
     for case in cases("calls") {
         let body = case.bytes("body");
         let class = match case.kind.as_str() {
@@ -165,6 +167,10 @@ fn calls() {
             _ => unknown(&case),
         };
         case.expect(&class.map_or("ok".into(), |why| format!("{why:?}")));
+        if let Some(kind) = body.first() {
+            let seen = if class.is_none() { &mut taken } else { &mut refused };
+            seen.insert((case.kind.clone(), *kind));
+        }
         match case.kind.as_str() {
             _ if class.is_some() => {}
             "directory_request" => {
@@ -181,5 +187,16 @@ fn calls() {
             "store_answer" => check_store_answer(&case),
             _ => unknown(&case),
         }
+    }
+    let numbers = [
+        ("directory_request", DirectoryRequestKind::ALL.iter().map(|k| k.to_wire()).collect::<Vec<_>>()),
+        ("directory_answer", DirectoryAnswerKind::ALL.iter().map(|k| k.to_wire()).collect()),
+        ("store_request", StoreRequestKind::ALL.iter().map(|k| k.to_wire()).collect()),
+        ("store_answer", StoreAnswerKind::ALL.iter().map(|k| k.to_wire()).collect()),
+    ];
+    for (family, number) in numbers.into_iter().flat_map(|(f, all)| all.into_iter().map(move |n| (f.to_owned(), n))) {
+        let key = (family, number);
+        let vectors = (taken.contains(&key), refused.contains(&key));
+        assert_eq!(vectors, (true, true), "{key:?} needs a vector that is taken and one that is refused");
     }
 }

@@ -80,7 +80,7 @@ impl AtRelay {
         let mut body = [0; BODY_SIZE];
         write(text_mut(&mut body, 1), stream, message);
         self.client.seal_for(0, &mut body);
-        let verdict = self.circuit.from_client(Instant(0), &body, &mut [0; BODY_SIZE], &mut |_| ())?;
+        let verdict = self.circuit.take_from_client(Instant(0), &body, &mut [0; BODY_SIZE], &mut |_| ())?;
         assert_eq!(verdict, Verdict::Taken);
         Ok(())
     }
@@ -175,13 +175,13 @@ fn what_a_relay_may_receive_by_its_tail() {
                     let mut body = [0; BODY_SIZE];
                     at.client.seal_for(1, &mut body);
                     at.circuit
-                        .from_client(Instant(0), &body, &mut [0; BODY_SIZE], &mut |_| ())
+                        .take_from_client(Instant(0), &body, &mut [0; BODY_SIZE], &mut |_| ())
                         .map(|v| assert_eq!(v, Verdict::PassOn))
                 }
                 "a cell from the next relay" => {
                     let mut body = [0; BODY_SIZE];
                     RelayLayer::new(&keys(2)).originate(&mut body);
-                    at.circuit.from_next(&body, &mut [0; BODY_SIZE])
+                    at.circuit.take_from_next(&body, &mut [0; BODY_SIZE])
                 }
                 "a message about a stream" => {
                     assert_eq!(expected, "RelayStream");
@@ -423,6 +423,6 @@ fn after_a_failed_extension_another_may_be_tried() {
     write(text_mut(&mut body, 1), StreamId::CIRCUIT, &extend(&[0; REQUEST_SIZE]));
     at.client.seal_for(0, &mut body);
     let mut sink = |e: RelayEvent<'_>| asked = matches!(e, RelayEvent::Extend(..));
-    let got = at.circuit.from_client(Instant(0), &body, &mut [0; BODY_SIZE], &mut sink);
+    let got = at.circuit.take_from_client(Instant(0), &body, &mut [0; BODY_SIZE], &mut sink);
     assert_eq!((got, asked), (Ok(Verdict::Taken), true));
 }

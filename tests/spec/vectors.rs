@@ -19,21 +19,26 @@ use umbel::proto::onion::{ClientLayers, OnionError, Peeled, RelayLayer, text_mut
 use umbel::proto::profile::Profile;
 use umbel::proto::stream::flow::SendWindow;
 use umbel::proto::violation::Violation;
-use umbel::wire::cell::{BODY_SIZE, Body, CELL_SIZE, Cell, CellBuf, decode_header};
+use umbel::wire::cell::{BODY_SIZE, Body, CELL_SIZE, Cell, CellBuf, Command, decode_header};
 use umbel::wire::descriptor;
 use umbel::wire::error::Malformed;
 use umbel::wire::ids::{self, NetworkId, RelayId};
-use umbel::wire::message::{MESSAGES, Messages, TextWriter};
+use umbel::wire::message::{MessageKind, Messages, TextWriter};
 
 #[test]
 fn cells() {
+    let (mut taken, mut refused) = (BTreeSet::new(), BTreeSet::new());
     for case in cases("cells") {
         assert_eq!(case.kind, "cell");
         let raw: CellBuf = case.array("cell");
         match Cell::decode(&raw) {
-            Err(why) => case.expect(&format!("{why:?}")),
+            Err(why) => {
+                case.expect(&format!("{why:?}"));
+                refused.insert(raw[4]);
+            }
             Ok(value) => {
                 case.expect("ok");
+                taken.insert(raw[4]);
                 let (circuit, command) = decode_header(&raw).unwrap();
                 assert_eq!(u64::from(circuit.0), case.number("circuit"), "{}", case.name);
                 assert_eq!(command as u64, case.number("command"), "{}", case.name);
@@ -42,6 +47,10 @@ fn cells() {
                 assert!(again == raw, "{} does not re-encode to itself", case.name);
             }
         }
+    }
+    for kind in Command::ALL {
+        let vectors = (taken.contains(&kind.to_wire()), refused.contains(&kind.to_wire()));
+        assert_eq!(vectors, (true, true), "{kind:?} needs a vector that is taken and one that is refused");
     }
 }
 
@@ -72,14 +81,14 @@ fn messages() {
                 assert!(again == text, "{} does not re-encode to itself", case.name);
                 let mut walk = Messages::new(&text);
                 while let Ok(Some((_, message))) = walk.next() {
-                    taken.insert(message.kind().number);
+                    taken.insert(message.kind().to_wire());
                 }
             }
         }
     }
-    for kind in MESSAGES {
-        let vectors = (taken.contains(&kind.number), refused.contains(&kind.number));
-        assert_eq!(vectors, (true, true), "{} needs a vector that is taken and one that is refused", kind.name);
+    for kind in MessageKind::ALL {
+        let vectors = (taken.contains(&kind.to_wire()), refused.contains(&kind.to_wire()));
+        assert_eq!(vectors, (true, true), "{kind:?} needs a vector that is taken and one that is refused");
     }
 }
 
@@ -217,7 +226,8 @@ fn broken_onion(case: &Case) -> String {
         (Some(n), "forward") => {
             // A relay without a next hop.
             let mut circuit = RelayCircuit::new(&layer_keys(case, n, Cipher::Aes256Gcm), &Profile::TESTING);
-            let verdict: Result<Verdict, _> = circuit.from_client(Instant(0), &body, &mut [0; BODY_SIZE], &mut |_| ());
+            let verdict: Result<Verdict, _> =
+                circuit.take_from_client(Instant(0), &body, &mut [0; BODY_SIZE], &mut |_| ());
             onion_class(verdict.expect_err("a refusal"))
         }
         (Some(n), _) => {

@@ -230,7 +230,8 @@ impl Relay {
         self.node.shutdown().await;
     }
 
-    pub(super) fn node(&self) -> &NodeThread {
+    /// The node's thread, for what is built on this relay and must run there.
+    pub(crate) fn node(&self) -> &NodeThread {
         &self.node
     }
 

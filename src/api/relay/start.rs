@@ -11,7 +11,7 @@ use crate::host::driver::Clock;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::keys::RelayKeys;
 use crate::host::service::{AgentHandle, RelayParts};
-use crate::host::shard::{self, ShardThread};
+use crate::host::shard::{self, ShardServices, ShardThread};
 use crate::host::store::thread::StoreThread;
 use crate::host::store::{DiskStore, OpenError, denied};
 use crate::host::system;
@@ -116,12 +116,14 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
         store: settings.store > 0,
     };
     let (asks, inbox) = mpsc::channel(shard::ASKS_QUEUED_MAX);
+    let store = open_store(&dir, settings, network.profile.lease, clock)?;
     let mut shards = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
-        let shard = ShardThread::start(index, role.clone(), rng.fork(), clock, listener, asks.clone());
+        let store = store.as_ref().map(|store| store.shard_share(settings.shards));
+        let services = ShardServices { directory: asks.clone(), store };
+        let shard = ShardThread::start(index, role.clone(), rng.fork(), clock, listener, services);
         shards.push(shard.map_err(|e| Error::new(ErrorKind::Io, format!("a relay thread cannot start: {e}")))?);
     }
-    let store = open_store(&dir, settings, network.profile.lease, clock)?;
     let signed = SignedDescriptor::sign(descriptor.clone(), &identity);
     let node = AgentConfig {
         network: network.id,

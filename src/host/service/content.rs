@@ -88,7 +88,7 @@ impl AgentHandle {
         let job = JobHandle::start(self, Job::Fetch(Box::new(fetch))).ok_or(FetchError::NoPath)?;
         loop {
             match job.next().await {
-                JobNews::Fetch(FetchOutput::Opened(_)) => break,
+                JobNews::Fetch(FetchOutput::Opened) => break,
                 JobNews::Fetch(FetchOutput::Failed(why)) => return Err(why),
                 _ => {}
             }
@@ -136,7 +136,7 @@ impl AgentBody {
         }
         loop {
             match self.job.next().await {
-                JobNews::Fetch(FetchOutput::Data { bytes, .. }) if !bytes.is_empty() => {
+                JobNews::Fetch(FetchOutput::Data(bytes)) if !bytes.is_empty() => {
                     self.out = bytes.len();
                     return Ok(Some(bytes));
                 }

@@ -137,9 +137,8 @@ impl Shared {
 impl AgentHandle {
     /// Starts the node's driver. Must be called inside a `LocalSet`.
     pub fn start(node: Agent, clock: Clock, mut relay: Option<RelayParts>) -> Self {
-        let shards = relay.as_ref().map_or(0, |r| r.shards.len());
         let thread = relay.as_mut().and_then(|r| r.store.take());
-        let (store, answers) = thread.map(|thread| StoreAccess::new(thread, shards)).unzip();
+        let (store, answers) = thread.map(StoreAccess::new).unzip();
         let shared = Rc::new(Shared {
             slots: RefCell::default(),
             jobs: RefCell::default(),
@@ -157,13 +156,9 @@ impl AgentHandle {
         handle
     }
 
-    /// Answers the questions of this relay's shards until all of them are gone.
+    /// Answers what this relay's shards ask the directory until all of them are gone.
     pub async fn serve(self, mut asks: mpsc::Receiver<ShardAsk>) {
-        while let Some(ShardAsk { shard, ask, service, body }) = asks.recv().await {
-            if service == Service::Store {
-                self.ask_store(shard, ask, body);
-                continue;
-            }
+        while let Some(ShardAsk { shard, ask, body }) = asks.recv().await {
             let answer = self.with(|node, now| node.directory_request(now, &body));
             if let Some(shard) = self.shared.relay.as_ref().and_then(|r| r.shards.get(shard)) {
                 shard.tell(ShardCommand::Answer(ask, answer));

@@ -4,11 +4,12 @@ use super::report::{LookupReport, Progress, PutReport, Status};
 use super::server::{self, GetSink, Handler};
 use super::{Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
 use crate::api::{Client, Link, Object, ObjectReader, Relay};
-use crate::host::error::Error;
+use crate::host::error::{Error, ErrorKind};
 use crate::proto::content::fetch::FetchError;
 use crate::wire::ids::to_text;
+use std::io;
+use std::os::unix::net::UnixListener;
 use std::rc::Rc;
-use tokio::net::UnixListener;
 
 /// What answers a control socket.
 #[derive(Clone)]
@@ -26,9 +27,27 @@ struct Control {
     socks: Option<String>,
 }
 
-/// Answers a node's control socket until the process's `LocalSet` ends.
-pub(crate) fn serve(socket: UnixListener, node: Node, role: &'static str, socks: Option<String>) {
-    tokio::task::spawn_local(server::serve(socket, Rc::new(Control { node, role, socks })));
+/// Answers a node's control socket on the node's thread, where content passes from no thread to another, until the node is
+/// shut down.
+pub(crate) async fn serve(
+    socket: UnixListener,
+    node: Node,
+    role: &'static str,
+    socks: Option<String>,
+) -> Result<(), Error> {
+    let thread = node.clone();
+    let thread = match &thread {
+        Node::Client(client) => client.node(),
+        Node::Relay(relay) => relay.node(),
+    };
+    let control = Control { node, role, socks };
+    let served = thread.run(move |_| async move {
+        // A socket belongs to the thread that waits for it.
+        let socket = tokio::net::UnixListener::from_std(socket)?;
+        tokio::task::spawn_local(server::serve(socket, Rc::new(control)));
+        io::Result::Ok(())
+    });
+    served.await?.map_err(|e| Error::new(ErrorKind::Io, "the control socket cannot be used").with_source(e))
 }
 
 impl Control {

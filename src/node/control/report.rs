@@ -1,11 +1,13 @@
 //! The reports of the commands: their JSON is for programs and keeps its keys.
 
 use crate::api;
+#[cfg(feature = "unstable")]
+pub use crate::api::Custodian as CustodianReport;
 pub use crate::api::{
-    BytesStatus, CircuitStatus, Custodian as CustodianReport, DirectoryStatus, Lookup as LookupReport, Progress,
-    Published as PutReport, StoreStatus, StreamStatus, Unit,
+    BytesStatus, CircuitStatus, DirectoryStatus, Lookup as LookupReport, Progress, Published as PutReport, StoreStatus,
+    StreamStatus, Unit,
 };
-use crate::host::system;
+use crate::node::process;
 use serde::{Deserialize, Serialize};
 
 /// What `umbel get` reports.
@@ -79,7 +81,7 @@ impl Status {
             store: node.store,
             circuits_evicted: node.circuits_evicted,
             bytes: node.bytes,
-            rss_bytes: system::rss_bytes(),
+            rss_bytes: process::rss_bytes(),
         }
     }
 }

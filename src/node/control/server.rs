@@ -71,13 +71,15 @@ fn gone(error: &io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("the command went away: {}", reason(error)))
 }
 
-/// Listens on the folder's control socket, for this user only. Whatever lies there is left over: the folder is locked.
-pub fn listen(dir: &Path) -> Result<UnixListener, Error> {
+/// Listens on the folder's control socket, for this user only. Whatever lies there is left over: the folder is locked. The
+/// socket does not block: `tokio::net::UnixListener::from_std` takes it.
+pub fn listen(dir: &Path) -> Result<std::os::unix::net::UnixListener, Error> {
     let bind = || {
         let temp = format!(".{SOCKET_NAME}.tmp");
         let _ = std::fs::remove_file(dir.join(&temp));
         let (path, _open) = short_path(dir, &temp)?;
-        let listener = UnixListener::bind(path)?;
+        let listener = std::os::unix::net::UnixListener::bind(path)?;
+        listener.set_nonblocking(true)?;
         // It gets its name only when others are shut out.
         make_private(&dir.join(&temp))?;
         std::fs::rename(dir.join(&temp), dir.join(SOCKET_NAME))?;

@@ -13,16 +13,23 @@ use crate::node::signal::Signals;
 
 /// Runs the command.
 pub(super) async fn run(config: ClientConfig) -> Result<(), Error> {
-    let (begun, mut signals) = (Timer::start(), Signals::catch()?);
-    let mut builder = Client::builder(&config.common.dir).seeds(config.seeds);
+    let (begun, signals) = (Timer::start(), Signals::catch()?);
+    let mut builder = Client::builder(&config.common.dir).seeds(config.seeds.clone());
     if let Some(path) = &config.invite {
         builder = builder.invite(Invite::read(path)?);
     }
     let client = builder.start().await?;
-    let proxy = LocalProxy::start(&client, config.socks, config.isolate_destinations).await?;
+    let done = serve(&client, &config, begun, signals).await;
+    client.shutdown().await;
+    done
+}
+
+/// Serves through the client until a signal.
+async fn serve(client: &Client, config: &ClientConfig, begun: Timer, mut signals: Signals) -> Result<(), Error> {
+    let proxy = LocalProxy::start(client, config.socks, config.isolate_destinations).await?;
     let socket = server::listen(client.dir())?;
     let socks = proxy.addr().to_string();
-    handlers::serve(socket, Node::Client(client.clone()), "client", Some(socks.clone()));
+    handlers::serve(socket, Node::Client(client.clone()), "client", Some(socks.clone())).await?;
     tokio::select! {
         () = signals.next() => return Ok(()),
         ready = client.ready() => ready?,
@@ -43,6 +50,5 @@ pub(super) async fn run(config: ClientConfig) -> Result<(), Error> {
         write_ready(path, &report)?;
     }
     until_signal(signals, proxy.drain()).await;
-    client.shutdown().await;
     Ok(())
 }

@@ -5,15 +5,16 @@ use crate::api::{ExitPolicy, Invite, Relay};
 use crate::host::dir::{SHARED, write_atomic};
 use crate::host::error::Error;
 use crate::host::system::Timer;
-use crate::node::config::RelayConfig;
+use crate::node::config::{Common, RelayConfig};
 use crate::node::control::handlers::{self, Node};
 use crate::node::control::server;
 use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
 use crate::node::signal::Signals;
+use std::path::Path;
 
 /// Runs the command.
 pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
-    let (begun, mut signals) = (Timer::start(), Signals::catch()?);
+    let (begun, signals) = (Timer::start(), Signals::catch()?);
     let mut builder = Relay::builder(&config.common.dir)
         .listen(config.listen)
         .store(config.store)
@@ -36,17 +37,30 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
         builder = builder.invite(Invite::read(path)?);
     }
     let relay = builder.start().await?;
+    let done = serve(&relay, &config.common, config.write_invite.as_deref(), begun, signals).await;
+    relay.shutdown().await;
+    done
+}
+
+/// Lets the relay work until a signal, and then drain.
+async fn serve(
+    relay: &Relay,
+    common: &Common,
+    invite: Option<&Path>,
+    begun: Timer,
+    mut signals: Signals,
+) -> Result<(), Error> {
     let socket = server::listen(relay.dir())?;
-    if let Some(path) = &config.write_invite {
+    if let Some(path) = invite {
         write_atomic(path, relay.invite().to_string().as_bytes(), SHARED)?;
     }
-    handlers::serve(socket, Node::Relay(relay.clone()), "relay", None);
+    handlers::serve(socket, Node::Relay(relay.clone()), "relay", None).await?;
     tokio::select! {
         () = signals.next() => return Ok(()),
         ready = relay.ready() => ready?,
     }
     tracing::info!(id = %relay.id(), "the relay is part of the network");
-    if let Some(path) = &config.common.ready_file {
+    if let Some(path) = &common.ready_file {
         let report = NodeReady {
             version: READY_VERSION,
             pid: std::process::id(),
@@ -61,6 +75,5 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
         write_ready(path, &report)?;
     }
     until_signal(signals, relay.drain()).await;
-    relay.shutdown().await;
     Ok(())
 }

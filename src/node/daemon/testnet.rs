@@ -21,15 +21,22 @@ pub(super) async fn run(config: TestnetConfig) -> Result<(), Error> {
         () = signals.next() => return Ok(()),
         net = builder.start() => net?,
     };
-    let client = net.client().clone();
+    let done = serve(&net, &config, begun, signals).await;
+    net.shutdown().await;
+    done
+}
+
+/// Lets the network work until a signal.
+async fn serve(net: &Testnet, config: &TestnetConfig, begun: Timer, mut signals: Signals) -> Result<(), Error> {
+    let client = net.client();
     write_atomic(&client.dir().join("invite"), net.invite().to_string().as_bytes(), SHARED)?;
-    let proxy = LocalProxy::start(&client, config.socks, config.isolate_destinations).await?;
+    let proxy = LocalProxy::start(client, config.socks, config.isolate_destinations).await?;
     let socks = proxy.addr().to_string();
     for relay in net.relays() {
-        handlers::serve(server::listen(relay.dir())?, Node::Relay(relay.clone()), "relay", None);
+        handlers::serve(server::listen(relay.dir())?, Node::Relay(relay.clone()), "relay", None).await?;
     }
     let socket = server::listen(client.dir())?;
-    handlers::serve(socket, Node::Client(client.clone()), "testnet", Some(socks.clone()));
+    handlers::serve(socket, Node::Client(client.clone()), "testnet", Some(socks.clone())).await?;
     tokio::select! {
         () = signals.next() => return Ok(()),
         ready = client.ready() => ready?,
@@ -63,7 +70,6 @@ pub(super) async fn run(config: TestnetConfig) -> Result<(), Error> {
     }
     greet(&report, config.common.json);
     until_signal(signals, proxy.drain()).await;
-    net.shutdown().await;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! One hop of a circuit, at the relay.
 //!
-//! The role that owns it carries cells: those from the client's side go through [`RelayCircuit::from_client`], those
-//! from the next hop through [`RelayCircuit::from_next`], and its own come from [`RelayCircuit::fill`]. Own cells may be
+//! The role that owns it carries cells: those from the client's side go through [`RelayCircuit::take_from_client`], those
+//! from the next hop through [`RelayCircuit::take_from_next`], and its own come from [`RelayCircuit::fill`]. Own cells may be
 //! sent only when no wrapped cell waits: the layer's counter must follow the order of sending.
 
 use crate::base::time::Instant;
@@ -74,7 +74,7 @@ impl RelayCircuit {
     }
 
     /// Takes a cell from the client's side, with this hop's layer on it; `out` gets it without.
-    pub fn from_client(
+    pub fn take_from_client(
         &mut self,
         now: Instant,
         body: &Body,
@@ -110,7 +110,7 @@ impl RelayCircuit {
     }
 
     /// Takes a cell from the next hop; `out` gets it with this hop's layer on it.
-    pub fn from_next(&mut self, body: &Body, out: &mut Body) -> Result<(), Violation> {
+    pub fn take_from_next(&mut self, body: &Body, out: &mut Body) -> Result<(), Violation> {
         // spec: CIRC-11
         if self.tail != Tail::Extended {
             return Err(Violation::NotExtended);

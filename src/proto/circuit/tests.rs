@@ -74,7 +74,7 @@ impl Chain {
             let mut heard = vec![];
             let circuit = self.relays[at].circuit.as_mut().expect("the hop is built");
             let cell = *body;
-            let verdict = circuit.from_client(self.now, &cell, body, &mut |e| match e {
+            let verdict = circuit.take_from_client(self.now, &cell, body, &mut |e| match e {
                 RelayEvent::Extend(to, request) => asked = Some((to, *request)),
                 RelayEvent::Stream(s, StreamEvent::Begin(Target::Store, data)) => heard.push((s, data.to_vec())),
                 RelayEvent::Stream(..) => {}
@@ -106,7 +106,7 @@ impl Chain {
     fn inward(&mut self, from: usize, body: &mut Body) -> Result<(), CircuitError> {
         for at in (0..from).rev() {
             let cell = *body;
-            self.circuit(at).from_next(&cell, body).map_err(CircuitError::from)?;
+            self.circuit(at).take_from_next(&cell, body).map_err(CircuitError::from)?;
         }
         let Self { client, rng, heard, .. } = self;
         client.receive(self.now + self.delay, body, rng, &mut |e| heard.push(tell(&e)))
@@ -238,7 +238,7 @@ fn a_cell_for_nobody_closes_the_circuit() {
     let mut alone = RelayCircuit::new(&keys, &Profile::TESTING);
     let mut for_second = [0; BODY_SIZE];
     onward.seal_for(1, &mut for_second);
-    let verdict = alone.from_client(Instant(0), &for_second, &mut [0; BODY_SIZE], &mut |_| ());
+    let verdict = alone.take_from_client(Instant(0), &for_second, &mut [0; BODY_SIZE], &mut |_| ());
     assert_eq!(verdict, Err(Violation::BehindLastHop));
 }
 

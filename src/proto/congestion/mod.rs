@@ -214,6 +214,7 @@ impl Congestion {
     }
 
     /// The path's round trip without queues, as far as was seen.
+    #[cfg(test)]
     pub fn base_round_trip(&self) -> Option<Duration> {
         self.base.min()
     }

@@ -101,15 +101,10 @@ impl Open {
 pub enum FetchOutput {
     /// Ask a custodian.
     Call(Call),
-    /// The object is open; ranges can be asked for.
-    Opened(Info),
-    /// The next verified bytes of the current range.
-    Data {
-        /// Their offset in the content.
-        offset: u64,
-        /// The bytes. Tell [`Fetch::consume`] when they are used up.
-        bytes: Vec<u8>,
-    },
+    /// The object is open: [`Fetch::open`] tells of it, and ranges can be asked for.
+    Opened,
+    /// The next verified bytes of the current range. Tell [`Fetch::consume`] when they are used up.
+    Data(Vec<u8>),
     /// The current range is complete.
     Done,
     /// Nothing more will come.
@@ -186,7 +181,7 @@ impl Fetch {
     pub fn with_open(open: Open, route: u64) -> Self {
         let mut fetch = Self::new(open.link.clone(), open.custodians.clone(), route);
         (fetch.shuffled, fetch.phase) = (true, Phase::Ready);
-        fetch.out.push_back(FetchOutput::Opened(open.info.clone()));
+        fetch.out.push_back(FetchOutput::Opened);
         fetch.open = Some(open);
         fetch
     }
@@ -317,7 +312,7 @@ impl Fetch {
         self.open = Some(Open { link, info: info.clone(), inline, view, custodians: Vec::new() });
         if wanted == 0 {
             self.phase = Phase::Ready;
-            self.out.push_back(FetchOutput::Opened(info));
+            self.out.push_back(FetchOutput::Opened);
         } else {
             self.phase = Phase::Manifest { info, bytes: Vec::new() };
             self.activate(0..wanted);
@@ -419,7 +414,6 @@ impl Fetch {
                 if leaves == 0 { (0, open.inline.len()) } else { leaf_range(open.info.meta.total, leaf) };
             let from = (active.emit - start) as usize;
             let to = len.min((active.end - start) as usize);
-            let offset = active.emit;
             let bytes = if leaves == 0 {
                 open.inline.get(from..to).unwrap_or_default().to_vec()
             } else {
@@ -440,7 +434,7 @@ impl Fetch {
                 manifest.extend_from_slice(&bytes);
             } else {
                 self.unconsumed += bytes.len() as u64;
-                self.out.push_back(FetchOutput::Data { offset, bytes });
+                self.out.push_back(FetchOutput::Data(bytes));
             }
         }
     }
@@ -451,9 +445,9 @@ impl Fetch {
                 Ok(manifest) => {
                     info.manifest = Some(Arc::new(manifest));
                     if let Some(open) = &mut self.open {
-                        open.info = info.clone();
+                        open.info = info;
                     }
-                    self.out.push_back(FetchOutput::Opened(info));
+                    self.out.push_back(FetchOutput::Opened);
                 }
                 Err(_) => self.fail(FetchError::Malformed),
             },

@@ -170,6 +170,7 @@ impl<B: BlockStore, T> StoreServer<B, T> {
     }
 
     /// Whether nothing is left to be served or kept.
+    #[cfg(test)]
     pub fn is_idle(&self) -> bool {
         self.reads.is_empty() && self.writes.is_empty() && self.promised.is_empty()
     }

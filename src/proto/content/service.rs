@@ -110,7 +110,8 @@ impl<B: BlockStore> StoreService<B> {
         &self.store
     }
 
-    /// The store itself. What is written here is not checked: for tests and hostile relays in simulations.
+    /// The store itself. What is written here is not checked.
+    #[cfg(test)]
     pub fn store_mut(&mut self) -> &mut B {
         &mut self.store
     }
@@ -139,6 +140,7 @@ impl<B: BlockStore> StoreService<B> {
     }
 
     /// Answers one request and makes durable what it promises: for stores in memory, and tests.
+    #[cfg(test)]
     pub fn request_now(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
         loop {
             let outcome = self.request(now, body);
@@ -171,6 +173,7 @@ impl<B: BlockStore> StoreService<B> {
             StoreRequest::Names(o, _) | StoreRequest::Replicate(o) | StoreRequest::Name { object: o, .. } => *o,
             StoreRequest::PutRoot { .. } => Locator([0; 32]),
         };
+        let kind = request.kind();
         let answered = match request {
             StoreRequest::Get(object, index) => self.get(now, &object, index).map(|b| StoreAnswer::Block(&b).encode()),
             StoreRequest::Status(object) => {
@@ -191,6 +194,7 @@ impl<B: BlockStore> StoreService<B> {
             StoreRequest::Names(object, from) => self.names(now, &object, from).map(|a| a.encode()),
             StoreRequest::Replicate(object) => self.want(now, &object).map(|()| StoreAnswer::Stored.encode()),
         };
+        debug_assert!(answered.as_ref().map_or(true, |a| StoreAnswer::decode(a).is_ok_and(|a| kind.may_get(a.kind()))));
         match answered {
             // spec: CONT-31
             Ok(answer) => match self.batches.wait_for(&whose).filter(|_| promises) {

@@ -6,7 +6,7 @@
 use super::block::{self, RootParts};
 use crate::base::secret::Secret;
 use crate::crypto::hash::{DeriveStream, Sha256Stream, context, derive_secret};
-use crate::wire::content::{Class, Kind, LEAF_DATA, Meta, NODE_FAN, Shape, VOLUME_MAX};
+use crate::wire::content::{Kind, LEAF_DATA, Meta, NODE_FAN, Shape, VOLUME_MAX};
 use crate::wire::error::Malformed;
 use crate::wire::ids::Address;
 use crate::wire::umbel_link::{ContentLink, verify_key};
@@ -19,11 +19,6 @@ pub trait Source {
 
     /// Fills `out` with the bytes from `offset` on. Fewer bytes than that are an error.
     fn read_at(&mut self, offset: u64, out: &mut [u8]) -> io::Result<()>;
-
-    /// Whether there is no content.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 impl Source for &[u8] {
@@ -231,6 +226,7 @@ pub struct Tree {
 
 impl Tree {
     /// Makes an object in one go.
+    #[cfg(feature = "unstable")]
     pub fn build(source: &mut impl Source, label: Label, key: KeyChoice) -> Result<Self, BuildError> {
         let mut builder = Builder::new(source, label, key)?;
         loop {
@@ -253,11 +249,6 @@ impl Tree {
     /// The metadata in its root.
     pub fn meta(&self) -> &Meta {
         &self.meta
-    }
-
-    /// The size of its blocks.
-    pub fn class(&self) -> Class {
-        self.shape.class
     }
 
     /// Addresses of blocks 1, 2, ...
@@ -335,7 +326,7 @@ mod tests {
             let bytes: Vec<u8> = (0..len).map(|i| (i * 7 % 251) as u8).collect();
             let mut source = bytes.as_slice();
             let tree = Tree::build(&mut source, Label::file("a.bin", "x/y"), random()).unwrap();
-            assert_eq!(tree.upper_block(0).unwrap().len(), tree.class().bytes());
+            assert_eq!(tree.upper_block(0).unwrap().len(), tree.shape().class.bytes());
             let opened = Opened::root(tree.link(), tree.upper_block(0).unwrap()).unwrap();
             assert_eq!(opened.meta.sha256, Some(crate::crypto::hash::sha256(&[&bytes])));
             let got: Vec<u8> = if tree.shape().leaves == 0 {

@@ -6,7 +6,7 @@ use crate::base::secret::Secret;
 use crate::wire::content::{LEAF_DATA, Meta, NODE_FAN, RootText, Shape};
 use crate::wire::error::Malformed;
 use crate::wire::ids::Address;
-use crate::wire::umbel_link::{ContentLink, VerifyLink, verify_key};
+use crate::wire::umbel_link::{ContentLink, verify_key};
 use std::collections::BTreeMap;
 
 /// A root that was opened with its link.
@@ -42,11 +42,6 @@ pub struct Names {
 impl Names {
     fn new(verify: Secret<32>, root: RootText) -> Self {
         Self { verify, root, nodes: BTreeMap::new() }
-    }
-
-    /// Checks and opens a root block with a verify link: enough to check every block, not to read one.
-    pub fn root(link: &VerifyLink, block: &[u8]) -> Result<Self, BlockError> {
-        Ok(Self::new(link.key.clone(), block::open_root(&link.root, &link.key, block)?))
     }
 
     /// How the object's blocks lie.
@@ -133,7 +128,9 @@ mod tests {
         source[0] = 1;
         let key = KeyChoice::Random(Secret::new([3; 32]));
         let tree = Tree::build(&mut source.as_slice(), Label::file("", ""), key).unwrap();
-        let mut names = Names::root(&tree.link().verify_link(), tree.upper_block(0).unwrap()).unwrap();
+        let link = tree.link().verify_link();
+        let root = block::open_root(&link.root, &link.key, tree.upper_block(0).unwrap()).unwrap();
+        let mut names = Names::new(link.key, root);
         assert_eq!(names.leaf(5), None, "its node is not known yet");
         let mut changed = tree.upper_block(1).unwrap().to_vec();
         changed[9] ^= 1;

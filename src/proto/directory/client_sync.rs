@@ -194,11 +194,6 @@ impl ClientDirectory {
         self.guard = Some(guard);
     }
 
-    /// The newest verified snapshot.
-    pub fn verified(&self) -> Option<&Arc<Snapshot>> {
-        self.verified.as_ref()
-    }
-
     /// How many signers confirmed it (0 if it is from an earlier run).
     pub fn signers(&self) -> usize {
         self.signers

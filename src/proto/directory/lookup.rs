@@ -1,6 +1,6 @@
 //! Asking the custodians of one key what they hold: `umbel lookup`, for relay records and for content alike.
 
-use crate::base::time::{Instant, Now};
+use crate::base::time::Now;
 use crate::proto::directory::rendezvous;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
@@ -149,11 +149,6 @@ impl Lookup {
                 Ok(_) | Err(_) => Found::Nonsense,
             },
         }
-    }
-
-    /// It waits for answers only.
-    pub fn deadline(&self) -> Option<Instant> {
-        None
     }
 }
 

@@ -80,11 +80,6 @@ impl Records {
         self.relays.len()
     }
 
-    /// Whether none is known.
-    pub fn is_empty(&self) -> bool {
-        self.relays.is_empty()
-    }
-
     /// Whether the very record of these bytes is held.
     pub fn holds(&self, bytes: &[u8]) -> bool {
         self.leaves.contains(&derive(context::DIR_LEAF, &[bytes]))
@@ -350,7 +345,7 @@ mod tests {
         assert!(matches!(t.take(record(1, ago(1000)), NOW), Taken::New(_)));
         let late = NOW.plus(P.descriptor_lifetime);
         t.advance(late, late);
-        assert!(t.is_empty() && t.sums().iter().all(|s| *s == 0));
+        assert!(t.len() == 0 && t.sums().iter().all(|s| *s == 0));
     }
 
     // spec: DIR-14
@@ -376,7 +371,7 @@ mod tests {
             d.work_nonce = (0..).find(weak).unwrap();
         });
         assert_eq!(t.offer(lazy.bytes(), NOW), Taken::Refused);
-        assert!(t.is_empty());
+        assert_eq!(t.len(), 0);
         let good = record(1, ago(1000));
         assert!(matches!(t.offer(good.bytes(), NOW), Taken::New(_)));
         assert_eq!(t.offer(good.bytes(), NOW), Taken::Held);

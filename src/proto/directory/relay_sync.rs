@@ -143,18 +143,15 @@ impl RelayDirectory {
     }
 
     /// Whether everything was pulled from some relay once (at once true where there are no seeds).
+    #[cfg(test)]
     pub fn joined(&self) -> bool {
         self.joined
     }
 
     /// The newest settled snapshot.
+    #[cfg(test)]
     pub fn snapshot(&self) -> Option<&Arc<Snapshot>> {
         self.cuts.newest()
-    }
-
-    /// The newest record known of a relay, valid or over.
-    pub fn record(&self, id: &RelayId) -> Option<&Arc<SignedDescriptor>> {
-        self.records.newest(id)
     }
 
     /// Publishes our own record: to the custodians of our id and to our push peers. At start and at every refresh.

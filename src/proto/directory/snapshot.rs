@@ -129,11 +129,6 @@ impl Snapshot {
         self.relays.len()
     }
 
-    /// Whether there is no relay.
-    pub fn is_empty(&self) -> bool {
-        self.relays.is_empty()
-    }
-
     /// The record of this relay; `None` if it is not in the settled set.
     pub fn get(&self, id: &RelayId) -> Option<&Arc<SignedDescriptor>> {
         let at = self.relays.binary_search_by_key(id, |r| r.id()).ok()?;

@@ -100,6 +100,7 @@ impl Vote {
     }
 
     /// How many gave their word.
+    #[cfg(test)]
     pub fn signers(&self) -> usize {
         self.votes.len()
     }

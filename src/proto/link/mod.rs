@@ -8,7 +8,9 @@
 mod noise;
 mod record;
 
-pub use record::{Feed, RECORDS_PER_KEY};
+pub use record::Feed;
+#[cfg(feature = "unstable")]
+pub use record::RECORDS_PER_KEY;
 
 use crate::base::rng::Rng;
 use crate::base::secret::Secret;
@@ -45,6 +47,7 @@ pub enum LinkError {
     #[error("a record does not open")]
     BadRecord,
     /// The owner refused a cell (spec LINK-15).
+    #[cfg(feature = "unstable")]
     #[error("a cell was refused")]
     Stopped,
 }
@@ -127,6 +130,7 @@ impl Link {
     }
 
     /// An open end without a handshake, under the initiator's and the responder's sending keys: for fuzzing records.
+    #[cfg(feature = "unstable")]
     pub(crate) fn open_for_fuzzing(initiator: bool, cipher: Cipher, keys: [Secret<32>; 2]) -> Self {
         let [to_responder, to_initiator] = keys;
         let state = LinkState::Closed(LinkError::BadHandshake);
@@ -154,6 +158,7 @@ impl Link {
 
     /// Takes all cells of received bytes, for a caller that needs nothing of the link meanwhile; `sink` gets each cell in
     /// order and returns false to close the link.
+    #[cfg(feature = "unstable")]
     pub fn receive(
         &mut self,
         now: Now,

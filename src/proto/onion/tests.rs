@@ -165,7 +165,7 @@ fn a_replayed_dropped_or_reordered_cell_is_noticed() {
 fn a_hop_s_text_is_what_its_layer_covers_after_the_mark() {
     for position in 1..=6 {
         let n = 1400 - 16 * usize::from(position);
-        assert_eq!((covered(position), text_size(position)), (n, n - 8));
+        assert_eq!(covered(position), n);
         let mut body = [0; BODY_SIZE];
         body.iter_mut().enumerate().for_each(|(at, b)| *b = at as u8);
         let whole = body;
@@ -177,8 +177,7 @@ fn a_hop_s_text_is_what_its_layer_covers_after_the_mark() {
 // spec: ONION-3 ONION-7
 #[test]
 fn marks_after_a_tag_do_not_hide_each_other() {
-    let (client, mut relays) = circuit(6, Cipher::ChaCha20Poly1305);
-    assert_eq!((client.len(), client.is_empty(), ClientLayers::default().is_empty()), (6, false, true));
+    let (_, mut relays) = circuit(6, Cipher::ChaCha20Poly1305);
     assert_eq!(relays.iter().map(RelayLayer::position).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
     for relay in &mut relays {
         let n = covered(relay.position());

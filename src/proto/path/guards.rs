@@ -57,11 +57,13 @@ impl Guards {
     }
 
     /// The ids, most preferred first.
+    #[cfg(feature = "unstable")]
     pub fn ids(&self) -> impl Iterator<Item = RelayId> + '_ {
         self.list.iter().map(|g| g.id)
     }
 
     /// How many guards are in the list.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.list.len()
     }

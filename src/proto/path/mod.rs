@@ -4,7 +4,7 @@
 //! relay is the exception: it is one of a few persistent guards, because a fresh first relay for every circuit would soon
 //! be a hostile one.
 
-mod guards;
+pub mod guards;
 
 use crate::base::addr;
 use crate::base::rng::Rng;
@@ -13,10 +13,7 @@ use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::RelayId;
-pub use guards::{
-    GUARD_DRAW_PAUSE, GUARD_LIFETIME_UNUSED, GUARD_LIFETIME_USED, GUARD_MISSING_MAX, GUARD_RETRY_FIRST,
-    GUARD_RETRY_MAX, GUARDS_KEPT, GUARDS_MAX, GuardRecord, Guards, ONLINE_FOR,
-};
+pub use guards::{GUARDS_MAX, GuardRecord, Guards};
 use std::sync::Arc;
 
 /// Shortest and longest path, in relays.

@@ -1,5 +1,6 @@
 //! Tests of guards and paths.
 
+use super::guards::GUARDS_KEPT;
 use super::*;
 use crate::base::time::{Duration, Instant, UnixMs};
 use crate::proto::directory::testing::{NETWORK, record, with};

@@ -1,5 +1,6 @@
 //! What an adversary gains from who is drawn: that nothing but chance decides, and that a guard stays.
 
+use super::guards::GUARDS_KEPT;
 use super::*;
 use crate::base::time::{Duration, Instant, UnixMs};
 use crate::proto::directory::testing::{NETWORK, record, with};

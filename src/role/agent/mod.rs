@@ -17,7 +17,7 @@ use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::path::{GuardRecord, Guards};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId};
-use crate::role::client::{CircuitInfo, Client, ClientConfig, Event};
+use crate::role::client::{Client, ClientConfig, Event};
 use crate::role::contact::Roster;
 use crate::role::driven::Drive;
 use crate::role::limits::CLIENT_CIRCUITS_MAX;
@@ -106,7 +106,6 @@ pub struct Agent {
     store_calls: VecDeque<Output>,
     publish_at: Instant,
     calls: BTreeMap<u64, (Owner, CallId)>,
-    network: NetworkId,
     next_tag: u64,
     jobs: Jobs,
     seeds: usize,
@@ -154,7 +153,6 @@ impl Agent {
             store_calls: VecDeque::new(),
             publish_at: Instant::default(),
             calls: BTreeMap::new(),
-            network: cfg.network,
             next_tag: 0,
             jobs: Jobs::default(),
             seeds: seeds.len(),
@@ -168,7 +166,8 @@ impl Agent {
     }
 
     /// Every circuit, for the node's owner.
-    pub fn circuits(&self) -> Vec<CircuitInfo> {
+    #[cfg(feature = "unstable")]
+    pub fn circuits(&self) -> Vec<crate::role::client::CircuitInfo> {
         self.client.circuits()
     }
 
@@ -206,6 +205,7 @@ impl Agent {
     }
 
     /// The guards, most preferred first.
+    #[cfg(feature = "unstable")]
     pub fn guards(&self) -> Vec<RelayId> {
         self.paths.borrow().guards.ids().collect()
     }
@@ -219,11 +219,6 @@ impl Agent {
     /// The network's numbers.
     pub fn profile(&self) -> &'static Profile {
         self.profile
-    }
-
-    /// The network.
-    pub fn network(&self) -> NetworkId {
-        self.network
     }
 
     /// How far our clock is ahead of the network's, in milliseconds, once enough relays were reached to say.

@@ -166,6 +166,7 @@ impl Circuits {
     }
 
     /// From now on this many circuits are kept ready.
+    #[cfg(feature = "unstable")]
     pub(super) fn set_spares(&mut self, spares: usize) {
         self.demand.set_least(spares);
     }

@@ -86,6 +86,7 @@ impl Client {
     }
 
     /// From now on this many circuits are kept ready.
+    #[cfg(feature = "unstable")]
     pub fn set_spare_circuits(&mut self, now: Now, spare: usize) {
         self.state.act(now, |state| state.set_spare_circuits(now, spare));
     }

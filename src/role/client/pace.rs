@@ -56,6 +56,7 @@ impl Demand {
     }
 
     /// From now on at least this many should stand ready.
+    #[cfg(feature = "unstable")]
     pub(super) fn set_least(&mut self, least: usize) {
         (self.least, self.now) = (least, least);
     }

@@ -94,6 +94,7 @@ impl ClientState {
 
 /// What the client's owner asks for.
 impl ClientState {
+    #[cfg(feature = "unstable")]
     pub(super) fn set_spare_circuits(&mut self, now: Now, spares: usize) {
         let (circuits, mut cx) = self.building(now);
         circuits.set_spares(spares);

@@ -138,11 +138,6 @@ impl<K: Copy> Links<K> {
         self.slots.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
-
     /// Whether there is this link.
     pub fn contains(&self, link: LinkKey) -> bool {
         self.slots.get(link.0).is_some()

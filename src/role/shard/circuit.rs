@@ -178,7 +178,7 @@ impl Circuit {
         }
     }
 
-    /// Takes a cell from the client's side; see [`RelayCircuit::from_client`].
+    /// Takes a cell from the client's side; see [`RelayCircuit::take_from_client`].
     pub(super) fn take_from_client(
         &mut self,
         now: Instant,
@@ -187,12 +187,12 @@ impl Circuit {
         sink: &mut dyn FnMut(&BTreeMap<StreamId, StreamEnd>, RelayEvent<'_>),
     ) -> Result<Verdict, Violation> {
         let Self { machine, streams, .. } = self;
-        machine.from_client(now, body, out, &mut |event| sink(streams, event))
+        machine.take_from_client(now, body, out, &mut |event| sink(streams, event))
     }
 
-    /// Takes a cell from the next relay; see [`RelayCircuit::from_next`].
+    /// Takes a cell from the next relay; see [`RelayCircuit::take_from_next`].
     pub(super) fn take_from_next(&mut self, body: &Body, out: &mut Body) -> Result<(), Violation> {
-        self.machine.from_next(body, out)
+        self.machine.take_from_next(body, out)
     }
 
     /// A cell of this circuit is dealt with. True when it was parked until now.

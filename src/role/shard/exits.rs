@@ -88,6 +88,7 @@ impl Exits {
         }
     }
 
+    #[cfg(feature = "unstable")]
     pub(super) fn set_max(&mut self, exits: usize) {
         self.max = exits;
     }

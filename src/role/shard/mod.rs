@@ -21,7 +21,6 @@ use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::role::contact::Roster;
 use crate::role::driven::Driven;
-use crate::role::limits::Limits;
 use crate::role::links::Credentials;
 use crate::role::{AskId, ConnId, Input, Output, Role};
 pub use config::{ExitPolicy, ShardConfig, ShardCounts};
@@ -39,7 +38,8 @@ impl Shard {
     }
 
     /// How much it holds for others at most.
-    pub fn set_limits(&mut self, now: Now, limits: Limits) {
+    #[cfg(feature = "unstable")]
+    pub fn set_limits(&mut self, now: Now, limits: crate::role::limits::Limits) {
         self.state.act(now, |state| state.set_limits(limits));
     }
 

@@ -27,6 +27,7 @@ impl Streams {
         Self { exits, services: Services::default(), store }
     }
 
+    #[cfg(feature = "unstable")]
     pub(super) fn set_exits_max(&mut self, exits: usize) {
         self.exits.set_max(exits);
     }

@@ -123,6 +123,7 @@ impl Manifest {
     }
 
     /// Bytes of the manifest itself.
+    #[cfg(feature = "unstable")]
     pub fn encoded_len(&self) -> usize {
         self.encoded_len
     }
@@ -141,13 +142,6 @@ impl Manifest {
     pub fn find(&self, path: &str) -> Option<&Entry> {
         let at = self.entries.binary_search_by(|e| e.path.as_str().cmp(path)).ok()?;
         self.entries.get(at)
-    }
-
-    /// Whether `path`, without a slash at its end, is a directory here. The empty path is.
-    pub fn is_dir(&self, path: &str) -> bool {
-        let prefix = format!("{path}/");
-        let from = self.entries.partition_point(|e| e.path < prefix);
-        path.is_empty() || self.entries.get(from).is_some_and(|e| e.path.starts_with(&prefix))
     }
 }
 
@@ -184,7 +178,7 @@ mod tests {
         let found: Vec<_> = m.entries().iter().map(|e| (e.path.as_str(), e.offset - at, e.len)).collect();
         assert_eq!(found, [("a", 0, 5), ("b.txt", 5, 0), ("b/c", 5, 7)]);
         assert_eq!(m.find("b/c").map(|e| e.len), Some(7));
-        assert_eq!((m.find("b"), m.is_dir("b"), m.is_dir("a"), m.is_dir("")), (None, true, false, true));
+        assert_eq!(m.find("b"), None);
     }
 
     // spec: CONT-11

@@ -1,16 +1,5 @@
 //! Requests to a relay's store and their answers (spec 11).
 //!
-//! ```text
-//! 1 STATUS    locator 32                              -> 1 STATUS  class u8 | blocks u32 | held u32 | expires u64 | idle ms u32 | copies u16 | pending u16
-//! 2 GET       locator 32 | index u32                  -> 2 BLOCK   the block
-//! 3 PUT ROOT  lease s u32 | the root block            -> 1 STATUS
-//! 4 NAME      locator 32 | blocks u32 | from u32 | addresses, 32 each  -> 3 STORED
-//! 5 PUT       locator 32 | index u32 | the block      -> 3 STORED
-//! 6 MISSING   locator 32                              -> 4 MISSING blocks u32 | bitmap
-//! 7 NAMES     locator 32 | from u32                   -> 5 NAMES   blocks u32 | from u32 | addresses, 32 each
-//! 8 REPLICATE locator 32                              -> 3 STORED
-//! ```
-//!
 //! Any request may be answered by a refusal, one byte. Index 0 is the root. Addresses of NAME and NAMES are those of
 //! blocks 1, 2, ...: `from` is the block index of the first.
 //!
@@ -18,95 +7,103 @@
 
 use super::{BLOCKS_MAX, Class, addresses};
 use crate::base::bytes::{Reader, Writer};
+use crate::base::numbered::numbered;
 use crate::base::time::UnixMs;
 use crate::wire::error::Malformed;
+use crate::wire::field::{Field, Sink};
 use crate::wire::ids::{Address, Locator};
+use crate::wire::table::table;
 
 /// Most addresses in one NAME request or NAMES answer.
 pub const NAMES_MAX: usize = 2_000;
 
-/// A request to a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreRequest<'a> {
+/// The columns of a request: which answer it gets, if it is not refused.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestColumns {
+    /// The kind of the answer.
+    pub answer: StoreAnswerKind,
+}
+
+macro_rules! request_columns {
+    ($answer:ident) => {
+        RequestColumns { answer: StoreAnswerKind::$answer }
+    };
+}
+
+// number NAME: Variant and its fields [its answer].
+table! {
+    /// A request to a store.
+    pub enum StoreRequest<'a>;
+    /// The kind of a [`StoreRequest`].
+    kind StoreRequestKind, read from Reader<'a>, written to Writer<'_>, columns request_columns -> RequestColumns;
+
     /// What the store knows of an object.
-    Status(Locator),
-    /// One block of an object.
-    Get(Locator, u32),
+    1 STATUS: Status(object: Locator) [Status];
+
+    /// One block of an object, by its index.
+    2 GET: Get(object: Locator, at: u32 => index) [Block];
+
     /// Takes a root in, or renews an object's lease.
-    PutRoot {
+    3 PUT_ROOT: PutRoot {
         /// Seconds for which the object should be kept, at least; the store may give less.
         lease_s: u32,
         /// The root block.
-        block: &'a [u8],
-    },
+        block: &'a [u8] => block,
+    } [Status];
+
     /// Names blocks of an object whose root is held.
-    Name {
+    4 NAME: Name {
         /// Which object.
         object: Locator,
         /// Blocks of the object in all, with the root.
         blocks: u32,
         /// Index of the first block named here.
         from: u32,
-        /// Their addresses.
-        names: Vec<Address>,
-    },
-    /// Takes a named block in.
-    Put(Locator, u32, &'a [u8]),
+        /// Their addresses, at least one.
+        names: Vec<Address> => names,
+    } [Stored];
+
+    /// Takes a named block in, by its index.
+    5 PUT: Put(object: Locator, at: u32 => index, bytes: &'a [u8] => block) [Stored];
+
     /// Which named blocks are not held.
-    Missing(Locator),
+    6 MISSING: Missing(object: Locator) [Missing];
+
     /// The names of an object's blocks from an index on.
-    Names(Locator, u32),
+    7 NAMES: Names(object: Locator, from: u32 => index) [Names];
+
     /// Asks to bring the object to its other custodians now.
-    Replicate(Locator),
+    8 REPLICATE: Replicate(object: Locator) [Stored];
 }
 
 impl<'a> StoreRequest<'a> {
-    /// The body of the call (layout in the table above).
+    /// The body of the call: the kind, then the fields.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
-        let mut w = Writer::new(&mut out);
-        match self {
-            Self::Status(o) => w.u8(1).put(&o.0),
-            Self::Get(o, index) => w.u8(2).put(&o.0).u32(*index),
-            Self::PutRoot { lease_s, block } => w.u8(3).u32(*lease_s).put(block),
-            Self::Name { object, blocks, from, names } => {
-                w.u8(4).put(&object.0).u32(*blocks).u32(*from);
-                names.iter().for_each(|n| {
-                    w.put(&n.0);
-                });
-                &mut w
-            }
-            Self::Put(o, index, block) => w.u8(5).put(&o.0).u32(*index).put(block),
-            Self::Missing(o) => w.u8(6).put(&o.0),
-            Self::Names(o, from) => w.u8(7).put(&o.0).u32(*from),
-            Self::Replicate(o) => w.u8(8).put(&o.0),
-        };
+        self.write(Writer::new(&mut out).u8(self.kind().to_wire()));
         out
     }
 
     /// Decodes a body. Anything that [`Self::encode`] would not write is an error.
     pub fn decode(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(body);
-        let request = match r.u8()? {
-            1 => Self::Status(Locator(r.array()?)),
-            2 => Self::Get(Locator(r.array()?), index(&mut r)?),
-            3 => Self::PutRoot { lease_s: r.u32()?, block: block(&mut r)? },
-            4 => {
-                let (object, blocks) = (Locator(r.array()?), r.u32()?);
-                let (from, names) = names(&mut r, blocks)?;
-                if names.is_empty() {
-                    return Err(Malformed::OutOfRange);
-                }
-                Self::Name { object, blocks, from, names }
-            }
-            5 => Self::Put(Locator(r.array()?), index(&mut r)?, block(&mut r)?),
-            6 => Self::Missing(Locator(r.array()?)),
-            7 => Self::Names(Locator(r.array()?), index(&mut r)?),
-            8 => Self::Replicate(Locator(r.array()?)),
-            _ => return Err(Malformed::UnknownKind),
-        };
+        let kind = StoreRequestKind::from_wire(r.u8()?).ok_or(Malformed::UnknownKind)?;
+        let request = Self::read(kind, &mut r)?;
         r.finish()?;
+        if let Self::Name { blocks, from, names, .. } = &request {
+            check_names(*blocks, *from, names)?;
+            if names.is_empty() {
+                return Err(Malformed::OutOfRange);
+            }
+        }
         Ok(request)
+    }
+}
+
+impl StoreRequestKind {
+    /// Whether this is an answer that the request may get (spec 11).
+    pub fn may_get(self, answer: StoreAnswerKind) -> bool {
+        [self.columns().answer, StoreAnswerKind::Refused].contains(&answer)
     }
 }
 
@@ -136,118 +133,98 @@ impl Status {
     }
 }
 
-/// Why a store does not do as asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// It does not hold the object, or not this block.
-    #[error("the store does not hold it")]
-    NotFound,
-    /// Its byte cap is reached.
-    #[error("the store is full")]
-    Full,
-    /// The block is not the one that is named at this index, or the names are not those the root commits to.
-    #[error("the block is not of this object")]
-    NotOfObject,
-    /// The object's blocks must all be named first.
-    #[error("the object's blocks are not named yet")]
-    NotNamed,
-    /// Too many objects are being taken in at once.
-    #[error("too many objects are being taken in at once")]
-    Busy,
-    /// The operator does not keep this object.
-    #[error("the operator does not keep this object")]
-    Denied,
-    /// The request was not well formed.
-    #[error("the request was not well formed")]
-    Malformed,
-    /// The store's disk failed.
-    #[error("the store's disk failed")]
-    Broken,
+numbered! {
+    /// Why a store does not do as asked.
+    #[derive(thiserror::Error)]
+    pub enum Refusal {
+        /// It does not hold the object, or not this block.
+        #[error("the store does not hold it")]
+        NotFound = 128,
+        /// Its byte cap is reached.
+        #[error("the store is full")]
+        Full = 129,
+        /// The block is not the one that is named at this index, or the names are not those the root commits to.
+        #[error("the block is not of this object")]
+        NotOfObject = 130,
+        /// The object's blocks must all be named first.
+        #[error("the object's blocks are not named yet")]
+        NotNamed = 131,
+        /// Too many objects are being taken in at once.
+        #[error("too many objects are being taken in at once")]
+        Busy = 132,
+        /// The operator does not keep this object.
+        #[error("the operator does not keep this object")]
+        Denied = 133,
+        /// The request was not well formed.
+        #[error("the request was not well formed")]
+        Malformed = 134,
+        /// The store's disk failed.
+        #[error("the store's disk failed")]
+        Broken = 135,
+    }
 }
 
-const REFUSALS: [Refusal; 8] = [
-    Refusal::NotFound,
-    Refusal::Full,
-    Refusal::NotOfObject,
-    Refusal::NotNamed,
-    Refusal::Busy,
-    Refusal::Denied,
-    Refusal::Malformed,
-    Refusal::Broken,
-];
-const REFUSAL_BASE: u8 = 128;
+// number NAME: Variant and its fields.
+table! {
+    /// An answer of a store.
+    pub enum StoreAnswer<'a>;
+    /// The kind of a [`StoreAnswer`].
+    kind StoreAnswerKind, read from Reader<'a>, written to Writer<'_>;
 
-/// An answer of a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreAnswer<'a> {
     /// What it knows.
-    Status(Status),
+    1 STATUS: Status(status: Status);
+
     /// A block; whoever asked must check it against its address.
-    Block(&'a [u8]),
+    2 BLOCK: Block(bytes: &'a [u8] => block);
+
     /// Done.
-    Stored,
+    3 STORED: Stored;
+
     /// Which blocks are missing.
-    Missing(Missing),
+    4 MISSING: Missing(set: Missing);
+
     /// Names of blocks.
-    Names {
+    5 NAMES: Names {
         /// Blocks of the object in all, with the root.
         blocks: u32,
         /// Index of the first block named here.
         from: u32,
         /// Their addresses.
-        names: Vec<Address>,
-    },
-    /// Not done.
-    Refused(Refusal),
+        names: Vec<Address> => names,
+    };
+
+    /// Not done. The number is that of the first refusal: the answer is the refusal's own number and nothing else.
+    128 REFUSED: Refused(why: Refusal);
 }
 
 impl<'a> StoreAnswer<'a> {
-    /// The body of the answer (layout in the table above).
+    /// The body of the answer: the kind, then the fields.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(if let Self::Block(b) = self { b.len().saturating_add(1) } else { 32 });
         let mut w = Writer::new(&mut out);
-        match self {
-            Self::Status(s) => {
-                let class = if s.class == Class::Small { 1 } else { 2 };
-                w.u8(1).u8(class).u32(s.blocks).u32(s.held).u64(s.expires.0).u32(s.idle_ms).u16(s.copies).u16(s.pending)
-            }
-            Self::Block(b) => w.u8(2).put(b),
-            Self::Stored => w.u8(3),
-            Self::Missing(m) => w.u8(4).u32(m.blocks).put(&m.bits),
-            Self::Names { blocks, from, names } => {
-                w.u8(5).u32(*blocks).u32(*from);
-                names.iter().for_each(|n| {
-                    w.put(&n.0);
-                });
-                &mut w
-            }
-            Self::Refused(why) => {
-                let at = REFUSALS.iter().position(|r| r == why).unwrap_or_default();
-                w.u8(REFUSAL_BASE.saturating_add(at as u8))
-            }
-        };
+        if self.kind() != StoreAnswerKind::Refused {
+            w.u8(self.kind().to_wire());
+        }
+        self.write(&mut w);
         out
     }
 
     /// Decodes a body. Anything that [`Self::encode`] would not write is an error.
     pub fn decode(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(body);
-        let answer = match r.u8()? {
-            1 => Self::Status(status(&mut r)?),
-            2 => Self::Block(block(&mut r)?),
-            3 => Self::Stored,
-            4 => Self::Missing(Missing::decode(&mut r)?),
-            5 => {
-                let blocks = r.u32()?;
-                let (from, names) = names(&mut r, blocks)?;
-                Self::Names { blocks, from, names }
-            }
-            n => {
-                let at = n.checked_sub(REFUSAL_BASE).ok_or(Malformed::UnknownKind)?;
-                Self::Refused(*REFUSALS.get(usize::from(at)).ok_or(Malformed::UnknownKind)?)
+        let mut fields = r;
+        let kind = match r.u8()? {
+            refusal if Refusal::from_wire(refusal).is_some() => StoreAnswerKind::Refused,
+            number => {
+                fields = r;
+                StoreAnswerKind::from_wire(number).ok_or(Malformed::UnknownKind)?
             }
         };
-        r.finish()?;
+        let answer = Self::read(kind, &mut fields)?;
+        fields.finish()?;
+        if let Self::Names { blocks, from, names } = &answer {
+            check_names(*blocks, *from, names)?;
+        }
         Ok(answer)
     }
 }
@@ -283,8 +260,10 @@ impl Missing {
     pub fn blocks(&self) -> u32 {
         self.blocks
     }
+}
 
-    fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+impl Field<'_> for Missing {
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         let blocks = r.u32()?;
         if blocks > BLOCKS_MAX {
             return Err(Malformed::OutOfRange);
@@ -293,47 +272,89 @@ impl Missing {
         let spare = bits.last().is_some_and(|b| blocks % 8 != 0 && b >> (blocks % 8) != 0);
         if spare { Err(Malformed::NonZeroPadding) } else { Ok(Self { blocks, bits }) }
     }
-}
 
-fn status(r: &mut Reader<'_>) -> Result<Status, Malformed> {
-    let class = match r.u8()? {
-        1 => Class::Small,
-        2 => Class::Large,
-        _ => return Err(Malformed::UnknownKind),
-    };
-    let (blocks, held) = (r.u32()?, r.u32()?);
-    if blocks > BLOCKS_MAX || held > blocks.max(1) {
-        return Err(Malformed::OutOfRange);
+    fn write(&self, out: &mut impl Sink) {
+        self.blocks.write(out);
+        out.put(&self.bits);
     }
-    Ok(Status {
-        class,
-        blocks,
-        held,
-        expires: UnixMs(r.u64()?),
-        idle_ms: r.u32()?,
-        copies: r.u16()?,
-        pending: r.u16()?,
-    })
 }
 
-fn index(r: &mut Reader<'_>) -> Result<u32, Malformed> {
-    r.u32().and_then(|i| if i < BLOCKS_MAX { Ok(i) } else { Err(Malformed::OutOfRange) })
+impl Field<'_> for Status {
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (class, blocks, held) = (Field::read(r)?, r.u32()?, r.u32()?);
+        if blocks > BLOCKS_MAX || held > blocks.max(1) {
+            return Err(Malformed::OutOfRange);
+        }
+        Ok(Self {
+            class,
+            blocks,
+            held,
+            expires: Field::read(r)?,
+            idle_ms: r.u32()?,
+            copies: r.u16()?,
+            pending: r.u16()?,
+        })
+    }
+
+    fn write(&self, out: &mut impl Sink) {
+        self.class.write(out);
+        self.blocks.write(out);
+        self.held.write(out);
+        self.expires.write(out);
+        self.idle_ms.write(out);
+        self.copies.write(out);
+        self.pending.write(out);
+    }
 }
 
-fn block<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
-    // spec: CONT-6
-    let block = r.rest();
-    if Class::of(block.len()).is_some() { Ok(block) } else { Err(Malformed::OutOfRange) }
+/// The index of a block.
+mod index {
+    use super::{BLOCKS_MAX, Field, Malformed, Reader, Sink};
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<u32, Malformed> {
+        r.u32().and_then(|i| if i < BLOCKS_MAX { Ok(i) } else { Err(Malformed::OutOfRange) })
+    }
+
+    pub(super) fn write(index: &u32, out: &mut impl Sink) {
+        index.write(out);
+    }
 }
 
-fn names(r: &mut Reader<'_>, blocks: u32) -> Result<(u32, Vec<Address>), Malformed> {
-    let from = r.u32()?;
-    let names = addresses(r.rest())?;
+/// A block of either class, to the end.
+mod block {
+    use super::{Class, Malformed, Reader, Sink};
+
+    pub(super) fn read<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
+        // spec: CONT-6
+        let block = r.rest();
+        if Class::of(block.len()).is_some() { Ok(block) } else { Err(Malformed::OutOfRange) }
+    }
+
+    pub(super) fn write(block: &[u8], out: &mut impl Sink) {
+        out.put(block);
+    }
+}
+
+/// Addresses, to the end.
+mod names {
+    use super::{Address, Malformed, Reader, Sink, addresses};
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<Address>, Malformed> {
+        addresses(r.rest())
+    }
+
+    pub(super) fn write(names: &[Address], out: &mut impl Sink) {
+        names.iter().for_each(|n| out.put(&n.0));
+    }
+}
+
+/// Whether these names lie in an object of this length, none of them in the root's place.
+fn check_names(blocks: u32, from: u32, names: &[Address]) -> Result<(), Malformed> {
     let end = from.checked_add(names.len() as u32).ok_or(Malformed::OutOfRange)?;
     if from == 0 || end > blocks || blocks > BLOCKS_MAX || names.len() > NAMES_MAX {
         return Err(Malformed::OutOfRange);
     }
-    Ok((from, names))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -371,7 +392,7 @@ mod tests {
             StoreAnswer::Names { blocks: 3, from: 1, names: name },
         ]
         .into_iter()
-        .chain(REFUSALS.map(StoreAnswer::Refused))
+        .chain((128..=135).filter_map(Refusal::from_wire).map(StoreAnswer::Refused))
         {
             assert_eq!(StoreAnswer::decode(&answer.encode()), Ok(answer));
         }

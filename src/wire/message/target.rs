@@ -5,8 +5,9 @@
 //! 2 | ip 4 | port u16                 4    the relay's directory
 //! ```
 
-use crate::base::bytes::Reader;
+use crate::base::bytes::{Reader, Writer};
 use crate::wire::error::Malformed;
+use crate::wire::field::{Field, Sink};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Where a stream goes.
@@ -23,7 +24,16 @@ pub enum Target {
 }
 
 impl Target {
-    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+    /// The target's bytes as BEGIN carries them.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write(&mut Writer::new(&mut out));
+        out
+    }
+}
+
+impl Field<'_> for Target {
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(match r.u8()? {
             1 => Self::Host(host_name(r.bytes8()?)?.to_owned(), r.u16()?),
             2 => Self::Addr(SocketAddr::new(IpAddr::V4(Ipv4Addr::from(r.array::<4>()?)), r.u16()?)),
@@ -35,14 +45,14 @@ impl Target {
         })
     }
 
-    /// The target's bytes as BEGIN carries them.
-    pub fn encode(&self) -> Vec<u8> {
+    fn write(&self, out: &mut impl Sink) {
+        let mut parts = |parts: &[&[u8]]| parts.iter().for_each(|part| out.put(part));
         match self {
-            Self::Host(name, port) => [&[1, name.len() as u8], name.as_bytes(), &port.to_be_bytes()].concat(),
-            Self::Addr(SocketAddr::V4(a)) => [&[2][..], &a.ip().octets(), &a.port().to_be_bytes()].concat(),
-            Self::Addr(SocketAddr::V6(a)) => [&[3][..], &a.ip().octets(), &a.port().to_be_bytes()].concat(),
-            Self::Directory => vec![4],
-            Self::Store => vec![5],
+            Self::Host(name, port) => parts(&[&[1, name.len() as u8], name.as_bytes(), &port.to_be_bytes()]),
+            Self::Addr(SocketAddr::V4(a)) => parts(&[&[2], &a.ip().octets(), &a.port().to_be_bytes()]),
+            Self::Addr(SocketAddr::V6(a)) => parts(&[&[3], &a.ip().octets(), &a.port().to_be_bytes()]),
+            Self::Directory => parts(&[&[4]]),
+            Self::Store => parts(&[&[5]]),
         }
     }
 }

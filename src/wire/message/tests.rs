@@ -1,5 +1,6 @@
 use super::*;
 use crate::wire::error::Malformed;
+use crate::wire::examples;
 use proptest::prelude::*;
 
 fn all(text: &[u8]) -> Result<Vec<(StreamId, Message<'_>)>, Malformed> {
@@ -22,18 +23,8 @@ fn repack(messages: &[(StreamId, Message<'_>)], len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn the_table_is_numbered_from_one_and_each_kind_has_examples_of_its_own() {
-    for (kind, number) in MESSAGES.iter().zip(1..) {
-        assert_eq!(kind.number, number, "{}", kind.name);
-        let examples = (kind.examples)();
-        assert!(!examples.is_empty(), "{} has no example", kind.name);
-        assert!(examples.iter().all(|(_, m)| m.kind().number == number), "{}: an example of another", kind.name);
-    }
-}
-
-#[test]
 fn every_message_is_written_and_read() {
-    for (name, message) in MESSAGES.iter().flat_map(|kind| (kind.examples)()) {
+    for (name, message) in examples::messages() {
         let stream = if message.is_for_circuit() { StreamId::CIRCUIT } else { StreamId(9) };
         let case = (stream, message);
         let text = repack(std::slice::from_ref(&case), 1336 - MARK_SIZE);
@@ -43,14 +34,15 @@ fn every_message_is_written_and_read() {
 
 #[test]
 fn a_message_is_legal_somewhere_and_by_streams_if_it_concerns_one() {
-    for kind in MESSAGES {
-        let sides = [Side::Relay, Side::Client].map(|side| kind.legal_at(side));
-        assert!(sides.iter().any(|legal| *legal != Legal::Never), "{} is sent by nobody", kind.name);
+    for kind in MessageKind::ALL {
+        let columns = kind.columns();
+        let sides = [Side::Relay, Side::Client].map(|side| columns.legal_at(side));
+        assert!(sides.iter().any(|legal| *legal != Legal::Never), "{kind:?} is sent by nobody");
         for legal in sides {
             match legal {
                 Legal::Never => {}
-                Legal::Circuit => assert_eq!(kind.scope, Scope::Circuit, "{}", kind.name),
-                Legal::In(_) => assert_eq!(kind.scope, Scope::Stream, "{}", kind.name),
+                Legal::Circuit => assert_eq!(columns.scope, Scope::Circuit, "{kind:?}"),
+                Legal::In(_) => assert_eq!(columns.scope, Scope::Stream, "{kind:?}"),
             }
         }
     }

@@ -10,6 +10,7 @@
 use super::{Message, MessageKind};
 use crate::base::bytes::Reader;
 use crate::wire::error::Malformed;
+use crate::wire::field::Sink;
 
 /// Zero bytes in front of a text: the sign that the cell is for this hop (spec ONION-6).
 pub const MARK_SIZE: usize = 8;
@@ -42,7 +43,7 @@ impl<'a> Messages<'a> {
     ///
     /// # Errors
     /// What stands there is no message, or the padding is not zero (spec CELL-7 to CELL-13). The walk is over then.
-    #[expect(clippy::should_implement_trait, reason = "an error ends the walk; an iterator would go on")]
+    #[allow(clippy::should_implement_trait, reason = "an error ends the walk; an iterator would go on")]
     pub fn next(&mut self) -> Result<Option<(StreamId, Message<'a>)>, Malformed> {
         let command = if self.reader.is_empty() { 0 } else { self.reader.u8()? };
         if command == 0 {
@@ -89,27 +90,28 @@ impl<'a> TextWriter<'a> {
 
     /// Packs a message; false when it does not fit.
     pub fn push(&mut self, stream: StreamId, message: &Message<'_>) -> bool {
-        self.push_with(message.kind().number, stream, |body| message.encode_body(body))
+        self.push_with(message.kind(), stream, |body| message.write(body))
     }
 
     /// Packs DATA from two slices (the halves of a ring buffer) without a copy between; false when it does not fit.
     pub fn push_data(&mut self, stream: StreamId, a: &[u8], b: &[u8]) -> bool {
-        self.push_with(MessageKind::DATA.number, stream, |body| {
-            body.put(a).put(b);
+        self.push_with(MessageKind::Data, stream, |body| {
+            body.put(a);
+            body.put(b);
         })
     }
 
-    fn push_with(&mut self, command: u8, stream: StreamId, write: impl FnOnce(&mut BodyWriter<'_>)) -> bool {
+    fn push_with(&mut self, kind: MessageKind, stream: StreamId, write: impl FnOnce(&mut TextSink<'_>)) -> bool {
         let rest = self.text.get_mut(self.used..).unwrap_or_default();
         let Some((header, room)) = rest.split_first_chunk_mut::<MESSAGE_HEADER_SIZE>() else { return false };
-        let mut body = BodyWriter { room, used: 0, fits: true };
+        let mut body = TextSink { room, used: 0, fits: true };
         write(&mut body);
         if !body.fits {
             return false;
         }
         let [s0, s1] = stream.0.to_be_bytes();
         let [l0, l1] = (body.used as u16).to_be_bytes();
-        *header = [command, s0, s1, l0, l1];
+        *header = [kind.to_wire(), s0, s1, l0, l1];
         self.used = self.used.saturating_add(MESSAGE_HEADER_SIZE).saturating_add(body.used);
         true
     }
@@ -121,15 +123,15 @@ impl<'a> TextWriter<'a> {
 }
 
 /// Writes one message's body into the room that is left in a text.
-pub(super) struct BodyWriter<'a> {
+pub(super) struct TextSink<'a> {
     room: &'a mut [u8],
     used: usize,
     fits: bool,
 }
 
-impl BodyWriter<'_> {
+impl Sink for TextSink<'_> {
     /// Appends bytes; what does not fit makes the message not fit.
-    pub(super) fn put(&mut self, bytes: &[u8]) -> &mut Self {
+    fn put(&mut self, bytes: &[u8]) {
         let end = self.used.saturating_add(bytes.len());
         match self.room.get_mut(self.used..end) {
             Some(place) => {
@@ -138,6 +140,5 @@ impl BodyWriter<'_> {
             }
             None => self.fits = false,
         }
-        self
     }
 }

@@ -13,7 +13,7 @@ use crate::wire::message::{Target, host_name};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 mod body;
-pub use body::{Body, BodyError};
+pub use body::Body;
 
 /// Maximum length of a request's head, in bytes.
 pub const HEAD_MAX: usize = 16 * 1024;
@@ -381,6 +381,7 @@ impl HttpRequest {
     }
 
     /// The head as it was sent, in its plainest form. Parsed again it is the same request.
+    #[cfg(feature = "unstable")]
     pub fn encode(&self) -> Vec<u8> {
         let target = match &self.form {
             Form::Tunnel(target) => write_authority(target, None),

@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 use crate::base::bytes::Reader;
+use crate::base::numbered::numbered;
 use crate::wire::error::Malformed;
 use crate::wire::message::{EndReason, Target, host_name};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,8 +21,6 @@ pub const MESSAGE_MAX: usize = 8 + 256 + 256;
 /// Longest user name, password or host name.
 pub const FIELD_MAX: usize = 255;
 
-const CONNECT: u8 = 1;
-const RESOLVE: u8 = 0xf0;
 const NO_AUTH: u8 = 0;
 const USER_PASSWORD: u8 = 2;
 const NO_METHOD: u8 = 0xff;
@@ -35,13 +34,14 @@ pub enum Version {
     V5,
 }
 
-/// What the client asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// A stream to the target.
-    Connect,
-    /// The address of the target's name (Tor's extension 0xF0); the port means nothing.
-    Resolve,
+numbered! {
+    /// What the client asks for.
+    pub enum Command {
+        /// A stream to the target.
+        Connect = 1,
+        /// The address of the target's name (Tor's extension 0xF0); the port means nothing.
+        Resolve = 0xf0,
+    }
 }
 
 /// Who the client says it is. It proves nothing; it only keeps streams apart.
@@ -66,28 +66,28 @@ pub struct SocksRequest {
     pub credentials: Credentials,
 }
 
-/// How a request ended, in the terms of SOCKS 5 (spec PROXY-9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Reply {
-    /// Granted.
-    Succeeded = 0,
-    /// No better word.
-    Failure = 1,
-    /// Forbidden, by this node or by the exit.
-    NotAllowed = 2,
-    /// There is no path through the network.
-    NetworkUnreachable = 3,
-    /// The exit cannot reach the host, or its name is unknown.
-    HostUnreachable = 4,
-    /// The host refused, or reset.
-    Refused = 5,
-    /// The host did not answer in time.
-    TimedOut = 6,
-    /// BIND, UDP ASSOCIATE, RESOLVE_PTR and unknown ones.
-    CommandNotSupported = 7,
-    /// An unknown kind of address.
-    AddressNotSupported = 8,
+numbered! {
+    /// How a request ended, in the terms of SOCKS 5 (spec PROXY-9).
+    pub enum Reply {
+        /// Granted.
+        Succeeded = 0,
+        /// No better word.
+        Failure = 1,
+        /// Forbidden, by this node or by the exit.
+        NotAllowed = 2,
+        /// There is no path through the network.
+        NetworkUnreachable = 3,
+        /// The exit cannot reach the host, or its name is unknown.
+        HostUnreachable = 4,
+        /// The host refused, or reset.
+        Refused = 5,
+        /// The host did not answer in time.
+        TimedOut = 6,
+        /// BIND, UDP ASSOCIATE, RESOLVE_PTR and unknown ones.
+        CommandNotSupported = 7,
+        /// An unknown kind of address.
+        AddressNotSupported = 8,
+    }
 }
 
 impl Reply {
@@ -263,23 +263,7 @@ impl Handshake {
     }
 }
 
-impl Command {
-    fn from_wire(n: u8) -> Option<Self> {
-        match n {
-            CONNECT => Some(Self::Connect),
-            RESOLVE => Some(Self::Resolve),
-            _ => None,
-        }
-    }
-
-    fn to_wire(self) -> u8 {
-        match self {
-            Self::Connect => CONNECT,
-            Self::Resolve => RESOLVE,
-        }
-    }
-}
-
+#[cfg(feature = "unstable")]
 impl SocksRequest {
     /// Writes the request's own message as a client would; what was read is written back byte for byte, save that the
     /// address 0.0.0.x of SOCKS 4a is written as 0.0.0.1.
@@ -314,7 +298,9 @@ impl SocksRequest {
 pub fn encode_reply(version: Version, reply: Reply, address: Option<IpAddr>) -> Vec<u8> {
     let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     match (version, address) {
-        (Version::V5, _) => [&[5, reply as u8, 0][..], &address5(&Target::Addr(SocketAddr::new(address, 0)))].concat(),
+        (Version::V5, _) => {
+            [&[5, reply.to_wire(), 0][..], &address5(&Target::Addr(SocketAddr::new(address, 0)))].concat()
+        }
         (Version::V4, IpAddr::V4(a)) if reply == Reply::Succeeded => [&[0, 90, 0, 0][..], &a.octets()].concat(),
         // 91: rejected or failed. An IPv6 address cannot be told in SOCKS 4.
         (Version::V4, _) => vec![0, 91, 0, 0, 0, 0, 0, 0],

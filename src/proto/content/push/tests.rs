@@ -96,11 +96,11 @@ impl World {
                         fetch.answer(self.net.now, call.id, answer);
                     }
                 }
-                Some(FetchOutput::Data { bytes: b, .. }) => {
+                Some(FetchOutput::Data(b)) => {
                     fetch.consume(b.len());
                     bytes.extend_from_slice(&b);
                 }
-                Some(FetchOutput::Opened(_)) => (),
+                Some(FetchOutput::Opened) => (),
                 Some(FetchOutput::Done) => return bytes,
                 Some(FetchOutput::Failed(e)) => panic!("{e}"),
                 None => self.net.pass(fetch.deadline().unwrap().since(self.net.now.mono)),

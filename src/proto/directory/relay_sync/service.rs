@@ -8,22 +8,30 @@ use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal};
 impl RelayDirectory {
     /// Answers a request to this relay's directory.
     pub fn request(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
-        let answer = match DirectoryRequest::decode(body) {
-            Err(_) => DirectoryAnswer::Refused(Refusal::Malformed),
-            Ok(DirectoryRequest::Put(records)) => self.put(&records, now),
-            Ok(DirectoryRequest::Get(id)) => match self.records.newest(&id).filter(|r| r.expires() > now.unix) {
+        let Ok(request) = DirectoryRequest::decode(body) else {
+            return DirectoryAnswer::Refused(Refusal::Malformed).encode();
+        };
+        let kind = request.kind();
+        let answer = self.answer_to(now, request);
+        debug_assert!(kind.may_get(answer.kind()), "{kind:?} is answered by {answer:?}");
+        answer.encode()
+    }
+
+    fn answer_to(&mut self, now: Now, request: DirectoryRequest) -> DirectoryAnswer {
+        match request {
+            DirectoryRequest::Put(records) => self.put(&records, now),
+            DirectoryRequest::Get(id) => match self.records.newest(&id).filter(|r| r.expires() > now.unix) {
                 Some(r) => DirectoryAnswer::Record(r.bytes().to_vec()),
                 None => DirectoryAnswer::Unknown(self.cuts.newest().map_or(UnixMs(0), |s| s.cut)),
             },
-            Ok(DirectoryRequest::Compare(sums)) => DirectoryAnswer::Differs(self.records.differing(&sums)),
-            Ok(DirectoryRequest::Digest { low, high, entries }) => {
+            DirectoryRequest::Compare(sums) => DirectoryAnswer::Differs(self.records.differing(&sums)),
+            DirectoryRequest::Digest { low, high, entries } => {
                 let (more, records, wanted) = self.records.delta(low, high, &entries, now.unix);
                 DirectoryAnswer::Delta { more, records, wanted }
             }
-            Ok(DirectoryRequest::Statement(cut)) => self.cuts.statement(cut, now.unix),
-            Ok(DirectoryRequest::Page { cut, start }) => self.cuts.page(cut, start, now.unix),
-        };
-        answer.encode()
+            DirectoryRequest::Statement(cut) => self.cuts.statement(cut, now.unix),
+            DirectoryRequest::Page { cut, start } => self.cuts.page(cut, start, now.unix),
+        }
     }
 
     fn put(&mut self, records: &[Vec<u8>], now: Now) -> DirectoryAnswer {
