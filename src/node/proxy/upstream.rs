@@ -82,6 +82,7 @@ impl Isolator {
         Isolation { user: self.user(who), part: Part::Own(what, 0) }
     }
 
+    // spec: PROXY-17
     fn user(&self, who: &Credentials) -> [u8; 16] {
         let mut user = [0; 16];
         user.iter_mut().zip(self.hash(b"user", who, b"")).for_each(|(to, from)| *to = from);
