@@ -107,11 +107,16 @@ fn own(n: u64) -> CircuitPurpose {
 fn circuits_that_are_not_used_make_way_at_once() {
     seeds("circuits_that_are_not_used_make_way_at_once", 1, |seed| {
         let mut w = world(seed, SHAPE);
-        for n in 0..600 {
-            let visit = w.start(Task { purpose: own(n), ..task(0, b"GET 50\n", true) });
-            assert!(w.run(Duration::from_secs(5)), "destination {n}");
-            assert_eq!(w.user.get().transfer(visit).end, Some(Ok(())), "destination {n}");
+        let begun = w.net.now().mono;
+        for round in 0..30 {
+            for n in 0..20 {
+                w.start(Task { purpose: own(20 * round + n), keep: false, ..task(0, b"GET 50\n", true) });
+            }
+            assert!(w.run(Duration::from_secs(5)), "round {round}");
         }
+        assert!(w.user.get().transfers().iter().all(|t| t.end == Some(Ok(())) && t.count == 50), "no failure");
+        // Sooner than any of them is closed because it is idle.
+        assert!(w.net.now().mono.since(begun) < MINUTE);
         let circuits = exit_circuits(&w).len();
         assert!((100..=USER_CIRCUITS_MAX).contains(&circuits), "{circuits} circuits");
     });
