@@ -185,8 +185,8 @@ fn a_guard_or_custodian_that_stalls_costs_seconds() {
     println!("a look-up while the guard was stopped: {took:?}");
     assert!(took < Duration::from_secs(20), "a look-up took {took:?}");
 
-    // Each of the others is a custodian; whichever is asked first, one in six or so is the one that stands still.
-    for stopped in 1..7 {
+    // Most relays of so small a network are custodians, so some of these are asked before others.
+    for stopped in 1..4 {
         let back = net.home().join(format!("back-{stopped}"));
         let took = while_stopped(&mut net, stopped, || {
             client.umbel(COMMAND_MAX, &["get", &link, "-o", &text(&back)]).ok();
