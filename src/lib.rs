@@ -23,7 +23,7 @@
 //! | to | use |
 //! |---|---|
 //! | connect through an exit, resolve names | [`Client::connect`], [`Client::resolve`] |
-//! | keep users apart | [`Client::isolated`], [`Client::isolated_by`] |
+//! | keep users apart | [`Client::isolated`], [`Client::isolated_by`], [`Client::isolated_by_destination`] |
 //! | publish and read content | [`Client::put`], [`Client::open`] |
 //! | see what happens | [`Client::status`], [`Client::events`] |
 //! | run a relay | [`Relay::builder`] |

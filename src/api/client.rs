@@ -21,6 +21,8 @@ use crate::host::guards;
 use crate::host::service::AgentHandle;
 use crate::host::system;
 use crate::role::agent::{Agent, AgentConfig};
+use crate::role::client::{Isolation, Part, SITE_ROUTE};
+use crate::wire::message::Target;
 use core::cell::Cell;
 use core::net::IpAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -142,6 +144,7 @@ async fn keep_guards(local: Local) {
 pub struct Client {
     node: Arc<NodeThread>,
     isolation: [u8; 32],
+    by_destination: bool,
     patience: Duration,
 }
 
@@ -160,7 +163,7 @@ impl Client {
 
     pub(super) fn of(node: Arc<NodeThread>, patience: Duration) -> Self {
         let isolation = node.isolation(&[b"first"]);
-        Self { node, isolation, patience }
+        Self { node, isolation, by_destination: false, patience }
     }
 
     /// A client on a relay's node.
@@ -181,9 +184,32 @@ impl Client {
         Self { isolation: self.node.isolation(&[b"token", &self.isolation, token.as_ref()]), ..self.clone() }
     }
 
+    /// A handle on the same node whose streams share a circuit only with those of this handle to the same host and port. Their
+    /// exits are drawn together: 12 in ten minutes at most, however many destinations there are.
+    ///
+    /// A circuit costs its relays a handshake each, so this is for a few destinations that must not be linked, not for
+    /// everything.
+    pub fn isolated_by_destination(&self) -> Self {
+        Self { by_destination: true, ..self.clone() }
+    }
+
+    /// The circuit for a stream to a destination.
+    fn circuit_to(&self, target: &Target) -> Isolation {
+        let mut user = [0; 16];
+        user.iter_mut().zip(self.isolation).for_each(|(to, from)| *to = from);
+        let part = if self.by_destination {
+            let hash = self.node.isolation(&[b"destination", &self.isolation, &target.encode()]);
+            Part::Own(hash.first_chunk().map_or(0, |b| u64::from_be_bytes(*b)), 0)
+        } else {
+            Part::Shared(0)
+        };
+        Isolation { user, part }
+    }
+
     /// Connects to a host through an exit. The exit looks the name up. Safe to cancel.
     ///
-    /// Streams of one handle share a circuit, so the exit may see that they belong together: see [`Client::isolated`].
+    /// Streams of one handle share a circuit, so the exit may see that they belong together: see [`Client::isolated`] and
+    /// [`Client::isolated_by_destination`].
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when the destination refuses or cannot be reached; [`ErrorKind::Forbidden`] for private
@@ -192,7 +218,8 @@ impl Client {
     pub async fn connect(&self, to: impl Into<Destination>) -> Result<Stream, Error> {
         let target = to.into().checked(self.node.readiness().profile.private_exit)?;
         self.settled().await?;
-        Stream::open(&self.node, target, self.isolation).await
+        let isolation = self.circuit_to(&target);
+        Stream::open(&self.node, target, isolation).await
     }
 
     /// Has an exit look a name up. Empty where nothing is found.
@@ -206,7 +233,7 @@ impl Client {
             Host::Name(name) => name,
         };
         self.settled().await?;
-        let isolation = self.isolation;
+        let isolation = self.circuit_to(&Target::Host(name.clone(), 0));
         let told = self.node.run(move |local| async move { local.resolve(&name, isolation).await }).await??;
         Ok(public_answers(told, private))
     }
@@ -225,7 +252,7 @@ impl Client {
     pub async fn open(&self, link: &Link) -> Result<Object, Error> {
         self.settled().await?;
         let name = self.node.isolation(&[b"object", &self.isolation, &link.link.root.0]);
-        let route = name.first_chunk().map_or(0, |b| u64::from_be_bytes(*b));
+        let route = name.first_chunk().map_or(0, |b| u64::from_be_bytes(*b)) & !SITE_ROUTE;
         Object::open(&self.node, link, route).await
     }
 

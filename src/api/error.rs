@@ -26,7 +26,8 @@ impl From<StreamFailure> for Error {
         let (kind, message, hint, fault) = match why {
             StreamFailure::Ended(reason) => return ended(reason),
             StreamFailure::NoPath => {
-                (ErrorKind::NoPath, "no path through the network could be built", "try again soon", Fault::Network)
+                let message = "the network is unreachable: no path through it could be built";
+                (ErrorKind::NoPath, message, "check this machine's connection, and try again", Fault::Network)
             }
             StreamFailure::CircuitClosed => {
                 (ErrorKind::Reset, "the circuit under the stream closed", "connect again", Fault::Relay)

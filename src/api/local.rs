@@ -95,17 +95,17 @@ impl Local {
     pub(crate) async fn connect(
         &self,
         target: Target,
-        isolation: [u8; 32],
+        isolation: Isolation,
         first: &[u8],
     ) -> Result<AgentStream, ConnectError> {
         self.exits()?;
-        self.agent.open(CircuitPurpose::Exit(Isolation(isolation)), target, first).await.map_err(ConnectError::Failed)
+        self.agent.open(CircuitPurpose::Exit(isolation), target, first).await.map_err(ConnectError::Failed)
     }
 
     /// Has an exit look a name up; empty where nothing is found.
-    pub(crate) async fn resolve(&self, name: &str, isolation: [u8; 32]) -> Result<Vec<IpAddr>, ConnectError> {
+    pub(crate) async fn resolve(&self, name: &str, isolation: Isolation) -> Result<Vec<IpAddr>, ConnectError> {
         self.exits()?;
-        self.agent.look_up(CircuitPurpose::Exit(Isolation(isolation)), name).await.map_err(ConnectError::Failed)
+        self.agent.look_up(CircuitPurpose::Exit(isolation), name).await.map_err(ConnectError::Failed)
     }
 
     /// Whether there is a directory, from which paths can be drawn.

@@ -1,7 +1,7 @@
 //! What a node does now. Nothing in it identifies users or destinations.
 
 use super::local::Local;
-use crate::role::client::{CircuitInfo, CircuitPurpose, CircuitState, Isolation, StreamInfo};
+use crate::role::client::{CircuitInfo, CircuitPurpose, CircuitState, StreamInfo};
 use crate::wire::ids::{RelayId, to_text};
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
@@ -164,7 +164,7 @@ fn circuit(info: &CircuitInfo) -> CircuitStatus {
 /// A name for who may share a circuit; says nothing of users or destinations.
 fn isolation(want: CircuitPurpose) -> String {
     match want {
-        CircuitPurpose::Exit(Isolation(token)) => format!("exit-{}", to_text(&token).get(..8).unwrap_or_default()),
+        CircuitPurpose::Exit(isolation) => format!("exit-{isolation}"),
         CircuitPurpose::Direct(_) => "direct".into(),
         CircuitPurpose::Last(_, n) => format!("directory-{n}"),
         CircuitPurpose::Fourth(_, n) => format!("content-{n}"),

@@ -6,6 +6,7 @@ use super::ready::ended;
 use super::thread::NodeThread;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::service::stream::AgentStream;
+use crate::role::client::Isolation;
 use crate::wire::ids::RelayId;
 use crate::wire::message::Target;
 use core::pin::Pin;
@@ -47,7 +48,7 @@ impl Stream {
         &self.receipt
     }
 
-    pub(super) async fn open(node: &Arc<NodeThread>, target: Target, isolation: [u8; 32]) -> Result<Self, Error> {
+    pub(super) async fn open(node: &Arc<NodeThread>, target: Target, isolation: Isolation) -> Result<Self, Error> {
         let opened = node.run(move |local| async move {
             let stream = local.connect(target, isolation, &[]).await?;
             let receipt = local.receipt(&stream)?;

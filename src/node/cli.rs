@@ -100,6 +100,10 @@ pub struct TestnetArgs {
     /// Where the proxy listens; port 0 takes any free port [default: 127.0.0.1:6250]
     #[arg(long, value_name = "ADDR", env = "UMBEL_SOCKS", hide_env_values = true)]
     pub socks: Option<Loopback>,
+    /// Give each destination a circuit of its own, instead of 8 circuits for each user of the proxy
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(env = "UMBEL_ISOLATE_DESTINATIONS", hide_env_values = true, hide_possible_values = true)]
+    pub isolate_destinations: Option<bool>,
     /// Let the last relay connect to servers outside the network
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(env = "UMBEL_EXIT", hide_env_values = true, hide_possible_values = true)]
@@ -183,6 +187,10 @@ pub struct ClientArgs {
     /// Where the proxy listens; port 0 takes any free port [default: 127.0.0.1:6250]
     #[arg(long, value_name = "ADDR", env = "UMBEL_SOCKS", hide_env_values = true)]
     pub socks: Option<Loopback>,
+    /// Give each destination a circuit of its own, instead of 8 circuits for each user of the proxy
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(env = "UMBEL_ISOLATE_DESTINATIONS", hide_env_values = true, hide_possible_values = true)]
+    pub isolate_destinations: Option<bool>,
     /// The configuration file [default: DIR/umbel.toml, if it exists]
     #[arg(long, value_name = "FILE", env = "UMBEL_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,

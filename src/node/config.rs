@@ -44,6 +44,8 @@ pub struct TestnetConfig {
     pub relays: usize,
     /// Where the proxy listens; port 0 means any.
     pub socks: SocketAddr,
+    /// Whether the proxy gives each destination a circuit of its own.
+    pub isolate_destinations: bool,
     /// Whether one relay is an exit.
     pub exit: bool,
 }
@@ -90,6 +92,8 @@ pub struct ClientConfig {
     pub seeds: Vec<String>,
     /// Where the proxy listens; port 0 means any.
     pub socks: SocketAddr,
+    /// Whether the proxy gives each destination a circuit of its own.
+    pub isolate_destinations: bool,
 }
 
 /// The keys of the configuration file.
@@ -98,6 +102,7 @@ pub struct ClientConfig {
 struct File {
     relays: Option<u16>,
     socks: Option<Loopback>,
+    isolate_destinations: Option<bool>,
     exit: Option<bool>,
     ready_file: Option<PathBuf>,
     profile: Option<ProfileName>,
@@ -127,6 +132,7 @@ impl TestnetConfig {
         Ok(Self {
             relays: usize::from(args.relays.or(file.relays).unwrap_or(RELAYS_DEFAULT)),
             socks: socks(args.socks.or(file.socks)),
+            isolate_destinations: args.isolate_destinations.or(file.isolate_destinations).unwrap_or(false),
             exit: args.exit.or(file.exit).unwrap_or(false),
             common: Common::new(dir, global, args.ready_file.clone(), &file),
         })
@@ -176,6 +182,7 @@ impl ClientConfig {
             invite,
             seeds: file.seeds.clone(),
             socks: socks(args.socks.or(file.socks)),
+            isolate_destinations: args.isolate_destinations.or(file.isolate_destinations).unwrap_or(false),
             common: Common::new(dir, global, args.ready_file.clone(), &file),
         })
     }

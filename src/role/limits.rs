@@ -105,14 +105,33 @@ pub const STREAM_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 pub const CIRCUIT_BUILD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Circuits a client builds for one stream before it gives up (spec 12).
 pub const BUILDS_PER_STREAM: u32 = 8;
+/// Of them, circuits on which all relays answered but the one that was asked for by name.
+pub const BUILDS_PER_CALLEE: u32 = 2;
 /// A circuit takes no new streams after this long.
 pub const CIRCUIT_DIRTY_AFTER: Duration = Duration::from_secs(600);
 /// A client closes a used circuit that carries no stream after this long.
 pub const CIRCUIT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A client that has heard no relay for this long is offline: a relay with circuits pads within 9.5 s.
+pub const OFFLINE_AFTER: Duration = Duration::from_secs(12);
 /// From a call to its answer.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Circuits a client has at once.
 pub const CLIENT_CIRCUITS_MAX: usize = 512;
+/// Of them, circuits for streams through exits. Beyond it the one unused for longest makes way, and while none is unused
+/// the stream waits.
+pub const EXIT_CIRCUITS_MAX: usize = 256;
+/// Of them, circuits for content that programs ask the local proxy for; the same holds. The rest is for the node's own calls.
+pub const SITE_CIRCUITS_MAX: usize = 128;
+/// Circuits for streams through exits that one user has at once.
+pub const USER_CIRCUITS_MAX: usize = 128;
+/// Circuits over which one user's streams are spread.
+pub const CIRCUITS_PER_USER: u8 = 8;
+/// Exits that are drawn for one user within [`EXITS_MEMORY`], whatever fails; one more is drawn from among them.
+pub const EXITS_PER_USER: usize = 12;
+/// How long an exit counts that was drawn for a user.
+pub const EXITS_MEMORY: Duration = Duration::from_secs(600);
+/// Users whose exits are remembered. Beyond it the one who drew none for longest is forgotten.
+pub const EXIT_USERS_MAX: usize = 1024;
 /// Streams a client has at once.
 pub const CLIENT_STREAMS_MAX: usize = 4096;
 /// How far the windows of all streams, of a client or of a shard's exits, may be beyond the profile's together (spec
@@ -124,6 +143,14 @@ pub const CLIENT_UNREAD_MAX: usize = 192 * 1024 * 1024;
 pub const CLIENT_UNSENT_MAX: usize = 64 * 1024 * 1024;
 /// What each of them may have waiting in any case. More than a writer waits for.
 pub const CLIENT_UNSENT_LEAST: usize = 32 * 1024;
+/// Of them, how many are kept for the node's calls.
+pub const CALL_STREAMS_RESERVED: usize = 1024;
+/// Circuits on which a stream is tried.
+pub const STREAM_TRIES_MAX: u8 = 4;
+/// A stream that is not answered for this long, though its circuit lives, is tried on another circuit of its user.
+pub const STREAM_MOVE_AFTER: Duration = Duration::from_secs(15);
+/// On a circuit on which nothing arrived for this long a stream's first bytes wait for the answer to BEGIN.
+pub const EARLY_DATA_QUIET: Duration = Duration::from_secs(30);
 /// After a spare circuit failed or went, the next is tried this much later; the pause doubles while none can be built.
 pub const SPARE_RETRY: Duration = Duration::from_millis(200);
 /// The longest such pause.

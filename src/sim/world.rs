@@ -13,7 +13,7 @@ use crate::crypto::identity::IdentityKey;
 use crate::proto::profile::Profile;
 use crate::proto::rpc::Service;
 use crate::role::Role;
-use crate::role::client::{CircuitPurpose, Client, ClientConfig, Isolation, PathEnd, PathSource};
+use crate::role::client::{CircuitPurpose, Client, ClientConfig, Isolation, Part, PathEnd, PathSource};
 use crate::role::contact::{Contact, Roster};
 use crate::role::limits::CLIENT_CIRCUITS_MAX;
 use crate::role::links::Credentials;
@@ -65,7 +65,7 @@ impl PathSource for Paths {
         let mut taken = vec![self.guard];
         let guard = self.contact(&self.guard)?;
         let last = match end {
-            PathEnd::This(relay) => Some(self.contact(&relay)?),
+            PathEnd::This(relay) | PathEnd::ThisExit(relay) => Some(self.contact(&relay)?),
             PathEnd::Any => None,
             PathEnd::Before(relay) => {
                 taken.push(relay);
@@ -281,7 +281,7 @@ impl World {
 /// A transfer to the web server under an isolation token made from `n`.
 pub fn task(n: u8, send: &[u8], finish: bool) -> Task {
     Task {
-        purpose: CircuitPurpose::Exit(Isolation([n; 32])),
+        purpose: CircuitPurpose::Exit(Isolation { user: [n; 16], part: Part::Shared(0) }),
         target: Target::Addr(web_addr()),
         send: send.to_vec(),
         finish,

@@ -12,4 +12,5 @@ mod names;
 mod processes;
 mod proxy;
 mod reference;
+mod sharing;
 mod testnet;

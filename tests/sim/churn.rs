@@ -161,7 +161,7 @@ fn relays_come_and_go_and_transfers_end_one_way_or_the_other() {
         if let Some(i) = down {
             w.start_relay(i);
         }
-        w.net.run_for(4 * MINUTE);
+        w.net.run_for(12 * MINUTE);
         let (circuits, exits, streams, _) = w.left();
         assert!(circuits <= SPARE_CIRCUITS_MAX * 3, "only spares are left: {circuits}");
         assert_eq!((exits, streams), (0, 0));

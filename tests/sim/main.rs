@@ -16,6 +16,7 @@ mod long_paths;
 mod names;
 mod nodes;
 mod rogue;
+mod sharing;
 mod transfer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

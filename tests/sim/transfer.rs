@@ -25,9 +25,9 @@ fn to(target: Target, send: &[u8], finish: bool) -> Task {
     Task { target, ..task(1, send, finish) }
 }
 
-/// After everything ended and idled, nobody holds anything.
+/// After everything ended and circuits were kept for as long as more streams might have come, nobody holds anything.
 fn assert_nothing_left(w: &mut World) {
-    w.net.run_for(3 * MINUTE);
+    w.net.run_for(12 * MINUTE);
     assert_eq!(w.left(), (0, 0, 0, 0), "circuits, exits, streams, connections");
     assert_eq!(w.violations(), 0);
 }

@@ -74,6 +74,25 @@ fn in_the_proxy(name: &str) -> Option<u64> {
         "FIELDS_MAX" => node::proxy::codec::http::FIELDS_MAX,
         "MESSAGE_MAX" => node::proxy::codec::socks::MESSAGE_MAX,
         "CONNECTIONS_MAX" => node::proxy::CONNECTIONS_MAX,
+        _ => return of_a_client(name),
+    };
+    Some(n as u64)
+}
+
+/// The value of a constant of page 12 in the code.
+fn of_a_client(name: &str) -> Option<u64> {
+    let n: usize = match name {
+        "CLIENT_CIRCUITS_MAX" => role::limits::CLIENT_CIRCUITS_MAX,
+        "EXIT_CIRCUITS_MAX" => role::limits::EXIT_CIRCUITS_MAX,
+        "USER_CIRCUITS_MAX" => role::limits::USER_CIRCUITS_MAX,
+        "SITE_CIRCUITS_MAX" => role::limits::SITE_CIRCUITS_MAX,
+        "CIRCUITS_PER_USER" => role::limits::CIRCUITS_PER_USER.into(),
+        "EXITS_PER_USER" => role::limits::EXITS_PER_USER,
+        "CALL_STREAMS_RESERVED" => role::limits::CALL_STREAMS_RESERVED,
+        "STREAM_TRIES_MAX" => role::limits::STREAM_TRIES_MAX.into(),
+        "CLIENT_STREAMS_MAX" => role::limits::CLIENT_STREAMS_MAX,
+        "GUARDS_KEPT" => proto::path::guards::GUARDS_KEPT,
+        "GUARDS_MAX" => proto::path::GUARDS_MAX,
         _ => return None,
     };
     Some(n as u64)

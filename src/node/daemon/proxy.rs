@@ -15,13 +15,14 @@ pub(super) struct LocalProxy {
 }
 
 impl LocalProxy {
-    /// Listens on `addr`, a loopback address, and serves through the client.
-    pub(super) async fn start(client: &Client, addr: SocketAddr) -> Result<Self, Error> {
+    /// Listens on `addr`, a loopback address, and serves through the client; `by_destination` with a circuit for each.
+    pub(super) async fn start(client: &Client, addr: SocketAddr, by_destination: bool) -> Result<Self, Error> {
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let bound = client.node().run(move |local| async move {
             let mut rng = system::rng()?;
-            let proxy = Proxy::bind(Config::new(addr, local.private_exit()), &mut rng).await.map_err(bind_error)?;
+            let config = Config { by_destination, ..Config::new(addr, local.private_exit()) };
+            let proxy = Proxy::bind(config, &mut rng).await.map_err(bind_error)?;
             let addr = proxy.local_addr();
             tokio::task::spawn_local(async move {
                 proxy.serve(local, async { drop(stopped.await) }).await;

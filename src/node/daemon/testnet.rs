@@ -31,7 +31,7 @@ pub(super) async fn run(config: TestnetConfig) -> Result<(), Error> {
 async fn serve(net: &Testnet, config: &TestnetConfig, begun: Timer, mut signals: Signals) -> Result<(), Error> {
     let client = net.client();
     write_atomic(&client.dir().join("invite"), net.invite().to_string().as_bytes(), SHARED)?;
-    let proxy = LocalProxy::start(client, config.socks).await?;
+    let proxy = LocalProxy::start(client, config.socks, config.isolate_destinations).await?;
     let socks = proxy.addr().to_string();
     for relay in net.relays() {
         handlers::serve(server::listen(relay.dir())?, Node::Relay(relay.clone()), "relay", None).await?;

@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn the_table_of_objects_is_bounded_and_keeps_what_is_used() {
         let objects = Objects::<()>::new();
-        let isolator = super::super::upstream::Isolator::new([0; 32]);
+        let isolator = super::super::upstream::Isolator::new([0; 32], true);
         let key = |n: usize| isolator.name(&Credentials::default(), &n.to_string());
         let first = objects.slot(key(0));
         for n in 1..OBJECTS_MAX + 5 {

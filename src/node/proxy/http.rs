@@ -251,5 +251,9 @@ fn failure(why: OpenError) -> Page {
         OpenError::Ended(EndReason::Policy) => 403,
         OpenError::NoPath | OpenError::NoExit | OpenError::Ended(_) => 502,
     };
-    Page::new(status, "No connection", capital(&why.to_string()))
+    let title = match why {
+        OpenError::NotReady | OpenError::NoPath => "Network unreachable",
+        OpenError::NoExit | OpenError::Ended(_) => "No connection",
+    };
+    Page::new(status, title, capital(&why.to_string()))
 }

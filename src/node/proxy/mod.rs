@@ -65,12 +65,14 @@ pub struct Config {
     pub connections: usize,
     /// How long a client may take to send a handshake or a request's head.
     pub head_timeout: Duration,
+    /// Whether each destination has a circuit of its own, instead of a few for each user.
+    pub by_destination: bool,
 }
 
 impl Config {
     /// The usual bounds.
     pub fn new(listen: SocketAddr, private: bool) -> Self {
-        Self { listen, private, connections: CONNECTIONS_MAX, head_timeout: HEAD_TIMEOUT }
+        Self { listen, private, connections: CONNECTIONS_MAX, head_timeout: HEAD_TIMEOUT, by_destination: false }
     }
 }
 
@@ -123,7 +125,8 @@ impl Proxy {
             _ => BindError::Failed(listen, why),
         })?;
         let address = listener.local_addr().map_err(|why| BindError::Failed(listen, why))?;
-        Ok(Self { listener, config, address, isolator: Isolator::new(rng.bytes()), mapped: Mapped::new(rng.fork()) })
+        let isolator = Isolator::new(rng.bytes(), config.by_destination);
+        Ok(Self { listener, config, address, isolator, mapped: Mapped::new(rng.fork()) })
     }
 
     /// Where programs connect to.

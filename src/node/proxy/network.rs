@@ -5,7 +5,7 @@ use crate::api::local::{ConnectError, Local};
 use crate::host::service::content::{AgentBody, AgentObject};
 use crate::host::service::stream::AgentStream;
 use crate::proto::content::fetch::FetchError;
-use crate::role::client::StreamFailure;
+use crate::role::client::{Part, SITE_ROUTE, StreamFailure};
 use crate::wire::content::Kind as WireKind;
 use crate::wire::message::{EndReason, Target};
 use crate::wire::umbel_link::ContentLink;
@@ -18,8 +18,8 @@ fn open_error(why: ConnectError) -> OpenError {
         ConnectError::NotReady => OpenError::NotReady,
         ConnectError::NoExit => OpenError::NoExit,
         ConnectError::Failed(StreamFailure::Ended(reason)) => OpenError::Ended(reason),
-        ConnectError::Failed(StreamFailure::NoPath) => OpenError::NoPath,
-        ConnectError::Failed(StreamFailure::CircuitClosed) => OpenError::Ended(EndReason::Reset),
+        // Before the destination has answered, a circuit that closes is the network's failure and not the destination's.
+        ConnectError::Failed(StreamFailure::NoPath | StreamFailure::CircuitClosed) => OpenError::NoPath,
         ConnectError::Failed(StreamFailure::TimedOut) => OpenError::Ended(EndReason::TimedOut),
         ConnectError::Failed(StreamFailure::TooMany | StreamFailure::TooMuchUnread) => {
             OpenError::Ended(EndReason::Resource)
@@ -37,16 +37,14 @@ fn object_error(why: FetchError) -> ObjectError {
     }
 }
 
-/// The circuit that streams with this token share.
-fn isolation(token: Isolation) -> [u8; 32] {
-    let mut wide = [0; 32];
-    wide.iter_mut().zip(token.as_bytes()).for_each(|(to, from)| *to = *from);
-    wide
-}
-
-/// Calls of one token share circuits, and no others do.
+/// Calls of one token share circuits, and no others do. They count in the share of what programs ask for.
 fn route(token: Isolation) -> u64 {
-    token.as_bytes().first_chunk().map_or(0, |b| u64::from_be_bytes(*b))
+    let what = match token.part {
+        Part::Own(what, _) => what,
+        Part::Shared(n) => u64::from(n),
+    };
+    let user = token.user.first_chunk().map_or(0, |b| u64::from_be_bytes(*b));
+    SITE_ROUTE | (what ^ user)
 }
 
 impl Upstream for Local {
@@ -54,11 +52,11 @@ impl Upstream for Local {
     type Object = AgentObject;
 
     async fn connect(&self, target: Target, token: Isolation, first: Vec<u8>) -> Result<AgentStream, OpenError> {
-        Self::connect(self, target, isolation(token), &first).await.map_err(open_error)
+        Self::connect(self, target, token, &first).await.map_err(open_error)
     }
 
     async fn resolve(&self, name: &str, token: Isolation) -> Result<Vec<IpAddr>, OpenError> {
-        Self::resolve(self, name, isolation(token)).await.map_err(open_error)
+        Self::resolve(self, name, token).await.map_err(open_error)
     }
 
     async fn open_object(&self, link: &ContentLink, token: Isolation) -> Result<AgentObject, ObjectError> {

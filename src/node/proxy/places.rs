@@ -3,7 +3,6 @@
 //! A connection may be still for as long as it likes while there is room. When there is none and another program knocks,
 //! one goes that can best be done without: first one between two requests.
 
-use super::upstream::Isolation;
 use core::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -38,7 +37,7 @@ pub(super) struct Place {
     /// When bytes last moved, or the stage changed.
     moved: Cell<Instant>,
     /// The user it belongs to, once that is known.
-    holder: Cell<Option<Isolation>>,
+    holder: Cell<Option<[u8; 16]>>,
 }
 
 impl Place {
@@ -62,7 +61,7 @@ impl Place {
     }
 
     /// Its user is known.
-    pub(super) fn belongs_to(&self, holder: Isolation) {
+    pub(super) fn belongs_to(&self, holder: [u8; 16]) {
         self.holder.set(Some(holder));
     }
 }
@@ -110,7 +109,7 @@ fn victim(places: &[&Place], now: Instant) -> Option<usize> {
 }
 
 /// Who holds the most places.
-fn largest_holder(places: &[&Place]) -> Option<Option<Isolation>> {
+fn largest_holder(places: &[&Place]) -> Option<Option<[u8; 16]>> {
     let mut held = BTreeMap::<_, usize>::new();
     for place in places {
         *held.entry(place.holder.get()).or_default() += 1;
@@ -130,7 +129,7 @@ mod tests {
         let place = Place::new();
         place.enter(stage);
         place.moved.set(now.checked_sub(Duration::from_secs(still)).unwrap());
-        place.belongs_to(Isolator::new([0; 32]).user(&who));
+        place.belongs_to(Isolator::new([0; 32], false).user(&who));
         place
     }
 

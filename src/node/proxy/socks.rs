@@ -98,8 +98,7 @@ async fn connect<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: 
 fn reply(why: OpenError) -> Reply {
     // spec: PROXY-9
     match why {
-        OpenError::NotReady => Reply::Failure,
-        OpenError::NoPath | OpenError::NoExit => Reply::NetworkUnreachable,
+        OpenError::NotReady | OpenError::NoPath | OpenError::NoExit => Reply::NetworkUnreachable,
         OpenError::Ended(why) => Reply::from_end(why),
     }
 }

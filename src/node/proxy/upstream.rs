@@ -5,75 +5,92 @@
 
 use crate::crypto::hash::{context, derive};
 use crate::node::proxy::codec::socks::Credentials;
+pub use crate::role::client::Isolation;
+use crate::role::client::Part;
+use crate::role::limits::CIRCUITS_PER_USER;
 use crate::wire::message::{EndReason, Target};
 use crate::wire::umbel_link::ContentLink;
 use bytes::Bytes;
-use core::fmt;
 use core::future::Future;
 use core::net::IpAddr;
 use core::ops::Range;
 
-/// Streams with different tokens never share a circuit. A salted hash: it tells nothing of who or where to.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Isolation([u8; 16]);
-
-impl Isolation {
-    /// The token's bytes, for tables.
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl fmt::Display for Isolation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().take(6).try_for_each(|b| write!(f, "{b:02x}"))
-    }
-}
-
-impl fmt::Debug for Isolation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+/// A user name that ends so asks for a circuit for each destination.
+pub const BY_DESTINATION: &[u8] = b"+destination";
 
 /// Makes isolation tokens, with a salt of its own so that nobody who sees one can try destinations out.
 #[derive(Clone)]
 pub struct Isolator {
     salt: [u8; 32],
+    by_destination: bool,
 }
 
 impl Isolator {
-    /// `salt` is 32 fresh random bytes.
-    pub fn new(salt: [u8; 32]) -> Self {
-        Self { salt }
+    /// `salt` is 32 fresh random bytes. `by_destination`: whether each destination has a circuit of its own for everybody, and
+    /// not only for users who ask for it.
+    pub fn new(salt: [u8; 32], by_destination: bool) -> Self {
+        Self { salt, by_destination }
     }
 
-    /// For a stream through an exit: one circuit for each user and each destination host and port.
+    /// For a stream through an exit: one of the few circuits of its user, the same for all hosts of a registrable domain.
+    /// Which one, nobody outside can tell or choose.
     pub fn stream(&self, who: &Credentials, target: &Target) -> Isolation {
         let target = match target {
             Target::Host(name, port) => Target::Host(name.to_ascii_lowercase(), *port),
             other => other.clone(),
         };
-        // spec: PROXY-17
-        self.token(b"stream", who, &target.encode())
+        if self.is_by_destination(who) {
+            return self.own(b"stream", who, &target.encode());
+        }
+        // spec: PROXY-201
+        match &target {
+            Target::Host(name, _) => self.shared(who, domain(name).as_bytes()),
+            Target::Addr(address) => self.shared(who, &prefix(address.ip())),
+            Target::Directory | Target::Store => self.shared(who, b""),
+        }
     }
 
-    /// For a look-up of a name.
+    /// For a look-up of a name: where streams to that name go.
     pub fn name(&self, who: &Credentials, name: &str) -> Isolation {
-        self.token(b"name", who, name.to_ascii_lowercase().as_bytes())
+        let name = name.to_ascii_lowercase();
+        if self.is_by_destination(who) {
+            return self.own(b"name", who, name.as_bytes());
+        }
+        self.shared(who, domain(&name).as_bytes())
     }
 
     /// For an object: one for each user and each site, whatever port or form it was asked by.
+    // spec: PROXY-203
     pub fn site(&self, who: &Credentials, link: &ContentLink) -> Isolation {
-        self.token(b"site", who, link.host().as_bytes())
+        self.own(b"site", who, link.host().as_bytes())
     }
 
-    /// For the places that a user holds in the proxy.
-    pub fn user(&self, who: &Credentials) -> Isolation {
-        self.token(b"user", who, b"")
+    // spec: PROXY-202
+    fn is_by_destination(&self, who: &Credentials) -> bool {
+        self.by_destination || who.user.ends_with(BY_DESTINATION)
     }
 
-    fn token(&self, kind: &[u8], who: &Credentials, what: &[u8]) -> Isolation {
+    /// One of the circuits of a user.
+    fn shared(&self, who: &Credentials, what: &[u8]) -> Isolation {
+        let [first, ..] = self.hash(b"circuit", who, what);
+        Isolation { user: self.user(who), part: Part::Shared(first % CIRCUITS_PER_USER) }
+    }
+
+    /// A circuit for this alone.
+    fn own(&self, kind: &[u8], who: &Credentials, what: &[u8]) -> Isolation {
+        let what = self.hash(kind, who, what).first_chunk().map_or(0, |b| u64::from_be_bytes(*b));
+        Isolation { user: self.user(who), part: Part::Own(what, 0) }
+    }
+
+    /// Names a user, for what is shared out between users.
+    // spec: PROXY-17
+    pub fn user(&self, who: &Credentials) -> [u8; 16] {
+        let mut user = [0; 16];
+        user.iter_mut().zip(self.hash(b"user", who, b"")).for_each(|(to, from)| *to = from);
+        user
+    }
+
+    fn hash(&self, kind: &[u8], who: &Credentials, what: &[u8]) -> [u8; 32] {
         let length = |field: &[u8]| (field.len() as u64).to_be_bytes();
         let (user, password) = (who.user.as_slice(), who.password.as_slice());
         let parts = [
@@ -87,10 +104,21 @@ impl Isolator {
             &length(what),
             what,
         ];
-        let hash = derive(context::LOCAL, &parts);
-        let mut token = [0; 16];
-        token.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
-        Isolation(token)
+        derive(context::LOCAL, &parts)
+    }
+}
+
+/// What a domain's owner holds, as the public suffix list has it; the whole name where it lies under no suffix.
+fn domain(name: &str) -> &str {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    psl::domain_str(name).unwrap_or(name)
+}
+
+/// What one customer of a provider has of the addresses, as a rule.
+fn prefix(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().iter().take(8).copied().collect(),
     }
 }
 
@@ -101,7 +129,7 @@ pub enum OpenError {
     #[error("the node is not connected to the network yet")]
     NotReady,
     /// No circuit could be built.
-    #[error("no path through the network could be built")]
+    #[error("the network is unreachable: no path through it could be built; this machine may be offline")]
     NoPath,
     /// No relay offers to be an exit.
     #[error("no relay of this network offers connections to other hosts (an exit)")]
@@ -234,61 +262,91 @@ mod tests {
     use super::*;
     use crate::base::secret::Secret;
     use crate::wire::ids::Address;
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
-    // spec: PROXY-17
-    #[test]
-    fn another_user_password_host_or_port_is_another_token() {
-        let isolator = Isolator::new([7; 32]);
-        let who = |user: &str, password: &str| Credentials { user: user.into(), password: password.into() };
-        let token =
-            |user, password, host: &str, port| isolator.stream(&who(user, password), &Target::Host(host.into(), port));
-        let base = token("a", "b", "h", 80);
-        assert_eq!(base, token("a", "b", "H", 80));
-        for other in
-            [token("ab", "", "h", 80), token("", "ab", "h", 80), token("a", "b", "i", 80), token("a", "b", "h", 81)]
-        {
-            assert_ne!(base, other);
-        }
-        let elsewhere = Isolator::new([8; 32]).stream(&who("a", "b"), &Target::Host("h".into(), 80));
-        assert_ne!(base, elsewhere, "tokens mean nothing outside this process");
-        assert_ne!(isolator.name(&who("", ""), "h"), isolator.name(&who("x", ""), "h"));
+    fn who(user: &str, password: &str) -> Credentials {
+        Credentials { user: user.into(), password: password.into() }
     }
 
-    // spec: PROXY-17
+    fn host(name: &str, port: u16) -> Target {
+        Target::Host(name.into(), port)
+    }
+
+    // spec: PROXY-201
     #[test]
-    fn look_ups_and_sites_are_kept_apart_as_streams_are() {
-        let isolator = Isolator::new([7; 32]);
-        let who = |user: &str, password: &str| Credentials { user: user.into(), password: password.into() };
+    fn a_user_s_domains_are_spread_over_eight_circuits_and_each_keeps_to_its_own() {
+        let isolator = Isolator::new([7; 32], false);
+        let alice = who("alice", "1");
+        let mut met = BTreeMap::new();
+        for n in 0..4000 {
+            let token = isolator.stream(&alice, &host(&format!("a{n}.example"), 443));
+            *met.entry(token).or_insert(0) += 1;
+        }
+        assert_eq!(met.len(), usize::from(CIRCUITS_PER_USER));
+        assert!(met.values().all(|n| (350..650).contains(n)), "evenly: {met:?}");
+        for (one, other) in [("a.co.uk", "www.a.co.uk."), ("X.example", "x.example"), ("127.0.0.1", "127.0.0.1")] {
+            let token = isolator.stream(&alice, &host(one, 80));
+            assert_eq!(token, isolator.stream(&alice, &host(other, 8080)), "{one} and {other}");
+            assert_eq!(token, isolator.name(&alice, other), "and where the name is looked up");
+        }
+        let spread = |names: &dyn Fn(usize) -> Target| {
+            (0..64).map(|n| isolator.stream(&alice, &names(n))).collect::<BTreeSet<_>>().len()
+        };
+        assert_eq!(spread(&|n| host(&format!("x{n}.a.co.uk"), 80)), 1, "hosts of one domain");
+        assert!(spread(&|n| host(&format!("a{n}.co.uk"), 80)) > 4, "domains under one suffix");
+        assert!(spread(&|n| host(&format!("a{n}.github.io"), 80)) > 4, "customers of one provider");
+        assert!(spread(&|n| Target::Addr(([9, 8, 7, n as u8], 80).into())) > 4, "addresses");
+        let v6 = |net: u16, n: usize| Target::Addr(([0x2001, 0xdb8, 0, net, 0, 0, 0, n as u16], 80).into());
+        assert_eq!(spread(&|n| v6(1, n)), 1, "addresses of one /64");
+        assert!(spread(&|n| v6(n as u16, 1)) > 4);
+    }
+
+    // spec: PROXY-17 PROXY-201
+    #[test]
+    fn another_user_or_password_is_another_circuit_and_nobody_can_choose_a_neighbour() {
+        let isolator = Isolator::new([7; 32], false);
+        let users = [who("a", "b"), who("ab", ""), who("", "ab"), who("", ""), who("a", "c")];
+        let all: BTreeSet<_> = users.iter().map(|u| isolator.stream(u, &host("h.example", 80)).user).collect();
+        assert_eq!(all.len(), users.len());
+        let neighbours = |salt: u8| {
+            let isolator = Isolator::new([salt; 32], false);
+            let part = |n: usize| isolator.stream(&who("", ""), &host(&format!("a{n}.example"), 80)).part;
+            (0..64).map(|n| part(n) == part(0)).collect::<Vec<_>>()
+        };
+        assert_ne!(neighbours(1), neighbours(2), "who meets whom is drawn anew by each process");
+    }
+
+    // spec: PROXY-202
+    #[test]
+    fn who_asks_for_it_has_a_circuit_for_each_destination() {
+        let (usual, strict) = (Isolator::new([7; 32], false), Isolator::new([7; 32], true));
+        for (isolator, who) in [(&usual, who("a+destination", "")), (&strict, who("a", ""))] {
+            let token = |name: &str, port| isolator.stream(&who, &host(name, port));
+            let mut tokens: BTreeSet<_> = (0..500).map(|n| token(&format!("x{n}.one.example"), 80)).collect();
+            tokens.insert(token("x0.one.example", 81));
+            tokens.insert(isolator.name(&who, "x0.one.example"));
+            assert_eq!(tokens.len(), 502);
+            assert!(tokens.iter().all(|t| t.user == token("x", 1).user), "one user, whose exits are drawn together");
+            assert_eq!(token("X0.One.example", 80), token("x0.one.example", 80));
+        }
+    }
+
+    // spec: PROXY-203
+    #[test]
+    fn each_site_is_kept_apart_for_each_user() {
+        let isolator = Isolator::new([7; 32], false);
         let link = |root, key| ContentLink { root: Address([root; 32]), key: Secret::new([key; 32]) };
         let (alice, bob) = (who("alice", "1"), who("bob", "1"));
-        let stream = |who: &Credentials, target: &str| isolator.stream(who, &Target::Addr(target.parse().unwrap()));
         let all = [
-            isolator.name(&alice, "h.example"),
-            isolator.name(&alice, "i.example"),
-            isolator.name(&bob, "h.example"),
-            isolator.name(&who("alice", "2"), "h.example"),
             isolator.site(&alice, &link(1, 2)),
             isolator.site(&alice, &link(3, 2)),
             isolator.site(&alice, &link(1, 4)),
             isolator.site(&bob, &link(1, 2)),
             isolator.site(&alice, &link(2, 1)),
             isolator.name(&alice, &link(1, 2).host()),
-            stream(&alice, "9.8.7.6:80"),
-            stream(&alice, "9.8.7.6:81"),
-            stream(&alice, "9.8.7.5:80"),
-            stream(&bob, "9.8.7.6:80"),
         ];
-        let bytes: BTreeSet<_> = all.iter().map(|token| *token.as_bytes()).collect();
-        assert_eq!(bytes.len(), all.len());
-        assert_eq!(isolator.name(&alice, "H.Example"), all[0], "names know no case");
-        assert_eq!(isolator.site(&alice, &link(1, 2)), all[4], "every request of a page has its site's token");
-    }
-
-    #[test]
-    fn a_token_is_told_by_its_first_six_bytes() {
-        let token = Isolation([0x01, 0xa2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
-        assert_eq!((format!("{token}"), format!("{token:?}")), ("01a203040506".into(), "01a203040506".into()));
+        assert_eq!(BTreeSet::from(all).len(), all.len());
+        assert_eq!(isolator.site(&alice, &link(1, 2)), all[0], "every request of a page has its site's token");
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub struct ClientCircuit {
     pending: Option<ClientHandshake>,
     /// Where the search for the next hop with something to send begins, so that hops take turns.
     turn: usize,
+    heard: usize,
 }
 
 impl ClientCircuit {
@@ -78,6 +79,7 @@ impl ClientCircuit {
             ahead: rest.iter().copied().collect(),
             pending: Some(pending),
             turn: 0,
+            heard: 0,
         };
         Some((circuit, request))
     }
@@ -170,6 +172,7 @@ impl ClientCircuit {
         sink: &mut dyn FnMut(ClientEvent<'_>),
     ) -> Result<(), CircuitError> {
         let (hop, tag) = self.layers.open(body).map_err(Violation::from)?;
+        self.heard = hop;
         let mut walk = Messages::new(text(body, (hop + 1) as u8));
         let mut counted = false;
         while let Some((stream, message)) = walk.next().map_err(Violation::from)? {
@@ -202,6 +205,11 @@ impl ClientCircuit {
     // spec: CIRC-6
     fn expect_extension(&self, hop: usize) -> Result<(), Violation> {
         if self.pending.is_some() && hop + 1 == self.path.len() { Ok(()) } else { Err(Violation::UnaskedExtension) }
+    }
+
+    /// The hop from which the last cell came.
+    pub fn heard(&self) -> usize {
+        self.heard
     }
 
     /// Until when no counted cell may leave for one of the hops; call [`ClientCircuit::woken`] then.

@@ -25,6 +25,8 @@ pub const GUARD_RETRY_FIRST: Duration = Duration::from_secs(30);
 pub const GUARD_RETRY_MAX: Duration = Duration::from_secs(3600);
 /// How long after reaching a relay a client takes itself to be online (spec CLIENT-14).
 pub const ONLINE_FOR: Duration = Duration::from_secs(60);
+/// How long after drawing a guard beyond the first few a client draws no other (spec CLIENT-208).
+pub const GUARD_DRAW_PAUSE: Duration = Duration::from_secs(600);
 /// One persistent guard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Guard {
@@ -44,6 +46,8 @@ pub struct Guards {
     changed: bool,
     /// When any relay was last reached.
     reached_at: Option<Instant>,
+    /// When a guard beyond the first few was drawn.
+    drawn_at: Option<Instant>,
 }
 
 impl Guards {
@@ -91,8 +95,12 @@ impl Guards {
         self.refresh(snapshot, now.unix);
         // spec: CLIENT-4
         while self.may_draw(now) && self.ready(snapshot, own, now).len() < self.wanted() {
+            let is_further = self.list.len() >= GUARDS_KEPT;
             if !self.draw(snapshot, own, now.unix, rng) {
                 break;
+            }
+            if is_further {
+                self.drawn_at = Some(now.mono);
             }
         }
         let ready = self.ready(snapshot, own, now);
@@ -115,7 +123,10 @@ impl Guards {
     // spec: CLIENT-14
     fn may_draw(&self, now: Now) -> bool {
         let online = self.reached_at.is_some_and(|at| now.mono.since(at) < ONLINE_FOR);
-        self.list.len() < GUARDS_KEPT || (online && self.list.len() < GUARDS_MAX)
+        // A line that stalls for a minute lets one guard after the other fail, as long as the first success is not old.
+        // spec: CLIENT-208
+        let lately = self.drawn_at.is_some_and(|at| now.mono.since(at) < GUARD_DRAW_PAUSE);
+        self.list.len() < GUARDS_KEPT || (online && !lately && self.list.len() < GUARDS_MAX)
     }
 
     fn wanted(&self) -> usize {
@@ -215,7 +226,7 @@ impl Guards {
                 list.push(Guard { id, added, confirmed, missing_since, failures: 0, retry_at: Instant::default() });
             }
         }
-        Self { list, changed: false, reached_at: None }
+        Self { list, changed: false, reached_at: None, drawn_at: None }
     }
 }
 

@@ -146,12 +146,32 @@ fn a_guard_that_waits_is_used_where_the_others_cannot_stand_in_the_path() {
 #[test]
 fn an_adversary_who_blocks_guards_makes_a_client_draw_a_bounded_number() {
     let (s, mut guards, mut rng) = (network(60), Guards::new(), rng());
-    for t in 0..100 {
-        let g = guards.current(&s, None, at(t / 10), &mut rng).unwrap();
-        guards.succeeded(&RelayId([0xee; 32]), at(t / 10));
-        guards.failed(&g, at(t / 10));
+    // Every one that is usable fails at once, for months, and the client is online all the time.
+    for t in 0..1000 {
+        let now = at(t * 2000);
+        guards.succeeded(&RelayId([0xee; 32]), now);
+        for _ in 0..=GUARDS_MAX {
+            let g = guards.current(&s, None, now, &mut rng).unwrap();
+            guards.failed(&g, now);
+        }
     }
     assert_eq!(guards.len(), GUARDS_MAX);
+}
+
+// spec: CLIENT-208
+#[test]
+fn guards_that_stall_one_after_the_other_are_replaced_slowly() {
+    let (s, mut guards, mut rng) = (network(60), Guards::new(), rng());
+    let mut most = Vec::new();
+    for t in 0..1800 {
+        guards.succeeded(&RelayId([0xee; 32]), at(t));
+        let g = guards.current(&s, None, at(t), &mut rng).unwrap();
+        guards.failed(&g, at(t));
+        if [0, 599, 1199, 1799].contains(&t) {
+            most.push(guards.len());
+        }
+    }
+    assert_eq!(most, [GUARDS_KEPT, GUARDS_KEPT + 1, GUARDS_KEPT + 2, GUARDS_KEPT + 3]);
 }
 
 // spec: CLIENT-14

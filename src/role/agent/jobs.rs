@@ -2,8 +2,8 @@
 
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
-use crate::proto::content::fetch::{Fetch, FetchOutput};
-use crate::proto::content::push::{Push, PushOutput};
+use crate::proto::content::fetch::{Fetch, FetchError, FetchOutput};
+use crate::proto::content::push::{Push, PushError, PushOutput};
 use crate::proto::directory::lookup::{Lookup, LookupOutput};
 use crate::proto::rpc::{Call, CallError, CallId};
 use std::collections::BTreeMap;
@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JobId(pub u64);
 
-/// Jobs one node has at once.
-const JOBS_MAX: usize = 1024;
+/// Jobs one node has at once: twice the connections of a local proxy, so that pages cannot take them all.
+const JOBS_MAX: usize = 2048;
 
 /// Bytes that all fetches together have asked for or hold for their readers, above what each has in any case. Each may have
 /// half of what the others leave free: so a new one always finds room, and those that are not read take no more from it
@@ -39,6 +39,19 @@ pub enum JobNews {
     Push(PushOutput),
     /// Of a look-up.
     Lookup(LookupOutput),
+}
+
+impl JobNews {
+    /// The same, from a node that hears no relay: that nobody answered in time says nothing of whoever was asked.
+    pub(super) fn while_offline(self) -> Self {
+        match self {
+            Self::Fetch(FetchOutput::Failed(FetchError::TimedOut)) => {
+                Self::Fetch(FetchOutput::Failed(FetchError::NoPath))
+            }
+            Self::Push(PushOutput::Failed(PushError::TimedOut)) => Self::Push(PushOutput::Failed(PushError::NoPath)),
+            other => other,
+        }
+    }
 }
 
 /// One thing a job wants done.

@@ -248,7 +248,10 @@ impl Agent {
         let mut any = false;
         for (id, step) in self.jobs.steps(now, &mut self.rng) {
             match step {
-                JobStep::News(news) => self.events.push_back(AgentEvent::Job(id, news)),
+                JobStep::News(news) => {
+                    let news = if self.client.is_cut_off(now) { news.while_offline() } else { news };
+                    self.events.push_back(AgentEvent::Job(id, news));
+                }
                 JobStep::Call(call) => {
                     self.call(now, Owner::Job(id), call);
                     any = true;

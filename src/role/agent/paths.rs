@@ -53,6 +53,10 @@ impl PathSource for Paths {
         let last = match end {
             PathEnd::Any => LastHop::Any,
             PathEnd::Exit => LastHop::Exit,
+            PathEnd::ThisExit(relay) => {
+                snapshot.get(&relay).filter(|d| d.exit)?;
+                LastHop::This(relay)
+            }
             PathEnd::This(relay) => LastHop::This(relay),
             PathEnd::Before(relay) => LastHop::ThenFourth(relay),
         };

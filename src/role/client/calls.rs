@@ -80,6 +80,11 @@ impl Calls {
         self.queues.get(&stream).is_some_and(|c| c.outstanding.is_empty() && c.queued.is_empty())
     }
 
+    /// Whether a call of this stream is sent and not answered.
+    pub(super) fn awaits(&self, stream: Key) -> bool {
+        self.queues.get(&stream).is_some_and(|c| !c.outstanding.is_empty())
+    }
+
     /// Makes a call over a stream. It fails at once when too many wait.
     pub(super) fn push(&mut self, stream: Option<Key>, tag: u64, body: Vec<u8>) {
         let queue = stream.and_then(|s| self.queues.get_mut(&s)).filter(|c| c.queued.len() < CALLS_QUEUED_MAX);

@@ -1,6 +1,7 @@
 //! One circuit of a client: its machine, its place on a link, and its streams.
 
 use super::event::{CircuitInfo, CircuitState};
+use super::pulse::{Finding, Probe, Pulse};
 use super::purpose::{CircuitPurpose, PathSource};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use crate::role::slab::Key;
 use crate::wire::cell::{CellBuf, CircuitId, Command, body_mut, encode_header};
 use crate::wire::handshake::REPLY_SIZE;
 use crate::wire::ids::RelayId;
-use crate::wire::message::{StreamId, Target};
+use crate::wire::message::{EndReason, StreamId, Target};
 use std::collections::BTreeMap;
 
 /// What a stream asks of its last hop.
@@ -59,6 +60,7 @@ pub(super) struct Circuit {
     ready: bool,
     /// Streams whose writers wait for room.
     starved: Vec<Key>,
+    pulse: Pulse,
 }
 
 impl Circuit {
@@ -86,6 +88,7 @@ impl Circuit {
             begun: now,
             ready: false,
             starved: Vec::new(),
+            pulse: Pulse::new(now),
         }
     }
 
@@ -167,6 +170,11 @@ impl Circuit {
         now.since(self.begun)
     }
 
+    /// When its first or its last hop was asked for.
+    pub(super) fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// It takes no new streams.
     pub(super) fn spend(&mut self) {
         self.is_spent = true;
@@ -224,8 +232,13 @@ impl Circuit {
         rng: &mut Rng,
         sink: &mut dyn FnMut(&StreamNames, ClientEvent<'_>),
     ) -> Result<(), CircuitError> {
-        let Self { machine, streams, .. } = self;
-        machine.receive(now, body_mut(cell), rng, &mut |event| sink(streams, event))
+        let Self { machine, streams, pulse, .. } = self;
+        machine.receive(now, body_mut(cell), rng, &mut |event| sink(streams, event))?;
+        // What earlier relays say tells nothing of the last.
+        if machine.heard() + 1 == machine.path().len() {
+            pulse.beat(now);
+        }
+        Ok(())
     }
 
     /// Whether it must be put into its link's queue: it has something to send and does not stand there.
@@ -264,6 +277,76 @@ impl Circuit {
     /// Whether it has carried no stream for this long, but for those that `is_idle` says are idle.
     pub(super) fn is_idle(&self, now: Instant, lifetime: Duration, is_idle: impl Fn(Key) -> bool) -> bool {
         now.since(self.last_stream) >= lifetime && self.streams.values().all(|&stream| is_idle(stream))
+    }
+
+    /// Whether it is built and carries nothing, but for streams that `is_idle` says are idle: it may make way for another.
+    pub(super) fn is_unused(&self, is_idle: impl Fn(Key) -> bool) -> bool {
+        self.state == CircuitState::Open && self.streams.values().all(|&stream| is_idle(stream))
+    }
+
+    /// When it last got or lost a stream.
+    pub(super) fn last_stream(&self) -> Instant {
+        self.last_stream
+    }
+
+    /// Whether streams with its purpose may still come to it.
+    pub(super) fn takes_more(&self, now: Instant) -> bool {
+        !self.is_spent && self.used.is_none_or(|since| now.since(since) < CIRCUIT_DIRTY_AFTER)
+    }
+
+    /// Whether it is being built and all relays answered but the last.
+    pub(super) fn lacks_its_last(&self) -> bool {
+        self.state == CircuitState::Building && self.machine.path().len() + 1 == self.path.len()
+    }
+
+    /// Whether nothing arrived on it for this long.
+    pub(super) fn is_quiet(&self, now: Instant, time: Duration) -> bool {
+        self.pulse.is_quiet(now, time)
+    }
+
+    /// An answer is awaited from now on. True when none was before.
+    pub(super) fn expect(&mut self, now: Instant) -> bool {
+        self.pulse.expect(now)
+    }
+
+    /// Nothing is awaited any more.
+    pub(super) fn rest(&mut self) {
+        let probes = self.pulse.rest();
+        self.end_probes(probes);
+    }
+
+    /// Looks whether a circuit that owes an answer lives, and asks it when it was silent. Since when it is stalled, if so.
+    pub(super) fn look(&mut self, now: Instant) -> Option<Instant> {
+        match self.pulse.look(now) {
+            Finding::Lives(probes) => self.end_probes(probes),
+            Finding::Stalled(since) => return Some(since),
+            Finding::Silent => {
+                let last = self.machine.path().len().saturating_sub(1);
+                // The first relay alone tells a guard that is gone from a relay after it.
+                let hops = [last, 0].into_iter().take(if last == 0 { 1 } else { 2 });
+                let open = |hop| Some((hop, self.machine.mux(hop)?.open(Target::Directory)?));
+                let probes: Vec<_> = hops.filter_map(open).collect();
+                if probes.is_empty() {
+                    // No room for a question: nothing can be said of it.
+                    self.pulse.beat(now);
+                }
+                self.pulse.asked(probes);
+            }
+        }
+        None
+    }
+
+    fn end_probes(&mut self, probes: Vec<Probe>) {
+        for (hop, id) in probes {
+            if let Some(mux) = self.machine.mux(hop) {
+                mux.abort(id, EndReason::Reset);
+            }
+        }
+    }
+
+    /// The streams that are on it.
+    pub(super) fn streams(&self) -> impl Iterator<Item = Key> + '_ {
+        self.streams.values().copied()
     }
 
     /// The streams that are on it.

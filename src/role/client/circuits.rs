@@ -1,27 +1,32 @@
 //! The client's circuits: built for what a stream wants or kept ready, closed when idle.
 
+mod build;
+mod room;
+
 use super::circuit::{Circuit, Opening, StreamPlace};
 use super::config::ClientConfig;
 use super::event::{CircuitInfo, CircuitState};
+use super::exits::DrawnExits;
 use super::pace::{BuildTimes, Demand};
-use super::purpose::{CircuitPurpose, PathEnd, PathSource};
+use super::purpose::{CircuitPurpose, Isolation, Part, PathSource};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
-use crate::proto::circuit::client::{CircuitError, ClientCircuit, ClientEvent};
+use crate::proto::circuit::client::{CircuitError, ClientEvent};
 use crate::proto::stream::mux::{Mux, StreamEvent};
 use crate::role::LinkKey;
-use crate::role::contact::Contact;
 use crate::role::limits::{
-    CIRCUIT_IDLE_CHECK, CIRCUIT_IDLE_TIMEOUT, PARK_AFTER, SPARE_LIFETIME, SPARE_RETRY, SPARE_RETRY_MAX,
+    CIRCUIT_DIRTY_AFTER, CIRCUIT_IDLE_CHECK, CIRCUIT_IDLE_TIMEOUT, PARK_AFTER, SPARE_LIFETIME, SPARE_RETRY,
 };
 use crate::role::links::{Links, Turn};
 use crate::role::slab::{Key, Slab};
 use crate::role::timers::Timers;
-use crate::wire::cell::{Cell, CellBuf};
+use crate::wire::cell::CellBuf;
 use crate::wire::handshake::REPLY_SIZE;
 use crate::wire::ids::RelayId;
 use crate::wire::message::{EndReason, StreamId};
 use core::net::IpAddr;
+pub(super) use room::Crowd;
+use std::collections::BTreeMap;
 
 /// Whoever waits for a circuit is looked at again this long after one closed.
 const CLOSED_RETRY: Duration = Duration::from_millis(20);
@@ -49,6 +54,8 @@ pub(super) enum Effect {
 pub(super) struct ClosedCircuit {
     /// What it was being built for; `None` for a spare one, and for one that was built.
     pub(super) failed_for: Option<CircuitPurpose>,
+    /// Whether all relays had answered but the last.
+    pub(super) lacked_its_last: bool,
     pub(super) streams: Vec<Key>,
 }
 
@@ -59,6 +66,8 @@ pub(super) enum Due {
     BuildTimedOut(Key),
     /// A circuit may be idle or old.
     MayIdle(Key),
+    /// A circuit that owes an answer is to be looked at.
+    Look(Key),
     /// Spare circuits may be too few.
     Spares,
 }
@@ -69,6 +78,7 @@ enum Timer {
     Idle(Key),
     /// A circuit's cells may leave again.
     Rest(Key),
+    Look(Key),
     Spares,
 }
 
@@ -77,6 +87,9 @@ enum Timer {
 pub(super) struct Circuits {
     cfg: ClientConfig,
     table: Slab<Circuit>,
+    /// The circuits that serve a purpose.
+    of_purpose: BTreeMap<CircuitPurpose, Vec<Key>>,
+    drawn: DrawnExits,
     timers: Timers<Timer>,
     /// Streams a write may have given room to.
     touched: Vec<Key>,
@@ -125,6 +138,8 @@ impl Circuits {
         Self {
             cfg,
             table: Slab::default(),
+            of_purpose: BTreeMap::new(),
+            drawn: DrawnExits::default(),
             timers: Timers::default(),
             touched: Vec::new(),
             build_times: BuildTimes::default(),
@@ -179,100 +194,17 @@ impl Circuits {
 
     /// An open circuit for a purpose.
     pub(super) fn usable(&self, now: Now, purpose: CircuitPurpose) -> Option<Key> {
-        self.table.iter().find(|(_, c)| c.takes(now.mono, purpose)).map(|(key, _)| key)
+        self.serving(purpose).find(|(_, c)| c.takes(now.mono, purpose)).map(|(key, _)| key)
     }
 
     /// Whether a circuit for a purpose is being built.
     pub(super) fn is_building(&self, purpose: CircuitPurpose) -> bool {
-        self.table.iter().any(|(_, c)| c.state() == CircuitState::Building && c.purpose() == Some(purpose))
+        self.serving(purpose).any(|(_, c)| c.state() == CircuitState::Building)
     }
 
-    /// Makes a spare circuit serve a purpose, where one can.
-    pub(super) fn take_spare(&mut self, purpose: CircuitPurpose, cx: &mut Context<'_>) -> bool {
-        let spare = |state| {
-            let fits = |c: &Circuit| c.state() == state && c.can_serve(purpose, cx.paths);
-            self.table.iter().find(|(_, c)| fits(c)).map(|(key, _)| key)
-        };
-        let Some(key) = spare(CircuitState::Open).or_else(|| spare(CircuitState::Building)) else {
-            if matches!(purpose, CircuitPurpose::Exit(_) | CircuitPurpose::Fourth(..)) {
-                self.demand.missed(cx.now.mono);
-            }
-            return false;
-        };
-        if let CircuitPurpose::Fourth(relay, _) = purpose {
-            let Some(hop) = cx.paths.contact(&relay).map(|c| c.hop_key()) else { return false };
-            let extends = self.act(key, cx.links, |circuit| circuit.extend(cx.now.mono, hop, cx.rng));
-            if extends != Some(true) {
-                return false;
-            }
-            self.timers.set(Timer::Build(key), Some(cx.now.mono + self.build_times.timeout()));
-        }
-        self.act(key, cx.links, |circuit| circuit.serve(purpose));
-        self.keep_spares(cx);
-        true
-    }
-
-    /// Builds circuits ahead of need, as many as are wanted.
-    pub(super) fn keep_spares(&mut self, cx: &mut Context<'_>) {
-        if !cx.paths.is_ready() {
-            return;
-        }
-        let have = self.table.iter().filter(|(_, c)| c.purpose().is_none()).count();
-        for _ in have..self.demand.wanted(cx.now.mono) {
-            if !self.build(None, cx) {
-                self.retry_spares(cx.now);
-                break;
-            }
-        }
-    }
-
-    /// Tries again later, and ever later while nothing can be built.
-    // spec: CLIENT-11
-    fn retry_spares(&mut self, now: Now) {
-        self.timers.set(Timer::Spares, Some(now.mono + self.spare_pause));
-        self.spare_pause = self.spare_pause.saturating_mul(2).min(SPARE_RETRY_MAX);
-    }
-
-    /// Looks soon at whoever waits for a circuit: from the clock, so that failures cannot build circuits in a circle.
-    pub(super) fn retry_soon(&mut self, now: Now) {
-        self.timers.set(Timer::Spares, Some(now.mono + CLOSED_RETRY));
-    }
-
-    /// A path for a purpose, and whether its last relay was drawn as an exit.
-    fn draw(&self, purpose: Option<CircuitPurpose>, cx: &mut Context<'_>) -> Option<(Vec<Contact>, bool)> {
-        let mut draw = |end| cx.paths.path(cx.now, cx.rng, end);
-        match purpose {
-            Some(CircuitPurpose::Direct(relay)) => cx.paths.contact(&relay).map(|c| (vec![c], false)),
-            Some(CircuitPurpose::Last(relay, _)) => draw(PathEnd::This(relay)).map(|p| (p, false)),
-            Some(CircuitPurpose::Fourth(relay, _)) => {
-                let mut path = draw(PathEnd::Before(relay))?;
-                path.push(cx.paths.contact(&relay)?);
-                Some((path, false))
-            }
-            Some(CircuitPurpose::Exit(_)) => draw(PathEnd::Exit).map(|p| (p, true)),
-            None => {
-                let exit = if self.cfg.wants_exits { draw(PathEnd::Exit) } else { None };
-                exit.map(|p| (p, true)).or_else(|| draw(PathEnd::Any).map(|p| (p, false)))
-            }
-        }
-    }
-
-    /// Starts a circuit; false when there is no path or no room.
-    pub(super) fn build(&mut self, purpose: Option<CircuitPurpose>, cx: &mut Context<'_>) -> bool {
-        self.table.len() < self.cfg.circuits_max && self.try_build(purpose, cx).is_some()
-    }
-
-    fn try_build(&mut self, purpose: Option<CircuitPurpose>, cx: &mut Context<'_>) -> Option<()> {
-        let (path, is_exit) = self.draw(purpose, cx)?;
-        let hops: Vec<_> = path.iter().map(Contact::hop_key).collect();
-        let (machine, request) = ClientCircuit::start(self.cfg.network, &hops, self.cfg.profile, cx.rng)?;
-        let link = cx.links.link_to(cx.now, path.first()?, cx.rng)?;
-        let id = cx.links.allocate_circuit(link)?;
-        let relays = path.iter().map(|c| c.id).collect();
-        let key = self.table.insert(Circuit::new(machine, (link, id), relays, is_exit, purpose, cx.now.mono));
-        cx.links.add_circuit(cx.now, link, id, key, &Cell::Create(id, &request));
-        self.timers.set(Timer::Build(key), Some(cx.now.mono + self.build_times.timeout()));
-        Some(())
+    fn serving(&self, purpose: CircuitPurpose) -> impl Iterator<Item = (Key, &Circuit)> {
+        let keys = self.of_purpose.get(&purpose).map_or(&[][..], Vec::as_slice);
+        keys.iter().filter_map(|&key| Some((key, self.table.get(key)?)))
     }
 
     /// A circuit's CREATED arrived.
@@ -349,18 +281,26 @@ impl Circuits {
         }
     }
 
-    /// A circuit was not built in time. Gives its link, when it is still being built.
-    pub(super) fn ran_out(&mut self, key: Key) -> Option<LinkKey> {
+    /// A circuit was not built in time. Gives its link, and since when an answer is owed, when it is still being built.
+    pub(super) fn ran_out(&mut self, key: Key) -> Option<(LinkKey, Instant)> {
         let circuit = self.table.get(key).filter(|c| c.state() == CircuitState::Building)?;
         self.build_times.ran_out();
-        Some(circuit.link().0)
+        Some((circuit.link().0, circuit.begun()))
     }
 
     /// Ends a circuit. Its streams, and those that waited for it, are the caller's affair.
     pub(super) fn close(&mut self, key: Key, peer_knows: bool, cx: &mut Context<'_>) -> Option<ClosedCircuit> {
         let circuit = self.table.remove(key)?;
-        for timer in [Timer::Build(key), Timer::Idle(key), Timer::Rest(key)] {
+        for timer in [Timer::Build(key), Timer::Idle(key), Timer::Rest(key), Timer::Look(key)] {
             self.timers.set(timer, None);
+        }
+        if let Some(purpose) = circuit.purpose()
+            && let Some(serving) = self.of_purpose.get_mut(&purpose)
+        {
+            serving.retain(|&k| k != key);
+            if serving.is_empty() {
+                self.of_purpose.remove(&purpose);
+            }
         }
         let (link, id) = circuit.link();
         cx.links.remove_circuit(cx.now, link, id, peer_knows);
@@ -381,6 +321,7 @@ impl Circuits {
         }
         Some(ClosedCircuit {
             failed_for: circuit.purpose().filter(|_| failed),
+            lacked_its_last: circuit.lacks_its_last(),
             streams: circuit.into_streams().collect(),
         })
     }
@@ -390,12 +331,68 @@ impl Circuits {
     pub(super) fn is_idle(&mut self, now: Now, key: Key, is_idle: impl Fn(Key) -> bool) -> bool {
         let Some(circuit) = self.table.get_mut(key) else { return false };
         circuit.park();
-        let lifetime = if circuit.purpose().is_some() { CIRCUIT_IDLE_TIMEOUT } else { SPARE_LIFETIME };
+        // A circuit that a user's streams share stays for as long as more of them may come: to build it anew would draw
+        // another exit.
+        let lifetime = match circuit.purpose() {
+            Some(CircuitPurpose::Exit(Isolation { part: Part::Shared(_), .. })) if circuit.takes_more(now.mono) => {
+                CIRCUIT_DIRTY_AFTER
+            }
+            Some(_) => CIRCUIT_IDLE_TIMEOUT,
+            None => SPARE_LIFETIME,
+        };
         let idle = circuit.is_idle(now.mono, lifetime, is_idle);
         if !idle {
             self.timers.set(Timer::Idle(key), Some(now.mono + CIRCUIT_IDLE_CHECK));
         }
         idle
+    }
+
+    /// An answer is awaited on a circuit: from now on it is looked at, twice within the time that an answer may take.
+    pub(super) fn expect(&mut self, now: Now, key: Key) {
+        if self.table.get_mut(key).is_some_and(|circuit| circuit.expect(now.mono)) {
+            self.look_later(now, key);
+        }
+    }
+
+    /// How long a circuit may owe an answer. A stream's answer takes one round trip where building took three; a call
+    /// may have much to carry first.
+    // spec: CLIENT-204
+    fn look_later(&mut self, now: Now, key: Key) {
+        let Some(circuit) = self.table.get(key) else { return };
+        let most = self.build_times.timeout();
+        let is_call = circuit.purpose().is_some_and(|p| p.callee().is_some());
+        self.timers.set(Timer::Look(key), Some(now.mono + if is_call { most / 2 } else { most / 4 }));
+    }
+
+    /// Looks at a circuit that owes an answer. Gives since when it is stalled, if it is.
+    pub(super) fn look(&mut self, now: Now, key: Key, links: &mut Links<Key>) -> Option<Instant> {
+        let stalled = self.act(key, links, |circuit| circuit.look(now.mono)).flatten();
+        if stalled.is_none() {
+            self.look_later(now, key);
+        }
+        stalled
+    }
+
+    /// Nothing is awaited on a circuit any more.
+    pub(super) fn rest(&mut self, key: Key, links: &mut Links<Key>) {
+        self.act(key, links, Circuit::rest);
+        self.timers.set(Timer::Look(key), None);
+    }
+
+    /// The streams on a circuit.
+    pub(super) fn streams_on(&self, key: Key) -> Vec<Key> {
+        self.table.get(key).map_or_else(Vec::new, |circuit| circuit.streams().collect())
+    }
+
+    /// The circuits on the link of this one.
+    pub(super) fn beside(&self, key: Key) -> Vec<Key> {
+        let Some((link, _)) = self.table.get(key).map(Circuit::link) else { return Vec::new() };
+        self.table.iter().filter(|(_, c)| c.link().0 == link).map(|(key, _)| key).collect()
+    }
+
+    /// A circuit's link, purpose and whether it is being built.
+    pub(super) fn look_up(&self, key: Key) -> Option<&Circuit> {
+        self.table.get(key)
     }
 
     /// Writes a circuit's next cell for its link.
@@ -427,6 +424,7 @@ impl Circuits {
                 Timer::Build(key) => Due::BuildTimedOut(key),
                 Timer::Idle(key) => Due::MayIdle(key),
                 Timer::Spares => Due::Spares,
+                Timer::Look(key) => Due::Look(key),
                 Timer::Rest(key) => {
                     self.rested(now, key, links);
                     continue;

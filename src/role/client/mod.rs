@@ -12,7 +12,9 @@ mod circuits;
 mod clocks;
 mod config;
 mod event;
+mod exits;
 mod pace;
+mod pulse;
 mod purpose;
 mod state;
 mod streams;
@@ -27,7 +29,7 @@ use crate::wire::message::Target;
 use circuit::Opening;
 pub use config::ClientConfig;
 pub use event::{CircuitInfo, CircuitState, Event, ReadState, StreamFailure, StreamInfo, StreamKey};
-pub use purpose::{CircuitPurpose, Isolation, PathEnd, PathSource};
+pub use purpose::{CircuitPurpose, Isolation, Part, PathEnd, PathSource, SITE_ROUTE};
 use state::ClientState;
 
 /// The client role: takes what a driver reads and what its owner asks, gives events and what the driver shall do. It reads
@@ -76,6 +78,11 @@ impl Client {
     /// Of the two in the middle of an even number the smaller counts, so that one relay of two convinces nobody.
     pub fn clock_skew(&self, min: usize) -> Option<i64> {
         self.state.look().clock_skew(min)
+    }
+
+    /// Whether this node seems to be offline: it wanted answers, and no relay said anything. Asked when something failed.
+    pub fn is_cut_off(&self, now: Now) -> bool {
+        self.state.look().is_cut_off(now)
     }
 
     /// From now on this many circuits are kept ready.

@@ -3,11 +3,72 @@
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::role::contact::Contact;
+use crate::role::limits::CIRCUITS_PER_USER;
 use crate::wire::ids::RelayId;
+use core::fmt;
 
-/// What separates streams that must not share a circuit: a hash made by who opens them.
+/// What separates streams that must not share a circuit. Made by who opens them, of salted hashes: it tells nothing of who or
+/// where to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Isolation {
+    /// Whose streams they are. All exits of one user are drawn within one bound (spec CLIENT-201).
+    pub user: [u8; 16],
+    /// Which of the user's circuits.
+    pub part: Part,
+}
+
+/// Which of a user's circuits a stream takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// One of the [`CIRCUITS_PER_USER`] over which the user's streams are spread, from 0.
+    Shared(u8),
+    /// One for these streams alone: a hash of what they have in common, and how many of their circuits were left before.
+    Own(u64, u8),
+}
+
+impl Isolation {
+    /// The circuit for a stream that could not be opened on this one: another of the same user, and always the same one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        let part = match self.part {
+            // Neighbours differ by an odd number, so that eight steps meet eight circuits.
+            Part::Shared(n) => Part::Shared((n % CIRCUITS_PER_USER + 3) % CIRCUITS_PER_USER),
+            Part::Own(what, left) => Part::Own(what, left.wrapping_add(1)),
+        };
+        Self { part, ..self }
+    }
+}
+
+impl fmt::Display for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.user.iter().take(4).try_for_each(|b| write!(f, "{b:02x}"))?;
+        match self.part {
+            Part::Shared(n) => write!(f, "-{n}"),
+            Part::Own(what, left) => write!(f, "-{:08x}-{left}", what >> 32),
+        }
+    }
+}
+
+impl fmt::Debug for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The bit in the number of a [`Route`](crate::proto::rpc::Route) by which content travels that a program asked the local
+/// proxy for. Pages decide how much of it there is, so it has a share of the circuits and no more.
+pub const SITE_ROUTE: u64 = 1 << 63;
+
+/// Whose share of the circuits a circuit counts in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Isolation(pub [u8; 32]);
+pub(super) enum Share {
+    /// Streams through exits.
+    Exits,
+    /// Content for the local proxy.
+    Sites,
+    /// The node's own calls: directory, put, get.
+    Own,
+}
 
 /// What a circuit is for. Streams share a circuit only when they have the same purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +83,25 @@ pub enum CircuitPurpose {
     Fourth(RelayId, u64),
 }
 
+impl CircuitPurpose {
+    /// Whose share it counts in.
+    pub(super) fn share(self) -> Share {
+        match self {
+            Self::Exit(_) => Share::Exits,
+            Self::Fourth(_, route) if route & SITE_ROUTE != 0 => Share::Sites,
+            Self::Direct(_) | Self::Last(..) | Self::Fourth(..) => Share::Own,
+        }
+    }
+
+    /// The relay that the circuit must lead to, where it is no exit.
+    pub(super) fn callee(self) -> Option<RelayId> {
+        match self {
+            Self::Exit(_) => None,
+            Self::Direct(relay) | Self::Last(relay, _) | Self::Fourth(relay, _) => Some(relay),
+        }
+    }
+}
+
 /// What the end of a path must be, for who draws it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathEnd {
@@ -29,6 +109,8 @@ pub enum PathEnd {
     Any,
     /// An exit.
     Exit,
+    /// This exit.
+    ThisExit(RelayId),
     /// This relay.
     This(RelayId),
     /// Any relay that goes together with this one, which comes after the path.
@@ -47,4 +129,31 @@ pub trait PathSource {
     fn first_hop(&mut self, now: Now, relay: &RelayId, works: bool);
     /// Whether paths can be drawn at all.
     fn is_ready(&self) -> bool;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_circuit_of_a_user_is_always_the_same_and_meets_all_in_turn() {
+        let first = Isolation { user: [1; 16], part: Part::Shared(5) };
+        let mut met = vec![first];
+        for _ in 1..CIRCUITS_PER_USER {
+            met.extend(met.last().map(|isolation| isolation.next()));
+        }
+        assert_eq!(met.last().map(|isolation| isolation.next()), Some(first), "and begins again");
+        met.sort_unstable();
+        met.dedup();
+        assert!(met.len() == usize::from(CIRCUITS_PER_USER) && met.iter().all(|isolation| isolation.user == [1; 16]));
+        let own = Isolation { user: [1; 16], part: Part::Own(7, 0) };
+        assert_eq!(own.next().part, Part::Own(7, 1), "what is alone stays alone");
+    }
+
+    #[test]
+    fn a_token_is_told_by_its_first_four_bytes_and_its_part() {
+        let user = [0x01, 0xa2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+        let token = Isolation { user, part: Part::Shared(3) };
+        assert_eq!((format!("{token}"), format!("{token:?}")), ("01a20304-3".into(), "01a20304-3".into()));
+    }
 }

@@ -1,5 +1,7 @@
 //! A client's state: finds the owner of what an input concerns, and passes on to the others what follows from it.
 
+mod assign;
+
 use super::calls::Calls;
 use super::circuit::Opening;
 use super::circuits::{Circuits, ClosedCircuit, Context, Due, Effect, LinkedCircuits};
@@ -14,7 +16,7 @@ use crate::proto::circuit::client::CircuitError;
 use crate::proto::rpc::{Call, CallError, Route, Service};
 use crate::proto::stream::mux::STREAM_WINDOW_MAX;
 use crate::role::driven::Drive;
-use crate::role::limits::{BUILDS_PER_STREAM, CIRCUIT_BUILD_TIMEOUT};
+use crate::role::limits::{CIRCUIT_BUILD_TIMEOUT, OFFLINE_AFTER};
 use crate::role::links::{ClosedLink, LinkHandler, LinkViolation, Links};
 use crate::role::slab::Key;
 use crate::role::{ConnId, Input, LinkKey, Output, READ_TARGET};
@@ -31,6 +33,8 @@ pub(super) struct ClientState {
     streams: Streams,
     calls: Calls,
     clocks: ClockSamples,
+    /// When anything arrived from any relay.
+    heard: Instant,
 }
 
 impl ClientState {
@@ -43,6 +47,7 @@ impl ClientState {
             streams: Streams::default(),
             calls: Calls::default(),
             clocks: ClockSamples::default(),
+            heard: Instant::default(),
         }
     }
 
@@ -52,6 +57,11 @@ impl ClientState {
 
     pub(super) fn builds(&self) -> (u64, u64) {
         self.circuits.builds()
+    }
+
+    /// Whether no relay was heard for longer than one with circuits may be silent.
+    pub(super) fn is_cut_off(&self, now: Now) -> bool {
+        now.mono.since(self.heard) >= OFFLINE_AFTER
     }
 
     pub(super) fn clock_skew(&self, min: usize) -> Option<i64> {
@@ -213,7 +223,7 @@ impl ClientState {
                     circuits.opened(key, &mut cx);
                 }
                 Effect::ExtendFailed => self.close_circuit(now, key, false),
-                Effect::Opened(stream) => streams.opened(stream),
+                Effect::Opened(stream) => streams.opened(stream, &mut circuits),
                 Effect::Resolved(stream, addrs) => streams.resolved(now, stream, addrs, &mut circuits),
                 Effect::Received(stream) => self.stream_received(now, stream),
                 Effect::End(stream, name, reason) => {
@@ -236,7 +246,7 @@ impl ClientState {
         loop {
             let (streams, _, mut circuits) = self.carried();
             let Some(stream) = streams.to_shed() else { return };
-            streams.give_up(stream, &mut circuits);
+            streams.shed(stream, &mut circuits);
         }
     }
 
@@ -265,7 +275,7 @@ impl ClientState {
             self.give_up_calls(now, stream, why);
         } else if reason == EndReason::Done {
             self.streams.ended(stream);
-        } else {
+        } else if !self.refused_by_exit(now, stream, reason) {
             self.streams.fail(stream, StreamFailure::Ended(reason));
         }
     }
@@ -283,6 +293,9 @@ impl ClientState {
         let (streams, calls, mut circuits) = self.carried();
         if let Some(place) = streams.place(stream) {
             calls.pump(now, stream, place, &mut circuits);
+            if calls.awaits(stream) {
+                self.circuits.expect(now, place.circuit);
+            }
         }
     }
 
@@ -294,54 +307,18 @@ impl ClientState {
     /// Ends a circuit and everything on it. Streams that only waited for it try another.
     fn close_circuit(&mut self, now: Now, key: Key, peer_knows: bool) {
         let (circuits, mut cx) = self.building(now);
-        let Some(ClosedCircuit { failed_for, streams }) = circuits.close(key, peer_knows, &mut cx) else { return };
+        let Some(closed) = circuits.close(key, peer_knows, &mut cx) else { return };
+        let ClosedCircuit { failed_for, lacked_its_last, streams } = closed;
         if let Some(purpose) = failed_for {
-            self.streams.build_failed(purpose);
+            self.streams.build_failed(purpose, lacked_its_last);
         }
         for stream in streams {
-            self.fail_stream(stream, StreamFailure::CircuitClosed);
+            if !self.retries(now, stream, (false, false)) {
+                self.fail_stream(stream, StreamFailure::CircuitClosed);
+            }
         }
         if self.streams.waiting() > 0 {
             self.circuits.retry_soon(now);
-        }
-    }
-
-    /// Gives every waiting stream a circuit: one that is open, one that is being built, or a new one.
-    fn assign(&mut self, now: Now) {
-        for _ in 0..self.streams.waiting() {
-            let Some((stream, purpose, builds)) = self.streams.next_waiting() else { continue };
-            if let Some(circuit) = self.circuits.usable(now, purpose) {
-                self.attach(now, stream, circuit);
-            } else if self.is_coming(now, purpose, builds) {
-                // A spare circuit may be open already: then nothing has to come first.
-                match self.circuits.usable(now, purpose) {
-                    Some(circuit) => self.attach(now, stream, circuit),
-                    None => self.streams.wait(stream),
-                }
-            } else {
-                self.fail_stream(stream, StreamFailure::NoPath);
-            }
-        }
-    }
-
-    /// Whether a circuit for a purpose is under way, or may be once the directory has come.
-    fn is_coming(&mut self, now: Now, purpose: CircuitPurpose, builds: u32) -> bool {
-        let (circuits, mut cx) = self.building(now);
-        if circuits.is_building(purpose) {
-            return true;
-        }
-        builds < BUILDS_PER_STREAM
-            && (circuits.take_spare(purpose, &mut cx)
-                || circuits.build(Some(purpose), &mut cx)
-                || !(cx.paths.is_ready() || matches!(purpose, CircuitPurpose::Direct(_))))
-    }
-
-    fn attach(&mut self, now: Now, stream: Key, circuit: Key) {
-        let (streams, calls, mut circuits) = self.carried();
-        if !streams.attach(now, stream, circuit, &mut circuits) {
-            streams.wait(stream);
-        } else if let Some(place) = streams.place(stream) {
-            calls.pump(now, stream, place, &mut circuits);
         }
     }
 }
@@ -354,16 +331,15 @@ impl ClientState {
             match due {
                 Due::BuildTimedOut(circuit) => self.build_timed_out(now, circuit),
                 Due::MayIdle(circuit) => self.circuit_may_idle(now, circuit),
+                Due::Look(circuit) => self.look_at(now, circuit),
                 Due::Spares => {
                     let (circuits, mut cx) = self.building(now);
                     circuits.keep_spares(&mut cx);
                 }
             }
         }
-        loop {
-            let (streams, _, mut circuits) = self.carried();
-            let Some(stream) = streams.tick(now, &mut circuits) else { break };
-            self.fail_stream(stream, StreamFailure::TimedOut);
+        while let Some(stream) = self.streams.tick(now) {
+            self.stream_is_late(now, stream);
         }
         while let Some(stream) = self.calls.tick(now) {
             self.calls_stalled(now, stream);
@@ -371,10 +347,12 @@ impl ClientState {
     }
 
     fn build_timed_out(&mut self, now: Now, circuit: Key) {
-        let Some(link) = self.circuits.ran_out(circuit) else { return };
+        let Some((link, begun)) = self.circuits.ran_out(circuit) else { return };
+        let is_silent = self.links.is_silent(now, link, now.mono.since(begun));
         self.close_circuit(now, circuit, false);
-        // A link that lives is padded more often than this: what did not even pad while it owed an answer is gone.
-        if self.links.is_silent(now, link, CIRCUIT_BUILD_TIMEOUT) {
+        // A link that lives is padded more often than this: what did not even pad while it owed an answer is gone. One that
+        // carries nothing else need not wait for that.
+        if self.links.is_silent(now, link, CIRCUIT_BUILD_TIMEOUT) || (is_silent && self.links.circuits(link) == 0) {
             self.close_link(now, link, false);
         }
     }
@@ -427,7 +405,10 @@ impl Drive for ClientState {
                 self.close_link(now, link, true);
             }
             Input::Finished(ConnId::Link(link)) => self.close_link(now, link, false),
-            Input::Received(ConnId::Link(link), bytes) => self.link_received(now, link, bytes),
+            Input::Received(ConnId::Link(link), bytes) => {
+                self.heard = now.mono;
+                self.link_received(now, link, bytes);
+            }
             Input::Timer => self.tick(now),
             // This role has no exits, and asks nothing outside itself.
             _ => {}

@@ -1,5 +1,7 @@
 //! The client's streams: what was written waits for a circuit, what arrived waits for its reader.
 
+mod early;
+
 use super::circuit::{Opening, StreamPlace};
 use super::circuits::LinkedCircuits;
 use super::event::{Event, ReadState, StreamFailure, StreamInfo, StreamKey};
@@ -7,13 +9,15 @@ use super::purpose::CircuitPurpose;
 use crate::base::time::{Instant, Now};
 use crate::proto::stream::mux::SEND_BUFFER_MAX;
 use crate::role::limits::{
-    CLIENT_STREAMS_MAX, CLIENT_UNREAD_MAX, CLIENT_UNSENT_LEAST, CLIENT_UNSENT_MAX, EARLY_DATA_MAX, STREAM_OPEN_TIMEOUT,
-    WINDOWS_EXTRA_MAX,
+    CALL_STREAMS_RESERVED, CLIENT_STREAMS_MAX, CLIENT_UNREAD_MAX, CLIENT_UNSENT_LEAST, CLIENT_UNSENT_MAX,
+    EARLY_DATA_QUIET, STREAM_MOVE_AFTER, STREAM_OPEN_TIMEOUT, STREAM_TRIES_MAX, WINDOWS_EXTRA_MAX,
 };
 use crate::role::slab::{Key, Slab};
 use crate::role::timers::Timers;
 use crate::wire::message::EndReason;
 use core::net::IpAddr;
+pub(super) use early::Builds;
+use early::Early;
 use std::collections::VecDeque;
 
 /// A writer is woken when there is room for this many bytes, not for crumbs.
@@ -24,11 +28,16 @@ struct Stream {
     opening: Opening,
     at: Option<StreamPlace>,
     /// Circuits that failed while it waited.
-    builds: u32,
+    builds: Builds,
+    /// Circuits on which it was tried.
+    tries: u8,
+    /// When it fails if it is not open.
+    ends_at: Instant,
     opened: bool,
-    /// Written before there was a circuit.
-    early: Vec<u8>,
+    /// Written before the stream was open.
+    early: Early,
     finished: bool,
+    waits_for_room: bool,
     inbox: VecDeque<u8>,
     /// How far its window is beyond the profile's.
     extra: u32,
@@ -53,9 +62,21 @@ fn within(share: usize, room: usize) -> usize {
     room.saturating_sub(SEND_BUFFER_MAX - share)
 }
 
+impl Stream {
+    /// Sends what was written before, and the end where it was said.
+    fn send_early(&self, place: StreamPlace, circuits: &mut LinkedCircuits<'_>) {
+        circuits.at(place, |mux| {
+            mux.write(place.id, &self.early.bytes);
+            if self.finished {
+                mux.finish(place.id);
+            }
+        });
+    }
+}
+
 /// The table of streams, at most [`CLIENT_STREAMS_MAX`]. What they hold is bounded for all of them together: see
-/// [`CLIENT_UNREAD_MAX`], [`WINDOWS_EXTRA_MAX`] and [`CLIENT_UNSENT_MAX`]. One without a circuit waits in the order of its opening, until its
-/// timer ends it.
+/// [`CLIENT_UNREAD_MAX`], [`WINDOWS_EXTRA_MAX`] and [`CLIENT_UNSENT_MAX`]. One without a circuit waits in the order of its
+/// opening, until its timer ends it.
 #[derive(Default)]
 pub(super) struct Streams {
     table: Slab<Stream>,
@@ -73,17 +94,21 @@ pub(super) struct Streams {
 impl Streams {
     /// A stream that waits for a circuit; `None` when there are too many.
     pub(super) fn add(&mut self, now: Now, purpose: CircuitPurpose, opening: Opening, for_calls: bool) -> Option<Key> {
-        if self.table.len() >= CLIENT_STREAMS_MAX {
+        let most = if for_calls { CLIENT_STREAMS_MAX } else { CLIENT_STREAMS_MAX - CALL_STREAMS_RESERVED };
+        if self.table.len() >= most {
             return None;
         }
         let key = self.table.insert(Stream {
             purpose,
             opening,
             at: None,
-            builds: 0,
+            builds: Builds::default(),
+            tries: 0,
+            ends_at: now.mono + STREAM_OPEN_TIMEOUT,
             opened: false,
-            early: Vec::new(),
+            early: Early::default(),
             finished: false,
+            waits_for_room: false,
             inbox: VecDeque::new(),
             extra: 0,
             ended: None,
@@ -119,9 +144,9 @@ impl Streams {
         self.waiting.len()
     }
 
-    /// Takes out the stream that has waited longest: with what it wants, and how many circuits failed meanwhile. `None` for
-    /// one that is gone.
-    pub(super) fn next_waiting(&mut self) -> Option<(Key, CircuitPurpose, u32)> {
+    /// Takes out the stream that has waited longest: with what it wants, and what failed meanwhile. `None` for one that is
+    /// gone.
+    pub(super) fn next_waiting(&mut self) -> Option<(Key, CircuitPurpose, Builds)> {
         let key = self.waiting.pop_front()?;
         self.table.get(key).map(|s| (key, s.purpose, s.builds))
     }
@@ -131,11 +156,12 @@ impl Streams {
         self.waiting.push_back(key);
     }
 
-    /// A circuit that was being built for this purpose failed.
-    pub(super) fn build_failed(&mut self, purpose: CircuitPurpose) {
+    /// A circuit that was being built for this purpose failed; `lacked_its_last` when all relays had answered but the last.
+    pub(super) fn build_failed(&mut self, purpose: CircuitPurpose, lacked_its_last: bool) {
         for key in &self.waiting {
             if let Some(s) = self.table.get_mut(*key).filter(|s| s.purpose == purpose) {
-                s.builds += 1;
+                s.builds.failed += 1;
+                s.builds.without_callee += u32::from(lacked_its_last && purpose.callee().is_some());
             }
         }
     }
@@ -143,18 +169,59 @@ impl Streams {
     /// Opens a waiting stream on a circuit; false when the circuit has no room for it.
     pub(super) fn attach(&mut self, now: Now, key: Key, circuit: Key, circuits: &mut LinkedCircuits<'_>) -> bool {
         let Some(s) = self.table.get_mut(key) else { return false };
+        // Bytes that leave now may be at the destination before anything is heard, and then no other circuit may be tried.
+        // spec: CLIENT-206
+        let holds = circuits.act(circuit, |c| c.is_quiet(now.mono, EARLY_DATA_QUIET)) == Some(true);
         let Some(place) = circuits.open(now, circuit, key, &s.opening) else { return false };
-        let early = core::mem::take(&mut s.early);
-        circuits.at(place, |mux| {
-            mux.write(place.id, &early);
-            if s.finished {
-                mux.finish(place.id);
-            }
-        });
-        s.at = Some(place);
+        s.waits_for_room = false;
+        (s.at, s.tries) = (Some(place), s.tries + 1);
+        s.early.holds = holds;
+        if !holds {
+            s.early.sent = !s.early.bytes.is_empty();
+            s.send_early(place, circuits);
+        }
+        let moves = matches!(s.purpose, CircuitPurpose::Exit(_)).then_some(now.mono + STREAM_MOVE_AFTER);
+        self.timers.set(key, Some(moves.map_or(s.ends_at, |at| at.min(s.ends_at))));
         if !s.for_calls {
             self.events.push_back(Event::Writable(StreamKey(key)));
         }
+        true
+    }
+
+    /// Whether a stream waits for its answer.
+    pub(super) fn is_opening(&self, key: Key) -> bool {
+        self.table.get(key).is_some_and(|s| s.at.is_some() && !s.opened && s.ended.is_none())
+    }
+
+    /// Takes a stream that is not open off its circuit, to try another; `moves` for another one of its user's, else the next
+    /// one of the same purpose. False when it must not be tried again: too often, or because of what was sent. What the
+    /// destination `cannot_have` may be sent again.
+    // spec: CLIENT-205
+    pub(super) fn try_again(
+        &mut self,
+        now: Now,
+        key: Key,
+        (moves, cannot_have): (bool, bool),
+        circuits: &mut LinkedCircuits<'_>,
+    ) -> bool {
+        let Some(s) = self.table.get_mut(key).filter(|s| !s.opened && s.ended.is_none() && !s.for_calls) else {
+            return false;
+        };
+        let may_send = !s.early.sent || (cannot_have && !s.early.overflowed);
+        if s.tries >= STREAM_TRIES_MAX || now.mono >= s.ends_at || !may_send {
+            return false;
+        }
+        if moves {
+            let CircuitPurpose::Exit(isolation) = s.purpose else { return false };
+            s.purpose = CircuitPurpose::Exit(isolation.next());
+        }
+        if let Some(place) = s.at.take() {
+            circuits.at(place, |mux| mux.abort(place.id, EndReason::TimedOut));
+            circuits.leave(now, place, key);
+        }
+        (s.early.sent, s.builds) = (false, Builds::default());
+        self.timers.set(key, Some(s.ends_at));
+        self.waiting.push_back(key);
         true
     }
 
@@ -163,12 +230,7 @@ impl Streams {
         let share = share(self.table.len());
         let Some(s) = self.table.get_mut(key) else { return 0 };
         let taken = match s.at {
-            None => {
-                let take = bytes.len().min(EARLY_DATA_MAX.saturating_sub(s.early.len()));
-                s.early.extend_from_slice(bytes.get(..take).unwrap_or_default());
-                take
-            }
-            Some(place) => {
+            Some(place) if s.opened || !s.early.holds => {
                 let taken = circuits.act(place.circuit, |circuit| {
                     let taken = circuit.mux(place.hop).map_or(0, |mux| {
                         let room = within(share, mux.write_room(place.id)).min(bytes.len());
@@ -179,8 +241,13 @@ impl Streams {
                     }
                     taken
                 });
-                taken.unwrap_or(0)
+                let taken = taken.unwrap_or(0);
+                if !s.opened {
+                    s.early.copy(bytes.get(..taken).unwrap_or_default());
+                }
+                taken
             }
+            _ => s.early.keep(bytes),
         };
         s.bytes_out += taken as u64;
         taken
@@ -229,7 +296,7 @@ impl Streams {
         // Said twice it must not reach another stream that has the number by now.
         let Some(s) = self.table.get_mut(key).filter(|s| !s.finished) else { return };
         s.finished = true;
-        if let Some(place) = s.at {
+        if let Some(place) = s.at.filter(|_| s.opened || !s.early.holds) {
             circuits.at(place, |mux| mux.finish(place.id));
         }
     }
@@ -264,7 +331,7 @@ impl Streams {
     }
 
     /// Ends a stream whose reader does not read, and drops what waits for it.
-    pub(super) fn give_up(&mut self, key: Key, circuits: &mut LinkedCircuits<'_>) {
+    pub(super) fn shed(&mut self, key: Key, circuits: &mut LinkedCircuits<'_>) {
         let Some(s) = self.table.get_mut(key) else { return };
         self.unread = self.unread.saturating_sub(s.inbox.len());
         s.inbox = VecDeque::new();
@@ -300,12 +367,19 @@ impl Streams {
     }
 
     /// CONNECTED arrived.
-    pub(super) fn opened(&mut self, key: Key) {
+    pub(super) fn opened(&mut self, key: Key, circuits: &mut LinkedCircuits<'_>) {
         self.timers.set(key, None);
         if let Some(s) = self.table.get_mut(key) {
             s.opened = true;
+            let held = s.at.filter(|_| s.early.holds);
+            if let Some(place) = held {
+                s.send_early(place, circuits);
+            }
+            s.early = Early::default();
             if !s.for_calls {
                 self.events.push_back(Event::Opened(StreamKey(key)));
+                // Whoever had more to write than is kept goes on.
+                self.events.extend(held.map(|_| Event::Writable(StreamKey(key))));
             }
         }
     }
@@ -369,18 +443,42 @@ impl Streams {
         self.timers.next()
     }
 
-    /// Takes a stream that did not open in time off its circuit. `None` when there is none.
-    pub(super) fn tick(&mut self, now: Now, circuits: &mut LinkedCircuits<'_>) -> Option<Key> {
+    /// The next stream that did not open in time. `None` when there is none.
+    pub(super) fn tick(&mut self, now: Now) -> Option<Key> {
         loop {
             let key = self.timers.pop(now.mono)?;
-            let Some(s) = self.table.get(key).filter(|s| !s.opened) else { continue };
-            self.waiting.retain(|&k| k != key);
-            if let Some(place) = s.at {
-                circuits.at(place, |mux| mux.abort(place.id, EndReason::TimedOut));
-                circuits.leave(now, place, key);
+            if self.table.get(key).is_some_and(|s| !s.opened) {
+                return Some(key);
             }
-            return Some(key);
         }
+    }
+
+    /// Takes a stream that did not open in time off its circuit, and says where the time went.
+    pub(super) fn give_up(&mut self, now: Now, key: Key, circuits: &mut LinkedCircuits<'_>) -> StreamFailure {
+        self.waiting.retain(|&k| k != key);
+        let Some(s) = self.table.get_mut(key) else { return StreamFailure::TimedOut };
+        let Some(place) = s.at else {
+            return if s.waits_for_room { StreamFailure::TooMany } else { StreamFailure::NoPath };
+        };
+        let is_stalled = circuits.act(place.circuit, |c| c.is_quiet(now.mono, STREAM_OPEN_TIMEOUT / 2)) == Some(true);
+        circuits.at(place, |mux| mux.abort(place.id, EndReason::TimedOut));
+        circuits.leave(now, place, key);
+        if is_stalled { StreamFailure::NoPath } else { StreamFailure::TimedOut }
+    }
+
+    /// A stream that is not open waits on, up to its end.
+    pub(super) fn wait_on(&mut self, now: Now, key: Key) -> bool {
+        let Some(ends_at) = self.table.get(key).map(|s| s.ends_at).filter(|&at| at > now.mono) else { return false };
+        self.timers.set(key, Some(ends_at));
+        true
+    }
+
+    /// A stream waits for a place among circuits that are all in use.
+    pub(super) fn wait_for_room(&mut self, key: Key) {
+        if let Some(s) = self.table.get_mut(key) {
+            s.waits_for_room = true;
+        }
+        self.waiting.push_back(key);
     }
 
     /// The next thing that happened.
@@ -390,45 +488,4 @@ impl Streams {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::circuits::Circuits;
-    use super::super::config::ClientConfig;
-    use super::super::purpose::Isolation;
-    use super::*;
-    use crate::base::time::UnixMs;
-    use crate::proto::profile::Profile;
-    use crate::role::links::Links;
-    use crate::wire::ids::NetworkId;
-    use crate::wire::message::Target;
-
-    // spec: STREAM-405
-    #[test]
-    fn the_stream_for_which_most_waits_ends_when_too_much_waits_for_all() {
-        let network = NetworkId([1; 32]);
-        let cfg =
-            ClientConfig { network, profile: &Profile::TESTING, spare_circuits: 0, wants_exits: true, circuits_max: 1 };
-        let (mut circuits, mut links) = (Circuits::new(cfg), Links::new(network, None));
-        let mut circuits = LinkedCircuits { circuits: &mut circuits, links: &mut links };
-        let (mut streams, now) = (Streams::default(), Now { mono: Instant::default(), unix: UnixMs(0) });
-        let mut open = || {
-            let opening = Opening::Open(Target::Host("a".into(), 80));
-            streams.add(now, CircuitPurpose::Exit(Isolation([0; 32])), opening, false).expect("room")
-        };
-        let (few, most) = (open(), open());
-        let piece = vec![7; CLIENT_UNREAD_MAX / 2];
-        streams.receive(few, &piece[1..]);
-        streams.receive(most, &piece);
-        assert_eq!(streams.to_shed(), None);
-        streams.receive(few, b"x");
-        streams.receive(most, b"y");
-        assert_eq!(streams.to_shed(), Some(most));
-        streams.give_up(most, &mut circuits);
-        assert_eq!(streams.to_shed(), None);
-        let mut out = [0; 10];
-        let failed = ReadState::Failed(StreamFailure::TooMuchUnread);
-        assert_eq!(streams.read(most, &mut out, &mut circuits), failed, "and never an end");
-        assert_eq!(streams.read(few, &mut out, &mut circuits), ReadState::Read(10));
-        streams.remove(few);
-        assert_eq!((streams.unread, streams.extra), (0, 0));
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use crate::proto::handshake::respond;
 use crate::proto::link::Link;
 use crate::proto::profile::Profile;
 use crate::role::contact::Contact;
-use crate::role::limits::{CIRCUIT_BUILD_TIMEOUT, SPARE_LIFETIME};
+use crate::role::limits::{CIRCUIT_BUILD_TIMEOUT, SITE_CIRCUITS_MAX, SPARE_LIFETIME};
 use crate::wire::cell::{CELL_SIZE, Cell, CellBuf};
 use crate::wire::ids::NetworkId;
 use core::cell::RefCell;
@@ -18,6 +18,11 @@ use std::sync::Arc;
 const NET: NetworkId = NetworkId([1; 32]);
 const RELAY: RelayId = RelayId([2; 32]);
 const STORE: RelayId = RelayId([3; 32]);
+/// The isolation of a user who has one circuit.
+fn of(user: u8) -> Isolation {
+    Isolation { user: [user; 16], part: Part::Shared(0) }
+}
+
 const CIPHER: Cipher = Cipher::ChaCha20Poly1305;
 
 fn key(n: u8) -> AgreeSecret {
@@ -226,11 +231,24 @@ fn a_spare_circuit_serves_no_relay_that_may_not_follow_it() {
     }
 }
 
+// spec: CLIENT-202
+#[test]
+fn content_for_the_proxy_has_a_share_of_the_circuits_and_no_more() {
+    let mut rig = Rig::new(0, Answer::Created);
+    for n in 0..SITE_CIRCUITS_MAX as u64 + 50 {
+        rig.stream(CircuitPurpose::Fourth(STORE, SITE_ROUTE | n));
+    }
+    assert_eq!(rig.client.circuits().len(), SITE_CIRCUITS_MAX);
+    rig.stream(CircuitPurpose::Fourth(STORE, 7));
+    assert_eq!(rig.client.circuits().len(), SITE_CIRCUITS_MAX + 1, "the node's own calls have room");
+    assert!(rig.stream(CircuitPurpose::Exit(of(1))).is_some(), "and so have streams");
+}
+
 #[test]
 fn more_streams_than_a_circuit_takes_get_another() {
     let mut rig = Rig::new(0, Answer::Created);
     for _ in 0..600 {
-        rig.client.open(rig.now, CircuitPurpose::Exit(Isolation([1; 32])), Target::Directory).unwrap();
+        rig.client.open(rig.now, CircuitPurpose::Exit(of(1)), Target::Directory).unwrap();
         rig.run();
     }
     assert_eq!(rig.client.circuits().len(), 2);
@@ -253,7 +271,7 @@ fn streams_share_a_circuit_only_under_one_token_and_for_one_kind_of_end() {
     for spares in [0, 2] {
         let mut rig = Rig::new(spares, Answer::Created);
         rig.known.borrow_mut().store_fits = true;
-        let exit = |n| CircuitPurpose::Exit(Isolation([n; 32]));
+        let exit = |n| CircuitPurpose::Exit(of(n));
         let wants = [
             exit(1),
             exit(2),
@@ -277,10 +295,10 @@ fn streams_share_a_circuit_only_under_one_token_and_for_one_kind_of_end() {
 fn a_circuit_that_is_being_built_belongs_to_those_it_is_built_for() {
     let mut rig = Rig::new(0, Answer::Nothing);
     for n in [1, 1, 2, 1] {
-        assert_eq!(rig.stream(CircuitPurpose::Exit(Isolation([n; 32]))), None);
+        assert_eq!(rig.stream(CircuitPurpose::Exit(of(n))), None);
     }
     let wants: Vec<_> = rig.client.circuits().iter().map(|c| c.purpose).collect();
-    assert_eq!(wants, [1, 2].map(|n| Some(CircuitPurpose::Exit(Isolation([n; 32])))), "one for each, and none twice");
+    assert_eq!(wants, [1, 2].map(|n| Some(CircuitPurpose::Exit(of(n)))), "one for each, and none twice");
 }
 
 #[test]
@@ -291,17 +309,18 @@ fn a_spare_circuit_that_is_open_goes_before_one_that_is_being_built() {
     rig.client.set_spare_circuits(rig.now, 2);
     rig.run();
     assert_eq!(rig.ids().len(), 2);
-    assert_eq!(rig.stream(CircuitPurpose::Exit(Isolation([1; 32]))), Some(open));
+    assert_eq!(rig.stream(CircuitPurpose::Exit(of(1))), Some(open));
 }
 
 // spec: CLIENT-16
 #[test]
 fn a_circuit_takes_no_new_stream_ten_minutes_after_its_first() {
     let mut rig = Rig::new(0, Answer::Created);
-    let want = CircuitPurpose::Exit(Isolation([1; 32]));
+    let want = CircuitPurpose::Exit(of(1));
     let first = rig.stream(want);
+    rig.client.drop_stream(rig.now, rig.last.unwrap());
     let begun = rig.now.mono;
-    // No stream is answered; each is given up before that counts against the circuit.
+    // No stream is answered; each is given up at once, so that no answer is awaited of the circuit.
     while rig.now.mono < begun + Duration::from_secs(600) {
         assert_eq!(rig.stream(want), first, "after {:?}", rig.now.mono.since(begun));
         let key = rig.last.unwrap();

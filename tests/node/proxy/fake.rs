@@ -96,6 +96,7 @@ impl Upstream for Fake {
                     self.find("server.test").expect("it is there")
                 }
                 "noexit.test" => return Err(OpenError::NoExit),
+                "offline.test" => return Err(OpenError::NoPath),
                 "starting.test" => return Err(OpenError::NotReady),
                 name => self.find(name).ok_or(OpenError::Ended(EndReason::Unreachable))?,
             },

@@ -128,8 +128,10 @@ fn what_a_program_has_said_does_not_wait_for_the_exit() {
 }
 
 // spec: PROXY-17
+// spec: PROXY-201
+// spec: PROXY-203
 #[test]
-fn users_and_destinations_are_kept_apart() {
+fn users_and_sites_are_kept_apart() {
     let proxy = start();
     let token = |arguments: &[&str]| {
         let _ = proxy.run("curl", &[&["-s", "--max-time", "20"], arguments].concat());
@@ -138,17 +140,34 @@ fn users_and_destinations_are_kept_apart() {
     let alice = token(&["--socks5-hostname", "alice:1@PROXY", URL]);
     assert_eq!(token(&["--socks5-hostname", "alice:1@PROXY", URL]), alice);
     assert_eq!(token(&["-x", "http://alice:1@PROXY", URL]), alice, "the protocol makes no difference");
-    let others: [&[&str]; 5] = [
-        &["--socks5-hostname", "bob:1@PROXY", URL],
-        &["--socks5-hostname", "alice:2@PROXY", URL],
-        &["--socks5-hostname", "PROXY", URL],
-        &["--socks5-hostname", "alice:1@PROXY", "http://server.test:81/"],
-        &["--socks5-hostname", "alice:1@PROXY", "http://other.test/"],
-    ];
-    for other in others {
-        assert_ne!(token(other), alice, "{other:?}");
+    let of_domain = ["http://server.test:81/", "http://other.server.test/"];
+    for url in of_domain {
+        assert_eq!(token(&["--socks5-hostname", "alice:1@PROXY", url]), alice, "{url}");
     }
-    let site = format!("http://{}/", host(SITE));
-    let (a, b) = (token(&["--socks5-hostname", "a:@PROXY", &site]), token(&["--socks5-hostname", "b:@PROXY", &site]));
+    for other in ["bob:1@PROXY", "alice:2@PROXY", "PROXY"] {
+        assert_ne!(token(&["--socks5-hostname", other, URL]).user, alice.user, "{other}");
+    }
+    let site = |name: u8| format!("http://{}/", host(name));
+    let (a, b) = (
+        token(&["--socks5-hostname", "a:@PROXY", &site(SITE)]),
+        token(&["--socks5-hostname", "b:@PROXY", &site(SITE)]),
+    );
     assert_ne!(a, b, "one user's opened site is not another's");
+    assert_ne!(a, token(&["--socks5-hostname", "a:@PROXY", &site(SITE + 1)]), "each site is apart");
+}
+
+// spec: PROXY-202
+#[test]
+fn a_user_name_can_ask_for_a_circuit_for_each_destination() {
+    let proxy = start();
+    let token = |url: &str| {
+        let _ = proxy.run("curl", &["-s", "--max-time", "20", "--socks5-hostname", "alice+destination:1@PROXY", url]);
+        proxy.fake.take_log()[0].1
+    };
+    let first = token(URL);
+    assert_eq!(token(URL), first);
+    for url in ["http://server.test:81/", "http://other.server.test/"] {
+        let other = token(url);
+        assert!(other != first && other.user == first.user, "{url}");
+    }
 }

@@ -39,7 +39,8 @@ fn a_socks_client_learns_why() {
     assert_eq!(ask(1, "noexit.test", 80), 3);
     assert_eq!(ask(1, "unknown.test", 80), 4);
     assert_eq!(ask(1, "slow.test", 80), 6);
-    assert_eq!(ask(1, "starting.test", 80), 1);
+    assert_eq!(ask(1, "starting.test", 80), 3);
+    assert_eq!(ask(1, "offline.test", 80), 3);
     assert_eq!(ask(1, &host(SITE), 443), 2);
     for command in [2, 3, 0xf1] {
         assert_eq!(ask(command, "server.test", 80), 7);
@@ -55,9 +56,14 @@ fn an_http_client_learns_why() {
     let proxy = start_with(false);
     let get = |host: &str| proxy.status(&format!("GET http://{host}/ HTTP/1.1\r\nHost: x\r\n\r\n"));
     let tunnel = |host: &str| proxy.status(&format!("CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n"));
-    for (host, status) in
-        [("policy.test", 403), ("noexit.test", 502), ("unknown.test", 502), ("slow.test", 504), ("starting.test", 503)]
-    {
+    for (host, status) in [
+        ("policy.test", 403),
+        ("noexit.test", 502),
+        ("unknown.test", 502),
+        ("slow.test", 504),
+        ("starting.test", 503),
+        ("offline.test", 502),
+    ] {
         assert_eq!((get(host), tunnel(host)), (status, status), "{host}");
     }
     let answer =

@@ -1,0 +1,71 @@
+//! Room for circuits: whose share is full, and which circuit makes way for a new one.
+
+use super::Circuits;
+use crate::role::client::circuit::Circuit;
+use crate::role::client::purpose::{CircuitPurpose, Isolation, Share};
+use crate::role::limits::{CLIENT_CIRCUITS_MAX, EXIT_CIRCUITS_MAX, SITE_CIRCUITS_MAX, USER_CIRCUITS_MAX};
+use crate::role::slab::Key;
+
+/// What stands in the way of a new circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::role::client) enum Crowd {
+    /// The circuits of one user.
+    User([u8; 16]),
+    /// All of one share.
+    Share(Share),
+    /// All.
+    All,
+}
+
+impl Crowd {
+    /// Those that a new circuit for this purpose would be among, the smallest first.
+    pub(in crate::role::client) fn of(purpose: CircuitPurpose) -> impl Iterator<Item = Self> {
+        let user = match purpose {
+            CircuitPurpose::Exit(Isolation { user, .. }) => Some(Self::User(user)),
+            _ => None,
+        };
+        user.into_iter().chain([Self::Share(purpose.share()), Self::All])
+    }
+
+    fn holds(self, circuit: &Circuit) -> bool {
+        match (self, circuit.purpose()) {
+            (Self::All, _) => true,
+            (Self::Share(share), Some(purpose)) => purpose.share() == share,
+            (Self::User(of), Some(CircuitPurpose::Exit(Isolation { user, .. }))) => of == user,
+            _ => false,
+        }
+    }
+}
+
+impl Circuits {
+    /// How many circuits a crowd may have. A client that may have fewer in all has the same parts of them.
+    fn most(&self, crowd: Crowd) -> usize {
+        let part = |of: usize| (self.cfg.circuits_max * of).div_ceil(CLIENT_CIRCUITS_MAX);
+        match crowd {
+            Crowd::User(_) => part(USER_CIRCUITS_MAX),
+            Crowd::Share(Share::Exits) => part(EXIT_CIRCUITS_MAX),
+            Crowd::Share(Share::Sites) => part(SITE_CIRCUITS_MAX),
+            Crowd::Share(Share::Own) | Crowd::All => self.cfg.circuits_max,
+        }
+    }
+
+    /// The first crowd that has no room for a circuit of this purpose.
+    // spec: CLIENT-202
+    pub(in crate::role::client) fn crowded(&self, purpose: CircuitPurpose) -> Option<Crowd> {
+        let count = |crowd: Crowd| self.table.iter().filter(|(_, c)| crowd.holds(c)).count();
+        Crowd::of(purpose).find(|&crowd| count(crowd) >= self.most(crowd))
+    }
+
+    /// The circuit of a crowd that is unused for longest. `is_idle` says which streams keep none in use.
+    // spec: CLIENT-203
+    pub(in crate::role::client) fn unused(&self, crowd: Crowd, is_idle: impl Fn(Key) -> bool) -> Option<Key> {
+        let unused = self.table.iter().filter(|(_, c)| crowd.holds(c) && c.is_unused(&is_idle));
+        unused.min_by_key(|(_, c)| (c.purpose().is_some(), c.last_stream())).map(|(key, _)| key)
+    }
+
+    /// Whether a circuit may be built that nobody asked for: none that is in use has to make way for it later.
+    pub(super) fn has_room_for_spares(&self) -> bool {
+        let kept = self.most(Crowd::Share(Share::Exits)) + self.most(Crowd::Share(Share::Sites));
+        self.table.len() < kept.max(1)
+    }
+}
