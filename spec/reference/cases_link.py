@@ -173,6 +173,9 @@ def onion():
         case("onion", "body", name, spec, expect, to=f"relay {position}", direction="forward", **keys, body=body)
     for name, body in [("own_tag_place", flipped(back[0], 1368)), ("last_byte", flipped(back[0], 1399))]:
         case("onion", "body", f"backward_dirty_{name}", "ONION-7", "DirtyTail", to="relay 2", direction="backward", **keys, body=body)
+    for position in [1, 2]:  # hop 3 would speak as hop 2, hop 2 as hop 1
+        body = padded(bytes(MARK_SIZE) + back[0][MARK_SIZE:1352], 1400)
+        case("onion", "body", f"backward_marked_at_hop_{position}", "ONION-601", "FalseMark", to=f"relay {position}", direction="backward", **keys, body=body)
     nobody = layers(AES, 0)
     noise = padded(seq(1352, 1), 1400)
     for layer in reversed(nobody):

@@ -7,7 +7,7 @@ use crate::base::secret::Secret;
 use crate::base::time::UnixMs;
 use crate::crypto::aead::Cipher;
 use crate::crypto::identity::IdentityKey;
-use crate::wire::cell::{CELL_SIZE, Cell, CircuitId};
+use crate::wire::cell::{CELL_SIZE, Cell, CircuitId, DestroyReason};
 use crate::wire::content::manifest::Manifest;
 use crate::wire::content::{Class, Kind, Meta, RootText, Shape, store};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
@@ -42,7 +42,7 @@ fn cells() -> Vec<Seed> {
         seed("create", Cell::Create(CircuitId(1), &[1; REQUEST_SIZE])),
         seed("created", Cell::Created(CircuitId(1), &[1; REPLY_SIZE])),
         seed("relay", Cell::Relay(CircuitId(0x8000_0001), &[7; 1400])),
-        seed("destroy", Cell::Destroy(CircuitId(9), 0)),
+        seed("destroy", Cell::Destroy(CircuitId(9), DestroyReason::None)),
         seed("authenticate", Cell::Authenticate { signature: [5; 64], descriptor: &descriptor }),
     ]
 }

@@ -62,6 +62,23 @@ impl Command {
     }
 }
 
+/// Why a circuit ends, as far as DESTROY says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum DestroyReason {
+    /// It says nothing.
+    None = 0,
+    /// The answer to a CREATE for which the relay has no place or no time now: it works, and may be asked again later.
+    Busy = 1,
+}
+
+impl DestroyReason {
+    /// The reason with this number on the wire.
+    pub fn from_wire(n: u8) -> Option<Self> {
+        [Self::None, Self::Busy].into_iter().find(|&r| r as u8 == n)
+    }
+}
+
 /// Decodes the header: the circuit and the command. The body is not looked at.
 ///
 /// # Errors
@@ -112,8 +129,8 @@ pub enum Cell<'a> {
     Created(CircuitId, &'a [u8; REPLY_SIZE]),
     /// An onion.
     Relay(CircuitId, &'a Body),
-    /// The circuit's end, with a reason that carries no information (senders put 0).
-    Destroy(CircuitId, u8),
+    /// The circuit's end, or the refusal of a CREATE.
+    Destroy(CircuitId, DestroyReason),
     /// A signature over the link's handshake hash, and the descriptor whose key made it.
     Authenticate {
         /// Over the handshake hash.
@@ -134,7 +151,10 @@ impl<'a> Cell<'a> {
             Command::Create => Self::Create(circuit, r.array_ref()?),
             Command::Created => Self::Created(circuit, r.array_ref()?),
             Command::Relay => return Ok(Self::Relay(circuit, body)),
-            Command::Destroy => Self::Destroy(circuit, r.u8()?),
+            // spec: CELL-601
+            Command::Destroy => {
+                Self::Destroy(circuit, DestroyReason::from_wire(r.u8()?).ok_or(Malformed::UnknownKind)?)
+            }
             Command::Authenticate => Self::Authenticate { signature: r.array()?, descriptor: r.bytes16()? },
         };
         // spec: CELL-5
@@ -161,7 +181,7 @@ impl<'a> Cell<'a> {
             Self::Create(_, request) => put(body, &[request]),
             Self::Created(_, reply) => put(body, &[reply]),
             Self::Relay(_, onion) => *body = *onion,
-            Self::Destroy(_, reason) => put(body, &[&[reason]]),
+            Self::Destroy(_, reason) => put(body, &[&[reason as u8]]),
             Self::Authenticate { signature, descriptor } => {
                 put(body, &[&signature, &(descriptor.len() as u16).to_be_bytes(), descriptor]);
             }
@@ -207,10 +227,24 @@ mod tests {
     #[test]
     fn bytes_after_the_last_field_must_be_zero() {
         let mut cell = [0; CELL_SIZE];
-        Cell::Destroy(CircuitId(1), 0).encode(&mut cell);
-        assert_eq!(Cell::decode(&cell), Ok(Cell::Destroy(CircuitId(1), 0)));
+        Cell::Destroy(CircuitId(1), DestroyReason::None).encode(&mut cell);
+        assert_eq!(Cell::decode(&cell), Ok(Cell::Destroy(CircuitId(1), DestroyReason::None)));
         cell[CELL_SIZE - 1] = 1;
         assert_eq!(Cell::decode(&cell), Err(Malformed::NonZeroPadding));
+    }
+
+    // spec: CELL-601
+    #[test]
+    fn destroy_takes_the_reasons_of_the_page_and_no_other() {
+        for reason in 0..=u8::MAX {
+            let mut cell = [0; CELL_SIZE];
+            Cell::Destroy(CircuitId(1), DestroyReason::None).encode(&mut cell);
+            cell[HEADER_SIZE] = reason;
+            let known = DestroyReason::from_wire(reason);
+            assert_eq!(known.is_some(), reason < 2);
+            let expected = known.map(|r| Cell::Destroy(CircuitId(1), r)).ok_or(Malformed::UnknownKind);
+            assert_eq!(Cell::decode(&cell), expected, "{reason}");
+        }
     }
 
     proptest! {

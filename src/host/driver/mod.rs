@@ -241,11 +241,13 @@ impl<R: Role + 'static> Core<R> {
     /// Accepts connections until the task is ended.
     pub async fn listen(self: Rc<Self>, listener: TcpListener) {
         loop {
-            let Ok((stream, _)) = listener.accept().await else {
+            let Ok((stream, from)) = listener.accept().await else {
                 tokio::time::sleep(ACCEPT_REST).await;
                 continue;
             };
-            let accepted = self.role.borrow_mut().accept(self.now());
+            let accepted = self.role.borrow_mut().accept(self.now(), from.ip());
+            // Another link may have to go for it.
+            self.pump();
             if let Some(conn) = accepted {
                 let handle = self.add(conn);
                 tokio::task::spawn_local(self.clone().run_conn(conn, stream, handle));

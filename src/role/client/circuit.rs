@@ -52,6 +52,8 @@ pub(super) struct Circuit {
     last_stream: Instant,
     /// Takes no new streams.
     is_spent: bool,
+    /// Its first hop had no place for it.
+    is_refused: bool,
     streams: StreamNames,
     /// When its first or its last hop was asked for.
     begun: Instant,
@@ -82,6 +84,7 @@ impl Circuit {
             used: None,
             last_stream: now,
             is_spent: false,
+            is_refused: false,
             streams: BTreeMap::new(),
             begun: now,
             ready: false,
@@ -165,6 +168,15 @@ impl Circuit {
     pub(super) fn built_at(&mut self, now: Instant) -> Duration {
         self.state = CircuitState::Open;
         now.since(self.begun)
+    }
+
+    /// Its first hop had no place for it.
+    pub(super) fn was_refused_as_busy(&mut self) {
+        self.is_refused = true;
+    }
+
+    pub(super) fn is_refused_as_busy(&self) -> bool {
+        self.is_refused
     }
 
     /// It takes no new streams.

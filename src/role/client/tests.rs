@@ -9,7 +9,7 @@ use crate::proto::link::Link;
 use crate::proto::profile::Profile;
 use crate::role::contact::Contact;
 use crate::role::limits::{CIRCUIT_BUILD_TIMEOUT, SPARE_LIFETIME};
-use crate::wire::cell::{CELL_SIZE, Cell, CellBuf};
+use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, DestroyReason};
 use crate::wire::ids::NetworkId;
 use core::cell::RefCell;
 use std::rc::Rc;
@@ -128,7 +128,7 @@ impl Rig {
                     let (reply, _) = respond(&NET, RELAY, CIPHER, &key(11), request, rng).unwrap();
                     Cell::Created(id, &reply).encode(&mut out);
                 }
-                Answer::Destroy => Cell::Destroy(id, 0).encode(&mut out),
+                Answer::Destroy => Cell::Destroy(id, DestroyReason::None).encode(&mut out),
                 Answer::Nothing | Answer::Refused => return true,
             }
             answers.push(out);

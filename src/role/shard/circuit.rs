@@ -78,10 +78,12 @@ pub(super) struct Circuit {
     /// Streams whose source waits for room.
     starved: Vec<StreamId>,
     queued_max: usize,
+    /// Since when it is parked.
+    idle_since: Instant,
 }
 
 impl Circuit {
-    pub(super) fn new(machine: RelayCircuit, prev: (LinkKey, CircuitId), profile: &Profile) -> Self {
+    pub(super) fn new(machine: RelayCircuit, prev: (LinkKey, CircuitId), profile: &Profile, now: Instant) -> Self {
         Self {
             machine,
             prev,
@@ -93,6 +95,7 @@ impl Circuit {
             streams: BTreeMap::new(),
             starved: Vec::new(),
             queued_max: profile.congestion.max as usize + CELLS_QUEUED_SLACK,
+            idle_since: now,
         }
     }
 
@@ -200,12 +203,18 @@ impl Circuit {
         core::mem::replace(&mut self.activity, Activity::Passed) == Activity::Parked
     }
 
+    /// Its place among the parked circuits of its link, the longest idle first.
+    pub(super) fn idle_place(&self) -> (LinkKey, Instant) {
+        (self.prev.0, self.idle_since)
+    }
+
     /// The timer fires: a circuit that was quiet since it last did gives up what it can make again. True when it is parked.
-    pub(super) fn park_if_quiet(&mut self) -> bool {
+    pub(super) fn park_if_quiet(&mut self, now: Instant) -> bool {
         if core::mem::replace(&mut self.activity, Activity::Quiet) == Activity::Passed {
             return false;
         }
         self.activity = Activity::Parked;
+        self.idle_since = now;
         self.machine.park();
         self.to_client.shrink_to_fit();
         self.to_next.shrink_to_fit();

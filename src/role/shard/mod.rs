@@ -12,7 +12,9 @@ mod circuit;
 mod circuits;
 mod config;
 mod exits;
+mod handshakes;
 mod pool;
+mod replays;
 mod services;
 mod state;
 mod streams;
@@ -70,8 +72,8 @@ impl Shard {
 }
 
 impl Role for Shard {
-    fn accept(&mut self, now: Now) -> Option<ConnId> {
-        self.state.accept(now)
+    fn accept(&mut self, now: Now, from: core::net::IpAddr) -> Option<ConnId> {
+        self.state.accept(now, from)
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {

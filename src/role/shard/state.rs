@@ -4,20 +4,24 @@ use super::circuit::{CircuitEnd, StreamName, Toward};
 use super::circuits::{CircuitViolation, Circuits, Effect, LinkedCircuits};
 use super::config::{ShardConfig, ShardCounts};
 use super::exits::Exits;
+use super::handshakes::{Handshakes, Request};
+use super::replays::{CircuitReplays, LinkReplays};
 use super::streams::Streams;
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::proto::handshake::respond;
 use crate::role::contact::Roster;
 use crate::role::driven::Drive;
-use crate::role::limits::{EXTEND_TIMEOUT, Limits};
+use crate::role::limits::{EXTEND_TIMEOUT, HANDSHAKE_WAIT_MAX, HANDSHAKES_PER_TURN, Limits};
 use crate::role::links::{ClosedLink, Credentials, LinkHandler, LinkViolation, Links};
+use crate::role::shares::Shares;
 use crate::role::slab::Key;
 use crate::role::{AskId, ConnId, Input, LinkKey, Output, READ_TARGET};
-use crate::wire::cell::{Cell, CellBuf, CircuitId, Command, decode_header};
-use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
+use crate::wire::cell::{Cell, CellBuf, CircuitId, Command, DestroyReason, decode_header};
+use crate::wire::handshake::{HandshakeRequest, REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::RelayId;
 use crate::wire::message::ExtendFailure;
+use core::net::IpAddr;
 
 /// The owners of a shard's links, circuits and streams, its limits, and the counts it reports.
 pub(super) struct ShardState {
@@ -27,6 +31,10 @@ pub(super) struct ShardState {
     links: Links<CircuitEnd>,
     circuits: Circuits,
     streams: Streams,
+    handshakes: Handshakes,
+    replays: (LinkReplays, CircuitReplays),
+    /// Who has how many circuits.
+    shares: Shares<LinkKey>,
     limits: Limits,
     violations: u64,
     evicted: u64,
@@ -41,6 +49,9 @@ impl ShardState {
             links: Links::new(cfg.network, Some((cfg.link_secret.clone(), cfg.cipher))),
             circuits: Circuits::new(limits.cells_queued),
             streams: Streams::new(Exits::new(cfg.exit, limits.exits), cfg.store),
+            handshakes: Handshakes::default(),
+            replays: Default::default(),
+            shares: Shares::default(),
             roster: Roster::default(),
             cfg,
             rng,
@@ -122,21 +133,29 @@ impl LinkHandler for ShardState {
         match Cell::decode(cell).map_err(|_| LinkViolation)? {
             Cell::Create(id, request) => self.create(now, link, id, request),
             Cell::Created(id, reply) => self.created(now, link, id, reply),
-            Cell::Destroy(id, _) => {
-                if let Some(end) = self.links.circuit(link, id) {
-                    self.close_circuit(now, end.circuit, Some(end.toward));
-                }
-                Ok(())
-            }
+            Cell::Destroy(id, why) => self.destroyed(now, link, id, why),
             Cell::Authenticate { signature, descriptor } => {
                 let rules = self.cfg.profile.descriptor_rules(self.cfg.network);
-                self.links.authenticate(link, &signature, descriptor, &rules)
+                self.links.authenticate(link, &signature, descriptor, &rules)?;
+                self.rank(link);
+                Ok(())
             }
             Cell::Padding | Cell::Relay(..) => Ok(()),
         }
     }
 
+    fn handshake_due(&mut self, now: Now, link: LinkKey) {
+        let Some(source) = self.links.source(link) else { return };
+        self.replays.0.start(now.unix);
+        let share = self.links.owes_answer(link);
+        if share.is_none_or(|share| self.replays.0.is_known(&share)) {
+            return self.close_link(now, link, false);
+        }
+        self.handshakes.push(now.mono, link, source, Request::Link);
+    }
+
     fn link_closed(&mut self, now: Now, closed: ClosedLink<CircuitEnd>) {
+        self.handshakes.forget(closed.link);
         for end in closed.circuits {
             if end.toward == Toward::Next && self.circuits.is_extending(end.circuit) {
                 self.give_up_next(now, end.circuit, true, ExtendFailure::Unreachable);
@@ -160,22 +179,122 @@ impl ShardState {
         if self.links.is_ours(link) || !self.links.claim_circuit(link, id) {
             return Err(LinkViolation);
         }
-        // spec: CIRC-16
-        let full = self.draining
-            || self.circuits.len() >= self.limits.circuits
-            || self.links.circuits(link) >= self.limits.circuits_per_link;
-        let cfg = &self.cfg;
-        let answer = match full {
-            true => None,
-            false => respond(&cfg.network, cfg.id, cfg.cipher, &cfg.onion_secret, request, &mut self.rng).ok(),
-        };
-        let Some((reply, keys)) = answer else { return self.links.refuse_circuit(link, id) };
-        let circuit = self.circuits.create((link, id), &keys, cfg.profile);
-        let end = CircuitEnd { circuit, toward: Toward::Client };
-        match self.links.add_circuit(now, link, id, end, &Cell::Created(id, &reply)) {
-            true => Ok(()),
-            false => Err(LinkViolation),
+        if self.draining {
+            return self.links.refuse_circuit(link, id, DestroyReason::None);
         }
+        let Some(source) = self.links.source(link) else { return Err(LinkViolation) };
+        let request = Request::Circuit(id, Box::new(*request));
+        match self.handshakes.push(now.mono, link, source, request) {
+            Some((refused, id)) if refused == link => self.links.refuse_circuit(link, id, DestroyReason::Busy),
+            Some((refused, id)) => {
+                self.refuse(now, refused, id, DestroyReason::Busy);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Answers the requests whose turn it is.
+    fn answer_handshakes(&mut self, now: Now) {
+        for _ in 0..HANDSHAKES_PER_TURN {
+            let Some((link, request, waited)) = self.handshakes.pop(now.mono) else { return };
+            match request {
+                Request::Link => self.answer_initiator(now, link),
+                Request::Circuit(id, _) if waited > HANDSHAKE_WAIT_MAX => {
+                    self.refuse(now, link, id, DestroyReason::Busy);
+                }
+                Request::Circuit(id, request) => self.answer_create(now, link, id, &request),
+            }
+        }
+    }
+
+    fn answer_initiator(&mut self, now: Now, link: LinkKey) {
+        let Some(share) = self.links.owes_answer(link) else { return };
+        let mut replays = core::mem::take(&mut self.replays.0);
+        self.answer_link(now, link, &mut |made| replays.admit(now.unix, &share, made));
+        self.replays.0 = replays;
+    }
+
+    fn answer_create(&mut self, now: Now, link: LinkKey, id: CircuitId, request: &[u8; REQUEST_SIZE]) {
+        // spec: HS-601
+        if !HandshakeRequest::share_of(request).is_some_and(|share| self.replays.1.admit(share)) {
+            return self.refuse(now, link, id, DestroyReason::None);
+        }
+        // spec: CIRC-16
+        if !self.make_room(now, link) {
+            return self.refuse(now, link, id, DestroyReason::Busy);
+        }
+        let (cfg, source) = (&self.cfg, self.links.source(link));
+        let answer = respond(&cfg.network, cfg.id, cfg.cipher, &cfg.onion_secret, request, &mut self.rng);
+        let (Ok((reply, keys)), Some(source)) = (answer, source) else {
+            return self.refuse(now, link, id, DestroyReason::None);
+        };
+        let circuit = self.circuits.create(now.mono, (link, id), &keys, cfg.profile);
+        self.shares.add(source, link);
+        let end = CircuitEnd { circuit, toward: Toward::Client };
+        if !self.links.add_circuit(now, link, id, end, &Cell::Created(id, &reply)) {
+            self.close_link(now, link, false);
+        }
+    }
+
+    /// Whether the link may have one circuit more. Where all places are taken, or half of them by this link's holder, the
+    /// idlest circuit of whoever has most makes room.
+    // spec: CIRC-601
+    fn make_room(&mut self, now: Now, link: LinkKey) -> bool {
+        let Some(source) = self.links.source(link) else { return false };
+        let own = self.links.circuits(link);
+        if own >= self.limits.circuits_per_link {
+            return false;
+        }
+        let Some(yields) = self.shares.to_yield(source, self.limits.circuits) else { return true };
+        if yields.source == source && self.shares.of_member(yields.member) <= own {
+            return false;
+        }
+        let first = || self.links.first_circuit(yields.member).map(|end| end.circuit);
+        let Some(victim) = self.circuits.idlest(yields.member).or_else(first) else { return false };
+        self.evicted += 1;
+        self.close_circuit(now, victim, None);
+        true
+    }
+
+    /// Answers a CREATE with DESTROY; a peer that reads none of them loses its link.
+    fn refuse(&mut self, now: Now, link: LinkKey, id: CircuitId, why: DestroyReason) {
+        if self.links.refuse_circuit(link, id, why).is_err() {
+            self.close_link(now, link, false);
+        }
+    }
+
+    /// A relay of the directory that proved itself gets a relay's share.
+    fn rank(&mut self, link: LinkKey) {
+        if self.links.peer(link).is_some_and(|peer| self.roster.contains_key(&peer)) {
+            self.links.is_relay(link);
+            if let Some(source) = self.links.source(link) {
+                self.shares.rehome(link, source);
+            }
+        }
+    }
+
+    fn destroyed(&mut self, now: Now, link: LinkKey, id: CircuitId, why: DestroyReason) -> Result<(), LinkViolation> {
+        let busy = why == DestroyReason::Busy;
+        // Who asks for circuits answers no CREATE.
+        // spec: CIRC-603
+        if busy && !self.links.is_ours(link) {
+            return Err(LinkViolation);
+        }
+        let Some(end) = self.links.circuit(link, id) else {
+            self.handshakes.cancel(link, id);
+            return Ok(());
+        };
+        if !busy {
+            self.close_circuit(now, end.circuit, Some(end.toward));
+            return Ok(());
+        }
+        // spec: CIRC-603
+        if !self.circuits.is_extending(end.circuit) {
+            return Err(LinkViolation);
+        }
+        self.give_up_next(now, end.circuit, true, ExtendFailure::Resource);
+        Ok(())
     }
 
     fn created(
@@ -287,6 +406,9 @@ impl ShardState {
             return;
         }
         let Some(closed) = self.circuits.remove(key) else { return };
+        if let Some((link, _)) = closed.prev {
+            self.shares.remove(link);
+        }
         for (end, toward) in [(closed.prev, Toward::Client), (closed.next, Toward::Next)] {
             if let Some((link, id)) = end {
                 self.links.remove_circuit(now, link, id, from == Some(toward));
@@ -312,6 +434,7 @@ impl ShardState {
         }
         let (streams, mut circuits) = self.streams();
         streams.tick(now, &mut circuits);
+        self.answer_handshakes(now);
     }
 
     /// Closes a link that owes an answer and has been silent: one that lives is padded more often than this.
@@ -338,8 +461,9 @@ impl Drive for ShardState {
         None
     }
 
-    fn accept(&mut self, now: Now) -> Option<ConnId> {
-        self.links.accept(now, &mut self.rng).map(ConnId::Link)
+    fn accept(&mut self, now: Now, from: IpAddr) -> Option<ConnId> {
+        self.replays.0.start(now.unix);
+        self.accept_link(now, from).map(ConnId::Link)
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
@@ -391,7 +515,9 @@ impl Drive for ShardState {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let owners = [self.links.deadline(), self.circuits.deadline(), self.streams.deadline()];
+        // What waits for its turn is due now.
+        let turn = (!self.handshakes.is_empty()).then(Instant::default);
+        let owners = [self.links.deadline(), self.circuits.deadline(), self.streams.deadline(), turn];
         owners.into_iter().flatten().min()
     }
 }

@@ -71,7 +71,7 @@ impl Streams {
     }
 
     fn begin_service(&mut self, stream: StreamName, service: Service, data: &[u8], circuits: &mut LinkedCircuits<'_>) {
-        let key = self.services.begin(stream, service);
+        let key = self.services.begin(stream, circuits.source(stream.circuit), service);
         circuits.act(stream.circuit, |circuit| {
             circuit.lead(stream.id, StreamEnd::Service(key));
             circuit.mux().accept(stream.id);

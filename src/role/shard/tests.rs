@@ -10,7 +10,7 @@ use crate::proto::onion::{ClientLayers, text, text_mut};
 use crate::proto::profile::Profile;
 use crate::role::AskId;
 use crate::role::limits::{Limits, PARK_AFTER, STREAM_IDLE_TIMEOUT};
-use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, Command, body_mut, encode_header};
+use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, DestroyReason, Command, body_mut, encode_header};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::message::{EndReason, Message, Messages, StreamId, Target, TextWriter};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl Rig {
         let hop = HopKey { relay: ME, onion_key: cfg.onion_secret.public(), cipher: CIPHER };
         let mut relay = Shard::new(cfg, Rng::from_seed([5; 32]));
         let now = Now { mono: Instant(1_000_000), unix: UnixMs(1_000_000) };
-        let conn = relay.accept(now).unwrap();
+        let conn = relay.accept(now, core::net::Ipv4Addr::LOCALHOST.into()).unwrap();
         let mut rig = Self { relay, now, conn, link, layers: ClientLayers::default(), outputs: vec![], heard: vec![] };
         rig.cells(&[]);
         let handshake = ClientHandshake::start(NET, hop, 1, &mut rng);
@@ -78,7 +78,7 @@ impl Rig {
         let answers: Vec<_> = (from..from + wanted).map(|n| self.create(CircuitId(n), &handshake)).collect();
         let is_created = |cell: &&CellBuf| match Cell::decode(cell).unwrap() {
             Cell::Created(..) => true,
-            Cell::Destroy(_, 0) => false,
+            Cell::Destroy(_, DestroyReason::None) => false,
             other => panic!("{other:?}"),
         };
         answers.iter().filter(is_created).count()
@@ -88,7 +88,7 @@ impl Rig {
     fn on_another_link(&mut self) {
         let link_key = AgreeSecret::from_bytes([10; 32]).public();
         self.link = Link::initiator(NET, &link_key, CIPHER, &mut Rng::from_seed([8; 32]));
-        self.conn = self.relay.accept(self.now).unwrap();
+        self.conn = self.relay.accept(self.now, core::net::Ipv4Addr::LOCALHOST.into()).unwrap();
         self.cells(&[]);
     }
 
@@ -103,6 +103,10 @@ impl Rig {
             }
         }
         self.relay.handle(self.now, Input::Received(self.conn, &mut bytes));
+        // Handshakes have their turn.
+        while self.relay.deadline().is_some_and(|at| at <= self.now.mono) {
+            self.relay.handle(self.now, Input::Timer);
+        }
         self.carry()
     }
 
@@ -296,12 +300,26 @@ fn what_waits_for_slow_clients_is_shared_out() {
     assert!(conns.iter().all(|&c| rig.relay.read_budget(c) >= 32 * 1024), "and each has some");
 }
 
-// spec: LINK-27
+// spec: LINK-27 LINK-601
 #[test]
-fn who_connects_leaves_room_for_the_relay_s_own_links() {
+fn who_connects_leaves_room_for_others_and_for_the_relay_s_own_links() {
     let mut rig = Rig::new();
-    let taken = core::iter::from_fn(|| rig.relay.accept(rig.now)).count();
-    assert_eq!(taken + 1, 8192 - 2048, "beside the rig's own");
+    let from = |rig: &mut Rig, ip: &str, times: usize| {
+        (0..times).map(|_| rig.relay.accept(rig.now, ip.parse().unwrap()).unwrap()).collect::<Vec<_>>()
+    };
+    from(&mut rig, "192.0.2.1", 9000);
+    assert_eq!(rig.relay.counts().links, 3072 + 1, "half of the places, beside the rig's own");
+    let neighbour = from(&mut rig, "192.0.2.2", 1)[0];
+    from(&mut rig, "198.51.100.1", 9000);
+    assert_eq!(rig.relay.counts().links, 8192 - 2048, "and never one of the relay's own");
+    let third = from(&mut rig, "203.0.113.1", 10);
+    from(&mut rig, "192.0.2.1", 9000);
+    rig.outputs.clear();
+    rig.carry();
+    let closed = |conn: &ConnId| rig.outputs.contains(&Output::Abort(*conn));
+    assert!(!closed(&neighbour) && !third.iter().any(closed) && !closed(&rig.conn), "who holds little keeps it");
+    rig.outputs.clear();
+    assert_eq!(rig.granted(100, 3), 3, "and is served");
     let id = RelayId([3; 32]);
     let next = crate::role::contact::Contact {
         id,
@@ -341,7 +359,7 @@ fn each_link_carries_circuits_up_to_its_own_bound() {
     assert_eq!(rig.granted(100, 9), 2, "all links together");
     assert_eq!(rig.relay.counts().circuits, 7);
     let mut destroy = [0; CELL_SIZE];
-    Cell::Destroy(CircuitId(100), 0).encode(&mut destroy);
+    Cell::Destroy(CircuitId(100), DestroyReason::None).encode(&mut destroy);
     rig.cells(&[destroy]);
     assert_eq!(rig.granted(200, 3), 1, "a place is free again");
 }
