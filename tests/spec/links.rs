@@ -338,11 +338,11 @@ fn at_column(column: &str) -> (Rig, Client, ConnId, CircuitId, CellBuf) {
     (rig, client, next, id, relayed)
 }
 
-// spec: LINK-23 LINK-28 LINK-29 CIRC-11 CIRC-12 CIRC-13 CIRC-15
+// spec: LINK-23 LINK-28 LINK-29 CIRC-11 CIRC-12 CIRC-13 CIRC-15 CIRC-603
 #[test]
 fn what_a_relay_may_receive_on_a_link() {
     let table = table("LinkCells");
-    assert_eq!((table.columns.len(), table.rows.len()), (6, 7));
+    assert_eq!((table.columns.len(), table.rows.len()), (6, 8));
     for (row, cells) in &table.rows {
         for (column, expected) in table.columns.iter().zip(cells) {
             let (mut rig, mut client, conn, id, good) = at_column(column);
@@ -354,6 +354,7 @@ fn what_a_relay_may_receive_on_a_link() {
                 "CREATED" => written(Cell::Created(id, onion.first_chunk().unwrap())),
                 "RELAY" => written(Cell::Relay(id, onion)),
                 "DESTROY" => written(Cell::Destroy(id, DestroyReason::None)),
+                "DESTROY, busy" => written(Cell::Destroy(id, DestroyReason::Busy)),
                 "PADDING" => written(Cell::Padding),
                 "AUTHENTICATE that verifies" => authenticate(link, true),
                 "AUTHENTICATE that does not verify" => authenticate(link, false),

@@ -42,7 +42,8 @@ pub(super) async fn run(config: ClientConfig) -> Result<(), Error> {
         };
         write_ready(path, &report)?;
     }
-    until_signal(signals, proxy.drain()).await;
+    let how = until_signal(signals, &config.common, proxy.drain()).await;
+    tracing::info!(?how, "ended");
     client.shutdown().await;
     Ok(())
 }

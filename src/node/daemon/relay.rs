@@ -1,7 +1,7 @@
 //! `umbel relay`: a relay with its control socket.
 
 use super::until_signal;
-use crate::api::{ExitPolicy, Invite, Relay};
+use crate::api::{ExitPolicy, Invite, Obligations, Relay};
 use crate::host::dir::{SHARED, write_atomic};
 use crate::host::error::Error;
 use crate::host::system::Timer;
@@ -9,7 +9,7 @@ use crate::node::config::RelayConfig;
 use crate::node::control::handlers::{self, Node};
 use crate::node::control::server;
 use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
-use crate::node::signal::Signals;
+use crate::node::signal::{Drained, Signals};
 
 /// Runs the command.
 pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
@@ -60,7 +60,13 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
         };
         write_ready(path, &report)?;
     }
-    until_signal(signals, relay.drain()).await;
+    let how = until_signal(signals, &config.common, relay.drain()).await;
+    if how == Drained::Done {
+        tracing::info!(?how, "ended");
+    } else {
+        let Obligations { exits, calls, circuits } = relay.obligations().await;
+        tracing::warn!(?how, exits, calls, circuits, "ended before others were done");
+    }
     relay.shutdown().await;
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::node::control::handlers::{self, Node};
 use crate::node::control::server;
 use crate::node::ready::{READY_VERSION, RelayReady, TestnetReady, write_ready};
 use crate::node::signal::Signals;
+use std::io::Write;
 
 /// Runs the command.
 pub(super) async fn run(config: TestnetConfig) -> Result<(), Error> {
@@ -62,28 +63,31 @@ pub(super) async fn run(config: TestnetConfig) -> Result<(), Error> {
         write_ready(path, &report)?;
     }
     greet(&report, config.common.json);
-    until_signal(signals, proxy.drain()).await;
+    let how = until_signal(signals, &config.common, proxy.drain()).await;
+    tracing::info!(?how, "ended");
     net.shutdown().await;
     Ok(())
 }
 
-/// Says what a newcomer can do now.
+/// Says what a newcomer can do now. Nobody has to read it: the network runs on when standard output is closed or full.
 fn greet(report: &TestnetReady, json: bool) {
-    if json {
-        if let Ok(text) = serde_json::to_string(report) {
-            println!("{text}");
-        }
-        return;
-    }
     let TestnetReady { socks, sample, relays, started_ms, dir, .. } = report;
-    println!(
-        "A network of {} relays runs on this machine; its first circuit worked after {started_ms} ms.\n",
-        relays.len()
-    );
-    println!("Read a page that it keeps:\n  curl --socks5-hostname {socks} {sample}");
-    println!("See it in a browser:\n  chromium --proxy-server=socks5://{socks} {sample}");
-    println!("Publish a file or folder, from another terminal:\n  umbel --dir {dir} put PATH");
-    println!("Look inside:\n  umbel --dir {dir} status\n\nCtrl-C ends it.");
+    let text = if json {
+        serde_json::to_string(report).unwrap_or_default() + "\n"
+    } else {
+        format!(
+            "A network of {} relays runs on this machine; its first circuit worked after {started_ms} ms.\n\n\
+             Read a page that it keeps:\n  curl --socks5-hostname {socks} {sample}\n\
+             See it in a browser:\n  chromium --proxy-server=socks5://{socks} {sample}\n\
+             Publish a file or folder, from another terminal:\n  umbel --dir {dir} put PATH\n\
+             Look inside:\n  umbel --dir {dir} status\n\nCtrl-C ends it.\n",
+            relays.len()
+        )
+    };
+    let mut out = std::io::stdout().lock();
+    if let Err(why) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        tracing::warn!(%why, "nobody reads what the testnet says; the ready file says it too");
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -151,6 +151,11 @@ impl Circuits {
         self.table.len()
     }
 
+    /// Circuits that carry something for their clients.
+    pub(super) fn in_use(&self, now: Instant) -> usize {
+        self.table.iter().filter(|(_, circuit)| circuit.is_in_use(now)).count()
+    }
+
     /// Cells that wait.
     pub(super) fn queued(&self) -> usize {
         self.pool.given()

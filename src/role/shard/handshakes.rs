@@ -42,11 +42,6 @@ impl Handshakes {
         self.queues.is_empty()
     }
 
-    /// How many wait.
-    pub(super) fn len(&self) -> usize {
-        self.queues.values().map(VecDeque::len).sum()
-    }
-
     /// Queues a request. Gives the CREATE that has to be refused because too many wait: the last of whoever has most.
     // spec: CIRC-602
     pub(super) fn push(

@@ -45,7 +45,7 @@ impl Shard {
         self.state.act(now, |state| state.set_limits(limits));
     }
 
-    /// From now on new circuits are refused; those there are go on.
+    /// From now on new circuits and streams are refused; those there are go on.
     pub fn drain(&mut self, now: Now) {
         self.state.act(now, ShardState::drain);
     }
@@ -63,6 +63,11 @@ impl Shard {
     /// The service takes no more questions now: the stream that asked this one ends.
     pub fn ask_refused(&mut self, now: Now, ask: AskId) {
         self.state.act(now, |state| state.ask_refused(ask));
+    }
+
+    /// How much there is of everything, with the circuits that are in use.
+    pub fn obligations(&self, now: Now) -> ShardCounts {
+        self.state.look().obligations(now)
     }
 
     /// How much there is of everything.

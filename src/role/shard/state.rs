@@ -1,5 +1,7 @@
 //! A shard's state: finds the owner of what an input concerns, and passes on to the others what follows from it.
 
+mod answers;
+
 use super::circuit::{CircuitEnd, StreamName, Toward};
 use super::circuits::{CircuitViolation, Circuits, Effect, LinkedCircuits};
 use super::config::{ShardConfig, ShardCounts};
@@ -9,18 +11,17 @@ use super::replays::{CircuitReplays, LinkReplays};
 use super::streams::Streams;
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
-use crate::proto::handshake::respond;
 use crate::role::contact::Roster;
 use crate::role::driven::Drive;
-use crate::role::limits::{EXTEND_TIMEOUT, HANDSHAKE_WAIT_MAX, HANDSHAKES_PER_TURN, Limits};
+use crate::role::limits::{EXTEND_TIMEOUT, Limits};
 use crate::role::links::{ClosedLink, Credentials, LinkHandler, LinkViolation, Links};
 use crate::role::shares::Shares;
 use crate::role::slab::Key;
 use crate::role::{AskId, ConnId, Input, LinkKey, Output, READ_TARGET};
 use crate::wire::cell::{Cell, CellBuf, CircuitId, Command, DestroyReason, decode_header};
-use crate::wire::handshake::{HandshakeRequest, REPLY_SIZE, REQUEST_SIZE};
+use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::RelayId;
-use crate::wire::message::ExtendFailure;
+use crate::wire::message::{EndReason, ExtendFailure};
 use core::net::IpAddr;
 
 /// The owners of a shard's links, circuits and streams, its limits, and the counts it reports.
@@ -94,6 +95,8 @@ impl ShardState {
         ShardCounts {
             links: self.links.len(),
             circuits: self.circuits.len(),
+            in_use: 0,
+            calls: self.streams.calls(),
             exits: self.streams.exits(),
             violations: self.violations,
             cells: self.circuits.passed(),
@@ -101,6 +104,11 @@ impl ShardState {
             evicted: self.evicted,
             carried: self.streams.carried(),
         }
+    }
+
+    /// [`ShardState::counts`] with what it takes a while to count.
+    pub(super) fn obligations(&self, now: Now) -> ShardCounts {
+        ShardCounts { in_use: self.circuits.in_use(now.mono), ..self.counts() }
     }
 
     /// Bytes that wait for destinations.
@@ -194,86 +202,6 @@ impl ShardState {
         }
     }
 
-    /// Answers the requests whose turn it is.
-    fn answer_handshakes(&mut self, now: Now) {
-        for _ in 0..HANDSHAKES_PER_TURN {
-            let Some((link, request, waited)) = self.handshakes.pop(now.mono) else { return };
-            match request {
-                Request::Link => self.answer_initiator(now, link),
-                Request::Circuit(id, _) if waited > HANDSHAKE_WAIT_MAX => {
-                    self.refuse(now, link, id, DestroyReason::Busy);
-                }
-                Request::Circuit(id, request) => self.answer_create(now, link, id, &request),
-            }
-        }
-    }
-
-    fn answer_initiator(&mut self, now: Now, link: LinkKey) {
-        let Some(share) = self.links.owes_answer(link) else { return };
-        let mut replays = core::mem::take(&mut self.replays.0);
-        self.answer_link(now, link, &mut |made| replays.admit(now.unix, &share, made));
-        self.replays.0 = replays;
-    }
-
-    fn answer_create(&mut self, now: Now, link: LinkKey, id: CircuitId, request: &[u8; REQUEST_SIZE]) {
-        // spec: HS-601
-        if !HandshakeRequest::share_of(request).is_some_and(|share| self.replays.1.admit(share)) {
-            return self.refuse(now, link, id, DestroyReason::None);
-        }
-        // spec: CIRC-16
-        if !self.make_room(now, link) {
-            return self.refuse(now, link, id, DestroyReason::Busy);
-        }
-        let (cfg, source) = (&self.cfg, self.links.source(link));
-        let answer = respond(&cfg.network, cfg.id, cfg.cipher, &cfg.onion_secret, request, &mut self.rng);
-        let (Ok((reply, keys)), Some(source)) = (answer, source) else {
-            return self.refuse(now, link, id, DestroyReason::None);
-        };
-        let circuit = self.circuits.create(now.mono, (link, id), &keys, cfg.profile);
-        self.shares.add(source, link);
-        let end = CircuitEnd { circuit, toward: Toward::Client };
-        if !self.links.add_circuit(now, link, id, end, &Cell::Created(id, &reply)) {
-            self.close_link(now, link, false);
-        }
-    }
-
-    /// Whether the link may have one circuit more. Where all places are taken, or half of them by this link's holder, the
-    /// idlest circuit of whoever has most makes room.
-    // spec: CIRC-601
-    fn make_room(&mut self, now: Now, link: LinkKey) -> bool {
-        let Some(source) = self.links.source(link) else { return false };
-        let own = self.links.circuits(link);
-        if own >= self.limits.circuits_per_link {
-            return false;
-        }
-        let Some(yields) = self.shares.to_yield(source, self.limits.circuits) else { return true };
-        if yields.source == source && self.shares.of_member(yields.member) <= own {
-            return false;
-        }
-        let first = || self.links.first_circuit(yields.member).map(|end| end.circuit);
-        let Some(victim) = self.circuits.idlest(yields.member).or_else(first) else { return false };
-        self.evicted += 1;
-        self.close_circuit(now, victim, None);
-        true
-    }
-
-    /// Answers a CREATE with DESTROY; a peer that reads none of them loses its link.
-    fn refuse(&mut self, now: Now, link: LinkKey, id: CircuitId, why: DestroyReason) {
-        if self.links.refuse_circuit(link, id, why).is_err() {
-            self.close_link(now, link, false);
-        }
-    }
-
-    /// A relay of the directory that proved itself gets a relay's share.
-    fn rank(&mut self, link: LinkKey) {
-        if self.links.peer(link).is_some_and(|peer| self.roster.contains_key(&peer)) {
-            self.links.is_relay(link);
-            if let Some(source) = self.links.source(link) {
-                self.shares.rehome(link, source);
-            }
-        }
-    }
-
     fn destroyed(&mut self, now: Now, link: LinkKey, id: CircuitId, why: DestroyReason) -> Result<(), LinkViolation> {
         let busy = why == DestroyReason::Busy;
         // Who asks for circuits answers no CREATE.
@@ -348,6 +276,9 @@ impl ShardState {
 
     fn carry_out(&mut self, now: Now, key: Key, effect: Effect) {
         let name = |id| StreamName { circuit: key, id };
+        if self.draining {
+            return self.refuse_to_begin(key, effect);
+        }
         if let Effect::Extend(to, request) = effect {
             return self.extend(now, key, to, &request);
         }
@@ -358,6 +289,21 @@ impl ShardState {
             Effect::Data(id, data) => streams.data(name(id), &data, &mut circuits),
             Effect::End(id, reason) => streams.ended_by_client(name(id), reason, &mut circuits),
             Effect::Extend(..) => {}
+        }
+    }
+
+    /// A relay that ends begins nothing; what goes on goes on.
+    fn refuse_to_begin(&mut self, key: Key, effect: Effect) {
+        let name = |id| StreamName { circuit: key, id };
+        let (streams, mut circuits) = self.streams();
+        match effect {
+            Effect::Begin(id, ..) => circuits.abort(name(id), EndReason::Resource),
+            Effect::Resolve(id, _) => {
+                circuits.act(key, |circuit| circuit.mux().resolved(id, Vec::new()));
+            }
+            Effect::Data(id, data) => streams.data(name(id), &data, &mut circuits),
+            Effect::End(id, reason) => streams.ended_by_client(name(id), reason, &mut circuits),
+            Effect::Extend(..) => self.circuits.extension_failed(key, ExtendFailure::Resource, &mut self.links),
         }
     }
 

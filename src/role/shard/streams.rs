@@ -36,6 +36,11 @@ impl Streams {
         self.exits.len()
     }
 
+    /// Questions that the services have not answered.
+    pub(super) fn calls(&self) -> usize {
+        self.services.open()
+    }
+
     /// Bytes of exit streams and answers of services.
     pub(super) fn carried(&self) -> u64 {
         self.exits.carried() + self.services.answers()

@@ -11,6 +11,7 @@ use crate::proto::profile::Profile;
 use crate::role::AskId;
 use crate::role::limits::{Limits, PARK_AFTER, STREAM_IDLE_TIMEOUT};
 use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, DestroyReason, Command, body_mut, encode_header};
+use crate::wire::link::MESSAGE_2_SIZE;
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::message::{EndReason, Message, Messages, StreamId, Target, TextWriter};
 use std::sync::Arc;
@@ -29,10 +30,15 @@ struct Rig {
     layers: ClientLayers,
     outputs: Vec<Output>,
     heard: Vec<(u16, String)>,
+    rng: Rng,
 }
 
 impl Rig {
     fn new() -> Self {
+        Self::at(Now { mono: Instant(1_000_000), unix: UnixMs(1_000_000) })
+    }
+
+    fn at(now: Now) -> Self {
         let key = |n| Arc::new(AgreeSecret::from_bytes([n; 32]));
         let cfg = ShardConfig {
             network: NET,
@@ -48,9 +54,9 @@ impl Rig {
         let link = Link::initiator(NET, &cfg.link_secret.public(), CIPHER, &mut rng);
         let hop = HopKey { relay: ME, onion_key: cfg.onion_secret.public(), cipher: CIPHER };
         let mut relay = Shard::new(cfg, Rng::from_seed([5; 32]));
-        let now = Now { mono: Instant(1_000_000), unix: UnixMs(1_000_000) };
         let conn = relay.accept(now, core::net::Ipv4Addr::LOCALHOST.into()).unwrap();
-        let mut rig = Self { relay, now, conn, link, layers: ClientLayers::default(), outputs: vec![], heard: vec![] };
+        let (layers, rng2) = (ClientLayers::default(), rng.fork());
+        let mut rig = Self { relay, now, conn, link, layers, outputs: vec![], heard: vec![], rng: rng2 };
         rig.cells(&[]);
         let handshake = ClientHandshake::start(NET, hop, 1, &mut rng);
         let answer = rig.create(CIRCUIT, &handshake);
@@ -69,26 +75,26 @@ impl Rig {
     /// Asks for `wanted` further circuits on a link of `conn`'s, from number `from` on; returns how many are granted.
     fn granted(&mut self, from: u32, wanted: u32) -> usize {
         let onion_key = AgreeSecret::from_bytes([11; 32]).public();
-        let handshake = ClientHandshake::start(
-            NET,
-            HopKey { relay: ME, onion_key, cipher: CIPHER },
-            1,
-            &mut Rng::from_seed([7; 32]),
-        );
-        let answers: Vec<_> = (from..from + wanted).map(|n| self.create(CircuitId(n), &handshake)).collect();
+        let hop = HopKey { relay: ME, onion_key, cipher: CIPHER };
+        let answers: Vec<_> = (from..from + wanted)
+            .map(|n| {
+                let handshake = ClientHandshake::start(NET, hop, 1, &mut self.rng);
+                self.create(CircuitId(n), &handshake)
+            })
+            .collect();
         let is_created = |cell: &&CellBuf| match Cell::decode(cell).unwrap() {
             Cell::Created(..) => true,
-            Cell::Destroy(_, DestroyReason::None) => false,
+            Cell::Destroy(_, DestroyReason::Busy) => false,
             other => panic!("{other:?}"),
         };
         answers.iter().filter(is_created).count()
     }
 
     /// Goes on on another link, of another client.
-    fn on_another_link(&mut self) {
+    fn on_another_link(&mut self, from: &str) {
         let link_key = AgreeSecret::from_bytes([10; 32]).public();
-        self.link = Link::initiator(NET, &link_key, CIPHER, &mut Rng::from_seed([8; 32]));
-        self.conn = self.relay.accept(self.now, core::net::Ipv4Addr::LOCALHOST.into()).unwrap();
+        self.link = Link::initiator(NET, &link_key, CIPHER, &mut self.rng);
+        self.conn = self.relay.accept(self.now, from.parse().unwrap()).unwrap();
         self.cells(&[]);
     }
 
@@ -353,15 +359,66 @@ fn the_clock_wakes_a_relay_for_circuits_only_while_something_passes() {
 #[test]
 fn each_link_carries_circuits_up_to_its_own_bound() {
     let mut rig = Rig::new();
-    rig.relay.set_limits(rig.now, Limits { circuits_per_link: 5, circuits: 7, ..Limits::default() });
+    rig.relay.set_limits(rig.now, Limits { circuits_per_link: 5, ..Limits::default() });
     assert_eq!(rig.granted(100, 9), 4, "beside the first");
-    rig.on_another_link();
-    assert_eq!(rig.granted(100, 9), 2, "all links together");
-    assert_eq!(rig.relay.counts().circuits, 7);
     let mut destroy = [0; CELL_SIZE];
     Cell::Destroy(CircuitId(100), DestroyReason::None).encode(&mut destroy);
     rig.cells(&[destroy]);
     assert_eq!(rig.granted(200, 3), 1, "a place is free again");
+}
+
+// spec: CIRC-601
+#[test]
+fn the_idlest_circuit_of_whoever_has_most_makes_room() {
+    let mut rig = Rig::new();
+    rig.relay.set_limits(rig.now, Limits { circuits: 8, ..Limits::default() });
+    assert_eq!(rig.granted(100, 9), 3, "beside the first: half of the places");
+    // Its first circuit is older than the others, and the only one that carried something of late.
+    for _ in 0..2 {
+        rig.now.mono = rig.now.mono + PARK_AFTER;
+        rig.input(Input::Timer);
+    }
+    rig.say(&[(1, to_web())]);
+    rig.on_another_link("127.0.0.2");
+    assert_eq!(rig.granted(100, 9), 2, "a neighbour of the same subnet gets as many as the first keeps");
+    assert_eq!((rig.relay.counts().circuits, rig.relay.counts().exits), (4, 1), "and the busy one stands");
+    rig.on_another_link("192.0.2.1");
+    assert_eq!(rig.granted(100, 9), 4);
+    rig.on_another_link("198.51.100.1");
+    assert_eq!(rig.granted(100, 9), 3, "a newcomer is served where all places are taken");
+    assert_eq!(rig.relay.counts().circuits, 8);
+    assert!(rig.relay.counts().evicted >= 5);
+}
+
+// spec: HS-601 LINK-603
+#[test]
+fn nothing_is_answered_twice() {
+    let mut rig = Rig::new();
+    let onion_key = AgreeSecret::from_bytes([11; 32]).public();
+    let hop = HopKey { relay: ME, onion_key, cipher: CIPHER };
+    let handshake = ClientHandshake::start(NET, hop, 1, &mut rig.rng);
+    let answers = [100, 101].map(|n| rig.create(CircuitId(n), &handshake));
+    assert!(matches!(Cell::decode(&answers[0]), Ok(Cell::Created(..))));
+    assert_eq!(Cell::decode(&answers[1]), Ok(Cell::Destroy(CircuitId(101), DestroyReason::None)));
+
+    let link_key = AgreeSecret::from_bytes([10; 32]).public();
+    let mut first = Vec::new();
+    Link::initiator(NET, &link_key, CIPHER, &mut rig.rng).transmit(rig.now, &mut first, &mut |_| false);
+    let answered = |rig: &mut Rig| {
+        let conn = rig.relay.accept(rig.now, "192.0.2.1".parse().unwrap()).unwrap();
+        rig.relay.handle(rig.now, Input::Received(conn, &mut first.clone()));
+        while rig.relay.deadline().is_some_and(|at| at <= rig.now.mono) {
+            rig.relay.handle(rig.now, Input::Timer);
+        }
+        let mut out = Vec::new();
+        while rig.relay.transmit(rig.now, conn, &mut out) {}
+        out.len()
+    };
+    assert_eq!(answered(&mut rig), MESSAGE_2_SIZE);
+    assert_eq!(answered(&mut rig), 0);
+    // The same relay after a restart: it has forgotten, and takes nothing of before.
+    let mut again = Rig::at(Now { mono: Instant(1), unix: UnixMs(rig.now.unix.0 + 5000) });
+    assert_eq!(answered(&mut again), 0);
 }
 
 // spec: CIRC-16
