@@ -10,8 +10,9 @@ The row of silent names needs root: the relays get a resolver of their own that 
 """
 
 import argparse
-import http.server
+import asyncio
 import json
+import multiprocessing
 import os
 import shutil
 import socket
@@ -29,19 +30,33 @@ FLOODS = {"links": 10_000, "handshakes": 100_000, "circuits": 20_000, "slow": 1_
 RATE_LEAST, RECOVERY_MOST = 0.7, 10.0
 
 
-class Web(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = b"x" * (BIG if self.path == "/big" else FILE)
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        try:
-            self.wfile.write(body)
-        except OSError:
-            pass
-
-    def log_message(self, *_):
+async def answer(reader, writer):
+    """One request: a small file, or a large one to /big."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+        size = BIG if head.startswith(b"GET /big") else FILE
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        piece = bytes(min(size, 50_000))
+        for _ in range(size // len(piece)):
+            writer.write(piece)
+            await writer.drain()
+    except (OSError, asyncio.IncompleteReadError):
         pass
+    finally:
+        writer.close()
+
+
+def serve(port):
+    """A web server in a process of its own, so that downloads nobody reads do not hold up what is measured."""
+
+    async def main():
+        server = await asyncio.start_server(answer, "127.0.0.1", port, backlog=1024)
+        await server.serve_forever()
+
+    process = multiprocessing.Process(target=lambda: asyncio.run(main()), daemon=True)
+    process.start()
+    wait_for("the web server", 10, lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+    return process
 
 
 class Silence:
@@ -152,10 +167,8 @@ def measure(kind, count, args, work):
     silence = Silence(work) if kind == "names" else None
     if silence and not silence.prefix:
         return None
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Web)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    port = server.server_address[1]
+    port, big = free_port(), free_port()
+    servers = [serve(port), serve(big)]
     net = Net(args.binaries, work, silence.prefix if silence else [])
     try:
         fetching = Fetching(net.socks, port)
@@ -168,7 +181,7 @@ def measure(kind, count, args, work):
         exit_ = (target + 1) % RELAYS
         command = [f"{args.binaries}/examples/flood", kind, f"{work}/{target}.invite", str(args.seconds), str(count), "127.77.0.1"]
         if kind == "slow":
-            command += [f"{work}/{exit_}.invite", f"127.0.0.1:{port}"]
+            command += [f"{work}/{exit_}.invite", f"127.0.0.1:{big}"]
         flood = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         start, failed, changes = time.monotonic(), fetching.failed, 0
         while flood.poll() is None:
@@ -189,7 +202,8 @@ def measure(kind, count, args, work):
         return dict(kind=kind, before=before, during=during, failed=failed, peak=net.peak(target), changes=changes, recovered=recovered, said=json.loads(said[0]))
     finally:
         net.stop()
-        server.shutdown()
+        for server in servers:
+            server.kill()
         if silence:
             silence.socket.close()
 

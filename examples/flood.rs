@@ -16,10 +16,10 @@
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::time::{Duration, Instant as Clock};
+use std::time::Duration;
 use umbel::base::rng::Rng;
 use umbel::base::time::{Instant, Now};
-use umbel::host::system;
+use umbel::host::system::{self, Timer};
 use umbel::proto::circuit::client::{ClientCircuit, ClientEvent};
 use umbel::proto::handshake::ClientHandshake;
 use umbel::proto::link::Link;
@@ -55,7 +55,7 @@ struct Flood {
     to: Contact,
     from: IpAddr,
     rng: Rng,
-    begun: Clock,
+    begun: Timer,
     seconds: f64,
     count: u64,
 }
@@ -187,7 +187,7 @@ fn links(f: &mut Flood) -> Outcome<Counts> {
 /// CREATEs over a few links; each circuit is given up at once, or kept.
 fn creates(f: &mut Flood, keep: bool) -> Outcome<Counts> {
     let mut peers = Vec::new();
-    let (mut counts, mut padded) = (Counts::default(), Clock::now());
+    let (mut counts, mut padded) = (Counts::default(), Timer::start());
     let mut request = f.requests();
     while !f.is_over() {
         while peers.len() < LINKS {
@@ -204,9 +204,10 @@ fn creates(f: &mut Flood, keep: bool) -> Outcome<Counts> {
         }
         let (pads, now) = (padded.elapsed() > Duration::from_secs(2), f.now());
         if pads {
-            padded = Clock::now();
+            padded = Timer::start();
         }
         let due = f.due();
+        peers.rotate_left(1);
         peers.retain_mut(|peer| {
             let mut cells = Vec::new();
             while counts.sent < due && cells.len() < 16 {
@@ -341,7 +342,7 @@ fn main() -> Outcome<()> {
     system::raise_open_files();
     let (network, profile, to) = relay(invite)?;
     let from = rest.first().map_or("127.77.0.1", String::as_str).parse()?;
-    let (rng, begun) = (system::rng()?, Clock::now());
+    let (rng, begun) = (system::rng()?, Timer::start());
     let (seconds, count) = (seconds.parse()?, count.parse()?);
     let mut f = Flood { network, profile, to, from, rng, begun, seconds, count };
     let counts = match (kind.as_str(), rest) {

@@ -34,7 +34,11 @@ impl Signals {
             signal(kind)
                 .map_err(|e| Error::new(ErrorKind::Io, format!("the system does not let signals be caught: {e}")))
         };
-        Ok(Self { term: catch(SignalKind::terminate())?, int: catch(SignalKind::interrupt())?, hup: catch(SignalKind::hangup())? })
+        Ok(Self {
+            term: catch(SignalKind::terminate())?,
+            int: catch(SignalKind::interrupt())?,
+            hup: catch(SignalKind::hangup())?,
+        })
     }
 
     /// Waits for the next one that ends the node. SIGHUP, and the terminal that closes, end none.

@@ -198,7 +198,9 @@ mod tests {
     #[test]
     fn the_largest_member_of_the_largest_holder_yields() {
         let mut shares = Shares::default();
-        for (ip, member, places) in [("192.0.2.1", 1, 5), ("192.0.2.1", 2, 7), ("192.0.2.9", 3, 11), ("198.51.100.1", 4, 22)] {
+        for (ip, member, places) in
+            [("192.0.2.1", 1, 5), ("192.0.2.1", 2, 7), ("192.0.2.9", 3, 11), ("198.51.100.1", 4, 22)]
+        {
             for _ in 0..places {
                 shares.add(from(ip), member);
             }

@@ -19,7 +19,7 @@ use umbel::proto::stream::mux::StreamEvent;
 use umbel::role::contact::Contact;
 use umbel::role::shard::{ExitPolicy, Shard, ShardConfig};
 use umbel::role::{ConnId, Input, Output, Role};
-use umbel::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, DestroyReason, Command, body, body_mut, encode_header};
+use umbel::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, Command, DestroyReason, body, body_mut, encode_header};
 use umbel::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
 use umbel::wire::ids::{NetworkId, RelayId};
 use umbel::wire::message::{StreamId, Target};
@@ -380,7 +380,10 @@ fn what_a_relay_may_receive_on_a_link() {
             }
             if outcome == "close the circuit" && column.starts_with("initiator") {
                 let told = rig.heard(client.conn);
-                assert!(told.contains(&written(Cell::Destroy(CIRCUIT, DestroyReason::None))), "{row}, {column}: the client is told");
+                assert!(
+                    told.contains(&written(Cell::Destroy(CIRCUIT, DestroyReason::None))),
+                    "{row}, {column}: the client is told"
+                );
             } else if (row.as_str(), column.as_str()) == ("CREATED", "initiator, asked") {
                 client.hear(&mut rig);
                 assert_eq!(client.heard.last().map(String::as_str), Some("built"), "the second hop is there");

@@ -157,10 +157,11 @@ impl Link {
     /// Answers message 1, if `admits` takes the time that the initiator put there. After an error the link is closed.
     pub fn answer(&mut self, now: Now, admits: &mut dyn FnMut(UnixMs) -> bool) -> Result<(), LinkError> {
         let message = core::mem::take(&mut self.inbox);
-        self.handshake(now, message, admits).map_err(|why| {
+        let answered = self.handshake(now, message, admits);
+        if let Err(why) = answered {
             self.close(why);
-            why
-        })
+        }
+        answered
     }
 
     /// An open end without a handshake, under the initiator's and the responder's sending keys: for fuzzing records.
@@ -218,7 +219,11 @@ impl Link {
         let size = match &mut self.state {
             LinkState::Open(records) => return records.opener.advance(feed),
             LinkState::Closed(e) => return Err(*e),
-            LinkState::New(_) | LinkState::Calling(_) => MESSAGE_2_SIZE,
+            // Nothing is answered before it is asked.
+            LinkState::New(_) => {
+                return if feed.take_rest().is_empty() { Ok(false) } else { Err(LinkError::BadHandshake) };
+            }
+            LinkState::Calling(_) => MESSAGE_2_SIZE,
             LinkState::Listening(_) => MESSAGE_1_SIZE,
         };
         if self.owes_answer().is_some() {

@@ -41,7 +41,7 @@ pub trait LinkHandler {
 
     /// A peer connected from this address. Links of whoever holds most of them make room; `None` when there is none.
     fn accept_link(&mut self, now: Now, from: IpAddr) -> Option<LinkKey> {
-        while let Some(link) = self.links().0.to_yield(from) {
+        while let Some(link) = self.links().0.yielding(from) {
             self.close_link(now, link, false);
         }
         let (links, rng) = self.links();

@@ -120,7 +120,10 @@ mod tests {
         let mut queue = SendQueue::<u32>::new();
         assert_eq!((1..=100_000).take_while(|_| queue.push_control(&Cell::Padding)).count(), 2048);
         let mut queue = SendQueue::<u32>::new();
-        assert_eq!((1..=100_000).take_while(|n| queue.push_destroy(CircuitId(*n), DestroyReason::None)).count(), 65_536);
+        assert_eq!(
+            (1..=100_000).take_while(|n| queue.push_destroy(CircuitId(*n), DestroyReason::None)).count(),
+            65_536
+        );
     }
 
     #[test]

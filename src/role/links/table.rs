@@ -91,10 +91,10 @@ impl<K: Copy> Links<K> {
     }
 
     /// The link that is to be closed before one from this address is accepted.
-    pub(super) fn to_yield(&mut self, from: IpAddr) -> Option<LinkKey> {
+    pub(super) fn yielding(&mut self, from: IpAddr) -> Option<LinkKey> {
         let slots = &self.slots;
         let carried = |link: LinkKey| slots.get(link.0).is_some_and(|slot| slot.carried.take());
-        self.admission.to_yield(Source::of(from), slots.len(), carried)
+        self.admission.yielding(Source::of(from), slots.len(), carried)
     }
 
     /// A peer connected from this address. `None` when this node's own links take all places, or it accepts none.
@@ -254,12 +254,7 @@ impl<K: Copy> Links<K> {
     }
 
     /// Answers a CREATE with DESTROY.
-    pub fn refuse_circuit(
-        &mut self,
-        link: LinkKey,
-        id: CircuitId,
-        why: DestroyReason,
-    ) -> Result<(), LinkViolation> {
+    pub fn refuse_circuit(&mut self, link: LinkKey, id: CircuitId, why: DestroyReason) -> Result<(), LinkViolation> {
         let slot = self.slots.get_mut(link.0).ok_or(LinkViolation)?;
         let kept = slot.queue.push_destroy(id, why);
         self.wake(link);

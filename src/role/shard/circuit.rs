@@ -213,7 +213,8 @@ impl Circuit {
 
     /// Whether it carries something for its client: more passed on than the cells that build it, and the last not long ago.
     pub(super) fn is_in_use(&self, now: Instant) -> bool {
-        self.passed > BUILDING_CELLS_MAX && (self.activity != Activity::Parked || now.since(self.idle_since) < QUIET_MAX)
+        self.passed > BUILDING_CELLS_MAX
+            && (self.activity != Activity::Parked || now.since(self.idle_since) < QUIET_MAX)
     }
 
     /// Its place among the parked circuits of its link, the longest idle first.

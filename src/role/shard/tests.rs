@@ -10,9 +10,9 @@ use crate::proto::onion::{ClientLayers, text, text_mut};
 use crate::proto::profile::Profile;
 use crate::role::AskId;
 use crate::role::limits::{Limits, PARK_AFTER, STREAM_IDLE_TIMEOUT};
-use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, DestroyReason, Command, body_mut, encode_header};
-use crate::wire::link::MESSAGE_2_SIZE;
+use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, Command, DestroyReason, body_mut, encode_header};
 use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::link::MESSAGE_2_SIZE;
 use crate::wire::message::{EndReason, Message, Messages, StreamId, Target, TextWriter};
 use std::sync::Arc;
 
@@ -248,7 +248,7 @@ fn a_name_s_addresses_go_to_the_stream_that_asked() {
     assert!(rig.dials().is_empty(), "the address is another name's");
 }
 
-// spec: STREAM-20
+// spec: STREAM-20 STREAM-601
 #[test]
 fn questions_of_streams_that_were_given_up_are_bounded() {
     let mut rig = Rig::new();
@@ -257,8 +257,7 @@ fn questions_of_streams_that_were_given_up_are_bounded() {
         let ask = || (5, Message::Begin { target: Target::Directory, data: &request });
         rig.say(&[ask(), (5, Message::End(EndReason::Reset)), ask(), (5, Message::End(EndReason::Reset))]);
     }
-    // A stream asks eight questions at once.
-    assert!(rig.asks().len() <= crate::role::limits::ASKS_MAX + 8);
+    assert_eq!(rig.asks().len(), 128, "the rest is for others");
     rig.say(&[(6, Message::Begin { target: Target::Directory, data: &request })]);
     assert_eq!(rig.heard_of(6), ["Connected", "End(Resource)"], "the client hears why");
 }
