@@ -101,7 +101,7 @@ impl Setting {
         };
         relay.set_roster(NOW, Arc::new(BTreeMap::from([(next_id, contact)])));
 
-        let from_client = relay.accept(NOW).expect("there is room");
+        let from_client = relay.accept(NOW, core::net::Ipv4Addr::LOCALHOST.into()).expect("there is room");
         let mut client = Link::initiator(network, &link_secret.public(), cipher, &mut rng);
         give(&mut relay, from_client, &mut send(&mut client, &mut std::iter::empty()));
         receive(&mut client, take(&mut relay, from_client));

@@ -200,7 +200,7 @@ class Circuit:
             elif cell.command == umbel.RELAY:
                 self.on_relay(cell.body)
             else:
-                self.on_destroy()
+                self.on_destroy(cell.body[0])
         except Refused as why:
             self.close(why)
 
@@ -213,8 +213,11 @@ class Circuit:
         self.asked = None
         self.hops.append(asked.finish(reply))
 
-    def on_destroy(self) -> None:
-        self.closed = CircuitClosed("CIRC-13", f"the path ended the circuit, of {len(self.hops)} hops")
+    def on_destroy(self, reason: int) -> None:
+        if reason == umbel.DESTROY_BUSY and self.hops:
+            raise Violation("CIRC-603", "a relay is busy after it answered CREATE")
+        why = "the first relay is busy" if reason == umbel.DESTROY_BUSY else f"the path ended the circuit, of {len(self.hops)} hops"
+        self.closed = CircuitClosed("CIRC-13", why)
         self.link.circuits.pop(self.number, None)
 
     def on_relay(self, body: bytes) -> None:

@@ -26,10 +26,10 @@ from errors import (
     Violation,
     WrongCipher,
 )
-from umbel import u8
+from umbel import u8, u32
 from wire import CELL_SIZE, TAG_SIZE, Cell, CounterKey, Reader, parse_cell, pieces
 
-MESSAGE_1_SIZE, MESSAGE_2_SIZE, PAYLOAD_2_SIZE = 1252, 1164, 12
+MESSAGE_1_SIZE, MESSAGE_2_SIZE, PAYLOAD_2_SIZE = 1256, 1164, 12
 RECORD_CELLS_MAX, RECORDS_PER_KEY, KEM_CIPHERTEXT_SIZE = 16, 4096, 1088
 HANDSHAKE_SECONDS, SILENCE_SECONDS, STUCK_SECONDS = 10.0, 30.0, 60.0
 PADDING_SECONDS = (1.5, 9.5)
@@ -62,7 +62,7 @@ class Initiator(umbel.Noise):
         ek, self.dk = mlkem.keygen(dz[:32], dz[32:])
         self.mix_hash(umbel.x_public(e))
         self.mix_key(self.agree(responder))
-        self.message_1 = umbel.x_public(e) + self.encrypt_and_hash(ek) + self.encrypt_and_hash(u8(1) + bytes(3))
+        self.message_1 = umbel.x_public(e) + self.encrypt_and_hash(ek) + self.encrypt_and_hash(u8(1) + bytes(3) + u32(int(time.time())))
         assert len(self.message_1) == MESSAGE_1_SIZE  # LINK-2
 
     def mix_key(self, data: bytes) -> None:

@@ -108,6 +108,7 @@ def hmac256(key, data):
 
 # 04: cells and messages
 PADDING, CREATE, CREATED, RELAY, DESTROY, AUTHENTICATE = range(6)
+DESTROY_BUSY = 1
 EXTEND, EXTENDED, EXTEND_FAILED, BEGIN, CONNECTED, DATA, END, CREDIT, ACK, RESOLVE, RESOLVED = range(1, 12)
 
 
@@ -203,12 +204,12 @@ class Noise:
         return sealed
 
 
-def link_handshake(network, responder, e, dz, re, m, cipher, time, payload_1=u8(1) + bytes(3), payload_2=None):
+def link_handshake(network, responder, e, dz, re, m, cipher, time, payload_1=None, payload_2=None):
     """Both messages, both keys (to the responder, to the initiator) and the hash."""
     noise, ek = Noise(network, x_public(responder)), mlkem.keygen(dz[:32], dz[32:])[0]
     noise.mix_hash(x_public(e))
     noise.mix_key(x_agree(e, x_public(responder)))
-    one = x_public(e) + noise.encrypt_and_hash(ek) + noise.encrypt_and_hash(payload_1)
+    one = x_public(e) + noise.encrypt_and_hash(ek) + noise.encrypt_and_hash(payload_1 or u8(1) + bytes(3) + u32(time // 1000))
     noise.mix_hash(x_public(re))
     noise.mix_key(x_agree(re, x_public(e)))
     ct, shared = mlkem.encaps(ek, m)

@@ -41,7 +41,7 @@ pub(crate) use network::INVITE_FILE;
 pub use object::{Entry, Object, ObjectReader};
 pub use put::{Progress, Published, Put, Unit};
 pub use relay::{ExitPolicy, Relay, RelayBuilder};
-pub(crate) use relay::{LISTEN_DEFAULT, SHARDS_MAX, STORE_DEFAULT};
+pub(crate) use relay::{LISTEN_DEFAULT, Obligations, SHARDS_MAX, STORE_DEFAULT};
 pub use status::{BytesStatus, CircuitStatus, DirectoryStatus, Status, StoreStatus, StreamStatus};
 pub use stream::{Receipt, Stream};
 pub use testnet::{Testnet, TestnetBuilder};

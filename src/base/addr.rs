@@ -66,6 +66,29 @@ pub fn prefix(ip: IpAddr) -> Prefix {
     }
 }
 
+/// What one customer of a provider commonly has: an address's first 24 bits (IPv4) or 48 bits (IPv6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subnet {
+    /// An IPv4 /24.
+    V4([u8; 3]),
+    /// An IPv6 /48.
+    V6([u16; 3]),
+}
+
+/// Whom an address's connections are counted together with. An IPv4 address in IPv6's form is an IPv4 address.
+pub fn subnet(ip: IpAddr) -> Subnet {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            Subnet::V4([a, b, c])
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, c, ..] = v6.segments();
+            Subnet::V6([a, b, c])
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,5 +134,15 @@ mod tests {
         assert_ne!(p("1.2.3.4"), p("1.3.3.4"));
         assert_eq!(p("2a00:1:2::"), p("2a00:1:3::"));
         assert_ne!(p("2a00:1::"), p("2a00:2::"));
+    }
+
+    #[test]
+    fn a_subnet_is_what_one_customer_has() {
+        let s = |text: &str| subnet(text.parse().unwrap());
+        assert_eq!(s("1.2.3.4"), s("1.2.3.255"));
+        assert_ne!(s("1.2.3.4"), s("1.2.4.4"));
+        assert_eq!(s("::ffff:1.2.3.4"), s("1.2.3.9"));
+        assert_eq!(s("2a00:1:2:3::1"), s("2a00:1:2:4::1"));
+        assert_ne!(s("2a00:1:2::"), s("2a00:1:3::"));
     }
 }

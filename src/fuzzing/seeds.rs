@@ -61,7 +61,7 @@ fn links() -> Vec<Seed> {
     vec![
         ("link_handshake", "message_1", tagged(0, &first)),
         ("link_handshake", "message_2", tagged(1, &second)),
-        ("link_handshake", "payload_1", vec![0, 1, 0, 0, 0]),
+        ("link_handshake", "payload_1", vec![0, 1, 0, 0, 0, 0x6b, 0x49, 0xd2, 0]),
         ("link_handshake", "payload_2", vec![1, 1, 2, 0, 0, 0, 0, 1, 0x8b, 0xcf, 0xe5, 0x68, 0]),
         record("one_cell", &[0, 0, 1]),
         record("split_in_parts", &[1, 0, 16, 2, 3, 2, 200, 0, 1, 2, 255]),

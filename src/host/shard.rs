@@ -35,7 +35,7 @@ pub enum ShardCommand {
     Credentials(Box<Credentials>),
     /// A service's answer.
     Answer(AskId, Vec<u8>),
-    /// Take no new circuits.
+    /// Take no new circuits and streams.
     Drain,
     /// Report figures.
     Counts(oneshot::Sender<ShardReport>),
@@ -217,7 +217,7 @@ async fn obey(core: Rc<Core<Shard>>, mut inbox: mpsc::Receiver<ShardCommand>) {
             ShardCommand::Drain => core.with(|relay, now| relay.drain(now)),
             ShardCommand::Answer(ask, body) => core.input(Input::Answer(ask, body)),
             ShardCommand::Counts(reply) => {
-                let relay = core.with(|relay, _| relay.counts());
+                let relay = core.with(|relay, now| relay.obligations(now));
                 let _ = reply.send(ShardReport { relay, bytes: core.bytes() });
             }
         }

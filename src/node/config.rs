@@ -33,6 +33,10 @@ pub struct Common {
     pub unredacted: bool,
     /// Whether what the command prints on standard output is JSON.
     pub json: bool,
+    /// The configuration file that was named.
+    file: Option<PathBuf>,
+    /// How much is logged, where the command line or the environment says it: the file cannot change that.
+    log_given: Option<Level>,
 }
 
 /// The settings of `umbel testnet`.
@@ -134,7 +138,7 @@ impl TestnetConfig {
             socks: socks(args.socks.or(file.socks)),
             isolate_destinations: args.isolate_destinations.or(file.isolate_destinations).unwrap_or(false),
             exit: args.exit.or(file.exit).unwrap_or(false),
-            common: Common::new(dir, global, args.ready_file.clone(), &file),
+            common: Common::new(dir, global, (args.ready_file.clone(), args.config.clone()), &file),
         })
     }
 }
@@ -160,7 +164,7 @@ impl RelayConfig {
             name_servers: name_servers(&args.name_servers, &file.name_servers),
             shards: args.shards.or(file.shards).map_or_else(cores, usize::from).clamp(1, SHARDS_MAX),
             family: args.family.clone().or(file.family.clone()),
-            common: Common::new(dir, global, args.ready_file.clone(), &file),
+            common: Common::new(dir, global, (args.ready_file.clone(), args.config.clone()), &file),
         })
     }
 }
@@ -183,20 +187,38 @@ impl ClientConfig {
             seeds: file.seeds.clone(),
             socks: socks(args.socks.or(file.socks)),
             isolate_destinations: args.isolate_destinations.or(file.isolate_destinations).unwrap_or(false),
-            common: Common::new(dir, global, args.ready_file.clone(), &file),
+            common: Common::new(dir, global, (args.ready_file.clone(), args.config.clone()), &file),
         })
     }
 }
 
 impl Common {
-    fn new(dir: PathBuf, global: &Global, ready_file: Option<PathBuf>, file: &File) -> Self {
+    fn new(
+        dir: PathBuf,
+        global: &Global,
+        (ready_file, named): (Option<PathBuf>, Option<PathBuf>),
+        file: &File,
+    ) -> Self {
         Self {
             dir,
+            file: named,
+            log_given: global.log,
             ready_file: ready_file.or_else(|| file.ready_file.clone()),
             log: global.log.or(file.log).unwrap_or(Level::Info),
             unredacted: global.unredacted,
             json: global.json,
         }
+    }
+}
+
+impl Common {
+    /// How much is to be logged, by the configuration file as it stands now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when the file cannot be read or understood.
+    pub fn read_log_level(&self) -> Result<Level, Error> {
+        let file = File::of(&self.dir, self.file.as_deref())?;
+        Ok(self.log_given.or(file.log).unwrap_or(Level::Info))
     }
 }
 

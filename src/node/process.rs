@@ -8,10 +8,15 @@ pub const OPEN_FILES_WANTED: u64 = 1 << 20;
 /// With fewer a node still works, but not for many.
 const OPEN_FILES_ENOUGH: u64 = 4096;
 
-/// Keeps keys out of core files: this process writes none from here on.
+/// Keeps keys out of core files: this process writes none from here on, and the system hands its memory to no program either.
+///
+/// A limit of zero does not stop a system whose `core_pattern` is a pipe; that this process is not dumpable does.
 pub fn forbid_core_dumps() -> Result<(), Error> {
-    rlimit::setrlimit(rlimit::Resource::CORE, 0, 0)
-        .map_err(|e| Error::new(ErrorKind::Io, format!("cannot switch core dumps off: {e}")))
+    let failed = |e: &dyn core::fmt::Display| Error::new(ErrorKind::Io, format!("cannot switch core dumps off: {e}"));
+    rlimit::setrlimit(rlimit::Resource::CORE, 0, 0).map_err(|e| failed(&e))?;
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).map_err(|e| failed(&e))?;
+    Ok(())
 }
 
 /// Raises the limit on open files as far as this user may: a relay holds one socket a link and one a stream.

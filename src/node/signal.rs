@@ -8,11 +8,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// How long a node may take to finish what it does.
 pub const DRAIN_MAX: Duration = Duration::from_secs(30);
 
-/// Both signals, as one.
+/// The signals that end a node, as one, and SIGHUP, which does not.
 #[derive(Debug)]
 pub struct Signals {
     term: Signal,
     int: Signal,
+    hup: Signal,
 }
 
 /// How a drain ended.
@@ -33,14 +34,26 @@ impl Signals {
             signal(kind)
                 .map_err(|e| Error::new(ErrorKind::Io, format!("the system does not let signals be caught: {e}")))
         };
-        Ok(Self { term: catch(SignalKind::terminate())?, int: catch(SignalKind::interrupt())? })
+        Ok(Self {
+            term: catch(SignalKind::terminate())?,
+            int: catch(SignalKind::interrupt())?,
+            hup: catch(SignalKind::hangup())?,
+        })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next one that ends the node. SIGHUP, and the terminal that closes, end none.
     pub async fn next(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
+        self.next_or_hangup(|| ()).await;
+    }
+
+    /// As [`Signals::next`]; calls `reload` at each SIGHUP.
+    pub async fn next_or_hangup(&mut self, mut reload: impl FnMut()) {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return,
+                _ = self.int.recv() => return,
+                _ = self.hup.recv() => reload(),
+            }
         }
     }
 

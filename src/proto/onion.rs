@@ -30,6 +30,9 @@ pub enum OnionError {
     /// The layer does not open (spec ONION-4).
     #[error("the layer does not open")]
     BadTag,
+    /// A cell from the next hop begins with the mark: sealed, it would speak in this hop's name (spec ONION-601).
+    #[error("a cell from the next hop begins with the mark")]
+    FalseMark,
     /// No hop of the circuit sealed this (spec ONION-8).
     #[error("no hop sealed this cell")]
     FromNobody,
@@ -150,6 +153,10 @@ impl RelayLayer {
         // spec: ONION-7
         if !is_zero(&body[n..]) {
             return Err(OnionError::DirtyTail);
+        }
+        // spec: ONION-601
+        if is_marked(body) {
+            return Err(OnionError::FalseMark);
         }
         seal_to(&mut self.backward, n, body, out);
         Ok(())

@@ -6,7 +6,7 @@ use crate::wire::error::Malformed;
 /// A cell or message that is well formed or not, but that no honest peer sends here and now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// The onion layer did not hold (spec ONION-3, -4, -7, -8).
+    /// The onion layer did not hold (spec ONION-3, -4, -7, -8, -601).
     #[error("the onion layer does not hold: {0}")]
     Onion(#[from] OnionError),
     /// The text is no sequence of messages (spec CELL-7 to CELL-13).

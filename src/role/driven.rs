@@ -2,6 +2,7 @@
 
 use crate::base::time::{Instant, Now};
 use crate::role::{ConnId, Input, Output, Role};
+use core::net::IpAddr;
 
 /// A role's state before it is driven. Its methods are those of [`Role`], but it is no role: only a [`Driven`] of it is
 /// one, so no driver can be given a state that nobody drives.
@@ -14,7 +15,7 @@ pub trait Drive {
     /// The next thing its owner should know.
     fn event(&mut self) -> Option<Self::Event>;
     /// See [`Role::accept`].
-    fn accept(&mut self, now: Now) -> Option<ConnId>;
+    fn accept(&mut self, now: Now, from: IpAddr) -> Option<ConnId>;
     /// See [`Role::handle`].
     fn handle(&mut self, now: Now, input: Input<'_>);
     /// See [`Role::poll`].
@@ -56,8 +57,8 @@ impl<T: Drive> Driven<T> {
 }
 
 impl<T: Drive> Role for Driven<T> {
-    fn accept(&mut self, now: Now) -> Option<ConnId> {
-        self.act(now, |state| state.accept(now))
+    fn accept(&mut self, now: Now, from: IpAddr) -> Option<ConnId> {
+        self.act(now, |state| state.accept(now, from))
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
@@ -107,7 +108,7 @@ mod tests {
             None
         }
 
-        fn accept(&mut self, _now: Now) -> Option<ConnId> {
+        fn accept(&mut self, _now: Now, _from: IpAddr) -> Option<ConnId> {
             self.changes += 1;
             None
         }
@@ -143,7 +144,7 @@ mod tests {
         assert_eq!(role.look().driven, 1);
         role.handle(now, Input::Timer);
         assert_eq!(role.look().driven, 2);
-        role.accept(now);
+        role.accept(now, core::net::Ipv4Addr::LOCALHOST.into());
         assert_eq!(role.look().driven, 3);
         assert!(role.transmit(now, conn, &mut Vec::new()));
         assert_eq!(role.look().driven, 4);

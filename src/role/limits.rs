@@ -33,10 +33,24 @@ impl Default for Limits {
 pub const LINKS_MAX: usize = 8192;
 /// How many of them are kept for links to the next relays: whoever connects to a relay takes none of its own from it.
 pub const LINKS_RESERVED: usize = 2048;
+/// Links of a shard that others opened, at most; one more pushes one of the largest holder's out (spec LINK-601).
+pub const LINKS_ACCEPTED_MAX: usize = LINKS_MAX - LINKS_RESERVED;
+/// Links of one source that are passed over, because they carried something, before the oldest goes all the same.
+pub const SECOND_CHANCES: usize = 16;
 /// Circuits one link may carry. Beyond it CREATE is answered with DESTROY (spec CIRC-16).
 pub const CIRCUITS_PER_LINK_MAX: usize = 16_384;
 /// Circuits of one shard, over all links. Beyond it CREATE is answered with DESTROY (spec CIRC-16).
 pub const CIRCUITS_MAX: usize = 65_536;
+/// Handshakes of circuits that wait for their turn. Beyond it the last of whoever has most is refused (spec CIRC-602).
+pub const HANDSHAKES_MAX: usize = 4096;
+/// Handshakes that are answered before the driver carries cells again: a millisecond or less.
+pub const HANDSHAKES_PER_TURN: usize = 4;
+/// A CREATE that waited for this long is refused: its client is about to give it up.
+pub const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Handshakes of links, and of circuits, that are remembered so that none is answered twice: 4 MB each.
+pub const REPLAYS_MAX: usize = 65_536;
+/// How far a client's clock may be from a relay's for its links (spec LINK-602).
+pub const LINK_TIME_WINDOW: Duration = Duration::from_secs(3 * 3600);
 /// Cells that may wait on one circuit, one way, above the window of the peer that keeps to the rules.
 pub const CELLS_QUEUED_SLACK: usize = 256;
 /// Cells that may wait on all circuits of a shard together (185 MB). Beyond it the circuit whose oldest cell
@@ -49,8 +63,11 @@ pub const EXITS_MAX: usize = 8192;
 pub const LINK_CONTROL_MAX: usize = 2048;
 /// DESTROYs that may wait on a link; they are small while they wait. Beyond it the link closes.
 pub const LINK_DESTROYS_MAX: usize = 65_536;
-/// Requests of one shard that the node's services have not answered. Beyond it call streams are ended with RESOURCE.
+/// Requests of one shard that the node's services have not answered. A holder gets no more than are left for others; beyond
+/// that call streams are ended with RESOURCE (spec STREAM-601).
 pub const ASKS_MAX: usize = 1024;
+/// How many of them may come over one circuit.
+pub const ASKS_PER_CIRCUIT_MAX: usize = 128;
 /// Names being looked up, of one shard. Beyond it the oldest look-up of the largest holder gives way (spec STREAM-501). Each
 /// takes two sockets.
 pub const LOOKUPS_MAX: usize = 1024;

@@ -26,6 +26,7 @@ pub mod endpoint;
 pub mod limits;
 pub mod links;
 pub mod shard;
+pub mod shares;
 pub mod slab;
 pub mod timers;
 
@@ -118,8 +119,8 @@ pub enum Output {
 
 /// What every driver drives.
 pub trait Role {
-    /// A peer connected to the listener: its number, or `None` to turn it away.
-    fn accept(&mut self, now: Now) -> Option<ConnId>;
+    /// A peer connected to the listener from this address: its number, or `None` to turn it away.
+    fn accept(&mut self, now: Now, from: IpAddr) -> Option<ConnId>;
     /// Takes one thing that happened.
     fn handle(&mut self, now: Now, input: Input<'_>);
     /// The next effect.

@@ -72,7 +72,10 @@ impl Net {
             self.schedule(self.now + delay, Event::DialFailed(id, DialError::Refused));
             return;
         };
-        let conn = self.with_role(core, |role, now| role.accept(now)).flatten();
+        let dialler = self.tcps.get(&id).map(|t| HostId(t.hosts[0]));
+        let from = dialler.and_then(|host| self.by_ip.iter().find(|(_, h)| **h == host)).map(|(ip, _)| *ip);
+        let from = from.unwrap_or(core::net::Ipv4Addr::UNSPECIFIED.into());
+        let conn = self.with_role(core, |role, now| role.accept(now, from)).flatten();
         self.trace.push(self.now, &[], format_args!("accept {} {} {}", core.0, id.0, conn.is_some()));
         let Some(t) = self.tcps.get_mut(&id) else { return };
         match conn {

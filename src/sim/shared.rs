@@ -32,8 +32,8 @@ impl<R> Clone for Shared<R> {
 }
 
 impl<R: Role> Role for Shared<R> {
-    fn accept(&mut self, now: Now) -> Option<ConnId> {
-        self.get_mut().accept(now)
+    fn accept(&mut self, now: Now, from: core::net::IpAddr) -> Option<ConnId> {
+        self.get_mut().accept(now, from)
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {

@@ -235,8 +235,8 @@ impl<C: Desk> User<C> {
 }
 
 impl<C: Desk> Role for User<C> {
-    fn accept(&mut self, now: Now) -> Option<ConnId> {
-        self.client.accept(now)
+    fn accept(&mut self, now: Now, from: IpAddr) -> Option<ConnId> {
+        self.client.accept(now, from)
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {

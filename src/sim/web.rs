@@ -81,7 +81,7 @@ impl Web {
 }
 
 impl Role for Web {
-    fn accept(&mut self, _now: Now) -> Option<ConnId> {
+    fn accept(&mut self, _now: Now, _from: core::net::IpAddr) -> Option<ConnId> {
         self.next += 1;
         let served = Served { job: Job::Asking(Vec::new()), finished: false, closing: false, woken: false };
         let conn = ConnId::Exit(ExitKey(Key::from_u64(self.next)));

@@ -150,8 +150,8 @@ impl Desk for ServiceCore {
 }
 
 impl Role for ServiceCore {
-    fn accept(&mut self, now: Now) -> Option<ConnId> {
-        self.node.accept(now)
+    fn accept(&mut self, now: Now, from: IpAddr) -> Option<ConnId> {
+        self.node.accept(now, from)
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {

@@ -8,6 +8,7 @@
 //! *Seen by:* the two ends of the link. The body of a RELAY cell is an onion: its text is seen by the hop it is sealed for.
 
 use crate::base::bytes::Reader;
+use crate::base::numbered::numbered;
 use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::error::Malformed;
 use crate::wire::field::{Sink, bytes16};
@@ -93,8 +94,8 @@ table! {
     /// Carries an onion along a circuit.
     3 RELAY: Relay(id: CircuitId => circuit, onion: &'a Body) [Circuit, Either];
 
-    /// Ends a circuit, with a reason that carries no information (senders put 0).
-    4 DESTROY: Destroy(id: CircuitId => circuit, reason: u8) [Circuit, Either];
+    /// Ends a circuit, or refuses a CREATE.
+    4 DESTROY: Destroy(id: CircuitId => circuit, reason: DestroyReason) [Circuit, Either];
 
     /// Proves which relay opened the link: a signature over its handshake hash, and the descriptor whose key made it.
     5 AUTHENTICATE: Authenticate {
@@ -103,6 +104,18 @@ table! {
         /// The relay's descriptor, encoded.
         descriptor: &'a [u8] => bytes16,
     } [Link, Initiator];
+}
+
+numbered! {
+    /// Why a circuit ends, as far as DESTROY says it.
+    // spec: CELL-601
+    #[derive(PartialOrd, Ord)]
+    pub enum DestroyReason {
+        /// It says nothing.
+        None = 0,
+        /// The answer to a CREATE for which the relay has no place or no time now: it works, and may be asked again later.
+        Busy = 1,
+    }
 }
 
 /// Decodes the header: the circuit and the command. The body is not looked at.
@@ -244,10 +257,24 @@ mod tests {
     #[test]
     fn bytes_after_the_last_field_must_be_zero() {
         let mut cell = [0; CELL_SIZE];
-        Cell::Destroy(CircuitId(1), 0).encode(&mut cell);
-        assert_eq!(Cell::decode(&cell), Ok(Cell::Destroy(CircuitId(1), 0)));
+        Cell::Destroy(CircuitId(1), DestroyReason::None).encode(&mut cell);
+        assert_eq!(Cell::decode(&cell), Ok(Cell::Destroy(CircuitId(1), DestroyReason::None)));
         cell[CELL_SIZE - 1] = 1;
         assert_eq!(Cell::decode(&cell), Err(Malformed::NonZeroPadding));
+    }
+
+    // spec: CELL-601
+    #[test]
+    fn destroy_takes_the_reasons_of_the_page_and_no_other() {
+        for reason in 0..=u8::MAX {
+            let mut cell = [0; CELL_SIZE];
+            Cell::Destroy(CircuitId(1), DestroyReason::None).encode(&mut cell);
+            cell[HEADER_SIZE] = reason;
+            let known = DestroyReason::from_wire(reason);
+            assert_eq!(known.is_some(), reason < 2);
+            let expected = known.map(|r| Cell::Destroy(CircuitId(1), r)).ok_or(Malformed::UnknownKind);
+            assert_eq!(Cell::decode(&cell), expected, "{reason}");
+        }
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use crate::base::time::UnixMs;
 use crate::crypto::aead::Cipher;
 use crate::crypto::identity::IdentityKey;
-use crate::wire::cell::{BODY_SIZE, Cell, CircuitId};
+use crate::wire::cell::{BODY_SIZE, Cell, CircuitId, DestroyReason};
 use crate::wire::content::store::{self, Missing, Status, StoreAnswer, StoreRequest};
 use crate::wire::content::{Class, SMALL};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
@@ -49,7 +49,8 @@ pub fn cells(descriptor: &[u8]) -> Vec<Example<Cell<'_>>> {
         ("create", Cell::Create(CircuitId(1), &[1; REQUEST_SIZE])),
         ("created", Cell::Created(CircuitId(1), &[1; REPLY_SIZE])),
         ("relay", Cell::Relay(CircuitId(0x8000_0001), &[7; BODY_SIZE])),
-        ("destroy", Cell::Destroy(CircuitId(9), 0)),
+        ("destroy", Cell::Destroy(CircuitId(9), DestroyReason::None)),
+        ("destroy_busy", Cell::Destroy(CircuitId(9), DestroyReason::Busy)),
         ("authenticate", Cell::Authenticate { signature: [5; 64], descriptor }),
     ]
 }

@@ -10,6 +10,8 @@ use crate::wire::error::Malformed;
 pub const REQUEST_SIZE: usize = 1 + 1 + 32 + 32 + KEM_PUBLIC_SIZE;
 /// Bytes of a reply: kind 1, X25519 share 32, ML-KEM-768 ciphertext 1,088, authenticator 32.
 pub const REPLY_SIZE: usize = 1 + 32 + KEM_CIPHERTEXT_SIZE + 32;
+/// Where the share lies: after kind, position and onion key.
+const SHARE_AT: usize = 1 + 1 + 32;
 /// The kind of handshake: X25519 and ML-KEM-768.
 pub const KIND_HYBRID: u8 = 1;
 /// The largest position a hop can have: five relays and a custodian.
@@ -47,6 +49,12 @@ impl HandshakeRequest {
         let value = Self { position, onion_key: r.array()?, share: r.array()?, kem_key: Box::new(r.array()?) };
         r.finish()?;
         Ok(value)
+    }
+
+    /// The X25519 share of a request, wherever it is one: an honest client uses each once.
+    pub fn share_of(request: &[u8; REQUEST_SIZE]) -> Option<&[u8; 32]> {
+        let (_, from_share) = request.split_at_checked(SHARE_AT)?;
+        from_share.first_chunk()
     }
 
     /// Encodes the request; it fits CREATE and EXTEND.

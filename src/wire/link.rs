@@ -1,7 +1,7 @@
 //! What a link carries around its cells: sizes and payloads of the handshake, sizes of records (spec 03).
 //!
 //! ```text
-//! message 1   | e 32 | e1 1184 + 16 | payload 4 + 16                      |   1252
+//! message 1   | e 32 | e1 1184 + 16 | payload 8 + 16                      |   1256
 //! message 2   | e 32 | ekem1 1088 + 16 | payload 12 + 16                  |   1164
 //! record      | count 1 + 16 | cells n × 1408 + 16                        |   1441 … 22561
 //! ```
@@ -20,7 +20,7 @@ pub const VERSION: u8 = 1;
 /// Bytes of an X25519 share, which is sent in the clear.
 pub const SHARE_SIZE: usize = 32;
 /// Bytes of message 1's payload.
-pub const PAYLOAD_1_SIZE: usize = 4;
+pub const PAYLOAD_1_SIZE: usize = 8;
 /// Bytes of message 2's payload.
 pub const PAYLOAD_2_SIZE: usize = 12;
 /// Bytes of message 1, from the initiator.
@@ -42,9 +42,12 @@ pub const fn cells_size(cells: usize) -> usize {
     cells.saturating_mul(CELL_SIZE).saturating_add(TAG_SIZE)
 }
 
-/// Message 1's payload: version 1, zero 3.
+/// Message 1's payload: version 1, zero 3, time 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Payload1;
+pub struct Payload1 {
+    /// The initiator's wall clock, in whole seconds since 1970.
+    pub seconds: u32,
+}
 
 impl Payload1 {
     /// Decodes the payload of a handshake message.
@@ -55,13 +58,15 @@ impl Payload1 {
             return Err(Malformed::UnknownVersion);
         }
         reserved::<3>(&mut r)?;
+        let seconds = r.u32()?;
         r.finish()?;
-        Ok(Self)
+        Ok(Self { seconds })
     }
 
     /// Encodes the payload of a handshake message.
     pub fn encode(self) -> [u8; PAYLOAD_1_SIZE] {
-        [VERSION, 0, 0, 0]
+        let [a, b, c, d] = self.seconds.to_be_bytes();
+        [VERSION, 0, 0, 0, a, b, c, d]
     }
 }
 
@@ -108,17 +113,20 @@ mod tests {
     // spec: LINK-2 LINK-10
     #[test]
     fn messages_and_records_have_their_sizes() {
-        assert_eq!((MESSAGE_1_SIZE, MESSAGE_2_SIZE), (1252, 1164));
+        assert_eq!((MESSAGE_1_SIZE, MESSAGE_2_SIZE), (1256, 1164));
         assert_eq!((COUNT_SIZE + cells_size(1), RECORD_SIZE_MAX), (1441, 22561));
     }
 
     // spec: LINK-5
     #[test]
     fn a_payload_has_one_way_to_be_right() {
-        assert_eq!(Payload1::decode(&Payload1.encode()), Ok(Payload1));
-        assert_eq!(Payload1::decode(&[2, 0, 0, 0]), Err(Malformed::UnknownVersion));
-        assert_eq!(Payload1::decode(&[1, 0, 1, 0]), Err(Malformed::NonZeroPadding));
-        assert_eq!(Payload1::decode(&[1, 0, 0]), Err(Malformed::Truncated));
+        let first = Payload1 { seconds: 0x0102_0304 };
+        assert_eq!(first.encode(), [1, 0, 0, 0, 1, 2, 3, 4]);
+        assert_eq!(Payload1::decode(&first.encode()), Ok(first));
+        assert_eq!(Payload1::decode(&[2, 0, 0, 0, 0, 0, 0, 0]), Err(Malformed::UnknownVersion));
+        assert_eq!(Payload1::decode(&[1, 0, 1, 0, 0, 0, 0, 0]), Err(Malformed::NonZeroPadding));
+        assert_eq!(Payload1::decode(&[1, 0, 0, 0, 0]), Err(Malformed::Truncated));
+        assert_eq!(Payload1::decode(&[1, 0, 0, 0, 0, 0, 0, 0, 0]), Err(Malformed::TrailingBytes));
         let good = Payload2 { cipher: Cipher::Aes256Gcm, time: UnixMs(7) };
         assert_eq!(good.encode(), [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
         assert_eq!(Payload2::decode(&good.encode()), Ok(good));

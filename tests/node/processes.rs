@@ -1,6 +1,6 @@
 //! Relays and clients as separate processes that know of each other by an invite and meet over TCP alone.
 
-use crate::harness::{COMMAND_MAX, Client, Net, START_MAX, Web, run, until};
+use crate::harness::{COMMAND_MAX, Client, Net, START_MAX, Web, run, shell, umbel_program, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -134,4 +134,51 @@ fn a_client_keeps_its_guard_and_the_relays_it_knew_for_its_next_run() {
     if net.relays[4].id() != guard {
         assert_eq!(path(&client.status()).expect("a circuit")[0], guard);
     }
+}
+
+#[test]
+fn a_hangup_ends_no_node_and_a_relay_that_does_nothing_for_others_ends_soon() {
+    let mut net = Net::start(5, &[]);
+    let mut client = net.client("client");
+    fs::write(net.relays[1].dir().join("umbel.toml"), "log = \"debug\"\n").unwrap();
+    for _ in 0..2 {
+        net.relays[1].process().signal("HUP");
+        client.process().signal("HUP");
+        until("the relay has read its settings", START_MAX, || {
+            net.relays[1].process().log().contains("level=Debug") && client.process().log().contains("level=Info")
+        });
+    }
+    fs::write(net.relays[1].dir().join("umbel.toml"), "log = \"loud\"\n").unwrap();
+    net.relays[1].process().signal("HUP");
+    until("the relay names the mistake", START_MAX, || net.relays[1].process().log().contains("there is no level"));
+    assert_eq!(client.status()["ready"], true);
+    // Once no circuit is in use any more, nothing holds it.
+    net.relays[1].process().signal("TERM");
+    assert_eq!(net.relays[1].process().wait(Duration::from_secs(12)).code(), Some(0));
+    assert!(net.relays[1].process().log().contains("how=Done"));
+    net.relays[2].process().signal("TERM");
+    until("it drains", START_MAX, || net.relays[2].process().log().contains("draining"));
+    net.relays[2].process().signal("INT");
+    assert_eq!(
+        net.relays[2].process().wait(Duration::from_secs(2)).code(),
+        Some(0),
+        "the second signal ends it at once"
+    );
+}
+
+#[test]
+fn a_testnet_runs_on_when_nobody_reads_what_it_says() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, ready) = (home.path().join("net"), home.path().join("ready"));
+    let line = format!(
+        "\"$UMBEL\" testnet --relays 4 --socks 127.0.0.1:0 --dir {} --ready-file {} >&- & pid=$!; \
+         for n in $(seq 300); do [ -e {} ] && break; sleep 0.1; done; sleep 0.5; \
+         \"$UMBEL\" --dir {} status >/dev/null; code=$?; kill -TERM $pid; wait $pid; echo $code $?",
+        dir.display(),
+        ready.display(),
+        ready.display(),
+        dir.join("client").display(),
+    );
+    let program = umbel_program();
+    assert_eq!(shell(START_MAX + COMMAND_MAX, &line, &[("UMBEL", &program)]).out().trim(), "0 0");
 }

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use umbel::base::time::Duration;
 use umbel::sim::world::{Shape, World, task};
-use umbel::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId};
+use umbel::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, DestroyReason};
 use umbel::wire::examples;
 use umbel::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use umbel::wire::message::{Message, MessageKind};
@@ -184,7 +184,7 @@ fn cells_a_peer_may_not_send_close_the_link() {
         }
         // What may come late is let pass.
         let late: Box<CellBuf> = cell(&Cell::Relay(CircuitId(99), &[0; 1400]));
-        for fine in [late, cell(&Cell::Destroy(CircuitId(99), 0)), cell(&Cell::Padding)] {
+        for fine in [late, cell(&Cell::Destroy(CircuitId(99), DestroyReason::None)), cell(&Cell::Padding)] {
             for way in [Way::Client, Way::Next] {
                 let o = attacked(seed, 0, &Attack::Insert { way, at: 20, cell: fine.clone() });
                 assert!(o.seen.borrow().struck && o.whole);

@@ -26,8 +26,8 @@ struct Deaf<R> {
 struct Flag(bool);
 
 impl<R: Role> Role for Deaf<R> {
-    fn accept(&mut self, now: Now) -> Option<ConnId> {
-        self.inner.accept(now)
+    fn accept(&mut self, now: Now, from: core::net::IpAddr) -> Option<ConnId> {
+        self.inner.accept(now, from)
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
@@ -183,7 +183,7 @@ impl LinkHandler for Flood {
 }
 
 impl Role for Flood {
-    fn accept(&mut self, _now: Now) -> Option<ConnId> {
+    fn accept(&mut self, _now: Now, _from: core::net::IpAddr) -> Option<ConnId> {
         None
     }
 

@@ -285,8 +285,8 @@ impl LinkHandler for Rogue {
 }
 
 impl Role for Rogue {
-    fn accept(&mut self, now: Now) -> Option<ConnId> {
-        self.links.accept(now, &mut self.rng).map(ConnId::Link)
+    fn accept(&mut self, now: Now, from: core::net::IpAddr) -> Option<ConnId> {
+        self.links.accept(now, from, &mut self.rng).map(ConnId::Link)
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {

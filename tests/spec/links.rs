@@ -19,7 +19,7 @@ use umbel::proto::stream::mux::StreamEvent;
 use umbel::role::contact::Contact;
 use umbel::role::shard::{ExitPolicy, Shard, ShardConfig};
 use umbel::role::{ConnId, Input, Output, Role};
-use umbel::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, Command, body, body_mut, encode_header};
+use umbel::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, Command, DestroyReason, body, body_mut, encode_header};
 use umbel::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
 use umbel::wire::ids::{NetworkId, RelayId};
 use umbel::wire::message::{StreamId, Target};
@@ -81,7 +81,7 @@ impl Rig {
 
     /// Connects to the relay; the handshake is done.
     fn connect(&mut self) -> ConnId {
-        let conn = self.relay.accept(self.now).expect("room for a link");
+        let conn = self.relay.accept(self.now, std::net::Ipv4Addr::LOCALHOST.into()).expect("room for a link");
         let link = Link::initiator(NET, &key(10).public(), CIPHER, &mut self.rng);
         self.peers.insert(conn, Peer { link, heard: vec![], closed: false });
         self.send(conn, &[]);
@@ -121,6 +121,15 @@ impl Rig {
             self.relay.handle(self.now, Input::Received(conn, &mut bytes));
         }
         self.drain();
+        self.turn();
+    }
+
+    /// Lets the relay answer the handshakes that wait for their turn.
+    fn turn(&mut self) {
+        while self.relay.deadline().is_some_and(|at| at <= self.now.mono) {
+            self.relay.handle(self.now, Input::Timer);
+            self.drain();
+        }
     }
 
     fn drain(&mut self) {
@@ -329,11 +338,11 @@ fn at_column(column: &str) -> (Rig, Client, ConnId, CircuitId, CellBuf) {
     (rig, client, next, id, relayed)
 }
 
-// spec: LINK-23 LINK-28 LINK-29 CIRC-11 CIRC-12 CIRC-13 CIRC-15
+// spec: LINK-23 LINK-28 LINK-29 CIRC-11 CIRC-12 CIRC-13 CIRC-15 CIRC-603
 #[test]
 fn what_a_relay_may_receive_on_a_link() {
     let table = table("LinkCells");
-    assert_eq!((table.columns.len(), table.rows.len()), (6, 7));
+    assert_eq!((table.columns.len(), table.rows.len()), (6, 8));
     for (row, cells) in &table.rows {
         for (column, expected) in table.columns.iter().zip(cells) {
             let (mut rig, mut client, conn, id, good) = at_column(column);
@@ -344,7 +353,8 @@ fn what_a_relay_may_receive_on_a_link() {
                 "CREATE" => create(id, &request),
                 "CREATED" => written(Cell::Created(id, onion.first_chunk().unwrap())),
                 "RELAY" => written(Cell::Relay(id, onion)),
-                "DESTROY" => written(Cell::Destroy(id, 0)),
+                "DESTROY" => written(Cell::Destroy(id, DestroyReason::None)),
+                "DESTROY, busy" => written(Cell::Destroy(id, DestroyReason::Busy)),
                 "PADDING" => written(Cell::Padding),
                 "AUTHENTICATE that verifies" => authenticate(link, true),
                 "AUTHENTICATE that does not verify" => authenticate(link, false),
@@ -370,7 +380,10 @@ fn what_a_relay_may_receive_on_a_link() {
             }
             if outcome == "close the circuit" && column.starts_with("initiator") {
                 let told = rig.heard(client.conn);
-                assert!(told.contains(&written(Cell::Destroy(CIRCUIT, 0))), "{row}, {column}: the client is told");
+                assert!(
+                    told.contains(&written(Cell::Destroy(CIRCUIT, DestroyReason::None))),
+                    "{row}, {column}: the client is told"
+                );
             } else if (row.as_str(), column.as_str()) == ("CREATED", "initiator, asked") {
                 client.hear(&mut rig);
                 assert_eq!(client.heard.last().map(String::as_str), Some("built"), "the second hop is there");
@@ -395,7 +408,7 @@ fn a_relay_proves_itself_once() {
 #[test]
 fn links_that_do_not_open_or_carry_nothing_are_closed() {
     let mut rig = Rig::new(None);
-    let conn = rig.relay.accept(rig.now).unwrap();
+    let conn = rig.relay.accept(rig.now, std::net::Ipv4Addr::LOCALHOST.into()).unwrap();
     let silent = Link::initiator(NET, &key(10).public(), CIPHER, &mut rig.rng);
     rig.peers.insert(conn, Peer { link: silent, heard: vec![], closed: false });
     rig.wait(Duration::from_millis(9_990));
@@ -455,7 +468,7 @@ fn an_extension_to_itself_or_to_the_silent_fails_and_the_circuit_goes_on() {
     rig.wait(Duration::from_secs(2));
     client.hear(&mut rig);
     assert_eq!(core::mem::take(&mut client.heard), ["extend failed Unreachable"]);
-    assert!(rig.heard(next).contains(&written(Cell::Destroy(id, 0))), "the next relay is told");
+    assert!(rig.heard(next).contains(&written(Cell::Destroy(id, DestroyReason::None))), "the next relay is told");
     rig.send(next, &[written(Cell::Created(id, &[1; 1153]))]);
     assert_eq!((rig.peers[&next].closed, rig.relay.counts().circuits), (false, 1), "too late, and no harm");
     client.open(&mut rig, Target::Directory);

@@ -13,6 +13,7 @@ use crate::host::resolver::Servers;
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::RelayId;
 use core::net::{Ipv4Addr, SocketAddr};
+pub(crate) use start::Obligations;
 use start::RelayFacts;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -231,10 +232,17 @@ impl Relay {
         self.node.readiness().ready().await
     }
 
-    /// Takes no new circuits, and waits until nothing has passed through the relay for a second. To end a relay without
-    /// breaking what others do, wait for this, with a limit of your own, and then shut it down.
+    /// Takes no new circuits and streams, and waits until the relay does nothing more for others: no exit stream is open, no
+    /// request unanswered, and no circuit has carried anything for five seconds but the cells that built it. To end a relay
+    /// without breaking what others do, wait for this, with a limit of your own, and then shut it down.
     pub async fn drain(&self) {
         let _ = self.node.run(|local| async move { start::drain(local.agent).await }).await;
+    }
+
+    /// What the relay still does for others; nothing when it has ended.
+    pub(crate) async fn obligations(&self) -> Obligations {
+        let left = self.node.run(|local| async move { start::obligations(&local.agent).await });
+        left.await.unwrap_or_default()
     }
 
     /// Ends the relay for all its handles, and waits until its threads are gone and its files are closed.

@@ -203,22 +203,38 @@ fn check_address(descriptor: &Descriptor, network: &Network) -> Result<(), Error
         .with_hint("give its public address and port with --advertise, or --listen on it"))
 }
 
-/// How long no cell may pass before a relay that drains takes its work as done.
-const QUIET: Duration = Duration::from_secs(1);
+/// How often a relay that drains looks whether anything is left.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Waits until nothing passes through the relay any more.
+/// What a relay still does for others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Obligations {
+    /// Connections of exit streams.
+    pub(crate) exits: usize,
+    /// Requests to its services.
+    pub(crate) calls: usize,
+    /// Circuits that carried something within the last seconds.
+    pub(crate) circuits: usize,
+}
+
+/// What the relay still does for others.
+pub(super) async fn obligations(node: &AgentHandle) -> Obligations {
+    let mut all = Obligations::default();
+    for shard in node.shards() {
+        let counts = shard.counts().await.relay;
+        all.exits += counts.exits;
+        all.calls += counts.calls;
+        all.circuits += counts.in_use;
+    }
+    all
+}
+
+/// Takes nothing new, and waits until nothing is left that the relay does for others.
 pub(super) async fn drain(node: AgentHandle) {
-    let mut before = None;
-    loop {
-        let mut work = 0;
-        for shard in node.shards() {
-            shard.tell(shard::ShardCommand::Drain);
-            let counts = shard.counts().await.relay;
-            work += counts.cells + counts.carried + counts.exits as u64;
-        }
-        if before.replace(work) == Some(work) {
-            return;
-        }
-        tokio::time::sleep(QUIET).await;
+    for shard in node.shards() {
+        shard.tell(shard::ShardCommand::Drain);
+    }
+    while obligations(&node).await != Obligations::default() {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -226,8 +226,8 @@ impl<R: Role + 'static> Core<R> {
     pub async fn listen(self: Rc<Self>, listener: TcpListener) {
         let mut pause = Pause::new("connections of others wait");
         loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+            let (stream, from) = match listener.accept().await {
+                Ok(accepted) => accepted,
                 // spec: NODE-502
                 Err(why) => {
                     pause.after(&why, &self.freed).await;
@@ -235,7 +235,9 @@ impl<R: Role + 'static> Core<R> {
                 }
             };
             pause.over();
-            let accepted = self.role.borrow_mut().accept(self.now());
+            let accepted = self.role.borrow_mut().accept(self.now(), from.ip());
+            // Another link may have to go for it.
+            self.pump();
             if let Some(conn) = accepted {
                 let handle = self.add(conn);
                 tokio::task::spawn_local(self.clone().run_conn(conn, stream, handle));

@@ -14,7 +14,7 @@ struct Busy {
 }
 
 impl Role for Busy {
-    fn accept(&mut self, _now: Now) -> Option<ConnId> {
+    fn accept(&mut self, _now: Now, _from: core::net::IpAddr) -> Option<ConnId> {
         Some(ConnId::Exit(ExitKey(Key::from_u64(1))))
     }
 

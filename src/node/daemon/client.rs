@@ -49,6 +49,7 @@ async fn serve(client: &Client, config: &ClientConfig, begun: Timer, mut signals
         };
         write_ready(path, &report)?;
     }
-    until_signal(signals, proxy.drain()).await;
+    let how = until_signal(signals, &config.common, proxy.drain()).await;
+    tracing::info!(?how, "ended");
     Ok(())
 }

@@ -7,8 +7,9 @@ mod sample;
 mod testnet;
 
 use crate::host::error::{Error, ErrorKind};
-use crate::node::config::{ClientConfig, RelayConfig, TestnetConfig};
-use crate::node::signal::Signals;
+use crate::node::config::{ClientConfig, Common, RelayConfig, TestnetConfig};
+use crate::node::log;
+use crate::node::signal::{Drained, Signals};
 use std::future::Future;
 
 /// Runs a testnet until it is told to stop.
@@ -33,10 +34,19 @@ fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error>
     tokio::task::LocalSet::new().block_on(&runtime, work)
 }
 
-/// Runs until a signal, then lets `drain` finish for as long as [`Signals::drain`] allows.
-async fn until_signal(mut signals: Signals, drain: impl Future<Output = ()>) {
-    signals.next().await;
+/// Runs until a signal, then lets `drain` finish for as long as [`Signals::drain`] allows. At SIGHUP the settings are read again.
+async fn until_signal(mut signals: Signals, common: &Common, drain: impl Future<Output = ()>) -> Drained {
+    signals.next_or_hangup(|| reload(common)).await;
     tracing::info!("draining; a second signal ends at once");
-    let how = signals.drain(drain).await;
-    tracing::info!(?how, "ended");
+    signals.drain(drain).await
+}
+
+/// Reads the configuration file again, and takes from it what can change while the node runs.
+fn reload(common: &Common) {
+    match common.read_log_level().and_then(log::set_level) {
+        Ok(level) => {
+            tracing::info!(?level, "SIGHUP: the configuration was read again; all but the log's level needs a restart");
+        }
+        Err(why) => tracing::error!(%why, "SIGHUP: the configuration is left as it was"),
+    }
 }

@@ -1,7 +1,7 @@
 //! `umbel relay`: a relay with its control socket.
 
 use super::until_signal;
-use crate::api::{ExitPolicy, Invite, Relay};
+use crate::api::{ExitPolicy, Invite, Obligations, Relay};
 use crate::host::dir::{SHARED, write_atomic};
 use crate::host::error::Error;
 use crate::host::system::Timer;
@@ -9,7 +9,7 @@ use crate::node::config::{Common, RelayConfig};
 use crate::node::control::handlers::{self, Node};
 use crate::node::control::server;
 use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
-use crate::node::signal::Signals;
+use crate::node::signal::{Drained, Signals};
 use std::path::Path;
 
 /// Runs the command.
@@ -75,6 +75,12 @@ async fn serve(
         };
         write_ready(path, &report)?;
     }
-    until_signal(signals, relay.drain()).await;
+    let how = until_signal(signals, common, relay.drain()).await;
+    if how == Drained::Done {
+        tracing::info!(?how, "ended");
+    } else {
+        let Obligations { exits, calls, circuits } = relay.obligations().await;
+        tracing::warn!(?how, exits, calls, circuits, "ended before others were done");
+    }
     Ok(())
 }

@@ -70,11 +70,12 @@ async fn serve(net: &Testnet, config: &TestnetConfig, begun: Timer, mut signals:
         write_ready(path, &report)?;
     }
     greet(&report, config.common.json);
-    until_signal(signals, proxy.drain()).await;
+    let how = until_signal(signals, &config.common, proxy.drain()).await;
+    tracing::info!(?how, "ended");
     Ok(())
 }
 
-/// Says what a newcomer can do now.
+/// Says what a newcomer can do now. Nobody has to read it: the network runs on when standard output is closed or full.
 fn greet(report: &TestnetReady, json: bool) {
     if json {
         if let Ok(text) = serde_json::to_string(report) {

@@ -4,12 +4,14 @@
 //! ([`crate::base::redact::Sensitive`]).
 
 use crate::base::redact::show_sensitive;
+use crate::host::error::{Error, ErrorKind};
 use crate::node::setting::Level;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::{Registry, reload};
 use writer::Lines;
 
 mod fold;
@@ -34,10 +36,28 @@ pub fn start(level: Level, unredacted: bool) {
     let lines =
         tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour).with_target(false).without_time();
     let ours = Targets::new().with_target("umbel", filter(level));
+    let (ours, handle) = reload::Layer::new(ours);
     // A second start in one process (tests) keeps the first log.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(ours)).try_init();
+    if tracing_subscriber::registry().with(lines.with_filter(ours)).try_init().is_ok() {
+        let _ = FILTER.set(handle);
+    }
     if unredacted {
         tracing::warn!("this log shows addresses, destinations and links");
+    }
+}
+
+/// The filter of the log that was started.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// Changes how much is logged from now on.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when this process has no log of its own.
+pub fn set_level(level: Level) -> Result<Level, Error> {
+    let set = FILTER.get().map(|f| f.reload(Targets::new().with_target("umbel", filter(level))));
+    match set {
+        Some(Ok(())) => Ok(level),
+        _ => Err(Error::new(ErrorKind::Config, "the log of this process is not Umbel's own")),
     }
 }
 

@@ -40,6 +40,9 @@ pub enum LinkError {
     /// The responder names another cipher than its descriptor does (spec LINK-6).
     #[error("the responder's cipher is not its descriptor's")]
     WrongCipher,
+    /// Message 1 is of another time, or was answered before (spec LINK-602, LINK-603).
+    #[error("the handshake is of another time, or was answered before")]
+    Untimely,
     /// A record holds no cell, or more than 16 (spec LINK-11).
     #[error("a record with a wrong number of cells")]
     BadCount,
@@ -66,7 +69,16 @@ struct Records {
     handshake_hash: [u8; 32],
 }
 
+/// What an initiator needs for message 1, which it writes when there is a connection.
+struct Call {
+    network: NetworkId,
+    responder: [u8; 32],
+    ephemeral: AgreeSecret,
+    kem: KemSecret,
+}
+
 enum LinkState {
+    New(Box<Call>),
     Calling(Initiator),
     Listening(Responder),
     Open(Records),
@@ -83,6 +95,8 @@ pub struct Link {
     /// A handshake message on its way out.
     outbox: Vec<u8>,
     peer_time: Option<UnixMs>,
+    /// A responder that answers only when it is told to.
+    answers_later: bool,
 }
 
 impl Link {
@@ -102,11 +116,13 @@ impl Link {
         ephemeral: AgreeSecret,
         kem: KemSecret,
     ) -> Self {
-        let mut outbox = Vec::with_capacity(MESSAGE_1_SIZE);
-        let payload = Payload1.encode();
-        let state = Initiator::start(&network, responder_link_key, ephemeral, Some(kem), &payload, &mut outbox)
-            .map_or_else(LinkState::Closed, LinkState::Calling);
-        Self { state, initiator: true, cipher, inbox: Vec::new(), outbox, peer_time: None }
+        let state = LinkState::New(Box::new(Call { network, responder: *responder_link_key, ephemeral, kem }));
+        Self::new(state, true, cipher)
+    }
+
+    fn new(state: LinkState, initiator: bool, cipher: Cipher) -> Self {
+        let (inbox, outbox) = (Vec::new(), Vec::new());
+        Self { state, initiator, cipher, inbox, outbox, peer_time: None, answers_later: false }
     }
 
     /// The end that was connected to. Draws an X25519 secret (32 bytes) and an encapsulation's randomness (32 bytes)
@@ -126,7 +142,29 @@ impl Link {
         kem_seed: Secret<32>,
     ) -> Self {
         let state = LinkState::Listening(Responder::new(network, link_secret, ephemeral, Some(kem_seed)));
-        Self { state, initiator: false, cipher, inbox: Vec::new(), outbox: Vec::new(), peer_time: None }
+        Self::new(state, false, cipher)
+    }
+
+    /// This responder computes nothing before [`Link::answer`] is called.
+    pub fn answering_later(mut self) -> Self {
+        self.answers_later = true;
+        self
+    }
+
+    /// The initiator's share, when all of message 1 has come and [`Link::answer`] is to be called.
+    pub fn owes_answer(&self) -> Option<[u8; 32]> {
+        let whole = matches!(self.state, LinkState::Listening(_)) && self.inbox.len() == MESSAGE_1_SIZE;
+        self.inbox.first_chunk().copied().filter(|_| whole)
+    }
+
+    /// Answers message 1, if `admits` takes the time that the initiator put there. After an error the link is closed.
+    pub fn answer(&mut self, now: Now, admits: &mut dyn FnMut(UnixMs) -> bool) -> Result<(), LinkError> {
+        let message = core::mem::take(&mut self.inbox);
+        let answered = self.handshake(now, message, admits);
+        if let Err(why) = answered {
+            self.close(why);
+        }
+        answered
     }
 
     /// An open end without a handshake, under the initiator's and the responder's sending keys: for fuzzing records.
@@ -134,7 +172,7 @@ impl Link {
     pub(crate) fn open_for_fuzzing(initiator: bool, cipher: Cipher, keys: [Secret<32>; 2]) -> Self {
         let [to_responder, to_initiator] = keys;
         let state = LinkState::Closed(LinkError::BadHandshake);
-        let mut link = Self { state, initiator, cipher, inbox: Vec::new(), outbox: Vec::new(), peer_time: None };
+        let mut link = Self::new(state, initiator, cipher);
         link.state = LinkState::Open(link.records(Session { to_responder, to_initiator, hash: [0; 32] }));
         link
     }
@@ -186,22 +224,39 @@ impl Link {
         let size = match &mut self.state {
             LinkState::Open(records) => return records.opener.advance(feed),
             LinkState::Closed(e) => return Err(*e),
+            // Nothing is answered before it is asked.
+            LinkState::New(_) => {
+                return if feed.take_rest().is_empty() { Ok(false) } else { Err(LinkError::BadHandshake) };
+            }
             LinkState::Calling(_) => MESSAGE_2_SIZE,
             LinkState::Listening(_) => MESSAGE_1_SIZE,
         };
+        if self.owes_answer().is_some() {
+            // Nothing follows message 1 before message 2 was sent.
+            // spec: LINK-8
+            return if feed.take_rest().is_empty() { Ok(false) } else { Err(LinkError::BadHandshake) };
+        }
         let missing = size.saturating_sub(self.inbox.len());
         let Some(part) = feed.take(missing) else {
             self.inbox.extend_from_slice(feed.take_rest());
             return Ok(false);
         };
         self.inbox.extend_from_slice(part);
+        if self.answers_later && self.owes_answer().is_some() {
+            return Ok(true);
+        }
         let message = core::mem::take(&mut self.inbox);
-        self.handshake(now, message)?;
+        self.handshake(now, message, &mut |_| true)?;
         Ok(true)
     }
 
     /// Takes the one handshake message that this end receives.
-    fn handshake(&mut self, now: Now, mut message: Vec<u8>) -> Result<(), LinkError> {
+    fn handshake(
+        &mut self,
+        now: Now,
+        mut message: Vec<u8>,
+        admits: &mut dyn FnMut(UnixMs) -> bool,
+    ) -> Result<(), LinkError> {
         // Whatever happens, the half that was waiting is used up; a failure puts its own error in this place.
         let session = match core::mem::replace(&mut self.state, LinkState::Closed(LinkError::BadHandshake)) {
             LinkState::Calling(half) => {
@@ -216,9 +271,15 @@ impl Link {
             }
             LinkState::Listening(half) => {
                 let payload = Payload2 { cipher: self.cipher, time: now.unix }.encode();
-                let check = |p: &[u8]| Ok(Payload1::decode(p).map(|_| ())?);
+                let mut begun = UnixMs::default();
+                let check = |p: &[u8]| {
+                    begun = UnixMs(u64::from(Payload1::decode(p)?.seconds) * 1000);
+                    if admits(begun) { Ok(()) } else { Err(LinkError::Untimely) }
+                };
                 // spec: LINK-7
-                half.finish(&mut message, check, &payload, &mut self.outbox)?
+                let session = half.finish(&mut message, check, &payload, &mut self.outbox)?;
+                self.peer_time = Some(begun);
+                session
             }
             other => {
                 self.state = other;
@@ -242,7 +303,10 @@ impl Link {
     /// Appends to `out` the handshake message that waits, or else, on an open link, one record of up to 16 cells. `next`
     /// writes the next cell over the buffer (zero before) and returns true, or returns false when there is none; without
     /// a cell nothing is appended.
-    pub fn transmit(&mut self, _now: Now, out: &mut Vec<u8>, next: &mut dyn FnMut(&mut CellBuf) -> bool) {
+    pub fn transmit(&mut self, now: Now, out: &mut Vec<u8>, next: &mut dyn FnMut(&mut CellBuf) -> bool) {
+        if matches!(self.state, LinkState::New(_)) {
+            self.call(now);
+        }
         if !self.outbox.is_empty() {
             out.append(&mut core::mem::take(&mut self.outbox));
         } else if let LinkState::Open(records) = &mut self.state {
@@ -251,9 +315,20 @@ impl Link {
         }
     }
 
+    /// Writes message 1, with the time that it is now.
+    fn call(&mut self, now: Now) {
+        let calling = LinkState::Closed(LinkError::BadHandshake);
+        let LinkState::New(call) = core::mem::replace(&mut self.state, calling) else { return };
+        let Call { network, responder, ephemeral, kem } = *call;
+        let payload = Payload1 { seconds: u32::try_from(now.unix.secs()).unwrap_or(u32::MAX) }.encode();
+        self.outbox.reserve_exact(MESSAGE_1_SIZE);
+        self.state = Initiator::start(&network, &responder, ephemeral, Some(kem), &payload, &mut self.outbox)
+            .map_or_else(LinkState::Closed, LinkState::Calling);
+    }
+
     /// Whether [`Link::transmit`] has a handshake message to write.
     pub fn wants_handshake_write(&self) -> bool {
-        !self.outbox.is_empty()
+        !self.outbox.is_empty() || matches!(self.state, LinkState::New(_))
     }
 
     /// Whether the handshake is over and cells can go.
@@ -274,7 +349,7 @@ impl Link {
         }
     }
 
-    /// At the initiator, once open: what the responder's clock said in message 2.
+    /// Once open: what the other end's clock said in its message; at the responder in whole seconds.
     pub fn peer_time(&self) -> Option<UnixMs> {
         self.peer_time
     }

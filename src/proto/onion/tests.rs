@@ -194,3 +194,42 @@ fn marks_after_a_tag_do_not_hide_each_other() {
         }
     }
 }
+
+// spec: ONION-601
+#[test]
+fn no_hop_can_speak_in_the_name_of_the_hop_before_it() {
+    for cipher in [Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305] {
+        for speaker in 2..=6_u8 {
+            for victim in 1..speaker {
+                let (mut client, mut relays) = circuit(6, cipher);
+                // What the hostile hop sends in place of a sealed cell: a text that its neighbour would seal as its own.
+                let mut body = with_text(speaker, 0x5a);
+                let mut refused = false;
+                for hop in (1..speaker).rev() {
+                    let n = covered(hop);
+                    body[n..].fill(0);
+                    if hop == victim {
+                        body[..MARK_SIZE].fill(0);
+                    } else {
+                        body[0] |= 1;
+                    }
+                    let wrapped = wrap(&mut relays[usize::from(hop) - 1], &mut body);
+                    if hop == victim {
+                        assert_eq!(wrapped, Err(OnionError::FalseMark), "hop {speaker} at hop {victim}");
+                        refused = true;
+                        break;
+                    }
+                    assert_eq!(wrapped, Ok(()));
+                }
+                assert!(refused);
+                // Seven of the eight bytes are no mark: an honest cell may begin so, and the client finds nobody in it.
+                let mut body = [0; BODY_SIZE];
+                body[MARK_SIZE - 1] = 1;
+                body[MARK_SIZE..covered(2)].fill(0x5a);
+                let (_, mut relays) = circuit(2, cipher);
+                assert_eq!(wrap(&mut relays[0], &mut body), Ok(()));
+                assert!(client.open(&mut body).is_err());
+            }
+        }
+    }
+}

@@ -401,7 +401,7 @@ impl Drive for Agent {
         self.events.pop_front()
     }
 
-    fn accept(&mut self, _now: Now) -> Option<ConnId> {
+    fn accept(&mut self, _now: Now, _from: core::net::IpAddr) -> Option<ConnId> {
         None
     }
 

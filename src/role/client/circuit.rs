@@ -53,6 +53,8 @@ pub(super) struct Circuit {
     last_stream: Instant,
     /// Takes no new streams.
     is_spent: bool,
+    /// Its first hop had no place for it.
+    is_refused: bool,
     streams: StreamNames,
     /// When its first or its last hop was asked for.
     begun: Instant,
@@ -84,6 +86,7 @@ impl Circuit {
             used: None,
             last_stream: now,
             is_spent: false,
+            is_refused: false,
             streams: BTreeMap::new(),
             begun: now,
             ready: false,
@@ -173,6 +176,15 @@ impl Circuit {
     /// When its first or its last hop was asked for.
     pub(super) fn begun(&self) -> Instant {
         self.begun
+    }
+
+    /// Its first hop had no place for it.
+    pub(super) fn was_refused_as_busy(&mut self) {
+        self.is_refused = true;
+    }
+
+    pub(super) fn is_refused_as_busy(&self) -> bool {
+        self.is_refused
     }
 
     /// It takes no new streams.

@@ -7,7 +7,7 @@ use super::circuit::{Circuit, Opening, StreamPlace};
 use super::config::ClientConfig;
 use super::event::{CircuitInfo, CircuitState};
 use super::exits::DrawnExits;
-use super::pace::{BuildTimes, Demand};
+use super::pace::{BuildTimes, Busy, Demand};
 use super::purpose::{CircuitPurpose, Isolation, Part, PathSource};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
@@ -80,6 +80,8 @@ enum Timer {
     Rest(Key),
     Look(Key),
     Spares,
+    /// A first hop that was busy may be asked again.
+    Busy,
 }
 
 /// The table of circuits with their timers, at most `ClientConfig::circuits_max`. Spare ones stand ready for
@@ -95,6 +97,7 @@ pub(super) struct Circuits {
     touched: Vec<Key>,
     build_times: BuildTimes,
     demand: Demand,
+    busy: Busy,
     /// Pause before the next try to keep spare circuits: doubles while builds fail.
     spare_pause: Duration,
     built: u64,
@@ -144,6 +147,7 @@ impl Circuits {
             touched: Vec::new(),
             build_times: BuildTimes::default(),
             demand: Demand::new(cfg.spare_circuits),
+            busy: Busy::default(),
             spare_pause: SPARE_RETRY,
             built: 0,
             failed: 0,
@@ -270,8 +274,25 @@ impl Circuits {
         self.timers.set(Timer::Build(key), None);
         self.timers.set(Timer::Idle(key), Some(cx.now.mono + PARK_AFTER));
         if let Some(first) = circuit.path().first() {
+            self.busy.works(first);
             cx.paths.first_hop(cx.now, first, true);
         }
+    }
+
+    /// The first hop of a circuit has no place for it now. It stays the first hop, and is asked again later.
+    // spec: CLIENT-601
+    pub(super) fn refused_as_busy(&mut self, key: Key, cx: &mut Context<'_>) {
+        let Some(circuit) = self.table.get_mut(key) else { return };
+        let Some(first) = circuit.path().first() else { return };
+        if let Some(until) = self.busy.heard(cx.now.mono, *first, cx.rng) {
+            circuit.was_refused_as_busy();
+            self.timers.set(Timer::Busy, Some(until));
+        }
+    }
+
+    /// Whether circuits wait until a first hop that is busy may be asked again.
+    pub(super) fn rests(&self, now: Now) -> bool {
+        self.busy.rests(now.mono)
     }
 
     /// Takes no new streams on a circuit: it may be what is broken.
@@ -308,7 +329,7 @@ impl Circuits {
             self.retry_spares(cx.now);
         }
         let failed = circuit.state() == CircuitState::Building;
-        if failed {
+        if failed && !circuit.is_refused_as_busy() {
             self.failed += 1;
             // A guard that takes links and answers no CREATE is as good as gone. A lost link is told of elsewhere.
             // spec: CLIENT-12
@@ -320,7 +341,7 @@ impl Circuits {
             }
         }
         Some(ClosedCircuit {
-            failed_for: circuit.purpose().filter(|_| failed),
+            failed_for: circuit.purpose().filter(|_| failed && !circuit.is_refused_as_busy()),
             lacked_its_last: circuit.lacks_its_last(),
             streams: circuit.into_streams().collect(),
         })
@@ -423,7 +444,7 @@ impl Circuits {
             return Some(match self.timers.pop(now.mono)? {
                 Timer::Build(key) => Due::BuildTimedOut(key),
                 Timer::Idle(key) => Due::MayIdle(key),
-                Timer::Spares => Due::Spares,
+                Timer::Spares | Timer::Busy => Due::Spares,
                 Timer::Look(key) => Due::Look(key),
                 Timer::Rest(key) => {
                     self.rested(now, key, links);

@@ -133,8 +133,8 @@ impl Client {
 }
 
 impl Role for Client {
-    fn accept(&mut self, now: Now) -> Option<ConnId> {
-        self.state.accept(now)
+    fn accept(&mut self, now: Now, from: core::net::IpAddr) -> Option<ConnId> {
+        self.state.accept(now, from)
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {

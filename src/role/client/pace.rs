@@ -1,7 +1,9 @@
 //! What a client learns from its circuits: how long a build may take, and how many spare circuits it needs.
 
+use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant};
 use crate::role::limits::{BUILD_TIMEOUT_LEAST, CIRCUIT_BUILD_TIMEOUT, SPARE_CIRCUITS_MAX, SPARE_DEMAND_MEMORY};
+use crate::wire::ids::RelayId;
 use std::collections::VecDeque;
 
 /// Builds that are remembered.
@@ -40,6 +42,61 @@ impl BuildTimes {
         sorted.sort_unstable();
         let four_of_five = sorted.get(sorted.len() * 4 / 5).copied().unwrap_or(CIRCUIT_BUILD_TIMEOUT);
         (four_of_five * PATIENCE).clamp(BUILD_TIMEOUT_LEAST, CIRCUIT_BUILD_TIMEOUT)
+    }
+}
+
+/// The first pause after a relay said that it is busy; it doubles while it says so again.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
+/// The longest such pause.
+const BUSY_PAUSE_MAX: Duration = Duration::from_secs(8);
+/// A first hop that has been busy for this long and carried no circuit counts as failed.
+const BUSY_PATIENCE: Duration = Duration::from_secs(300);
+
+/// A first hop that said it is busy: it is asked again later, and no other one in its place.
+#[derive(Default)]
+pub(super) struct Busy {
+    relay: Option<RelayId>,
+    since: Instant,
+    until: Instant,
+    pause: Duration,
+}
+
+impl Busy {
+    /// The relay says it is busy. Gives when to ask it again; `None` when it has said so for too long.
+    // spec: CLIENT-601
+    pub(super) fn heard(&mut self, now: Instant, relay: RelayId, rng: &mut Rng) -> Option<Instant> {
+        if self.relay != Some(relay) {
+            *self = Self { relay: Some(relay), since: now, until: now, pause: BUSY_PAUSE };
+        }
+        if now.since(self.since) >= BUSY_PATIENCE {
+            *self = Self::default();
+            return None;
+        }
+        // Several requests that were refused together are one refusal.
+        if now >= self.until {
+            // Clients that were refused together do not come back together.
+            let pause = self.pause / 2 + self.pause.mul_f64(rng.below(1024) as f64 / 1024.0);
+            self.until = now + pause;
+            self.pause = (self.pause * 2).min(BUSY_PAUSE_MAX);
+        }
+        Some(self.until)
+    }
+
+    /// A circuit over this relay was built.
+    pub(super) fn works(&mut self, relay: &RelayId) {
+        if self.relay.as_ref() == Some(relay) {
+            *self = Self::default();
+        }
+    }
+
+    /// Whether this relay is not to be asked now.
+    pub(super) fn is_busy(&self, now: Instant, relay: &RelayId) -> bool {
+        self.relay.as_ref() == Some(relay) && now < self.until
+    }
+
+    /// Whether some relay is not to be asked now.
+    pub(super) fn rests(&self, now: Instant) -> bool {
+        self.relay.is_some() && now < self.until
     }
 }
 
@@ -114,5 +171,25 @@ mod tests {
         let mut none = Demand::new(0);
         none.missed(Instant(5));
         assert_eq!(none.wanted(Instant(6)), 0, "a node that keeps none keeps none");
+    }
+
+    // spec: CLIENT-601
+    #[test]
+    fn a_busy_relay_is_asked_again_ever_later_and_not_for_ever() {
+        let (relay, other, mut rng) = (RelayId([1; 32]), RelayId([2; 32]), Rng::from_seed([1; 32]));
+        let mut busy = Busy::default();
+        let (mut now, mut pauses) = (Instant(5), Vec::new());
+        while let Some(until) = busy.heard(now, relay, &mut rng) {
+            assert!(busy.is_busy(now, &relay) && busy.rests(now) && !busy.is_busy(now, &other));
+            assert_eq!(busy.heard(now, relay, &mut rng), Some(until), "refused together");
+            pauses.push(until.since(now));
+            now = until;
+            assert!(!busy.is_busy(now, &relay));
+        }
+        assert!(now.since(Instant(5)) >= BUSY_PATIENCE && pauses.len() < 100, "{}", pauses.len());
+        assert!(pauses[0] < Duration::from_millis(400) && pauses.iter().max().unwrap() > &Duration::from_secs(6));
+        busy.heard(now, relay, &mut rng);
+        busy.works(&relay);
+        assert!(!busy.rests(now));
     }
 }

@@ -20,7 +20,7 @@ use crate::role::limits::{CIRCUIT_BUILD_TIMEOUT, OFFLINE_AFTER};
 use crate::role::links::{ClosedLink, LinkHandler, LinkViolation, Links};
 use crate::role::slab::Key;
 use crate::role::{ConnId, Input, LinkKey, Output, READ_TARGET};
-use crate::wire::cell::{Cell, CellBuf, Command, decode_header};
+use crate::wire::cell::{Cell, CellBuf, Command, DestroyReason, decode_header};
 use crate::wire::ids::RelayId;
 use crate::wire::message::{EndReason, Target};
 
@@ -186,7 +186,15 @@ impl LinkHandler for ClientState {
                 self.conclude(now, key, taken, effects);
                 Ok(())
             }
-            (Cell::Destroy(..), Some(key)) => {
+            // spec: CIRC-603
+            (Cell::Destroy(_, DestroyReason::Busy), Some(key)) if !self.circuits.hops(key).is_empty() => {
+                Err(LinkViolation)
+            }
+            (Cell::Destroy(_, why), Some(key)) => {
+                if why == DestroyReason::Busy {
+                    let (circuits, mut cx) = self.building(now);
+                    circuits.refused_as_busy(key, &mut cx);
+                }
                 self.close_circuit(now, key, true);
                 Ok(())
             }
@@ -214,6 +222,19 @@ impl LinkHandler for ClientState {
 
 /// What follows from one owner for the others.
 impl ClientState {
+    /// The relay ended a link. One that carried circuits is asked for another: it may have made room for somebody else, or the
+    /// way to it broke. If it is gone, the next link says so.
+    // spec: CLIENT-602
+    fn link_lost(&mut self, now: Now, link: LinkKey, is_gone: bool) {
+        let Some(closed) = self.links.close(link, is_gone) else { return };
+        if closed.circuits.iter().all(|&circuit| self.circuits.hops(circuit).is_empty()) {
+            return self.link_closed(now, closed);
+        }
+        for circuit in closed.circuits {
+            self.close_circuit(now, circuit, true);
+        }
+    }
+
     fn conclude(&mut self, now: Now, key: Key, taken: Result<(), CircuitError>, effects: Vec<Effect>) {
         for effect in effects {
             let (streams, _, mut circuits) = self.carried();
@@ -394,17 +415,16 @@ impl Drive for ClientState {
         self.streams.event().or_else(|| self.calls.event())
     }
 
-    fn accept(&mut self, _now: Now) -> Option<ConnId> {
+    fn accept(&mut self, _now: Now, _from: core::net::IpAddr) -> Option<ConnId> {
         None
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
             Input::Connected(ConnId::Link(link)) => self.links.connected(link),
-            Input::Failed(ConnId::Link(link), _) | Input::Closed(ConnId::Link(link)) => {
-                self.close_link(now, link, true);
-            }
-            Input::Finished(ConnId::Link(link)) => self.close_link(now, link, false),
+            Input::Failed(ConnId::Link(link), _) => self.close_link(now, link, true),
+            Input::Closed(ConnId::Link(link)) => self.link_lost(now, link, true),
+            Input::Finished(ConnId::Link(link)) => self.link_lost(now, link, false),
             Input::Received(ConnId::Link(link), bytes) => {
                 self.heard = now.mono;
                 self.link_received(now, link, bytes);

@@ -9,7 +9,7 @@ use crate::proto::link::Link;
 use crate::proto::profile::Profile;
 use crate::role::contact::Contact;
 use crate::role::limits::{CIRCUIT_BUILD_TIMEOUT, SITE_CIRCUITS_MAX, SPARE_LIFETIME};
-use crate::wire::cell::{CELL_SIZE, Cell, CellBuf};
+use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, DestroyReason};
 use crate::wire::ids::NetworkId;
 use core::cell::RefCell;
 use std::rc::Rc;
@@ -70,6 +70,7 @@ impl PathSource for Source {
 enum Answer {
     Created,
     Destroy,
+    Busy,
     Nothing,
     /// It is not even there.
     Refused,
@@ -133,7 +134,8 @@ impl Rig {
                     let (reply, _) = respond(&NET, RELAY, CIPHER, &key(11), request, rng).unwrap();
                     Cell::Created(id, &reply).encode(&mut out);
                 }
-                Answer::Destroy => Cell::Destroy(id, 0).encode(&mut out),
+                Answer::Destroy => Cell::Destroy(id, DestroyReason::None).encode(&mut out),
+                Answer::Busy => Cell::Destroy(id, DestroyReason::Busy).encode(&mut out),
                 Answer::Nothing | Answer::Refused => return true,
             }
             answers.push(out);
@@ -192,6 +194,41 @@ fn a_guard_that_answers_no_create_has_failed() {
     let mut rig = Rig::new(1, Answer::Nothing);
     rig.wait(CIRCUIT_BUILD_TIMEOUT);
     assert_eq!(rig.known.borrow().failed, 1);
+}
+
+// spec: CLIENT-601
+#[test]
+fn a_busy_guard_is_kept_and_asked_again() {
+    let mut rig = Rig::new(1, Answer::Busy);
+    let purpose = CircuitPurpose::Exit(of(1));
+    rig.client.open(rig.now, purpose, Target::Addr("192.0.2.1:80".parse().unwrap())).unwrap();
+    rig.wait(Duration::from_secs(20));
+    assert_eq!((rig.known.borrow().failed, rig.dials), (0, 1), "nothing failed, and no other link was opened");
+    assert!(rig.client.event().is_none(), "the stream waits");
+    rig.answer = Answer::Created;
+    rig.wait(Duration::from_secs(9));
+    assert!(rig.client.circuits().iter().any(|c| c.state == CircuitState::Open && c.purpose == Some(purpose)));
+    let mut rig = Rig::new(1, Answer::Busy);
+    rig.wait(Duration::from_secs(290));
+    assert_eq!(rig.known.borrow().failed, 0);
+    rig.wait(Duration::from_secs(60));
+    assert!(rig.known.borrow().failed > 0, "not for ever");
+}
+
+// spec: CLIENT-602
+#[test]
+fn a_guard_that_ends_a_link_that_worked_is_asked_for_another_first() {
+    let lost = |then| {
+        let mut rig = Rig::new(1, Answer::Created);
+        rig.answer = then;
+        let (conn, _) = rig.link.take().unwrap();
+        rig.client.handle(rig.now, Input::Closed(conn));
+        rig.wait(Duration::from_secs(1));
+        (rig.known.borrow().failed, rig.dials >= 2, rig.client.circuits().len())
+    };
+    assert_eq!(lost(Answer::Created), (0, true, 1));
+    let (failed, dialled, circuits) = lost(Answer::Refused);
+    assert!(failed >= 1 && dialled && circuits == 0, "the next one says that it is gone");
 }
 
 // spec: CLIENT-11

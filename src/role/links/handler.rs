@@ -7,6 +7,7 @@ use crate::proto::link::Feed;
 use crate::role::LinkKey;
 use crate::wire::cell::CellBuf;
 use crate::wire::ids::RelayId;
+use core::net::IpAddr;
 
 /// Who owns links: says what their cells mean, and hears of those that open and close.
 pub trait LinkHandler {
@@ -22,8 +23,30 @@ pub trait LinkHandler {
     /// A link that this node dialled is open; the relay said that its clock stands at `theirs`.
     fn link_opened(&mut self, _now: Now, _peer: RelayId, _theirs: UnixMs) {}
 
+    /// A peer's handshake is to be answered, now or later.
+    fn handshake_due(&mut self, now: Now, link: LinkKey) {
+        self.answer_link(now, link, &mut |_| true);
+    }
+
+    /// Answers a peer's handshake, if `admits` takes the time at which the peer says it began it.
+    fn answer_link(&mut self, now: Now, link: LinkKey, admits: &mut dyn FnMut(UnixMs) -> bool) {
+        if self.links().0.answer(now, link, admits).is_err() {
+            return self.close_link(now, link, false);
+        }
+        self.links().0.settle(link);
+    }
+
     /// A link is gone.
     fn link_closed(&mut self, now: Now, closed: ClosedLink<Self::Circuit>);
+
+    /// A peer connected from this address. Links of whoever holds most of them make room; `None` when there is none.
+    fn accept_link(&mut self, now: Now, from: IpAddr) -> Option<LinkKey> {
+        while let Some(link) = self.links().0.yielding(from) {
+            self.close_link(now, link, false);
+        }
+        let (links, rng) = self.links();
+        links.accept(now, from, rng)
+    }
 
     /// Bytes arrived on a link.
     fn link_received(&mut self, now: Now, link: LinkKey, bytes: &mut [u8]) {
@@ -38,6 +61,9 @@ pub trait LinkHandler {
             if taken.is_err() {
                 return self.close_link(now, link, false);
             }
+        }
+        if self.links().0.owes_answer(link).is_some() {
+            return self.handshake_due(now, link);
         }
         if let Some((Some(peer), Some(theirs))) = self.links().0.settle(link) {
             self.link_opened(now, peer, theirs);

@@ -2,6 +2,7 @@
 //!
 //! [`Links`] is the table that both roles own, [`LinkHandler`] what they do with it.
 
+mod admission;
 mod handler;
 mod queue;
 mod slot;

@@ -1,7 +1,7 @@
 //! What waits to be sent on a link: the link's own cells first, then its circuits in turn.
 
 use crate::role::limits::{FRESH_RUN_MAX, LINK_CONTROL_MAX, LINK_DESTROYS_MAX};
-use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId};
+use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, DestroyReason};
 use std::collections::VecDeque;
 
 /// The send queue of one link. It holds the link's own cells and the names of circuits that have one to send; circuits'
@@ -10,7 +10,7 @@ pub(super) struct SendQueue<K> {
     /// Cells of the link itself, sent before any circuit's.
     control: VecDeque<Box<CellBuf>>,
     /// Circuits whose DESTROY waits: sent after those cells and before any circuit's.
-    destroys: VecDeque<CircuitId>,
+    destroys: VecDeque<(CircuitId, DestroyReason)>,
     /// Circuits that were quiet and now have a cell: they go first.
     fresh: VecDeque<K>,
     /// Circuits that keep on sending, in the order of their turns.
@@ -65,8 +65,8 @@ impl<K> SendQueue<K> {
     }
 
     /// Queues a DESTROY. False when too many wait.
-    pub(super) fn push_destroy(&mut self, circuit: CircuitId) -> bool {
-        self.destroys.push_back(circuit);
+    pub(super) fn push_destroy(&mut self, circuit: CircuitId, why: DestroyReason) -> bool {
+        self.destroys.push_back((circuit, why));
         self.destroys.len() <= LINK_DESTROYS_MAX
     }
 
@@ -81,8 +81,8 @@ impl<K> SendQueue<K> {
             *cell = *control;
             return true;
         }
-        if let Some(circuit) = self.destroys.pop_front() {
-            Cell::Destroy(circuit, 0).encode(cell);
+        if let Some((circuit, why)) = self.destroys.pop_front() {
+            Cell::Destroy(circuit, why).encode(cell);
             return true;
         }
         while let Some(circuit) = self.next_turn() {
@@ -120,7 +120,10 @@ mod tests {
         let mut queue = SendQueue::<u32>::new();
         assert_eq!((1..=100_000).take_while(|_| queue.push_control(&Cell::Padding)).count(), 2048);
         let mut queue = SendQueue::<u32>::new();
-        assert_eq!((1..=100_000).take_while(|n| queue.push_destroy(CircuitId(*n))).count(), 65_536);
+        assert_eq!(
+            (1..=100_000).take_while(|n| queue.push_destroy(CircuitId(*n), DestroyReason::None)).count(),
+            65_536
+        );
     }
 
     #[test]

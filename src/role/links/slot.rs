@@ -24,6 +24,8 @@ pub(super) struct LinkSlot<K> {
     pub(super) announced: bool,
     /// The driver was asked to write and has not found the link empty since.
     pub(super) woken: bool,
+    /// A circuit's cell arrived since somebody last asked.
+    pub(super) carried: core::cell::Cell<bool>,
     clock: LinkClock,
 }
 
@@ -59,6 +61,7 @@ impl<K> LinkSlot<K> {
             next_circuit: 1,
             announced: false,
             woken: false,
+            carried: core::cell::Cell::new(false),
             clock: LinkClock { opened_at: now, last_used: now, padding_at: now, last_heard: now },
         }
     }

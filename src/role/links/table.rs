@@ -1,6 +1,7 @@
 //! The table of a node's links: every change goes through it, so that the driver is always asked to write what a change
 //! made ready, and each link's deadline is always set.
 
+use super::admission::Admission;
 use super::queue::Turn;
 use super::slot::{LinkSlot, Tick};
 use crate::base::rng::Rng;
@@ -11,13 +12,15 @@ use crate::crypto::identity::{self, IdentityKey, Purpose};
 use crate::proto::link::{Feed, Link};
 use crate::role::contact::Contact;
 use crate::role::endpoint::Endpoint;
-use crate::role::limits::{LINKS_MAX, LINKS_RESERVED};
+use crate::role::limits::{LINKS_ACCEPTED_MAX, LINKS_MAX};
+use crate::role::shares::Source;
 use crate::role::slab::Slab;
 use crate::role::timers::Timers;
 use crate::role::{ConnId, LinkKey, Output, TRANSMIT_TARGET};
-use crate::wire::cell::{Cell, CellBuf, CircuitId};
+use crate::wire::cell::{Cell, CellBuf, CircuitId, DestroyReason};
 use crate::wire::descriptor::{DescriptorRules, SignedDescriptor};
 use crate::wire::ids::{NetworkId, RelayId};
+use core::net::IpAddr;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -36,6 +39,8 @@ pub struct LinkViolation;
 /// A link that is gone, and what was on it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ClosedLink<K> {
+    /// Which link it was.
+    pub link: LinkKey,
     /// The relay at its other end, where it is known.
     pub peer: Option<RelayId>,
     /// The circuits it carried.
@@ -60,6 +65,7 @@ pub struct Links<K> {
     credentials: Option<Credentials>,
     slots: Slab<LinkSlot<K>>,
     by_relay: BTreeMap<RelayId, LinkKey>,
+    admission: Admission,
     timers: Timers<LinkKey>,
     out: VecDeque<Output>,
 }
@@ -73,6 +79,7 @@ impl<K: Copy> Links<K> {
             credentials: None,
             slots: Slab::default(),
             by_relay: BTreeMap::new(),
+            admission: Admission::default(),
             timers: Timers::default(),
             out: VecDeque::new(),
         }
@@ -83,15 +90,46 @@ impl<K: Copy> Links<K> {
         self.credentials = Some(credentials);
     }
 
-    /// A peer connected. `None` when there are too many links, or this node accepts none.
-    pub fn accept(&mut self, now: Now, rng: &mut Rng) -> Option<LinkKey> {
+    /// The link that is to be closed before one from this address is accepted.
+    pub(super) fn yielding(&mut self, from: IpAddr) -> Option<LinkKey> {
+        let slots = &self.slots;
+        let carried = |link: LinkKey| slots.get(link.0).is_some_and(|slot| slot.carried.take());
+        self.admission.yielding(Source::of(from), slots.len(), carried)
+    }
+
+    /// A peer connected from this address. `None` when this node's own links take all places, or it accepts none.
+    pub fn accept(&mut self, now: Now, from: IpAddr, rng: &mut Rng) -> Option<LinkKey> {
         // spec: LINK-27
-        if self.slots.len() >= LINKS_MAX - LINKS_RESERVED {
+        if self.slots.len() >= LINKS_ACCEPTED_MAX {
             return None;
         }
         let (secret, cipher) = self.own.as_ref()?;
-        let link = Link::responder(self.network, secret.clone(), *cipher, rng);
-        Some(self.insert(LinkSlot::new(link, None, now.mono)))
+        let link = Link::responder(self.network, secret.clone(), *cipher, rng).answering_later();
+        let key = self.insert(LinkSlot::new(link, None, now.mono));
+        self.admission.add(key, Source::of(from));
+        Some(key)
+    }
+
+    /// Where a link that was accepted comes from.
+    pub fn source(&self, link: LinkKey) -> Option<Source> {
+        self.admission.source(link)
+    }
+
+    /// The relay that proved itself on this link is one of the directory's: it gets a relay's share.
+    pub fn is_relay(&mut self, link: LinkKey) {
+        if let Some(relay) = self.slots.get(link.0).and_then(|slot| slot.peer) {
+            self.admission.is_relay(link, relay);
+        }
+    }
+
+    /// The relay that proved itself on this link.
+    pub fn peer(&self, link: LinkKey) -> Option<RelayId> {
+        self.slots.get(link.0)?.peer
+    }
+
+    /// The circuit with the lowest number on the link.
+    pub fn first_circuit(&self, link: LinkKey) -> Option<K> {
+        self.slots.get(link.0)?.circuits.values().next().copied()
     }
 
     /// The link to a relay: the one there is, or a new one that is dialled. `None` when there are too many, or the relay
@@ -127,10 +165,11 @@ impl<K: Copy> Links<K> {
             self.by_relay.remove(&peer);
         }
         self.timers.set(link, None);
+        self.admission.remove(link);
         if !is_gone {
             self.out.push_back(Output::Abort(ConnId::Link(link)));
         }
-        Some(ClosedLink { peer: slot.peer, circuits: slot.circuits.into_values().collect() })
+        Some(ClosedLink { link, peer: slot.peer, circuits: slot.circuits.into_values().collect() })
     }
 
     /// How many links there are, open or opening.
@@ -155,7 +194,10 @@ impl<K: Copy> Links<K> {
 
     /// The circuit with this number on the link.
     pub fn circuit(&self, link: LinkKey, id: CircuitId) -> Option<K> {
-        self.slots.get(link.0)?.circuits.get(&id).copied()
+        let slot = self.slots.get(link.0)?;
+        let circuit = slot.circuits.get(&id).copied()?;
+        slot.carried.set(true);
+        Some(circuit)
     }
 
     /// How many circuits the link carries.
@@ -195,7 +237,7 @@ impl<K: Copy> Links<K> {
         if slot.circuits.remove(&id).is_none() {
             return;
         }
-        let kept = peer_knows || slot.queue.push_destroy(id);
+        let kept = peer_knows || slot.queue.push_destroy(id, DestroyReason::None);
         if slot.circuits.is_empty() {
             slot.circuits_changed(now.mono);
             self.timers.set(link, Some(slot.deadline()));
@@ -207,9 +249,9 @@ impl<K: Copy> Links<K> {
     }
 
     /// Answers a CREATE with DESTROY.
-    pub fn refuse_circuit(&mut self, link: LinkKey, id: CircuitId) -> Result<(), LinkViolation> {
+    pub fn refuse_circuit(&mut self, link: LinkKey, id: CircuitId, why: DestroyReason) -> Result<(), LinkViolation> {
         let slot = self.slots.get_mut(link.0).ok_or(LinkViolation)?;
-        let kept = slot.queue.push_destroy(id);
+        let kept = slot.queue.push_destroy(id, why);
         self.wake(link);
         if kept { Ok(()) } else { Err(LinkViolation) }
     }
@@ -247,6 +289,25 @@ impl<K: Copy> Links<K> {
         if let Some(slot) = self.slots.get_mut(link.0) {
             slot.heard(now.mono);
         }
+    }
+
+    /// The peer's share of a handshake that is to be answered; `None` when none is.
+    pub fn owes_answer(&self, link: LinkKey) -> Option<[u8; 32]> {
+        self.slots.get(link.0)?.link.owes_answer()
+    }
+
+    /// Answers the peer's handshake, if `admits` takes the time at which the peer says it began it.
+    pub fn answer(
+        &mut self,
+        now: Now,
+        link: LinkKey,
+        admits: &mut dyn FnMut(UnixMs) -> bool,
+    ) -> Result<(), LinkViolation> {
+        let slot = self.slots.get_mut(link.0).ok_or(LinkViolation)?;
+        slot.link.answer(now, admits).map_err(|why| {
+            tracing::debug!(%why, "link closed");
+            LinkViolation
+        })
     }
 
     /// What was received has been dealt with. When the handshake ended with it, gives the relay at the other end and what

@@ -1,7 +1,7 @@
 //! One circuit of a shard: its machine, its two ends, and the cells that wait at each.
 
 use super::pool::Pool;
-use crate::base::time::Instant;
+use crate::base::time::{Duration, Instant};
 use crate::proto::circuit::relay::{RelayCircuit, RelayEvent, Tail, Verdict};
 use crate::proto::profile::Profile;
 use crate::proto::stream::mux::Mux;
@@ -49,6 +49,11 @@ pub(super) enum StreamEnd {
     Service(Key),
 }
 
+/// Cells that pass on at the first hop while a circuit of six hops is built.
+const BUILDING_CELLS_MAX: u8 = 8;
+/// A circuit on which nothing passed for this long holds no relay back that wants to end.
+const QUIET_MAX: Duration = Duration::from_secs(5);
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Activity {
     Passed,
@@ -78,10 +83,14 @@ pub(super) struct Circuit {
     /// Streams whose source waits for room.
     starved: Vec<StreamId>,
     queued_max: usize,
+    /// Since when it is parked.
+    idle_since: Instant,
+    /// Cells that passed on, up to more than its building takes.
+    passed: u8,
 }
 
 impl Circuit {
-    pub(super) fn new(machine: RelayCircuit, prev: (LinkKey, CircuitId), profile: &Profile) -> Self {
+    pub(super) fn new(machine: RelayCircuit, prev: (LinkKey, CircuitId), profile: &Profile, now: Instant) -> Self {
         Self {
             machine,
             prev,
@@ -93,6 +102,8 @@ impl Circuit {
             streams: BTreeMap::new(),
             starved: Vec::new(),
             queued_max: profile.congestion.max as usize + CELLS_QUEUED_SLACK,
+            idle_since: now,
+            passed: 0,
         }
     }
 
@@ -205,12 +216,24 @@ impl Circuit {
         core::mem::replace(&mut self.activity, Activity::Passed) == Activity::Parked
     }
 
+    /// Whether it carries something for its client: more passed on than the cells that build it, and the last not long ago.
+    pub(super) fn is_in_use(&self, now: Instant) -> bool {
+        self.passed > BUILDING_CELLS_MAX
+            && (self.activity != Activity::Parked || now.since(self.idle_since) < QUIET_MAX)
+    }
+
+    /// Its place among the parked circuits of its link, the longest idle first.
+    pub(super) fn idle_place(&self) -> (LinkKey, Instant) {
+        (self.prev.0, self.idle_since)
+    }
+
     /// The timer fires: a circuit that was quiet since it last did gives up what it can make again. True when it is parked.
-    pub(super) fn park_if_quiet(&mut self) -> bool {
+    pub(super) fn park_if_quiet(&mut self, now: Instant) -> bool {
         if core::mem::replace(&mut self.activity, Activity::Quiet) == Activity::Passed {
             return false;
         }
         self.activity = Activity::Parked;
+        self.idle_since = now;
         self.machine.park();
         self.to_client.shrink_to_fit();
         self.to_next.shrink_to_fit();
@@ -225,6 +248,7 @@ impl Circuit {
             Toward::Next => &mut self.to_next,
         };
         queue.push_back(Waiting { since: now, cell });
+        self.passed = self.passed.saturating_add(1);
         queue.len() <= self.queued_max
     }
 

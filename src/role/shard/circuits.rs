@@ -9,6 +9,7 @@ use crate::proto::profile::Profile;
 use crate::proto::stream::mux::StreamEvent;
 use crate::role::limits::{EXTEND_TIMEOUT, PARK_AFTER};
 use crate::role::links::{Links, Turn};
+use crate::role::shares::Source;
 use crate::role::slab::{Key, Slab};
 use crate::role::timers::Timers;
 use crate::role::{ExitKey, LinkKey};
@@ -16,6 +17,7 @@ use crate::wire::cell::{CellBuf, CircuitId, body, body_mut};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::RelayId;
 use crate::wire::message::{EndReason, ExtendFailure, StreamId, Target};
+use std::collections::BTreeSet;
 
 /// What a cell from the client asks for, to be carried out once its circuit is not in use.
 #[derive(Debug)]
@@ -59,6 +61,8 @@ pub(super) struct Circuits {
     touched: Vec<Key>,
     /// Circuits that are not parked.
     awake: Vec<Key>,
+    /// Circuits that are parked, by the link they came on, the longest idle first.
+    idle: BTreeSet<(LinkKey, Instant, Key)>,
     /// The timer that parks them is set.
     parks: bool,
     /// Cells that may wait on all of them together.
@@ -76,6 +80,12 @@ impl LinkedCircuits<'_> {
     /// See [`Circuits::act`].
     pub(super) fn act<T>(&mut self, key: Key, act: impl FnOnce(&mut Circuit) -> T) -> Option<T> {
         self.circuits.act(key, self.links, act)
+    }
+
+    /// Where a circuit comes from.
+    pub(super) fn source(&self, circuit: Key) -> Option<Source> {
+        let (link, _) = self.circuits.table.get(circuit)?.link(Toward::Client)?;
+        self.links.source(link)
     }
 
     /// Where a stream leads.
@@ -136,6 +146,7 @@ impl Circuits {
             timers: Timers::default(),
             touched: Vec::new(),
             awake: Vec::new(),
+            idle: BTreeSet::new(),
             parks: false,
             queued_max,
             passed: 0,
@@ -151,6 +162,11 @@ impl Circuits {
         self.table.len()
     }
 
+    /// Circuits that carry something for their clients.
+    pub(super) fn in_use(&self, now: Instant) -> usize {
+        self.table.iter().filter(|(_, circuit)| circuit.is_in_use(now)).count()
+    }
+
     /// Cells that wait.
     pub(super) fn queued(&self) -> usize {
         self.pool.given()
@@ -162,13 +178,29 @@ impl Circuits {
     }
 
     /// A circuit that a client created over this link.
-    pub(super) fn create(&mut self, prev: (LinkKey, CircuitId), keys: &LayerKeys, profile: &Profile) -> Key {
-        self.table.insert(Circuit::new(RelayCircuit::new(keys, profile), prev, profile))
+    pub(super) fn create(
+        &mut self,
+        now: Instant,
+        prev: (LinkKey, CircuitId),
+        keys: &LayerKeys,
+        profile: &Profile,
+    ) -> Key {
+        let key = self.table.insert(Circuit::new(RelayCircuit::new(keys, profile), prev, profile, now));
+        self.idle.insert((prev.0, now, key));
+        key
+    }
+
+    /// The circuit that came on this link and has carried nothing for longest; `None` when all of them carry.
+    pub(super) fn idlest(&self, link: LinkKey) -> Option<Key> {
+        let from = (link, Instant::default(), Key::from_u64(0));
+        self.idle.range(from..).next().filter(|(of, ..)| *of == link).map(|&(.., key)| key)
     }
 
     /// Forgets a circuit. What is left to do: take it off its links, and give up what its streams led to.
     pub(super) fn remove(&mut self, key: Key) -> Option<ClosedCircuit> {
         let circuit = self.table.remove(key)?;
+        let (link, since) = circuit.idle_place();
+        self.idle.remove(&(link, since, key));
         self.timers.set(Timer::Extend(key), None);
         self.timers.set(Timer::Rest(key), None);
         Some(ClosedCircuit {
@@ -195,6 +227,8 @@ impl Circuits {
     fn make_ready(&mut self, key: Key, toward: Toward, links: &mut Links<CircuitEnd>) {
         let Some(circuit) = self.table.get_mut(key) else { return };
         if circuit.touch() {
+            let (link, since) = circuit.idle_place();
+            self.idle.remove(&(link, since, key));
             self.awake.push(key);
         }
         let Some((link, _)) = circuit.link(toward) else { return };
@@ -368,7 +402,7 @@ impl Circuits {
                 Timer::Extend(key) if self.is_extending(key) => unanswered.push(key),
                 Timer::Extend(_) => {}
                 Timer::Rest(key) => self.rested(now, key, links),
-                Timer::Park => self.park(),
+                Timer::Park => self.park(now.mono),
             }
         }
         unanswered
@@ -383,9 +417,17 @@ impl Circuits {
         }
     }
 
-    fn park(&mut self) {
-        let table = &mut self.table;
-        self.awake.retain(|&key| table.get_mut(key).is_some_and(|circuit| !circuit.park_if_quiet()));
+    fn park(&mut self, now: Instant) {
+        let Self { table, idle, .. } = self;
+        self.awake.retain(|&key| {
+            let Some(circuit) = table.get_mut(key) else { return false };
+            let parked = circuit.park_if_quiet(now);
+            if parked {
+                let (link, since) = circuit.idle_place();
+                idle.insert((link, since, key));
+            }
+            !parked
+        });
         self.parks = false;
     }
 

@@ -13,8 +13,10 @@ mod circuits;
 mod config;
 mod destinations;
 mod exits;
+mod handshakes;
 mod lookups;
 mod pool;
+mod replays;
 mod services;
 mod state;
 mod streams;
@@ -47,7 +49,7 @@ impl Shard {
         self.state.act(now, |state| state.set_limits(limits));
     }
 
-    /// From now on new circuits are refused; those there are go on.
+    /// From now on new circuits and streams are refused; those there are go on.
     pub fn drain(&mut self, now: Now) {
         self.state.act(now, ShardState::drain);
     }
@@ -72,6 +74,11 @@ impl Shard {
         self.state.act(now, |state| state.ask_refused(ask));
     }
 
+    /// How much there is of everything, with the circuits that are in use.
+    pub fn obligations(&self, now: Now) -> ShardCounts {
+        self.state.look().obligations(now)
+    }
+
     /// How much there is of everything.
     pub fn counts(&self) -> ShardCounts {
         self.state.look().counts()
@@ -79,8 +86,8 @@ impl Shard {
 }
 
 impl Role for Shard {
-    fn accept(&mut self, now: Now) -> Option<ConnId> {
-        self.state.accept(now)
+    fn accept(&mut self, now: Now, from: IpAddr) -> Option<ConnId> {
+        self.state.accept(now, from)
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {

@@ -4,7 +4,8 @@ use super::circuit::StreamName;
 use crate::proto::rpc::Service;
 use crate::proto::stream::call::{CALLS_OUTSTANDING_MAX, Deframer, frame};
 use crate::proto::stream::mux::{Mux, SEND_BUFFER_MAX, STREAM_WINDOW_MAX};
-use crate::role::limits::ASKS_MAX;
+use crate::role::limits::{ASKS_MAX, ASKS_PER_CIRCUIT_MAX};
+use crate::role::shares::{Shares, Source};
 use crate::role::slab::{Key, Slab};
 use crate::role::{AskId, Output};
 use crate::wire::message::EndReason;
@@ -21,6 +22,7 @@ struct InFlight {
 
 struct ServiceStream {
     name: StreamName,
+    source: Option<Source>,
     service: Service,
     deframer: Deframer,
     requests: VecDeque<Vec<u8>>,
@@ -73,7 +75,9 @@ pub(super) enum Pumped {
 pub(super) struct Services {
     table: Slab<ServiceStream>,
     /// What was asked and not answered, for which stream. A question outlives its stream.
-    asks: BTreeMap<AskId, Key>,
+    asks: BTreeMap<AskId, (Key, StreamName)>,
+    /// Who asks, by circuit.
+    shares: Shares<Key>,
     next_ask: u64,
     out: VecDeque<Output>,
     answered: u64,
@@ -81,9 +85,10 @@ pub(super) struct Services {
 
 impl Services {
     /// A stream to a service begins.
-    pub(super) fn begin(&mut self, name: StreamName, service: Service) -> Key {
+    pub(super) fn begin(&mut self, name: StreamName, source: Option<Source>, service: Service) -> Key {
         self.table.insert(ServiceStream {
             name,
+            source,
             service,
             deframer: Deframer::default(),
             requests: VecDeque::new(),
@@ -125,9 +130,21 @@ impl Services {
         }
     }
 
+    /// A question is open no more; gives the stream that asked it.
+    fn settle(&mut self, ask: AskId) -> Option<Key> {
+        let (key, name) = self.asks.remove(&ask)?;
+        self.shares.remove(name.circuit);
+        Some(key)
+    }
+
+    /// Questions that are open.
+    pub(super) fn open(&self) -> usize {
+        self.asks.len()
+    }
+
     /// The service answered; gives the stream, if it still waits.
     pub(super) fn answered(&mut self, ask: AskId, body: Vec<u8>) -> Option<Key> {
-        let key = self.asks.remove(&ask)?;
+        let key = self.settle(ask)?;
         self.answered += 1;
         let stream = self.table.get_mut(key)?;
         let waiting = stream.in_flight.iter_mut().find(|f| f.ask == ask)?;
@@ -138,7 +155,7 @@ impl Services {
     /// The service takes no more questions now; gives the stream that asked, if it still waits.
     // spec: STREAM-20
     pub(super) fn refused(&mut self, ask: AskId) -> Option<StreamName> {
-        let key = self.asks.remove(&ask)?;
+        let key = self.settle(ask)?;
         let stream = self.table.get(key)?;
         if stream.in_flight.iter().all(|f| f.ask != ask) {
             return None;
@@ -150,17 +167,23 @@ impl Services {
     pub(super) fn pump(&mut self, key: Key, mux: &mut Mux) -> Pumped {
         let Some(stream) = self.table.get_mut(key) else { return Pumped::Waits };
         stream.move_answers(mux);
-        // Questions outlive the stream that asked them, so the stream's own bound is none for the shard.
-        // spec: STREAM-20
-        if self.asks.len() >= ASKS_MAX && !stream.requests.is_empty() {
-            return Pumped::Abort(EndReason::Resource);
-        }
         while stream.in_flight.len() < ASKED_MAX && stream.answers.len() < SEND_BUFFER_MAX {
+            // Questions outlive the stream that asked them, so the stream's own bound is none for the shard.
+            // spec: STREAM-20 STREAM-601
+            let of_holder = stream.source.map_or(0, |source| self.shares.of(source.holder));
+            let full = of_holder >= ASKS_MAX.saturating_sub(self.asks.len())
+                || self.shares.of_member(stream.name.circuit) >= ASKS_PER_CIRCUIT_MAX;
+            if full && !stream.requests.is_empty() {
+                return Pumped::Abort(EndReason::Resource);
+            }
             let Some(body) = stream.requests.pop_front() else { break };
             self.next_ask += 1;
             let ask = AskId(self.next_ask);
             stream.in_flight.push_back(InFlight { ask, request_len: body.len(), answer: None });
-            self.asks.insert(ask, key);
+            self.asks.insert(ask, (key, stream.name));
+            if let Some(source) = stream.source {
+                self.shares.add(source, stream.name.circuit);
+            }
             self.out.push_back(Output::Ask(ask, stream.service, body));
         }
         if stream.client_done && stream.is_idle() {

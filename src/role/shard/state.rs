@@ -1,24 +1,28 @@
 //! A shard's state: finds the owner of what an input concerns, and passes on to the others what follows from it.
 
+mod answers;
+
 use super::circuit::{CircuitEnd, StreamName, Toward};
 use super::circuits::{CircuitViolation, Circuits, Effect, LinkedCircuits};
 use super::config::{ShardConfig, ShardCounts};
 use super::destinations::Destinations;
 use super::exits::Exits;
+use super::handshakes::{Handshakes, Request};
+use super::replays::{CircuitReplays, LinkReplays};
 use super::streams::Streams;
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
-use crate::proto::handshake::respond;
 use crate::role::contact::Roster;
 use crate::role::driven::Drive;
 use crate::role::limits::{EXTEND_TIMEOUT, Limits};
 use crate::role::links::{ClosedLink, Credentials, LinkHandler, LinkViolation, Links};
+use crate::role::shares::Shares;
 use crate::role::slab::Key;
 use crate::role::{AskId, ConnId, Input, LinkKey, Output, READ_TARGET};
-use crate::wire::cell::{Cell, CellBuf, CircuitId, Command, decode_header};
+use crate::wire::cell::{Cell, CellBuf, CircuitId, Command, DestroyReason, decode_header};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::RelayId;
-use crate::wire::message::ExtendFailure;
+use crate::wire::message::{EndReason, ExtendFailure};
 use core::net::IpAddr;
 
 /// The owners of a shard's links, circuits and streams, its limits, and the counts it reports.
@@ -29,6 +33,10 @@ pub(super) struct ShardState {
     links: Links<CircuitEnd>,
     circuits: Circuits,
     streams: Streams,
+    handshakes: Handshakes,
+    replays: (LinkReplays, CircuitReplays),
+    /// Who has how many circuits.
+    shares: Shares<LinkKey>,
     limits: Limits,
     violations: u64,
     evicted: u64,
@@ -43,6 +51,9 @@ impl ShardState {
             links: Links::new(cfg.network, Some((cfg.link_secret.clone(), cfg.cipher))),
             circuits: Circuits::new(limits.cells_queued),
             streams: Streams::new(Exits::new(Destinations::new(cfg.exit), limits), cfg.store),
+            handshakes: Handshakes::default(),
+            replays: Default::default(),
+            shares: Shares::default(),
             roster: Roster::default(),
             cfg,
             rng,
@@ -94,6 +105,8 @@ impl ShardState {
         ShardCounts {
             links: self.links.len(),
             circuits: self.circuits.len(),
+            in_use: 0,
+            calls: self.streams.calls(),
             exits: self.streams.exits(),
             violations: self.violations,
             cells: self.circuits.passed(),
@@ -101,6 +114,11 @@ impl ShardState {
             evicted: self.evicted,
             carried: self.streams.carried(),
         }
+    }
+
+    /// [`ShardState::counts`] with what it takes a while to count.
+    pub(super) fn obligations(&self, now: Now) -> ShardCounts {
+        ShardCounts { in_use: self.circuits.in_use(now.mono), ..self.counts() }
     }
 
     /// Bytes that wait for destinations.
@@ -133,21 +151,29 @@ impl LinkHandler for ShardState {
         match Cell::decode(cell).map_err(|_| LinkViolation)? {
             Cell::Create(id, request) => self.create(now, link, id, request),
             Cell::Created(id, reply) => self.created(now, link, id, reply),
-            Cell::Destroy(id, _) => {
-                if let Some(end) = self.links.circuit(link, id) {
-                    self.close_circuit(now, end.circuit, Some(end.toward));
-                }
-                Ok(())
-            }
+            Cell::Destroy(id, why) => self.destroyed(now, link, id, why),
             Cell::Authenticate { signature, descriptor } => {
                 let rules = self.cfg.profile.descriptor_rules(self.cfg.network);
-                self.links.authenticate(link, &signature, descriptor, &rules)
+                self.links.authenticate(link, &signature, descriptor, &rules)?;
+                self.rank(link);
+                Ok(())
             }
             Cell::Padding | Cell::Relay(..) => Ok(()),
         }
     }
 
+    fn handshake_due(&mut self, now: Now, link: LinkKey) {
+        let Some(source) = self.links.source(link) else { return };
+        self.replays.0.start(now.unix);
+        let share = self.links.owes_answer(link);
+        if share.is_none_or(|share| self.replays.0.is_known(&share)) {
+            return self.close_link(now, link, false);
+        }
+        self.handshakes.push(now.mono, link, source, Request::Link);
+    }
+
     fn link_closed(&mut self, now: Now, closed: ClosedLink<CircuitEnd>) {
+        self.handshakes.forget(closed.link);
         for end in closed.circuits {
             if end.toward == Toward::Next && self.circuits.is_extending(end.circuit) {
                 self.give_up_next(now, end.circuit, true, ExtendFailure::Unreachable);
@@ -171,22 +197,42 @@ impl ShardState {
         if self.links.is_ours(link) || !self.links.claim_circuit(link, id) {
             return Err(LinkViolation);
         }
-        // spec: CIRC-16
-        let full = self.draining
-            || self.circuits.len() >= self.limits.circuits
-            || self.links.circuits(link) >= self.limits.circuits_per_link;
-        let cfg = &self.cfg;
-        let answer = match full {
-            true => None,
-            false => respond(&cfg.network, cfg.id, cfg.cipher, &cfg.onion_secret, request, &mut self.rng).ok(),
-        };
-        let Some((reply, keys)) = answer else { return self.links.refuse_circuit(link, id) };
-        let circuit = self.circuits.create((link, id), &keys, cfg.profile);
-        let end = CircuitEnd { circuit, toward: Toward::Client };
-        match self.links.add_circuit(now, link, id, end, &Cell::Created(id, &reply)) {
-            true => Ok(()),
-            false => Err(LinkViolation),
+        if self.draining {
+            return self.links.refuse_circuit(link, id, DestroyReason::None);
         }
+        let Some(source) = self.links.source(link) else { return Err(LinkViolation) };
+        let request = Request::Circuit(id, Box::new(*request));
+        match self.handshakes.push(now.mono, link, source, request) {
+            Some((refused, id)) if refused == link => self.links.refuse_circuit(link, id, DestroyReason::Busy),
+            Some((refused, id)) => {
+                self.refuse(now, refused, id, DestroyReason::Busy);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn destroyed(&mut self, now: Now, link: LinkKey, id: CircuitId, why: DestroyReason) -> Result<(), LinkViolation> {
+        let busy = why == DestroyReason::Busy;
+        // Who asks for circuits answers no CREATE.
+        // spec: CIRC-603
+        if busy && !self.links.is_ours(link) {
+            return Err(LinkViolation);
+        }
+        let Some(end) = self.links.circuit(link, id) else {
+            self.handshakes.cancel(link, id);
+            return Ok(());
+        };
+        if !busy {
+            self.close_circuit(now, end.circuit, Some(end.toward));
+            return Ok(());
+        }
+        // spec: CIRC-603
+        if !self.circuits.is_extending(end.circuit) {
+            return Err(LinkViolation);
+        }
+        self.give_up_next(now, end.circuit, true, ExtendFailure::Resource);
+        Ok(())
     }
 
     fn created(
@@ -240,6 +286,9 @@ impl ShardState {
 
     fn carry_out(&mut self, now: Now, key: Key, effect: Effect) {
         let name = |id| StreamName { circuit: key, id };
+        if self.draining {
+            return self.refuse_to_begin(key, effect);
+        }
         if let Effect::Extend(to, request) = effect {
             return self.extend(now, key, to, &request);
         }
@@ -250,6 +299,21 @@ impl ShardState {
             Effect::Data(id, data) => streams.data(name(id), &data, &mut circuits),
             Effect::End(id, reason) => streams.ended_by_client(name(id), reason, &mut circuits),
             Effect::Extend(..) => {}
+        }
+    }
+
+    /// A relay that ends begins nothing; what goes on goes on.
+    fn refuse_to_begin(&mut self, key: Key, effect: Effect) {
+        let name = |id| StreamName { circuit: key, id };
+        let (streams, mut circuits) = self.streams();
+        match effect {
+            Effect::Begin(id, ..) => circuits.abort(name(id), EndReason::Resource),
+            Effect::Resolve(id, _) => {
+                circuits.act(key, |circuit| circuit.mux().resolved(id, Vec::new()));
+            }
+            Effect::Data(id, data) => streams.data(name(id), &data, &mut circuits),
+            Effect::End(id, reason) => streams.ended_by_client(name(id), reason, &mut circuits),
+            Effect::Extend(..) => self.circuits.extension_failed(key, ExtendFailure::Resource, &mut self.links),
         }
     }
 
@@ -298,6 +362,9 @@ impl ShardState {
             return;
         }
         let Some(closed) = self.circuits.remove(key) else { return };
+        if let Some((link, _)) = closed.prev {
+            self.shares.remove(link);
+        }
         for (end, toward) in [(closed.prev, Toward::Client), (closed.next, Toward::Next)] {
             if let Some((link, id)) = end {
                 self.links.remove_circuit(now, link, id, from == Some(toward));
@@ -322,6 +389,7 @@ impl ShardState {
             }
         }
         self.streams.tick(now);
+        self.answer_handshakes(now);
     }
 
     /// Closes a link that owes an answer and has been silent: one that lives is padded more often than this.
@@ -348,8 +416,9 @@ impl Drive for ShardState {
         None
     }
 
-    fn accept(&mut self, now: Now) -> Option<ConnId> {
-        self.links.accept(now, &mut self.rng).map(ConnId::Link)
+    fn accept(&mut self, now: Now, from: IpAddr) -> Option<ConnId> {
+        self.replays.0.start(now.unix);
+        self.accept_link(now, from).map(ConnId::Link)
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
@@ -401,7 +470,9 @@ impl Drive for ShardState {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let owners = [self.links.deadline(), self.circuits.deadline(), self.streams.deadline()];
+        // What waits for its turn is due now.
+        let turn = (!self.handshakes.is_empty()).then(Instant::default);
+        let owners = [self.links.deadline(), self.circuits.deadline(), self.streams.deadline(), turn];
         owners.into_iter().flatten().min()
     }
 }

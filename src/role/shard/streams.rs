@@ -52,6 +52,11 @@ impl Streams {
         self.exits.len()
     }
 
+    /// Questions that the services have not answered.
+    pub(super) fn calls(&self) -> usize {
+        self.services.open()
+    }
+
     /// Bytes of exit streams and answers of services.
     pub(super) fn carried(&self) -> u64 {
         self.exits.carried() + self.services.answers()
@@ -91,7 +96,7 @@ impl Streams {
     }
 
     fn begin_service(&mut self, stream: StreamName, service: Service, data: &[u8], circuits: &mut LinkedCircuits<'_>) {
-        let key = self.services.begin(stream, service);
+        let key = self.services.begin(stream, circuits.source(stream.circuit), service);
         circuits.act(stream.circuit, |circuit| {
             circuit.lead(stream.id, StreamEnd::Service(key));
             circuit.mux().accept(stream.id);

@@ -11,8 +11,11 @@ use crate::proto::profile::Profile;
 use crate::proto::stream::mux::SEND_BUFFER_MAX;
 use crate::role::AskId;
 use crate::role::limits::{EXIT_IDLE_LEAST, EXIT_LINGER, EXIT_UNREAD_LEAST, EXIT_UNREAD_MAX, Limits, PARK_AFTER};
-use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, Command, body_mut, decode_header, encode_header};
+use crate::wire::cell::{
+    CELL_SIZE, Cell, CellBuf, CircuitId, Command, DestroyReason, body_mut, decode_header, encode_header,
+};
 use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::link::MESSAGE_2_SIZE;
 use crate::wire::message::{EndReason, Message, Messages, StreamId, Target, TextWriter};
 use std::sync::Arc;
 
@@ -33,6 +36,7 @@ struct Rig {
     layers: ClientLayers,
     outputs: Vec<Output>,
     heard: Vec<(u16, String)>,
+    rng: Rng,
 }
 
 impl Rig {
@@ -41,6 +45,14 @@ impl Rig {
     }
 
     fn with_exit(exit: ExitPolicy) -> Self {
+        Self::start(Now { mono: Instant(1_000_000), unix: UnixMs(1_000_000) }, exit)
+    }
+
+    fn at(now: Now) -> Self {
+        Self::start(now, ExitPolicy { private: true })
+    }
+
+    fn start(now: Now, exit: ExitPolicy) -> Self {
         let key = |n| Arc::new(AgreeSecret::from_bytes([n; 32]));
         let cfg = ShardConfig {
             network: NET,
@@ -55,10 +67,9 @@ impl Rig {
         let mut rng = Rng::from_seed([6; 32]);
         let link = Link::initiator(NET, &cfg.link_secret.public(), CIPHER, &mut rng);
         let mut relay = Shard::new(cfg, Rng::from_seed([5; 32]));
-        let now = Now { mono: Instant(1_000_000), unix: UnixMs(1_000_000) };
-        let conn = relay.accept(now).unwrap();
-        let (layers, circuit) = (ClientLayers::default(), CIRCUIT);
-        let mut rig = Self { relay, now, conn, link, circuit, layers, outputs: vec![], heard: vec![] };
+        let conn = relay.accept(now, core::net::Ipv4Addr::LOCALHOST.into()).unwrap();
+        let (layers, circuit, rng) = (ClientLayers::default(), CIRCUIT, rng.fork());
+        let mut rig = Self { relay, now, conn, link, circuit, layers, outputs: vec![], heard: vec![], rng };
         rig.cells(&[]);
         rig.on_another_circuit(CIRCUIT);
         rig
@@ -68,7 +79,7 @@ impl Rig {
     fn on_another_circuit(&mut self, circuit: CircuitId) {
         let onion_key = AgreeSecret::from_bytes([11; 32]).public();
         let hop = HopKey { relay: ME, onion_key, cipher: CIPHER };
-        let handshake = ClientHandshake::start(NET, hop, 1, &mut Rng::from_seed([7; 32]));
+        let handshake = ClientHandshake::start(NET, hop, 1, &mut self.rng);
         let answer = self.create(circuit, &handshake);
         let Ok(Cell::Created(_, reply)) = Cell::decode(&answer) else { panic!("CREATED") };
         self.layers = ClientLayers::default();
@@ -87,27 +98,26 @@ impl Rig {
     /// Asks for `wanted` further circuits on a link of `conn`'s, from number `from` on; returns how many are granted.
     fn granted(&mut self, from: u32, wanted: u32) -> usize {
         let onion_key = AgreeSecret::from_bytes([11; 32]).public();
-        let handshake = ClientHandshake::start(
-            NET,
-            HopKey { relay: ME, onion_key, cipher: CIPHER },
-            1,
-            &mut Rng::from_seed([7; 32]),
-        );
-        let answers: Vec<_> = (from..from + wanted).map(|n| self.create(CircuitId(n), &handshake)).collect();
+        let hop = HopKey { relay: ME, onion_key, cipher: CIPHER };
+        let answers: Vec<_> = (from..from + wanted)
+            .map(|n| {
+                let handshake = ClientHandshake::start(NET, hop, 1, &mut self.rng);
+                self.create(CircuitId(n), &handshake)
+            })
+            .collect();
         let is_created = |cell: &&CellBuf| match Cell::decode(cell).unwrap() {
             Cell::Created(..) => true,
-            Cell::Destroy(_, 0) => false,
+            Cell::Destroy(_, DestroyReason::Busy) => false,
             other => panic!("{other:?}"),
         };
         answers.iter().filter(is_created).count()
     }
 
     /// Goes on on another link, of another client.
-    fn on_another_link(&mut self) {
+    fn on_another_link(&mut self, from: &str) {
         let link_key = AgreeSecret::from_bytes([10; 32]).public();
-        let seed = [100_u8.wrapping_add(self.relay.counts().links as u8); 32];
-        self.link = Link::initiator(NET, &link_key, CIPHER, &mut Rng::from_seed(seed));
-        self.conn = self.relay.accept(self.now).unwrap();
+        self.link = Link::initiator(NET, &link_key, CIPHER, &mut self.rng);
+        self.conn = self.relay.accept(self.now, from.parse().unwrap()).unwrap();
         self.cells(&[]);
     }
 
@@ -122,6 +132,10 @@ impl Rig {
             }
         }
         self.relay.handle(self.now, Input::Received(self.conn, &mut bytes));
+        // Handshakes have their turn.
+        while self.relay.deadline().is_some_and(|at| at <= self.now.mono) {
+            self.relay.handle(self.now, Input::Timer);
+        }
         self.carry()
     }
 
@@ -293,7 +307,7 @@ fn a_name_s_addresses_go_to_the_stream_that_asked() {
     assert!(rig.dials().is_empty(), "the address is another name's");
 }
 
-// spec: STREAM-20
+// spec: STREAM-20 STREAM-601
 #[test]
 fn questions_of_streams_that_were_given_up_are_bounded() {
     let mut rig = Rig::new();
@@ -302,8 +316,7 @@ fn questions_of_streams_that_were_given_up_are_bounded() {
         let ask = || (5, Message::Begin { target: Target::Directory, data: &request });
         rig.say(&[ask(), (5, Message::End(EndReason::Reset)), ask(), (5, Message::End(EndReason::Reset))]);
     }
-    // A stream asks eight questions at once.
-    assert!(rig.asks().len() <= crate::role::limits::ASKS_MAX + 8);
+    assert_eq!(rig.asks().len(), 128, "the rest is for others");
     rig.say(&[(6, Message::Begin { target: Target::Directory, data: &request })]);
     assert_eq!(rig.heard_of(6), ["Connected", "End(Resource)"], "the client hears why");
 }
@@ -353,12 +366,26 @@ fn streams_that_hold_nothing_take_nothing_from_the_others() {
     assert!(conns.iter().all(|&conn| rig.relay.read_budget(conn) == SEND_BUFFER_MAX));
 }
 
-// spec: LINK-27
+// spec: LINK-27 LINK-601
 #[test]
-fn who_connects_leaves_room_for_the_relay_s_own_links() {
+fn who_connects_leaves_room_for_others_and_for_the_relay_s_own_links() {
     let mut rig = Rig::new();
-    let taken = core::iter::from_fn(|| rig.relay.accept(rig.now)).count();
-    assert_eq!(taken + 1, 8192 - 2048, "beside the rig's own");
+    let from = |rig: &mut Rig, ip: &str, times: usize| {
+        (0..times).map(|_| rig.relay.accept(rig.now, ip.parse().unwrap()).unwrap()).collect::<Vec<_>>()
+    };
+    from(&mut rig, "192.0.2.1", 9000);
+    assert_eq!(rig.relay.counts().links, 3072 + 1, "half of the places, beside the rig's own");
+    let neighbour = from(&mut rig, "192.0.2.2", 1)[0];
+    from(&mut rig, "198.51.100.1", 9000);
+    assert_eq!(rig.relay.counts().links, 8192 - 2048, "and never one of the relay's own");
+    let third = from(&mut rig, "203.0.113.1", 10);
+    from(&mut rig, "192.0.2.1", 9000);
+    rig.outputs.clear();
+    rig.carry();
+    let closed = |conn: &ConnId| rig.outputs.contains(&Output::Abort(*conn));
+    assert!(!closed(&neighbour) && !third.iter().any(closed) && !closed(&rig.conn), "who holds little keeps it");
+    rig.outputs.clear();
+    assert_eq!(rig.granted(100, 3), 3, "and is served");
     let id = RelayId([3; 32]);
     let next = crate::role::contact::Contact {
         id,
@@ -392,15 +419,66 @@ fn the_clock_wakes_a_relay_for_circuits_only_while_something_passes() {
 #[test]
 fn each_link_carries_circuits_up_to_its_own_bound() {
     let mut rig = Rig::new();
-    rig.relay.set_limits(rig.now, Limits { circuits_per_link: 5, circuits: 7, ..Limits::default() });
+    rig.relay.set_limits(rig.now, Limits { circuits_per_link: 5, ..Limits::default() });
     assert_eq!(rig.granted(100, 9), 4, "beside the first");
-    rig.on_another_link();
-    assert_eq!(rig.granted(100, 9), 2, "all links together");
-    assert_eq!(rig.relay.counts().circuits, 7);
     let mut destroy = [0; CELL_SIZE];
-    Cell::Destroy(CircuitId(100), 0).encode(&mut destroy);
+    Cell::Destroy(CircuitId(100), DestroyReason::None).encode(&mut destroy);
     rig.cells(&[destroy]);
     assert_eq!(rig.granted(200, 3), 1, "a place is free again");
+}
+
+// spec: CIRC-601
+#[test]
+fn the_idlest_circuit_of_whoever_has_most_makes_room() {
+    let mut rig = Rig::new();
+    rig.relay.set_limits(rig.now, Limits { circuits: 8, ..Limits::default() });
+    assert_eq!(rig.granted(100, 9), 3, "beside the first: half of the places");
+    // Its first circuit is older than the others, and the only one that carried something of late.
+    for _ in 0..2 {
+        rig.now.mono = rig.now.mono + PARK_AFTER;
+        rig.input(Input::Timer);
+    }
+    rig.say(&[(1, to_web())]);
+    rig.on_another_link("127.0.0.2");
+    assert_eq!(rig.granted(100, 9), 2, "a neighbour of the same subnet gets as many as the first keeps");
+    assert_eq!((rig.relay.counts().circuits, rig.relay.counts().exits), (4, 1), "and the busy one stands");
+    rig.on_another_link("192.0.2.1");
+    assert_eq!(rig.granted(100, 9), 4);
+    rig.on_another_link("198.51.100.1");
+    assert_eq!(rig.granted(100, 9), 3, "a newcomer is served where all places are taken");
+    assert_eq!(rig.relay.counts().circuits, 8);
+    assert!(rig.relay.counts().evicted >= 5);
+}
+
+// spec: HS-601 LINK-603
+#[test]
+fn nothing_is_answered_twice() {
+    let mut rig = Rig::new();
+    let onion_key = AgreeSecret::from_bytes([11; 32]).public();
+    let hop = HopKey { relay: ME, onion_key, cipher: CIPHER };
+    let handshake = ClientHandshake::start(NET, hop, 1, &mut rig.rng);
+    let answers = [100, 101].map(|n| rig.create(CircuitId(n), &handshake));
+    assert!(matches!(Cell::decode(&answers[0]), Ok(Cell::Created(..))));
+    assert_eq!(Cell::decode(&answers[1]), Ok(Cell::Destroy(CircuitId(101), DestroyReason::None)));
+
+    let link_key = AgreeSecret::from_bytes([10; 32]).public();
+    let mut first = Vec::new();
+    Link::initiator(NET, &link_key, CIPHER, &mut rig.rng).transmit(rig.now, &mut first, &mut |_| false);
+    let answered = |rig: &mut Rig| {
+        let conn = rig.relay.accept(rig.now, "192.0.2.1".parse().unwrap()).unwrap();
+        rig.relay.handle(rig.now, Input::Received(conn, &mut first.clone()));
+        while rig.relay.deadline().is_some_and(|at| at <= rig.now.mono) {
+            rig.relay.handle(rig.now, Input::Timer);
+        }
+        let mut out = Vec::new();
+        while rig.relay.transmit(rig.now, conn, &mut out) {}
+        out.len()
+    };
+    assert_eq!(answered(&mut rig), MESSAGE_2_SIZE);
+    assert_eq!(answered(&mut rig), 0);
+    // The same relay after a restart: it has forgotten, and takes nothing of before.
+    let mut again = Rig::at(Now { mono: Instant(1), unix: UnixMs(rig.now.unix.0 + 5000) });
+    assert_eq!(answered(&mut again), 0);
 }
 
 // spec: CIRC-16

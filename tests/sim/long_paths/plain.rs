@@ -37,7 +37,7 @@ impl Plain {
 }
 
 impl Role for Plain {
-    fn accept(&mut self, _now: Now) -> Option<ConnId> {
+    fn accept(&mut self, _now: Now, _from: core::net::IpAddr) -> Option<ConnId> {
         let (near, far) = (self.number(), self.number());
         self.halves.insert(near, Half { peer: far, held: VecDeque::new(), done: false });
         self.halves.insert(far, Half { peer: near, held: VecDeque::new(), done: false });
@@ -108,7 +108,7 @@ impl Fetch {
 }
 
 impl Role for Fetch {
-    fn accept(&mut self, _now: Now) -> Option<ConnId> {
+    fn accept(&mut self, _now: Now, _from: core::net::IpAddr) -> Option<ConnId> {
         None
     }
 

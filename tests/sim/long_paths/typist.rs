@@ -65,8 +65,8 @@ impl Typist {
 }
 
 impl Role for Typist {
-    fn accept(&mut self, now: Now) -> Option<ConnId> {
-        self.client.accept(now)
+    fn accept(&mut self, now: Now, from: core::net::IpAddr) -> Option<ConnId> {
+        self.client.accept(now, from)
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>) {

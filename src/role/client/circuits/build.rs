@@ -119,6 +119,9 @@ impl Circuits {
         cx: &mut Context<'_>,
     ) -> Option<()> {
         let (path, is_exit) = self.draw(purpose, cx)?;
+        if path.first().is_some_and(|first| self.busy.is_busy(cx.now.mono, &first.id)) {
+            return None;
+        }
         let hops: Vec<_> = path.iter().map(Contact::hop_key).collect();
         let (machine, request) = ClientCircuit::start(self.cfg.network, &hops, self.cfg.profile, cx.rng)?;
         let link = cx.links.link_to(cx.now, path.first()?, cx.rng)?;

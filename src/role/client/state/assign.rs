@@ -77,7 +77,7 @@ impl ClientState {
             return Hope::There;
         }
         let waits_for_directory = !(cx.paths.is_ready() || matches!(purpose, CircuitPurpose::Direct(_)));
-        if circuits.try_build(Some(purpose), &mut cx).is_some() || waits_for_directory {
+        if circuits.try_build(Some(purpose), &mut cx).is_some() || circuits.rests(now) || waits_for_directory {
             Hope::Coming
         } else {
             Hope::None

@@ -69,7 +69,7 @@ fn silent_names_take_no_place_from_others() {
     assert_eq!(rig.heard_of(400 - share), ["End(Resource)"]);
     // Twenty circuits, on links of their own: the table is full, and the good name has its place still.
     for n in 0..20 {
-        rig.on_another_link();
+        rig.on_another_link(&format!("192.0.2.{n}"));
         rig.on_another_circuit(CircuitId(20 + n));
         for id in 1..=share {
             rig.say(&[(id, to_host("silent.example"))]);
