@@ -200,7 +200,11 @@ impl Report for LookupReport {
 
 impl Report for Status {
     fn text(&self) -> String {
-        let ready = if self.ready { "ready" } else { "not ready yet" };
+        let ready = match (self.ready, self.problems.is_empty()) {
+            (true, _) => "ready",
+            (false, true) => "not ready yet",
+            (false, false) => "not ready",
+        };
         let mut text = format!(
             "umbel {} {}, {} profile, {ready}, up {}\n",
             self.version,
@@ -211,6 +215,9 @@ impl Report for Status {
         let mut row = |name: &str, value: String| {
             let _ = writeln!(text, "  {name:<10} {value}");
         };
+        for problem in &self.problems {
+            row("problem", problem.message.clone());
+        }
         if let Some(id) = &self.id {
             row("id", id.clone());
         }
@@ -234,6 +241,13 @@ impl Report for Status {
         row("streams", self.streams.len().to_string());
         if let Some(s) = &self.store {
             row("store", format!("{} of {}, {}", Size(s.used), Size(s.cap), plural(s.objects, "object", "objects")));
+            if let Some((was, until)) = &s.before {
+                let ago = plural(unix_now().secs().saturating_sub(*until), "second", "seconds");
+                row("", format!("{was} until {ago} ago"));
+            }
+            if s.blocks_lost > 0 {
+                row("", format!("{} found damaged since the start", plural(s.blocks_lost, "block", "blocks")));
+            }
         }
         row("carried", format!("{} in, {} out", Size(self.bytes.received), Size(self.bytes.sent)));
         row("memory", Size(self.rss_bytes).to_string());

@@ -38,7 +38,7 @@ fn an_object_handed_over_makes_room_for_others() {
     let (mut net, content) = (Net::new(4, 400_000), content(200_000));
     let t = tree(&content);
     net.give(1, &t, &mut content.as_slice());
-    let mut r = Replicator::new(id(1), 12, Duration::from_secs(600));
+    let mut r = Replicator::new(id(1), 12, Duration::from_secs(600), Duration::from_secs(60));
     r.settled(net.now, &mut Rng::from_seed([1; 32]), Arc::new(These(vec![id(2), id(3), id(4)])));
     run(&mut net, &mut r, &mut 0);
     let now = net.now;
@@ -59,7 +59,7 @@ fn dead_hostile_and_full_custodians_hold_up_nobody_else() {
     {
         net.at(n).manner = manner;
     }
-    let mut r = Replicator::new(id(1), 12, Duration::from_secs(600));
+    let mut r = Replicator::new(id(1), 12, Duration::from_secs(600), Duration::from_secs(60));
     r.settled(net.now, &mut Rng::from_seed([1; 32]), Arc::new(These(net.ids())));
     let mut most = 0;
     run(&mut net, &mut r, &mut most);
