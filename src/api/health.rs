@@ -12,14 +12,15 @@ use tokio::sync::broadcast;
 
 /// How often a node looks at itself.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// A client whose links are all gone, or say nothing, is offline after this long.
-// spec: NODE-705
+/// A client whose links are all gone, or say nothing, is offline after this time.
 const CONTACT_CLIENT: Duration = Duration::from_secs(15);
-/// A relay that heard of no other for this long is offline: so long, and four intervals of gossip.
+/// A relay that heard of no other for this long is offline: this long, and four intervals of gossip.
 const CONTACT_RELAY: Duration = Duration::from_secs(30);
 /// Intervals of gossip without a link from outside after which a relay takes itself to be unreachable: by chance that happens
 /// to one that can be reached once in 10^8 times.
 const UNREACHABLE_AFTER: u32 = 20;
+/// A store counts as full for this long after content was refused for want of room.
+const REFUSED_SHOWN: Duration = Duration::from_secs(300);
 /// The monotonic clock stood still for more than this: the machine slept.
 const SLEPT_MS: u64 = 5_000;
 
@@ -104,11 +105,8 @@ impl Local {
         }
     }
 
-    // spec: NODE-705
     fn offline(&self, now: Now) -> Option<String> {
         let heard = self.agent.with(|node, _| node.client().last_heard());
-        let mut health = self.health.borrow_mut();
-        health.contact = health.contact.max(heard.unwrap_or_default());
         let is_relay = self.about.relay.is_some();
         let patience = match is_relay {
             true => CONTACT_RELAY + self.about.profile.gossip_interval * 4,
@@ -117,8 +115,8 @@ impl Local {
         let snapshot = self.agent.snapshots().borrow().clone()?;
         // A relay by itself has nobody to hear.
         let is_alone = snapshot.relays().iter().all(|r| Some(r.id()) == self.about.relay);
-        let silence = now.mono.since(health.contact);
-        (!is_alone && silence >= patience).then(|| {
+        let silence = self.health.borrow_mut().silence(now.mono, heard, is_alone);
+        (silence >= patience).then(|| {
             format!("no relay of the network has answered for {} s; check this machine's connection", silence.as_secs())
         })
     }
@@ -135,7 +133,6 @@ impl Local {
         })
     }
 
-    // spec: NODE-706
     async fn unreachable(&self, now: Now) -> Option<String> {
         self.about.relay?;
         let (mut open, mut total) = (0, 0);
@@ -145,11 +142,7 @@ impl Local {
             total += accepted.1;
         }
         let others = self.agent.snapshots().borrow().as_ref().map_or(0, |s| s.len().saturating_sub(1));
-        let mut health = self.health.borrow_mut();
-        if open > 0 || total != health.accepted.0 || others == 0 {
-            health.accepted = (total, now.mono);
-        }
-        let silence = now.mono.since(health.accepted.1);
+        let silence = self.health.borrow_mut().unvisited(now.mono, open, total, others == 0);
         (silence >= self.about.profile.gossip_interval * UNREACHABLE_AFTER).then(|| {
             let minutes = silence.as_secs() / 60;
             let what = "open the port in the firewall and forward it in the router, or give the right address with --advertise";
@@ -161,12 +154,11 @@ impl Local {
         let (used, cap, _) = self.agent.store_figures()?;
         let state = self.about.store.as_ref()?.get();
         let words = &state.words;
+        let lately = state.refused.0 > 0 && unix_now().distance(state.refused.1) < REFUSED_SHOWN;
         let code = match state.health {
-            StoreHealth::Good if used.saturating_add(block_cost(Class::Large)) > cap => {
-                return Some((
-                    "store-full",
-                    "the store is full: new content is refused; give more with --store".into(),
-                ));
+            StoreHealth::Good if used.saturating_add(block_cost(Class::Large)) > cap || lately => {
+                let what = "give more with --store, or make room on the disk";
+                return Some(("store-full", format!("the store is full: content is refused; {what}")));
             }
             StoreHealth::Good => return None,
             StoreHealth::DiskFull => "disk-full",

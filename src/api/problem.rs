@@ -1,6 +1,6 @@
 //! What keeps a node from its work, as it is told.
 
-use crate::base::time::Instant;
+use crate::base::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 /// What keeps a node from its work, or a part of it.
@@ -28,9 +28,58 @@ impl Problem {
 pub(super) struct Health {
     pub(super) problems: Vec<Problem>,
     /// When the network was last heard.
-    pub(super) contact: Instant,
+    contact: Instant,
     /// Links from outside since the start, and when the last one was there.
-    pub(super) accepted: (u64, Instant),
+    accepted: (u64, Instant),
     /// The machine's time since its start, less ours.
     pub(super) asleep_ms: Option<u64>,
+}
+
+impl Health {
+    /// For how long the network has said nothing; `heard` is when something came last on a link that is open. A node that is
+    /// alone waits for nobody.
+    // spec: NODE-705
+    pub(super) fn silence(&mut self, now: Instant, heard: Option<Instant>, is_alone: bool) -> Duration {
+        self.contact = self.contact.max(if is_alone { now } else { heard.unwrap_or_default() });
+        now.since(self.contact)
+    }
+
+    /// For how long nobody has had a link to this relay: `open` ones are there now, and there were `total` since the start.
+    // spec: NODE-706
+    pub(super) fn unvisited(&mut self, now: Instant, open: usize, total: u64, is_alone: bool) -> Duration {
+        if open > 0 || total != self.accepted.0 || is_alone {
+            self.accepted = (total, now);
+        }
+        now.since(self.accepted.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant(seconds * 1_000_000)
+    }
+
+    // spec: NODE-705
+    #[test]
+    fn a_network_that_says_nothing_is_noticed_and_so_is_its_return() {
+        let mut health = Health::default();
+        assert_eq!(health.silence(at(100), Some(at(99)), false), Duration::from_secs(1));
+        assert_eq!(health.silence(at(120), None, false), Duration::from_secs(21), "all links are gone");
+        assert_eq!(health.silence(at(150), Some(at(150)), false), Duration::ZERO);
+        assert_eq!(health.silence(at(900), None, true), Duration::ZERO, "who is alone misses nobody");
+    }
+
+    // spec: NODE-706
+    #[test]
+    fn a_relay_that_nobody_connects_to_is_noticed() {
+        let mut health = Health::default();
+        assert_eq!(health.unvisited(at(10), 1, 1, false), Duration::ZERO);
+        assert_eq!(health.unvisited(at(60), 0, 1, false), Duration::from_secs(50));
+        assert_eq!(health.unvisited(at(70), 0, 2, false), Duration::ZERO, "one came and went meanwhile");
+        assert_eq!(health.unvisited(at(90), 0, 2, true), Duration::ZERO);
+        assert_eq!(health.unvisited(at(95), 0, 2, false), Duration::from_secs(5));
+    }
 }

@@ -104,6 +104,12 @@ pub struct StoreStatus {
     /// How it did the last time it was not good, and until when in seconds since 1970; null where that never was.
     #[serde(default)]
     pub before: Option<(String, u64)>,
+    /// How often content was refused for want of room since the start.
+    #[serde(default)]
+    pub refused: u64,
+    /// When that was last, in seconds since 1970.
+    #[serde(default)]
+    pub refused_unix: u64,
     /// Blocks found damaged or missing since the start.
     #[serde(default)]
     pub blocks_lost: u64,
@@ -183,6 +189,8 @@ impl Local {
             reason: state.words,
             since_unix: state.since.secs(),
             before: state.before.map(|(was, _, until)| (health(was).into(), until.secs())),
+            refused: state.refused.0,
+            refused_unix: state.refused.1.secs(),
             blocks_lost: state.lost,
             index_rebuilt: state.rebuilt,
             disk_free: state.free.0,

@@ -232,6 +232,21 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the file and the lock");
     }
 
+    // spec: NODE-709
+    #[test]
+    fn a_file_that_cannot_be_written_is_remembered_until_it_can() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = NodeDir::open(temp.path()).unwrap();
+        dir.save("guards", b"one").unwrap();
+        fs::create_dir(dir.file(".guards.tmp")).unwrap();
+        assert!(dir.save("guards", b"two").is_err());
+        assert_eq!(dir.trouble().unwrap().0, "guards");
+        assert_eq!(dir.load("guards").unwrap().unwrap(), b"one", "the old one stands");
+        fs::remove_dir(dir.file(".guards.tmp")).unwrap();
+        dir.save("guards", b"two").unwrap();
+        assert_eq!(dir.trouble(), None);
+    }
+
     // spec: NODE-1
     #[test]
     fn secrets_that_others_can_read_are_refused() {

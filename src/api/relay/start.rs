@@ -12,7 +12,7 @@ use crate::host::error::{Error, ErrorKind};
 use crate::host::keys::RelayKeys;
 use crate::host::owner::check_folder;
 use crate::host::service::{AgentHandle, RelayParts};
-use crate::host::shard::{self, ShardThread};
+use crate::host::shard::{self, ShardAsk, ShardThread};
 use crate::host::store::disk::Space;
 use crate::host::store::report::StoreReport;
 use crate::host::store::thread::StoreThread;
@@ -29,6 +29,7 @@ use core::cell::{Cell, RefCell};
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::fs::File;
+use std::net::TcpListener;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -120,11 +121,8 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
         store: settings.store_bytes() > 0,
     };
     let (asks, inbox) = mpsc::channel(shard::ASKS_QUEUED_MAX);
-    let mut shards = Vec::new();
-    for (index, listener) in listeners.into_iter().enumerate() {
-        let shard = ShardThread::start(index, role.clone(), rng.fork(), clock, listener, asks.clone());
-        shards.push(shard.map_err(|e| Error::new(ErrorKind::Io, format!("a relay thread cannot start: {e}")))?);
-    }
+    let shards = start_shards(&role, rng, clock, listeners, &asks)?;
+    drop(asks);
     let (store, report) = open_store(&dir, settings, network.profile.lease, clock)?.unzip();
     let signed = SignedDescriptor::sign(descriptor.clone(), &identity);
     let node = AgentConfig {
@@ -152,6 +150,21 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
         routes: Cell::new(0),
     };
     Ok((Local::new(handle, about), RelayFacts { id, addr, descriptor: signed, network }))
+}
+
+/// Starts the threads that carry cells, one for each listener.
+fn start_shards(
+    role: &ShardConfig,
+    rng: &mut Rng,
+    clock: Clock,
+    listeners: Vec<TcpListener>,
+    asks: &mpsc::Sender<ShardAsk>,
+) -> Result<Vec<ShardThread>, Error> {
+    let start = |(index, listener)| {
+        let shard = ShardThread::start(index, role.clone(), rng.fork(), clock, listener, asks.clone());
+        shard.map_err(|e| Error::new(ErrorKind::Io, format!("a relay thread cannot start: {e}")))
+    };
+    listeners.into_iter().enumerate().map(start).collect()
 }
 
 /// The relay's content on disk; none where it keeps none.
@@ -193,7 +206,10 @@ fn check_cap(dir: &NodeDir, settings: &RelayBuilder) -> Result<(), Error> {
     let cap = settings.store_bytes();
     // Where the system does not say, the store finds out.
     let Ok(space) = File::open(dir.path()).and_then(|file| Space::of(&file)) else { return Ok(()) };
-    let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
+    let gib = |bytes: u64| match bytes >> 30 {
+        0 => format!("{} MiB", bytes >> 20),
+        _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
+    };
     if settings.store.is_some() && cap > space.total {
         let message = format!(
             "the store is to hold {}, but the disk of {} holds {}",
@@ -247,5 +263,26 @@ pub(super) async fn drain(node: AgentHandle) {
             return;
         }
         tokio::time::sleep(QUIET).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Relay;
+
+    // spec: NODE-710
+    #[test]
+    fn a_cap_that_the_disk_cannot_hold_is_refused_with_what_it_can() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = NodeDir::open(temp.path()).unwrap();
+        let refused = check_cap(&dir, &Relay::builder(temp.path()).store(900 << 40)).unwrap_err();
+        assert_eq!((refused.kind(), refused.rule()), (ErrorKind::Config, Some("NODE-710")));
+        assert!(
+            refused.to_string().contains("921600.0 GiB") && refused.hint().unwrap().contains("--store "),
+            "{refused}"
+        );
+        check_cap(&dir, &Relay::builder(temp.path()).store(1 << 20)).unwrap();
+        check_cap(&dir, &Relay::builder(temp.path())).unwrap();
     }
 }

@@ -133,7 +133,7 @@ impl Index {
 
     /// Writes something of no consequence, to see whether it can.
     pub(super) fn try_write(&self) -> Result<(), redb::Error> {
-        self.read(|db| Pending::probe(db))
+        self.read(Pending::probe)
     }
 }
 

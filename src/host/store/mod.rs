@@ -36,7 +36,7 @@ use slots::Slots;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 /// Memory for the index's pages: an idle relay must stay small.
@@ -85,10 +85,16 @@ impl From<redb::Error> for OpenError {
     fn from(e: redb::Error) -> Self {
         match e {
             redb::Error::DatabaseAlreadyOpen => Self::InUse,
-            redb::Error::Io(e) => Self::Files(e),
+            // What is no database at all is such an error as well.
+            redb::Error::Io(e) if !is_damage(&e) => Self::Files(e),
             e => Self::Index(e.to_string()),
         }
     }
+}
+
+/// Whether an I/O error of the index is about what it read, and not about reading.
+fn is_damage(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput)
 }
 
 /// The store on disk.
@@ -278,6 +284,9 @@ fn encode(r: &Record) -> Vec<u8> {
     out
 }
 
+/// Bytes of a record that does not say whether its object was whole once.
+const RECORD_PLAIN: usize = 32 + 32 + 1 + 4 + 4 + 8 + 8;
+
 fn decode(bytes: &[u8]) -> Result<Record, Malformed> {
     let mut r = Reader::new(bytes);
     let (root, members) = (Address(r.array()?), r.array()?);
@@ -285,13 +294,13 @@ fn decode(bytes: &[u8]) -> Result<Record, Malformed> {
     let (blocks, held) = (r.u32()?, r.u32()?);
     let (expires, touched) = (UnixMs(r.u64()?), UnixMs(r.u64()?));
     // Records of earlier versions say nothing of it.
-    let whole = if r.rest().is_empty() { blocks > 0 && held == blocks } else { r.u8()? == 1 };
+    let whole = if bytes.len() == RECORD_PLAIN { blocks > 0 && held == blocks } else { r.u8()? == 1 };
     let record = Record { root, members, class, blocks, held, expires, touched, whole };
     r.finish()?;
     Ok(record)
 }
 
 #[cfg(test)]
-mod health_tests;
-#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_health;

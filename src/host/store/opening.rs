@@ -98,11 +98,11 @@ impl DiskStore {
                 return gone.push((object, at));
             }
             taken.push((class, unit));
+            if slots.is_beyond(unit) {
+                beyond.push((object, at));
+            }
             if at < CATALOGUE {
                 *held.entry(object).or_default() += 1;
-                if slots.is_beyond(unit) {
-                    beyond.push((object, at));
-                }
             }
         })?;
         if strange {

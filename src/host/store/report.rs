@@ -31,7 +31,8 @@ impl Trouble {
 
     pub(super) fn of_index(error: &redb::Error) -> Self {
         match error {
-            redb::Error::Io(e) => Self::of(e),
+            redb::Error::Io(e) if !super::is_damage(e) => Self::of(e),
+            redb::Error::Io(e) => Self { damaged: true, ..Self::of(e) },
             redb::Error::Corrupted(_) => Self { health: StoreHealth::Failed, words: error.to_string(), damaged: true },
             e => Self { health: StoreHealth::Failed, words: e.to_string(), damaged: false },
         }
@@ -62,6 +63,8 @@ pub struct StoreState {
     pub since: UnixMs,
     /// How it did last when it was not good, from when, and until when.
     pub before: Option<(StoreHealth, UnixMs, UnixMs)>,
+    /// How often something was refused for want of room since the start, and when last.
+    pub refused: (u64, UnixMs),
     /// Blocks found damaged or missing since the start.
     pub lost: u64,
     /// Whether the index was damaged and made anew at this start or after it.

@@ -6,6 +6,7 @@ use super::index;
 use super::report::Trouble;
 use super::slots::UNIT;
 use super::{CATALOGUE, DATA_FILE, DiskStore, UNREADABLE_MAX, check};
+use crate::host::system::unix_now;
 use crate::proto::content::store::{BlockStore, Commit, OBJECT_OVERHEAD, Record, StoreError, StoreHealth, block_cost};
 use crate::wire::content::{BLOCKS_MAX, Class, LARGE};
 use crate::wire::ids::{Address, Locator};
@@ -84,21 +85,7 @@ impl BlockStore for DiskStore {
     fn read(&self, object: &Locator, index: u32) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(record) = self.records.get(object) else { return Ok(None) };
         let Some((unit, sum)) = self.place(object, index)? else { return Ok(None) };
-        let mut block = vec![0; record.class.bytes()];
-        match self.data.read_exact_at(&mut block, u64::from(unit) * UNIT) {
-            Ok(()) => self.unread_run.set(0),
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(StoreError::Damaged),
-            Err(e) => {
-                // One bad place is a lost block; many are a lost disk.
-                self.unread_run.set(self.unread_run.get() + 1);
-                if self.unread_run.get() > UNREADABLE_MAX {
-                    return Err(self.failed(&Trouble::of(&e)));
-                }
-                self.unreadable.borrow_mut().insert(unit);
-                return Err(StoreError::Damaged);
-            }
-        }
-        if check(&block) == sum { Ok(Some(block)) } else { Err(StoreError::Damaged) }
+        self.read_place(unit, record.class, sum).map(Some)
     }
 
     fn held_from(&self, object: &Locator, from: u32, max: usize) -> Result<Vec<u32>, StoreError> {
@@ -178,6 +165,11 @@ impl BlockStore for DiskStore {
         core::mem::take(&mut self.reloaded)
     }
 
+    fn turned_away(&mut self) {
+        let now = unix_now();
+        self.report.update(|state| state.refused = (state.refused.0 + 1, now));
+    }
+
     fn tidy(&mut self, bytes: usize) -> Result<bool, StoreError> {
         let mut left = bytes;
         while left > 0
@@ -242,27 +234,47 @@ impl BlockStore for DiskStore {
 }
 
 impl DiskStore {
-    /// Moves a block to a place further to the front. The bytes that took.
-    fn shift(&mut self, object: &Locator, index: u32) -> Result<usize, StoreError> {
+    /// The bytes at a place, if they are what was written.
+    fn read_place(&self, unit: u32, class: Class, sum: u64) -> Result<Vec<u8>, StoreError> {
+        let mut block = vec![0; class.bytes()];
+        match self.data.read_exact_at(&mut block, u64::from(unit) * UNIT) {
+            Ok(()) => self.unread_run.set(0),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(StoreError::Damaged),
+            Err(e) => {
+                // One bad place is a lost block; many are a lost disk.
+                self.unread_run.set(self.unread_run.get() + 1);
+                if self.unread_run.get() > UNREADABLE_MAX {
+                    return Err(self.failed(&Trouble::of(&e)));
+                }
+                self.unreadable.borrow_mut().insert(unit);
+                return Err(StoreError::Damaged);
+            }
+        }
+        if check(&block) == sum { Ok(block) } else { Err(StoreError::Damaged) }
+    }
+
+    /// Moves a block or a piece of the catalogue to a place further to the front. The bytes that took.
+    fn shift(&mut self, object: &Locator, at: u32) -> Result<usize, StoreError> {
         let Some(record) = self.records.get(object).copied() else { return Ok(0) };
-        let Some((old, sum)) = self.place(object, index)?.filter(|(unit, _)| self.slots.is_beyond(*unit)) else {
+        let class = if at >= CATALOGUE { Class::Small } else { record.class };
+        let Some((old, sum)) = self.place(object, at)?.filter(|(unit, _)| self.slots.is_beyond(*unit)) else {
             return Ok(0);
         };
-        let Some(block) = self.read(object, index)? else { return Ok(0) };
-        let unit = match self.take(record.class) {
+        let bytes = self.read_place(old, class, sum)?;
+        let unit = match self.take(class) {
             Ok(unit) => unit,
             Err(why) => {
-                self.beyond.push((*object, index));
+                self.beyond.push((*object, at));
                 return Err(why);
             }
         };
-        if let Err(e) = self.data.write_all_at(&block, u64::from(unit) * UNIT) {
-            self.slots.give(record.class, unit);
+        if let Err(e) = self.data.write_all_at(&bytes, u64::from(unit) * UNIT) {
+            self.slots.give(class, unit);
             return Err(self.failed(&Trouble::of(&e)));
         }
-        self.open.change(object).blocks.insert(index, (unit, sum));
-        self.open.freed.push((record.class, old));
-        Ok(block.len())
+        self.open.change(object).blocks.insert(at, (unit, sum));
+        self.open.freed.push((class, old));
+        Ok(bytes.len())
     }
 }
 

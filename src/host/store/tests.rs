@@ -8,6 +8,7 @@ use crate::proto::content::store::{OBJECT_OVERHEAD, block_cost};
 use crate::proto::content::tree::{KeyChoice, Label, Tree};
 use crate::wire::content::store::{NAMES_MAX, Refusal, StoreAnswer, StoreRequest};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 pub(super) const LEASE: Duration = Duration::from_secs(1_000);
 

@@ -165,7 +165,7 @@ mod tests {
                 r#""circuits":[{"id":1,"hops":["h"],"state":"open","isolation":"i"}],"#,
                 r#""streams":[{"id":1,"circuit":2,"hops":3,"post_quantum":true,"bytes_in":4,"bytes_out":5}],"#,
                 r#""store":{"used":1,"cap":2,"objects":3,"health":"good","reason":"","since_unix":0,"before":null,"#,
-                r#""blocks_lost":0,"index_rebuilt":false,"disk_free":0,"disk_reserve":0},"circuits_evicted":0,"#,
+                r#""refused":0,"refused_unix":0,"blocks_lost":0,"index_rebuilt":false,"disk_free":0,"disk_reserve":0},"circuits_evicted":0,"#,
                 r#""bytes":{"in":1,"out":2},"rss_bytes":7}"#
             ),
         );

@@ -95,6 +95,8 @@ pub struct StoreService<B> {
     /// Up to where leases were looked at.
     swept: Option<Locator>,
     scrubbed: Option<ScrubAt>,
+    /// Blocks that this scrub found damaged.
+    scrub_lost: u64,
     /// A request met a block that is damaged: others may be.
     suspect: bool,
     batches: Batches,
@@ -116,6 +118,7 @@ impl<B: BlockStore> StoreService<B> {
             lacking: BTreeSet::new(),
             swept: None,
             scrubbed: None,
+            scrub_lost: 0,
             suspect: false,
             batches: Batches::default(),
         };
@@ -224,7 +227,12 @@ impl<B: BlockStore> StoreService<B> {
                 Some(batch) => Outcome::After(batch, answer),
                 None => Outcome::Answer(answer),
             },
-            Err(Halt::Refused(why)) => Outcome::Answer(StoreAnswer::Refused(why).encode()),
+            Err(Halt::Refused(why)) => {
+                if why == Refusal::Full {
+                    self.store.turned_away();
+                }
+                Outcome::Answer(StoreAnswer::Refused(why).encode())
+            }
             Err(Halt::Freeing) => {
                 self.batches.want();
                 Outcome::Again
@@ -278,6 +286,10 @@ impl<B: BlockStore> StoreService<B> {
         if let Some(mut record) = self.store.record(&object) {
             record.expires = record.expires.max(expires);
             self.store.set_record(&object, &record)?;
+            if record.blocks > 0 && self.store.held_from(&object, 0, 1)?.first() != Some(&0) {
+                // It was lost.
+                self.put(now, &object, 0, root)?;
+            }
             return Ok(self.status(now, &object)?);
         }
         let class = Class::of(root.len()).ok_or(Refusal::Malformed)?;

@@ -158,6 +158,9 @@ pub trait BlockStore: Send {
         false
     }
 
+    /// Something was refused for want of room.
+    fn turned_away(&mut self) {}
+
     /// Gives back what a smaller cap leaves no place for, in steps of about `bytes`; whether there is more.
     fn tidy(&mut self, _bytes: usize) -> Result<bool, StoreError> {
         Ok(false)
@@ -245,6 +248,10 @@ impl BlockStore for Box<dyn BlockStore> {
 
     fn reloaded(&mut self) -> bool {
         (**self).reloaded()
+    }
+
+    fn turned_away(&mut self) {
+        (**self).turned_away();
     }
 
     fn tidy(&mut self, bytes: usize) -> Result<bool, StoreError> {

@@ -27,7 +27,8 @@ pub(super) struct ScrubAt {
 impl<B: BlockStore> StoreService<B> {
     /// Looks through the store for what is not whole.
     pub(super) fn take_stock(&mut self) {
-        (self.partial.clear(), self.lacking.clear());
+        self.partial.clear();
+        self.lacking.clear();
         let mut at = None;
         while let Some((object, record)) = self.store.next(at.as_ref()) {
             if !record.complete() {
@@ -99,6 +100,13 @@ impl<B: BlockStore> StoreService<B> {
         while left > 0 {
             let Some((at, record)) = self.scrub_next() else {
                 self.scrubbed = None;
+                let lost = core::mem::take(&mut self.scrub_lost);
+                if lost > 0 {
+                    tracing::warn!(
+                        blocks = lost,
+                        "the disk changed blocks of the store; they are fetched again from other relays"
+                    );
+                }
                 return StoreReply::Scrubbed { over: true };
             };
             let Ok(held) = self.store.held_from(&at.object, at.index, SCRUB_PAGE) else { break };
@@ -111,6 +119,7 @@ impl<B: BlockStore> StoreService<B> {
                 left = left.saturating_sub(record.class.bytes());
                 if matches!(self.store.read(&at.object, index), Err(StoreError::Damaged)) {
                     let _ = self.lose(&at.object, index);
+                    self.scrub_lost += 1;
                 }
             }
             let ended = held.len() < SCRUB_PAGE && left > 0;
@@ -134,12 +143,17 @@ impl<B: BlockStore> StoreService<B> {
     // spec: CONT-703
     pub(super) fn lose(&mut self, object: &Locator, index: u32) -> Result<(), StoreError> {
         let Some(mut record) = self.store.record(object) else { return Ok(()) };
+        if index == 0 && !record.whole {
+            // Whoever brings it begins again.
+            return self.forget(object);
+        }
         self.store.lose(object, index)?;
         record.held = record.held.saturating_sub(1);
         self.store.set_record(object, &record)?;
         self.batches.want();
-        tracing::warn!(%index, "a block that was kept is damaged; it is fetched again");
-        (self.spread.remove(object), self.surplus.remove(object));
+        tracing::debug!(%index, "a block that was kept is damaged; it is fetched again");
+        self.spread.remove(object);
+        self.surplus.remove(object);
         if record.whole && self.lacking.insert(*object) {
             self.told.lacking.push(*object);
         } else if !record.whole {

@@ -2,14 +2,16 @@
 //! skipped with a word.
 
 use super::slots::UNIT;
-use super::tests::{begin, get, now, put, service, tree, whole};
+use super::tests::{LEASE, begin, get, now, put, refused, service, tree, whole};
 use super::*;
 use crate::proto::content::call::StoreReply;
 use crate::proto::content::service::StoreService;
 use crate::proto::content::store::OBJECT_OVERHEAD;
 use crate::proto::content::tree::Tree;
 use crate::wire::content::store::{Refusal, StoreRequest};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::process::Command;
 
 /// A file system of its own, in memory.
@@ -67,20 +69,21 @@ fn scrub(s: &mut StoreService<DiskStore>) {
     panic!("a scrub has no end");
 }
 
+// spec: NODE-701
 // spec: CONT-704
 // spec: CONT-706
 #[test]
 fn a_disk_that_filled_up_is_said_so_serves_on_and_takes_in_again_by_itself() {
     let Some(disk) = Tmpfs::mount(8 << 20) else { return };
-    let mut s =
-        StoreService::new(DiskStore::open(&disk.path().join("store"), 1 << 30, Some(0)).unwrap(), super::tests::LEASE);
+    let mut s = StoreService::new(DiskStore::open(&disk.path().join("store"), 1 << 30, Some(0)).unwrap(), LEASE);
     let first = content(1, 2_000_000);
     let a = tree(1, &first);
     assert_eq!(take_in(&mut s, &a, &first), None);
-    // Others fill the disk behind the store's back, to the last byte.
+    // Others fill the disk without the store's doing, to the last byte.
     let filler = disk.path().join("filler");
     let mut file = File::create(&filler).unwrap();
-    while std::io::Write::write_all(&mut file, &[1; 4_096]).is_ok() {}
+    while file.write_all(&[1; 4_096]).is_ok() {}
+    drop(file);
     let more = content(2, 1_000_000);
     let b = tree(2, &more);
     assert_eq!(take_in(&mut s, &b, &more), Some(Refusal::Full), "no refusal for good, and no failing disk");
@@ -101,19 +104,20 @@ fn a_disk_that_filled_up_is_said_so_serves_on_and_takes_in_again_by_itself() {
 fn an_index_that_met_the_full_disk_is_opened_again() {
     let Some(disk) = Tmpfs::mount(6 << 20) else { return };
     let path = disk.path().join("store");
-    let mut s = StoreService::new(DiskStore::open(&path, 1 << 30, Some(0)).unwrap(), super::tests::LEASE);
+    let mut s = StoreService::new(DiskStore::open(&path, 1 << 30, Some(0)).unwrap(), LEASE);
     let a = tree(1, b"small");
     assert_eq!(begin(&mut s, &a), None);
     let filler = disk.path().join("filler");
     let mut file = File::create(&filler).unwrap();
-    while std::io::Write::write_all(&mut file, &[1; 4_096]).is_ok() {}
+    while file.write_all(&[1; 4_096]).is_ok() {}
+    drop(file);
     // Small objects into what is left of a page: the data file need not grow, the index does.
-    let mut refused = None;
+    let mut said = None;
     for n in 2..16 {
-        refused = refused.or(begin(&mut s, &tree(n, b"small")));
+        said = said.or(begin(&mut s, &tree(n, b"small")));
     }
     s.store_mut().failed(&Trouble::of(&io::ErrorKind::StorageFull.into()));
-    assert_eq!(begin(&mut s, &tree(99, b"x")), Some(Refusal::Full), "{refused:?}");
+    assert_eq!(begin(&mut s, &tree(99, b"x")), Some(Refusal::Full), "{said:?}");
     assert!(whole(&mut s, &a));
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(health(&mut s), StoreHealth::Good);
@@ -146,9 +150,10 @@ fn a_disk_that_became_read_only_is_said_so_and_works_again_when_it_is_not() {
 fn what_is_to_stay_free_of_the_disk_stays_free() {
     let Some(disk) = Tmpfs::mount(16 << 20) else { return };
     let store = DiskStore::open(&disk.path().join("store"), 1 << 30, Some(8 << 20)).unwrap();
-    let mut s = StoreService::new(store, super::tests::LEASE);
+    let mut s = StoreService::new(store, LEASE);
     let most = content(3, 12 << 20);
     assert_eq!(take_in(&mut s, &tree(3, &most), &most), Some(Refusal::Full));
+    assert!(s.store().report().get().refused.0 > 0, "what was turned away is counted");
     let some = content(4, 1 << 20);
     assert_eq!(take_in(&mut s, &tree(4, &some), &some), None);
     let free = Space::of(&File::open(disk.path()).unwrap()).unwrap().free;
@@ -175,7 +180,7 @@ fn blocks_that_are_gone_are_not_claimed_after_a_start() {
     assert_eq!(s.store().used(), 2 * OBJECT_OVERHEAD);
     // They keep their leases: what comes again makes them whole.
     let root = a.upper_block(0).unwrap();
-    assert_eq!(super::tests::refused(&mut s, &StoreRequest::Put(a.link().locator(), 0, root)), None);
+    assert_eq!(refused(&mut s, &StoreRequest::Put(a.link().locator(), 0, root)), None);
     assert_eq!(put(&mut s, &a, &content, 0..a.shape().leaves), None);
     assert!(whole(&mut s, &a) && s.lacking() == 1);
 }
@@ -204,7 +209,7 @@ fn a_scrub_finds_whatever_block_rotted_and_only_that() {
             Some(leaf) => t.seal_leaf(&mut bytes.as_slice(), leaf).unwrap(),
             None => t.upper_block(index).unwrap().to_vec(),
         };
-        assert_eq!(super::tests::refused(&mut s, &StoreRequest::Put(object, index, &again)), None);
+        assert_eq!(refused(&mut s, &StoreRequest::Put(object, index, &again)), None);
         assert!(s.status(now(), &object).unwrap().complete() && s.lacking() == 0);
     }
     assert_eq!(s.store().report().get().lost, u64::from(t.shape().blocks()));
