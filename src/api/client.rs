@@ -23,7 +23,7 @@ use crate::host::system;
 use crate::role::agent::{Agent, AgentConfig};
 use crate::role::client::{Isolation, Part, SITE_ROUTE};
 use crate::wire::message::Target;
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::net::IpAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
@@ -104,7 +104,19 @@ impl ClientBuilder {
         let clock = Clock::start();
         let agent = AgentHandle::start(Agent::new(config, rng.fork()), clock, None);
         let (profile, network) = (network.profile, network.id);
-        let local = Local::new(agent, About { dir, profile, network, clock, relay: None, routes: Cell::new(0) });
+        let local = Local::new(
+            agent,
+            About {
+                dir,
+                profile,
+                network,
+                clock,
+                relay: None,
+                store: None,
+                unsaved: RefCell::default(),
+                routes: Cell::new(0),
+            },
+        );
         tokio::task::spawn_local(network::keep_peers(local.clone()));
         tokio::task::spawn_local(keep_guards(local.clone()));
         Ok(local)
@@ -117,6 +129,10 @@ async fn keep_guards(local: Local) {
     while built.changed().await.is_ok() {
         local.save_guards();
         tokio::time::sleep(KEEP_GUARDS_EVERY).await;
+        while local.about.unsaved.borrow().is_some() {
+            local.save_guards();
+            tokio::time::sleep(KEEP_GUARDS_EVERY).await;
+        }
     }
 }
 

@@ -8,6 +8,8 @@ pub mod error;
 pub mod guards;
 pub mod keepalive;
 pub mod keys;
+mod lines;
+pub mod owner;
 pub mod resolver;
 pub mod service;
 pub mod shard;

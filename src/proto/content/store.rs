@@ -19,12 +19,39 @@ pub fn block_cost(class: Class) -> u64 {
     class.bytes() as u64 + BLOCK_OVERHEAD
 }
 
+/// Whether a store can take something in, and why not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error)]
+pub enum StoreHealth {
+    /// It can.
+    #[default]
+    #[error("good")]
+    Good,
+    /// The disk has no room: less is free than is to stay free, or a quota is used up.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The disk can be read only.
+    #[error("the disk can be read only")]
+    ReadOnly,
+    /// The process may not use the store's files any more.
+    #[error("the store's files may not be used")]
+    Denied,
+    /// The store's files were removed or replaced while it ran.
+    #[error("the store's files were removed")]
+    Gone,
+    /// The disk or the index failed in another way.
+    #[error("the disk failed")]
+    Failed,
+}
+
 /// Why a store cannot do as asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The byte cap would be passed.
     #[error("the store is full")]
     Full,
+    /// The disk has no room.
+    #[error("the store's disk is full")]
+    DiskFull,
     /// The disk failed.
     #[error("the store's disk failed")]
     Broken,
@@ -56,6 +83,8 @@ pub struct Record {
     pub expires: UnixMs,
     /// When its last block came in.
     pub touched: UnixMs,
+    /// Whether it was whole once: it is kept until its lease ends, and what it lacks is fetched again.
+    pub whole: bool,
 }
 
 impl Record {
@@ -92,8 +121,16 @@ pub trait BlockStore: Send {
     /// A block's bytes.
     fn read(&self, object: &Locator, index: u32) -> Result<Option<Vec<u8>>, StoreError>;
 
+    /// Indices of at most `max` blocks held from `from` on, in order.
+    fn held_from(&self, object: &Locator, from: u32, max: usize) -> Result<Vec<u32>, StoreError>;
+
     /// Indices of all blocks held, in order.
-    fn held(&self, object: &Locator) -> Result<Vec<u32>, StoreError>;
+    fn held(&self, object: &Locator) -> Result<Vec<u32>, StoreError> {
+        self.held_from(object, 0, usize::MAX)
+    }
+
+    /// Forgets a block whose bytes are not what was written. Whoever calls counts it in the record.
+    fn lose(&mut self, object: &Locator, index: u32) -> Result<(), StoreError>;
 
     /// Removes an object with all its blocks.
     fn remove(&mut self, object: &Locator) -> Result<(), StoreError>;
@@ -101,8 +138,36 @@ pub trait BlockStore: Send {
     /// Bytes counted against the cap: blocks and overheads.
     fn used(&self) -> u64;
 
-    /// The cap in bytes.
+    /// The cap in bytes: what it was told to use at most, or less where the disk has no room for it.
     fn cap(&self) -> u64;
+
+    /// What it was told to use at most.
+    fn allowed(&self) -> u64 {
+        self.cap()
+    }
+
+    /// Whether it can take something in.
+    fn health(&self) -> StoreHealth {
+        StoreHealth::Good
+    }
+
+    /// Looks at the disk again; one that failed is tried.
+    fn probe(&mut self) -> StoreHealth {
+        self.health()
+    }
+
+    /// Whether it has begun again with other contents since the last call.
+    fn reloaded(&mut self) -> bool {
+        false
+    }
+
+    /// Something was refused for want of room.
+    fn turned_away(&mut self) {}
+
+    /// Gives back what a smaller cap leaves no place for, in steps of about `bytes`; whether there is more.
+    fn tidy(&mut self, _bytes: usize) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 
     /// Ends the batch of writes and gives its commit; `None` where nothing was written. Until [`BlockStore::committed`] is
     /// told how it went, there is no other.
@@ -152,8 +217,12 @@ impl BlockStore for Box<dyn BlockStore> {
         (**self).read(object, index)
     }
 
-    fn held(&self, object: &Locator) -> Result<Vec<u32>, StoreError> {
-        (**self).held(object)
+    fn held_from(&self, object: &Locator, from: u32, max: usize) -> Result<Vec<u32>, StoreError> {
+        (**self).held_from(object, from, max)
+    }
+
+    fn lose(&mut self, object: &Locator, index: u32) -> Result<(), StoreError> {
+        (**self).lose(object, index)
     }
 
     fn remove(&mut self, object: &Locator) -> Result<(), StoreError> {
@@ -166,6 +235,30 @@ impl BlockStore for Box<dyn BlockStore> {
 
     fn cap(&self) -> u64 {
         (**self).cap()
+    }
+
+    fn allowed(&self) -> u64 {
+        (**self).allowed()
+    }
+
+    fn health(&self) -> StoreHealth {
+        (**self).health()
+    }
+
+    fn probe(&mut self) -> StoreHealth {
+        (**self).probe()
+    }
+
+    fn reloaded(&mut self) -> bool {
+        (**self).reloaded()
+    }
+
+    fn turned_away(&mut self) {
+        (**self).turned_away();
+    }
+
+    fn tidy(&mut self, bytes: usize) -> Result<bool, StoreError> {
+        (**self).tidy(bytes)
     }
 
     fn seal(&mut self) -> Option<Commit> {

@@ -1,8 +1,9 @@
 //! A store in memory, for tests and simulations.
 
-use super::{BlockStore, Commit, OBJECT_OVERHEAD, Record, StoreError, block_cost};
+use super::{BlockStore, Commit, OBJECT_OVERHEAD, Record, StoreError, StoreHealth, block_cost};
 use crate::wire::ids::{Address, Locator};
-use std::collections::BTreeMap;
+use core::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone)]
 struct Object {
@@ -17,15 +18,62 @@ pub struct MemoryStore {
     used: u64,
     cap: u64,
     written: bool,
+    rotten: BTreeSet<(Locator, u32)>,
+    health: StoreHealth,
+    reads: Cell<u64>,
 }
 
 impl MemoryStore {
     /// An empty store with a cap.
     pub fn new(cap: u64) -> Self {
-        Self { objects: BTreeMap::new(), used: 0, cap, written: false }
+        Self {
+            objects: BTreeMap::new(),
+            used: 0,
+            cap,
+            written: false,
+            rotten: BTreeSet::new(),
+            health: StoreHealth::Good,
+            reads: Cell::new(0),
+        }
+    }
+
+    /// A block rots: reading it fails from now on, as a disk's checksum would say.
+    pub fn rot(&mut self, object: &Locator, index: u32) {
+        self.rotten.insert((*object, index));
+    }
+
+    /// Its disk fills, fails, or is well again.
+    pub fn fail(&mut self, health: StoreHealth) {
+        self.health = health;
+    }
+
+    /// Another cap from now on.
+    pub fn set_cap(&mut self, cap: u64) {
+        self.cap = cap;
+    }
+
+    /// Blocks read so far.
+    pub fn reads(&self) -> u64 {
+        self.reads.get()
+    }
+
+    fn writable(&self) -> Result<(), StoreError> {
+        match self.health {
+            StoreHealth::Good => Ok(()),
+            StoreHealth::DiskFull => Err(StoreError::DiskFull),
+            _ => Err(StoreError::Broken),
+        }
+    }
+
+    /// Changes bytes of a held block, for tests and hostile relays in simulations.
+    pub fn corrupt(&mut self, object: &Locator, index: u32, with: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(block) = self.objects.get_mut(object).and_then(|o| o.blocks.get_mut(&index)) {
+            with(block);
+        }
     }
 
     fn take_room(&mut self, bytes: u64) -> Result<(), StoreError> {
+        self.writable()?;
         let used = self.used.saturating_add(bytes);
         if used > self.cap {
             return Err(StoreError::Full);
@@ -84,11 +132,27 @@ impl BlockStore for MemoryStore {
     }
 
     fn read(&self, object: &Locator, index: u32) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.objects.get(object).and_then(|o| o.blocks.get(&index)).cloned())
+        self.reads.set(self.reads.get() + 1);
+        let block = self.objects.get(object).and_then(|o| o.blocks.get(&index));
+        if block.is_some() && self.rotten.contains(&(*object, index)) {
+            return Err(StoreError::Damaged);
+        }
+        Ok(block.cloned())
     }
 
-    fn held(&self, object: &Locator) -> Result<Vec<u32>, StoreError> {
-        Ok(self.objects.get(object).map(|o| o.blocks.keys().copied().collect()).unwrap_or_default())
+    fn held_from(&self, object: &Locator, from: u32, max: usize) -> Result<Vec<u32>, StoreError> {
+        let held = self.objects.get(object).into_iter().flat_map(|o| o.blocks.range(from..));
+        Ok(held.map(|(index, _)| *index).take(max).collect())
+    }
+
+    fn lose(&mut self, object: &Locator, index: u32) -> Result<(), StoreError> {
+        self.written = true;
+        self.rotten.remove(&(*object, index));
+        let Some(o) = self.objects.get_mut(object) else { return Ok(()) };
+        if o.blocks.remove(&index).is_some() {
+            self.used = self.used.saturating_sub(block_cost(o.record.class));
+        }
+        Ok(())
     }
 
     fn remove(&mut self, object: &Locator) -> Result<(), StoreError> {
@@ -108,8 +172,13 @@ impl BlockStore for MemoryStore {
         self.cap
     }
 
+    fn health(&self) -> StoreHealth {
+        self.health
+    }
+
     fn seal(&mut self) -> Option<Commit> {
-        core::mem::take(&mut self.written).then(|| Box::new(|| Ok(())) as Commit)
+        let result = self.writable();
+        core::mem::take(&mut self.written).then(|| Box::new(move || result) as Commit)
     }
 
     fn committed(&mut self, result: Result<(), StoreError>) {
