@@ -46,6 +46,8 @@ pub struct TestnetConfig {
     pub socks: SocketAddr,
     /// Whether one relay is an exit.
     pub exit: bool,
+    /// Whether sites run scripts in every browser.
+    pub site_scripts: bool,
 }
 
 /// The settings of `umbel relay`.
@@ -88,6 +90,8 @@ pub struct ClientConfig {
     pub seeds: Vec<String>,
     /// Where the proxy listens; port 0 means any.
     pub socks: SocketAddr,
+    /// Whether sites run scripts in every browser.
+    pub site_scripts: bool,
 }
 
 /// The keys of the configuration file.
@@ -97,6 +101,7 @@ struct File {
     relays: Option<u16>,
     socks: Option<Loopback>,
     exit: Option<bool>,
+    site_scripts: Option<bool>,
     ready_file: Option<PathBuf>,
     profile: Option<ProfileName>,
     listen: Option<Listen>,
@@ -124,6 +129,7 @@ impl TestnetConfig {
             relays: usize::from(args.relays.or(file.relays).unwrap_or(RELAYS_DEFAULT)),
             socks: socks(args.socks.or(file.socks)),
             exit: args.exit.or(file.exit).unwrap_or(false),
+            site_scripts: args.site_scripts.or(file.site_scripts).unwrap_or(false),
             common: Common::new(dir, global, args.ready_file.clone(), &file),
         })
     }
@@ -171,6 +177,7 @@ impl ClientConfig {
             invite,
             seeds: file.seeds.clone(),
             socks: socks(args.socks.or(file.socks)),
+            site_scripts: args.site_scripts.or(file.site_scripts).unwrap_or(false),
             common: Common::new(dir, global, args.ready_file.clone(), &file),
         })
     }

@@ -60,7 +60,7 @@ impl Conversation {
             match self.next().await? {
                 Frame::Progress(p) => progress(p),
                 Frame::Ok(report) => return Ok(report),
-                Frame::Open(_) | Frame::Entry(_) | Frame::Data(_) | Frame::Error(_) => {
+                Frame::Open(_) | Frame::Entry(_) | Frame::Door(_) | Frame::Data(_) | Frame::Error(_) => {
                     return Err(strange("an unexpected line"));
                 }
             }

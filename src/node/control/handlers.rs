@@ -1,14 +1,16 @@
 //! What the control socket answers: each command is an operation of the library.
 
 use super::report::{LookupReport, Progress, PutReport, Status};
-use super::server::{self, GetSink, Handler};
-use super::{Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
+use super::server::{self, DoorSink, GetSink, Handler};
+use super::{BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
 use crate::api::{Client, Link, Object, ObjectReader, Relay};
-use crate::host::error::Error;
+use crate::host::error::{Error, ErrorKind};
+use crate::node::door::BrowserProxy;
 use crate::proto::content::fetch::FetchError;
 use crate::wire::ids::to_text;
 use std::rc::Rc;
 use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
 
 /// What answers a control socket.
 #[derive(Clone)]
@@ -24,11 +26,19 @@ struct Control {
     role: &'static str,
     /// Where its proxy listens.
     socks: Option<String>,
+    /// One permit for each browser that may have a proxy.
+    doors: Semaphore,
 }
+
+/// Most browsers at a time: each holds a place among the commands that the node answers.
+pub(crate) const DOORS_MAX: usize = 16;
 
 /// Answers a node's control socket until the process's `LocalSet` ends.
 pub(crate) fn serve(socket: UnixListener, node: Node, role: &'static str, socks: Option<String>) {
-    tokio::task::spawn_local(server::serve(socket, Rc::new(Control { node, role, socks })));
+    tokio::task::spawn_local(server::serve(
+        socket,
+        Rc::new(Control { node, role, socks, doors: Semaphore::new(DOORS_MAX) }),
+    ));
 }
 
 impl Control {
@@ -78,6 +88,20 @@ impl Handler for Control {
 
     async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Error> {
         self.client().lookup(&request.key).await
+    }
+
+    async fn browse(&self, request: BrowseRequest, opened: &mut DoorSink) -> Result<(), Error> {
+        // spec: NODE-102
+        let seat = self.doors.try_acquire().map_err(|_| {
+            Error::new(ErrorKind::Busy, format!("{DOORS_MAX} browser windows use this node already"))
+                .with_hint("close one of them")
+        })?;
+        let mut door = BrowserProxy::open(&self.client(), request.outside).await?;
+        opened.open(Door { addr: door.addr() }).await?;
+        // The command's end drops this future, and with it the door.
+        door.ended().await;
+        drop(seat);
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) async fn run(config: ClientConfig) -> Result<(), Error> {
         builder = builder.invite(Invite::read(path)?);
     }
     let client = builder.start().await?;
-    let proxy = LocalProxy::start(&client, config.socks).await?;
+    let proxy = LocalProxy::start(&client, config.socks, config.site_scripts).await?;
     let socket = server::listen(client.dir())?;
     let socks = proxy.addr().to_string();
     handlers::serve(socket, Node::Client(client.clone()), "client", Some(socks.clone()));

@@ -23,7 +23,7 @@ pub(super) async fn run(config: TestnetConfig) -> Result<(), Error> {
     };
     let client = net.client().clone();
     write_atomic(&client.dir().join("invite"), net.invite().to_string().as_bytes(), SHARED)?;
-    let proxy = LocalProxy::start(&client, config.socks).await?;
+    let proxy = LocalProxy::start(&client, config.socks, config.site_scripts).await?;
     let socks = proxy.addr().to_string();
     for relay in net.relays() {
         handlers::serve(server::listen(relay.dir())?, Node::Relay(relay.clone()), "relay", None);

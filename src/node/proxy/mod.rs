@@ -13,8 +13,10 @@
 mod client;
 pub mod codec;
 mod destination;
+mod document;
 mod exit;
 mod gateway;
+mod hints;
 mod http;
 mod mapped;
 mod network;
@@ -49,6 +51,29 @@ pub const READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a client may take to accept bytes of an answer.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// What may be had by a proxy's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Sites without their scripts, and other hosts through exits. For programs and for browsers that anyone has set up.
+    Everything,
+    /// The same with the sites' scripts: the user answers for the browsers of this machine.
+    EverythingWithScripts,
+    /// Sites with their scripts, and no other host. For a browser that this program has started.
+    Sites,
+}
+
+impl Scope {
+    /// Whether the pages of sites may run scripts.
+    fn scripts(self) -> bool {
+        !matches!(self, Self::Everything)
+    }
+
+    /// Whether hosts outside the network are reached.
+    fn outside(self) -> bool {
+        !matches!(self, Self::Sites)
+    }
+}
+
 /// How the proxy listens.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -56,6 +81,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Whether private and loopback destinations may go to an exit: the profile's `private_exit`.
     pub private: bool,
+    /// What may be had by this port.
+    pub scope: Scope,
     /// Client connections at a time.
     pub connections: usize,
     /// How long a client may take to send a handshake or a request's head.
@@ -65,7 +92,8 @@ pub struct Config {
 impl Config {
     /// The usual bounds.
     pub fn new(listen: SocketAddr, private: bool) -> Self {
-        Self { listen, private, connections: CONNECTIONS_MAX, head_timeout: HEAD_TIMEOUT }
+        let scope = Scope::Everything;
+        Self { listen, private, scope, connections: CONNECTIONS_MAX, head_timeout: HEAD_TIMEOUT }
     }
 }
 
@@ -96,6 +124,7 @@ pub struct Proxy {
 struct Shared<U: Upstream> {
     upstream: U,
     private: bool,
+    scope: Scope,
     head_timeout: Duration,
     isolator: Isolator,
     mapped: RefCell<Mapped>,
@@ -132,6 +161,7 @@ impl Proxy {
         let shared = Rc::new(Shared {
             upstream,
             private: self.config.private,
+            scope: self.config.scope,
             head_timeout: self.config.head_timeout,
             isolator: self.isolator,
             mapped: RefCell::new(self.mapped),

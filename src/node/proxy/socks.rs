@@ -1,7 +1,7 @@
 //! SOCKS clients: a handshake, then a tunnel or the gateway inside the stream.
 
 use super::client::Client;
-use super::destination::{Destination, Refusal, classify, site};
+use super::destination::{Destination, Refusal, SITE_PORT, classify, site};
 use super::upstream::{OpenError, Upstream};
 use super::{OPEN_TIMEOUT, Shared, exit, http};
 use crate::api::may_leave;
@@ -72,6 +72,14 @@ async fn connect<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: 
             client.send(&granted).await?;
             http::serve(shared, client, Some(http::Inside { host, credentials: request.credentials })).await
         }
+        // spec: PROXY-102
+        Ok(Destination::Exit(target)) if !shared.scope.outside() => {
+            if port(&target) != SITE_PORT {
+                return refuse(client, &request, Reply::NotAllowed).await;
+            }
+            client.send(&granted).await?;
+            http::explain(shared, client, Refusal::Outside).await
+        }
         Ok(Destination::Exit(target)) => {
             // spec: PROXY-29
             let first = std::mem::take(&mut client.buffer);
@@ -87,6 +95,14 @@ async fn connect<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: 
             tracing::debug!(%why, target = ?Sensitive(&request.target), "a SOCKS request is refused");
             refuse(client, &request, Reply::NotAllowed).await
         }
+    }
+}
+
+fn port(target: &Target) -> u16 {
+    match target {
+        Target::Host(_, port) => *port,
+        Target::Addr(address) => address.port(),
+        Target::Directory | Target::Store => 0,
     }
 }
 
@@ -122,7 +138,8 @@ async fn look_up<U: Upstream>(shared: &Shared<U>, who: &Credentials, name: &str)
     if let Some(host) = site(name) {
         return Ok(shared.mapped.borrow_mut().address(&host).into());
     }
-    if !may_leave(name, shared.private) {
+    // spec: PROXY-102
+    if !shared.scope.outside() || !may_leave(name, shared.private) {
         tracing::debug!(why = %Refusal::Local, "a look-up is refused");
         return Err(Reply::NotAllowed);
     }
