@@ -110,7 +110,7 @@ class Firefox:
                     raise Gone("Marionette does not listen")
                 time.sleep(0.2)
         self.receive()
-        self.call("WebDriver:NewSession", capabilities={"alwaysMatch": {"acceptInsecureCerts": True, "pageLoadStrategy": "none", "unhandledPromptBehavior": "accept"}})
+        self.call("WebDriver:NewSession", acceptInsecureCerts=True, pageLoadStrategy="none", unhandledPromptBehavior="accept")
         self.call("WebDriver:SetTimeouts", script=15000, pageLoad=20000)
 
     def receive(self):

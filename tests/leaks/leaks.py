@@ -23,7 +23,7 @@ parser.add_argument("--pictures", help="a folder for screenshots")
 options = parser.parse_args()
 
 if ME not in os.environ:
-    line = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    line = ["unshare", "--net", "--mount"]
     if os.getuid() != 0:
         line += ["--user", "--map-root-user"]
     os.environ[ME] = "1"
@@ -42,6 +42,8 @@ def sh(line):
 
 def spawn(line, name, **more):
     out = open(os.path.join(base, name + ".log"), "ab")
+    # None of them outlives this process, however it ends.
+    line = ["setpriv", "--pdeathsig", "KILL", "--", *line]
     process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=out, stderr=out, **more)
     started.append(process)
     return process
@@ -74,9 +76,10 @@ def network():
     open(hosts, "w").write("127.0.0.1 localhost\n::1 localhost\n")
     for ours, theirs in [(resolv, "/etc/resolv.conf"), (hosts, "/etc/hosts")]:
         sh(f"mount --bind {ours} $(readlink -f {theirs})")
-    world = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+    world = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--net", "sleep", "infinity"])
     started.append(world)
-    until("the second namespace", 10, lambda: os.readlink(f"/proc/{world.pid}/ns/net") != os.readlink("/proc/self/ns/net"))
+    own = os.readlink("/proc/self/ns/net")
+    until("the second namespace", 10, lambda: os.readlink(f"/proc/{world.pid}/ns/net") != own)
     enter = ["nsenter", "-t", str(world.pid), "-n"]
     w = " ".join(enter)
     for line in [
@@ -370,6 +373,7 @@ def main():
         wrong("the capture saw nothing: it cannot have seen a leak")
 
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
 try:
     main()
 finally:

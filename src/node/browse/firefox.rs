@@ -233,7 +233,10 @@ fn settings(profile: &Profile, proxy: SocketAddr, outside: bool) -> Vec<(&'stati
         // Certificates are checked without asking who issued them.
         ("security.OCSP.enabled", json!(0)),
         ("security.pki.crlite_mode", json!(0)),
-        ("services.settings.server", json!("data:,")),
+        // An address that does not parse would be replaced by the built-in one; this one the proxy refuses.
+        ("services.settings.server", json!("https://settings.invalid/v1")),
+        // Parts that look a name up past the proxy's settings get this address instead of asking a name server.
+        ("network.dns.forceResolve", json!(proxy.ip().to_string())),
         ("toolkit.telemetry.server", json!("data:,")),
         ("telemetry.fog.test.localhost_port", json!(-1)),
         ("browser.cache.memory.capacity", json!(65536)),

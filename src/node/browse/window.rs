@@ -148,6 +148,8 @@ fn environment(command: &mut Command, profile: &Profile) {
         command.env("TMPDIR", profile.tmp());
     }
     command.env("GIO_USE_VFS", "local");
+    // The system's resolver asks no server: Firefox looks its machine's own name up when it locks its profile.
+    command.env("RES_OPTIONS", "attempts:0");
     // Firefox takes some settings only with this: among them that it asks no server for others.
     command.env("MOZ_REMOTE_SETTINGS_DEVTOOLS", "1");
     command.env("MOZ_CRASHREPORTER_DISABLE", "1").env("MOZ_DATA_REPORTING", "0");

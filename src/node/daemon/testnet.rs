@@ -81,7 +81,7 @@ fn greet(report: &TestnetReady, json: bool) {
         relays.len()
     );
     println!("Read a page that it keeps:\n  curl --socks5-hostname {socks} {sample}");
-    println!("See it in a browser:\n  chromium --proxy-server=socks5://{socks} {sample}");
+    println!("See it in a browser, from another terminal:\n  umbel --dir {dir} browse {sample}");
     println!("Publish a file or folder, from another terminal:\n  umbel --dir {dir} put PATH");
     println!("Look inside:\n  umbel --dir {dir} status\n\nCtrl-C ends it.");
 }

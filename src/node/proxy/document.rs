@@ -161,3 +161,34 @@ pub(super) fn etag(scope: Scope, form: Form, mime: &str, root: &str) -> String {
 pub(super) fn cache(mime: &str) -> &'static str {
     if kind(mime) == Kind::Other { "private, max-age=3600, immutable" } else { "private, no-cache" }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: PROXY-103
+    #[test]
+    fn what_no_filter_can_read_is_text() {
+        for first in [&[0xfe, 0xff, 0][..], &[0xff, 0xfe]] {
+            assert_eq!(Form::Scriptless.with_first(first), Form::Text);
+            assert_eq!(Form::Plain.with_first(first), Form::Plain);
+        }
+        assert_eq!(Form::Scriptless.with_first(b"\xef\xbb\xbf<p>"), Form::Scriptless);
+        for mime in
+            ["image/svg+xml", "application/xhtml+xml", "TEXT/XML; charset=x", "multipart/x-mixed-replace", "text/xsl"]
+        {
+            assert_eq!(kind(mime), Kind::Xml, "{mime}");
+        }
+        assert_eq!((kind("Text/HTML;charset=utf-16"), kind("text/plain")), (Kind::Html, Kind::Other));
+        assert_eq!(Form::Scriptless.mime("text/html;charset=utf-16"), "text/html");
+    }
+
+    #[test]
+    fn a_filter_sends_as_many_bytes_as_it_said() {
+        for page in ["<p>quiet", "<script></script>", "<link rel=x"] {
+            let mut filter = Form::Scriptless.filter().unwrap();
+            let sent = filter.pass(page.as_bytes()).len() + filter.end().len();
+            assert_eq!(sent as u64, page.len() as u64 + Form::Scriptless.more(), "{page}");
+        }
+    }
+}

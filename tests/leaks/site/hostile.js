@@ -84,6 +84,7 @@ attempt('error page frame', () => new Promise(ok => { const f = document.createE
 attempt('text frame', () => new Promise(ok => { const f = document.createElement('iframe'); f.src = 'data.json'; f.onload = () => { try { new f.contentWindow.Image().src = H('textframe'); f.contentWindow.fetch(H('textframefetch'), { mode: 'no-cors' }).catch(() => 0); } catch (e) { results['text inner'] = String(e); } ok(); }; document.body.append(f); }));
 // What may lead the page away comes last.
 setTimeout(() => {
+  attempt('frame that leads the page away', () => { const f = document.createElement('iframe'); f.sandbox = 'allow-scripts allow-top-navigation'; f.src = 'frame-nav.html'; document.body.append(f); });
   attempt('ping', () => document.getElementById('ping').click());
   attempt('form', () => document.getElementById('form').submit());
   attempt('open', () => String(window.open(H('open'))));
