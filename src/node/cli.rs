@@ -6,6 +6,7 @@
 use crate::node::setting::{Level, Listen, Loopback, NameServer, ProfileName, Size};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 const STYLES: Styles = Styles::styled()
@@ -77,6 +78,8 @@ pub enum Command {
     Put(PutArgs),
     /// Fetch what a link or URL names into a file or folder
     Get(GetArgs),
+    /// Open a browser window that reaches nothing but the network
+    Browse(BrowseArgs),
     /// Show what the node does
     Status,
     /// Show which relays keep a relay's record or a block, and which of them answer
@@ -108,6 +111,10 @@ pub struct TestnetArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(env = "UMBEL_EXIT", hide_env_values = true, hide_possible_values = true)]
     pub exit: Option<bool>,
+    /// Let sites run scripts in every browser that uses the proxy, not only where umbel browse started it
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(env = "UMBEL_SITE_SCRIPTS", hide_env_values = true, hide_possible_values = true)]
+    pub site_scripts: Option<bool>,
     /// Written once the first circuit works: a JSON object that tells what runs where
     #[arg(long, value_name = "FILE", env = "UMBEL_READY_FILE", hide_env_values = true)]
     pub ready_file: Option<PathBuf>,
@@ -197,6 +204,10 @@ pub struct ClientArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(env = "UMBEL_ISOLATE_DESTINATIONS", hide_env_values = true, hide_possible_values = true)]
     pub isolate_destinations: Option<bool>,
+    /// Let sites run scripts in every browser that uses the proxy, not only where umbel browse started it
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(env = "UMBEL_SITE_SCRIPTS", hide_env_values = true, hide_possible_values = true)]
+    pub site_scripts: Option<bool>,
     /// The configuration file [default: DIR/umbel.toml, if it exists]
     #[arg(long, value_name = "FILE", env = "UMBEL_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
@@ -264,6 +275,40 @@ pub struct GetArgs {
     /// The file or folder to make; - writes a file to standard output
     #[arg(short, long, value_name = "OUT")]
     pub out: PathBuf,
+}
+
+const BROWSE_EXAMPLES: &str = "\
+Examples:
+  umbel browse http://<key>.<root>.umbel/
+  umbel browse https://example.com/
+  umbel browse --browser firefox --keep reading
+
+A window is for sites, whose scripts run and which reach no other host, or for hosts outside, where sites come without
+scripts: the URL decides. Both use circuits of their own and a profile of their own, which is removed when the window
+closes. Where no node runs on DIR, the command runs a client of its own for as long as the window is open.";
+
+/// Options of `umbel browse`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = BROWSE_EXAMPLES)]
+pub struct BrowseArgs {
+    /// A link or URL.
+    #[arg(value_name = "URL", help = "What to open: a site's URL or link, or a URL outside the network")]
+    pub url: Option<String>,
+    /// Reach hosts outside the network; sites then come without scripts
+    #[arg(long)]
+    pub outside: bool,
+    /// The browser: chromium, firefox, or the path of one [default: the first that is installed]
+    #[arg(long, value_name = "BROWSER", env = "UMBEL_BROWSER", hide_env_values = true)]
+    pub browser: Option<String>,
+    /// Keep the profile under this name, and use it again the next time
+    #[arg(long, value_name = "NAME")]
+    pub keep: Option<String>,
+    /// The invite of the network to use, where no node runs
+    #[arg(long, value_name = "FILE", env = "UMBEL_INVITE", hide_env_values = true)]
+    pub invite: Option<PathBuf>,
+    /// Further arguments for the browser, such as --headless
+    #[arg(last = true, value_name = "ARGS")]
+    pub arguments: Vec<OsString>,
 }
 
 const LOOKUP_EXAMPLES: &str = "\

@@ -52,6 +52,8 @@ pub struct TestnetConfig {
     pub isolate_destinations: bool,
     /// Whether one relay is an exit.
     pub exit: bool,
+    /// Whether sites run scripts in every browser.
+    pub site_scripts: bool,
 }
 
 /// The settings of `umbel relay`.
@@ -102,6 +104,8 @@ pub struct ClientConfig {
     pub socks: SocketAddr,
     /// Whether the proxy gives each destination a circuit of its own.
     pub isolate_destinations: bool,
+    /// Whether sites run scripts in every browser.
+    pub site_scripts: bool,
 }
 
 /// The keys of the configuration file.
@@ -112,6 +116,7 @@ struct File {
     socks: Option<Loopback>,
     isolate_destinations: Option<bool>,
     exit: Option<bool>,
+    site_scripts: Option<bool>,
     ready_file: Option<PathBuf>,
     profile: Option<ProfileName>,
     listen: Option<Listen>,
@@ -143,6 +148,7 @@ impl TestnetConfig {
             socks: socks(args.socks.or(file.socks)),
             isolate_destinations: args.isolate_destinations.or(file.isolate_destinations).unwrap_or(false),
             exit: args.exit.or(file.exit).unwrap_or(false),
+            site_scripts: args.site_scripts.or(file.site_scripts).unwrap_or(false),
             common: Common::new(dir, global, (args.ready_file.clone(), args.config.clone()), &file),
         })
     }
@@ -194,6 +200,7 @@ impl ClientConfig {
             seeds: file.seeds.clone(),
             socks: socks(args.socks.or(file.socks)),
             isolate_destinations: args.isolate_destinations.or(file.isolate_destinations).unwrap_or(false),
+            site_scripts: args.site_scripts.or(file.site_scripts).unwrap_or(false),
             common: Common::new(dir, global, (args.ready_file.clone(), args.config.clone()), &file),
         })
     }

@@ -1,9 +1,11 @@
 //! Layer 8: the program on top of the library: daemons, the local proxy, the control socket, the command line.
 
+pub(crate) mod browse;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub(crate) mod daemon;
+pub(crate) mod door;
 pub mod get;
 pub mod log;
 pub mod output;

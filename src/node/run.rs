@@ -1,7 +1,7 @@
 //! From the parsed command line to the exit code.
 
 use crate::host::error::{Error, ErrorKind};
-use crate::node::cli::{Cli, Command, GetArgs, Global, PutArgs};
+use crate::node::cli::{BrowseArgs, Cli, Command, GetArgs, Global, PutArgs};
 use crate::node::config::{ClientConfig, Common, RelayConfig, TestnetConfig, default_dir, default_testnet_dir};
 use crate::node::control::client::Conversation;
 use crate::node::control::report::{Listing, LookupReport, Status};
@@ -9,7 +9,7 @@ use crate::node::control::{LookupRequest, Request, SOCKET_NAME};
 use crate::node::get::Got;
 use crate::node::output::{Bar, exit_code, fail, print, print_aside, say_aside, written};
 use crate::node::setting::Level;
-use crate::node::{daemon, get, log, process, put};
+use crate::node::{browse, daemon, get, log, process, put};
 use crate::wire::ids::{ID_TEXT_LEN, from_text};
 use clap::Parser;
 use std::ffi::OsString;
@@ -85,6 +85,7 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
         }
         Command::Put(args) => command(global, put(global, args)),
         Command::Get(args) => command(global, get(global, args)),
+        Command::Browse(args) => command(global, browse(global, args)),
         Command::Status => command(global, status(global)),
         Command::Lookup(args) => command(global, lookup(global, args.key)),
     }
@@ -114,6 +115,12 @@ fn node_dir(global: &Global) -> Result<PathBuf, Error> {
     let (own, testnet) = (default_dir()?, default_testnet_dir()?);
     let runs = |dir: &PathBuf| UnixStream::connect(dir.join(SOCKET_NAME)).is_ok();
     Ok(if !runs(&own) && runs(&testnet) { testnet } else { own })
+}
+
+async fn browse(global: &Global, args: BrowseArgs) -> Result<ExitCode, Error> {
+    let report = browse::browse(&node_dir(global)?, args, global.json).await?;
+    // What the browser prints, with --dump-dom for one, has standard output to itself.
+    Ok(if global.json { print(&report, true) } else { print_aside(&report, false) })
 }
 
 async fn status(global: &Global) -> Result<ExitCode, Error> {

@@ -22,8 +22,8 @@ use umbel::host::dir::NodeDir;
 use umbel::host::error::Error;
 use umbel::host::system::Timer;
 use umbel::node::control::report::{CustodianReport, LookupReport, Progress, PutReport, Status, Unit};
-use umbel::node::control::server::{GetSink, Handler, Input, News, listen, serve};
-use umbel::node::control::{Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
+use umbel::node::control::server::{DoorSink, GetSink, Handler, Input, News, listen, serve};
+use umbel::node::control::{BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
 use umbel::wire::ids::Address;
 use umbel::wire::umbel_link::ContentLink;
 
@@ -133,6 +133,12 @@ impl Handler for Canned {
             }
         }
         Ok(())
+    }
+
+    async fn browse(&self, request: BrowseRequest, opened: &mut DoorSink) -> Result<(), Error> {
+        let port = if request.outside { 2 } else { 1 };
+        opened.open(Door { addr: ([127, 0, 0, 1], port).into() }).await?;
+        std::future::pending().await
     }
 
     async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Error> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper's panic is its test's failure")]
 
 mod bad_input;
+mod browse;
 mod cli;
 mod content;
 mod control;

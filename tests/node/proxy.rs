@@ -8,6 +8,7 @@ mod headers;
 mod log;
 mod programs;
 mod refusals;
+mod scripts;
 mod sites;
 
 use fake::{Fake, serve_http};

@@ -94,7 +94,7 @@ async fn report<T: DeserializeOwned>(
             Frame::Progress(p) => news(News::Progress(p)),
             Frame::Listing(l) => news(News::Listing(l)),
             Frame::Ok(report) => return Ok(report),
-            Frame::Open(_) | Frame::Entry(_) | Frame::Data(_) | Frame::Error(_) => {
+            Frame::Open(_) | Frame::Entry(_) | Frame::Door(_) | Frame::Data(_) | Frame::Error(_) => {
                 return Err(strange("an unexpected line"));
             }
         }

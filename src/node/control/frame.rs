@@ -1,7 +1,7 @@
 //! Reading and writing of the control socket's lines and data.
 
 use crate::host::error::Error;
-use crate::node::control::{Entry, Opened};
+use crate::node::control::{Door, Entry, Opened};
 use serde::{Deserialize, Serialize};
 use std::io;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
@@ -25,6 +25,8 @@ pub enum Frame<T> {
     Open(Opened),
     /// The next file of a folder.
     Entry(Entry),
+    /// A browser's proxy is open.
+    Door(Door),
     /// This many bytes follow.
     Data(usize),
     /// The end: it is done.

@@ -1,15 +1,17 @@
 //! What the control socket answers: each command is an operation of the library.
 
 use super::report::{Listing, LookupReport, PutReport, Status};
-use super::server::{self, GetSink, Handler, Input, News};
-use super::{Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
+use super::server::{self, DoorSink, GetSink, Handler, Input, News};
+use super::{BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
 use crate::api::{Client, Content, Link, Object, ObjectReader, Relay};
 use crate::host::error::{Error, ErrorKind};
+use crate::node::door::BrowserProxy;
 use crate::proto::content::fetch::FetchError;
 use crate::wire::ids::to_text;
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
+use tokio::sync::Semaphore;
 
 /// What answers a control socket.
 #[derive(Clone)]
@@ -25,7 +27,12 @@ struct Control {
     role: &'static str,
     /// Where its proxy listens.
     socks: Option<String>,
+    /// One permit for each browser that may have a proxy.
+    doors: Semaphore,
 }
+
+/// Most browsers at a time: each holds a place among the commands that the node answers.
+pub(crate) const DOORS_MAX: usize = 16;
 
 /// Answers a node's control socket on the node's thread, where content passes from no thread to another, until the node is
 /// shut down.
@@ -40,7 +47,7 @@ pub(crate) async fn serve(
         Node::Client(client) => client.node(),
         Node::Relay(relay) => relay.node(),
     };
-    let control = Control { node, role, socks };
+    let control = Control { node, role, socks, doors: Semaphore::new(DOORS_MAX) };
     let served = thread.run(move |_| async move {
         // A socket belongs to the thread that waits for it.
         let socket = tokio::net::UnixListener::from_std(socket)?;
@@ -119,6 +126,20 @@ impl Handler for Control {
 
     async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Error> {
         self.client().lookup(&request.key).await
+    }
+
+    async fn browse(&self, request: BrowseRequest, opened: &mut DoorSink) -> Result<(), Error> {
+        // spec: NODE-102
+        let seat = self.doors.try_acquire().map_err(|_| {
+            Error::new(ErrorKind::Busy, format!("{DOORS_MAX} browser windows use this node already"))
+                .with_hint("close one of them")
+        })?;
+        let mut door = BrowserProxy::open(&self.client(), request.outside).await?;
+        opened.open(Door { addr: door.addr() }).await?;
+        // The command's end drops this future, and with it the door.
+        door.ended().await;
+        drop(seat);
+        Ok(())
     }
 }
 

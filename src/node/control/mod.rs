@@ -8,6 +8,7 @@
 //! {"op":"put","path":"/abs","convergent":false}  {"listing":{..}}  {"progress":{..}}*  then {"ok":{..}}
 //! {"op":"get","link":"..","offset":0}       {"open":{..}}  then ({"entry":{..}} | {"data":N} and N bytes)*  then {"ok":null}
 //! {"op":"lookup","key":".."}                {"ok":{..}}
+//! {"op":"browse","outside":false}           {"door":{..}}  and nothing more: the door closes when the command goes away
 //! ```
 //!
 //! A put without a path is followed by the content: `{"data":N}` and N bytes, and so on, then `{"end":true}`. One that breaks
@@ -25,6 +26,7 @@ pub mod server;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +45,8 @@ pub enum Request {
     Get(GetRequest),
     /// Ask the custodians.
     Lookup(LookupRequest),
+    /// Open a proxy for one browser.
+    Browse(BrowseRequest),
 }
 
 /// Publish a file or folder, or what follows the request.
@@ -88,6 +92,20 @@ pub struct GetRequest {
 pub struct LookupRequest {
     /// A relay's id or a block's address, 52 characters.
     pub key: String,
+}
+
+/// Open a proxy for one browser. It stays open as long as the command is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrowseRequest {
+    /// Whether hosts outside the network are reached, and sites come without scripts; otherwise the reverse.
+    pub outside: bool,
+}
+
+/// A proxy for one browser.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Door {
+    /// Where it listens.
+    pub addr: SocketAddr,
 }
 
 /// What a fetch found, said before its first byte of data.

@@ -6,7 +6,7 @@ use crate::host::error::{Error, ErrorKind, reason};
 use crate::node::control::frame::{DATA_MAX, Frame, REQUEST_MAX, line, read_line};
 use crate::node::control::report::{Listing, LookupReport, Progress, PutReport, Status};
 use crate::node::control::{
-    Entry, GetRequest, LookupRequest, Opened, PutRequest, Request, SOCKET_NAME, Sent, short_path,
+    BrowseRequest, Door, Entry, GetRequest, LookupRequest, Opened, PutRequest, Request, SOCKET_NAME, Sent, short_path,
 };
 use serde::Serialize;
 use std::cell::RefCell;
@@ -41,6 +41,22 @@ pub trait Handler: 'static {
     async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Error>;
     /// Asks the custodians.
     async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Error>;
+    /// Opens a proxy for one browser, and hands it to `opened`. Dropped, and the proxy with it, when the command goes away.
+    async fn browse(&self, request: BrowseRequest, opened: &mut DoorSink) -> Result<(), Error>;
+}
+
+/// Where a browser's proxy is announced.
+#[derive(Debug)]
+pub struct DoorSink {
+    to: OwnedWriteHalf,
+}
+
+impl DoorSink {
+    /// Says where it listens. Once.
+    pub async fn open(&mut self, door: Door) -> Result<(), Error> {
+        let line = line(&Frame::Door::<()>(door)).map_err(|e| gone(&e))?;
+        self.to.write_all(&line).await.map_err(|e| gone(&e))
+    }
 }
 
 /// Content that a command sends: what it reads itself, such as its standard input.
@@ -210,6 +226,11 @@ async fn answer<H: Handler>(handler: &H, request: Request, input: Option<Input>,
         Request::Status => end(to, handler.status().await).await,
         Request::Lookup(request) => end(to, handler.lookup(request).await).await,
         Request::Put(request) => put(handler, request, input, to).await,
+        Request::Browse(request) => {
+            let mut sink = DoorSink { to };
+            let done = handler.browse(request, &mut sink).await;
+            end(sink.to, done).await
+        }
         Request::Get(request) => {
             let mut sink = GetSink { to };
             let done = handler.get(request, &mut sink).await;

@@ -26,7 +26,7 @@ pub(super) async fn run(config: ClientConfig) -> Result<(), Error> {
 
 /// Serves through the client until a signal.
 async fn serve(client: &Client, config: &ClientConfig, begun: Timer, mut signals: Signals) -> Result<(), Error> {
-    let proxy = LocalProxy::start(client, config.socks, config.isolate_destinations).await?;
+    let proxy = LocalProxy::start(client, config.socks, config.isolate_destinations, config.site_scripts).await?;
     let socket = server::listen(client.dir())?;
     let socks = proxy.addr().to_string();
     handlers::serve(socket, Node::Client(client.clone()), "client", Some(socks.clone())).await?;

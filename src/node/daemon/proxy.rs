@@ -3,7 +3,7 @@
 use crate::api::Client;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::system;
-use crate::node::proxy::{BindError, Config, Proxy};
+use crate::node::proxy::{BindError, Config, Proxy, Scope};
 use core::net::SocketAddr;
 use tokio::sync::oneshot;
 
@@ -15,13 +15,20 @@ pub(super) struct LocalProxy {
 }
 
 impl LocalProxy {
-    /// Listens on `addr`, a loopback address, and serves through the client; `by_destination` with a circuit for each.
-    pub(super) async fn start(client: &Client, addr: SocketAddr, by_destination: bool) -> Result<Self, Error> {
+    /// Listens on `addr`, a loopback address, and serves through the client. `by_destination`: with a circuit for each;
+    /// `site_scripts`: whether sites run scripts in whatever browser comes.
+    pub(super) async fn start(
+        client: &Client,
+        addr: SocketAddr,
+        by_destination: bool,
+        site_scripts: bool,
+    ) -> Result<Self, Error> {
+        let scope = if site_scripts { Scope::EverythingWithScripts } else { Scope::Everything };
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let bound = client.node().run(move |local| async move {
             let mut rng = system::rng()?;
-            let config = Config { by_destination, ..Config::new(addr, local.private_exit()) };
+            let config = Config { scope, by_destination, ..Config::new(addr, local.private_exit()) };
             let proxy = Proxy::bind(config, &mut rng).await.map_err(bind_error)?;
             let addr = proxy.local_addr();
             tokio::task::spawn_local(async move {

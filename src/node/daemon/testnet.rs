@@ -31,7 +31,7 @@ pub(super) async fn run(config: TestnetConfig) -> Result<(), Error> {
 async fn serve(net: &Testnet, config: &TestnetConfig, begun: Timer, mut signals: Signals) -> Result<(), Error> {
     let client = net.client();
     write_atomic(&client.dir().join("invite"), net.invite().to_string().as_bytes(), SHARED)?;
-    let proxy = LocalProxy::start(client, config.socks, config.isolate_destinations).await?;
+    let proxy = LocalProxy::start(client, config.socks, config.isolate_destinations, config.site_scripts).await?;
     let socks = proxy.addr().to_string();
     for relay in net.relays() {
         handlers::serve(server::listen(relay.dir())?, Node::Relay(relay.clone()), "relay", None).await?;
@@ -89,7 +89,7 @@ fn greet(report: &TestnetReady, json: bool) {
         relays.len()
     ));
     say(format_args!("Read a page that it keeps:\n  curl --socks5-hostname {socks} {sample}"));
-    say(format_args!("See it in a browser:\n  chromium --proxy-server=socks5://{socks} {sample}"));
+    say(format_args!("See it in a browser, from another terminal:\n  umbel --dir {dir} browse {sample}"));
     say(format_args!("Publish a file or folder, from another terminal:\n  umbel --dir {dir} put PATH"));
     say(format_args!("Look inside:\n  umbel --dir {dir} status\n\nCtrl-C ends it."));
 }

@@ -26,6 +26,12 @@ pub(super) enum Refusal {
     /// Port 0.
     #[error("port 0 cannot be connected to")]
     Port,
+    /// A host outside the network, asked for by a browser that is for sites.
+    #[error(
+        "this window is for sites of the network, whose scripts must not reach other hosts; \
+        umbel browse --outside opens a window for those"
+    )]
+    Outside,
 }
 
 /// Where a request goes.

@@ -4,10 +4,11 @@
 //! with each answer keeps a page from calling out, and other pages from reading it.
 
 use super::client::Client;
+use super::document::{Filter, Form, cache, etag, policy};
 use super::page::{Head, Page, capital};
 use super::range::{Wanted, wanted};
 use super::upstream::{Isolation, Kind, Object, ObjectBody, ObjectError, Upstream};
-use super::{OPEN_TIMEOUT, READ_TIMEOUT, Shared};
+use super::{OPEN_TIMEOUT, READ_TIMEOUT, Scope, Shared};
 use crate::api::site::{self, Named};
 use crate::node::proxy::codec::http::{BodyLength, HttpRequest};
 use crate::node::proxy::codec::socks::Credentials;
@@ -25,14 +26,8 @@ use tokio::time::timeout;
 /// Opened objects kept at a time, each with its manifest; the one unused for longest makes room.
 pub(super) const OBJECTS_MAX: usize = 32;
 
-/// What a site's pages may do: use their own site, inline script and style, and no other host.
-const SITE_POLICY: &str = "default-src 'self' 'unsafe-inline' data: blob:; connect-src 'self' data: blob:; \
-    form-action 'self'; base-uri 'self'; frame-ancestors 'self'; object-src 'none'; webrtc 'block'";
 /// What a site's pages may not ask the browser for.
 const PERMISSIONS: &str = "geolocation=(), camera=(), microphone=(), usb=(), serial=(), bluetooth=(), midi=()";
-/// A site's content never changes, so a browser may keep it; shared caches may not.
-const CACHE: &str = "private, max-age=3600, immutable";
-
 /// Opened objects, one for each user and site, shared by the requests of a page.
 pub(super) struct Objects<O> {
     entries: RefCell<BTreeMap<Isolation, Slot<O>>>,
@@ -97,7 +92,7 @@ pub(super) async fn serve<U: Upstream>(
     match client.unless_gone(answer(shared, request, host, path, who)).await? {
         Ok(Answer::Page(page)) => client.send(&page.encode(head_only, close)).await?,
         Ok(Answer::Head(head)) => client.send(&head.finish(close)).await?,
-        Ok(Answer::Body(head, first, body, left)) => send_body(client, head, first, body, left, close).await?,
+        Ok(Answer::Content(head, content)) => send_content(client, head, content, close).await?,
         Err(why) => {
             tracing::debug!(%why, "a site's request failed");
             client.send(&error_page(why).encode(head_only, close)).await?;
@@ -109,8 +104,17 @@ pub(super) async fn serve<U: Upstream>(
 enum Answer<B> {
     Page(Page),
     Head(Fields),
-    /// Head, first bytes, the rest, and how many bytes the rest must have.
-    Body(Fields, Bytes, B, u64),
+    Content(Fields, Content<B>),
+}
+
+/// A file on its way.
+struct Content<B> {
+    first: Bytes,
+    rest: B,
+    /// How many bytes the rest must have.
+    left: u64,
+    /// What changes them on the way.
+    filter: Option<Filter>,
 }
 
 /// A head that does not know yet whether the connection goes on.
@@ -177,9 +181,8 @@ async fn open_and_answer<U: Upstream>(
     };
     let object = slot.get_or_try_init(|| open).await?;
     let (name, query) = path.split_once('?').map_or((path, None), |(name, query)| (name, Some(query)));
-    let etag = format!("\"{}\"", to_text(&link.root.0));
     match find(&**object, name) {
-        Found::File(file) => file_answer(&**object, request, file, &etag).await,
+        Found::File(file) => file_answer(&**object, request, file, shared.scope, &to_text(&link.root.0)).await,
         Found::Slash => {
             let query = query.map(|q| format!("?{q}")).unwrap_or_default();
             // One slash in front whatever was asked for: two would name another host.
@@ -236,14 +239,18 @@ async fn file_answer<O: Object>(
     object: &O,
     request: &HttpRequest,
     file: File,
-    etag: &str,
+    scope: Scope,
+    root: &str,
 ) -> Result<Answer<O::Body>, ObjectError> {
     let len = file.range.end.saturating_sub(file.range.start);
-    match condition(request, etag) {
+    let mime = mime(&file.mime);
+    let mut form = if len == 0 { Form::Plain } else { Form::of(scope, request, mime) };
+    let tag = etag(scope, form, mime, root);
+    match condition(request, &tag) {
         Condition::Holds => {}
         // spec: PROXY-409
         Condition::NotModified => {
-            let fields = vec![("ETag", etag.to_owned()), ("Cache-Control", CACHE.to_owned())];
+            let fields = vec![("ETag", tag), ("Cache-Control", cache(mime).to_owned())];
             return Ok(Answer::Head(Fields { status: 304, fields }));
         }
         Condition::Failed => {
@@ -252,8 +259,8 @@ async fn file_answer<O: Object>(
         }
     }
     // spec: PROXY-25
-    let same = !request.has("if-range") || request.field("if-range") == Some(etag);
-    let field = if same && request.method == "GET" { request.field("range") } else { None };
+    let same = !request.has("if-range") || request.field("if-range") == Some(tag.as_str());
+    let field = if same && request.method == "GET" && form.is_whole() { request.field("range") } else { None };
     let (status, part) = match wanted(field, len) {
         Wanted::All => (200, 0..len),
         Wanted::Part(part) => (206, part),
@@ -263,21 +270,27 @@ async fn file_answer<O: Object>(
         }
     };
     let size = part.end.saturating_sub(part.start);
-    let mut fields = site_fields(&file, etag);
-    fields.push(("Content-Length", size.to_string()));
+    let content = if size == 0 || request.method == "HEAD" {
+        None
+    } else {
+        let start = file.range.start.saturating_add(part.start);
+        let mut rest = object.read(start..start.saturating_add(size)).await?;
+        // The first bytes come before the head goes out, so that most failures still get a page of their own.
+        let first = next(&mut rest).await?.ok_or(ObjectError::Tampered)?;
+        let left = size.checked_sub(first.len() as u64).ok_or(ObjectError::Tampered)?;
+        form = form.with_first(&first);
+        Some(Content { first, rest, left, filter: form.filter() })
+    };
+    let mut fields = site_fields(&file, form, scope, etag(scope, form, mime, root));
+    fields.push(("Content-Length", size.saturating_add(form.more()).to_string()));
     if status == 206 {
         fields.push(("Content-Range", format!("bytes {}-{}/{len}", part.start, part.end.saturating_sub(1))));
     }
     let head = Fields { status, fields };
-    if size == 0 || request.method == "HEAD" {
-        return Ok(Answer::Head(head));
-    }
-    let start = file.range.start.saturating_add(part.start);
-    let mut body = object.read(start..start.saturating_add(size)).await?;
-    // The first bytes come before the head goes out, so that most failures still get a page of their own.
-    let first = next(&mut body).await?.ok_or(ObjectError::Tampered)?;
-    let left = size.checked_sub(first.len() as u64).ok_or(ObjectError::Tampered)?;
-    Ok(Answer::Body(head, first, body, left))
+    Ok(match content {
+        None => Answer::Head(head),
+        Some(content) => Answer::Content(head, content),
+    })
 }
 
 /// What a request's conditions (RFC 9110, section 13) say of a file.
@@ -298,16 +311,20 @@ fn condition(request: &HttpRequest, etag: &str) -> Condition {
     if known { Condition::NotModified } else { Condition::Holds }
 }
 
-fn site_fields(file: &File, etag: &str) -> Vec<(&'static str, String)> {
+fn site_fields(file: &File, form: Form, scope: Scope, etag: String) -> Vec<(&'static str, String)> {
+    let mime = mime(&file.mime);
     // spec: PROXY-26
     let mut fields = vec![
-        ("Content-Type", mime(&file.mime).to_owned()),
-        ("Accept-Ranges", "bytes".to_owned()),
-        ("ETag", etag.to_owned()),
-        ("Cache-Control", CACHE.to_owned()),
-        ("Content-Security-Policy", SITE_POLICY.to_owned()),
+        ("Content-Type", form.mime(mime)),
+        ("ETag", etag),
+        ("Cache-Control", cache(mime).to_owned()),
+        ("Vary", "Accept".to_owned()),
         ("Permissions-Policy", PERMISSIONS.to_owned()),
     ];
+    fields.extend(policy(scope));
+    if form.is_whole() {
+        fields.push(("Accept-Ranges", "bytes".to_owned()));
+    }
     if !file.name.is_empty() {
         fields.push(("Content-Disposition", format!("inline; filename*=UTF-8''{}", encode(&file.name))));
     }
@@ -329,24 +346,33 @@ async fn next<B: ObjectBody>(body: &mut B) -> Result<Option<Bytes>, ObjectError>
     timeout(READ_TIMEOUT, body.next()).await.unwrap_or(Err(ObjectError::TimedOut))
 }
 
-async fn send_body<B: ObjectBody>(
+async fn send_content<B: ObjectBody>(
     client: &mut Client,
     head: Fields,
-    first: Bytes,
-    mut body: B,
-    mut left: u64,
+    content: Content<B>,
     close: bool,
 ) -> io::Result<()> {
+    let Content { first, rest: mut body, mut left, mut filter } = content;
     client.send(&head.finish(close)).await?;
-    client.send(&first).await?;
+    pass_on(client, &mut filter, &first).await?;
     // spec: PROXY-28
     while left > 0 {
         let more = client.unless_gone(next(&mut body)).await?;
         let chunk = more.map_err(io::Error::other)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         left = left.checked_sub(chunk.len() as u64).ok_or(io::ErrorKind::InvalidData)?;
-        client.send(&chunk).await?;
+        pass_on(client, &mut filter, &chunk).await?;
     }
-    Ok(())
+    match filter {
+        Some(mut filter) => client.send(&filter.end()).await,
+        None => Ok(()),
+    }
+}
+
+async fn pass_on(client: &mut Client, filter: &mut Option<Filter>, bytes: &[u8]) -> io::Result<()> {
+    match filter {
+        Some(filter) => client.send(&filter.pass(bytes)).await,
+        None => client.send(bytes).await,
+    }
 }
 
 fn error_page(why: ObjectError) -> Page {

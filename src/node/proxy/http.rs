@@ -88,6 +88,16 @@ pub(super) async fn serve<U: Upstream>(
     }
 }
 
+/// Answers the one request of a stream that was granted although its destination is refused: a browser shows a page, where
+/// it would show only that a proxy refused.
+pub(super) async fn explain<U: Upstream>(shared: &Shared<U>, client: &mut Client, why: Refusal) -> io::Result<()> {
+    let Ok(read) = timeout(shared.head_timeout, head(client)).await else {
+        return Err(io::ErrorKind::TimedOut.into());
+    };
+    let head_only = read?.is_ok_and(|request| request.method == "HEAD");
+    end_with(client, &refusal(why), head_only).await
+}
+
 async fn head(client: &mut Client) -> io::Result<Result<HttpRequest, HeadError>> {
     loop {
         match parse(&client.buffer) {
@@ -190,6 +200,10 @@ async fn outside<U: Upstream>(
             client.send(GRANTED).await?;
             Ok(Next::Inside(Inside { host, credentials: request.credentials.clone() }))
         }
+        // spec: PROXY-102
+        (Ok(Destination::Exit(_)), _) if !shared.scope.outside() => {
+            refuse(client, request, &refusal(Refusal::Outside)).await
+        }
         (Ok(Destination::Exit(target)), path) => exit(shared, client, request, target, path.is_none()).await,
         (Err(why), _) => refuse(client, request, &refusal(why)).await,
     }
@@ -234,9 +248,9 @@ async fn exit<U: Upstream>(
     }
 }
 
-fn refusal(why: Refusal) -> Page {
+pub(super) fn refusal(why: Refusal) -> Page {
     let status = match why {
-        Refusal::SitePort | Refusal::Local | Refusal::NoHost => 403,
+        Refusal::SitePort | Refusal::Local | Refusal::Outside | Refusal::NoHost => 403,
         Refusal::Forgotten => 502,
         Refusal::Port => 400,
     };

@@ -13,9 +13,11 @@
 mod client;
 pub mod codec;
 mod destination;
+mod document;
 mod exit;
 mod forward;
 mod gateway;
+mod hints;
 mod http;
 mod mapped;
 mod network;
@@ -54,6 +56,29 @@ pub const READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// While a program waits for a place, how often it is looked whether there is one.
 const PLACE_RETRY: Duration = Duration::from_secs(1);
 
+/// What may be had by a proxy's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Sites without their scripts, and other hosts through exits. For programs and for browsers that anyone has set up.
+    Everything,
+    /// The same with the sites' scripts: the user answers for the browsers of this machine.
+    EverythingWithScripts,
+    /// Sites with their scripts, and no other host. For a browser that this program has started.
+    Sites,
+}
+
+impl Scope {
+    /// Whether the pages of sites may run scripts.
+    fn scripts(self) -> bool {
+        !matches!(self, Self::Everything)
+    }
+
+    /// Whether hosts outside the network are reached.
+    fn outside(self) -> bool {
+        !matches!(self, Self::Sites)
+    }
+}
+
 /// How the proxy listens.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -61,6 +86,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Whether private and loopback destinations may go to an exit: the profile's `private_exit`.
     pub private: bool,
+    /// What may be had by this port.
+    pub scope: Scope,
     /// Client connections at a time.
     pub connections: usize,
     /// How long a client may take to send a handshake or a request's head.
@@ -72,7 +99,8 @@ pub struct Config {
 impl Config {
     /// The usual bounds.
     pub fn new(listen: SocketAddr, private: bool) -> Self {
-        Self { listen, private, connections: CONNECTIONS_MAX, head_timeout: HEAD_TIMEOUT, by_destination: false }
+        let (connections, head_timeout) = (CONNECTIONS_MAX, HEAD_TIMEOUT);
+        Self { listen, private, scope: Scope::Everything, connections, head_timeout, by_destination: false }
     }
 }
 
@@ -103,6 +131,7 @@ pub struct Proxy {
 struct Shared<U: Upstream> {
     upstream: U,
     private: bool,
+    scope: Scope,
     head_timeout: Duration,
     isolator: Isolator,
     mapped: RefCell<Mapped>,
@@ -141,6 +170,7 @@ impl Proxy {
         let shared = Rc::new(Shared {
             upstream,
             private: self.config.private,
+            scope: self.config.scope,
             head_timeout: self.config.head_timeout,
             isolator: self.isolator,
             mapped: RefCell::new(self.mapped),

@@ -1,7 +1,7 @@
 //! SOCKS clients: a handshake, then a tunnel or the gateway inside the stream.
 
 use super::client::Client;
-use super::destination::{Destination, Refusal, classify};
+use super::destination::{Destination, Refusal, SITE_PORT, classify};
 use super::mapped::Mapped;
 use super::places::Stage;
 use super::upstream::{OpenError, Upstream};
@@ -77,6 +77,14 @@ async fn connect<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: 
             client.send(&granted).await?;
             http::serve(shared, client, Some(http::Inside { host, credentials: request.credentials })).await
         }
+        // spec: PROXY-102
+        Ok(Destination::Exit(target)) if !shared.scope.outside() => {
+            if port(&target) != SITE_PORT {
+                return refuse(client, &request, Reply::NotAllowed).await;
+            }
+            client.send(&granted).await?;
+            http::explain(shared, client, Refusal::Outside).await
+        }
         Ok(Destination::Exit(target)) => {
             // spec: PROXY-29
             let first = std::mem::take(&mut client.buffer);
@@ -92,6 +100,14 @@ async fn connect<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: 
             tracing::debug!(%why, target = ?Sensitive(&request.target), "a SOCKS request is refused");
             refuse(client, &request, Reply::NotAllowed).await
         }
+    }
+}
+
+fn port(target: &Target) -> u16 {
+    match target {
+        Target::Host(_, port) => *port,
+        Target::Addr(address) => address.port(),
+        Target::Directory | Target::Store => 0,
     }
 }
 
@@ -136,6 +152,8 @@ async fn look_up<U: Upstream>(shared: &Shared<U>, who: &Credentials, name: &str)
         Host::Ip(ip) => return own_address(shared, *ip),
         // spec: PROXY-20
         Host::Name(name) if lies_under(name, "umbel") => return Ok(shared.mapped.borrow_mut().address(name).into()),
+        // spec: PROXY-102
+        _ if !shared.scope.outside() => return Err(refused(Refusal::Outside)),
         _ if !host.may_leave(shared.private) => return Err(refused(Refusal::Local)),
         Host::Name(name) => name,
     };

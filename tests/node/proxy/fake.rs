@@ -77,6 +77,8 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("with space.txt", "text/plain", "spaced"),
     ("evil.bin", "text/html\r\nSet-Cookie: a=b", "evil"),
     ("empty.txt", "text/plain", ""),
+    ("picture.svg", "image/svg+xml", "<svg xmlns=\"http://www.w3.org/2000/svg\"/>"),
+    ("scripts.html", "text/html", "<link rel=preconnect href=//h><p id=p><script>p.textContent = 'runs'</script>"),
 ];
 
 impl Upstream for Fake {

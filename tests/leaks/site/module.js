@@ -1,0 +1,1 @@
+import { n } from "./late.js"; window.results.module = n === 1 ? "works" : "wrong";

@@ -1,0 +1,1 @@
+import { n } from "./late.js"; postMessage(n);

@@ -1,0 +1,2 @@
+// A page that runs this has scripts.
+postMessage(1);
