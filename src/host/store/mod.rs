@@ -24,6 +24,7 @@ use crate::wire::error::Malformed;
 use crate::wire::ids::{Address, Locator};
 use core::ops::Bound::{Excluded, Unbounded};
 use pending::Pending;
+use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use slots::{Slots, UNIT};
 use std::collections::BTreeMap;
@@ -108,10 +109,12 @@ impl DiskStore {
         };
         let mut builder = Builder::new();
         builder.set_cache_size(INDEX_CACHE);
-        let index = builder.create_file(file("index.redb")?).map_err(|e| match e {
-            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse,
-            e => OpenError::from(redb::Error::from(e)),
-        })?;
+        let index = FileBackend::new(file("index.redb")?).and_then(|f| builder.create_with_backend(f)).map_err(
+            |e| match e {
+                DatabaseError::DatabaseAlreadyOpen => OpenError::InUse,
+                e => OpenError::from(redb::Error::from(e)),
+            },
+        )?;
         prepare(&index)?;
         let pages = cap / (LARGE as u64 + BLOCK_OVERHEAD);
         let mut store = Self {
