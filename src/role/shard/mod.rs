@@ -18,11 +18,11 @@ mod state;
 mod streams;
 
 use crate::base::rng::Rng;
-use crate::base::time::{Instant, Now};
+use crate::base::time::Now;
+use crate::role::AskId;
 use crate::role::contact::Roster;
-use crate::role::driven::Driven;
+use crate::role::driven::{Driven, driven_role};
 use crate::role::links::Credentials;
-use crate::role::{AskId, ConnId, Input, Output, Role};
 pub use config::{ExitPolicy, ShardConfig, ShardCounts};
 use state::ShardState;
 
@@ -69,31 +69,7 @@ impl Shard {
     }
 }
 
-impl Role for Shard {
-    fn accept(&mut self, now: Now) -> Option<ConnId> {
-        self.state.accept(now)
-    }
-
-    fn handle(&mut self, now: Now, input: Input<'_>) {
-        self.state.handle(now, input);
-    }
-
-    fn poll(&mut self) -> Option<Output> {
-        self.state.poll()
-    }
-
-    fn read_budget(&mut self, conn: ConnId) -> usize {
-        self.state.read_budget(conn)
-    }
-
-    fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
-        self.state.transmit(now, conn, out)
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.state.deadline()
-    }
-}
+driven_role!(Shard);
 
 #[cfg(test)]
 mod tests;

@@ -1,15 +1,15 @@
 //! A relay whose client keeps to no rule of its own: cells are written by hand.
 
 use super::*;
-use crate::base::time::{Duration, UnixMs};
+use crate::base::time::{Duration, Instant, UnixMs};
 use crate::crypto::aead::Cipher;
 use crate::crypto::agree::AgreeSecret;
 use crate::proto::handshake::{ClientHandshake, HopKey};
 use crate::proto::link::Link;
 use crate::proto::onion::{ClientLayers, text, text_mut};
 use crate::proto::profile::Profile;
-use crate::role::AskId;
 use crate::role::limits::{Limits, PARK_AFTER, STREAM_IDLE_TIMEOUT};
+use crate::role::{AskId, ConnId, Input, Output, Role};
 use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, Command, body_mut, encode_header};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::message::{EndReason, Message, Messages, StreamId, Target, TextWriter};
