@@ -1,9 +1,9 @@
 //! One shard of a relay: the links it accepted, the circuits that arrive on them, its own links to the next relays, and
 //! the exit streams that end here. Shards share nothing but keys and the roster.
 //!
-//! The way of a cell: [`Shard::handle`] opens the link's record in the driver's buffer and takes one cell after the other
+//! The way of a cell: [`handle`](crate::role::Role::handle) opens the link's record in the driver's buffer and takes one cell after the other
 //! from it; the circuit takes its layer off or puts it on; the cell is queued once, for the link it leaves on, and copied
-//! into that link's next record by [`Shard::transmit`].
+//! into that link's next record by [`transmit`](crate::role::Role::transmit).
 //!
 //! Links, `circuits`, `exits` and `services` own what they are named after; `streams` says to which of the last two a
 //! stream leads, and `state` passes on to one owner what follows from another.
