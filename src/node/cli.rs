@@ -4,8 +4,15 @@
 //! first two; [`crate::node::config`] adds the others.
 
 use crate::node::setting::{Level, Listen, Loopback, ProfileName, Size};
+use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
 
 const MAIN_EXAMPLES: &str = "\
 Try it:
@@ -22,7 +29,7 @@ Exit codes:
 
 /// An anonymous network: onion circuits, and content that is found by its hash.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "umbel", version, after_help = MAIN_EXAMPLES)]
+#[command(name = "umbel", version, styles = STYLES, after_help = MAIN_EXAMPLES, max_term_width = 100)]
 #[command(arg_required_else_help = true, infer_long_args = false)]
 pub struct Cli {
     /// What all commands know.

@@ -1,6 +1,5 @@
 //! Layer 8: the program on top of the library: daemons, the local proxy, the control socket, the command line.
 
-pub mod bar;
 pub mod cli;
 pub mod config;
 pub mod control;

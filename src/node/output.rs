@@ -1,13 +1,17 @@
-//! What a command prints: one JSON object for programs, or a few lines for a person.
+//! What a command prints: one JSON object for programs, or a few lines for a person; progress apart, on standard error.
 
 use crate::host::error::{Error, ErrorKind};
 use crate::host::system::unix_now;
-use crate::node::control::report::{GetReport, LookupReport, PutReport, Status};
+use crate::node::control::report::{GetReport, LookupReport, Progress, PutReport, Status, Unit};
 use crate::node::setting::Size;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+
+/// How often a progress bar is drawn.
+const DRAWS_PER_SECOND: u8 = 10;
 
 /// A report that can be told to a person.
 pub trait Report: Serialize {
@@ -91,34 +95,48 @@ fn sentence(failure: &Error, colour: bool) -> String {
     text
 }
 
-/// Columns of a help text.
-const WIDTH: usize = 100;
+/// A progress bar, which shows on a terminal only.
+#[derive(Debug)]
+pub struct Bar(ProgressBar);
 
-/// A help text with its long lines broken: what follows an option stays in its column.
-pub fn wrapped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for line in text.lines() {
-        let start = line.len() - line.trim_start().len();
-        let text = line.get(start..).unwrap_or_default();
-        let column =
-            text.find("  ").map_or(0, |gap| gap + text.get(gap..).map_or(0, |t| t.len() - t.trim_start().len()));
-        let (mut at, indent) = (0, start + column);
-        for (n, word) in line.split(' ').enumerate() {
-            let len = word.chars().count();
-            if at > indent && at + 1 + len > WIDTH {
-                out.push('\n');
-                out.push_str(&" ".repeat(indent));
-                at = indent;
-            } else if n > 0 {
-                out.push(' ');
-                at += 1;
-            }
-            out.push_str(word);
-            at += len;
-        }
-        out.push('\n');
+impl Bar {
+    /// A bar that is not there yet: it shows with the first progress.
+    pub fn new() -> Self {
+        let target = if std::io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        Self(ProgressBar::with_draw_target(None, target))
     }
-    out
+
+    /// Shows how far it is.
+    pub fn set(&self, progress: &Progress) {
+        let template = match (progress.total, progress.unit) {
+            (0, _) => "{spinner} {msg}",
+            (_, Unit::Bytes) => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            (_, Unit::Blocks | Unit::Items) => "{msg} {wide_bar} {pos}/{len}",
+        };
+        if self.0.message() != *progress.phase || self.0.length().unwrap_or(0) != progress.total {
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                self.0.set_style(style.progress_chars("━╸─"));
+            }
+            self.0.set_message(progress.phase.to_string());
+            self.0.set_length(progress.total);
+        }
+        self.0.set_position(progress.done);
+    }
+
+    /// Takes it off the screen.
+    pub fn clear(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+impl Default for Bar {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 fn plural(n: u64, one: &str, many: &str) -> String {
@@ -269,21 +287,6 @@ mod tests {
             to_json(&e.with_rule("NODE-3").with_hint("stop it")),
             r#"{"error":{"code":"dir-in-use","message":"a node runs here","rule":"NODE-3","hint":"stop it"}}"#
         );
-    }
-
-    #[test]
-    fn long_lines_of_a_help_text_are_broken_in_their_column() {
-        let words = "word ".repeat(25);
-        let text = format!("Options:\n  -o, --out <OUT>  {words}\n\n{words}end\n");
-        let lines = wrapped(&text);
-        let lines: Vec<_> = lines.lines().collect();
-        assert!(lines.iter().all(|l| l.chars().count() <= WIDTH), "{lines:?}");
-        assert_eq!(lines[0], "Options:");
-        assert!(
-            lines[1].starts_with("  -o, --out <OUT>  word word") && lines[2].starts_with("                   word")
-        );
-        assert_eq!((lines[3], lines[4].starts_with("word"), lines[5].ends_with("word end")), ("", true, true));
-        assert_eq!(wrapped("a  b\n"), "a  b\n");
     }
 
     #[test]

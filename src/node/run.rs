@@ -1,13 +1,12 @@
 //! From the parsed command line to the exit code.
 
 use crate::host::error::{Error, ErrorKind};
-use crate::node::bar::Bar;
 use crate::node::cli::{Cli, Command, GetArgs, Global, PutArgs};
 use crate::node::config::{ClientConfig, Common, RelayConfig, TestnetConfig, default_dir, default_testnet_dir};
 use crate::node::control::client::Conversation;
 use crate::node::control::report::{LookupReport, PutReport, Status};
 use crate::node::control::{LookupRequest, PutRequest, Request, SOCKET_NAME};
-use crate::node::output::{exit_code, fail, print, print_aside, wrapped};
+use crate::node::output::{Bar, exit_code, fail, print, print_aside};
 use crate::node::setting::Level;
 use crate::node::{daemon, get, log, process};
 use crate::wire::ids::{ID_TEXT_LEN, from_text};
@@ -31,8 +30,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             run(cli).unwrap_or_else(|failure| fail(&failure, json))
         }
         Err(e) if !e.use_stderr() => {
-            // Help and version were asked for. Who closed the pipe wants no more.
-            let _ = std::io::stdout().write_all(wrapped(&e.render().to_string()).as_bytes());
+            // Help and version were asked for.
+            let _ = e.print();
             ExitCode::SUCCESS
         }
         Err(e) if json => fail(&usage(&e), true),
@@ -125,14 +124,14 @@ async fn put(global: &Global, args: PutArgs) -> Result<ExitCode, Error> {
     let path = args.path.canonicalize().map_err(|e| Error::file("read", &args.path, &e).with_kind(ErrorKind::Usage))?;
     let request = Request::Put(PutRequest { path, convergent: args.convergent });
     let talk = Conversation::ask(&node_dir(global)?, &request).await?;
-    let mut bar = Bar::new();
+    let bar = Bar::new();
     let report = talk.report::<PutReport>(|p| bar.set(&p)).await;
     bar.clear();
     Ok(print(&report?, global.json))
 }
 
 async fn get(global: &Global, args: GetArgs) -> Result<ExitCode, Error> {
-    let mut bar = Bar::new();
+    let bar = Bar::new();
     let report = get::get(&node_dir(global)?, &args.link, &args.out, &mut |p| bar.set(&p)).await;
     bar.clear();
     let report = report?;

@@ -36,6 +36,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("toml", &["host", "api", "node", "main.rs"]),
     ("clap", &["host", "api", "node", "main.rs"]),
     ("socket2", &["host", "api", "node", "main.rs"]),
+    ("indicatif", &["host", "api", "node", "main.rs"]),
     ("getrandom", &["host", "api", "node", "main.rs"]),
 ];
 

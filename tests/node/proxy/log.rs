@@ -4,9 +4,9 @@ use super::fake::{Fake, NOT_FOUND, SITE, TAMPERED, host, serve_http};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tracing_subscriber::filter::LevelFilter;
 use umbel::base::rng::Rng;
 use umbel::node::proxy::{Config, Proxy};
-use umbel::node::setting::Level;
 
 /// A log in memory.
 #[derive(Clone, Default)]
@@ -53,13 +53,19 @@ fn secrets() -> Vec<String> {
 #[test]
 fn the_log_names_neither_user_nor_destination() {
     let log = Log::default();
-    let subscriber = umbel::node::log::Log::new(Level::Trace, false, log.clone());
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tracing::subscriber::with_default(subscriber, || {
+        tracing::info!("alike");
         runtime.block_on(tokio::task::LocalSet::new().run_until(everything_a_user_can_do()));
     });
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(text.contains("DEBUG"), "the log is caught: {text}");
+    assert!(text.contains("alike") && text.contains("DEBUG"), "the log is caught: {text}");
     for secret in secrets() {
         assert!(!text.contains(&secret), "{secret} stands in the log:\n{text}");
     }
