@@ -31,6 +31,7 @@ from directory import (
     check_statement_signature,
     parse_page,
     parse_record,
+    parse_statement,
     read_statement,
     settled,
 )
@@ -168,6 +169,8 @@ def statement(case: Case) -> None:
 
 def directory_request(case: Case) -> None:
     body = case.raw("body")
+    if case.text("expect") != "ok":
+        raise NotForAClient
     if body[:1] == umbel.u8(STATEMENT):
         same(ask_statement(case.number("cut")), body)
     elif body[:1] == umbel.u8(PAGE):
@@ -183,6 +186,8 @@ def directory_answer(case: Case) -> None:
     if body[0] == PAGE:
         cut, total, start, records = parse_page(body)
         same((cut, total, start, records), (case.number("cut"), case.number("total"), case.number("start"), case.elements("records")))
+    elif body[0] == STATEMENT:
+        parse_statement(body)
     else:
         answer_reader(body, STATEMENT)
 

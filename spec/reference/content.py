@@ -210,11 +210,11 @@ def parse_manifest(manifest: bytes, total: int) -> list[Entry]:  # CONT-12
         files.add(path)
         entries.append(Entry(path, mime, size))
     r.end()
-    left = total - len(manifest) - sum(entry.size for entry in entries)
-    if left < 0:
-        raise OutOfRange("CONT-12", "the content ends before its files do")
-    if left > 0:
-        raise NotCanonical("CONT-12", f"{left} bytes of content are in no file")
+    filled = len(manifest) + sum(entry.size for entry in entries)
+    if filled > VOLUME_MAX:
+        raise OutOfRange("CONT-12", f"{filled} bytes of content")
+    if filled != total:
+        raise NotCanonical("CONT-12", f"the files end at {filled} and the content at {total}")
     return entries
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Callable, Iterable, TypeVar
 
 from content import ContentLink, Root, check_address, leaf_content, node_addresses, open_root
-from errors import OutOfRange, Refused, Tampered, TimedOut, Unavailable, UnknownKind, WrongKey
+from errors import OutOfRange, Refused, Tampered, TimedOut, TrailingBytes, Unavailable, UnknownKind, WrongKey
 from stream import Calls
 from umbel import LARGE, SMALL, u8, u32
 
@@ -29,10 +29,14 @@ def ask_block(locator: bytes, index: int) -> bytes:
 
 
 def block_of(answer: bytes) -> bytes:
-    if len(answer) == 1 and answer[0] in REFUSALS:
+    if answer and answer[0] in REFUSALS:
+        if len(answer) > 1:
+            raise TrailingBytes("11", "bytes after a refusal")
         raise Unavailable("11", f"the custodian refuses: {REFUSALS[answer[0]]}")
     if not answer or answer[0] != BLOCK:
         raise UnknownKind("11", "an answer that is no block")
+    if len(answer) - 1 not in (SMALL, LARGE):
+        raise OutOfRange("CONT-6", f"a block of {len(answer) - 1} bytes")
     return answer[1:]
 
 

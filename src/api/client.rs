@@ -98,6 +98,7 @@ impl ClientBuilder {
             hops: HOPS,
             spare_circuits: SPARE_CIRCUITS,
             wants_exits: true,
+            snapshot: network::kept_directory(&dir, network.profile, network.id)?,
             relay: None,
             store: false,
         };
@@ -138,7 +139,7 @@ async fn keep_guards(local: Local) {
 
 /// A node that uses the network for its own program: streams through exits, and content.
 ///
-/// It runs on a thread of its own, named `umbel-client`, and keeps its guards, its relays and its invite in a folder that no
+/// It runs on a thread of its own, named `umbel-client`, and keeps its guards, its directory and its invite in a folder that no
 /// other node may use meanwhile. A clone is another handle on the same node; so are its streams, objects and uploads. The
 /// node ends with [`Client::shutdown`], or when the last handle is dropped, which waits some milliseconds for the thread.
 /// It catches no signals, starts no log and never ends the process; a program may run several.

@@ -5,6 +5,7 @@ use super::local::Local;
 use crate::base::rng::Rng;
 use crate::host::dir::NodeDir;
 use crate::host::error::{Error, ErrorKind};
+use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::{NetworkId, network_id};
@@ -15,7 +16,9 @@ use data_encoding::BASE64;
 /// Relays of the last good snapshot, one base64 line each: where a node begins when its invite's relays are gone.
 const PEERS_FILE: &str = "peers";
 const PEERS_KEPT: usize = 256;
-/// How often they are written at most.
+/// A client's last verified directory. While it is fresh, a client that starts asks its guard for the next one and no seed.
+const DIRECTORY_FILE: &str = "directory";
+/// How often these are written at most.
 const KEEP_PEERS_EVERY: Duration = Duration::from_secs(60);
 /// The invite's name in the node's folder: a node started once with an invite needs none later. A founder's genesis bytes
 /// stand in it.
@@ -107,7 +110,12 @@ impl Network {
     }
 }
 
-/// Keeps the relays of good snapshots for the next start.
+/// The directory of an earlier run, for a client. The file is a cache: one that does not verify is not there.
+pub(super) fn kept_directory(dir: &NodeDir, profile: &Profile, network: NetworkId) -> Result<Option<Snapshot>, Error> {
+    Ok(dir.load(DIRECTORY_FILE)?.and_then(|bytes| Snapshot::decode(&bytes, profile, network).ok()))
+}
+
+/// Keeps the relays of good snapshots for the next start, and for a client the snapshot whole.
 pub(super) async fn keep_peers(local: Local) {
     let mut snapshots = local.agent.snapshots();
     loop {
@@ -116,6 +124,9 @@ pub(super) async fn keep_peers(local: Local) {
             let lines: Vec<_> = snapshot.relays().iter().take(PEERS_KEPT).map(|r| BASE64.encode(r.bytes())).collect();
             // A failure is remembered by the folder, and the next snapshot tries again.
             let _ = local.about.dir.save(PEERS_FILE, lines.join("\n").as_bytes());
+            if local.about.relay.is_none() {
+                let _ = local.about.dir.save(DIRECTORY_FILE, &snapshot.encode());
+            }
             tokio::time::sleep(KEEP_PEERS_EVERY).await;
         }
         if snapshots.changed().await.is_err() {

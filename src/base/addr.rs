@@ -1,4 +1,4 @@
-//! Which addresses are public, and which lie together.
+//! Which addresses are public, and which are neighbours.
 
 // What a peer sends is cut with checked calls: no bytes make a parser panic.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
@@ -52,7 +52,7 @@ pub enum Prefix {
     V6([u16; 2]),
 }
 
-/// The neighbourhood in which no two hops of a path may lie.
+/// The neighbourhood that no two hops of a path may share.
 pub fn prefix(ip: IpAddr) -> Prefix {
     match ip {
         IpAddr::V4(v4) => {

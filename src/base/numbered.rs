@@ -1,4 +1,4 @@
-//! Enums whose values are numbers on a wire: each number stands once, beside its name.
+//! Enums whose values are numbers on a wire: each number is written once, beside its name.
 
 /// A value that is one byte on a wire.
 pub trait Numbered: Copy {

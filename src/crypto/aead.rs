@@ -7,25 +7,6 @@ pub use super::backend::{Cipher, OpenError, TAG_SIZE};
 use super::backend::{AeadKey, NONCE_SIZE};
 use crate::base::secret::Secret;
 
-impl Cipher {
-    /// The number on the wire.
-    pub fn to_wire(self) -> u8 {
-        match self {
-            Self::Aes256Gcm => 1,
-            Self::ChaCha20Poly1305 => 2,
-        }
-    }
-
-    /// The cipher that a number on the wire stands for.
-    pub fn from_wire(n: u8) -> Option<Self> {
-        match n {
-            1 => Some(Self::Aes256Gcm),
-            2 => Some(Self::ChaCha20Poly1305),
-            _ => None,
-        }
-    }
-}
-
 /// One direction's key with its counter. Every seal and every *successful* open moves the counter by one.
 ///
 /// The nonce is 4 zero bytes and the counter as 8 bytes: big-endian for AES-256-GCM, little-endian for

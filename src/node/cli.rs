@@ -97,8 +97,8 @@ The network lives as long as the process. While it runs, put, get, status and lo
 #[derive(Clone, Debug, Args)]
 #[command(after_help = TESTNET_EXAMPLES)]
 pub struct TestnetArgs {
-    /// How many relays [default: 8]
-    #[arg(long, value_name = "N", env = "UMBEL_RELAYS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(4..=200))]
+    /// How many relays, 4 to 64 [default: 8]
+    #[arg(long, value_name = "N", env = "UMBEL_RELAYS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(4..=64))]
     pub relays: Option<u16>,
     /// Where the proxy listens; port 0 takes any free port [default: 127.0.0.1:6250]
     #[arg(long, value_name = "ADDR", env = "UMBEL_SOCKS", hide_env_values = true)]

@@ -99,7 +99,7 @@ fn open(key: &mut CounterKey, n: usize, body: &mut Body) -> Result<Tag, OnionErr
 pub enum Peeled {
     /// The cell is for this hop; its text is open in the body. With the tag for ACK.
     Here(Tag),
-    /// The cell goes on to the next hop as it now stands.
+    /// The cell goes on to the next hop as it is now.
     Onward,
 }
 
@@ -162,7 +162,7 @@ impl RelayLayer {
         Ok(())
     }
 
-    /// Seals a cell of this hop's own: its text stands in the body after the place of the mark.
+    /// Seals a cell of this hop's own: its text is in the body, after the place of the mark.
     pub fn originate(&mut self, body: &mut Body) -> Tag {
         let n = covered(self.position);
         body[..MARK_SIZE].fill(0);
@@ -200,7 +200,7 @@ impl ClientLayers {
         }
     }
 
-    /// Seals a cell for `hop`, whose text stands in the body: last layer first. Gives that hop's tag.
+    /// Seals a cell for `hop`, whose text is in the body: last layer first. Gives that hop's tag.
     pub fn seal_for(&mut self, hop: usize, body: &mut Body) -> Tag {
         let position = |h: usize| (h + 1) as u8;
         body[..MARK_SIZE].fill(0);

@@ -87,6 +87,48 @@ impl<T: Drive> Role for Driven<T> {
     }
 }
 
+/// Makes a role of a type whose field `state` is a [`Driven`].
+macro_rules! driven_role {
+    ($Name:ident) => {
+        impl $crate::role::Role for $Name {
+            fn accept(
+                &mut self,
+                now: $crate::base::time::Now,
+                from: core::net::IpAddr,
+            ) -> Option<$crate::role::ConnId> {
+                $crate::role::Role::accept(&mut self.state, now, from)
+            }
+
+            fn handle(&mut self, now: $crate::base::time::Now, input: $crate::role::Input<'_>) {
+                $crate::role::Role::handle(&mut self.state, now, input);
+            }
+
+            fn poll(&mut self) -> Option<$crate::role::Output> {
+                $crate::role::Role::poll(&mut self.state)
+            }
+
+            fn read_budget(&mut self, conn: $crate::role::ConnId) -> usize {
+                $crate::role::Role::read_budget(&mut self.state, conn)
+            }
+
+            fn transmit(
+                &mut self,
+                now: $crate::base::time::Now,
+                conn: $crate::role::ConnId,
+                out: &mut Vec<u8>,
+            ) -> bool {
+                $crate::role::Role::transmit(&mut self.state, now, conn, out)
+            }
+
+            fn deadline(&self) -> Option<$crate::base::time::Instant> {
+                $crate::role::Role::deadline(&self.state)
+            }
+        }
+    };
+}
+
+pub(super) use driven_role;
+
 #[cfg(test)]
 mod tests {
     use super::*;

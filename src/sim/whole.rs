@@ -300,6 +300,7 @@ impl Whole {
             profile: &Profile::TESTING,
             seeds,
             guards: Guards::new(),
+            snapshot: None,
             hops: 3,
             spare_circuits: 0,
             wants_exits: false,

@@ -214,7 +214,7 @@ impl Sink for CellWriter<'_> {
     }
 }
 
-/// The number of the circuit, which stands in the header.
+/// The number of the circuit, from the header.
 mod circuit {
     use super::{CellReader, CellWriter, CircuitId, Malformed};
 

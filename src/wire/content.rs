@@ -82,12 +82,12 @@ impl Class {
     }
 }
 
-/// How an object's blocks lie. Block 0 is the root, then come the inner nodes, then the leaves.
+/// How an object is cut into blocks. Block 0 is the root, then come the inner nodes, then the leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// The size of all blocks.
     pub class: Class,
-    /// Leaves; none where the content lies in the root.
+    /// Leaves; none where the root holds the content.
     pub leaves: u32,
 }
 
@@ -146,7 +146,7 @@ impl Shape {
 /// A root's text, open under the verify key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RootText {
-    /// How the object's blocks lie.
+    /// How the object is cut into blocks.
     pub shape: Shape,
     /// Addresses of the inner nodes, or of the leaves where there are no nodes.
     pub children: Vec<Address>,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! record: length u16 | signed descriptor; entry: relay id 32 | published u64 | tag u64; key: relay id 32 | published u64
-//! statement: cut u64 | root 32 | beacon 32 | count u32 | relay id 32 | signature 64, over all that stands before it
+//! statement: cut u64 | root 32 | beacon 32 | count u32 | relay id 32 | signature 64, over all that comes before it
 //! ```
 //!
 //! *Seen by:* the asked relay. A client asks through circuits, but for its guard.
@@ -49,7 +49,7 @@ numbered! {
     pub enum Refusal {
         /// The request is malformed.
         Malformed = 1,
-        /// Too much was asked of it of late.
+        /// It was asked too much recently.
         Busy = 2,
     }
 }
@@ -93,7 +93,7 @@ table! {
         entries: Vec<Entry> => entries,
     } [Delta];
 
-    /// Your statement of this cut; 0: of the newest you speak for.
+    /// Your statement of this cut; 0: of your newest.
     5 STATEMENT: Statement(cut: UnixMs) [Statement];
 
     /// The records of a cut's snapshot from this index on.
@@ -127,13 +127,13 @@ table! {
     /// The buckets that differ: one bit a bucket, bit 7 of byte 0 the first.
     3 DIFFERS: Differs(bits: [u8; BUCKETS / 8]);
 
-    /// What the asker lacks, and what the answerer lacks.
+    /// What each side lacks.
     4 DELTA: Delta {
         /// Whether there is more to say in these buckets.
         more: bool,
-        /// Records the asker lacks, at most [`RECORDS_MAX`].
+        /// Records that the requester lacks, at most [`RECORDS_MAX`].
         records: Vec<Vec<u8>> => records,
-        /// Records the answerer would like, at most [`WANTED_MAX`].
+        /// Records that the responder lacks, at most [`WANTED_MAX`].
         wanted: Vec<RecordKey> => keys,
     };
 
@@ -206,7 +206,7 @@ impl DirectoryAnswer {
     }
 }
 
-/// A relay's word for what the directory is at a cut. Unproven until [`Statement::verify`].
+/// A relay's signed claim of what the directory is at a cut. Unproven until [`Statement::verify`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statement {
     /// The cut.

@@ -56,6 +56,31 @@ async fn nodes_end_with_their_last_handle_and_close_their_files() {
 }
 
 #[tokio::test]
+async fn a_client_starts_with_the_directory_of_its_last_run() {
+    let (net, dir) = (Testnet::start(4).await.unwrap(), tempfile::tempdir().unwrap());
+    let invite = net.invite().clone();
+    let first = client(dir.path(), &invite).await.unwrap();
+    first.ready().await.unwrap();
+    let verified = first.status().await.unwrap().directory.unwrap();
+    assert!(verified.signers > 0, "checked with others");
+    first.shutdown().await;
+    net.shutdown().await;
+    // Nobody is left who could hand one out.
+    let second = client(dir.path(), &invite).await.unwrap();
+    let kept = second.status().await.unwrap().directory.expect("from its folder");
+    assert_eq!((kept.relays, kept.signers), (verified.relays, 0), "nobody confirmed it in this run");
+    second.shutdown().await;
+    // What does not verify is not there.
+    let file = dir.path().join("directory");
+    let mut bytes = std::fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let third = client(dir.path(), &invite).await.unwrap();
+    assert_eq!(third.status().await.unwrap().directory, None);
+    third.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_process_of_its_own_has_as_many_threads_and_files_after_as_before() {
     const NAME: &str = "a_process_of_its_own_has_as_many_threads_and_files_after_as_before";
     if std::env::var_os("UMBEL_COUNTS").is_none() {

@@ -11,6 +11,7 @@ pub(super) use aws_lc::{AeadKey, AgreeKey};
 #[cfg(not(feature = "aws-lc"))]
 pub(super) use pure::{AeadKey, AgreeKey};
 
+use crate::base::numbered::numbered;
 use crate::base::secret::Secret;
 
 /// Bytes of a nonce, whatever the cipher.
@@ -18,13 +19,14 @@ pub(super) const NONCE_SIZE: usize = 12;
 /// Bytes of an authentication tag, whatever the cipher.
 pub const TAG_SIZE: usize = 16;
 
-/// Which AEAD a link or layer uses. Fixed by the responder's descriptor (spec LINK, ONION), never by the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cipher {
-    /// AES-256-GCM, for relays with AES instructions.
-    Aes256Gcm,
-    /// ChaCha20-Poly1305, for the others.
-    ChaCha20Poly1305,
+numbered! {
+    /// Which AEAD a link or layer uses. Fixed by the responder's descriptor (spec LINK, ONION), never by the client.
+    pub enum Cipher {
+        /// AES-256-GCM, for relays with AES instructions.
+        Aes256Gcm = 1,
+        /// ChaCha20-Poly1305, for the others.
+        ChaCha20Poly1305 = 2,
+    }
 }
 
 /// The text did not come from the holder of the key, or was changed, or came out of order.

@@ -7,6 +7,7 @@ use super::{ABOUT, BLOCKS, FORMAT, INDEX_CACHE, NAMES, NAMES_ROW, OpenError, Pla
 use crate::proto::content::store::{Record, StoreError};
 use crate::wire::content::addresses;
 use crate::wire::ids::{Address, Locator};
+use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -147,7 +148,7 @@ fn open_file(path: &Path, check: bool) -> Result<Database, OpenError> {
     let mut builder = Builder::new();
     builder.set_cache_size(INDEX_CACHE);
     let opened = guarded(|| {
-        let mut database = builder.create_file(file).map_err(redb::Error::from)?;
+        let mut database = builder.create_with_backend(FileBackend::new(file)?).map_err(redb::Error::from)?;
         if check && !database.check_integrity().map_err(redb::Error::from)? {
             return Err(redb::Error::Corrupted("its checksums are wrong".into()));
         }

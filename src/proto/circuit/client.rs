@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 pub enum ClientEvent<'a> {
     /// The path is built to its end.
     Built,
-    /// The hop with this index (from 0) could not be added; the circuit as it stands still works.
+    /// The hop with this index (from 0) could not be added; the circuit still works as it is.
     ExtendFailed(usize, ExtendFailure),
     /// Something about a stream at the hop with this index.
     Stream(usize, StreamId, StreamEvent<'a>),

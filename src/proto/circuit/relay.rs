@@ -40,7 +40,7 @@ pub enum RelayEvent<'a> {
 pub enum Verdict {
     /// It was for this hop and has been dealt with.
     Taken,
-    /// Send it to the next hop as it now stands in `out`.
+    /// Send what is in `out` to the next hop.
     PassOn,
 }
 

@@ -128,7 +128,7 @@ pub fn seal_root(read: &Secret<32>, verify: &Secret<32>, root: &RootParts<'_>) -
 
 /// What a root is made of.
 pub struct RootParts<'a> {
-    /// How the object's blocks lie.
+    /// How the object is cut into blocks.
     pub shape: Shape,
     /// Its plaintext under the read key.
     pub meta: &'a Meta,
@@ -151,7 +151,7 @@ pub fn open_root(expected: &Address, verify: &Secret<32>, block: &[u8]) -> Resul
     Ok(RootText::decode(class, &text)?)
 }
 
-/// Opens what lies under the read key in a root: the meta, and the content where it has no leaves.
+/// Opens what is sealed under the read key in a root: the meta, and the content where it has no leaves.
 pub fn open_nested(read: &Secret<32>, root: &RootText) -> Result<(Meta, Vec<u8>), BlockError> {
     let mut text = root.nested.clone();
     open(&key(read, Use::Nested, 0), &[], &mut text)?;

@@ -98,7 +98,7 @@ impl Open {
     }
 }
 
-/// What a fetch wants done, or has to say.
+/// What a fetch asks for or reports.
 #[derive(Debug)]
 pub enum FetchOutput {
     /// Ask a custodian.

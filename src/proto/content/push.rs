@@ -49,7 +49,7 @@ pub enum PushError {
     /// Custodians took it in, but what was read back was not it.
     #[error("custodians took the object in but did not give it back")]
     NotKept,
-    /// Too few custodians have it.
+    /// Too few custodians hold it.
     #[error("only {copies} of {custodians} custodians have the object")]
     TooFewCopies {
         /// How many have it.
@@ -75,7 +75,7 @@ impl From<FailureReason> for PushError {
     }
 }
 
-/// What a push wants done, or has to say.
+/// What a push asks for or reports.
 #[derive(Debug)]
 pub enum PushOutput {
     /// Ask a custodian.

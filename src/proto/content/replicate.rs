@@ -91,7 +91,7 @@ enum Asked {
     Nothing,
 }
 
-/// What the replicator wants done.
+/// What the replicator asks for.
 #[derive(Debug)]
 pub enum ReplicatorOutput {
     /// Ask another custodian.

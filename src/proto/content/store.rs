@@ -1,4 +1,4 @@
-//! What a custodian's blocks lie in. The store on disk is in `host::store`.
+//! Where a custodian keeps its blocks. The store on disk is in `host::store`.
 
 #[cfg(feature = "unstable")]
 mod memory;

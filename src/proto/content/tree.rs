@@ -241,7 +241,7 @@ impl Tree {
         &self.link
     }
 
-    /// How its blocks lie.
+    /// How it is cut into blocks.
     pub fn shape(&self) -> Shape {
         self.shape
     }

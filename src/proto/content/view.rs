@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub struct Opened {
     /// The object's metadata.
     pub meta: Meta,
-    /// The content, where it lies in the root.
+    /// The content, where the root holds it.
     pub inline: Vec<u8>,
     /// The way to all other blocks.
     pub view: View,
@@ -44,7 +44,7 @@ impl Names {
         Self { verify, root, nodes: BTreeMap::new() }
     }
 
-    /// How the object's blocks lie.
+    /// How the object is cut into blocks.
     pub fn shape(&self) -> Shape {
         self.root.shape
     }
@@ -87,7 +87,7 @@ pub struct View {
 }
 
 impl View {
-    /// How the object's blocks lie.
+    /// How the object is cut into blocks.
     pub fn shape(&self) -> Shape {
         self.names.shape()
     }
@@ -109,7 +109,7 @@ impl View {
         block::open_leaf(&self.read, leaf, sealed, leaf_range(self.total, leaf).1)
     }
 
-    /// The leaf in which a byte of content lies.
+    /// The leaf that holds a byte of content.
     pub fn leaf_at(offset: u64) -> u32 {
         u32::try_from(offset / LEAF_DATA as u64).unwrap_or(u32::MAX)
     }

@@ -55,7 +55,7 @@ pub enum SourceFault {
     /// Its statement's signature or beacon does not hold.
     #[error("its statement does not hold")]
     BadStatement,
-    /// Its newest cut lies too far from our time: its clock or ours is wrong.
+    /// Its newest cut is too far from our time: its clock or ours is wrong.
     #[error("its time and ours are too far apart")]
     Clock,
     /// It named an older cut than we already verified.
@@ -83,7 +83,7 @@ impl SourceFault {
     }
 }
 
-/// What the machine wants done.
+/// What the machine asks for.
 #[derive(Clone, Debug)]
 pub enum ClientDirOutput {
     /// Carry this call.

@@ -1,4 +1,4 @@
-//! The cuts a relay speaks for: its last settled snapshots, their statements, signed when first asked for, and their pages.
+//! The cuts for which a relay answers: its last settled snapshots, their statements, signed when first asked for, and their pages.
 
 use crate::base::time::{Duration, UnixMs};
 use crate::crypto::identity::IdentityKey;
@@ -59,7 +59,7 @@ impl Cuts {
         DirectoryAnswer::Unknown(self.usable(UnixMs(0), now).map_or(UnixMs(0), |c| c.snapshot.cut))
     }
 
-    /// Our statement of a cut (0: of the newest we speak for).
+    /// Our statement of a cut (0: of the newest).
     pub fn statement(&mut self, cut: UnixMs, now: UnixMs) -> DirectoryAnswer {
         let (own, key) = (self.own, Arc::clone(&self.key));
         let Some(c) = self.usable(cut, now) else { return self.unknown(now) };

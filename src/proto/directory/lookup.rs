@@ -38,7 +38,7 @@ pub enum Found {
     Failed(CallError),
 }
 
-/// What the job wants done.
+/// What the job asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LookupOutput {
     /// Carry this call.

@@ -44,7 +44,7 @@ const PUBLISH_TRIES: u32 = 8;
 /// A call that was never answered is taken as failed after this.
 const CALL_LOST: Duration = Duration::from_secs(120);
 
-/// What the machine wants done.
+/// What the machine asks for.
 #[derive(Clone, Debug)]
 pub enum DirOutput {
     /// Carry this call.

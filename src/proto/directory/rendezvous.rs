@@ -9,7 +9,7 @@ use crate::proto::profile::Profile;
 use crate::wire::ids::{NetworkId, RelayId};
 use core::cmp::Reverse;
 
-/// The beacon of the term in which the cut lies. Known in advance in this version: see spec 10, Security.
+/// The beacon of the cut's term. Known in advance in this version: see spec 10, Security.
 pub fn beacon(network: NetworkId, cut: UnixMs, profile: &Profile) -> [u8; 32] {
     // spec: DIR-20
     let term = u64::try_from(profile.term.as_millis()).unwrap_or(u64::MAX).max(1);

@@ -1,7 +1,7 @@
 //! Records: up to 16 cells sealed together, after their sealed count (spec 03, "Records").
 //!
-//! The count and the cells each take one step of the direction's counter, so neither can stand in the other's place, and
-//! no record can be dropped, repeated or moved. Cells are written, sealed and opened where they lie; only a part that is
+//! The count and the cells each take one step of the direction's counter, so neither can take the other's place, and
+//! no record can be dropped, repeated or moved. Cells are written, sealed and opened in place; only a part that is
 //! split between two reads is gathered.
 
 use super::LinkError;

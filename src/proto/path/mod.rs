@@ -39,7 +39,7 @@ pub struct PathNeed {
     pub length: usize,
     /// The last one.
     pub last: LastHop,
-    /// Our own relay, where we are one: it stands in no path of ours.
+    /// Our own relay, where we are one: it is in no path of ours.
     pub exclude: Option<RelayId>,
 }
 
@@ -98,7 +98,7 @@ fn path_through(
     Some(path)
 }
 
-/// Whether two relays may stand in one path.
+/// Whether two relays may be in one path.
 pub fn apart(a: &SignedDescriptor, b: &SignedDescriptor, profile: &Profile) -> bool {
     // spec: CLIENT-9
     let family = a.family.is_some() && a.family == b.family;

@@ -197,7 +197,7 @@ impl Mux {
         self.control.push_back((StreamId::CIRCUIT, Owned::Extended(Box::new(*reply))));
     }
 
-    /// Relay: queues EXTEND_FAILED; the circuit stands as it stood.
+    /// Relay: queues EXTEND_FAILED; the circuit stays as it was.
     pub fn extend_failed(&mut self, reason: crate::wire::message::ExtendFailure) {
         self.control(StreamId::CIRCUIT, Message::ExtendFailed(reason));
     }

@@ -46,6 +46,8 @@ pub struct AgentConfig {
     pub seeds: Vec<SignedDescriptor>,
     /// Guards of earlier runs.
     pub guards: Guards,
+    /// A client's directory of an earlier run: used at once while it is fresh, as a list of sources afterwards.
+    pub snapshot: Option<Snapshot>,
     /// Relays in a path, the last included: 2 to 5.
     pub hops: usize,
     /// Circuits kept ready.
@@ -143,7 +145,7 @@ impl Agent {
                 let machine = RelayDirectory::new(cfg.network, cfg.profile, relay.key.clone(), own, cfg.seeds);
                 Directory::Relay(Box::new(machine))
             }
-            _ => Directory::Client(Box::new(ClientDirectory::new(cfg.network, cfg.profile, cfg.seeds, None))),
+            _ => Directory::Client(Box::new(ClientDirectory::new(cfg.network, cfg.profile, cfg.seeds, cfg.snapshot))),
         };
         Self {
             profile: cfg.profile,

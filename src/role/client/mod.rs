@@ -22,8 +22,7 @@ mod streams;
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::proto::rpc::Call;
-use crate::role::driven::Driven;
-use crate::role::{ConnId, Input, Output, Role};
+use crate::role::driven::{Driven, driven_role};
 use crate::wire::ids::RelayId;
 use crate::wire::message::Target;
 use circuit::Opening;
@@ -142,31 +141,7 @@ impl Client {
     }
 }
 
-impl Role for Client {
-    fn accept(&mut self, now: Now, from: core::net::IpAddr) -> Option<ConnId> {
-        self.state.accept(now, from)
-    }
-
-    fn handle(&mut self, now: Now, input: Input<'_>) {
-        self.state.handle(now, input);
-    }
-
-    fn poll(&mut self) -> Option<Output> {
-        self.state.poll()
-    }
-
-    fn read_budget(&mut self, conn: ConnId) -> usize {
-        self.state.read_budget(conn)
-    }
-
-    fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
-        self.state.transmit(now, conn, out)
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.state.deadline()
-    }
-}
+driven_role!(Client);
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! A client and the one relay it knows, held by the test.
 
 use super::*;
-use crate::base::time::{Duration, UnixMs};
+use crate::base::time::{Duration, Instant, UnixMs};
 use crate::crypto::aead::Cipher;
 use crate::crypto::agree::AgreeSecret;
 use crate::proto::handshake::respond;
@@ -9,6 +9,7 @@ use crate::proto::link::Link;
 use crate::proto::profile::Profile;
 use crate::role::contact::Contact;
 use crate::role::limits::{CIRCUIT_BUILD_TIMEOUT, SITE_CIRCUITS_MAX, SPARE_LIFETIME};
+use crate::role::{ConnId, Input, Output, Role};
 use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, DestroyReason};
 use crate::wire::ids::NetworkId;
 use core::cell::RefCell;

@@ -1,9 +1,9 @@
 //! One shard of a relay: the links it accepted, the circuits that arrive on them, its own links to the next relays, and
 //! the exit streams that end here. Shards share nothing but keys and the roster.
 //!
-//! The way of a cell: [`Shard::handle`] opens the link's record in the driver's buffer and takes one cell after the other
+//! The way of a cell: [`handle`](crate::role::Role::handle) opens the link's record in the driver's buffer and takes one cell after the other
 //! from it; the circuit takes its layer off or puts it on; the cell is queued once, for the link it leaves on, and copied
-//! into that link's next record by [`Shard::transmit`].
+//! into that link's next record by [`transmit`](crate::role::Role::transmit).
 //!
 //! Links, `circuits`, `exits` and `services` own what they are named after; `streams` says to which of the last two a
 //! stream leads, and `state` passes on to one owner what follows from another.
@@ -23,11 +23,11 @@ mod streams;
 mod unsent;
 
 use crate::base::rng::Rng;
-use crate::base::time::{Instant, Now};
+use crate::base::time::Now;
+use crate::role::AskId;
 use crate::role::contact::Roster;
-use crate::role::driven::Driven;
+use crate::role::driven::{Driven, driven_role};
 use crate::role::links::Credentials;
-use crate::role::{AskId, ConnId, Input, Output, Role};
 pub use config::{ExitPolicy, ShardConfig, ShardCounts};
 use core::net::IpAddr;
 use state::ShardState;
@@ -85,31 +85,7 @@ impl Shard {
     }
 }
 
-impl Role for Shard {
-    fn accept(&mut self, now: Now, from: IpAddr) -> Option<ConnId> {
-        self.state.accept(now, from)
-    }
-
-    fn handle(&mut self, now: Now, input: Input<'_>) {
-        self.state.handle(now, input);
-    }
-
-    fn poll(&mut self) -> Option<Output> {
-        self.state.poll()
-    }
-
-    fn read_budget(&mut self, conn: ConnId) -> usize {
-        self.state.read_budget(conn)
-    }
-
-    fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
-        self.state.transmit(now, conn, out)
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.state.deadline()
-    }
-}
+driven_role!(Shard);
 
 #[cfg(test)]
 mod tests;

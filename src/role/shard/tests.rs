@@ -1,7 +1,7 @@
 //! A relay whose client keeps to no rule of its own: cells are written by hand.
 
 use super::*;
-use crate::base::time::{Duration, UnixMs};
+use crate::base::time::{Duration, Instant, UnixMs};
 use crate::crypto::aead::Cipher;
 use crate::crypto::agree::AgreeSecret;
 use crate::proto::handshake::{ClientHandshake, HopKey};
@@ -9,8 +9,8 @@ use crate::proto::link::Link;
 use crate::proto::onion::{ClientLayers, text, text_mut};
 use crate::proto::profile::Profile;
 use crate::proto::stream::mux::SEND_BUFFER_MAX;
-use crate::role::AskId;
 use crate::role::limits::{EXIT_IDLE_LEAST, EXIT_LINGER, EXIT_UNREAD_LEAST, EXIT_UNREAD_MAX, Limits, PARK_AFTER};
+use crate::role::{AskId, ConnId, Input, Output, Role};
 use crate::wire::cell::{
     CELL_SIZE, Cell, CellBuf, CircuitId, Command, DestroyReason, body_mut, decode_header, encode_header,
 };

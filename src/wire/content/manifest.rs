@@ -122,7 +122,7 @@ impl Manifest {
         out
     }
 
-    /// Reads one whose content has `total` bytes in all: no byte may lie outside of a file.
+    /// Reads one whose content has `total` bytes in all: no byte may be outside of a file.
     pub fn decode(bytes: &[u8], total: u64) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         if r.u8()? != VERSION {

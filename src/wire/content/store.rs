@@ -348,7 +348,7 @@ mod names {
     }
 }
 
-/// Whether these names lie in an object of this length, none of them in the root's place.
+/// Checks that these names are of blocks that an object of this length has, the root not among them.
 fn check_names(blocks: u32, from: u32, names: &[Address]) -> Result<(), Malformed> {
     let end = from.checked_add(names.len() as u32).ok_or(Malformed::OutOfRange)?;
     if from == 0 || end > blocks || blocks > BLOCKS_MAX || names.len() > NAMES_MAX {

@@ -48,7 +48,7 @@ table! {
     2 EXTENDED: Extended(reply: &'a [u8; REPLY_SIZE])
         [Circuit, Uncounted, relay: Never, client: Circuit];
 
-    /// Last hop to client: the circuit could not be extended and stands as it stood.
+    /// Last hop to client: the circuit could not be extended and stays as it was.
     3 EXTEND_FAILED: ExtendFailed(reason: ExtendFailure)
         [Circuit, Uncounted, relay: Never, client: Circuit];
 

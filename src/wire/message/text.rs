@@ -42,7 +42,7 @@ impl<'a> Messages<'a> {
     /// The next message; `None` at the end of the messages.
     ///
     /// # Errors
-    /// What stands there is no message, or the padding is not zero (spec CELL-7 to CELL-13). The walk is over then.
+    /// The bytes are no message, or the padding is not zero (spec CELL-7 to CELL-13). The walk is over then.
     #[allow(clippy::should_implement_trait, reason = "an error ends the walk; an iterator would go on")]
     pub fn next(&mut self) -> Result<Option<(StreamId, Message<'a>)>, Malformed> {
         let command = if self.reader.is_empty() { 0 } else { self.reader.u8()? };

@@ -34,7 +34,7 @@ impl ClientDirectory {
         }
     }
 
-    /// Draws and asks signers, and sees how the count stands.
+    /// Draws and asks signers, and counts.
     pub(super) fn go_on(&mut self, now: Now, rng: &mut Rng) {
         self.turn = false;
         let mut c = match core::mem::replace(&mut self.step, Step::Idle) {
