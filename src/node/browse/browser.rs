@@ -51,6 +51,7 @@ impl Browser {
             Some(other) => {
                 let program = if other.contains('/') { Some(PathBuf::from(other)) } else { look_up(&path, other) };
                 let program = program.filter(|p| p.is_file()).ok_or_else(|| missing(other))?;
+                // spec: NODE-104
                 let engine = engine_of(&program).ok_or_else(|| {
                     Error::new(ErrorKind::Usage, format!("{other} is neither Chromium nor Firefox by its name"))
                         .with_rule("NODE-104")

@@ -151,7 +151,6 @@ const ON: &[&str] = &[
     "media.peerconnection.ice.default_address_only",
     "media.peerconnection.ice.no_host",
     "media.peerconnection.ice.proxy_only",
-    "media.peerconnection.ice.proxy_only_if_behind_proxy",
     "media.peerconnection.ice.relay_only",
     "app.update.disabledForTesting",
     "browser.fixup.domainsuffixwhitelist.umbel",

@@ -1,7 +1,7 @@
 //! What a site's file may do in a browser: the policy sent with it, and the form in which it is sent.
 //!
 //! A policy cannot hold a page that runs scripts inside every browser: some connect for `RTCPeerConnection` whatever it
-//! says. So scripts run where the browser itself is held, behind a proxy of [`Scope::Sites`], or where the user allowed
+//! says. So scripts run where the browser itself is held, by a proxy of [`Scope::Sites`], or where the user allowed
 //! them; elsewhere pages come without.
 
 use super::Scope;

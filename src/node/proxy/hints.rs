@@ -1,4 +1,4 @@
-//! What a page without scripts can still do behind its policy's back, taken out of it.
+//! What a page without scripts can still do unseen by its policy, taken out of it.
 //!
 //! A policy governs what a page fetches. `<link rel=preconnect>` and `dns-prefetch` fetch nothing: a browser connects, or
 //! looks a name up, and the host outside learns that the page was opened, and when. Chromium does the same for a frame

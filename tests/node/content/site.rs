@@ -80,13 +80,11 @@ fn publish_browse_and_mirror(site: &Path, start: &str, words: &str) -> Vec<Strin
         assert!(same >= 500 && same == mirrored.len(), "{same} of {}", mirrored.len());
     }
     if installed("chromium") {
-        let profile = format!("--user-data-dir={}", net.home().join("chromium").display());
-        let proxy = format!("--proxy-server=socks5://{}", net.socks());
-        let arguments =
-            ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", &profile, &proxy];
-        let all = [&arguments[..], &["--dump-dom", url]].concat();
-        let shown = run(Duration::from_secs(90), "chromium", &all).ok();
-        assert!(shown.out().contains(words), "{}\n{}", shown.out(), shown.err());
+        let browser = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"];
+        let all = [&["browse", "--browser", "chromium", url, "--"][..], &browser].concat();
+        let shown = net.umbel_within(Duration::from_secs(90), &all).ok();
+        // With --json standard output is the report's, so the browser's goes to standard error.
+        assert!(shown.err().contains(words), "{}\n{}", shown.out(), shown.err());
     }
     broken
 }
