@@ -23,7 +23,6 @@ use crate::host::system;
 use crate::role::agent::{Agent, AgentConfig};
 use crate::role::client::{Isolation, Part, SITE_ROUTE};
 use crate::wire::message::Target;
-use core::cell::{Cell, RefCell};
 use core::net::IpAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
@@ -104,20 +103,7 @@ impl ClientBuilder {
         };
         let clock = Clock::start();
         let agent = AgentHandle::start(Agent::new(config, rng.fork()), clock, None);
-        let (profile, network) = (network.profile, network.id);
-        let local = Local::new(
-            agent,
-            About {
-                dir,
-                profile,
-                network,
-                clock,
-                relay: None,
-                store: None,
-                unsaved: RefCell::default(),
-                routes: Cell::new(0),
-            },
-        );
+        let local = Local::new(agent, About::new(dir, (network.profile, network.id), clock, None, None));
         tokio::task::spawn_local(network::keep_peers(local.clone()));
         tokio::task::spawn_local(keep_guards(local.clone()));
         Ok(local)

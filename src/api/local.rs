@@ -49,6 +49,19 @@ pub(super) struct About {
     pub(super) routes: Cell<u64>,
 }
 
+impl About {
+    pub(super) fn new(
+        dir: NodeDir,
+        (profile, network): (&'static Profile, NetworkId),
+        clock: Clock,
+        relay: Option<RelayId>,
+        store: Option<Arc<StoreReport>>,
+    ) -> Self {
+        let (unsaved, routes) = (RefCell::default(), Cell::new(0));
+        Self { dir, profile, network, clock, relay, store, unsaved, routes }
+    }
+}
+
 /// Why a stream could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectError {

@@ -26,7 +26,6 @@ use crate::role::limits::{EXIT_UNSENT_MAX, Limits};
 use crate::role::shard::{ExitPolicy as ShardExit, ShardConfig};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
 use crate::wire::ids::RelayId;
-use core::cell::{Cell, RefCell};
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::fs::File;
@@ -142,16 +141,7 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
     let node = Agent::new(node, rng.fork());
     let handle = AgentHandle::start(node, clock, Some(RelayParts { identity, shards, store }));
     tokio::task::spawn_local(handle.clone().serve(inbox));
-    let about = About {
-        dir,
-        profile: network.profile,
-        network: network.id,
-        clock,
-        relay: Some(id),
-        store: report,
-        unsaved: RefCell::default(),
-        routes: Cell::new(0),
-    };
+    let about = About::new(dir, (network.profile, network.id), clock, Some(id), report);
     Ok((Local::new(handle, about), RelayFacts { id, addr, descriptor: signed, network }))
 }
 

@@ -216,7 +216,8 @@ fn hundred_thousand_objects() {
     r.settled(now, &mut rng, Arc::new(Hashed(changed)));
     let moved = many.run(&mut now, &mut r, &mut rng, Duration::from_secs(3_600));
     println!("(calls, own calls): first day {first:?}, quiet day {quiet:?}, hour after a change {moved:?}");
-    assert!(quiet.0 <= 105_000 && moved.0 < 45_000);
+    // Half of the objects have another custodian: one took a place among 12 of 40, or left one.
+    assert!(quiet.0 <= 105_000 && moved.0 < 60_000);
 }
 
 // spec: CONT-707
