@@ -8,42 +8,58 @@
 //! Calls block for the system's cache at most; run them on the thread that serves the store ([`thread`]). What they change
 //! in the index gathers in memory (`pending`) until a commit writes it in one transaction, on another thread.
 
+mod catalogue;
 pub mod denied;
+pub mod disk;
+mod index;
+mod opening;
 mod pending;
+pub mod report;
+mod serving;
 mod slots;
 pub mod thread;
 
 use crate::base::bytes::{Reader, Writer};
 use crate::base::time::UnixMs;
 use crate::crypto::hash::blake3;
-use crate::proto::content::store::{
-    BLOCK_OVERHEAD, BlockStore, Commit, OBJECT_OVERHEAD, Record, StoreError, block_cost,
-};
-use crate::wire::content::{BLOCKS_MAX, Class, LARGE, addresses};
+use crate::proto::content::store::{BlockStore, Record, StoreError, StoreHealth};
+use crate::wire::content::{Class, LARGE};
 use crate::wire::error::Malformed;
 use crate::wire::ids::{Address, Locator};
-use core::ops::Bound::{Excluded, Unbounded};
+use core::cell::{Cell, RefCell};
+use disk::Space;
+use index::Index;
 use pending::Pending;
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
-use slots::{Slots, UNIT};
-use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use redb::TableDefinition;
+use report::{StoreReport, Trouble};
+use slots::Slots;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 /// Memory for the index's pages: an idle relay must stay small.
 const INDEX_CACHE: usize = 1 << 20;
 /// Addresses in one row of names.
 const NAMES_ROW: u32 = 1_024;
 const FORMAT: u32 = 1;
+/// Blocks that could not be read one after the other before the whole disk is taken as failed.
+const UNREADABLE_MAX: u32 = 16;
+/// Objects written at once into an index that is made anew.
+const REBUILD_BATCH: usize = 64;
+const DATA_FILE: &str = "blocks";
+/// Set in the number of a piece of the catalogue, where the number of a block would stand.
+const CATALOGUE: u32 = 1 << 31;
+
+/// Place of a block and the first 8 bytes of its hash.
+type Place = (u32, u64);
 
 /// Record of each object.
 const RECORDS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("records");
 /// Addresses of blocks 1, 2, ..., [`NAMES_ROW`] a row.
 const NAMES: TableDefinition<'_, ([u8; 32], u32), &[u8]> = TableDefinition::new("names");
-/// Place of each block and the first 8 bytes of its hash.
+/// Place of each block and of each piece of the catalogue, and the first 8 bytes of its hash.
 const BLOCKS: TableDefinition<'_, ([u8; 32], u32), (u32, u64)> = TableDefinition::new("blocks");
 /// What this database is.
 const ABOUT: TableDefinition<'_, &str, u32> = TableDefinition::new("about");
@@ -69,15 +85,22 @@ impl From<redb::Error> for OpenError {
     fn from(e: redb::Error) -> Self {
         match e {
             redb::Error::DatabaseAlreadyOpen => Self::InUse,
-            redb::Error::Io(e) => Self::Files(e),
+            // What is no database at all is such an error as well.
+            redb::Error::Io(e) if !is_damage(&e) => Self::Files(e),
             e => Self::Index(e.to_string()),
         }
     }
 }
 
+/// Whether an I/O error of the index is about what it read, and not about reading.
+fn is_damage(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput)
+}
+
 /// The store on disk.
 pub struct DiskStore {
-    index: Arc<Database>,
+    dir: PathBuf,
+    index: Index,
     data: Arc<File>,
     records: BTreeMap<Locator, Record>,
     /// What the index does not have yet.
@@ -87,64 +110,28 @@ pub struct DiskStore {
     slots: Slots,
     used: u64,
     cap: u64,
-}
-
-fn broken(e: impl Into<redb::Error>) -> StoreError {
-    tracing::error!(error = %e.into(), "the store's index failed");
-    StoreError::Broken
-}
-
-fn disk(e: io::Error) -> StoreError {
-    tracing::error!(error = %e, "the store's data file failed");
-    StoreError::Broken
+    /// Bytes of the disk that stay free; `None` for the usual part of it.
+    floor: Option<u64>,
+    space: Cell<Space>,
+    /// Why it takes nothing in. Good where only the disk's free space is short.
+    failed: Cell<StoreHealth>,
+    /// The index is not to be trusted any more.
+    damaged: Cell<bool>,
+    /// What went wrong with a commit, from the thread that ran it.
+    trouble: Arc<Mutex<Option<Trouble>>>,
+    /// Blocks that lie beyond what the file may be long, to be moved.
+    beyond: Vec<(Locator, u32)>,
+    /// Places that the disk does not read, and how many in a row.
+    unreadable: RefCell<BTreeSet<u32>>,
+    unread_run: Cell<u32>,
+    reloaded: bool,
+    report: Arc<StoreReport>,
 }
 
 impl DiskStore {
-    /// Opens the store in folder `dir` or makes it there. It will not use more than `cap` bytes.
-    pub fn open(dir: &Path, cap: u64) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(dir)?;
-        let file = |name| {
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(dir.join(name))
-        };
-        let mut builder = Builder::new();
-        builder.set_cache_size(INDEX_CACHE);
-        let index = builder.create_file(file("index.redb")?).map_err(|e| match e {
-            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse,
-            e => OpenError::from(redb::Error::from(e)),
-        })?;
-        prepare(&index)?;
-        let pages = cap / (LARGE as u64 + BLOCK_OVERHEAD);
-        let mut store = Self {
-            index: Arc::new(index),
-            data: Arc::new(file("blocks")?),
-            records: BTreeMap::new(),
-            open: Pending::default(),
-            sealed: None,
-            slots: Slots::new(u32::try_from(pages).unwrap_or(u32::MAX / 16)),
-            used: 0,
-            cap,
-        };
-        store.load().map_err(|_| OpenError::Index("a record is damaged".to_owned()))?;
-        store.data.set_len(store.slots.file_bytes())?;
-        Ok(store)
-    }
-
-    fn load(&mut self) -> Result<(), StoreError> {
-        let read = self.index.begin_read().map_err(broken)?;
-        for row in read.open_table(RECORDS).map_err(broken)?.iter().map_err(broken)? {
-            let (key, value) = row.map_err(broken)?;
-            let record = decode(value.value()).map_err(|_| StoreError::Broken)?;
-            self.used += OBJECT_OVERHEAD + u64::from(record.held) * block_cost(record.class);
-            self.records.insert(Locator(key.value()), record);
-        }
-        let mut taken = Vec::new();
-        for row in read.open_table(BLOCKS).map_err(broken)?.iter().map_err(broken)? {
-            let (key, value) = row.map_err(broken)?;
-            let class = self.records.get(&Locator(key.value().0)).ok_or(StoreError::Broken)?.class;
-            taken.push((class, value.value().0));
-        }
-        self.slots.load(taken);
-        Ok(())
+    /// What tells of it, for as long as somebody wants to know.
+    pub fn report(&self) -> Arc<StoreReport> {
+        Arc::clone(&self.report)
     }
 
     /// What is not in the index yet, the newest first.
@@ -152,67 +139,130 @@ impl DiskStore {
         [Some(&self.open), self.sealed.as_deref()].into_iter().flatten()
     }
 
-    fn place(&self, object: &Locator, index: u32) -> Result<Option<(u32, u64)>, StoreError> {
+    fn place(&self, object: &Locator, index: u32) -> Result<Option<Place>, StoreError> {
         for change in self.pending().filter_map(|p| p.object(object)) {
             if let Some(place) = change.blocks.get(&index) {
                 return Ok(Some(*place));
             }
-            if change.replaced {
+            if change.replaced || change.lost.contains(&index) {
                 return Ok(None);
             }
         }
-        let read = self.index.begin_read().map_err(broken)?;
-        let table = read.open_table(BLOCKS).map_err(broken)?;
-        Ok(table.get((object.0, index)).map_err(broken)?.map(|v| v.value()))
+        self.index.place(object, index).map_err(|e| self.index_failed(&e))
     }
 
-    /// The places of all an object's blocks.
-    fn places(&self, object: &Locator) -> Result<BTreeMap<u32, (u32, u64)>, StoreError> {
-        let mut places = BTreeMap::new();
+    /// The first `max` places of an object's blocks and pieces of the catalogue with these numbers.
+    fn places(
+        &self,
+        object: &Locator,
+        numbers: core::ops::Range<u32>,
+        max: usize,
+    ) -> Result<BTreeMap<u32, Place>, StoreError> {
+        let (mut places, mut lost, mut replaced) = (BTreeMap::new(), BTreeSet::<u32>::new(), false);
         for change in self.pending().filter_map(|p| p.object(object)) {
-            places.extend(&change.blocks);
+            for (at, place) in change.blocks.range(numbers.clone()).filter(|(at, _)| !lost.contains(*at)) {
+                places.entry(*at).or_insert(*place);
+            }
+            lost.extend(change.lost.range(numbers.clone()));
             if change.replaced {
-                return Ok(places);
+                replaced = true;
+                break;
             }
         }
-        let read = self.index.begin_read().map_err(broken)?;
-        let table = read.open_table(BLOCKS).map_err(broken)?;
-        for row in table.range((object.0, 0)..(object.0, BLOCKS_MAX)).map_err(broken)? {
-            let (key, place) = row.map_err(broken)?;
-            places.insert(key.value().1, place.value());
+        if !replaced {
+            let more = max.saturating_add(lost.len());
+            let kept = self.index.places(object, numbers, more).map_err(|e| self.index_failed(&e))?;
+            for (at, place) in kept.into_iter().filter(|(at, _)| !lost.contains(at)) {
+                places.entry(at).or_insert(place);
+            }
         }
-        Ok(places)
+        Ok(places.into_iter().take(max).collect())
     }
 
     /// A free place.
     fn take(&mut self, class: Class) -> Result<u32, StoreError> {
         let freeing = self.pending().any(|p| !p.freed.is_empty());
+        // spec: CONT-705
+        if self.slots.would_grow(class) && self.left() < LARGE as u64 {
+            return Err(if freeing { StoreError::Freeing } else { StoreError::DiskFull });
+        }
         self.slots.take(class).ok_or(if freeing { StoreError::Freeing } else { StoreError::Full })
     }
 
-    fn room(&mut self, bytes: u64) -> Result<(), StoreError> {
+    fn room(&self, bytes: u64) -> Result<(), StoreError> {
+        self.look();
+        match self.failed.get() {
+            StoreHealth::Good => {}
+            StoreHealth::DiskFull => return Err(StoreError::DiskFull),
+            _ => return Err(StoreError::Broken),
+        }
         // spec: CONT-16
         if self.used.saturating_add(bytes) > self.cap { Err(StoreError::Full) } else { Ok(()) }
     }
-}
 
-/// Makes the tables of a new index and checks the format of an old one.
-fn prepare(index: &Database) -> Result<(), OpenError> {
-    let txn = index.begin_write().map_err(redb::Error::from)?;
-    {
-        let mut about = txn.open_table(ABOUT).map_err(redb::Error::from)?;
-        let format = about.get("format").map_err(redb::Error::from)?.map(|v| v.value());
-        match format {
-            Some(FORMAT) => (),
-            Some(other) => return Err(OpenError::Format(other)),
-            None => drop(about.insert("format", FORMAT).map_err(redb::Error::from)?),
-        }
-        txn.open_table(RECORDS).map_err(redb::Error::from)?;
-        txn.open_table(NAMES).map_err(redb::Error::from)?;
-        txn.open_table(BLOCKS).map_err(redb::Error::from)?;
+    /// Bytes that may still be taken of the disk.
+    fn left(&self) -> u64 {
+        let space = self.space.get();
+        space.free.saturating_sub(self.floor.unwrap_or_else(|| space.floor()))
     }
-    txn.commit().map_err(redb::Error::from)?;
-    Ok(())
+
+    /// Looks how much room the disk has.
+    fn look(&self) {
+        if let Ok(space) = Space::of(&self.data) {
+            self.space.set(space);
+        }
+        self.tell("");
+    }
+
+    /// Says how it does, where that is news.
+    fn tell(&self, words: &str) {
+        let space = self.space.get();
+        let floor = self.floor.unwrap_or_else(|| space.floor());
+        self.report.update(|state| state.free = (space.free, floor));
+        let words = if words.is_empty() { "less is free than is to stay free" } else { words };
+        self.report.note(self.health(), words);
+    }
+
+    fn failed(&self, trouble: &Trouble) -> StoreError {
+        self.damaged.set(self.damaged.get() || trouble.damaged);
+        if self.failed.get() == StoreHealth::Good {
+            self.failed.set(trouble.health);
+            self.tell(&trouble.words);
+        }
+        trouble.error()
+    }
+
+    fn index_failed(&self, e: &redb::Error) -> StoreError {
+        self.failed(&Trouble::of_index(e))
+    }
+
+    /// Tries whether it can take something in again.
+    // spec: CONT-706
+    fn retry(&mut self) -> Result<(), Trouble> {
+        if self.failed.get() == StoreHealth::Gone || self.damaged.get() {
+            return self.restart();
+        }
+        self.data.sync_data().map_err(|e| Trouble::of(&e))?;
+        if self.index.try_write().is_err() {
+            self.index.reopen().map_err(|e| Trouble::of_opening(&e))?;
+            self.index.try_write().map_err(|e| Trouble::of_index(&e))?;
+        }
+        self.failed.set(StoreHealth::Good);
+        Ok(())
+    }
+
+    /// Begins again with the files as they stand in the folder.
+    fn restart(&mut self) -> Result<(), Trouble> {
+        self.index = Index::closed(&self.dir);
+        std::fs::create_dir_all(&self.dir).map_err(|e| Trouble::of(&e))?;
+        let fresh = Self::open_with(&self.dir, self.cap, self.floor, Arc::clone(&self.report));
+        let fresh = fresh.map_err(|e| Trouble::of_opening(&e))?;
+        // What was not written yet belongs to what is gone.
+        self.open = Pending::default();
+        *self = fresh;
+        self.reloaded = true;
+        Ok(())
+    }
 }
 
 fn check(block: &[u8]) -> u64 {
@@ -229,153 +279,28 @@ fn encode(r: &Record) -> Vec<u8> {
         .u32(r.blocks)
         .u32(r.held)
         .u64(r.expires.0)
-        .u64(r.touched.0);
+        .u64(r.touched.0)
+        .u8(u8::from(r.whole));
     out
 }
+
+/// Bytes of a record that does not say whether its object was whole once.
+const RECORD_PLAIN: usize = 32 + 32 + 1 + 4 + 4 + 8 + 8;
 
 fn decode(bytes: &[u8]) -> Result<Record, Malformed> {
     let mut r = Reader::new(bytes);
     let (root, members) = (Address(r.array()?), r.array()?);
     let class = if r.u8()? == 1 { Class::Small } else { Class::Large };
     let (blocks, held) = (r.u32()?, r.u32()?);
-    let record = Record { root, members, class, blocks, held, expires: UnixMs(r.u64()?), touched: UnixMs(r.u64()?) };
+    let (expires, touched) = (UnixMs(r.u64()?), UnixMs(r.u64()?));
+    // Records of earlier versions say nothing of it.
+    let whole = if bytes.len() == RECORD_PLAIN { blocks > 0 && held == blocks } else { r.u8()? == 1 };
+    let record = Record { root, members, class, blocks, held, expires, touched, whole };
     r.finish()?;
     Ok(record)
 }
 
-impl BlockStore for DiskStore {
-    fn record(&self, object: &Locator) -> Option<Record> {
-        self.records.get(object).copied()
-    }
-
-    fn next(&self, after: Option<&Locator>) -> Option<(Locator, Record)> {
-        let from = after.map_or(Unbounded, Excluded);
-        self.records.range::<Locator, _>((from, Unbounded)).next().map(|(o, r)| (*o, *r))
-    }
-
-    fn set_record(&mut self, object: &Locator, record: &Record) -> Result<(), StoreError> {
-        if !self.records.contains_key(object) {
-            self.room(OBJECT_OVERHEAD)?;
-            self.used += OBJECT_OVERHEAD;
-        }
-        self.records.insert(*object, *record);
-        self.open.change(object).record = Some(*record);
-        Ok(())
-    }
-
-    fn set_names(&mut self, object: &Locator, names: &[Address]) -> Result<(), StoreError> {
-        self.open.change(object).names = Some(names.to_vec());
-        Ok(())
-    }
-
-    fn names(&self, object: &Locator, from: u32, max: usize) -> Result<Vec<Address>, StoreError> {
-        let from = from.saturating_sub(1);
-        for change in self.pending().filter_map(|p| p.object(object)) {
-            if let Some(names) = &change.names {
-                return Ok(names.iter().skip(from as usize).take(max).copied().collect());
-            }
-            if change.replaced {
-                return Ok(Vec::new());
-            }
-        }
-        let (mut row, mut skip, mut out) = (from / NAMES_ROW, (from % NAMES_ROW) as usize, Vec::new());
-        let read = self.index.begin_read().map_err(broken)?;
-        let table = read.open_table(NAMES).map_err(broken)?;
-        while out.len() < max
-            && let Some(bytes) = table.get((object.0, row)).map_err(broken)?
-        {
-            // Only what is asked for: one name is read for every block that comes in.
-            let bytes = bytes.value().get(skip * 32..).unwrap_or_default();
-            let bytes = bytes.get(..(max - out.len()) * 32).unwrap_or(bytes);
-            out.extend(addresses(bytes).map_err(|_| StoreError::Broken)?);
-            (row, skip) = (row + 1, 0);
-        }
-        Ok(out)
-    }
-
-    fn write(&mut self, object: &Locator, index: u32, block: &[u8]) -> Result<bool, StoreError> {
-        let class = self.records.get(object).ok_or(StoreError::Broken)?.class;
-        if self.place(object, index)?.is_some() {
-            return Ok(false);
-        }
-        self.room(block_cost(class))?;
-        let unit = self.take(class)?;
-        if let Err(e) = self.data.write_all_at(block, u64::from(unit) * UNIT) {
-            self.slots.give(class, unit);
-            return Err(disk(e));
-        }
-        self.open.change(object).blocks.insert(index, (unit, check(block)));
-        self.used += block_cost(class);
-        Ok(true)
-    }
-
-    fn read(&self, object: &Locator, index: u32) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(record) = self.records.get(object) else { return Ok(None) };
-        let Some((unit, sum)) = self.place(object, index)? else { return Ok(None) };
-        let mut block = vec![0; record.class.bytes()];
-        self.data.read_exact_at(&mut block, u64::from(unit) * UNIT).map_err(disk)?;
-        if check(&block) == sum { Ok(Some(block)) } else { Err(StoreError::Damaged) }
-    }
-
-    fn held(&self, object: &Locator) -> Result<Vec<u32>, StoreError> {
-        Ok(self.places(object)?.into_keys().collect())
-    }
-
-    fn remove(&mut self, object: &Locator) -> Result<(), StoreError> {
-        let Some(record) = self.records.get(object) else { return Ok(()) };
-        let class = record.class;
-        let places = self.places(object)?;
-        self.records.remove(object);
-        self.used = self.used.saturating_sub(OBJECT_OVERHEAD + places.len() as u64 * block_cost(class));
-        self.open.remove(object, places.into_values().map(|(unit, _)| (class, unit)));
-        Ok(())
-    }
-
-    fn used(&self) -> u64 {
-        self.used
-    }
-
-    fn cap(&self) -> u64 {
-        self.cap
-    }
-
-    fn seal(&mut self) -> Option<Commit> {
-        if self.sealed.is_some() || self.open.is_empty() {
-            return None;
-        }
-        let sealed = Arc::new(core::mem::take(&mut self.open));
-        self.sealed = Some(Arc::clone(&sealed));
-        let (index, data) = (Arc::clone(&self.index), Arc::clone(&self.data));
-        Some(Box::new(move || {
-            // What the index names must be there before it.
-            data.sync_data().map_err(disk)?;
-            sealed.write(&index).map_err(broken)
-        }))
-    }
-
-    fn committed(&mut self, result: Result<(), StoreError>) {
-        let Some(sealed) = self.sealed.take() else { return };
-        let sealed = Arc::unwrap_or_clone(sealed);
-        if result.is_err() {
-            self.open.put_back(sealed);
-            return;
-        }
-        for (class, unit) in sealed.freed {
-            self.slots.give(class, unit);
-        }
-    }
-
-    fn objects(&self) -> usize {
-        self.records.len()
-    }
-}
-
-impl Drop for DiskStore {
-    fn drop(&mut self) {
-        // What is not flushed comes again from its publisher; a failure here was logged.
-        let _ = self.flush();
-    }
-}
-
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_health;

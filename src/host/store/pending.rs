@@ -1,11 +1,11 @@
 //! Changes of the index that are not written yet.
 
-use super::{BLOCKS, NAMES, NAMES_ROW, RECORDS, encode};
+use super::{ABOUT, BLOCKS, NAMES, NAMES_ROW, Place, RECORDS, encode};
 use crate::proto::content::store::Record;
 use crate::wire::content::{BLOCKS_MAX, Class};
 use crate::wire::ids::{Address, Locator};
-use redb::Database;
-use std::collections::BTreeMap;
+use redb::{Database, ReadableTable};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What changed of one object.
 #[derive(Clone, Default)]
@@ -14,8 +14,10 @@ pub(super) struct Change {
     pub(super) replaced: bool,
     pub(super) record: Option<Record>,
     pub(super) names: Option<Vec<Address>>,
-    /// Places of new blocks and the first 8 bytes of their hashes.
-    pub(super) blocks: BTreeMap<u32, (u32, u64)>,
+    /// Places of new blocks, and of pieces of the catalogue, and the first 8 bytes of their hashes.
+    pub(super) blocks: BTreeMap<u32, Place>,
+    /// Blocks that are there no more. A new one may have come after.
+    pub(super) lost: BTreeSet<u32>,
 }
 
 /// Changes by object, and the places of blocks that become free once the changes are in the index. A later change of an
@@ -57,10 +59,25 @@ impl Pending {
             newer.record = newer.record.or(older.record);
             newer.names = newer.names.take().or(older.names);
             for (index, place) in older.blocks {
-                newer.blocks.entry(index).or_insert(place);
+                if !newer.lost.contains(&index) {
+                    newer.blocks.entry(index).or_insert(place);
+                }
             }
+            newer.lost.extend(older.lost);
         }
         self.freed.extend(older.freed);
+    }
+
+    /// Writes something that means nothing into an index.
+    pub(super) fn probe(index: &Database) -> Result<(), redb::Error> {
+        let txn = index.begin_write()?;
+        {
+            let mut about = txn.open_table(ABOUT)?;
+            let before = about.get("probe")?.map_or(0, |v| v.value());
+            about.insert("probe", before.wrapping_add(1))?;
+        }
+        txn.commit()?;
+        Ok(())
     }
 
     /// Writes it all into the index, or nothing.
@@ -74,7 +91,7 @@ impl Pending {
                 if change.replaced {
                     records.remove(object.0)?;
                     all_names.retain_in((object.0, 0)..(object.0, BLOCKS_MAX), |_, _| false)?;
-                    blocks.retain_in((object.0, 0)..(object.0, BLOCKS_MAX), |_, _| false)?;
+                    blocks.retain_in((object.0, 0)..=(object.0, u32::MAX), |_, _| false)?;
                 }
                 if let Some(record) = &change.record {
                     records.insert(object.0, encode(record).as_slice())?;
@@ -83,6 +100,9 @@ impl Pending {
                 for (row, names) in rows.enumerate() {
                     let bytes: Vec<u8> = names.iter().flat_map(|n| n.0).collect();
                     all_names.insert((object.0, row as u32), bytes.as_slice())?;
+                }
+                for at in &change.lost {
+                    blocks.remove((object.0, *at))?;
                 }
                 for (at, place) in &change.blocks {
                     blocks.insert((object.0, *at), *place)?;

@@ -41,8 +41,26 @@ impl Slots {
         u64::from(self.pages) * u64::from(SMALL_PER_PAGE) * UNIT
     }
 
+    /// Bytes that can be taken without making the file longer.
+    pub(super) fn free_bytes(&self) -> u64 {
+        self.free.range(..self.max_pages).count() as u64 * u64::from(SMALL_PER_PAGE) * UNIT
+    }
+
+    /// Whether a place for this would make the file longer.
+    pub(super) fn would_grow(&self, class: Class) -> bool {
+        let is_low = |page: &u32| *page < self.max_pages;
+        let small = class == Class::Small && self.small.keys().next().is_some_and(is_low);
+        !small && !self.free.first().is_some_and(is_low)
+    }
+
+    /// Whether a place lies beyond the file's hard limit: the limit was higher before.
+    pub(super) fn is_beyond(&self, unit: u32) -> bool {
+        unit / SMALL_PER_PAGE >= self.max_pages
+    }
+
     fn page(&mut self) -> Option<u32> {
-        if let Some(page) = self.free.pop_first() {
+        if let Some(page) = self.free.first().copied().filter(|page| *page < self.max_pages) {
+            self.free.remove(&page);
             return Some(page);
         }
         let page = self.pages;
@@ -57,7 +75,8 @@ impl Slots {
         if class == Class::Large {
             return self.page().map(|p| p * SMALL_PER_PAGE);
         }
-        let (page, bits) = match self.small.pop_first() {
+        let open = self.small.first_entry().filter(|e| *e.key() < self.max_pages).map(|e| e.remove_entry());
+        let (page, bits) = match open {
             Some(open) => open,
             None => (self.page()?, 0),
         };
@@ -81,6 +100,10 @@ impl Slots {
             self.small.remove(&page);
         }
         self.free.insert(page);
+        // The file ends with the last page that is taken.
+        while self.pages > 0 && self.free.remove(&(self.pages - 1)) {
+            self.pages -= 1;
+        }
     }
 }
 

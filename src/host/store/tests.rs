@@ -4,25 +4,28 @@ use super::*;
 use crate::base::secret::Secret;
 use crate::base::time::{Duration, Now};
 use crate::proto::content::service::{Outcome, StoreService};
+use crate::proto::content::store::{OBJECT_OVERHEAD, block_cost};
 use crate::proto::content::tree::{KeyChoice, Label, Tree};
 use crate::wire::content::store::{NAMES_MAX, Refusal, StoreAnswer, StoreRequest};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
-const LEASE: Duration = Duration::from_secs(1_000);
+pub(super) const LEASE: Duration = Duration::from_secs(1_000);
 
-fn now() -> Now {
+pub(super) fn now() -> Now {
     Now { unix: UnixMs(1_000_000_000), ..Now::default() }
 }
 
-fn tree(key: u8, content: &[u8]) -> Tree {
+pub(super) fn tree(key: u8, content: &[u8]) -> Tree {
     let key = KeyChoice::Random(Secret::new([key; 32]));
     Tree::build(&mut { content }, Label::file("", ""), key).unwrap()
 }
 
-fn service(dir: &Path, cap: u64) -> StoreService<DiskStore> {
-    StoreService::new(DiskStore::open(dir, cap).unwrap(), LEASE)
+pub(super) fn service(dir: &Path, cap: u64) -> StoreService<DiskStore> {
+    StoreService::new(DiskStore::open(dir, cap, None).unwrap(), LEASE)
 }
 
-fn begin(s: &mut StoreService<DiskStore>, t: &Tree) -> Option<Refusal> {
+pub(super) fn begin(s: &mut StoreService<DiskStore>, t: &Tree) -> Option<Refusal> {
     let mut requests = vec![StoreRequest::PutRoot { lease_s: 1_000, block: t.upper_block(0).unwrap() }];
     let (object, blocks) = (t.link().locator(), t.shape().blocks());
     for (page, names) in t.names().chunks(NAMES_MAX).enumerate() {
@@ -32,25 +35,34 @@ fn begin(s: &mut StoreService<DiskStore>, t: &Tree) -> Option<Refusal> {
     requests.iter().find_map(|r| refused(s, r))
 }
 
-fn refused(s: &mut StoreService<DiskStore>, request: &StoreRequest<'_>) -> Option<Refusal> {
+pub(super) fn refused(s: &mut StoreService<DiskStore>, request: &StoreRequest<'_>) -> Option<Refusal> {
     match StoreAnswer::decode(&s.request_now(now(), &request.encode())).unwrap() {
         StoreAnswer::Refused(why) => Some(why),
         _ => None,
     }
 }
 
-fn put(s: &mut StoreService<DiskStore>, t: &Tree, content: &[u8], leaves: core::ops::Range<u32>) -> Option<Refusal> {
+pub(super) fn put(
+    s: &mut StoreService<DiskStore>,
+    t: &Tree,
+    content: &[u8],
+    leaves: core::ops::Range<u32>,
+) -> Option<Refusal> {
     leaves.into_iter().find_map(|leaf| {
         let block = t.seal_leaf(&mut { content }, leaf).unwrap();
         refused(s, &StoreRequest::Put(t.link().locator(), t.shape().leaf_block(leaf), &block))
     })
 }
 
-fn whole(s: &mut StoreService<DiskStore>, t: &Tree) -> bool {
+pub(super) fn whole(s: &mut StoreService<DiskStore>, t: &Tree) -> bool {
     (0..t.shape().blocks()).all(|index| {
         let body = s.request_now(now(), &StoreRequest::Get(t.link().locator(), index).encode());
         matches!(StoreAnswer::decode(&body), Ok(StoreAnswer::Block(b)) if Some(Address(blake3(b))) == t.address(index))
     })
+}
+
+pub(super) fn get(s: &mut StoreService<DiskStore>, t: &Tree, index: u32) -> Result<(), Refusal> {
+    refused(s, &StoreRequest::Get(t.link().locator(), index)).map_or(Ok(()), Err)
 }
 
 #[test]
@@ -201,8 +213,8 @@ fn the_data_file_never_passes_the_cap_whatever_the_sizes() {
 #[test]
 fn a_second_process_is_told_that_the_store_is_in_use() {
     let dir = tempfile::tempdir().unwrap();
-    let _first = DiskStore::open(dir.path(), 1 << 20).unwrap();
-    assert!(matches!(DiskStore::open(dir.path(), 1 << 20), Err(OpenError::InUse)));
+    let _first = DiskStore::open(dir.path(), 1 << 20, None).unwrap();
+    assert!(matches!(DiskStore::open(dir.path(), 1 << 20, None), Err(OpenError::InUse)));
 }
 
 #[test]
@@ -219,7 +231,7 @@ fn a_block_that_rotted_on_the_disk_is_not_served_and_makes_way_for_a_good_copy()
 #[test]
 fn names_of_a_large_object_are_found_one_by_one_and_in_rows() {
     let dir = tempfile::tempdir().unwrap();
-    let mut s = DiskStore::open(dir.path(), 1 << 20).unwrap();
+    let mut s = DiskStore::open(dir.path(), 1 << 20, None).unwrap();
     let names: Vec<Address> = (0..3_000u32).map(|n| Address(blake3(&n.to_be_bytes()))).collect();
     let object = Locator([1; 32]);
     s.set_names(&object, &names).unwrap();

@@ -83,7 +83,7 @@ impl Desk {
 
     fn count(&self, store: &impl BlockStore) {
         self.used.store(store.used(), Ordering::Relaxed);
-        self.cap.store(store.cap(), Ordering::Relaxed);
+        self.cap.store(store.allowed(), Ordering::Relaxed);
         self.objects.store(store.objects() as u64, Ordering::Relaxed);
     }
 }

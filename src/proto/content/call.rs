@@ -1,6 +1,7 @@
 //! What is asked of a relay's store, and what it answers: the effects that take a disk.
 
 use super::block;
+use super::store::StoreHealth;
 use crate::base::bytes::Reader;
 use crate::wire::content::store::{Refusal, StoreAnswer};
 use crate::wire::ids::Locator;
@@ -15,15 +16,20 @@ pub struct StoreCallId(pub u64);
 pub enum StoreCall {
     /// A request of spec 11 as it came in; answered by [`StoreReply::Answer`].
     Request(Vec<u8>),
-    /// Remove what has expired, then name at most `max` whole objects after `after` in the order of locators.
+    /// Name at most `max` whole objects after `after` in the order of locators.
     Round {
         /// The last object of the round before.
         after: Option<Locator>,
         /// How many.
         max: usize,
     },
-    /// Which objects are to be replicated by request; answered when there is one.
+    /// Which objects ask for the replicator: by request, because they are new, or because they lack blocks. Answered when
+    /// there is one.
     Wanted,
+    /// Remove what has expired and what a smaller cap has no place for, and look at the disk.
+    Tend,
+    /// Read about this many bytes of blocks on from where the last such call ended, and check them.
+    Scrub(usize),
     /// What the replicator saw of an object.
     Spread(Spread),
 }
@@ -33,8 +39,8 @@ impl StoreCall {
     pub fn is_write(&self) -> bool {
         match self {
             Self::Request(body) => matches!(body.first(), Some(3..=5)),
-            Self::Round { .. } => true,
-            Self::Wanted | Self::Spread(_) => false,
+            Self::Tend | Self::Scrub(_) => true,
+            Self::Round { .. } | Self::Wanted | Self::Spread(_) => false,
         }
     }
 
@@ -43,7 +49,7 @@ impl StoreCall {
         let body = match self {
             Self::Request(body) => body,
             Self::Spread(spread) => return Some(spread.object),
-            Self::Round { .. } | Self::Wanted => return None,
+            Self::Round { .. } | Self::Wanted | Self::Tend | Self::Scrub(_) => return None,
         };
         let mut r = Reader::new(body);
         match r.u8().ok()? {
@@ -65,11 +71,45 @@ pub enum StoreReply {
         objects: Vec<Locator>,
         /// The last of them, unless it is the store's last.
         next: Option<Locator>,
+        /// Objects in the store.
+        total: usize,
     },
-    /// Objects to be replicated by request.
-    Wanted(Vec<Locator>),
+    /// Objects that ask for the replicator.
+    Wanted(Wanted),
+    /// The store was tended.
+    Tended {
+        /// How it does.
+        health: StoreHealth,
+        /// Whether there is more to remove: call again soon.
+        more: bool,
+        /// Whether a block was found rotten or missing since the last such call, otherwise than by a scrub.
+        suspect: bool,
+    },
+    /// Blocks were checked.
+    Scrubbed {
+        /// Whether this was the last of the store's blocks: the next call begins with the first.
+        over: bool,
+    },
     /// It is noted.
     Noted,
+}
+
+/// Objects of the store that ask for the replicator.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Their replication was asked for.
+    pub asked: Vec<Locator>,
+    /// They became whole.
+    pub fresh: Vec<Locator>,
+    /// They were whole and lack blocks.
+    pub lacking: Vec<Locator>,
+}
+
+impl Wanted {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.asked.is_empty() && self.fresh.is_empty() && self.lacking.is_empty()
+    }
 }
 
 impl StoreReply {

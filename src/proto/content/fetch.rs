@@ -63,7 +63,7 @@ impl From<FailureReason> for FetchError {
         match reason {
             FailureReason::Unreachable | FailureReason::Closed => Self::NoPath,
             FailureReason::TimedOut => Self::TimedOut,
-            FailureReason::Refused | FailureReason::Full => Self::Refused,
+            FailureReason::Refused | FailureReason::Broken | FailureReason::Full => Self::Refused,
             FailureReason::NotFound => Self::NotFound,
             FailureReason::Tampered => Self::Tampered,
         }

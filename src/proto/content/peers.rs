@@ -19,6 +19,8 @@ pub enum FailureReason {
     Refused,
     /// It does not hold the object.
     NotFound,
+    /// Its disk fails.
+    Broken,
     /// Its store is full.
     Full,
     /// It sent other bytes than the object's.

@@ -34,6 +34,9 @@ pub enum PushError {
     /// Every custodian that could be reached is full.
     #[error("the stores of the object's custodians are full")]
     StoreFull,
+    /// The disks of those that could be reached fail.
+    #[error("the disks of the object's custodians fail")]
+    StoreFailed,
     /// No custodian could be reached.
     #[error("no path to any custodian of the object")]
     NoPath,
@@ -65,6 +68,7 @@ impl From<FailureReason> for PushError {
             FailureReason::Unreachable | FailureReason::Closed => Self::NoPath,
             FailureReason::TimedOut => Self::TimedOut,
             FailureReason::Refused => Self::Refused,
+            FailureReason::Broken => Self::StoreFailed,
             FailureReason::Full => Self::StoreFull,
             FailureReason::NotFound | FailureReason::Tampered => Self::NotKept,
         }
@@ -231,7 +235,9 @@ impl Push {
         let answer = match StoreAnswer::decode(&body) {
             Ok(StoreAnswer::Refused(reason)) => {
                 let reason = match reason {
+                    // spec: CONT-704
                     Refusal::Full => FailureReason::Full,
+                    Refusal::Broken => FailureReason::Broken,
                     // It forgot the object while it was being pushed: begin again, a limited number of times.
                     Refusal::NotFound | Refusal::NotNamed | Refusal::Busy if self.phase != Phase::ReadBack => {
                         FailureReason::Closed

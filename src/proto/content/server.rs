@@ -109,7 +109,9 @@ impl<B: BlockStore, T> StoreServer<B, T> {
                     return self.writes.push_front(Queued { ticket, call, object });
                 }
             },
-            StoreCall::Round { after, max } => Some(self.service.round(now, *after, *max)),
+            StoreCall::Round { after, max } => Some(self.service.round(*after, *max)),
+            StoreCall::Tend => Some(self.service.tend(now)),
+            StoreCall::Scrub(bytes) => Some(self.service.scrub(*bytes)),
             StoreCall::Spread(spread) => {
                 self.service.note(spread);
                 Some(StoreReply::Noted)
@@ -155,7 +157,8 @@ impl<B: BlockStore, T> StoreServer<B, T> {
     /// How the commit went.
     pub fn committed(&mut self, result: Result<(), StoreError>) {
         let Some(batch) = self.service.committed(result) else { return };
-        let broken = || StoreReply::refused(Refusal::Broken);
+        let why = result.err().map_or(Refusal::Broken, Refusal::from);
+        let broken = || StoreReply::refused(why);
         for (_, ticket, answer) in self.promised.extract_if(.., |(of, ..)| *of <= batch) {
             let reply = if result.is_ok() { StoreReply::Answer(answer) } else { broken() };
             self.answers.push_back((ticket, reply));

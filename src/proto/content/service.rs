@@ -4,19 +4,22 @@
 //! begins with a hash over those names, so a custodian that can open nothing still knows which blocks belong to the
 //! object, and junk cannot hang on to a foreign root. A client's fetches never come near this type (spec CONT-30).
 
+mod care;
 mod room;
 
 use super::batches::{Batch, Batches};
 use super::block;
-use super::call::{Spread, StoreReply};
+use super::call::{Spread, Wanted};
 use super::store::{BlockStore, Commit, OBJECT_OVERHEAD, Record, StoreError, block_cost};
 use crate::base::time::{Duration, Now};
 use crate::wire::content::Class;
 use crate::wire::content::store::{Missing, NAMES_MAX, Refusal, Status, StoreAnswer, StoreRequest};
 use crate::wire::ids::{Address, Locator};
 use crate::wire::umbel_link::locator;
+use care::ScrubAt;
+pub use care::{SHED_MAX, SWEEP_MAX};
 use room::idle;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An object that is not whole is removed when no block has come in for this long (spec CONT-18).
 pub const PARTIAL_IDLE: Duration = Duration::from_secs(120);
@@ -55,9 +58,19 @@ impl From<Refusal> for Halt {
 impl From<StoreError> for Halt {
     fn from(why: StoreError) -> Self {
         match why {
-            StoreError::Full => Self::Refused(Refusal::Full),
-            StoreError::Broken | StoreError::Damaged => Self::Refused(Refusal::Broken),
             StoreError::Freeing => Self::Freeing,
+            why => Self::Refused(why.into()),
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    // spec: CONT-704
+    fn from(why: StoreError) -> Self {
+        match why {
+            StoreError::Full | StoreError::DiskFull => Self::Full,
+            StoreError::Freeing => Self::Busy,
+            StoreError::Broken | StoreError::Damaged => Self::Broken,
         }
     }
 }
@@ -72,28 +85,45 @@ pub struct StoreService<B> {
     spread: BTreeMap<Locator, (u16, u16)>,
     /// Objects whose replication was asked for and has not begun.
     wanted: BTreeSet<Locator>,
-    /// Those of them that the replicator has not been told.
-    untold: VecDeque<Locator>,
+    /// What the replicator has not been told.
+    told: Wanted,
     /// Objects that all their custodians hold and of which this relay is none.
     surplus: BTreeSet<Locator>,
     denied: BTreeSet<Locator>,
+    /// Objects that were whole and lack blocks.
+    lacking: BTreeSet<Locator>,
+    /// Up to where leases were looked at.
+    swept: Option<Locator>,
+    scrubbed: Option<ScrubAt>,
+    /// Blocks that this scrub found damaged.
+    scrub_lost: u64,
+    /// A request met a block that is damaged: others may be.
+    suspect: bool,
     batches: Batches,
 }
 
 impl<B: BlockStore> StoreService<B> {
     /// A service over a store; an object is kept for at most `lease` from its last renewal on.
     pub fn new(store: B, lease: Duration) -> Self {
-        let mut partial = BTreeSet::new();
-        let mut at = None;
-        while let Some((object, record)) = store.next(at.as_ref()) {
-            if !record.complete() {
-                partial.insert(object);
-            }
-            at = Some(object);
-        }
-        let (naming, spread, wanted, untold) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new(), VecDeque::new());
-        let (surplus, denied, batches) = (BTreeSet::new(), BTreeSet::new(), Batches::default());
-        Self { store, lease, naming, partial, spread, wanted, untold, surplus, denied, batches }
+        let mut service = Self {
+            store,
+            lease,
+            naming: BTreeMap::new(),
+            partial: BTreeSet::new(),
+            spread: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            told: Wanted::default(),
+            surplus: BTreeSet::new(),
+            denied: BTreeSet::new(),
+            lacking: BTreeSet::new(),
+            swept: None,
+            scrubbed: None,
+            scrub_lost: 0,
+            suspect: false,
+            batches: Batches::default(),
+        };
+        service.take_stock();
+        service
     }
 
     /// Objects the operator does not keep; those that are held are removed.
@@ -197,7 +227,12 @@ impl<B: BlockStore> StoreService<B> {
                 Some(batch) => Outcome::After(batch, answer),
                 None => Outcome::Answer(answer),
             },
-            Err(Halt::Refused(why)) => Outcome::Answer(StoreAnswer::Refused(why).encode()),
+            Err(Halt::Refused(why)) => {
+                if why == Refusal::Full {
+                    self.store.turned_away();
+                }
+                Outcome::Answer(StoreAnswer::Refused(why).encode())
+            }
             Err(Halt::Freeing) => {
                 self.batches.want();
                 Outcome::Again
@@ -232,8 +267,8 @@ impl<B: BlockStore> StoreService<B> {
         self.record(now, object)?;
         match self.store.read(object, index) {
             Err(StoreError::Damaged) => {
-                // Without it the other custodians bring a good copy in their next round.
-                self.forget(object)?;
+                self.lose(object, index)?;
+                self.suspect = true;
                 Err(Refusal::NotFound.into())
             }
             block => block?.ok_or(Halt::Refused(Refusal::NotFound)),
@@ -251,6 +286,10 @@ impl<B: BlockStore> StoreService<B> {
         if let Some(mut record) = self.store.record(&object) {
             record.expires = record.expires.max(expires);
             self.store.set_record(&object, &record)?;
+            if record.blocks > 0 && self.store.held_from(&object, 0, 1)?.first() != Some(&0) {
+                // It was lost.
+                self.put(now, &object, 0, root)?;
+            }
             return Ok(self.status(now, &object)?);
         }
         let class = Class::of(root.len()).ok_or(Refusal::Malformed)?;
@@ -261,7 +300,7 @@ impl<B: BlockStore> StoreService<B> {
         }
         self.make_room(now, block_cost(class) + OBJECT_OVERHEAD)?;
         let (blocks, touched) = (u32::from(alone), now.unix);
-        let record = Record { root: address, members, class, blocks, held: 1, expires, touched };
+        let record = Record { root: address, members, class, blocks, held: 1, expires, touched, whole: alone };
         self.store.set_record(&object, &record)?;
         if let Err(why) = self.store.write(&object, 0, root) {
             let _ = self.store.remove(&object);
@@ -269,7 +308,7 @@ impl<B: BlockStore> StoreService<B> {
         }
         self.batches.wrote(root.len());
         if alone {
-            self.batches.became_whole(object);
+            self.became_whole(object);
         } else {
             self.partial.insert(object);
         }
@@ -340,13 +379,21 @@ impl<B: BlockStore> StoreService<B> {
             return Ok(());
         }
         record.held = record.held.saturating_add(1);
+        record.whole |= record.complete();
         self.store.set_record(object, &record)?;
         self.batches.wrote(bytes.len());
         if record.complete() {
             self.partial.remove(object);
-            self.batches.became_whole(*object);
+            self.became_whole(*object);
         }
         Ok(())
+    }
+
+    fn became_whole(&mut self, object: Locator) {
+        self.batches.became_whole(object);
+        if !self.lacking.remove(&object) && self.told.fresh.len() < care::FRESH_MAX {
+            self.told.fresh.push(object);
+        }
     }
 
     fn missing(&self, now: Now, object: &Locator) -> Result<Missing, Halt> {
@@ -382,17 +429,12 @@ impl<B: BlockStore> StoreService<B> {
                 return Err(Refusal::Busy.into());
             }
             self.wanted.insert(*object);
-            self.untold.push_back(*object);
+            self.told.asked.push(*object);
             // Whoever asked waits for this to become zero.
             let copies = self.spread.get(object).map_or(1, |s| s.0);
             self.spread.insert(*object, (copies, 1));
         }
         Ok(())
-    }
-
-    /// Objects whose replication was asked for since the last call.
-    pub fn take_wanted(&mut self) -> Vec<Locator> {
-        self.untold.drain(..).collect()
     }
 
     /// Takes what the replicator saw of an object.
@@ -412,25 +454,6 @@ impl<B: BlockStore> StoreService<B> {
         } else {
             self.surplus.remove(object);
         }
-    }
-
-    /// Removes what has expired, and names at most `max` whole objects after `after`.
-    pub fn round(&mut self, now: Now, after: Option<Locator>, max: usize) -> StoreReply {
-        // A disk that fails here fails again at the next request, where the peer is told.
-        let _ = self.sweep(now);
-        self.batches.want();
-        let (mut objects, mut next) = (Vec::new(), after);
-        while objects.len() < max {
-            let Some((object, record)) = self.store.next(next.as_ref()) else {
-                next = None;
-                break;
-            };
-            next = Some(object);
-            if record.complete() {
-                objects.push(object);
-            }
-        }
-        StoreReply::Round { objects, next }
     }
 }
 

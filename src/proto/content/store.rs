@@ -3,7 +3,8 @@
 use crate::base::time::UnixMs;
 use crate::wire::content::Class;
 use crate::wire::ids::{Address, Locator};
-use std::collections::BTreeMap;
+use core::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes an object counts against the cap besides its blocks.
 pub const OBJECT_OVERHEAD: u64 = 512;
@@ -15,12 +16,39 @@ pub fn block_cost(class: Class) -> u64 {
     class.bytes() as u64 + BLOCK_OVERHEAD
 }
 
+/// Whether a store can take something in, and why not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error)]
+pub enum StoreHealth {
+    /// It can.
+    #[default]
+    #[error("good")]
+    Good,
+    /// The disk has no room: less is free than is to stay free, or a quota is used up.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The disk can be read only.
+    #[error("the disk can be read only")]
+    ReadOnly,
+    /// The process may not use the store's files any more.
+    #[error("the store's files may not be used")]
+    Denied,
+    /// The store's files were removed or replaced while it ran.
+    #[error("the store's files were removed")]
+    Gone,
+    /// The disk or the index failed in another way.
+    #[error("the disk failed")]
+    Failed,
+}
+
 /// Why a store cannot do as asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The byte cap would be passed.
     #[error("the store is full")]
     Full,
+    /// The disk has no room.
+    #[error("the store's disk is full")]
+    DiskFull,
     /// The disk failed.
     #[error("the store's disk failed")]
     Broken,
@@ -52,6 +80,8 @@ pub struct Record {
     pub expires: UnixMs,
     /// When its last block came in.
     pub touched: UnixMs,
+    /// Whether it was whole once: it is kept until its lease ends, and what it lacks is fetched again.
+    pub whole: bool,
 }
 
 impl Record {
@@ -88,8 +118,16 @@ pub trait BlockStore: Send {
     /// A block's bytes.
     fn read(&self, object: &Locator, index: u32) -> Result<Option<Vec<u8>>, StoreError>;
 
+    /// Indices of at most `max` blocks held from `from` on, in order.
+    fn held_from(&self, object: &Locator, from: u32, max: usize) -> Result<Vec<u32>, StoreError>;
+
     /// Indices of all blocks held, in order.
-    fn held(&self, object: &Locator) -> Result<Vec<u32>, StoreError>;
+    fn held(&self, object: &Locator) -> Result<Vec<u32>, StoreError> {
+        self.held_from(object, 0, usize::MAX)
+    }
+
+    /// Forgets a block whose bytes are not what was written. Whoever calls counts it in the record.
+    fn lose(&mut self, object: &Locator, index: u32) -> Result<(), StoreError>;
 
     /// Removes an object with all its blocks.
     fn remove(&mut self, object: &Locator) -> Result<(), StoreError>;
@@ -97,8 +135,36 @@ pub trait BlockStore: Send {
     /// Bytes counted against the cap: blocks and overheads.
     fn used(&self) -> u64;
 
-    /// The cap in bytes.
+    /// The cap in bytes: what it was told to use at most, or less where the disk has no room for it.
     fn cap(&self) -> u64;
+
+    /// What it was told to use at most.
+    fn allowed(&self) -> u64 {
+        self.cap()
+    }
+
+    /// Whether it can take something in.
+    fn health(&self) -> StoreHealth {
+        StoreHealth::Good
+    }
+
+    /// Looks at the disk again; one that failed is tried.
+    fn probe(&mut self) -> StoreHealth {
+        self.health()
+    }
+
+    /// Whether it has begun again with other contents since the last call.
+    fn reloaded(&mut self) -> bool {
+        false
+    }
+
+    /// Something was refused for want of room.
+    fn turned_away(&mut self) {}
+
+    /// Gives back what a smaller cap leaves no place for, in steps of about `bytes`; whether there is more.
+    fn tidy(&mut self, _bytes: usize) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 
     /// Ends the batch of writes and gives its commit; `None` where nothing was written. Until [`BlockStore::committed`] is
     /// told how it went, there is no other.
@@ -148,8 +214,12 @@ impl BlockStore for Box<dyn BlockStore> {
         (**self).read(object, index)
     }
 
-    fn held(&self, object: &Locator) -> Result<Vec<u32>, StoreError> {
-        (**self).held(object)
+    fn held_from(&self, object: &Locator, from: u32, max: usize) -> Result<Vec<u32>, StoreError> {
+        (**self).held_from(object, from, max)
+    }
+
+    fn lose(&mut self, object: &Locator, index: u32) -> Result<(), StoreError> {
+        (**self).lose(object, index)
     }
 
     fn remove(&mut self, object: &Locator) -> Result<(), StoreError> {
@@ -162,6 +232,30 @@ impl BlockStore for Box<dyn BlockStore> {
 
     fn cap(&self) -> u64 {
         (**self).cap()
+    }
+
+    fn allowed(&self) -> u64 {
+        (**self).allowed()
+    }
+
+    fn health(&self) -> StoreHealth {
+        (**self).health()
+    }
+
+    fn probe(&mut self) -> StoreHealth {
+        (**self).probe()
+    }
+
+    fn reloaded(&mut self) -> bool {
+        (**self).reloaded()
+    }
+
+    fn turned_away(&mut self) {
+        (**self).turned_away();
+    }
+
+    fn tidy(&mut self, bytes: usize) -> Result<bool, StoreError> {
+        (**self).tidy(bytes)
     }
 
     fn seal(&mut self) -> Option<Commit> {
@@ -190,12 +284,51 @@ pub struct MemoryStore {
     used: u64,
     cap: u64,
     written: bool,
+    rotten: BTreeSet<(Locator, u32)>,
+    health: StoreHealth,
+    reads: Cell<u64>,
 }
 
 impl MemoryStore {
     /// An empty store with a cap.
     pub fn new(cap: u64) -> Self {
-        Self { objects: BTreeMap::new(), used: 0, cap, written: false }
+        Self {
+            objects: BTreeMap::new(),
+            used: 0,
+            cap,
+            written: false,
+            rotten: BTreeSet::new(),
+            health: StoreHealth::Good,
+            reads: Cell::new(0),
+        }
+    }
+
+    /// A block rots: reading it fails from now on, as a disk's checksum would say.
+    pub fn rot(&mut self, object: &Locator, index: u32) {
+        self.rotten.insert((*object, index));
+    }
+
+    /// Its disk fills, fails, or is well again.
+    pub fn fail(&mut self, health: StoreHealth) {
+        self.health = health;
+    }
+
+    /// Another cap from now on.
+    pub fn set_cap(&mut self, cap: u64) {
+        self.cap = cap;
+    }
+
+    /// Blocks read so far.
+    pub fn reads(&self) -> u64 {
+        self.reads.get()
+    }
+
+    fn writable(&self) -> Result<(), StoreError> {
+        match self.health {
+            StoreHealth::Good => Ok(()),
+            StoreHealth::DiskFull => Err(StoreError::DiskFull),
+            _ => Err(StoreError::Broken),
+        }
     }
 
     /// Changes bytes of a held block, for tests and hostile relays in simulations.
@@ -206,6 +339,7 @@ impl MemoryStore {
     }
 
     fn take_room(&mut self, bytes: u64) -> Result<(), StoreError> {
+        self.writable()?;
         let used = self.used.saturating_add(bytes);
         if used > self.cap {
             return Err(StoreError::Full);
@@ -264,11 +398,27 @@ impl BlockStore for MemoryStore {
     }
 
     fn read(&self, object: &Locator, index: u32) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.objects.get(object).and_then(|o| o.blocks.get(&index)).cloned())
+        self.reads.set(self.reads.get() + 1);
+        let block = self.objects.get(object).and_then(|o| o.blocks.get(&index));
+        if block.is_some() && self.rotten.contains(&(*object, index)) {
+            return Err(StoreError::Damaged);
+        }
+        Ok(block.cloned())
     }
 
-    fn held(&self, object: &Locator) -> Result<Vec<u32>, StoreError> {
-        Ok(self.objects.get(object).map(|o| o.blocks.keys().copied().collect()).unwrap_or_default())
+    fn held_from(&self, object: &Locator, from: u32, max: usize) -> Result<Vec<u32>, StoreError> {
+        let held = self.objects.get(object).into_iter().flat_map(|o| o.blocks.range(from..));
+        Ok(held.map(|(index, _)| *index).take(max).collect())
+    }
+
+    fn lose(&mut self, object: &Locator, index: u32) -> Result<(), StoreError> {
+        self.written = true;
+        self.rotten.remove(&(*object, index));
+        let Some(o) = self.objects.get_mut(object) else { return Ok(()) };
+        if o.blocks.remove(&index).is_some() {
+            self.used = self.used.saturating_sub(block_cost(o.record.class));
+        }
+        Ok(())
     }
 
     fn remove(&mut self, object: &Locator) -> Result<(), StoreError> {
@@ -288,8 +438,13 @@ impl BlockStore for MemoryStore {
         self.cap
     }
 
+    fn health(&self) -> StoreHealth {
+        self.health
+    }
+
     fn seal(&mut self) -> Option<Commit> {
-        core::mem::take(&mut self.written).then(|| Box::new(|| Ok(())) as Commit)
+        let result = self.writable();
+        core::mem::take(&mut self.written).then(|| Box::new(move || result) as Commit)
     }
 
     fn committed(&mut self, result: Result<(), StoreError>) {

@@ -38,8 +38,11 @@ impl BlockStore for Slow {
     fn read(&self, object: &Locator, index: u32) -> Result<Option<Vec<u8>>, StoreError> {
         self.0.read(object, index)
     }
-    fn held(&self, object: &Locator) -> Result<Vec<u32>, StoreError> {
-        self.0.held(object)
+    fn held_from(&self, object: &Locator, from: u32, max: usize) -> Result<Vec<u32>, StoreError> {
+        self.0.held_from(object, from, max)
+    }
+    fn lose(&mut self, object: &Locator, index: u32) -> Result<(), StoreError> {
+        self.0.lose(object, index)
     }
     fn remove(&mut self, object: &Locator) -> Result<(), StoreError> {
         self.0.remove(object)
@@ -159,7 +162,7 @@ fn objects_that_come_in_together_share_commits() {
 #[test]
 fn what_was_taken_in_is_on_the_disk_after_the_end() {
     let dir = tempfile::tempdir().unwrap();
-    let store = start(DiskStore::open(dir.path(), 1 << 30).unwrap());
+    let store = start(DiskStore::open(dir.path(), 1 << 30, None).unwrap());
     let (share, answers) = store.share(1, 64);
     for n in 0..64 {
         share.call(u64::from(n), put(&tree(n))).unwrap();
@@ -167,7 +170,7 @@ fn what_was_taken_in_is_on_the_disk_after_the_end() {
     drop(store);
     assert_eq!(share.call(64, put(&tree(64))), Err(Busy), "it has ended");
     drop(answers);
-    let store = DiskStore::open(dir.path(), 1 << 30).unwrap();
+    let store = DiskStore::open(dir.path(), 1 << 30, None).unwrap();
     assert_eq!(store.objects(), 64);
     assert!((0..64).all(|n| store.record(&tree(n).link().locator()).is_some_and(|r| r.complete())));
 }
@@ -177,7 +180,7 @@ fn what_was_taken_in_is_on_the_disk_after_the_end() {
 fn what_the_operator_denies_is_removed_and_refused() {
     let dir = tempfile::tempdir().unwrap();
     let t = tree(1);
-    let mut service = StoreService::new(DiskStore::open(dir.path(), 1 << 30).unwrap(), LEASE);
+    let mut service = StoreService::new(DiskStore::open(dir.path(), 1 << 30, None).unwrap(), LEASE);
     let StoreCall::Request(body) = put(&t) else { unreachable!() };
     service.request_now(Clock::start().now(), &body);
     assert_eq!(service.store().objects(), 1);

@@ -1,6 +1,6 @@
 //! The queue before the store: what waits for what.
 
-use super::super::call::Spread;
+use super::super::call::{Spread, Wanted};
 use super::super::harness::{LEASE, content, tree};
 use super::super::store::MemoryStore;
 use super::super::tree::Tree;
@@ -179,7 +179,9 @@ fn the_replicator_hears_of_requests_and_is_believed_about_them_only() {
     let object = t.link().locator();
     s.push("watcher", StoreCall::Wanted);
     s.push("put", put_root(&t));
-    assert!(served(&mut s).is_empty());
+    let fresh = Wanted { fresh: vec![object], ..Wanted::default() };
+    assert_eq!(served(&mut s), [("watcher", StoreReply::Wanted(fresh))]);
+    s.push("watcher", StoreCall::Wanted);
     let commit = s.commit().unwrap();
     s.committed(commit());
     assert_eq!(names(&served(&mut s)), ["put"]);
@@ -187,7 +189,7 @@ fn the_replicator_hears_of_requests_and_is_believed_about_them_only() {
     s.push("asked", call(&StoreRequest::Replicate(object)));
     let told = served(&mut s);
     assert_eq!(names(&told), ["asked", "asked", "watcher"]);
-    assert_eq!(told[2].1, StoreReply::Wanted(vec![object]));
+    assert_eq!(told[2].1, StoreReply::Wanted(Wanted { asked: vec![object], ..Wanted::default() }));
     let spread = |s: &mut Server| s.service().status(at(0), &object).map(|s: Status| (s.copies, s.pending)).unwrap();
     assert_eq!(spread(&mut s), (1, 1));
     let seen = Spread { object, copies: 2, pending: 0, surplus: false, asked: false };
@@ -200,5 +202,5 @@ fn the_replicator_hears_of_requests_and_is_believed_about_them_only() {
     s.push("watcher", StoreCall::Wanted);
     assert!(served(&mut s).is_empty(), "each request is told once");
     s.push("round", StoreCall::Round { after: None, max: 10 });
-    assert_eq!(served(&mut s), [("round", StoreReply::Round { objects: vec![object], next: None })]);
+    assert_eq!(served(&mut s), [("round", StoreReply::Round { objects: vec![object], next: None, total: 1 })]);
 }

@@ -7,28 +7,15 @@ use crate::wire::content::store::Refusal;
 use crate::wire::ids::Locator;
 
 impl<B: BlockStore> StoreService<B> {
-    /// Removes what has expired and what never became whole.
-    pub fn sweep(&mut self, now: Now) -> Result<(), StoreError> {
-        let (mut at, mut gone) = (None, Vec::new());
-        while let Some((object, record)) = self.store.next(at.as_ref()) {
-            // spec: CONT-18
-            let stale = !record.complete() && idle(&record, now.unix, PARTIAL_IDLE);
-            if record.expires <= now.unix || stale {
-                gone.push(object);
-            }
-            at = Some(object);
-        }
-        gone.iter().try_for_each(|object| self.forget(object))
-    }
-
     pub(super) fn forget(&mut self, object: &Locator) -> Result<(), StoreError> {
         self.naming.remove(object);
         self.partial.remove(object);
         self.spread.remove(object);
         self.surplus.remove(object);
         self.batches.forget(object);
+        self.lacking.remove(object);
         if self.wanted.remove(object) {
-            self.untold.retain(|o| o != object);
+            self.told.asked.retain(|o| o != object);
         }
         self.store.remove(object)
     }
@@ -51,23 +38,30 @@ impl<B: BlockStore> StoreService<B> {
         }
         let (mut at, mut removable) = (None, Vec::new());
         while let Some((object, record)) = self.store.next(at.as_ref()) {
-            if record.expires <= now.unix {
-                removable.push((0, record.expires, object));
-            } else if !record.complete() && idle(&record, now.unix, PARTIAL_IDLE) {
-                removable.push((1, record.touched, object));
-            } else if self.surplus.contains(&object) {
-                removable.push((2, record.expires, object));
+            if let Some(worth) = self.worth(now, &object, &record) {
+                removable.push((worth, object));
             }
             at = Some(object);
         }
-        removable.sort();
-        for (_, _, object) in removable {
+        removable.sort_unstable();
+        for (_, object) in removable {
             self.forget(&object)?;
             if self.store.used().saturating_add(need) <= self.store.cap() {
                 return Ok(());
             }
         }
         Err(Refusal::Full.into())
+    }
+
+    /// In which order objects make room, the least first; `None` for those that make none.
+    pub(super) fn worth(&self, now: Now, object: &Locator, record: &Record) -> Option<(u8, UnixMs)> {
+        if record.expires <= now.unix {
+            Some((0, record.expires))
+        } else if !record.complete() && !record.whole && idle(record, now.unix, PARTIAL_IDLE) {
+            Some((1, record.touched))
+        } else {
+            self.surplus.contains(object).then_some((2, record.expires))
+        }
     }
 }
 

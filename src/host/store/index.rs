@@ -1,0 +1,189 @@
+//! The index: which objects there are, what their blocks are named, and where they lie. A redb database that is opened again
+//! after an I/O error, and set aside where it is damaged.
+
+use super::pending::Pending;
+use super::report::Trouble;
+use super::{ABOUT, BLOCKS, FORMAT, INDEX_CACHE, NAMES, NAMES_ROW, OpenError, Place, RECORDS};
+use crate::proto::content::store::{Record, StoreError};
+use crate::wire::content::addresses;
+use crate::wire::ids::{Address, Locator};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable};
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const INDEX_FILE: &str = "index.redb";
+/// Where a damaged index is put: for whoever wants to know what happened.
+const DAMAGED_FILE: &str = "index.redb.damaged";
+
+pub(super) struct Index {
+    path: PathBuf,
+    /// None where it could not be opened again.
+    database: Option<Arc<Database>>,
+}
+
+/// Runs what reads the database. A damaged one may make it panic.
+fn guarded<T>(act: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| Err(redb::Error::Corrupted("it makes no sense".into())))
+}
+
+impl Index {
+    /// Opens the index in a folder, or makes it there. The whole of it is checked.
+    pub(super) fn open(dir: &Path) -> Result<Self, OpenError> {
+        let path = dir.join(INDEX_FILE);
+        let database = Some(Arc::new(open_file(&path, true)?));
+        Ok(Self { path, database })
+    }
+
+    /// None at all, until there is one.
+    pub(super) fn closed(dir: &Path) -> Self {
+        Self { path: dir.join(INDEX_FILE), database: None }
+    }
+
+    /// Opens it again after an error. No commit may run.
+    pub(super) fn reopen(&mut self) -> Result<(), OpenError> {
+        self.database = None;
+        self.database = Some(Arc::new(open_file(&self.path, false)?));
+        Ok(())
+    }
+
+    /// Puts a damaged index aside.
+    pub(super) fn set_aside(dir: &Path) -> Result<(), OpenError> {
+        Ok(std::fs::rename(dir.join(INDEX_FILE), dir.join(DAMAGED_FILE))?)
+    }
+
+    pub(super) fn database(&self) -> Result<Arc<Database>, StoreError> {
+        self.database.clone().ok_or(StoreError::Broken)
+    }
+
+    fn read<T>(&self, act: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+        let closed = || redb::Error::Io(std::io::ErrorKind::NotConnected.into());
+        let database = self.database.as_ref().ok_or_else(closed)?;
+        guarded(|| act(database))
+    }
+
+    /// All records.
+    pub(super) fn records(&self) -> Result<BTreeMap<Locator, Vec<u8>>, redb::Error> {
+        self.read(|db| {
+            let mut all = BTreeMap::new();
+            for row in db.begin_read()?.open_table(RECORDS)?.iter()? {
+                let (key, value) = row?;
+                all.insert(Locator(key.value()), value.value().to_vec());
+            }
+            Ok(all)
+        })
+    }
+
+    /// Calls `each` with every block and piece of the catalogue.
+    pub(super) fn each_place(&self, mut each: impl FnMut(Locator, u32, Place)) -> Result<(), redb::Error> {
+        self.read(|db| {
+            for row in db.begin_read()?.open_table(BLOCKS)?.iter()? {
+                let (key, value) = row?;
+                each(Locator(key.value().0), key.value().1, value.value());
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn place(&self, object: &Locator, index: u32) -> Result<Option<Place>, redb::Error> {
+        self.read(|db| {
+            let table = db.begin_read()?.open_table(BLOCKS)?;
+            Ok(table.get((object.0, index))?.map(|v| v.value()))
+        })
+    }
+
+    /// At most `max` places of an object's blocks, from this number up to that.
+    pub(super) fn places(
+        &self,
+        object: &Locator,
+        numbers: core::ops::Range<u32>,
+        max: usize,
+    ) -> Result<BTreeMap<u32, Place>, redb::Error> {
+        self.read(|db| {
+            let table = db.begin_read()?.open_table(BLOCKS)?;
+            let mut places = BTreeMap::new();
+            for row in table.range((object.0, numbers.start)..(object.0, numbers.end))?.take(max) {
+                let (key, place) = row?;
+                places.insert(key.value().1, place.value());
+            }
+            Ok(places)
+        })
+    }
+
+    /// At most `max` names, from the `from`th on.
+    pub(super) fn names(&self, object: &Locator, from: u32, max: usize) -> Result<Vec<Address>, redb::Error> {
+        self.read(|db| {
+            let (mut row, mut skip, mut out) = (from / NAMES_ROW, (from % NAMES_ROW) as usize, Vec::new());
+            let table = db.begin_read()?.open_table(NAMES)?;
+            while out.len() < max
+                && let Some(bytes) = table.get((object.0, row))?
+            {
+                // Only what is asked for: one name is read for every block that comes in.
+                let bytes = bytes.value().get(skip * 32..).unwrap_or_default();
+                let bytes = bytes.get(..(max - out.len()) * 32).unwrap_or(bytes);
+                out.extend(addresses(bytes).map_err(|e| redb::Error::Corrupted(e.to_string()))?);
+                (row, skip) = (row + 1, 0);
+            }
+            Ok(out)
+        })
+    }
+
+    /// Writes something of no consequence, to see whether it can.
+    pub(super) fn try_write(&self) -> Result<(), redb::Error> {
+        self.read(Pending::probe)
+    }
+}
+
+/// Writes a batch into the index, or nothing of it.
+pub(super) fn write(database: &Database, batch: &Pending) -> Result<(), Trouble> {
+    guarded(|| batch.write(database)).map_err(|e| Trouble::of_index(&e))
+}
+
+fn open_file(path: &Path, check: bool) -> Result<Database, OpenError> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let mut builder = Builder::new();
+    builder.set_cache_size(INDEX_CACHE);
+    let opened = guarded(|| {
+        let mut database = builder.create_file(file).map_err(redb::Error::from)?;
+        if check && !database.check_integrity().map_err(redb::Error::from)? {
+            return Err(redb::Error::Corrupted("its checksums are wrong".into()));
+        }
+        Ok(database)
+    });
+    let database = opened.map_err(OpenError::from)?;
+    guarded(|| Ok(prepare(&database))).map_err(OpenError::from)??;
+    Ok(database)
+}
+
+impl From<DatabaseError> for OpenError {
+    fn from(e: DatabaseError) -> Self {
+        Self::from(redb::Error::from(e))
+    }
+}
+
+/// What the index says of an object, where that makes sense.
+pub(super) fn read_record(bytes: &[u8]) -> Result<Record, OpenError> {
+    super::decode(bytes).map_err(|_| OpenError::Index("a record is damaged".to_owned()))
+}
+
+/// Makes the tables of a new index and checks the format of an old one.
+fn prepare(index: &Database) -> Result<(), OpenError> {
+    let txn = index.begin_write().map_err(redb::Error::from)?;
+    {
+        let mut about = txn.open_table(ABOUT).map_err(redb::Error::from)?;
+        let format = about.get("format").map_err(redb::Error::from)?.map(|v| v.value());
+        match format {
+            Some(FORMAT) => (),
+            Some(other) => return Err(OpenError::Format(other)),
+            None => drop(about.insert("format", FORMAT).map_err(redb::Error::from)?),
+        }
+        txn.open_table(RECORDS).map_err(redb::Error::from)?;
+        txn.open_table(NAMES).map_err(redb::Error::from)?;
+        txn.open_table(BLOCKS).map_err(redb::Error::from)?;
+    }
+    txn.commit().map_err(redb::Error::from)?;
+    Ok(())
+}
