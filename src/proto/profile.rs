@@ -46,8 +46,10 @@ pub struct Profile {
     pub clock_tolerance: Duration,
     /// How long a stored object is kept without renewal.
     pub lease: Duration,
-    /// How often a custodian looks for objects to replicate or hand over.
+    /// How often a custodian compares each of its objects with one of the object's other custodians.
     pub replicate_interval: Duration,
+    /// Within which time, by chance, a custodian acts on a change of members.
+    pub replicate_spread: Duration,
     /// How many cells may be in flight on a circuit, each way.
     pub congestion: CongestionParams,
     /// Bytes a stream's receiver grants in advance: 100 Mbit/s need 2.5 MB on a round trip of 200 ms.
@@ -79,7 +81,8 @@ impl Profile {
         private_relays: false,
         clock_tolerance: Duration::from_secs(600),
         lease: Duration::from_secs(30 * 86_400),
-        replicate_interval: Duration::from_secs(600),
+        replicate_interval: DAY,
+        replicate_spread: Duration::from_secs(300),
         congestion: CongestionParams::DEFAULT,
         stream_window_bytes: 4 * 1024 * 1024,
     };
@@ -104,7 +107,8 @@ impl Profile {
         private_relays: true,
         clock_tolerance: Duration::from_secs(300),
         lease: DAY,
-        replicate_interval: Duration::from_secs(2),
+        replicate_interval: Duration::from_secs(60),
+        replicate_spread: SECOND,
         congestion: CongestionParams::DEFAULT,
         stream_window_bytes: 4 * 1024 * 1024,
     };

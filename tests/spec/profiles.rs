@@ -58,6 +58,7 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         clock_tolerance,
         lease,
         replicate_interval,
+        replicate_spread,
         congestion,
         stream_window_bytes,
     } = *profile;
@@ -82,6 +83,7 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         ("clock_tolerance", Value::Time(clock_tolerance)),
         ("lease", Value::Time(lease)),
         ("replicate_interval", Value::Time(replicate_interval)),
+        ("replicate_spread", Value::Time(replicate_spread)),
         ("congestion_initial", Value::Number(u64::from(initial))),
         ("congestion_min", Value::Number(u64::from(min))),
         ("congestion_max", Value::Number(u64::from(max))),

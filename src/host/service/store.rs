@@ -6,15 +6,15 @@ use crate::host::driver::Core;
 use crate::host::shard::ShardCommand;
 use crate::host::store::thread::{Answers, Share, StoreThread};
 use crate::proto::content::call::{StoreCall, StoreCallId, StoreReply};
-use crate::proto::content::replicate::STORE_CALLS_MAX;
+use crate::proto::content::replicate::{STORE_CALLS_CARE, STORE_CALLS_MAX};
 use crate::role::agent::Agent;
 use crate::role::driven::Driven;
 use crate::role::{AskId, Input};
 use crate::wire::content::store::Refusal;
 use std::rc::Rc;
 
-/// Calls of the replicator under way: besides its own bound, one waits for requests, and one is a round.
-const OWN_CALLS_MAX: usize = STORE_CALLS_MAX + 2;
+/// Calls of the replicator under way.
+const OWN_CALLS_MAX: usize = STORE_CALLS_MAX + STORE_CALLS_CARE;
 
 /// The store and who may ask it how much.
 pub(super) struct StoreAccess {

@@ -51,7 +51,7 @@ impl Custodian {
                 let wanted = self.service.take_wanted();
                 if !wanted.is_empty() {
                     self.watcher = None;
-                    r.stored(now, id, StoreReply::Wanted(wanted));
+                    r.stored(now, rng, id, StoreReply::Wanted(wanted));
                 }
             }
             match r.poll(now, rng) {
@@ -60,7 +60,9 @@ impl Custodian {
                 Some(ReplicatorOutput::Store(id, call)) => {
                     let reply = match call {
                         StoreCall::Request(body) => StoreReply::Answer(self.service.request_now(now, &body)),
-                        StoreCall::Round { after, max } => self.service.round(now, after, max),
+                        StoreCall::Round { after, max } => self.service.round(after, max),
+                        StoreCall::Tend => self.service.tend(now),
+                        StoreCall::Scrub(bytes) => self.service.scrub(bytes),
                         StoreCall::Spread(seen) => {
                             self.service.note(&seen);
                             StoreReply::Noted
@@ -70,7 +72,7 @@ impl Custodian {
                             continue;
                         }
                     };
-                    r.stored(now, id, reply);
+                    r.stored(now, rng, id, reply);
                 }
             }
         }

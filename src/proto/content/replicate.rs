@@ -1,15 +1,31 @@
-//! Custodians among themselves: whoever holds an object offers it to its other custodians, at intervals and when asked.
+//! Custodians among themselves: whoever holds an object sees to it that its other custodians do.
+//!
+//! What is done follows from what changed: an object became whole here, its custodians are others than before, one of them was
+//! away or lost something, or somebody asks. Besides, each object is compared with one of its other custodians now and then
+//! ([`plan`]). What the own store lost is fetched again from others ([`repair`]), and the store is tended ([`care`]).
 //!
 //! The replicator holds no store: what it needs of its own it asks with [`StoreCall`]s, as others do.
 //! A copy never outlives its original's lease: what is handed over is the time that is left (spec CONT-27).
+
+mod care;
+mod jobs;
+mod plan;
+mod repair;
 
 use super::call::{Spread, StoreCall, StoreCallId, StoreReply};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::directory::snapshot::Snapshot;
-use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
-use crate::wire::content::store::{NAMES_MAX, Refusal, Status, StoreAnswer, StoreRequest};
+use crate::proto::rpc::{Call, CallId, Route, Service};
+use crate::wire::content::store::StoreAnswer;
 use crate::wire::ids::{Locator, RelayId};
+use care::Care;
+pub use care::{SCRUB_PERIOD, SCRUB_RATE, SCRUB_SLICE, TEND_INTERVAL, TEND_RETRY};
+use jobs::Job;
+pub use plan::{AWAY_FIRST, AWAY_MAX, DUE_MAX, FIRST_ASKED, LATER_MAX, SEEN_MAX};
+use plan::{Plan, Why};
+use repair::Repairs;
+pub use repair::{REPAIR_RETRY, REPAIR_RETRY_MAX, REPAIRS_ACTIVE, REPAIRS_MAX};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -21,16 +37,26 @@ pub const JOBS_MAX: usize = 256;
 pub const TARGETS_ACTIVE: usize = 3;
 /// Blocks under way to one custodian.
 pub const BLOCKS_ACTIVE: usize = 8;
-/// Objects looked at in one round; the next round goes on after them.
+/// Objects named at once by the own store, for a check.
 pub const ROUND_MAX: usize = 256;
-/// A custodian that does not answer for this long is left until the next round.
+/// The same, of a pass that looks for objects whose custodians changed.
+pub const PASS_SLICE: usize = 32;
+/// Between two such slices.
+pub const PASS_PAUSE: Duration = Duration::from_secs(1);
+/// A custodian that does not answer for this long is left alone for a while.
 pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(20);
 /// A custodian whose last block came in less than this ago is being served by somebody else.
 pub const SERVED: Duration = Duration::from_secs(10);
-/// Calls to the own store under way, besides the one that waits for requests and that of a round.
+/// After this, and up to twice this by chance, an object is looked at that became new here or was being served.
+pub const FRESH_DELAY: Duration = Duration::from_secs(20);
+/// Calls to the own store for objects under way.
 pub const STORE_CALLS_MAX: usize = 16;
-/// How often a custodian is tried again in one round after a closed circuit.
+/// Calls to the own store besides: one that waits, one each of a pass and a check, one to tend it, one to scrub it.
+pub const STORE_CALLS_CARE: usize = 5;
+/// How often a custodian is tried again in one go after a closed circuit.
 pub const RETRIES: u8 = 1;
+/// A check of all objects is cut into at most this many parts.
+const CHECK_PARTS: u32 = 64;
 
 /// Who keeps an object. The directory's snapshot knows.
 pub trait Placement {
@@ -44,57 +70,19 @@ impl Placement for Snapshot {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Look,
-    Root,
-    Name { from: u32 },
-    Missing,
-    Blocks,
-    Check,
-}
-
-/// Bringing one object to one custodian.
-struct Target {
-    id: RelayId,
-    phase: Phase,
-    todo: VecDeque<u32>,
-    calls: usize,
-    progress: Instant,
-    tries: u8,
-}
-
-impl Target {
-    fn new(id: RelayId, now: Now) -> Self {
-        Self { id, phase: Phase::Look, todo: VecDeque::new(), calls: 0, progress: now.mono, tries: 0 }
-    }
-}
-
-/// Bringing one object to all its custodians.
-struct Job {
-    object: Locator,
-    /// What the own store holds; nothing until it has said so.
-    held: Option<Status>,
-    waiting: VecDeque<RelayId>,
-    active: Vec<Target>,
-    copies: u16,
-    /// Custodians that could have it.
-    wanted: u16,
-    /// Whether we are one of them.
-    ours: bool,
-    /// Whether somebody waits for it.
-    asked: bool,
-}
-
-enum End {
-    Holds,
-    Lacks,
-}
-
 /// What a call to the own store was for.
 enum Asked {
-    Round,
+    /// For a pass: objects whose custodians may have changed.
+    Pass,
+    /// For a check.
+    Check,
     Wanted,
+    Tend,
+    Scrub,
+    /// Which blocks an object lacks.
+    Lacking(Locator),
+    /// A block that was fetched again.
+    Mend(Locator),
     /// Whether the object is there.
     Begin(Locator),
     /// What the custodian is to be sent: of the object, a block or names from here on.
@@ -112,19 +100,39 @@ pub enum ReplicatorOutput {
     Store(StoreCallId, StoreCall),
 }
 
-/// Brings the objects of a relay's store to their other custodians.
+/// Who a call to a relay is for.
+enum CallFor {
+    Target(Locator, RelayId),
+    Repair(Locator, u32),
+}
+
+/// A walk through the own store, in the order of locators.
+#[derive(Default)]
+struct Walk {
+    /// The last object of the slice before.
+    cursor: Option<Locator>,
+    /// When the next slice is taken; `None` while none is due or one is under way.
+    at: Option<Instant>,
+    begun: Instant,
+    running: bool,
+}
+
+/// Brings the objects of a relay's store to their other custodians, and back what the store lost.
 pub struct Replicator {
-    own: RelayId,
-    custodians: usize,
     interval: Duration,
+    spread: Duration,
     placement: Option<Arc<dyn Placement>>,
+    plan: Plan,
+    repairs: Repairs,
+    care: Care,
     jobs: Vec<Job>,
-    queue: VecDeque<Locator>,
     /// Objects asked for that wait for their turn.
     wanted: VecDeque<Locator>,
-    cursor: Option<Locator>,
-    next_round: Option<Instant>,
-    calls: BTreeMap<CallId, (Locator, RelayId)>,
+    pass: Walk,
+    check: Walk,
+    /// Objects in the own store, as it said last.
+    total: usize,
+    calls: BTreeMap<CallId, CallFor>,
     next_call: u64,
     asked: BTreeMap<StoreCallId, Asked>,
     /// What the store does not know of its objects yet.
@@ -133,18 +141,20 @@ pub struct Replicator {
 }
 
 impl Replicator {
-    /// A replicator for the store of relay `own`; `custodians` and `interval` as the profile has them.
-    pub fn new(own: RelayId, custodians: usize, interval: Duration) -> Self {
+    /// A replicator for the store of relay `own`; `custodians`, `interval` and `spread` as the profile has them.
+    pub fn new(own: RelayId, custodians: usize, interval: Duration, spread: Duration) -> Self {
         Self {
-            own,
-            custodians,
             interval,
+            spread,
             placement: None,
+            plan: Plan::new(own, custodians, interval),
+            repairs: Repairs::new(own, custodians),
+            care: Care::default(),
             jobs: Vec::new(),
-            queue: VecDeque::new(),
             wanted: VecDeque::new(),
-            cursor: None,
-            next_round: None,
+            pass: Walk::default(),
+            check: Walk::default(),
+            total: 0,
             calls: BTreeMap::new(),
             next_call: 0,
             asked: BTreeMap::new(),
@@ -153,42 +163,66 @@ impl Replicator {
         }
     }
 
-    /// Takes a new snapshot. Objects whose custodians have changed are handed over in the next round, which comes soon.
+    /// Takes a new snapshot, in which objects may have other custodians.
     pub fn settled(&mut self, now: Now, rng: &mut Rng, placement: Arc<dyn Placement>) {
+        self.plan.season(rng);
         if self.placement.replace(placement).is_none() {
             self.ask_store(Asked::Wanted, StoreCall::Wanted);
+            self.check.at = Some(now.mono + self.part().mul_f64(share(rng)));
+            self.check.begun = now.mono;
+            self.care.begin(now.mono);
         }
-        // By chance, so that an object's custodians do not all offer it at the same moment.
-        let soon = now.mono + self.interval.mul_f64(rng.below(1_000) as f64 / 2_000.0);
-        self.next_round = Some(self.next_round.map_or(soon, |t| t.min(soon)));
+        self.want_pass(now, rng);
+    }
+
+    /// Has the store looked through for objects whose custodians changed: soon, and by chance, so that an object's custodians do
+    /// not all offer it at the same moment.
+    fn want_pass(&mut self, now: Now, rng: &mut Rng) {
+        self.plan.owes_pass = self.pass.running;
+        if !self.pass.running {
+            self.pass.running = true;
+            self.pass.at = Some(now.mono + self.spread.mul_f64(share(rng)));
+        }
+    }
+
+    /// Between two parts of a check.
+    fn part(&self) -> Duration {
+        (self.interval / CHECK_PARTS).clamp(Duration::from_secs(1), Duration::from_secs(60))
     }
 
     /// When to call [`Replicator::poll`] at the latest. Call it after each answer as well.
     pub fn deadline(&self) -> Option<Instant> {
-        let active = self.jobs.iter().flat_map(|j| &j.active);
-        active.map(|t| t.progress + PROGRESS_TIMEOUT).chain(self.next_round).min()
+        let active = self.jobs.iter().filter_map(Job::deadline);
+        let pass = self.pass.at.filter(|_| !self.plan.is_due());
+        let others = [pass, self.check.at, self.plan.deadline(), self.repairs.deadline(), self.care.deadline()];
+        active.chain(others.into_iter().flatten()).min()
     }
 
     /// What to do next; call until it gives nothing.
     pub fn poll(&mut self, now: Now, rng: &mut Rng) -> Option<ReplicatorOutput> {
         let placement = Arc::clone(self.placement.as_ref()?);
-        if self.next_round.is_some_and(|t| t <= now.mono) {
-            self.next_round = Some(now.mono + self.interval.mul_f64(0.75 + rng.below(1_000) as f64 / 2_000.0));
-            self.round();
-        }
         self.time_out(now);
+        self.plan.return_custodians(now.mono);
+        if self.plan.owes_pass && !self.pass.running {
+            self.want_pass(now, rng);
+        }
+        self.walk(now);
+        if let Some((what, call)) = self.care.poll(now.mono) {
+            self.ask_store(what, call);
+        }
         while self.jobs.len() < JOBS_MAX
             && self.may_ask_store()
             && let Some(object) = self.wanted.pop_front()
         {
-            self.begin(&*placement, object, true);
+            self.begin(&*placement, rng, object, Why::Asked);
         }
         while self.jobs.len() < OBJECTS_ACTIVE
             && self.may_ask_store()
-            && let Some(object) = self.queue.pop_front()
+            && let Some((object, why)) = self.plan.pop(now.mono)
         {
-            self.begin(&*placement, object, false);
+            self.begin(&*placement, rng, object, why);
         }
+        self.repair(now, rng, &*placement);
         while self.may_ask_store()
             && let Some((_, spread)) = self.notes.pop_first()
         {
@@ -200,50 +234,85 @@ impl Replicator {
         self.out.pop_front()
     }
 
-    /// Takes the answer of a call.
-    pub fn answer(&mut self, now: Now, id: CallId, result: Result<Vec<u8>, CallError>) {
-        let Some((object, peer)) = self.calls.remove(&id) else { return };
-        let Some(job) = self.jobs.iter_mut().find(|j| j.object == object) else { return };
-        let (asked, blocks) = (job.asked, job.held.map_or(0, |held| held.blocks));
-        let Some(target) = job.active.iter_mut().find(|t| t.id == peer) else { return };
-        target.calls = target.calls.saturating_sub(1);
-        target.progress = now.mono;
-        let answer = result.as_deref().map_err(|e| *e).map(StoreAnswer::decode);
-        let end = match answer {
-            Err(CallError::Closed) if target.tries < RETRIES => {
-                let tries = target.tries + 1;
-                *target = Target { tries, ..Target::new(peer, now) };
-                self.let_go(&object, &peer);
-                None
+    /// Has the next slice of the own store named where its time has come.
+    fn walk(&mut self, now: Now) {
+        let due = |walk: &Walk| walk.at.is_some_and(|at| at <= now.mono);
+        if due(&self.pass) && !self.plan.is_due() {
+            self.pass.at = None;
+            self.ask_store(Asked::Pass, StoreCall::Round { after: self.pass.cursor, max: PASS_SLICE });
+        }
+        if due(&self.check) {
+            self.check.at = None;
+            if self.check.cursor.is_none() {
+                self.check.begun = now.mono;
             }
-            Err(_) | Ok(Err(_)) => Some(End::Lacks),
-            Ok(Ok(answer)) => stepped(target, blocks, asked, answer),
-        };
-        if let Some(end) = end {
-            self.target_done(&object, &peer, end);
+            // As many as bring it through the store in one interval.
+            let parts = (self.interval.as_secs_f64() / self.part().as_secs_f64()).max(1.0);
+            let max = ((self.total as f64 / parts).ceil() as usize).clamp(1, ROUND_MAX);
+            self.ask_store(Asked::Check, StoreCall::Round { after: self.check.cursor, max });
         }
     }
 
+    /// The own store named the objects of a pass's slice.
+    fn passed(&mut self, now: Now, reply: StoreReply) {
+        let (StoreReply::Round { objects, next, total }, Some(placement)) = (reply, self.placement.clone()) else {
+            self.pass.at = Some(now.mono + PASS_PAUSE);
+            return;
+        };
+        self.total = total;
+        self.plan.listed(self.pass.cursor, &objects, next);
+        for object in objects {
+            if self.plan.lacks_custodian(&*placement, &object) {
+                self.plan.push(object, if self.plan.knows(&object) { Why::Changed } else { Why::Check });
+            }
+        }
+        self.pass.cursor = next;
+        self.pass.running = next.is_some();
+        self.pass.at = next.map(|_| now.mono + PASS_PAUSE);
+    }
+
+    /// The own store named the objects of a part of a check.
+    fn checked(&mut self, now: Now, reply: StoreReply) {
+        let mut at = now.mono + self.part();
+        if let StoreReply::Round { objects, next, total } = reply {
+            self.total = total;
+            objects.into_iter().for_each(|object| self.plan.push(object, Why::Check));
+            self.check.cursor = next;
+            if next.is_none() {
+                at = at.max(self.check.begun + self.interval);
+            }
+        }
+        self.check.at = Some(at);
+    }
+
     /// Takes the answer of the own store.
-    pub fn stored(&mut self, now: Now, id: StoreCallId, reply: StoreReply) {
+    pub fn stored(&mut self, now: Now, rng: &mut Rng, id: StoreCallId, reply: StoreReply) {
         match (self.asked.remove(&id), reply) {
             (Some(Asked::Wanted), reply) => {
-                if let StoreReply::Wanted(objects) = reply {
-                    self.wanted.extend(objects);
+                if let StoreReply::Wanted(wanted) = reply {
+                    self.wanted.extend(wanted.asked);
+                    for object in wanted.fresh {
+                        self.plan.push_later(now.mono + FRESH_DELAY.mul_f64(1.0 + share(rng)), object);
+                    }
+                    if !wanted.lacking.is_empty() {
+                        self.care.suspect(now.mono);
+                    }
+                    wanted.lacking.into_iter().for_each(|object| self.repairs.push(object));
                 }
                 self.ask_store(Asked::Wanted, StoreCall::Wanted);
             }
-            (Some(Asked::Round), StoreReply::Round { objects, next }) => {
-                self.cursor = next;
-                let fresh: Vec<_> = objects.into_iter().filter(|o| !self.queue.contains(o)).collect();
-                self.queue.extend(fresh);
-            }
+            (Some(Asked::Pass), reply) => self.passed(now, reply),
+            (Some(Asked::Check), reply) => self.checked(now, reply),
+            (Some(Asked::Tend), reply) => self.care.tended(now.mono, &reply),
+            (Some(Asked::Scrub), reply) => self.care.scrubbed(now.mono, &reply),
+            (Some(Asked::Lacking(object)), StoreReply::Answer(body)) => self.repair_begun(now, object, &body),
+            (Some(Asked::Mend(object)), StoreReply::Answer(body)) => self.mended(now, object, &body),
             (Some(Asked::Begin(object)), StoreReply::Answer(body)) => {
                 let held = match StoreAnswer::decode(&body) {
                     Ok(StoreAnswer::Status(status)) if status.complete() => Some(status),
                     _ => None,
                 };
-                self.begun(&object, held);
+                self.begun(now, &object, held);
             }
             (Some(Asked::Piece(object, peer, from)), StoreReply::Answer(body)) => {
                 self.send(now, object, peer, from, &body);
@@ -260,207 +329,22 @@ impl Replicator {
     }
 
     fn may_ask_store(&self) -> bool {
-        let others = |a: &&Asked| !matches!(a, Asked::Wanted | Asked::Round);
-        self.asked.values().filter(others).count() < STORE_CALLS_MAX
+        let care = |a: &&Asked| matches!(a, Asked::Wanted | Asked::Pass | Asked::Check | Asked::Tend | Asked::Scrub);
+        self.asked.len() - self.asked.values().filter(care).count() < STORE_CALLS_MAX
     }
 
-    // spec: CONT-28
-    fn round(&mut self) {
-        let max = ROUND_MAX.saturating_sub(self.queue.len());
-        if !self.asked.values().any(|a| matches!(a, Asked::Round)) {
-            self.ask_store(Asked::Round, StoreCall::Round { after: self.cursor, max });
-        }
-    }
-
-    fn begin(&mut self, placement: &dyn Placement, object: Locator, asked: bool) {
-        if let Some(at) = self.jobs.iter().position(|j| j.object == object) {
-            if let Some(job) = self.jobs.get_mut(at) {
-                job.asked |= asked;
-            }
-            return self.tell(&object);
-        }
-        let mut waiting: VecDeque<RelayId> = placement.custodians(&object.0, self.custodians).into();
-        let wanted = u16::try_from(waiting.len()).unwrap_or(u16::MAX);
-        waiting.retain(|r| *r != self.own);
-        let ours = waiting.len() < usize::from(wanted);
-        let (held, active, copies) = (None, Vec::new(), u16::from(ours));
-        self.jobs.push(Job { object, held, waiting, active, copies, wanted, ours, asked });
-        self.ask_store(Asked::Begin(object), StoreCall::Request(StoreRequest::Status(object).encode()));
-    }
-
-    /// The own store has said whether it holds the object.
-    fn begun(&mut self, object: &Locator, held: Option<Status>) {
-        let Some(job) = self.jobs.iter_mut().find(|j| j.object == *object) else { return };
-        job.held = held;
-        if held.is_none() {
-            job.waiting.clear();
-        }
-        self.tell(object);
-        self.end_if_done(object);
-    }
-
-    fn time_out(&mut self, now: Now) {
-        let silent = |t: &&Target| now.mono.since(t.progress) >= PROGRESS_TIMEOUT;
-        let find = |j: &Job| j.active.iter().find(silent).map(|t| (j.object, t.id));
-        while let Some((object, peer)) = self.jobs.iter().find_map(find) {
-            self.target_done(&object, &peer, End::Lacks);
-        }
-    }
-
-    /// Nobody waits any more for what is under way to or for this custodian.
-    fn let_go(&mut self, object: &Locator, peer: &RelayId) {
-        self.calls.retain(|_, of| *of != (*object, *peer));
-        for asked in self.asked.values_mut() {
-            if matches!(asked, Asked::Piece(o, p, _) if (&*o, &*p) == (object, peer)) {
-                *asked = Asked::Nothing;
-            }
-        }
-    }
-
-    fn target_done(&mut self, object: &Locator, peer: &RelayId, end: End) {
-        self.let_go(object, peer);
-        let Some(job) = self.jobs.iter_mut().find(|j| j.object == *object) else { return };
-        job.active.retain(|t| t.id != *peer);
-        if matches!(end, End::Holds) {
-            job.copies = job.copies.saturating_add(1);
-        }
-        self.tell(object);
-        self.end_if_done(object);
-    }
-
-    fn end_if_done(&mut self, object: &Locator) {
-        self.jobs.retain(|j| j.object != *object || !(j.active.is_empty() && j.waiting.is_empty()));
-    }
-
-    /// Has the store told what is known of an object's copies.
-    fn tell(&mut self, object: &Locator) {
-        let Some(job) = self.jobs.iter().find(|j| j.object == *object) else { return };
-        let pending = u16::try_from(job.waiting.len() + job.active.len()).unwrap_or(u16::MAX);
-        // spec: CONT-29
-        let surplus = !job.ours && job.wanted > 0 && job.copies == job.wanted;
-        let note = Spread { object: *object, copies: job.copies, pending, surplus, asked: job.asked };
-        self.notes.insert(*object, note);
-    }
-
-    fn call(&mut self, object: Locator, to: RelayId, body: Vec<u8>) {
+    fn new_call(&mut self, what: CallFor, to: RelayId, body: Vec<u8>) {
         let id = CallId(self.next_call);
         self.next_call += 1;
-        self.calls.insert(id, (object, to));
+        self.calls.insert(id, what);
         let call = Call { id, to, route: Route::Direct, service: Service::Store, body };
         self.out.push_back(ReplicatorOutput::Call(call));
     }
-
-    /// Takes the next step towards a custodian that waits for one.
-    fn next(&mut self, now: Now) {
-        let may_ask_store = self.may_ask_store();
-        for job in self.jobs.iter_mut().filter(|j| j.held.is_some()) {
-            while job.active.len() < TARGETS_ACTIVE
-                && let Some(id) = job.waiting.pop_front()
-            {
-                job.active.push(Target::new(id, now));
-            }
-            let object = job.object;
-            for target in &mut job.active {
-                let room = if target.phase == Phase::Blocks { BLOCKS_ACTIVE } else { 1 };
-                if target.calls >= room {
-                    continue;
-                }
-                let Some(need) = need(target, object, may_ask_store) else { continue };
-                if target.calls == 0 {
-                    target.progress = now.mono;
-                }
-                target.calls += 1;
-                let peer = target.id;
-                return match need {
-                    Need::Call(request) => self.call(object, peer, request.encode()),
-                    Need::Piece(from, request) => {
-                        self.ask_store(Asked::Piece(object, peer, from), StoreCall::Request(request.encode()));
-                    }
-                };
-            }
-        }
-    }
-
-    /// Sends a custodian the piece that the own store has given.
-    fn send(&mut self, now: Now, object: Locator, peer: RelayId, from: u32, piece: &[u8]) {
-        let Some(job) = self.jobs.iter_mut().find(|j| j.object == object) else { return };
-        let Some(target) = job.active.iter_mut().find(|t| t.id == peer) else { return };
-        target.progress = now.mono;
-        let expires = job.held.map_or(0, |held| held.expires.0);
-        let request = match (target.phase, StoreAnswer::decode(piece)) {
-            (Phase::Root, Ok(StoreAnswer::Block(block))) => {
-                // spec: CONT-27
-                let left = expires.saturating_sub(now.unix.0) / 1000;
-                StoreRequest::PutRoot { lease_s: u32::try_from(left).unwrap_or(u32::MAX), block }
-            }
-            (Phase::Name { .. }, Ok(StoreAnswer::Names { blocks, from, names })) => {
-                StoreRequest::Name { object, blocks, from, names }
-            }
-            (Phase::Blocks, Ok(StoreAnswer::Block(block))) => StoreRequest::Put(object, from, block),
-            // It was removed meanwhile.
-            _ => return self.target_done(&object, &peer, End::Lacks),
-        };
-        let body = request.encode();
-        self.call(object, peer, body);
-    }
 }
 
-/// What a custodian's next step takes.
-enum Need {
-    /// A request to it.
-    Call(StoreRequest<'static>),
-    /// A request to the own store, for what is to be sent.
-    Piece(u32, StoreRequest<'static>),
-}
-
-/// The next step towards a custodian; nothing where it waits for answers.
-fn need(target: &mut Target, object: Locator, may_ask_store: bool) -> Option<Need> {
-    Some(match target.phase {
-        Phase::Look | Phase::Check => Need::Call(StoreRequest::Status(object)),
-        Phase::Missing => Need::Call(StoreRequest::Missing(object)),
-        _ if !may_ask_store => return None,
-        Phase::Root => Need::Piece(0, StoreRequest::Get(object, 0)),
-        Phase::Name { from } => Need::Piece(from, StoreRequest::Names(object, from)),
-        Phase::Blocks => {
-            let index = target.todo.pop_front()?;
-            Need::Piece(index, StoreRequest::Get(object, index))
-        }
-    })
-}
-
-/// Goes on after an answer of a custodian, with an object of `blocks` blocks.
-fn stepped(target: &mut Target, blocks: u32, asked: bool, answer: StoreAnswer<'_>) -> Option<End> {
-    let next = match (target.phase, answer) {
-        (Phase::Look | Phase::Check | Phase::Root, StoreAnswer::Status(s)) if s.complete() => return Some(End::Holds),
-        (Phase::Look, StoreAnswer::Status(s)) => {
-            let busy = Duration::from_millis(u64::from(s.idle_ms)) < SERVED;
-            if busy && !asked {
-                return Some(End::Lacks);
-            }
-            Phase::Root
-        }
-        (Phase::Look, StoreAnswer::Refused(Refusal::NotFound)) => Phase::Root,
-        (Phase::Root, StoreAnswer::Status(s)) if s.blocks == 0 => Phase::Name { from: 1 },
-        (Phase::Root, StoreAnswer::Status(_)) => Phase::Missing,
-        (Phase::Name { from }, StoreAnswer::Stored) => {
-            let next = from + NAMES_MAX as u32;
-            if next < blocks { Phase::Name { from: next } } else { Phase::Missing }
-        }
-        (Phase::Missing, StoreAnswer::Missing(missing)) if missing.blocks() == blocks => {
-            target.todo = missing.iter().collect();
-            if target.todo.is_empty() { Phase::Check } else { Phase::Blocks }
-        }
-        (Phase::Blocks, StoreAnswer::Stored) => {
-            if target.todo.is_empty() && target.calls == 0 {
-                Phase::Check
-            } else {
-                Phase::Blocks
-            }
-        }
-        _ => return Some(End::Lacks),
-    };
-    target.phase = next;
-    None
+/// A part of one, by chance.
+fn share(rng: &mut Rng) -> f64 {
+    rng.below(1_000) as f64 / 1_000.0
 }
 
 #[cfg(test)]

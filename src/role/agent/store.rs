@@ -19,7 +19,8 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn new(own: RelayId, profile: &Profile) -> Self {
-        Self { replicator: Replicator::new(own, profile.custodians, profile.replicate_interval), placed: None }
+        let (interval, spread) = (profile.replicate_interval, profile.replicate_spread);
+        Self { replicator: Replicator::new(own, profile.custodians, interval, spread), placed: None }
     }
 }
 
@@ -44,7 +45,7 @@ impl Agent {
     /// The store answered.
     pub(super) fn stored(&mut self, now: Now, id: StoreCallId, reply: StoreReply) {
         if let Some(store) = &mut self.store {
-            store.replicator.stored(now, id, reply);
+            store.replicator.stored(now, &mut self.rng, id, reply);
         }
     }
 

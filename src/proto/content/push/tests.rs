@@ -26,7 +26,7 @@ impl World {
         let (net, mut rng) = (Net::new(n, cap), Rng::from_seed([5; 32]));
         let mut replicators = Vec::new();
         for own in net.ids() {
-            let mut r = Replicator::new(own, 12, Duration::from_secs(600));
+            let mut r = Replicator::new(own, 12, Duration::from_secs(600), Duration::from_secs(60));
             r.settled(net.now, &mut rng, Arc::new(Everybody(net.ids())));
             replicators.push((own, r));
         }
