@@ -1,10 +1,13 @@
 //! A node's folder: who may read it, who may use it, and how files in it come to be whole or not at all.
 
 use crate::host::error::{Error, ErrorKind, reason};
+use crate::host::owner::{check_folder, check_secret};
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// Mode of files that hold secrets or tell what a user did.
 // spec: NODE-1
@@ -20,6 +23,8 @@ const LOCK_NAME: &str = "lock";
 #[derive(Debug)]
 pub struct NodeDir {
     path: PathBuf,
+    /// Files that could not be written, and why.
+    troubles: Mutex<BTreeMap<String, String>>,
     _lock: File,
 }
 
@@ -38,12 +43,9 @@ impl NodeDir {
             DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| unusable(&e))?;
         }
         let path = path.canonicalize().map_err(|e| unusable(&e))?;
-        let mode = fs::metadata(&path).map_err(|e| unusable(&e))?.permissions().mode();
-        if mode & 0o077 != 0 {
-            tracing::warn!("others may look into the node's folder; chmod 700 keeps them out");
-        }
+        check_folder(&path)?;
         let lock = lock(&path.join(LOCK_NAME), &path)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, troubles: Mutex::default(), _lock: lock })
     }
 
     /// The folder, absolute.
@@ -56,9 +58,37 @@ impl NodeDir {
         self.path.join(name)
     }
 
-    /// Writes a private file whole or not at all.
+    /// Writes a private file whole or not at all. What could not be written is remembered, and said once.
     pub fn save(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        write_atomic(&self.file(name), bytes, PRIVATE)
+        let written = write_atomic_io(&self.file(name), bytes, PRIVATE);
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        match written {
+            Ok(()) => {
+                troubles.remove(name);
+                Ok(())
+            }
+            Err(e) => {
+                let is_news = troubles.insert(name.to_owned(), reason(&e)).is_none();
+                drop(troubles);
+                let why = Error::file("write", &self.file(name), &e);
+                if is_news {
+                    tracing::warn!(%why, "a file of the node's state is not kept for the next start; it is tried again");
+                }
+                Err(why)
+            }
+        }
+    }
+
+    /// A file that could not be written and was not since, and the system's words for why.
+    // spec: NODE-709
+    pub fn trouble(&self) -> Option<(String, String)> {
+        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.first_key_value().map(|(file, why)| (file.clone(), why.clone()))
+    }
+
+    /// Whether the folder has this file or folder.
+    pub fn has(&self, name: &str) -> bool {
+        self.file(name).exists()
     }
 
     /// Reads a file that may be missing: guards, known relays, the last snapshot.
@@ -79,7 +109,10 @@ impl NodeDir {
             Error::config(&path, format_args!("cannot be read: {}", reason(e))).with_hint("check who owns the file")
         };
         let mode = match fs::metadata(&path) {
-            Ok(meta) => meta.permissions().mode(),
+            Ok(meta) => {
+                check_secret(&path, &meta)?;
+                meta.permissions().mode()
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(unreadable(&e)),
         };
@@ -197,6 +230,21 @@ mod tests {
         assert_eq!(dir.load("guards").unwrap().unwrap(), b"two");
         assert_eq!(fs::metadata(dir.file("guards")).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the file and the lock");
+    }
+
+    // spec: NODE-709
+    #[test]
+    fn a_file_that_cannot_be_written_is_remembered_until_it_can() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = NodeDir::open(temp.path()).unwrap();
+        dir.save("guards", b"one").unwrap();
+        fs::create_dir(dir.file(".guards.tmp")).unwrap();
+        assert!(dir.save("guards", b"two").is_err());
+        assert_eq!(dir.trouble().unwrap().0, "guards");
+        assert_eq!(dir.load("guards").unwrap().unwrap(), b"one", "the old one stands");
+        fs::remove_dir(dir.file(".guards.tmp")).unwrap();
+        dir.save("guards", b"two").unwrap();
+        assert_eq!(dir.trouble(), None);
     }
 
     // spec: NODE-1

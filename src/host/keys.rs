@@ -1,18 +1,22 @@
 //! A relay's long-term secrets, in one file of its folder, written once.
 //!
 //! ```text
-//! umbel relay keys 1
-//! identity <52 characters of base32>
-//! link <52>
-//! onion <52>
-//! work <nonce, decimal>
+//! umbel relay keys 2 <check>
+//! identity <52 characters of base32> <check>
+//! link <52> <check>
+//! onion <52> <check>
+//! work <nonce, decimal> <check>
 //! ```
+//!
+//! Each line has a check of 8 characters ([`lines`](super::lines)). Form 1, which had none, is read and written anew. The file
+//! `relay-id` says which relay the folder is of: keys that are lost are not replaced by others without a word.
 
 use crate::base::rng::Rng;
 use crate::crypto::agree::AgreeSecret;
 use crate::crypto::identity::IdentityKey;
 use crate::host::dir::NodeDir;
 use crate::host::error::Error;
+use crate::host::lines;
 use crate::wire::descriptor::{find_work, relay_id, work_bits};
 use crate::wire::ids::{RelayId, from_text, to_text};
 use zeroize::Zeroizing;
@@ -20,7 +24,16 @@ use zeroize::Zeroizing;
 /// The file's name in the node's folder.
 pub const KEYS_FILE: &str = "keys";
 
-const HEADER: &str = "umbel relay keys 1";
+/// Which relay the folder is of.
+const ID_FILE: &str = "relay-id";
+
+const KIND: &str = "umbel relay keys 2";
+const KIND_PLAIN: &str = "umbel relay keys 1";
+const ID_KIND: &str = "umbel relay id 1";
+/// What a relay's folder has besides, once it ran.
+const TRACES: [&str; 2] = ["store", "peers"];
+/// What a client's folder has.
+const CLIENT_TRACE: &str = "guards";
 
 /// What makes a relay this relay.
 pub struct RelayKeys {
@@ -43,22 +56,32 @@ impl RelayKeys {
         Self { identity, link, onion, work_nonce }
     }
 
-    /// The keys of the folder; made and written first where there are none.
+    /// The keys of the folder; made and written first where there are none. Where other state says that there were some, only if
+    /// `anew`.
     ///
     /// # Errors
-    /// `ErrorKind::Config` when the file can be read by others, is damaged, or has too little work for the network.
-    pub fn load_or_create(dir: &NodeDir, work_bits_needed: u32, rng: &mut Rng) -> Result<Self, Error> {
+    /// `ErrorKind::Config` when the file can be read by others, is damaged or gone, is another relay's, or has too little work for
+    /// the network.
+    pub fn load_or_create(dir: &NodeDir, work_bits_needed: u32, anew: bool, rng: &mut Rng) -> Result<Self, Error> {
+        let known = known_id(dir)?;
         let Some(bytes) = dir.load_secret(KEYS_FILE)?.map(Zeroizing::new) else {
+            if !anew && let Some(trace) = trace(dir, known) {
+                return Err(gone(dir, &trace));
+            }
             let keys = Self::generate(work_bits_needed, rng);
             dir.save(KEYS_FILE, keys.to_file().as_bytes())?;
+            save_id(dir, keys.relay_id())?;
             return Ok(keys);
         };
         let damaged = |line: usize| {
-            Error::config(&dir.file(KEYS_FILE), format_args!("line {line} is damaged")).with_hint(
+            Error::config(&dir.file(KEYS_FILE), format_args!("line {line} is damaged")).with_rule("NODE-707").with_hint(
                 "restore the file from a backup; without it the relay needs a new --dir and becomes a new relay",
             )
         };
-        let keys = core::str::from_utf8(&bytes).map_err(|_| 1).and_then(Self::parse).map_err(damaged)?;
+        let keys = core::str::from_utf8(&bytes)
+            .map_err(|e| 1 + bytes.iter().take(e.valid_up_to()).filter(|b| **b == b'\n').count())
+            .and_then(Self::parse)
+            .map_err(damaged)?;
         if work_bits(&keys.identity.public(), keys.work_nonce) < work_bits_needed {
             return Err(Error::config(
                 &dir.file(KEYS_FILE),
@@ -66,6 +89,19 @@ impl RelayKeys {
             )
             .with_rule("KEY-3")
             .with_hint("give each network its own --dir"));
+        }
+        let id = keys.relay_id();
+        if let Some(other) = known.filter(|known| *known != id && !anew) {
+            let what = format_args!("these are the keys of relay {id}, but the folder is of relay {other}").to_string();
+            return Err(Error::config(&dir.file(KEYS_FILE), what)
+                .with_rule("NODE-708")
+                .with_hint("restore the right file; to go on as this other relay start once with --new-identity"));
+        }
+        if known != Some(id) {
+            save_id(dir, id)?;
+        }
+        if bytes.starts_with(KIND_PLAIN.as_bytes()) {
+            dir.save(KEYS_FILE, keys.to_file().as_bytes())?;
         }
         Ok(keys)
     }
@@ -82,20 +118,23 @@ impl RelayKeys {
             text(self.link.to_bytes().expose()),
             text(self.onion.to_bytes().expose()),
         );
-        Zeroizing::new(format!(
-            "{HEADER}\nidentity {}\nlink {}\nonion {}\nwork {}\n",
-            *identity, *link, *onion, self.work_nonce
-        ))
+        let line = |name: &str, value: &str| Zeroizing::new(format!("{name} {value}"));
+        let work = self.work_nonce.to_string();
+        let lines = [("identity", identity.as_str()), ("link", &link), ("onion", &onion), ("work", &work)];
+        lines::seal(KIND, lines.map(|(name, value)| line(name, value)))
     }
 
     /// The keys, or the number of the line that is wrong.
     fn parse(text: &str) -> Result<Self, usize> {
-        let mut lines = text.split('\n');
-        if lines.next() != Some(HEADER) {
-            return Err(1);
-        }
-        let mut field =
-            |name: &str, line: usize| lines.next().and_then(|l| l.strip_prefix(name)?.strip_prefix(' ')).ok_or(line);
+        let lines = match text.strip_prefix(KIND_PLAIN).and_then(|rest| rest.strip_prefix('\n')) {
+            // Without its end a line may have lost some of it.
+            Some(rest) => rest.strip_suffix('\n').ok_or(1 + text.matches('\n').count())?.split('\n').collect(),
+            None => lines::open(KIND, text)?,
+        };
+        let field = |name: &str, line: usize| {
+            let text = lines.get(line - 2).and_then(|l| l.strip_prefix(name)?.strip_prefix(' '));
+            text.ok_or(line)
+        };
         let secret = |text: &str, line: usize| from_text(text).map_err(|_| line);
         let keys = Self {
             identity: IdentityKey::from_bytes(secret(field("identity", 2)?, 2)?),
@@ -103,8 +142,40 @@ impl RelayKeys {
             onion: AgreeSecret::from_bytes(secret(field("onion", 4)?, 4)?),
             work_nonce: field("work", 5)?.parse().map_err(|_| 5_usize)?,
         };
-        if lines.next() == Some("") && lines.next().is_none() { Ok(keys) } else { Err(6) }
+        if lines.len() == 4 { Ok(keys) } else { Err(6) }
     }
+}
+
+fn known_id(dir: &NodeDir) -> Result<Option<RelayId>, Error> {
+    let Some(bytes) = dir.load(ID_FILE)? else { return Ok(None) };
+    let damaged = |line: usize| {
+        Error::config(&dir.file(ID_FILE), format_args!("line {line} is damaged"))
+            .with_rule("NODE-707")
+            .with_hint("if the keys beside it are the right ones, remove this file: it is made again")
+    };
+    let text = core::str::from_utf8(&bytes).map_err(|_| damaged(1))?;
+    let lines = lines::open(ID_KIND, text).map_err(damaged)?;
+    let id = lines.first().and_then(|line| line.strip_prefix("id ")?.parse().ok());
+    id.map(Some).ok_or_else(|| damaged(2))
+}
+
+fn save_id(dir: &NodeDir, id: RelayId) -> Result<(), Error> {
+    let text = lines::seal(ID_KIND, [Zeroizing::new(format!("id {id}"))]);
+    dir.save(ID_FILE, text.as_bytes())
+}
+
+/// What says that the folder had keys.
+fn trace(dir: &NodeDir, known: Option<RelayId>) -> Option<String> {
+    let other = || TRACES.iter().find(|name| dir.has(name)).filter(|_| !dir.has(CLIENT_TRACE));
+    known.map(|id| format!("relay {id}")).or_else(|| other().map(|name| format!("a relay ({name})")))
+}
+
+// spec: NODE-708
+fn gone(dir: &NodeDir, whose: &str) -> Error {
+    let what = format!("the keys are gone, but this is the folder of {whose}");
+    Error::config(&dir.file(KEYS_FILE), what).with_rule("NODE-708").with_hint(
+        "restore the file from a backup; to go on without it, as a new relay with a new id, start once with --new-identity",
+    )
 }
 
 #[cfg(test)]
@@ -118,32 +189,81 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(temp.path()).unwrap();
         let mut rng = Rng::from_seed([3; 32]);
-        let made = RelayKeys::load_or_create(&dir, 4, &mut rng).unwrap();
-        let read = RelayKeys::load_or_create(&dir, 4, &mut rng).unwrap();
+        let made = RelayKeys::load_or_create(&dir, 4, false, &mut rng).unwrap();
+        let read = RelayKeys::load_or_create(&dir, 4, false, &mut rng).unwrap();
         assert_eq!(made.relay_id(), read.relay_id());
         assert!(made.link.public() == read.link.public() && made.onion.public() == read.onion.public());
         assert_eq!(std::fs::metadata(dir.file(KEYS_FILE)).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
+    fn refused(dir: &NodeDir) -> Error {
+        let refused = RelayKeys::load_or_create(dir, 4, false, &mut Rng::from_seed([3; 32])).map(|_| ()).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Config);
+        refused
+    }
+
+    // spec: NODE-707
     #[test]
-    fn a_damaged_file_is_refused_with_its_line_and_kept() {
+    fn a_changed_byte_in_any_line_of_any_file_is_named_with_its_line_and_kept() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = NodeDir::open(temp.path()).unwrap();
+        RelayKeys::load_or_create(&dir, 4, false, &mut Rng::from_seed([3; 32])).unwrap();
+        for file in [KEYS_FILE, ID_FILE] {
+            let good = dir.load(file).unwrap().unwrap();
+            for at in 0..good.len() {
+                let mut bad = good.clone();
+                bad[at] ^= 1;
+                dir.save(file, &bad).unwrap();
+                let line = 1 + good[..at].iter().filter(|b| **b == b'\n').count();
+                let said = refused(&dir).to_string();
+                assert!(said.contains(&format!("{file}: line {line} ")), "byte {at}: {said}");
+                assert_eq!(dir.load(file).unwrap().unwrap(), bad);
+            }
+            dir.save(file, &[&good[..], b"more\n"].concat()).unwrap();
+            assert!(refused(&dir).to_string().contains("is damaged"));
+            dir.save(file, &good).unwrap();
+        }
+        RelayKeys::load_or_create(&dir, 4, false, &mut Rng::from_seed([4; 32])).unwrap();
+    }
+
+    #[test]
+    fn keys_without_checks_are_read_and_written_with_them() {
         let temp = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(temp.path()).unwrap();
         let mut rng = Rng::from_seed([3; 32]);
-        let good = RelayKeys::generate(4, &mut rng).to_file();
-        for (line, from, to) in
-            [(1, "keys 1", "keys 2"), (3, "link ", "link x"), (5, "work ", "work -"), (6, "work", "work")]
-        {
-            let mut text = good.replace(from, to);
-            if line == 6 {
-                text.push_str("more\n");
-            }
-            dir.save(KEYS_FILE, text.as_bytes()).unwrap();
-            let refused = RelayKeys::load_or_create(&dir, 4, &mut rng).map(|_| ()).unwrap_err();
-            assert_eq!(refused.kind(), ErrorKind::Config);
-            assert!(refused.to_string().contains(&format!("line {line} ")), "{refused}");
-            assert_eq!(dir.load(KEYS_FILE).unwrap().unwrap(), text.as_bytes());
-        }
+        let made = RelayKeys::load_or_create(&dir, 4, false, &mut rng).unwrap();
+        let sealed = dir.load(KEYS_FILE).unwrap().unwrap();
+        let text = core::str::from_utf8(&sealed).unwrap();
+        let plain: String = lines::open(KIND, text).unwrap().iter().map(|line| format!("{line}\n")).collect();
+        dir.save(KEYS_FILE, format!("{KIND_PLAIN}\n{plain}").as_bytes()).unwrap();
+        let read = RelayKeys::load_or_create(&dir, 4, false, &mut rng).unwrap();
+        assert_eq!((read.relay_id(), dir.load(KEYS_FILE).unwrap().unwrap()), (made.relay_id(), sealed));
+        dir.save(KEYS_FILE, format!("{KIND_PLAIN}\n{plain}").trim_end().as_bytes()).unwrap();
+        assert!(refused(&dir).to_string().contains("line 5 "));
+    }
+
+    // spec: NODE-708
+    #[test]
+    fn lost_keys_are_not_replaced_without_a_word() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = NodeDir::open(temp.path()).unwrap();
+        let mut rng = Rng::from_seed([3; 32]);
+        let made = RelayKeys::load_or_create(&dir, 4, false, &mut rng).unwrap();
+        std::fs::remove_file(dir.file(KEYS_FILE)).unwrap();
+        let said = refused(&dir);
+        assert!(said.to_string().contains(&made.relay_id().to_string()), "{said}");
+        assert!(said.rule() == Some("NODE-708") && said.hint().unwrap().contains("--new-identity"));
+        // A folder of before there was such a file, and one of a client.
+        std::fs::remove_file(dir.file(ID_FILE)).unwrap();
+        dir.save("peers", b"").unwrap();
+        assert!(refused(&dir).to_string().contains("(peers)"));
+        dir.save("guards", b"").unwrap();
+        let fresh = RelayKeys::load_or_create(&dir, 4, false, &mut rng).unwrap();
+        std::fs::remove_file(dir.file(KEYS_FILE)).unwrap();
+        let anew = RelayKeys::load_or_create(&dir, 4, true, &mut rng).unwrap();
+        assert!(anew.relay_id() != fresh.relay_id());
+        dir.save(KEYS_FILE, fresh.to_file().as_bytes()).unwrap();
+        assert!(refused(&dir).to_string().contains(&anew.relay_id().to_string()), "another relay's keys");
     }
 
     #[test]
@@ -151,7 +271,10 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(temp.path()).unwrap();
         let mut rng = Rng::from_seed([3; 32]);
-        RelayKeys::load_or_create(&dir, 1, &mut rng).unwrap();
-        assert_eq!(RelayKeys::load_or_create(&dir, 40, &mut rng).map(|_| ()).unwrap_err().rule().unwrap(), "KEY-3");
+        RelayKeys::load_or_create(&dir, 1, false, &mut rng).unwrap();
+        assert_eq!(
+            RelayKeys::load_or_create(&dir, 40, false, &mut rng).map(|_| ()).unwrap_err().rule().unwrap(),
+            "KEY-3"
+        );
     }
 }

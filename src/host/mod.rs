@@ -6,6 +6,8 @@ pub mod driver;
 pub mod error;
 pub mod guards;
 pub mod keys;
+mod lines;
+pub mod owner;
 pub mod service;
 pub mod shard;
 pub mod store;
