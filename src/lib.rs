@@ -121,7 +121,7 @@ pub mod wire;
 #[cfg(feature = "node")]
 pub use api::{
     BytesStatus, CircuitStatus, Client, ClientBuilder, Content, Custodian, Destination, DirectoryStatus, Entry, Event,
-    Events, ExitPolicy, Invite, Link, Lookup, Object, ObjectReader, Progress, Published, Put, Receipt, Relay,
+    Events, ExitPolicy, Invite, Link, Lookup, Object, ObjectReader, Problem, Progress, Published, Put, Receipt, Relay,
     RelayBuilder, Status, StoreStatus, Stream, StreamStatus, Testnet, TestnetBuilder, Unit,
 };
 #[cfg(feature = "node")]

@@ -19,7 +19,6 @@ use crate::host::guards;
 use crate::host::service::AgentHandle;
 use crate::host::system;
 use crate::role::agent::{Agent, AgentConfig};
-use core::cell::Cell;
 use core::net::IpAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
@@ -99,8 +98,7 @@ impl ClientBuilder {
         };
         let clock = Clock::start();
         let agent = AgentHandle::start(Agent::new(config, rng.fork()), clock, None);
-        let (profile, network) = (network.profile, network.id);
-        let local = Local::new(agent, About { dir, profile, network, clock, relay: None, routes: Cell::new(0) });
+        let local = Local::new(agent, About::new(dir, (network.profile, network.id), clock, None, None));
         tokio::task::spawn_local(network::keep_peers(local.clone()));
         tokio::task::spawn_local(keep_guards(local.clone()));
         Ok(local)
@@ -113,6 +111,10 @@ async fn keep_guards(local: Local) {
     while built.changed().await.is_ok() {
         local.save_guards();
         tokio::time::sleep(KEEP_GUARDS_EVERY).await;
+        while local.about.unsaved.borrow().is_some() {
+            local.save_guards();
+            tokio::time::sleep(KEEP_GUARDS_EVERY).await;
+        }
     }
 }
 

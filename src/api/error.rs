@@ -103,6 +103,9 @@ impl From<PushError> for Error {
             PushError::TimedOut => {
                 (ErrorKind::TimedOut, Fault::Network, "put again: blocks that arrived are not sent twice")
             }
+            PushError::StoreFailed => {
+                (ErrorKind::StoreFull, Fault::Relay, "put again later: their operators see it in `umbel status`")
+            }
             PushError::Refused => (ErrorKind::NoPath, Fault::Relay, "the relays refuse this content"),
             PushError::NotKept => {
                 (ErrorKind::Tampered, Fault::Relay, "put again; some custodians do not keep what they accept")

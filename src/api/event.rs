@@ -1,6 +1,7 @@
 //! What happens in a node, as it happens.
 
 use super::local::Local;
+use super::problem::Problem;
 use super::ready::Readiness;
 use crate::host::system::unix_now;
 use core::time::Duration;
@@ -25,6 +26,12 @@ pub enum Event {
     CircuitBuilt(u64),
     /// This machine's clock differs from the relays': milliseconds, positive when this clock is ahead.
     ClockSkew(i64),
+    /// The node can do its work from now on, or cannot: no relay answers, say. The first time comes as [`Event::Bootstrap`] too.
+    Ready(bool),
+    /// Something keeps the node from its work, or a part of it.
+    Problem(Problem),
+    /// A problem is over.
+    Solved(Problem),
     /// The receiver was too slow: the number of events that were dropped.
     Missed(u64),
 }

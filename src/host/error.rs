@@ -33,7 +33,7 @@ pub enum ErrorKind {
     Tampered,
     /// No circuit could be built to where the answer is, or the node has no directory yet.
     NoPath,
-    /// The custodians have no room.
+    /// The custodians have no room, or their disks fail: later, or with less, it may do.
     StoreFull,
     /// No answer in time.
     TimedOut,

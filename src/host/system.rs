@@ -66,6 +66,13 @@ pub fn rss_bytes() -> u64 {
     kib.unwrap_or(0).saturating_mul(1024)
 }
 
+/// Milliseconds since the machine started, sleep included; zero where the system does not say.
+pub fn boot_ms() -> u64 {
+    let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds = text.split(' ').next().and_then(|word| word.parse::<f64>().ok());
+    seconds.map_or(0, |s| (s * 1_000.0) as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

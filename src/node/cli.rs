@@ -141,6 +141,12 @@ pub struct RelayArgs {
     /// How much content to keep for others, as in 512M or 10G; 0 keeps none [default: 1G]
     #[arg(long, value_name = "SIZE", env = "UMBEL_STORE", hide_env_values = true)]
     pub store: Option<Size>,
+    /// How much of the disk to leave free: where less is, no content is taken in [default: 256M, or a twentieth of a small disk]
+    #[arg(long, value_name = "SIZE", env = "UMBEL_STORE_RESERVE", hide_env_values = true)]
+    pub store_reserve: Option<Size>,
+    /// Go on as a new relay, with a new id, where the keys of the folder are gone
+    #[arg(long)]
+    pub new_identity: bool,
     /// Content not to keep: a file of locators as `umbel lookup` shows them, one a line; read at the start
     #[arg(long, value_name = "FILE", env = "UMBEL_STORE_DENY", hide_env_values = true)]
     pub store_deny: Option<PathBuf>,

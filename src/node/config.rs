@@ -3,7 +3,7 @@
 //! The file is TOML, `umbel.toml` in the node's folder or where `--config` says. Its keys are the names of the options. A key
 //! or value that means nothing is an error with its line, so that a mistyped `exti = false` does not pass for a setting.
 
-use crate::api::{INVITE_FILE, LISTEN_DEFAULT, SHARDS_MAX, STORE_DEFAULT};
+use crate::api::{INVITE_FILE, LISTEN_DEFAULT, SHARDS_MAX};
 use crate::host::error::{Error, ErrorKind, reason};
 use crate::node::cli::{ClientArgs, Global, RelayArgs, TestnetArgs};
 use crate::node::setting::{Level, Listen, Loopback, ProfileName, Size};
@@ -65,8 +65,12 @@ pub struct RelayConfig {
     pub seeds: Vec<String>,
     /// Where to write an invite.
     pub write_invite: Option<PathBuf>,
-    /// Bytes of content kept for others; zero keeps none.
-    pub store: u64,
+    /// Bytes of content kept for others, where it was named; zero keeps none.
+    pub store: Option<u64>,
+    /// Bytes of the disk to leave free, where it was named.
+    pub store_reserve: Option<u64>,
+    /// Whether keys that are gone are replaced by new ones.
+    pub new_identity: bool,
     /// The file of locators that the store does not keep.
     pub store_deny: Option<PathBuf>,
     /// Whether the relay connects to servers outside.
@@ -106,6 +110,7 @@ struct File {
     seeds: Vec<String>,
     write_invite: Option<PathBuf>,
     store: Option<Size>,
+    store_reserve: Option<Size>,
     store_deny: Option<PathBuf>,
     shards: Option<u16>,
     family: Option<String>,
@@ -144,7 +149,9 @@ impl RelayConfig {
             invite: invite(args.invite.clone().or(file.invite.clone()), &dir)?,
             seeds: file.seeds.clone(),
             write_invite: args.write_invite.clone().or(file.write_invite.clone()),
-            store: args.store.or(file.store).map_or(STORE_DEFAULT, |s| s.0),
+            store: args.store.or(file.store).map(|s| s.0),
+            store_reserve: args.store_reserve.or(file.store_reserve).map(|s| s.0),
+            new_identity: args.new_identity,
             store_deny: args.store_deny.clone().or(file.store_deny.clone()),
             exit: args.exit.or(file.exit).unwrap_or(false),
             shards: args.shards.or(file.shards).map_or_else(cores, usize::from).clamp(1, SHARDS_MAX),
@@ -301,13 +308,13 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().display();
         let plain = relay(&format!("umbel relay --dir {dir}")).unwrap();
-        assert_eq!((plain.listen, plain.store, plain.exit), (LISTEN_DEFAULT, STORE_DEFAULT, false));
+        assert_eq!((plain.listen, plain.store, plain.exit), (LISTEN_DEFAULT, None, false));
         assert!(plain.profile.is_none() && plain.invite.is_none() && plain.shards >= 1);
 
         let text = "listen = \"127.0.0.1:7\"\nstore = \"2G\"\nexit = true\nready-file = \"ready\"\nstore-deny = \"no\"\nseeds = [\"s\"]\n";
         std::fs::write(temp.path().join(CONFIG_FILE), text).unwrap();
         let both = relay(&format!("umbel relay --dir {dir} --store 3G --exit=false --profile testing")).unwrap();
-        assert_eq!((both.listen, both.store, both.exit), (literal("127.0.0.1:7"), 3 << 30, false));
+        assert_eq!((both.listen, both.store, both.exit), (literal("127.0.0.1:7"), Some(3 << 30), false));
         assert_eq!(both.common.ready_file, Some(temp.path().join("ready")));
         assert_eq!(both.store_deny, Some(temp.path().join("no")));
         assert_eq!((both.profile.unwrap().name, both.seeds), ("testing", vec!["s".to_owned()]));

@@ -2,7 +2,7 @@
 
 use crate::host::error::{Error, ErrorKind};
 use crate::host::system::unix_now;
-use crate::node::control::report::{GetReport, LookupReport, Progress, PutReport, Status, Unit};
+use crate::node::control::report::{GetReport, LookupReport, Progress, PutReport, Status, StoreStatus, Unit};
 use crate::node::setting::Size;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -198,9 +198,29 @@ impl Report for LookupReport {
     }
 }
 
+/// What a status says of the store, a row each.
+fn store_rows(s: &StoreStatus) -> Vec<(&'static str, String)> {
+    let ago = |at: u64| plural(unix_now().secs().saturating_sub(at), "second", "seconds");
+    let objects = plural(s.objects, "object", "objects");
+    let mut rows = vec![("store", format!("{} of {}, {objects}", Size(s.used), Size(s.cap)))];
+    if let Some((was, until)) = &s.before {
+        rows.push(("", format!("{was} until {} ago", ago(*until))));
+    }
+    if s.refused > 0 {
+        let requests = plural(s.refused, "request", "requests");
+        rows.push(("", format!("full for {requests} since the start, the last {} ago", ago(s.refused_unix))));
+    }
+    if s.blocks_lost > 0 {
+        let blocks = plural(s.blocks_lost, "block", "blocks");
+        rows.push(("", format!("{blocks} found damaged or missing since the start")));
+    }
+    rows
+}
+
 impl Report for Status {
     fn text(&self) -> String {
-        let ready = if self.ready { "ready" } else { "not ready yet" };
+        let not_ready = if self.problems.is_empty() { "not ready yet" } else { "not ready" };
+        let ready = if self.ready { "ready" } else { not_ready };
         let mut text = format!(
             "umbel {} {}, {} profile, {ready}, up {}\n",
             self.version,
@@ -211,6 +231,9 @@ impl Report for Status {
         let mut row = |name: &str, value: String| {
             let _ = writeln!(text, "  {name:<10} {value}");
         };
+        for problem in &self.problems {
+            row("problem", problem.message.clone());
+        }
         if let Some(id) = &self.id {
             row("id", id.clone());
         }
@@ -233,7 +256,9 @@ impl Report for Status {
         row("circuits", self.circuits.len().to_string());
         row("streams", self.streams.len().to_string());
         if let Some(s) = &self.store {
-            row("store", format!("{} of {}, {}", Size(s.used), Size(s.cap), plural(s.objects, "object", "objects")));
+            for (name, value) in store_rows(s) {
+                row(name, value);
+            }
         }
         row("carried", format!("{} in, {} out", Size(self.bytes.received), Size(self.bytes.sent)));
         row("memory", Size(self.rss_bytes).to_string());

@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// Where a relay listens unless told otherwise.
 pub(crate) const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 6251);
 /// How much content a relay keeps unless told otherwise.
-pub(crate) const STORE_DEFAULT: u64 = 1 << 30;
+const STORE_DEFAULT: u64 = 1 << 30;
 
 /// Where a relay connects for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,10 @@ pub struct RelayBuilder {
     dir: PathBuf,
     listen: SocketAddr,
     advertise: Option<SocketAddr>,
-    store: u64,
+    /// Bytes, where they were named.
+    store: Option<u64>,
+    store_reserve: Option<u64>,
+    new_identity: bool,
     /// Where the objects stand that the operator does not keep.
     store_deny: Option<PathBuf>,
     exit: ExitPolicy,
@@ -71,9 +74,29 @@ impl RelayBuilder {
     }
 
     /// Bytes of others' content to keep, on disk; 0 keeps none. 1 GiB unless set.
+    /// More than the disk holds is refused at the start. A store that holds more, from before, is made smaller.
     pub fn store(mut self, bytes: u64) -> Self {
-        self.store = bytes;
+        self.store = Some(bytes);
         self
+    }
+
+    /// Bytes of the store's disk that stay free for others: where less is free, the store takes nothing in. 256 MiB unless set,
+    /// or a twentieth of a disk smaller than 5 GiB.
+    pub fn store_reserve(mut self, bytes: u64) -> Self {
+        self.store_reserve = Some(bytes);
+        self
+    }
+
+    /// Whether a relay whose keys are gone gets new ones, and so becomes another relay. Unless set it does not start (rule
+    /// NODE-708).
+    pub fn new_identity(mut self, anew: bool) -> Self {
+        self.new_identity = anew;
+        self
+    }
+
+    /// Bytes of others' content to keep at most.
+    fn store_bytes(&self) -> u64 {
+        self.store.unwrap_or(STORE_DEFAULT)
     }
 
     /// A file of locators, one a line, that the store refuses and removes; `umbel lookup ROOT` shows an object's locator. It
@@ -165,7 +188,9 @@ impl Relay {
             dir: dir.as_ref().to_owned(),
             listen: LISTEN_DEFAULT,
             advertise: None,
-            store: STORE_DEFAULT,
+            store: None,
+            store_reserve: None,
+            new_identity: false,
             store_deny: None,
             exit: ExitPolicy::None,
             shards: 1,

@@ -10,8 +10,11 @@ use crate::host::dir::NodeDir;
 use crate::host::driver::Clock;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::keys::RelayKeys;
+use crate::host::owner::check_folder;
 use crate::host::service::{AgentHandle, RelayParts};
-use crate::host::shard::{self, ShardThread};
+use crate::host::shard::{self, ShardAsk, ShardThread};
+use crate::host::store::disk::Space;
+use crate::host::store::report::StoreReport;
 use crate::host::store::thread::StoreThread;
 use crate::host::store::{DiskStore, OpenError, denied};
 use crate::host::system;
@@ -22,9 +25,10 @@ use crate::role::agent::{Agent, AgentConfig, RelayIdentity};
 use crate::role::shard::{ExitPolicy as ShardExit, ShardConfig};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
 use crate::wire::ids::RelayId;
-use core::cell::Cell;
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::fs::File;
+use std::net::TcpListener;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -84,7 +88,7 @@ fn named_profile(name: &str) -> Result<&'static Profile, Error> {
 /// Opens everything a relay needs, and starts it.
 fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng) -> Result<(Local, RelayFacts), Error> {
     let (clock, exits) = (Clock::start(), settings.exit != ExitPolicy::None);
-    let keys = RelayKeys::load_or_create(&dir, network.profile.work_bits, rng)?;
+    let keys = RelayKeys::load_or_create(&dir, network.profile.work_bits, settings.new_identity, rng)?;
     let (addr, listeners) =
         shard::listeners(settings.listen, settings.shards).map_err(|e| Error::bind(settings.listen, "--listen", &e))?;
     let id = keys.relay_id();
@@ -100,7 +104,7 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
         onion_key: onion.public(),
         cipher: Cipher::Aes256Gcm,
         exit: exits,
-        store: settings.store > 0,
+        store: settings.store_bytes() > 0,
         family: settings.family.as_ref().map(|f| blake3(f.as_bytes())),
         addrs: vec![settings.advertise.unwrap_or(addr)],
     };
@@ -113,15 +117,12 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
         onion_secret: onion,
         cipher: descriptor.cipher,
         exit: exits.then_some(ShardExit { private: network.profile.private_exit }),
-        store: settings.store > 0,
+        store: settings.store_bytes() > 0,
     };
     let (asks, inbox) = mpsc::channel(shard::ASKS_QUEUED_MAX);
-    let mut shards = Vec::new();
-    for (index, listener) in listeners.into_iter().enumerate() {
-        let shard = ShardThread::start(index, role.clone(), rng.fork(), clock, listener, asks.clone());
-        shards.push(shard.map_err(|e| Error::new(ErrorKind::Io, format!("a relay thread cannot start: {e}")))?);
-    }
-    let store = open_store(&dir, settings, network.profile.lease, clock)?;
+    let shards = start_shards(&role, rng, clock, listeners, &asks)?;
+    drop(asks);
+    let (store, report) = open_store(&dir, settings, network.profile.lease, clock)?.unzip();
     let signed = SignedDescriptor::sign(descriptor.clone(), &identity);
     let node = AgentConfig {
         network: network.id,
@@ -137,9 +138,23 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
     let node = Agent::new(node, rng.fork());
     let handle = AgentHandle::start(node, clock, Some(RelayParts { identity, shards, store }));
     tokio::task::spawn_local(handle.clone().serve(inbox));
-    let about =
-        About { dir, profile: network.profile, network: network.id, clock, relay: Some(id), routes: Cell::new(0) };
+    let about = About::new(dir, (network.profile, network.id), clock, Some(id), report);
     Ok((Local::new(handle, about), RelayFacts { id, addr, descriptor: signed, network }))
+}
+
+/// Starts the threads that carry cells, one for each listener.
+fn start_shards(
+    role: &ShardConfig,
+    rng: &mut Rng,
+    clock: Clock,
+    listeners: Vec<TcpListener>,
+    asks: &mpsc::Sender<ShardAsk>,
+) -> Result<Vec<ShardThread>, Error> {
+    let start = |(index, listener)| {
+        let shard = ShardThread::start(index, role.clone(), rng.fork(), clock, listener, asks.clone());
+        shard.map_err(|e| Error::new(ErrorKind::Io, format!("a relay thread cannot start: {e}")))
+    };
+    listeners.into_iter().enumerate().map(start).collect()
 }
 
 /// The relay's content on disk; none where it keeps none.
@@ -148,26 +163,64 @@ fn open_store(
     settings: &RelayBuilder,
     lease: Duration,
     clock: Clock,
-) -> Result<Option<StoreThread>, Error> {
-    if settings.store == 0 {
+) -> Result<Option<(StoreThread, Arc<StoreReport>)>, Error> {
+    if settings.store_bytes() == 0 {
         return Ok(None);
     }
     let path = dir.file(STORE_DIR);
     let unusable = |kind, error: &dyn core::fmt::Display| {
         Error::new(kind, format!("the store {} cannot be opened: {error}", path.display()))
     };
-    let store = DiskStore::open(&path, settings.store).map_err(|error| {
+    check_cap(dir, settings)?;
+    if path.exists() {
+        check_folder(&path)?;
+    }
+    let store = DiskStore::open(&path, settings.store_bytes(), settings.store_reserve).map_err(|error| {
         let kind = if matches!(error, OpenError::InUse) { ErrorKind::DirInUse } else { ErrorKind::Config };
         unusable(kind, &error)
             .with_hint("free the disk or the folder; content that is lost is copied again by other relays")
     })?;
+    let report = store.report();
     let mut service = StoreService::new(store, lease);
     if let Some(file) = &settings.store_deny {
         service.deny(denied::read(file)?).map_err(|error| unusable(ErrorKind::Io, &error))?;
     }
     let thread = StoreThread::start(service, clock)
         .map_err(|e| Error::new(ErrorKind::Io, format!("the store's thread cannot start: {e}")))?;
-    Ok(Some(thread))
+    Ok(Some((thread, report)))
+}
+
+/// Refuses a cap that the disk cannot hold, where it was named; says so where the disk has no room for it now.
+// spec: NODE-710
+fn check_cap(dir: &NodeDir, settings: &RelayBuilder) -> Result<(), Error> {
+    let cap = settings.store_bytes();
+    // Where the system does not say, the store finds out.
+    let Ok(space) = File::open(dir.path()).and_then(|file| Space::of(&file)) else { return Ok(()) };
+    let gib = |bytes: u64| match bytes >> 30 {
+        0 => format!("{} MiB", bytes >> 20),
+        _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
+    };
+    if settings.store.is_some() && cap > space.total {
+        let message = format!(
+            "the store is to hold {}, but the disk of {} holds {}",
+            gib(cap),
+            dir.path().display(),
+            gib(space.total)
+        );
+        let most = space.total.saturating_sub(space.floor()) >> 20;
+        return Err(Error::new(ErrorKind::Config, message)
+            .with_rule("NODE-710")
+            .with_hint(format!("give at most --store {most}M, or --dir on a larger disk")));
+    }
+    let held = std::fs::metadata(dir.file(STORE_DIR).join("blocks")).map_or(0, |m| m.len());
+    if cap > space.free.saturating_add(held) {
+        tracing::warn!(
+            "the disk has room for {} of the store's {}: it takes nothing in when the disk is full",
+            gib(space.free.saturating_add(held)),
+            gib(cap)
+        );
+    }
+    Ok(())
 }
 
 /// Others must be able to reach what the descriptor says.
@@ -200,5 +253,26 @@ pub(super) async fn drain(node: AgentHandle) {
             return;
         }
         tokio::time::sleep(QUIET).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Relay;
+
+    // spec: NODE-710
+    #[test]
+    fn a_cap_that_the_disk_cannot_hold_is_refused_with_what_it_can() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = NodeDir::open(temp.path()).unwrap();
+        let refused = check_cap(&dir, &Relay::builder(temp.path()).store(900 << 40)).unwrap_err();
+        assert_eq!((refused.kind(), refused.rule()), (ErrorKind::Config, Some("NODE-710")));
+        assert!(
+            refused.to_string().contains("921600.0 GiB") && refused.hint().unwrap().contains("--store "),
+            "{refused}"
+        );
+        check_cap(&dir, &Relay::builder(temp.path()).store(1 << 20)).unwrap();
+        check_cap(&dir, &Relay::builder(temp.path())).unwrap();
     }
 }

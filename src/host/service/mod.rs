@@ -26,6 +26,9 @@ use store::StoreAccess;
 use stream::Slot;
 use tokio::sync::{mpsc, watch};
 
+/// A change of the clock's distance from the relays' that is told, in milliseconds.
+const SKEW_STEP_MS: u64 = 1_000;
+
 /// A handle on the service thread's node. A clone is another handle on the same node.
 #[derive(Clone)]
 pub struct AgentHandle {
@@ -40,6 +43,8 @@ struct Shared {
     snapshot: watch::Sender<Option<Arc<Snapshot>>>,
     built: watch::Sender<u64>,
     skew: watch::Sender<Option<i64>>,
+    /// Whether the node can do its work as far as the network goes.
+    online: watch::Sender<bool>,
     relay: Option<RelayParts>,
     store: Option<StoreAccess>,
 }
@@ -71,9 +76,10 @@ impl Hooks<Driven<Agent>> for ServiceHooks {
         while let Some(event) = core.peek(Driven::event) {
             self.0.on(event);
         }
-        let (built, skew) = core.peek(|node| (node.look().circuits_built(), node.look().clock_skew()));
+        let now = core.now();
+        let (built, skew) = core.peek(|node| (node.look().circuits_built(), node.look().clock_skew(now)));
         self.0.built.send_if_modified(|b| core::mem::replace(b, built) != built);
-        self.0.skew.send_if_modified(|s| core::mem::replace(s, skew) != skew);
+        self.0.note_skew(skew);
     }
 }
 
@@ -102,6 +108,20 @@ impl Shared {
             }
             AgentEvent::SourceFailed(relay, why) => tracing::warn!(?relay, %why, "a source of the directory failed"),
         }
+    }
+
+    /// Less than [`SKEW_STEP_MS`] is no news: relays differ by as much among themselves.
+    fn note_skew(&self, skew: Option<i64>) {
+        self.skew.send_if_modified(|s| {
+            let is_news = match (*s, skew) {
+                (Some(old), Some(new)) => old.abs_diff(new) >= SKEW_STEP_MS,
+                (old, new) => old != new,
+            };
+            if is_news {
+                *s = skew;
+            }
+            is_news
+        });
     }
 
     fn tell_shards(&self, command: impl Fn() -> ShardCommand) {
@@ -146,6 +166,7 @@ impl AgentHandle {
             snapshot: watch::Sender::new(None),
             built: watch::Sender::new(0),
             skew: watch::Sender::new(None),
+            online: watch::Sender::new(true),
             relay,
             store,
         });
@@ -194,6 +215,23 @@ impl AgentHandle {
     /// How far our clock is ahead of the relays', in milliseconds, once enough of them were reached.
     pub fn skews(&self) -> watch::Receiver<Option<i64>> {
         self.shared.skew.subscribe()
+    }
+
+    /// Whether the network can be used, as whoever watches it says; at first it can.
+    pub fn online(&self) -> watch::Receiver<bool> {
+        self.shared.online.subscribe()
+    }
+
+    /// Says whether the network can be used.
+    pub fn set_online(&self, online: bool) {
+        self.shared.online.send_if_modified(|o| core::mem::replace(o, online) != online);
+    }
+
+    /// Looks at the clock again: it is compared whenever something happens, and nothing may.
+    pub fn compare_clocks(&self) -> Option<i64> {
+        let skew = self.with(|node, now| node.clock_skew(now));
+        self.shared.note_skew(skew);
+        skew
     }
 
     /// The relay's shards; none on a client.

@@ -2,8 +2,8 @@
 
 use crate::api;
 pub use crate::api::{
-    BytesStatus, CircuitStatus, Custodian as CustodianReport, DirectoryStatus, Lookup as LookupReport, Progress,
-    Published as PutReport, StoreStatus, StreamStatus, Unit,
+    BytesStatus, CircuitStatus, Custodian as CustodianReport, DirectoryStatus, Lookup as LookupReport, Problem,
+    Progress, Published as PutReport, StoreStatus, StreamStatus, Unit,
 };
 use crate::host::system;
 use serde::{Deserialize, Serialize};
@@ -38,8 +38,11 @@ pub struct Status {
     pub profile: String,
     /// Seconds since the start.
     pub uptime_s: u64,
-    /// Whether the node can do its work.
+    /// Whether the node can do its work now.
     pub ready: bool,
+    /// What keeps it from its work, or a part of it.
+    #[serde(default)]
+    pub problems: Vec<Problem>,
     /// Where the proxy listens; null where there is none.
     pub socks: Option<String>,
     /// The snapshot in use; null before the first.
@@ -71,6 +74,7 @@ impl Status {
             profile: node.profile,
             uptime_s: node.uptime_s,
             ready: node.ready,
+            problems: node.problems,
             socks,
             directory: node.directory,
             links: node.links,
@@ -136,6 +140,7 @@ mod tests {
             profile: "testing".into(),
             uptime_s: 1,
             ready: true,
+            problems: Vec::new(),
             socks: Some("127.0.0.1:6250".into()),
             directory: Some(DirectoryStatus { cut: 1, root: "r".into(), relays: 2, signers: 3, age_s: 4 }),
             links: 1,
@@ -146,7 +151,7 @@ mod tests {
                 isolation: "i".into(),
             }],
             streams: vec![StreamStatus { id: 1, circuit: 2, hops: 3, post_quantum: true, bytes_in: 4, bytes_out: 5 }],
-            store: Some(StoreStatus { used: 1, cap: 2, objects: 3 }),
+            store: Some(StoreStatus { used: 1, cap: 2, objects: 3, health: "good".into(), ..Default::default() }),
             bytes: BytesStatus { received: 1, sent: 2 },
             circuits_evicted: 0,
             rss_bytes: 7,
@@ -155,11 +160,13 @@ mod tests {
         golden(
             &status,
             concat!(
-                r#"{"version":"1","role":"client","id":null,"profile":"testing","uptime_s":1,"ready":true,"#,
+                r#"{"version":"1","role":"client","id":null,"profile":"testing","uptime_s":1,"ready":true,"problems":[],"#,
                 r#""socks":"127.0.0.1:6250","directory":{"cut":1,"root":"r","relays":2,"signers":3,"age_s":4},"links":1,"#,
                 r#""circuits":[{"id":1,"hops":["h"],"state":"open","isolation":"i"}],"#,
                 r#""streams":[{"id":1,"circuit":2,"hops":3,"post_quantum":true,"bytes_in":4,"bytes_out":5}],"#,
-                r#""store":{"used":1,"cap":2,"objects":3},"circuits_evicted":0,"bytes":{"in":1,"out":2},"rss_bytes":7}"#
+                r#""store":{"used":1,"cap":2,"objects":3,"health":"good","reason":"","since_unix":0,"before":null,"#,
+                r#""refused":0,"refused_unix":0,"blocks_lost":0,"index_rebuilt":false,"disk_free":0,"disk_reserve":0},"circuits_evicted":0,"#,
+                r#""bytes":{"in":1,"out":2},"rss_bytes":7}"#
             ),
         );
     }

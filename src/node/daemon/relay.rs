@@ -16,10 +16,16 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
     let (begun, mut signals) = (Timer::start(), Signals::catch()?);
     let mut builder = Relay::builder(&config.common.dir)
         .listen(config.listen)
-        .store(config.store)
+        .new_identity(config.new_identity)
         .exit(if config.exit { ExitPolicy::Public } else { ExitPolicy::None })
         .shards(config.shards)
         .seeds(config.seeds);
+    if let Some(bytes) = config.store {
+        builder = builder.store(bytes);
+    }
+    if let Some(bytes) = config.store_reserve {
+        builder = builder.store_reserve(bytes);
+    }
     if let Some(addr) = config.advertise {
         builder = builder.advertise(addr);
     }

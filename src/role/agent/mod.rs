@@ -33,6 +33,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use store::Store;
 
+/// Relays whose clocks must be known before they say anything of ours; all others, where there are fewer.
+pub const CLOCK_WITNESSES: usize = 3;
+
 /// What a node is told at its start.
 pub struct AgentConfig {
     /// The network.
@@ -227,8 +230,13 @@ impl Agent {
     }
 
     /// How far our clock is ahead of the network's, in milliseconds, once enough relays were reached to say.
-    pub fn clock_skew(&self) -> Option<i64> {
-        self.client.clock_skew(self.seeds.clamp(1, 2))
+    pub fn clock_skew(&self, now: Now) -> Option<i64> {
+        // spec: NODE-704
+        let witnesses = match &self.paths.borrow().snapshot {
+            Some(snapshot) => snapshot.len().saturating_sub(1).clamp(1, CLOCK_WITNESSES),
+            None => self.seeds.clamp(1, 2),
+        };
+        self.client.clock_skew(now, witnesses)
     }
 
     /// How many signers confirmed the snapshot in use; a relay settles its own.

@@ -74,8 +74,18 @@ impl Client {
 
     /// How far our clock is ahead of the relays' we opened links to: the median in milliseconds, of `min` relays or more.
     /// Of the two in the middle of an even number the smaller counts, so that one relay of two convinces nobody.
-    pub fn clock_skew(&self, min: usize) -> Option<i64> {
-        self.state.look().clock_skew(min)
+    pub fn clock_skew(&self, now: Now, min: usize) -> Option<i64> {
+        self.state.look().clock_skew(now, min)
+    }
+
+    /// The machine slept: what was known of clocks is not true any more.
+    pub fn forget_clocks(&mut self, now: Now) {
+        self.state.act(now, ClientState::forget_clocks);
+    }
+
+    /// When something was last heard on a link that is open; `None` while none is.
+    pub fn last_heard(&self) -> Option<Instant> {
+        self.state.look().last_heard()
     }
 
     /// From now on this many circuits are kept ready.

@@ -53,8 +53,16 @@ impl ClientState {
         self.circuits.builds()
     }
 
-    pub(super) fn clock_skew(&self, min: usize) -> Option<i64> {
-        self.clocks.skew(min)
+    pub(super) fn clock_skew(&self, now: Now, min: usize) -> Option<i64> {
+        self.clocks.skew(now, min)
+    }
+
+    pub(super) fn forget_clocks(&mut self) {
+        self.clocks.forget();
+    }
+
+    pub(super) fn last_heard(&self) -> Option<Instant> {
+        self.links.last_heard()
     }
 
     pub(super) fn circuits(&self) -> Vec<CircuitInfo> {
@@ -185,7 +193,7 @@ impl LinkHandler for ClientState {
     }
 
     fn link_opened(&mut self, now: Now, peer: RelayId, theirs: UnixMs) {
-        self.clocks.note(peer, now.unix, theirs);
+        self.clocks.note(peer, now, theirs);
     }
 
     fn link_closed(&mut self, now: Now, closed: ClosedLink<Key>) {

@@ -87,6 +87,11 @@ impl<K> LinkSlot<K> {
         self.clock.last_heard = now;
     }
 
+    /// When something was last heard.
+    pub(super) fn last_heard(&self) -> Instant {
+        self.clock.last_heard
+    }
+
     /// The link got its first circuit or lost its last: it is padded from now on, or idles.
     pub(super) fn circuits_changed(&mut self, now: Instant) {
         self.clock.last_used = now;

@@ -62,6 +62,8 @@ pub struct Links<K> {
     by_relay: BTreeMap<RelayId, LinkKey>,
     timers: Timers<LinkKey>,
     out: VecDeque<Output>,
+    /// Links that others opened here, since the start.
+    accepted: u64,
 }
 
 impl<K: Copy> Links<K> {
@@ -75,6 +77,7 @@ impl<K: Copy> Links<K> {
             by_relay: BTreeMap::new(),
             timers: Timers::default(),
             out: VecDeque::new(),
+            accepted: 0,
         }
     }
 
@@ -247,6 +250,17 @@ impl<K: Copy> Links<K> {
         })
     }
 
+    /// When something was last heard on a link that is open.
+    pub fn last_heard(&self) -> Option<Instant> {
+        self.slots.iter().filter(|(_, s)| s.link.is_open()).map(|(_, s)| s.last_heard()).max()
+    }
+
+    /// Links that others opened here: open now, and since the start.
+    pub fn accepted(&self) -> (usize, u64) {
+        let is_open = |s: &LinkSlot<K>| s.link.is_open() && !s.link.is_initiator();
+        (self.slots.iter().filter(|(_, s)| is_open(s)).count(), self.accepted)
+    }
+
     /// Bytes arrived on the link.
     pub(super) fn heard(&mut self, now: Now, link: LinkKey) {
         if let Some(slot) = self.slots.get_mut(link.0) {
@@ -263,6 +277,7 @@ impl<K: Copy> Links<K> {
         let known = (slot.peer, slot.link.peer_time());
         if opened {
             slot.announced = true;
+            self.accepted += u64::from(!slot.link.is_initiator());
             self.timers.set(link, Some(slot.deadline()));
             if let (Some(me), Some(hash), true) =
                 (&self.credentials, slot.link.handshake_hash(), slot.link.is_initiator())

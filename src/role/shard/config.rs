@@ -71,6 +71,8 @@ pub struct ShardCounts {
     pub queued: usize,
     /// Circuits closed because too many cells waited.
     pub evicted: u64,
+    /// Links that others opened here: those that are open, and how many there were since the start.
+    pub accepted: (usize, u64),
     /// Bytes of exit streams and answers of services: what is done here and passed on to nobody.
     pub carried: u64,
 }

@@ -88,6 +88,7 @@ impl ShardState {
             cells: self.circuits.passed(),
             queued: self.circuits.queued(),
             evicted: self.evicted,
+            accepted: self.links.accepted(),
             carried: self.streams.carried(),
         }
     }

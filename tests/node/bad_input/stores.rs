@@ -32,7 +32,7 @@ fn a_full_store_refuses_what_has_no_room_and_keeps_what_it_has() {
 /// Changes a byte of every block but the root, and has the store's own records agree: this is a custodian that lies.
 fn make_it_lie(relay: &mut RelayNode) {
     relay.process().kill();
-    let mut store = DiskStore::open(&relay.dir().join("store"), 1 << 30).unwrap();
+    let mut store = DiskStore::open(&relay.dir().join("store"), 1 << 30, None).unwrap();
     let (object, record) = store.next(None).expect("the object");
     assert!(record.complete() && record.blocks > 2);
     let names = store.names(&object, 1, record.blocks as usize).unwrap();
