@@ -11,7 +11,7 @@ def cells():
         "created": (0x01020304, CREATED, seq(1153, 2), "CELL-6"),
         "relay": (0xFFFFFFFF, RELAY, seq(1400, 3), "CELL-6"),
         "destroy": (7, DESTROY, b"", "CELL-6"),
-        "destroy_busy": (7, DESTROY, b"\x01", "CELL-6 CELL-601"),
+        "destroy_busy": (7, DESTROY, b"\x01", "CELL-6 CELL-14"),
         "authenticate": (0, AUTHENTICATE, seq(64) + len16(seq(200, 9)), "CELL-6"),
         "authenticate_longest": (0, AUTHENTICATE, seq(64) + len16(seq(1334, 9)), "CELL-6"),
     }
@@ -33,8 +33,8 @@ def cells():
         ("create_after_request", "CELL-5", "NonZeroPadding", cell(1, CREATE, seq(1250) + b"\x01")),
         ("created_after_reply", "CELL-5", "NonZeroPadding", cell(1, CREATED, seq(1153) + b"\x01")),
         ("destroy_after_reason", "CELL-5", "NonZeroPadding", cell(1, DESTROY, b"\x00\x01")),
-        ("destroy_unknown_reason", "CELL-601", "UnknownKind", cell(1, DESTROY, b"\x02")),
-        ("destroy_largest_reason", "CELL-601", "UnknownKind", cell(1, DESTROY, b"\xff")),
+        ("destroy_unknown_reason", "CELL-14", "UnknownKind", cell(1, DESTROY, b"\x02")),
+        ("destroy_largest_reason", "CELL-14", "UnknownKind", cell(1, DESTROY, b"\xff")),
         ("authenticate_after_descriptor", "CELL-5", "NonZeroPadding", cell(0, AUTHENTICATE, seq(64) + len16(b"xy") + b"\x01")),
         ("authenticate_too_long", "ENC-1", "Truncated", cell(0, AUTHENTICATE, seq(64) + u16(1335) + seq(1334))),
     ]
@@ -177,7 +177,7 @@ def onion():
         case("onion", "body", f"backward_dirty_{name}", "ONION-7", "DirtyTail", to="relay 2", direction="backward", **keys, body=body)
     for position in [1, 2]:  # hop 3 would speak as hop 2, hop 2 as hop 1
         body = padded(bytes(8) + back[0][8:1352], 1400)
-        case("onion", "body", f"backward_marked_at_hop_{position}", "ONION-601", "FalseMark", to=f"relay {position}", direction="backward", **keys, body=body)
+        case("onion", "body", f"backward_marked_at_hop_{position}", "ONION-10", "FalseMark", to=f"relay {position}", direction="backward", **keys, body=body)
     nobody = layers(AES, 0)
     noise = padded(seq(1352, 1), 1400)
     for layer in reversed(nobody):

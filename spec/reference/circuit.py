@@ -215,7 +215,7 @@ class Circuit:
 
     def on_destroy(self, reason: int) -> None:
         if reason == umbel.DESTROY_BUSY and self.hops:
-            raise Violation("CIRC-603", "a relay is busy after it answered CREATE")
+            raise Violation("CIRC-19", "a relay is busy after it answered CREATE")
         why = "the first relay is busy" if reason == umbel.DESTROY_BUSY else f"the path ended the circuit, of {len(self.hops)} hops"
         self.closed = CircuitClosed("CIRC-13", why)
         self.link.circuits.pop(self.number, None)

@@ -204,8 +204,8 @@ def parse_manifest(manifest: bytes, total: int) -> list[Entry]:  # CONT-12
         path, mime, size = utf8(r.take(r.uint(2)), "path", "CONT-11"), r.text8("CONT-11"), r.uint(8)
         check_path(path)
         check_mime(mime)
-        if path.endswith("/") and (mime or size):  # CONT-301
-            raise BadText("CONT-301", "an empty folder with a MIME type or a length")
+        if path.endswith("/") and (mime or size):  # CONT-34
+            raise BadText("CONT-34", "an empty folder with a MIME type or a length")
         check_order(path, entries, files)
         files.add(path)
         entries.append(Entry(path, mime, size))
@@ -228,7 +228,7 @@ def check_order(path: str, before: list[Entry], files: set[str]) -> None:  # CON
     if before and before[-1].path.encode() >= path.encode():
         raise NotCanonical("CONT-12", f"{path!r} is not in order, or named twice")
     if before and before[-1].path.endswith("/") and path.startswith(before[-1].path):
-        raise NotCanonical("CONT-301", f"{before[-1].path!r} is an empty folder, and holds {path!r}")
+        raise NotCanonical("CONT-34", f"{before[-1].path!r} is an empty folder, and holds {path!r}")
     parts = path.split("/")
     if any("/".join(parts[:n]) in files for n in range(1, len(parts))):
         raise NotCanonical("CONT-12", f"a part of {path!r} is a file as well")

@@ -96,7 +96,7 @@ class Stream:
         """Whether nothing more will come."""
         return self.state in ("ended", "closed", "aborted")
 
-    def grant(self, taken: int) -> None:  # STREAM-404
+    def grant(self, taken: int) -> None:  # STREAM-25
         self.taken += taken
         if self.taken >= self.window // 4 and not self.over():
             self.granted += self.taken

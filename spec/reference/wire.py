@@ -123,8 +123,8 @@ def parse_cell(raw: bytes) -> Cell:
         raise Violation("LINK-23", "an initiator was sent AUTHENTICATE")
     sizes = {umbel.PADDING: 0, umbel.CREATE: REQUEST_SIZE, umbel.CREATED: REPLY_SIZE, umbel.RELAY: BODY_SIZE, umbel.DESTROY: 1}
     body = r.take(sizes[command])
-    if command == umbel.DESTROY and body[0] > umbel.DESTROY_BUSY:  # CELL-601
-        raise UnknownKind("CELL-601", f"DESTROY with reason {body[0]}")
+    if command == umbel.DESTROY and body[0] > umbel.DESTROY_BUSY:  # CELL-14
+        raise UnknownKind("CELL-14", f"DESTROY with reason {body[0]}")
     r.end_of_zeros("CELL-5")
     return Cell(circuit, command, body)
 

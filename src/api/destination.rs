@@ -79,7 +79,7 @@ impl Destination {
 /// A host in the one form in which an exit may be asked for it, or why it may not.
 pub(super) fn check_name(name: &str, private: bool) -> Result<Host, Error> {
     let bad = |why: &dyn core::fmt::Display| {
-        Error::new(ErrorKind::Usage, format!("this is no host name: {why}")).with_rule("PROXY-501").with_hint(
+        Error::new(ErrorKind::Usage, format!("this is no host name: {why}")).with_rule("PROXY-46").with_hint(
             "a host has up to 253 visible ASCII characters; write other letters encoded, as in xn--caf-dma.example",
         )
     };
@@ -95,7 +95,7 @@ pub(super) fn check_name(name: &str, private: bool) -> Result<Host, Error> {
 
 /// The addresses of a name as an exit told them, without those that mean something only inside this machine or network: an
 /// exit must not be able to lead a program there (DNS rebinding).
-// spec: PROXY-502
+// spec: PROXY-47
 pub(crate) fn public_answers(addrs: Vec<IpAddr>, private: bool) -> Vec<IpAddr> {
     addrs.into_iter().map(|ip| ip.to_canonical()).filter(|ip| ip_may_leave(*ip, private)).collect()
 }
@@ -133,12 +133,12 @@ mod tests {
             [("1.1", 53), ("[::ffff:1.0.0.1]", 53)].map(|d| Destination::from(d).checked(false)),
             [one.clone(), one]
         );
-        // spec: PROXY-501
+        // spec: PROXY-46
         let sent = Destination::from(("EX%61mple.org.", 80)).checked(false);
         assert_eq!(sent, Ok(Target::Host("example.org".into(), 80)), "an exit is told the one form");
     }
 
-    // spec: PROXY-502
+    // spec: PROXY-47
     #[test]
     fn an_exit_leads_nobody_into_their_own_network() {
         let told =

@@ -121,7 +121,7 @@ impl Local {
         })
     }
 
-    // spec: NODE-704
+    // spec: NODE-21
     fn clock_is_off(&self) -> Option<String> {
         let skew = self.agent.compare_clocks()?;
         let limit = u64::try_from(self.about.profile.clock_tolerance.as_millis()).unwrap_or(u64::MAX);

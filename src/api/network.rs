@@ -88,7 +88,7 @@ impl Network {
             // The file is a cache: what does not verify is left out.
             let seed = BASE64.decode(line).ok().and_then(|b| SignedDescriptor::decode(&b, &rules).ok());
             if seed.is_none() {
-                // spec: NODE-707
+                // spec: NODE-24
                 tracing::warn!(file = %dir.file(PEERS_FILE).display(), line = n + 1, "a line is damaged and left out");
             }
             if let Some(seed) = seed.filter(|s| seeds.iter().all(|k| k.id() != s.id())) {

@@ -38,14 +38,14 @@ pub(super) struct Health {
 impl Health {
     /// For how long the network has said nothing; `heard` is when something came last on a link that is open. A node that is
     /// alone waits for nobody.
-    // spec: NODE-705
+    // spec: NODE-22
     pub(super) fn silence(&mut self, now: Instant, heard: Option<Instant>, is_alone: bool) -> Duration {
         self.contact = self.contact.max(if is_alone { now } else { heard.unwrap_or_default() });
         now.since(self.contact)
     }
 
     /// For how long nobody has had a link to this relay: `open` ones are there now, and there were `total` since the start.
-    // spec: NODE-706
+    // spec: NODE-23
     pub(super) fn unvisited(&mut self, now: Instant, open: usize, total: u64, is_alone: bool) -> Duration {
         if open > 0 || total != self.accepted.0 || is_alone {
             self.accepted = (total, now);
@@ -62,7 +62,7 @@ mod tests {
         Instant(seconds * 1_000_000)
     }
 
-    // spec: NODE-705
+    // spec: NODE-22
     #[test]
     fn a_network_that_says_nothing_is_noticed_and_so_is_its_return() {
         let mut health = Health::default();
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(health.silence(at(900), None, true), Duration::ZERO, "who is alone misses nobody");
     }
 
-    // spec: NODE-706
+    // spec: NODE-23
     #[test]
     fn a_relay_that_nobody_connects_to_is_noticed() {
         let mut health = Health::default();

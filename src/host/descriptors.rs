@@ -101,7 +101,7 @@ impl Pause {
 mod tests {
     use super::*;
 
-    // spec: NODE-502
+    // spec: NODE-17
     #[tokio::test]
     async fn who_has_no_descriptor_says_so_and_waits_for_one() {
         let (freed, mut pause) = (Notify::new(), Pause::new("tests wait"));

@@ -80,7 +80,7 @@ impl NodeDir {
     }
 
     /// A file that could not be written and was not since, and the system's words for why.
-    // spec: NODE-709
+    // spec: NODE-26
     pub fn trouble(&self) -> Option<(String, String)> {
         let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         troubles.first_key_value().map(|(file, why)| (file.clone(), why.clone()))
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the file and the lock");
     }
 
-    // spec: NODE-709
+    // spec: NODE-26
     #[test]
     fn a_file_that_cannot_be_written_is_remembered_until_it_can() {
         let temp = tempfile::tempdir().unwrap();

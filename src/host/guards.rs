@@ -30,7 +30,7 @@ pub fn load(dir: &NodeDir) -> Result<Guards, Error> {
     let records = core::str::from_utf8(&bytes).map_err(|e| line(e.valid_up_to())).and_then(decode);
     records.map(Guards::restore).map_err(|line| {
         Error::config(&dir.file(GUARDS_FILE), format_args!("the list of guards is damaged in line {line}"))
-            .with_rule("NODE-707")
+            .with_rule("NODE-24")
             .with_hint("restore it from a backup; only if there is none remove it: new guards mean new risk")
     })
 }
@@ -79,7 +79,7 @@ fn guard(line: &str) -> Option<GuardRecord> {
 mod tests {
     use super::*;
 
-    // spec: NODE-707
+    // spec: NODE-24
     #[test]
     fn a_guard_file_reads_back_and_a_damaged_one_is_refused() {
         let record = |n: u8, confirmed, missing_since| GuardRecord {

@@ -74,7 +74,7 @@ impl RelayKeys {
             return Ok(keys);
         };
         let damaged = |line: usize| {
-            Error::config(&dir.file(KEYS_FILE), format_args!("line {line} is damaged")).with_rule("NODE-707").with_hint(
+            Error::config(&dir.file(KEYS_FILE), format_args!("line {line} is damaged")).with_rule("NODE-24").with_hint(
                 "restore the file from a backup; without it the relay needs a new --dir and becomes a new relay",
             )
         };
@@ -94,7 +94,7 @@ impl RelayKeys {
         if let Some(other) = known.filter(|known| *known != id && !anew) {
             let what = format_args!("these are the keys of relay {id}, but the folder is of relay {other}").to_string();
             return Err(Error::config(&dir.file(KEYS_FILE), what)
-                .with_rule("NODE-708")
+                .with_rule("NODE-25")
                 .with_hint("restore the right file; to go on as this other relay start once with --new-identity"));
         }
         if known != Some(id) {
@@ -150,7 +150,7 @@ fn known_id(dir: &NodeDir) -> Result<Option<RelayId>, Error> {
     let Some(bytes) = dir.load(ID_FILE)? else { return Ok(None) };
     let damaged = |line: usize| {
         Error::config(&dir.file(ID_FILE), format_args!("line {line} is damaged"))
-            .with_rule("NODE-707")
+            .with_rule("NODE-24")
             .with_hint("if the keys beside it are the right ones, remove this file: it is made again")
     };
     let text = core::str::from_utf8(&bytes).map_err(|_| damaged(1))?;
@@ -170,10 +170,10 @@ fn trace(dir: &NodeDir, known: Option<RelayId>) -> Option<String> {
     known.map(|id| format!("relay {id}")).or_else(|| other().map(|name| format!("a relay ({name})")))
 }
 
-// spec: NODE-708
+// spec: NODE-25
 fn gone(dir: &NodeDir, whose: &str) -> Error {
     let what = format!("the keys are gone, but this is the folder of {whose}");
-    Error::config(&dir.file(KEYS_FILE), what).with_rule("NODE-708").with_hint(
+    Error::config(&dir.file(KEYS_FILE), what).with_rule("NODE-25").with_hint(
         "restore the file from a backup; to go on without it, as a new relay with a new id, start once with --new-identity",
     )
 }
@@ -202,7 +202,7 @@ mod tests {
         refused
     }
 
-    // spec: NODE-707
+    // spec: NODE-24
     #[test]
     fn a_changed_byte_in_any_line_of_any_file_is_named_with_its_line_and_kept() {
         let temp = tempfile::tempdir().unwrap();
@@ -242,7 +242,7 @@ mod tests {
         assert!(refused(&dir).to_string().contains("line 5 "));
     }
 
-    // spec: NODE-708
+    // spec: NODE-25
     #[test]
     fn lost_keys_are_not_replaced_without_a_word() {
         let temp = tempfile::tempdir().unwrap();
@@ -252,7 +252,7 @@ mod tests {
         std::fs::remove_file(dir.file(KEYS_FILE)).unwrap();
         let said = refused(&dir);
         assert!(said.to_string().contains(&made.relay_id().to_string()), "{said}");
-        assert!(said.rule() == Some("NODE-708") && said.hint().unwrap().contains("--new-identity"));
+        assert!(said.rule() == Some("NODE-25") && said.hint().unwrap().contains("--new-identity"));
         // A folder of before there was such a file, and one of a client.
         std::fs::remove_file(dir.file(ID_FILE)).unwrap();
         dir.save("peers", b"").unwrap();

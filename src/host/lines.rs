@@ -31,7 +31,7 @@ pub(super) fn seal(kind: &str, lines: impl IntoIterator<Item = Zeroizing<String>
 ///
 /// # Errors
 /// The number of the first line that is not what was written; one more than there are, where the end is missing.
-// spec: NODE-707
+// spec: NODE-24
 pub(super) fn open<'t>(kind: &str, text: &'t str) -> Result<Vec<&'t str>, usize> {
     let mut lines: Vec<_> = text.split('\n').collect();
     let last = lines.len();
@@ -57,7 +57,7 @@ pub(super) fn open<'t>(kind: &str, text: &'t str) -> Result<Vec<&'t str>, usize>
 mod tests {
     use super::*;
 
-    // spec: NODE-707
+    // spec: NODE-24
     #[test]
     fn whatever_byte_is_changed_its_line_is_named() {
         let line = |text: &str| Zeroizing::new(text.to_owned());

@@ -26,7 +26,7 @@ fn meta(path: &Path) -> Result<Metadata, Error> {
 }
 
 fn refuse(path: &Path, what: impl std::fmt::Display, hint: String) -> Error {
-    Error::config(path, what).with_rule("NODE-703").with_hint(hint)
+    Error::config(path, what).with_rule("NODE-20").with_hint(hint)
 }
 
 /// Refuses a folder of a node's that others may write to, or that lies where others may put another in its place. What only
@@ -34,7 +34,7 @@ fn refuse(path: &Path, what: impl std::fmt::Display, hint: String) -> Error {
 ///
 /// # Errors
 /// [`ErrorKind::Config`](crate::host::error::ErrorKind::Config) with the folder, what is wrong and what to do.
-// spec: NODE-703
+// spec: NODE-20
 pub fn check_folder(path: &Path) -> Result<(), Error> {
     let own = meta(path)?;
     let mode = own.permissions().mode() & 0o7777;
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use std::fs::{Permissions, create_dir_all, set_permissions};
 
-    // spec: NODE-703
+    // spec: NODE-20
     #[test]
     fn a_folder_that_everybody_may_write_to_is_named_and_so_is_one_above_it() {
         let temp = tempfile::tempdir().unwrap();
@@ -107,7 +107,7 @@ mod tests {
                 let bad = if mode == 0o777 { &path } else { &above };
                 assert!(why.to_string().contains(bad.to_str().unwrap()), "{why}");
                 assert!(why.to_string().contains("0777") && why.hint().unwrap().contains("chmod"), "{why}");
-                assert_eq!(why.rule(), Some("NODE-703"));
+                assert_eq!(why.rule(), Some("NODE-20"));
             }
         }
     }

@@ -22,7 +22,7 @@ impl BrowserProxy {
         let (end, ended) = oneshot::channel();
         let opened = client.node().run(move |local| async move {
             let mut rng = system::rng()?;
-            // spec: PROXY-104
+            // spec: PROXY-33
             let [a, b, c] = rng.bytes::<3>();
             // The first and the last address of a network are not for hosts.
             let ip = Ipv4Addr::new(127, a.clamp(1, 254), b, c.clamp(1, 254));

@@ -49,7 +49,7 @@ fn write_to(mut to: impl Write, text: &str) -> std::io::Result<()> {
 
 /// The exit code of a command whose work is done and whose words are, or are not, written. Whoever closed the pipe wants no
 /// more, and that is no failure; a full disk must not pass for success.
-// spec: NODE-305
+// spec: NODE-13
 pub fn written(how: std::io::Result<()>) -> ExitCode {
     match how {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {

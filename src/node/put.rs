@@ -145,7 +145,7 @@ fn pieces(mut from: Box<dyn Read + Send>, path: PathBuf) -> mpsc::Receiver<Resul
 }
 
 /// What a person should know before it is public for good: empty where nothing is hidden, left out or mistyped.
-// spec: NODE-307
+// spec: NODE-15
 pub fn summary(listing: &Listing) -> String {
     let mut text = String::new();
     if listing.hidden.is_empty() && listing.left_out.is_empty() && listing.unmatched.is_empty() {
@@ -203,7 +203,7 @@ impl Report for Listing {
 mod tests {
     use super::*;
 
-    // spec: NODE-307
+    // spec: NODE-15
     #[test]
     fn a_summary_names_what_is_hidden_and_what_is_left_out() {
         let temp = tempfile::tempdir().unwrap();

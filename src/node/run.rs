@@ -43,7 +43,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 }
 
 /// Whether the line asks for content on standard output, so that no failure may be written there, one of the line included.
-// spec: NODE-304
+// spec: NODE-12
 fn content_on_stdout(args: &[OsString]) -> bool {
     let out = |a: &OsString| a == "-" || get::leads_to_stdout(Path::new(a));
     let joined = |a: &OsString| {
@@ -169,7 +169,7 @@ async fn get(global: &Global, args: GetArgs) -> Result<ExitCode, Error> {
 mod tests {
     use super::*;
 
-    // spec: NODE-304
+    // spec: NODE-12
     #[test]
     fn every_way_to_ask_for_standard_output_is_seen() {
         let seen = |line: &str| content_on_stdout(&line.split(' ').map(OsString::from).collect::<Vec<_>>());

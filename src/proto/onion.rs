@@ -30,7 +30,7 @@ pub enum OnionError {
     /// The layer does not open (spec ONION-4).
     #[error("the layer does not open")]
     BadTag,
-    /// A cell from the next hop begins with the mark: sealed, it would speak in this hop's name (spec ONION-601).
+    /// A cell from the next hop begins with the mark: sealed, it would speak in this hop's name (spec ONION-10).
     #[error("a cell from the next hop begins with the mark")]
     FalseMark,
     /// No hop of the circuit sealed this (spec ONION-8).
@@ -154,7 +154,7 @@ impl RelayLayer {
         if !is_zero(&body[n..]) {
             return Err(OnionError::DirtyTail);
         }
-        // spec: ONION-601
+        // spec: ONION-10
         if is_marked(body) {
             return Err(OnionError::FalseMark);
         }

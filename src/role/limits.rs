@@ -33,7 +33,7 @@ impl Default for Limits {
 pub const LINKS_MAX: usize = 8192;
 /// How many of them are kept for links to the next relays: whoever connects to a relay takes none of its own from it.
 pub const LINKS_RESERVED: usize = 2048;
-/// Links of a shard that others opened, at most; one more pushes one of the largest holder's out (spec LINK-601).
+/// Links of a shard that others opened, at most; one more pushes one of the largest holder's out (spec LINK-30).
 pub const LINKS_ACCEPTED_MAX: usize = LINKS_MAX - LINKS_RESERVED;
 /// Links of one source that are passed over, because they carried something, before the oldest goes all the same.
 pub const SECOND_CHANCES: usize = 16;
@@ -41,7 +41,7 @@ pub const SECOND_CHANCES: usize = 16;
 pub const CIRCUITS_PER_LINK_MAX: usize = 16_384;
 /// Circuits of one shard, over all links. Beyond it CREATE is answered with DESTROY (spec CIRC-16).
 pub const CIRCUITS_MAX: usize = 65_536;
-/// Handshakes of circuits that wait for their turn. Beyond it the last of whoever has most is refused (spec CIRC-602).
+/// Handshakes of circuits that wait for their turn. Beyond it the last of whoever has most is refused (spec CIRC-18).
 pub const HANDSHAKES_MAX: usize = 4096;
 /// Handshakes that are answered before the driver carries cells again: a millisecond or less.
 pub const HANDSHAKES_PER_TURN: usize = 4;
@@ -49,7 +49,7 @@ pub const HANDSHAKES_PER_TURN: usize = 4;
 pub const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Handshakes of links, and of circuits, that are remembered so that none is answered twice: 4 MB each.
 pub const REPLAYS_MAX: usize = 65_536;
-/// How far a client's clock may be from a relay's for its links (spec LINK-602).
+/// How far a client's clock may be from a relay's for its links (spec LINK-31).
 pub const LINK_TIME_WINDOW: Duration = Duration::from_secs(3 * 3600);
 /// Cells that may wait on one circuit, one way, above the window of the peer that keeps to the rules.
 pub const CELLS_QUEUED_SLACK: usize = 256;
@@ -57,18 +57,18 @@ pub const CELLS_QUEUED_SLACK: usize = 256;
 /// has waited longest closes (spec CIRC-14).
 pub const CELLS_QUEUED_MAX: usize = 131_072;
 /// Exit connections and names being looked up, of one shard. Beyond it the longest idle of the circuit with the most makes
-/// room (spec STREAM-401).
+/// room (spec STREAM-22).
 pub const EXITS_MAX: usize = 8192;
 /// Cells that may wait on a link before any circuit's cell (CREATE, CREATED). Beyond it the link closes.
 pub const LINK_CONTROL_MAX: usize = 2048;
 /// DESTROYs that may wait on a link; they are small while they wait. Beyond it the link closes.
 pub const LINK_DESTROYS_MAX: usize = 65_536;
 /// Requests of one shard that the node's services have not answered. A holder gets no more than are left for others; beyond
-/// that call streams are ended with RESOURCE (spec STREAM-601).
+/// that call streams are ended with RESOURCE (spec STREAM-32).
 pub const ASKS_MAX: usize = 1024;
 /// How many of them may come over one circuit.
 pub const ASKS_PER_CIRCUIT_MAX: usize = 128;
-/// Names being looked up, of one shard. Beyond it the oldest look-up of the largest holder gives way (spec STREAM-501). Each
+/// Names being looked up, of one shard. Beyond it the oldest look-up of the largest holder gives way (spec STREAM-27). Each
 /// takes two sockets.
 pub const LOOKUPS_MAX: usize = 1024;
 /// Of those, for the circuits of one link: they may all be one client's, or those of many that come through one relay.
@@ -76,7 +76,7 @@ pub const LOOKUPS_PER_LINK_MAX: usize = 256;
 /// Of those, for one circuit.
 pub const LOOKUPS_PER_CIRCUIT_MAX: usize = 64;
 /// Bytes of one relay that wait for destinations, looked up, connected to or slow; its shards share them. Beyond it, of the circuit for which most
-/// wait, the stream for which most wait is ended with RESOURCE (spec STREAM-502).
+/// wait, the stream for which most wait is ended with RESOURCE (spec STREAM-28).
 pub const EXIT_UNSENT_MAX: usize = 128 * 1024 * 1024;
 /// Of those, for one circuit.
 pub const EXIT_UNSENT_PER_CIRCUIT_MAX: usize = 32 * 1024 * 1024;
@@ -112,9 +112,9 @@ pub const PADDING_AFTER: (Duration, Duration) = (Duration::from_millis(1500), Du
 /// A destination that takes none of what is left for it, after its stream has ended both ways, is given up after this long.
 pub const EXIT_LINGER: Duration = Duration::from_secs(600);
 /// At a full exit a stream on which something moved within this time keeps its place, unless its circuit holds more than
-/// [`EXITS_SHARE`] (spec STREAM-401).
+/// [`EXITS_SHARE`] (spec STREAM-22).
 pub const EXIT_IDLE_LEAST: Duration = Duration::from_secs(60);
-/// At a full exit a circuit is sure of this many connections that are in use (spec STREAM-401).
+/// At a full exit a circuit is sure of this many connections that are in use (spec STREAM-22).
 pub const EXITS_SHARE: usize = 64;
 /// From opening a stream to its CONNECTED or END, at the client.
 pub const STREAM_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -152,9 +152,9 @@ pub const EXIT_USERS_MAX: usize = 1024;
 /// Streams a client has at once.
 pub const CLIENT_STREAMS_MAX: usize = 4096;
 /// How far the windows of all streams, of a client or of a shard's exits, may be beyond the profile's together (spec
-/// STREAM-404): a fast stream has half of what the others leave free.
+/// STREAM-25): a fast stream has half of what the others leave free.
 pub const WINDOWS_EXTRA_MAX: usize = 64 * 1024 * 1024;
-/// Bytes that wait for all readers of a client together. Beyond it the stream for which most wait ends (spec STREAM-405).
+/// Bytes that wait for all readers of a client together. Beyond it the stream for which most wait ends (spec STREAM-26).
 pub const CLIENT_UNREAD_MAX: usize = 192 * 1024 * 1024;
 /// Bytes that wait to be sent on all streams of a client together: shared equally by them.
 pub const CLIENT_UNSENT_MAX: usize = 64 * 1024 * 1024;

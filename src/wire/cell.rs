@@ -108,7 +108,7 @@ table! {
 
 numbered! {
     /// Why a circuit ends, as far as DESTROY says it.
-    // spec: CELL-601
+    // spec: CELL-14
     #[derive(PartialOrd, Ord)]
     pub enum DestroyReason {
         /// It says nothing.
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(Cell::decode(&cell), Err(Malformed::NonZeroPadding));
     }
 
-    // spec: CELL-601
+    // spec: CELL-14
     #[test]
     fn destroy_takes_the_reasons_of_the_page_and_no_other() {
         for reason in 0..=u8::MAX {

@@ -40,7 +40,7 @@ fn door(dir: &Path, outside: bool) -> (UnixStream, SocketAddr) {
     (talk, addr)
 }
 
-// spec: PROXY-104 NODE-102
+// spec: PROXY-33 NODE-5
 #[test]
 fn each_browser_has_a_proxy_of_its_own_which_goes_with_it() {
     let net = Testnet::start(&[]);
@@ -59,7 +59,7 @@ fn each_browser_has_a_proxy_of_its_own_which_goes_with_it() {
     assert_eq!(net.status()["ready"], true);
 }
 
-// spec: NODE-101 NODE-102
+// spec: NODE-4 NODE-5
 #[test]
 fn a_site_s_scripts_run_in_a_window_and_nothing_is_left_of_it() {
     let net = Testnet::start(&[]);
@@ -110,7 +110,7 @@ fn a_site_s_scripts_run_in_a_window_and_nothing_is_left_of_it() {
     }
 }
 
-// spec: NODE-104 NODE-105
+// spec: NODE-7 NODE-8
 #[test]
 fn what_cannot_be_held_is_not_started() {
     for (words, code, hint) in [
@@ -127,7 +127,7 @@ fn what_cannot_be_held_is_not_started() {
     }
 }
 
-// spec: NODE-101 NODE-102 NODE-103
+// spec: NODE-4 NODE-5 NODE-6
 #[test]
 #[ignore = "three minutes, as root"]
 fn nothing_leaves_past_the_proxy() {

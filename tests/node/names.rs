@@ -50,8 +50,8 @@ fn peak_mb(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
 }
 
-// spec: STREAM-501
-// spec: STREAM-502
+// spec: STREAM-27
+// spec: STREAM-28
 #[test]
 fn silent_names_of_one_client_hold_up_no_other_and_cost_little() {
     let (web, server) = (Web::start(), name_server().to_string());
@@ -81,8 +81,8 @@ fn descriptors(process: &Process) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", process.pid())).unwrap().count()
 }
 
-// spec: NODE-501
-// spec: NODE-502
+// spec: NODE-16
+// spec: NODE-17
 #[test]
 fn a_relay_out_of_descriptors_says_so_once_and_recovers() {
     if !installed("prlimit") {

@@ -124,13 +124,13 @@ fn visit(hosts: usize, time: Duration) {
     assert!(slowest.is_some_and(|ms| *ms < 20_000), "put or get took {slowest:?} ms");
 }
 
-// spec: PROXY-201
+// spec: PROXY-34
 #[test]
 fn a_page_of_300_hosts_takes_eight_circuits_and_harms_no_put_and_get() {
     visit(300, Duration::from_secs(6));
 }
 
-// spec: PROXY-201
+// spec: PROXY-34
 #[test]
 #[ignore = "takes a minute"]
 fn two_thousand_destinations_in_a_minute() {
@@ -161,8 +161,8 @@ fn while_stopped(net: &mut Net, relay: usize, act: impl FnOnce()) -> Duration {
     took
 }
 
-// spec: CLIENT-204
-// spec: CLIENT-205
+// spec: CLIENT-20
+// spec: CLIENT-21
 #[test]
 fn a_guard_or_custodian_that_stalls_costs_seconds() {
     let mut net = Net::start(7, &[]);

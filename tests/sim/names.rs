@@ -17,7 +17,7 @@ fn to(name: &str, n: u8, send: &[u8]) -> Task {
     Task { target: Target::Host(name.into(), web_addr().port()), ..task(n, send, false) }
 }
 
-// spec: STREAM-501
+// spec: STREAM-27
 #[test]
 fn three_hundred_silent_names_of_another_leave_a_good_one_its_place() {
     seeds("three_hundred_silent_names_of_another_leave_a_good_one_its_place", 2, |seed| {
@@ -49,7 +49,7 @@ fn three_hundred_silent_names_of_another_leave_a_good_one_its_place() {
     });
 }
 
-// spec: STREAM-505
+// spec: STREAM-31
 #[test]
 fn dead_addresses_hold_a_name_up_for_a_moment_each() {
     seeds("dead_addresses_hold_a_name_up_for_a_moment_each", 2, |seed| {

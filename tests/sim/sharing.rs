@@ -71,7 +71,7 @@ fn visit(w: &mut World, hosts: usize, time: Duration) -> (BTreeSet<u64>, Duratio
     (circuits, slowest)
 }
 
-// spec: PROXY-201 CLIENT-15
+// spec: PROXY-34 CLIENT-15
 #[test]
 fn a_page_with_300_hosts_takes_eight_circuits() {
     seeds("a_page_with_300_hosts_takes_eight_circuits", 2, |seed| {
@@ -86,7 +86,7 @@ fn a_page_with_300_hosts_takes_eight_circuits() {
     });
 }
 
-// spec: PROXY-201
+// spec: PROXY-34
 #[test]
 fn two_thousand_destinations_in_a_minute_harm_nothing() {
     seeds("two_thousand_destinations_in_a_minute_harm_nothing", 1, |seed| {
@@ -102,7 +102,7 @@ fn own(n: u64) -> CircuitPurpose {
     CircuitPurpose::Exit(Isolation { user: [1; 16], part: Part::Own(n, 0) })
 }
 
-// spec: CLIENT-202 CLIENT-203
+// spec: CLIENT-18 CLIENT-19
 #[test]
 fn circuits_that_are_not_used_make_way_at_once() {
     seeds("circuits_that_are_not_used_make_way_at_once", 1, |seed| {
@@ -122,7 +122,7 @@ fn circuits_that_are_not_used_make_way_at_once() {
     });
 }
 
-// spec: CLIENT-202
+// spec: CLIENT-18
 #[test]
 fn who_uses_every_circuit_of_theirs_waits_and_others_do_not() {
     seeds("who_uses_every_circuit_of_theirs_waits_and_others_do_not", 1, |seed| {
@@ -152,7 +152,7 @@ fn who_uses_every_circuit_of_theirs_waits_and_others_do_not() {
     });
 }
 
-// spec: CLIENT-201
+// spec: CLIENT-17
 #[test]
 fn exits_that_fail_make_a_client_draw_a_bounded_number() {
     seeds("exits_that_fail_make_a_client_draw_a_bounded_number", 2, |seed| {
@@ -205,7 +205,7 @@ fn opened_at(w: &mut World, transfer: usize, most: Duration) -> Option<Duration>
     w.net.run_until(most, |_| user.get().transfer(transfer).opened).then(|| w.net.now().mono.since(begun))
 }
 
-// spec: CLIENT-204 CLIENT-205
+// spec: CLIENT-20 CLIENT-21
 #[test]
 fn a_relay_that_stalls_costs_a_stream_seconds() {
     seeds("a_relay_that_stalls_costs_a_stream_seconds", 2, |seed| {
@@ -225,7 +225,7 @@ fn a_relay_that_stalls_costs_a_stream_seconds() {
     });
 }
 
-// spec: CLIENT-205
+// spec: CLIENT-21
 #[test]
 fn what_may_have_reached_the_destination_is_never_sent_again() {
     seeds("what_may_have_reached_the_destination_is_never_sent_again", 2, |seed| {
@@ -249,7 +249,7 @@ fn what_may_have_reached_the_destination_is_never_sent_again() {
     });
 }
 
-// spec: CLIENT-206
+// spec: CLIENT-22
 #[test]
 fn on_a_circuit_not_heard_for_long_first_bytes_wait_and_so_may_take_another() {
     seeds("on_a_circuit_not_heard_for_long_first_bytes_wait_and_so_may_take_another", 1, |seed| {
@@ -267,7 +267,7 @@ fn on_a_circuit_not_heard_for_long_first_bytes_wait_and_so_may_take_another() {
     });
 }
 
-// spec: CLIENT-204
+// spec: CLIENT-20
 #[test]
 fn a_destination_that_never_answers_costs_no_circuit() {
     seeds("a_destination_that_never_answers_costs_no_circuit", 1, |seed| {
@@ -289,7 +289,7 @@ fn a_destination_that_never_answers_costs_no_circuit() {
     });
 }
 
-// spec: CLIENT-207
+// spec: CLIENT-23
 #[test]
 fn an_exit_that_is_none_any_more_is_left_for_another_one_of_the_user_s() {
     seeds("an_exit_that_is_none_any_more_is_left_for_another_one_of_the_user_s", 3, |seed| {

@@ -119,7 +119,7 @@ fn a_slow_reader_stops_the_server_and_not_its_neighbour() {
     });
 }
 
-// spec: STREAM-402
+// spec: STREAM-23
 #[test]
 fn what_stands_still_for_35_minutes_goes_on() {
     seeds("what_stands_still_for_35_minutes_goes_on", 2, |seed| {

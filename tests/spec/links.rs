@@ -338,7 +338,7 @@ fn at_column(column: &str) -> (Rig, Client, ConnId, CircuitId, CellBuf) {
     (rig, client, next, id, relayed)
 }
 
-// spec: LINK-23 LINK-28 LINK-29 CIRC-11 CIRC-12 CIRC-13 CIRC-15 CIRC-603
+// spec: LINK-23 LINK-28 LINK-29 CIRC-11 CIRC-12 CIRC-13 CIRC-15 CIRC-19
 #[test]
 fn what_a_relay_may_receive_on_a_link() {
     let table = table("LinkCells");

@@ -37,7 +37,7 @@ impl Root {
 
     /// Opens what lies at a path below. Without `follow`, no part of it may be a link: what was a folder when it was listed may
     /// be a link to somewhere else now.
-    // spec: NODE-306
+    // spec: NODE-14
     pub(super) fn open_inner(&self, inner: &Path, more: OFlags) -> io::Result<OwnedFd> {
         if self.follow || inner.as_os_str().is_empty() {
             let inner = if inner.as_os_str().is_empty() { Path::new(".") } else { inner };
@@ -116,7 +116,7 @@ impl OnDisk {
 
     fn open(&self) -> io::Result<File> {
         let file = File::from(self.root.open_inner(&self.inner, OFlags::empty())?);
-        // spec: NODE-306
+        // spec: NODE-14
         if Seen::of(&file.metadata()?).id == self.seen.id { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
@@ -154,6 +154,6 @@ impl Source for OnDisk {
 /// A file that is not what it was.
 pub(super) fn changed(path: &Path) -> Error {
     Error::new(ErrorKind::Usage, format!("{} changed while it was being published", shown(path)))
-        .with_rule("NODE-306")
+        .with_rule("NODE-14")
         .with_hint("put again when nothing writes to it, or put a copy")
 }

@@ -36,7 +36,7 @@ fn site() -> (tempfile::TempDir, PathBuf) {
     (temp, at)
 }
 
-// spec: NODE-307
+// spec: NODE-15
 #[test]
 fn what_is_not_a_file_of_the_folder_is_left_out_by_name() {
     let (_temp, at) = site();
@@ -68,7 +68,7 @@ fn what_is_not_a_file_of_the_folder_is_left_out_by_name() {
     assert!(listing.left_out.iter().any(|l| l.path == "broken" && l.why.contains("nowhere")), "{listing:?}");
 }
 
-// spec: NODE-306
+// spec: NODE-14
 #[test]
 fn what_becomes_a_link_after_it_was_listed_is_not_followed() {
     for swapped in ["a", "deep"] {
@@ -90,7 +90,7 @@ fn what_becomes_a_link_after_it_was_listed_is_not_followed() {
     }
 }
 
-// spec: NODE-306
+// spec: NODE-14
 #[test]
 fn a_file_that_changes_meanwhile_is_named() {
     for (change, read) in [("y", true), ("longer", true), ("", false)] {
@@ -118,7 +118,7 @@ fn files_of_no_length_give_what_they_hold() {
     assert!(refused(Path::new("/dev/null")).contains("neither a file nor a folder"));
 }
 
-// spec: NODE-307
+// spec: NODE-15
 #[test]
 fn hidden_names_are_told_and_patterns_leave_out() {
     let (_temp, at) = site();
@@ -153,7 +153,7 @@ fn what_cannot_be_published_is_named() {
     assert!(refused(&temp.path().join("none")).contains("none"));
 }
 
-// spec: NODE-307
+// spec: NODE-15
 #[test]
 fn the_nodes_own_keys_are_never_published() {
     let (temp, at) = site();

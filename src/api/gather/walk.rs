@@ -58,7 +58,7 @@ struct Walk<'a> {
 }
 
 /// Looks through a folder. What is not published is named in the listing; what cannot be is an error that names it.
-// spec: NODE-307
+// spec: NODE-15
 pub(super) fn walk(path: &Path, selection: &Selection, spool: &mut Spool) -> Result<Walked, Error> {
     let failed = |e: io::Error| unreadable(path, &e);
     let root = Arc::new(Root::open(path, selection.follow).map_err(failed)?);
@@ -66,7 +66,7 @@ pub(super) fn walk(path: &Path, selection: &Selection, spool: &mut Spool) -> Res
         fstat(root.open_inner(Path::new(""), OFlags::DIRECTORY).map_err(failed)?).map_err(|e| failed(e.into()))?;
     if selection.never == Some(id(&own)) {
         return Err(Error::new(ErrorKind::Usage, format!("{} is this node's own folder, with its keys", shown(path)))
-            .with_rule("NODE-307")
+            .with_rule("NODE-15")
             .with_hint("put the folder that you mean"));
     }
     let mut walk = Walk {

@@ -100,7 +100,7 @@ impl RelayBuilder {
     }
 
     /// Whether a relay whose keys are gone gets new ones, and so becomes another relay. Unless set it does not start (rule
-    /// NODE-708).
+    /// NODE-25).
     pub fn new_identity(mut self, anew: bool) -> Self {
         self.new_identity = anew;
         self

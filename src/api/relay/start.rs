@@ -200,7 +200,7 @@ fn open_store(
 }
 
 /// Refuses a cap that the disk cannot hold, where it was named; says so where the disk has no room for it now.
-// spec: NODE-710
+// spec: NODE-27
 fn check_cap(dir: &NodeDir, settings: &RelayBuilder) -> Result<(), Error> {
     let cap = settings.store_bytes();
     // Where the system does not say, the store finds out.
@@ -218,7 +218,7 @@ fn check_cap(dir: &NodeDir, settings: &RelayBuilder) -> Result<(), Error> {
         );
         let most = space.total.saturating_sub(space.floor()) >> 20;
         return Err(Error::new(ErrorKind::Config, message)
-            .with_rule("NODE-710")
+            .with_rule("NODE-27")
             .with_hint(format!("give at most --store {most}M, or --dir on a larger disk")));
     }
     let held = std::fs::metadata(dir.file(STORE_DIR).join("blocks")).map_or(0, |m| m.len());
@@ -286,13 +286,13 @@ mod tests {
     use super::*;
     use crate::api::Relay;
 
-    // spec: NODE-710
+    // spec: NODE-27
     #[test]
     fn a_cap_that_the_disk_cannot_hold_is_refused_with_what_it_can() {
         let temp = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(temp.path()).unwrap();
         let refused = check_cap(&dir, &Relay::builder(temp.path()).store(900 << 40)).unwrap_err();
-        assert_eq!((refused.kind(), refused.rule()), (ErrorKind::Config, Some("NODE-710")));
+        assert_eq!((refused.kind(), refused.rule()), (ErrorKind::Config, Some("NODE-27")));
         assert!(
             refused.to_string().contains("921600.0 GiB") && refused.hint().unwrap().contains("--store "),
             "{refused}"

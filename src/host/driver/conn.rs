@@ -75,7 +75,7 @@ impl<R: Role + 'static> Core<R> {
         let renewal = match conn {
             ConnId::Link(_) => Renewal::of(&stream, &self.may_renew, self.now().mono),
             ConnId::Exit(_) => {
-                // spec: STREAM-403
+                // spec: STREAM-24
                 keepalive::DESTINATION.set(&stream);
                 Renewal::never()
             }

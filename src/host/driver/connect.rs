@@ -18,7 +18,7 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Tries the endpoint's addresses in their order, the next when one failed or did not answer at once. Keeps the first
 /// connection there is and gives the others up. Must be called inside a `LocalSet`.
-// spec: STREAM-505
+// spec: STREAM-31
 pub(super) async fn connect(endpoint: &Endpoint) -> Result<TcpStream, DialError> {
     tokio::time::timeout(DIAL_TIMEOUT, race(endpoint)).await.unwrap_or(Err(DialError::TimedOut))
 }
@@ -126,7 +126,7 @@ mod tests {
         (0..n).map(one).unzip()
     }
 
-    // spec: STREAM-505
+    // spec: STREAM-31
     #[test]
     fn addresses_that_say_nothing_hold_the_next_ones_up_for_a_moment_each() {
         let (deaf, _open) = deaf(3);

@@ -228,7 +228,7 @@ impl<R: Role + 'static> Core<R> {
         loop {
             let (stream, from) = match listener.accept().await {
                 Ok(accepted) => accepted,
-                // spec: NODE-502
+                // spec: NODE-17
                 Err(why) => {
                     pause.after(&why, &self.freed).await;
                     continue;

@@ -94,7 +94,7 @@ fn a_peer_that_always_takes_more_leaves_turns_to_others() {
     assert!(longest <= 2 * (conn::WRITES_PER_TURN + 1), "{longest} writes in a row");
 }
 
-// spec: STREAM-403
+// spec: STREAM-24
 #[cfg(target_os = "linux")]
 #[test]
 fn the_system_asks_a_silent_destination_whether_it_is_there() {

@@ -127,7 +127,7 @@ impl Scan {
 }
 
 /// Finds the objects that lie in a data file. What was removed lately may be among them.
-// spec: NODE-702
+// spec: NODE-19
 pub(super) fn find(data: &File, now: UnixMs) -> io::Result<Vec<Found>> {
     let nobody = block::members(&[]);
     let (mut scan, mut page, mut at) = (Scan::default(), vec![0; LARGE], 0u64);

@@ -182,7 +182,7 @@ impl DiskStore {
     /// A free place.
     fn take(&mut self, class: Class) -> Result<u32, StoreError> {
         let freeing = self.pending().any(|p| !p.freed.is_empty());
-        // spec: CONT-705
+        // spec: CONT-39
         if self.slots.would_grow(class) && self.left() < LARGE as u64 {
             return Err(if freeing { StoreError::Freeing } else { StoreError::DiskFull });
         }
@@ -237,7 +237,7 @@ impl DiskStore {
     }
 
     /// Tries whether it can take something in again.
-    // spec: CONT-706
+    // spec: CONT-40
     fn retry(&mut self) -> Result<(), Trouble> {
         if self.failed.get() == StoreHealth::Gone || self.damaged.get() {
             return self.restart();

@@ -43,7 +43,7 @@ impl DiskStore {
         let found = Index::open(dir).and_then(|index| Ok((load_records(&index)?, index)));
         let (records, index, rebuilt) = match found {
             Ok((records, index)) => (records, index, false),
-            // spec: NODE-702
+            // spec: NODE-19
             Err(OpenError::Index(why)) => {
                 tracing::error!(%why, "the store's index is damaged: it is set aside and made anew from the blocks");
                 let index = rebuild(dir, &data)?;
@@ -81,7 +81,7 @@ impl DiskStore {
     }
 
     /// Takes stock: what lies where, and which blocks the data file is too short for.
-    // spec: CONT-703
+    // spec: CONT-37
     fn load(&mut self) -> Result<(), OpenError> {
         let length = self.data.metadata()?.len();
         let (mut taken, mut gone, mut beyond) = (Vec::new(), Vec::new(), Vec::new());

@@ -93,7 +93,7 @@ impl StoreReport {
     }
 
     /// Notes how it does, and says so in the log where that is news.
-    // spec: NODE-701
+    // spec: NODE-18
     pub(super) fn note(&self, health: StoreHealth, words: &str) {
         let mut state = self.state();
         if state.health == health {

@@ -69,9 +69,9 @@ fn scrub(s: &mut StoreService<DiskStore>) {
     panic!("a scrub has no end");
 }
 
-// spec: NODE-701
-// spec: CONT-704
-// spec: CONT-706
+// spec: NODE-18
+// spec: CONT-38
+// spec: CONT-40
 #[test]
 fn a_disk_that_filled_up_is_said_so_serves_on_and_takes_in_again_by_itself() {
     let Some(disk) = Tmpfs::mount(8 << 20) else { return };
@@ -99,7 +99,7 @@ fn a_disk_that_filled_up_is_said_so_serves_on_and_takes_in_again_by_itself() {
 }
 
 /// The index itself meets the full disk in the middle of a commit.
-// spec: CONT-706
+// spec: CONT-40
 #[test]
 fn an_index_that_met_the_full_disk_is_opened_again() {
     let Some(disk) = Tmpfs::mount(6 << 20) else { return };
@@ -127,7 +127,7 @@ fn an_index_that_met_the_full_disk_is_opened_again() {
     assert!(whole(&mut s, &a) && whole(&mut s, &tree(99, b"x")));
 }
 
-// spec: CONT-706
+// spec: CONT-40
 #[test]
 fn a_disk_that_became_read_only_is_said_so_and_works_again_when_it_is_not() {
     let Some(disk) = Tmpfs::mount(16 << 20) else { return };
@@ -145,7 +145,7 @@ fn a_disk_that_became_read_only_is_said_so_and_works_again_when_it_is_not() {
     assert_eq!(begin(&mut s, &tree(2, b"x")), None);
 }
 
-// spec: CONT-705
+// spec: CONT-39
 #[test]
 fn what_is_to_stay_free_of_the_disk_stays_free() {
     let Some(disk) = Tmpfs::mount(16 << 20) else { return };
@@ -160,7 +160,7 @@ fn what_is_to_stay_free_of_the_disk_stays_free() {
     assert!(free >= 8 << 20, "{free} bytes are free");
 }
 
-// spec: CONT-703
+// spec: CONT-37
 #[test]
 fn blocks_that_are_gone_are_not_claimed_after_a_start() {
     let dir = tempfile::tempdir().unwrap();
@@ -185,7 +185,7 @@ fn blocks_that_are_gone_are_not_claimed_after_a_start() {
     assert!(whole(&mut s, &a) && s.lacking() == 1);
 }
 
-// spec: CONT-702
+// spec: CONT-36
 #[test]
 fn a_scrub_finds_whatever_block_rotted_and_only_that() {
     let dir = tempfile::tempdir().unwrap();
@@ -216,7 +216,7 @@ fn a_scrub_finds_whatever_block_rotted_and_only_that() {
 }
 
 /// Whatever byte of the index is changed, the store opens, claims nothing that it does not hold, and finds its objects again.
-// spec: NODE-702
+// spec: NODE-19
 #[test]
 fn a_damaged_index_is_set_aside_and_made_anew() {
     let dir = tempfile::tempdir().unwrap();
@@ -252,7 +252,7 @@ fn a_damaged_index_is_set_aside_and_made_anew() {
     std::fs::remove_file(&index).unwrap();
 }
 
-// spec: NODE-702
+// spec: NODE-19
 #[test]
 fn blocks_that_rotted_before_the_index_was_lost_are_not_claimed() {
     let dir = tempfile::tempdir().unwrap();
@@ -269,7 +269,7 @@ fn blocks_that_rotted_before_the_index_was_lost_are_not_claimed() {
     assert_eq!((status.blocks - status.held, s.lacking()), (1, 1));
 }
 
-// spec: CONT-701
+// spec: CONT-35
 #[test]
 fn a_cap_that_was_lowered_is_kept_and_the_file_becomes_shorter() {
     let dir = tempfile::tempdir().unwrap();

@@ -40,7 +40,7 @@ impl Browser {
             all.into_iter().find_map(|(engine, name)| Some(Self { engine, program: look_up(&path, name)? }))
         };
         let missing = |what: &str| {
-            Error::new(ErrorKind::Config, format!("{what} is not installed, or not on the PATH")).with_rule("NODE-104").with_hint(
+            Error::new(ErrorKind::Config, format!("{what} is not installed, or not on the PATH")).with_rule("NODE-7").with_hint(
                 "install Chromium or Firefox (Debian: apt-get install chromium, or firefox-esr), or give a path with --browser",
             )
         };
@@ -51,10 +51,10 @@ impl Browser {
             Some(other) => {
                 let program = if other.contains('/') { Some(PathBuf::from(other)) } else { look_up(&path, other) };
                 let program = program.filter(|p| p.is_file()).ok_or_else(|| missing(other))?;
-                // spec: NODE-104
+                // spec: NODE-7
                 let engine = engine_of(&program).ok_or_else(|| {
                     Error::new(ErrorKind::Usage, format!("{other} is neither Chromium nor Firefox by its name"))
-                        .with_rule("NODE-104")
+                        .with_rule("NODE-7")
                         .with_hint("other browsers were not tried, so they are not started")
                 })?;
                 Ok(Self { engine, program })
@@ -76,10 +76,10 @@ impl Browser {
             let text = argument.to_string_lossy().to_ascii_lowercase();
             let Some(name) = text.strip_prefix('-') else { continue };
             let name = name.trim_start_matches('-').split('=').next().unwrap_or_default();
-            // spec: NODE-105
+            // spec: NODE-8
             if names.contains(&name) || prefixes.iter().any(|p| name.starts_with(p)) {
                 return Err(Error::new(ErrorKind::Usage, format!("--{name} would loosen what holds the browser"))
-                    .with_rule("NODE-105")
+                    .with_rule("NODE-8")
                     .with_hint("leave it out; umbel browse sets the profile, the proxy and all that goes past it"));
             }
         }
@@ -134,7 +134,7 @@ mod tests {
         Browser { engine, program: "/usr/bin/x".into() }
     }
 
-    // spec: NODE-105
+    // spec: NODE-8
     #[test]
     fn arguments_that_would_loosen_the_browser_are_refused() {
         for (engine, argument) in [
@@ -159,7 +159,7 @@ mod tests {
         }
     }
 
-    // spec: NODE-104
+    // spec: NODE-7
     #[test]
     fn a_browser_that_was_not_tried_is_not_started() {
         for (wanted, kind) in

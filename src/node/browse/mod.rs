@@ -184,7 +184,7 @@ impl Door {
 mod tests {
     use super::*;
 
-    // spec: NODE-103
+    // spec: NODE-6
     #[test]
     fn the_url_decides_what_a_window_is_for() {
         let root = "a".repeat(52);

@@ -32,7 +32,7 @@ impl Profile {
     pub(super) fn open(dir: &Path, name: Option<&str>, outside: bool) -> Result<Self, Error> {
         let path = match name {
             // Pages kept from the one kind of window have another policy than the other kind needs.
-            // spec: NODE-103
+            // spec: NODE-6
             Some(name) => dir.join("browse").join(check_name(name)?).join(if outside { "outside" } else { "sites" }),
             None => {
                 let base = temporary();
@@ -48,7 +48,7 @@ impl Profile {
                 .create(path)
                 .map_err(|e| Error::file("make", path, &e))
         };
-        // spec: NODE-101
+        // spec: NODE-4
         make(&path)?;
         let lock = lock(&path, name)?;
         let profile = Self { path, _lock: lock, kept: name.is_some(), closed: false };
@@ -172,7 +172,7 @@ fn check_name(name: &str) -> Result<&str, Error> {
 mod tests {
     use super::*;
 
-    // spec: NODE-101
+    // spec: NODE-4
     #[test]
     fn a_temporary_folder_is_private_and_goes_with_its_window() {
         let profile = Profile::open(Path::new("/nowhere"), None, false).unwrap();
@@ -185,7 +185,7 @@ mod tests {
         assert!(!dropped.exists(), "also when it was not closed");
     }
 
-    // spec: NODE-101
+    // spec: NODE-4
     #[test]
     fn what_a_killed_window_left_is_removed_and_what_is_in_use_stays() {
         let base = tempfile::tempdir().unwrap();
@@ -201,7 +201,7 @@ mod tests {
         drop(held);
     }
 
-    // spec: NODE-103
+    // spec: NODE-6
     #[test]
     fn kept_profiles_are_apart_by_name_and_by_kind() {
         let temp = tempfile::tempdir().unwrap();

@@ -73,7 +73,7 @@ impl Window {
     ) -> Result<(), Error> {
         let mut hangup = signal(SignalKind::hangup())
             .map_err(|e| Error::new(ErrorKind::Io, format!("the system does not let signals be caught: {e}")))?;
-        // spec: NODE-102
+        // spec: NODE-5
         let ended = tokio::select! {
             status = self.child.wait() => judge(status),
             () = signals.next() => { self.close().await; Ok(()) }

@@ -129,7 +129,7 @@ impl Handler for Control {
     }
 
     async fn browse(&self, request: BrowseRequest, opened: &mut DoorSink) -> Result<(), Error> {
-        // spec: NODE-102
+        // spec: NODE-5
         let seat = self.doors.try_acquire().map_err(|_| {
             Error::new(ErrorKind::Busy, format!("{DOORS_MAX} browser windows use this node already"))
                 .with_hint("close one of them")

@@ -157,7 +157,7 @@ pub async fn serve<H: Handler>(listener: UnixListener, handler: Rc<H>) {
             }
             // The operator is to learn why nothing works any more: for a command there is one descriptor in reserve.
             Err(why) if is_shortage(&why) && reserve.give_up() => {}
-            // spec: NODE-502
+            // spec: NODE-17
             Err(why) => pause.after(&why, &Notify::new()).await,
         }
     }

@@ -14,7 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Gives a file or folder that is whole, and on the disk, its name.
-// spec: NODE-302
+// spec: NODE-10
 pub(super) fn finish(part: &mut Part, place: &Place, opened: &Opened, hash: &Sha256Stream) -> Result<(), Error> {
     let made = Seen::at(part.path()).map_err(|e| Error::file("read", part.path(), &e))?;
     match &place.found {
@@ -105,6 +105,6 @@ fn replace(part: &Part, place: &Place, seen: &Seen) -> Result<bool, Error> {
 fn changed(part: &Part, place: &Place) -> Error {
     let (out, kept) = (place.path.display(), part.path().display());
     Error::new(ErrorKind::Usage, format!("{out} was made or changed by another program during the fetch, and is kept"))
-        .with_rule("NODE-302")
+        .with_rule("NODE-10")
         .with_hint(format!("what was fetched is in {kept}: move {out} away and run the command again"))
 }

@@ -28,7 +28,7 @@ impl Lock {
     ///
     /// # Errors
     /// When another process has it, which is named, or when no file can be made there.
-    // spec: NODE-301
+    // spec: NODE-9
     pub(super) fn take(path: &Path, out: &Path) -> Result<Self, Error> {
         let unusable = |e: io::Error| {
             let shown = Error::file("make", path, &e);
@@ -96,7 +96,7 @@ fn taken(text: &str, out: &Path) -> Error {
     let pid = text.strip_prefix(MARK).and_then(|t| t.trim().parse::<u32>().ok());
     let who = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
     Error::new(ErrorKind::Usage, format!("{who} is fetching to {} already", out.display()))
-        .with_rule("NODE-301")
+        .with_rule("NODE-9")
         .with_hint("wait for it, or fetch to another name with -o")
 }
 
@@ -104,7 +104,7 @@ fn taken(text: &str, out: &Path) -> Error {
 mod tests {
     use super::*;
 
-    // spec: NODE-301
+    // spec: NODE-9
     #[test]
     fn one_at_a_time_holds_it_and_a_left_file_holds_nobody_out() {
         let temp = tempfile::tempdir().unwrap();

@@ -74,7 +74,7 @@ impl Seen {
 }
 
 impl Out {
-    // spec: NODE-303
+    // spec: NODE-11
     /// Follows OUT as the system would, without opening or making anything.
     pub(super) fn find(out: &Path) -> Result<Self, Error> {
         if out.as_os_str() == "-" || leads_to_stdout(out) {

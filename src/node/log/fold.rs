@@ -33,7 +33,7 @@ pub(super) type Out = Vec<String>;
 
 impl Fold {
     /// Takes a line; gives what is to be written now.
-    // spec: NODE-501
+    // spec: NODE-16
     pub(super) fn line(&mut self, now: Duration, text: &str) -> Out {
         let mut out = self.due(now);
         let key: String = text.chars().take(KEY_MAX).collect();
@@ -93,7 +93,7 @@ mod tests {
         Duration::from_secs(s)
     }
 
-    // spec: NODE-501
+    // spec: NODE-16
     #[test]
     fn the_first_of_equal_lines_stands_at_once_and_the_others_are_counted() {
         let mut fold = Fold::default();

@@ -48,7 +48,7 @@ impl Client {
     pub(super) fn new(stream: TcpStream, place: Rc<Place>, stopping: watch::Receiver<bool>) -> Self {
         // Small answers go out at once; a failure here only makes them later.
         let _ = stream.set_nodelay(true);
-        // spec: PROXY-402
+        // spec: PROXY-38
         keepalive::LOCAL.set(&stream);
         Self { stream, buffer: Vec::new(), place, stopping, whole: false }
     }
@@ -149,7 +149,7 @@ impl Client {
 }
 
 /// Waits until the program has reset the connection, or its system no longer knows it.
-// spec: PROXY-402
+// spec: PROXY-38
 pub(super) async fn gone(stream: &TcpStream) {
     let _ = stream.ready(Interest::ERROR).await;
 }

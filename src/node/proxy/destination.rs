@@ -55,7 +55,7 @@ pub(super) fn site(name: &str) -> Option<String> {
 pub(super) fn classify(target: Target, mapped: &mut Mapped, private: bool) -> Result<Destination, Refusal> {
     match target {
         Target::Host(_, 0) => Err(Refusal::Port),
-        // spec: PROXY-501
+        // spec: PROXY-46
         Target::Host(name, port) => match Host::parse(&name).map_err(|_| Refusal::NoHost)? {
             Host::Ip(ip) => sort_address(SocketAddr::new(ip, port), mapped, private),
             // spec: PROXY-19
@@ -129,7 +129,7 @@ mod tests {
         }
     }
 
-    // spec: PROXY-501
+    // spec: PROXY-46
     #[test]
     fn another_spelling_is_judged_and_sent_as_what_it_means() {
         for (name, refusal) in [

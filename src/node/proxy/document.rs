@@ -48,7 +48,7 @@ impl Form {
         let page = request.fields.iter().any(|f| {
             f.name.eq_ignore_ascii_case("accept") && f.value.to_ascii_lowercase().windows(9).any(|w| w == b"text/html")
         });
-        // spec: PROXY-103
+        // spec: PROXY-32
         match kind(mime) {
             _ if scope.scripts() || !page => Self::Plain,
             Kind::Html => Self::Scriptless,
@@ -136,7 +136,7 @@ pub(super) fn kind(mime: &str) -> Kind {
 
 /// The fields that hold a site's file in.
 pub(super) fn policy(scope: Scope) -> Vec<(&'static str, String)> {
-    // spec: PROXY-101
+    // spec: PROXY-30
     if scope.scripts() {
         let connections = ("Connection-Allowlist", CONNECTIONS.to_owned());
         vec![("Content-Security-Policy", SITE_POLICY.to_owned()), connections]
@@ -166,7 +166,7 @@ pub(super) fn cache(mime: &str) -> &'static str {
 mod tests {
     use super::*;
 
-    // spec: PROXY-103
+    // spec: PROXY-32
     #[test]
     fn what_no_filter_can_read_is_text() {
         for first in [&[0xfe, 0xff, 0][..], &[0xff, 0xfe]] {

@@ -178,7 +178,7 @@ impl<R: AsyncRead + Unpin> Answer<'_, R> {
             if !head.is_interim() {
                 break (head, body);
             }
-            // spec: PROXY-408
+            // spec: PROXY-44
             if self.request.version_1_1 {
                 self.send(&head.write(false, false)).await?;
             }

@@ -248,7 +248,7 @@ async fn file_answer<O: Object>(
     let tag = etag(scope, form, mime, root);
     match condition(request, &tag) {
         Condition::Holds => {}
-        // spec: PROXY-409
+        // spec: PROXY-45
         Condition::NotModified => {
             let fields = vec![("ETag", tag), ("Cache-Control", cache(mime).to_owned())];
             return Ok(Answer::Head(Fields { status: 304, fields }));

@@ -217,7 +217,7 @@ mod tests {
         out
     }
 
-    // spec: PROXY-103
+    // spec: PROXY-32
     #[test]
     fn tags_that_a_policy_does_not_govern_are_renamed_however_they_are_written() {
         for tag in [

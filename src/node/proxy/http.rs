@@ -83,7 +83,7 @@ pub(super) async fn serve<U: Upstream>(
                 return Ok(());
             }
         }
-        // spec: PROXY-404
+        // spec: PROXY-40
         client.place.enter(Stage::Between);
     }
 }
@@ -200,7 +200,7 @@ async fn outside<U: Upstream>(
             client.send(GRANTED).await?;
             Ok(Next::Inside(Inside { host, credentials: request.credentials.clone() }))
         }
-        // spec: PROXY-102
+        // spec: PROXY-31
         (Ok(Destination::Exit(_)), _) if !shared.scope.outside() => {
             refuse(client, request, &refusal(Refusal::Outside)).await
         }
@@ -241,7 +241,7 @@ async fn exit<U: Upstream>(
         Forwarded::Answered { close, stream } => Ok(Next::Answered { close, stream }),
         Forwarded::Over => Ok(Next::Over),
         Forwarded::NoAnswer => refuse(client, request, &failure(OpenError::Ended(EndReason::Reset))).await,
-        // spec: PROXY-407
+        // spec: PROXY-43
         Forwarded::BadAnswer(why) => {
             refuse(client, request, &Page::new(502, "Not an answer", capital(&why.to_string()))).await
         }

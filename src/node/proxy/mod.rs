@@ -192,7 +192,7 @@ impl Proxy {
                         next = Some(stream);
                     }
                     // Connections wait in the queue until descriptors are back.
-                    // spec: NODE-502
+                    // spec: NODE-17
                     Err(why) => {
                         places.make_room();
                         tokio::select! {
@@ -203,7 +203,7 @@ impl Proxy {
                 },
                 () = tokio::time::sleep(PLACE_RETRY), if next.is_some() => {}
             }
-            // spec: PROXY-2 PROXY-401
+            // spec: PROXY-2 PROXY-37
             if next.is_some() && clients.len() >= self.config.connections {
                 places.make_room();
             } else if let Some(stream) = next.take() {

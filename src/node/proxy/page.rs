@@ -58,7 +58,7 @@ pub(super) struct Head {
 impl Head {
     pub(super) fn new(status: u16, close: bool) -> Self {
         let mut head = Self { out: format!("HTTP/1.1 {status} {}\r\n", reason(status)).into_bytes() };
-        // spec: PROXY-403
+        // spec: PROXY-39
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(unix_now().0.min(YEAR_9999));
         head.field("Date", &httpdate::fmt_http_date(now));
         // spec: PROXY-26

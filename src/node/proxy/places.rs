@@ -91,7 +91,7 @@ impl Places {
 }
 
 /// Which place is given up.
-// spec: PROXY-401
+// spec: PROXY-37
 fn victim(places: &[&Place], now: Instant) -> Option<usize> {
     let stillest = |wanted: &dyn Fn(&Place) -> bool, spared: Duration| {
         let found = places.iter().enumerate().filter(|(_, place)| wanted(place)).min_by_key(|(_, p)| p.moved.get());
@@ -140,7 +140,7 @@ mod tests {
         victim(&places.iter().map(|place| &**place).collect::<Vec<_>>(), now)
     }
 
-    // spec: PROXY-401
+    // spec: PROXY-37
     #[test]
     fn what_can_best_be_done_without_goes_first() {
         use Stage::{Between, Busy, Ending, Head};
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(chosen(&[(Busy, "a", 59), (Ending, "a", 4), (Head, "a", 1)]), None, "all are in use");
     }
 
-    // spec: PROXY-401
+    // spec: PROXY-37
     #[test]
     fn the_longest_still_of_the_user_with_the_most_goes_first() {
         use Stage::Busy;

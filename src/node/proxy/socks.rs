@@ -77,7 +77,7 @@ async fn connect<U: Upstream>(shared: &Shared<U>, client: &mut Client, request: 
             client.send(&granted).await?;
             http::serve(shared, client, Some(http::Inside { host, credentials: request.credentials })).await
         }
-        // spec: PROXY-102
+        // spec: PROXY-31
         Ok(Destination::Exit(target)) if !shared.scope.outside() => {
             if port(&target) != SITE_PORT {
                 return refuse(client, &request, Reply::NotAllowed).await;
@@ -146,13 +146,13 @@ fn refused(why: Refusal) -> Reply {
 }
 
 async fn look_up<U: Upstream>(shared: &Shared<U>, who: &Credentials, name: &str) -> Result<IpAddr, Reply> {
-    // spec: PROXY-501
+    // spec: PROXY-46
     let host = Host::parse(name).map_err(|_| refused(Refusal::NoHost))?;
     let name = match &host {
         Host::Ip(ip) => return own_address(shared, *ip),
         // spec: PROXY-20
         Host::Name(name) if lies_under(name, "umbel") => return Ok(shared.mapped.borrow_mut().address(name).into()),
-        // spec: PROXY-102
+        // spec: PROXY-31
         _ if !shared.scope.outside() => return Err(refused(Refusal::Outside)),
         _ if !host.may_leave(shared.private) => return Err(refused(Refusal::Local)),
         Host::Name(name) => name,

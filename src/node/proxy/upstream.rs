@@ -42,7 +42,7 @@ impl Isolator {
         if self.is_by_destination(who) {
             return self.own(b"stream", who, &target.encode());
         }
-        // spec: PROXY-201
+        // spec: PROXY-34
         match &target {
             Target::Host(name, _) => self.shared(who, domain(name).as_bytes()),
             Target::Addr(address) => self.shared(who, &prefix(address.ip())),
@@ -60,12 +60,12 @@ impl Isolator {
     }
 
     /// For an object: one for each user and each site, whatever port or form it was asked by.
-    // spec: PROXY-203
+    // spec: PROXY-36
     pub fn site(&self, who: &Credentials, link: &ContentLink) -> Isolation {
         self.own(b"site", who, link.host().as_bytes())
     }
 
-    // spec: PROXY-202
+    // spec: PROXY-35
     fn is_by_destination(&self, who: &Credentials) -> bool {
         self.by_destination || who.user.ends_with(BY_DESTINATION)
     }
@@ -272,7 +272,7 @@ mod tests {
         Target::Host(name.into(), port)
     }
 
-    // spec: PROXY-201
+    // spec: PROXY-34
     #[test]
     fn a_user_s_domains_are_spread_over_eight_circuits_and_each_keeps_to_its_own() {
         let isolator = Isolator::new([7; 32], false);
@@ -301,7 +301,7 @@ mod tests {
         assert!(spread(&|n| v6(n as u16, 1)) > 4);
     }
 
-    // spec: PROXY-17 PROXY-201
+    // spec: PROXY-17 PROXY-34
     #[test]
     fn another_user_or_password_is_another_circuit_and_nobody_can_choose_a_neighbour() {
         let isolator = Isolator::new([7; 32], false);
@@ -316,7 +316,7 @@ mod tests {
         assert_ne!(neighbours(1), neighbours(2), "who meets whom is drawn anew by each process");
     }
 
-    // spec: PROXY-202
+    // spec: PROXY-35
     #[test]
     fn who_asks_for_it_has_a_circuit_for_each_destination() {
         let (usual, strict) = (Isolator::new([7; 32], false), Isolator::new([7; 32], true));
@@ -331,7 +331,7 @@ mod tests {
         }
     }
 
-    // spec: PROXY-203
+    // spec: PROXY-36
     #[test]
     fn each_site_is_kept_apart_for_each_user() {
         let isolator = Isolator::new([7; 32], false);

@@ -235,7 +235,7 @@ impl Push {
         let answer = match StoreAnswer::decode(&body) {
             Ok(StoreAnswer::Refused(reason)) => {
                 let reason = match reason {
-                    // spec: CONT-704
+                    // spec: CONT-38
                     Refusal::Full => FailureReason::Full,
                     Refusal::Broken => FailureReason::Broken,
                     // It forgot the object while it was being pushed: begin again, a limited number of times.

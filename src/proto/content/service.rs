@@ -65,7 +65,7 @@ impl From<StoreError> for Halt {
 }
 
 impl From<StoreError> for Refusal {
-    // spec: CONT-704
+    // spec: CONT-38
     fn from(why: StoreError) -> Self {
         match why {
             StoreError::Full | StoreError::DiskFull => Self::Full,

@@ -40,7 +40,7 @@ pub enum LinkError {
     /// The responder names another cipher than its descriptor does (spec LINK-6).
     #[error("the responder's cipher is not its descriptor's")]
     WrongCipher,
-    /// Message 1 is of another time, or was answered before (spec LINK-602, LINK-603).
+    /// Message 1 is of another time, or was answered before (spec LINK-31, LINK-32).
     #[error("the handshake is of another time, or was answered before")]
     Untimely,
     /// A record holds no cell, or more than 16 (spec LINK-11).

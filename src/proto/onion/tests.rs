@@ -195,7 +195,7 @@ fn marks_after_a_tag_do_not_hide_each_other() {
     }
 }
 
-// spec: ONION-601
+// spec: ONION-10
 #[test]
 fn no_hop_can_speak_in_the_name_of_the_hop_before_it() {
     for cipher in [Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305] {

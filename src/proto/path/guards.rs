@@ -25,7 +25,7 @@ pub const GUARD_RETRY_FIRST: Duration = Duration::from_secs(30);
 pub const GUARD_RETRY_MAX: Duration = Duration::from_secs(3600);
 /// How long after reaching a relay a client takes itself to be online (spec CLIENT-14).
 pub const ONLINE_FOR: Duration = Duration::from_secs(60);
-/// How long after drawing a guard beyond the first few a client draws no other (spec CLIENT-208).
+/// How long after drawing a guard beyond the first few a client draws no other (spec CLIENT-24).
 pub const GUARD_DRAW_PAUSE: Duration = Duration::from_secs(600);
 /// One persistent guard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Guards {
     fn may_draw(&self, now: Now) -> bool {
         let online = self.reached_at.is_some_and(|at| now.mono.since(at) < ONLINE_FOR);
         // A line that stalls for a minute lets one guard after the other fail, as long as the first success is not old.
-        // spec: CLIENT-208
+        // spec: CLIENT-24
         let lately = self.drawn_at.is_some_and(|at| now.mono.since(at) < GUARD_DRAW_PAUSE);
         self.list.len() < GUARDS_KEPT || (online && !lately && self.list.len() < GUARDS_MAX)
     }

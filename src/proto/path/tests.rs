@@ -158,7 +158,7 @@ fn an_adversary_who_blocks_guards_makes_a_client_draw_a_bounded_number() {
     assert_eq!(guards.len(), GUARDS_MAX);
 }
 
-// spec: CLIENT-208
+// spec: CLIENT-24
 #[test]
 fn guards_that_stall_one_after_the_other_are_replaced_slowly() {
     let (s, mut guards, mut rng) = (network(60), Guards::new(), rng());

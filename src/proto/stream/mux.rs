@@ -23,7 +23,7 @@ pub const SEND_BUFFER_MAX: usize = 256 * 1024;
 pub const CONTROL_MAX: usize = 2048;
 /// Closed streams that are remembered: a CREDIT or END of theirs may still be under way (spec STREAM-13).
 pub const CLOSED_MAX: usize = 1024;
-/// The most that a receiver lets a stream's window grow to, unless the profile's is larger (spec STREAM-404): 100 Mbit/s need
+/// The most that a receiver lets a stream's window grow to, unless the profile's is larger (spec STREAM-25): 100 Mbit/s need
 /// 2.5 MB on a round trip of 200 ms.
 pub const STREAM_WINDOW_MAX: u32 = 4 * 1024 * 1024;
 /// Credit never adds up beyond this (spec STREAM-7).
@@ -319,7 +319,7 @@ impl Mux {
         if s.end_received || s.phase == Phase::Aborted {
             return s.window - least;
         }
-        // spec: STREAM-404
+        // spec: STREAM-25
         s.adapt(bytes as u32, least.saturating_add(extra).min(STREAM_WINDOW_MAX.max(least)));
         let (more, extra) = (s.window.saturating_sub(s.backlog).saturating_sub(s.granted), s.window - least);
         if more >= s.window / 4 {

@@ -228,7 +228,7 @@ impl Agent {
 
     /// How far our clock is ahead of the network's, in milliseconds, once enough relays were reached to say.
     pub fn clock_skew(&self, now: Now) -> Option<i64> {
-        // spec: NODE-704
+        // spec: NODE-21
         let witnesses = match &self.paths.borrow().snapshot {
             Some(snapshot) => snapshot.len().saturating_sub(1).clamp(1, CLOCK_WITNESSES),
             None => self.seeds.clamp(1, 2),

@@ -280,7 +280,7 @@ impl Circuits {
     }
 
     /// The first hop of a circuit has no place for it now. It stays the first hop, and is asked again later.
-    // spec: CLIENT-601
+    // spec: CLIENT-25
     pub(super) fn refused_as_busy(&mut self, key: Key, cx: &mut Context<'_>) {
         let Some(circuit) = self.table.get_mut(key) else { return };
         let Some(first) = circuit.path().first() else { return };
@@ -377,7 +377,7 @@ impl Circuits {
 
     /// How long a circuit may owe an answer. A stream's answer takes one round trip where building took three; a call
     /// may have much to carry first.
-    // spec: CLIENT-204
+    // spec: CLIENT-20
     fn look_later(&mut self, now: Now, key: Key) {
         let Some(circuit) = self.table.get(key) else { return };
         let most = self.build_times.timeout();

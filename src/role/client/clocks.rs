@@ -79,7 +79,7 @@ mod tests {
         assert_eq!((wrong.skew(at(7, now), 2), wrong.skew(at(7, now), 3)), (Some(hour), None));
     }
 
-    // spec: NODE-704
+    // spec: NODE-21
     #[test]
     fn a_step_of_the_wall_clock_shows_without_another_link() {
         let now = UnixMs(1_800_000_000_000);

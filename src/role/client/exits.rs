@@ -24,7 +24,7 @@ impl DrawnExits {
     }
 
     /// Whether a circuit of this user may end in this exit.
-    // spec: CLIENT-201
+    // spec: CLIENT-17
     pub(super) fn admits(&self, now: Instant, user: &[u8; 16], exit: &RelayId) -> bool {
         let mut drawn = 0;
         self.of(now, user).any(|known| {
@@ -36,7 +36,7 @@ impl DrawnExits {
     /// The exits among which the next one is drawn, in an order drawn by chance; `None` while it is drawn among all.
     pub(super) fn only(&self, now: Instant, user: &[u8; 16], rng: &mut Rng) -> Option<Vec<RelayId>> {
         let mut drawn: Vec<_> = self.of(now, user).collect();
-        // spec: CLIENT-201
+        // spec: CLIENT-17
         if drawn.len() < EXITS_PER_USER {
             return None;
         }
@@ -74,7 +74,7 @@ mod tests {
         RelayId([n as u8; 32])
     }
 
-    // spec: CLIENT-201
+    // spec: CLIENT-17
     #[test]
     fn a_full_set_admits_none_but_its_own_until_the_first_is_ten_minutes_old() {
         let (mut drawn, mut rng) = (DrawnExits::default(), Rng::from_seed([1; 32]));

@@ -63,7 +63,7 @@ pub(super) struct Busy {
 
 impl Busy {
     /// The relay says it is busy. Gives when to ask it again; `None` when it has said so for too long.
-    // spec: CLIENT-601
+    // spec: CLIENT-25
     pub(super) fn heard(&mut self, now: Instant, relay: RelayId, rng: &mut Rng) -> Option<Instant> {
         if self.relay != Some(relay) {
             *self = Self { relay: Some(relay), since: now, until: now, pause: BUSY_PAUSE };
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(none.wanted(Instant(6)), 0, "a node that keeps none keeps none");
     }
 
-    // spec: CLIENT-601
+    // spec: CLIENT-25
     #[test]
     fn a_busy_relay_is_asked_again_ever_later_and_not_for_ever() {
         let (relay, other, mut rng) = (RelayId([1; 32]), RelayId([2; 32]), Rng::from_seed([1; 32]));

@@ -62,7 +62,7 @@ impl Pulse {
     }
 
     /// Looks whether it was heard since the answer is awaited.
-    // spec: CLIENT-204
+    // spec: CLIENT-20
     pub(super) fn look(&mut self, now: Instant) -> Finding {
         match self.since {
             Some(since) if self.heard > since => {
@@ -80,7 +80,7 @@ impl Pulse {
 mod tests {
     use super::*;
 
-    // spec: CLIENT-204
+    // spec: CLIENT-20
     #[test]
     fn a_circuit_stalls_only_when_it_was_asked_and_said_nothing() {
         let mut pulse = Pulse::new(Instant(0));

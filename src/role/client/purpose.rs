@@ -11,7 +11,7 @@ use core::fmt;
 /// where to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Isolation {
-    /// Whose streams they are. All exits of one user are drawn within one bound (spec CLIENT-201).
+    /// Whose streams they are. All exits of one user are drawn within one bound (spec CLIENT-17).
     pub user: [u8; 16],
     /// Which of the user's circuits.
     pub part: Part,

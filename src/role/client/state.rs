@@ -194,7 +194,7 @@ impl LinkHandler for ClientState {
                 self.conclude(now, key, taken, effects);
                 Ok(())
             }
-            // spec: CIRC-603
+            // spec: CIRC-19
             (Cell::Destroy(_, DestroyReason::Busy), Some(key)) if !self.circuits.hops(key).is_empty() => {
                 Err(LinkViolation)
             }
@@ -232,7 +232,7 @@ impl LinkHandler for ClientState {
 impl ClientState {
     /// The relay ended a link. One that carried circuits is asked for another: it may have made room for somebody else, or the
     /// way to it broke. If it is gone, the next link says so.
-    // spec: CLIENT-602
+    // spec: CLIENT-26
     fn link_lost(&mut self, now: Now, link: LinkKey, is_gone: bool) {
         let Some(closed) = self.links.close(link, is_gone) else { return };
         if closed.circuits.iter().all(|&circuit| self.circuits.hops(circuit).is_empty()) {

@@ -170,7 +170,7 @@ impl Streams {
     pub(super) fn attach(&mut self, now: Now, key: Key, circuit: Key, circuits: &mut LinkedCircuits<'_>) -> bool {
         let Some(s) = self.table.get_mut(key) else { return false };
         // Bytes that leave now may be at the destination before anything is heard, and then no other circuit may be tried.
-        // spec: CLIENT-206
+        // spec: CLIENT-22
         let holds = circuits.act(circuit, |c| c.is_quiet(now.mono, EARLY_DATA_QUIET)) == Some(true);
         let Some(place) = circuits.open(now, circuit, key, &s.opening) else { return false };
         s.waits_for_room = false;
@@ -196,7 +196,7 @@ impl Streams {
     /// Takes a stream that is not open off its circuit, to try another; `moves` for another one of its user's, else the next
     /// one of the same purpose. False when it must not be tried again: too often, or because of what was sent. What the
     /// destination `cannot_have` may be sent again.
-    // spec: CLIENT-205
+    // spec: CLIENT-21
     pub(super) fn try_again(
         &mut self,
         now: Now,
@@ -281,7 +281,7 @@ impl Streams {
         self.unread = self.unread.saturating_sub(n);
         // After its end nothing is granted any more: the number may serve another stream by now.
         if let Some(place) = s.at.filter(|_| s.ended.is_none()) {
-            // spec: STREAM-405
+            // spec: STREAM-26
             let others = self.extra.saturating_sub(s.extra as usize);
             let free = u32::try_from(WINDOWS_EXTRA_MAX.saturating_sub(others)).unwrap_or(u32::MAX);
             let extra = circuits.at(place, |mux| mux.consumed(place.id, n, free / 2)).unwrap_or(0);
@@ -322,7 +322,7 @@ impl Streams {
     }
 
     /// When too much waits for all readers together: the stream for which most waits.
-    // spec: STREAM-405
+    // spec: STREAM-26
     pub(super) fn to_shed(&self) -> Option<Key> {
         if self.unread <= CLIENT_UNREAD_MAX {
             return None;

@@ -197,7 +197,7 @@ fn a_guard_that_answers_no_create_has_failed() {
     assert_eq!(rig.known.borrow().failed, 1);
 }
 
-// spec: CLIENT-601
+// spec: CLIENT-25
 #[test]
 fn a_busy_guard_is_kept_and_asked_again() {
     let mut rig = Rig::new(1, Answer::Busy);
@@ -216,7 +216,7 @@ fn a_busy_guard_is_kept_and_asked_again() {
     assert!(rig.known.borrow().failed > 0, "not for ever");
 }
 
-// spec: CLIENT-602
+// spec: CLIENT-26
 #[test]
 fn a_guard_that_ends_a_link_that_worked_is_asked_for_another_first() {
     let lost = |then| {
@@ -269,7 +269,7 @@ fn a_spare_circuit_serves_no_relay_that_may_not_follow_it() {
     }
 }
 
-// spec: CLIENT-202
+// spec: CLIENT-18
 #[test]
 fn content_for_the_proxy_has_a_share_of_the_circuits_and_no_more() {
     let mut rig = Rig::new(0, Answer::Created);

@@ -50,7 +50,7 @@ impl Admission {
 
     /// The link that has to go before one from this source comes in; `None` when there is room. Of the address that holds most
     /// the oldest goes that carried nothing since it was last looked at; `carried` looks, and forgets.
-    // spec: LINK-601
+    // spec: LINK-30
     pub(super) fn yielding(
         &mut self,
         from: Source,

@@ -48,14 +48,14 @@ impl Destinations {
     /// A host in its one form, if a stream may leave to this port of it. An address among its own is judged again when it
     /// is dialled.
     // spec: STREAM-16
-    // spec: STREAM-503
+    // spec: STREAM-29
     pub(super) fn admits_host(&self, host: &str, port: u16) -> Option<Host> {
         let policy = self.policy.filter(|p| p.admits_port(port))?;
         Host::parse(host).ok().filter(|host| host.may_leave(policy.private))
     }
 
     /// A host in its one form, if a client may be told its addresses.
-    // spec: STREAM-503
+    // spec: STREAM-29
     pub(super) fn resolves(&self, host: &str) -> Option<Host> {
         let policy = self.policy?;
         Host::parse(host).ok().filter(|host| host.may_leave(policy.private))
@@ -67,7 +67,7 @@ impl Destinations {
     }
 
     /// An address in its one form, if a stream may leave to it.
-    // spec: STREAM-504
+    // spec: STREAM-30
     pub(super) fn admits(&self, addr: SocketAddr) -> Option<SocketAddr> {
         // The same address, written inside an IPv6 one, is the same address.
         let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());

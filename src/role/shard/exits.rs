@@ -162,7 +162,7 @@ impl Exits {
 
     /// Before a circuit has another name looked up: ends the look-up that must give way. Gives its stream, and whether that is
     /// a RESOLVE.
-    // spec: STREAM-501
+    // spec: STREAM-27
     pub(super) fn make_room_for_lookup(&mut self, circuit: Key, link: LinkKey) -> Option<(StreamName, bool)> {
         let ask = self.lookups.to_yield(circuit, link)?;
         self.drop_lookup(ask).map(|l| (l.stream, l.port.is_none()))
@@ -422,7 +422,7 @@ impl Exits {
 
     /// While too much waits for destinations: gives up what holds most of the circuit that holds most. Gives whether it did,
     /// and the stream that breaks with it.
-    // spec: STREAM-502
+    // spec: STREAM-28
     pub(super) fn shed(&mut self) -> Option<Option<StreamName>> {
         let circuit = self.unsent.next_to_shed()?;
         let of_circuit = self.table.iter().filter(|(_, conn)| conn.stream.circuit == circuit);
@@ -442,7 +442,7 @@ impl Exits {
     }
 
     /// Closes the connections whose streams are over and whose destinations took nothing more for long.
-    // spec: STREAM-402
+    // spec: STREAM-23
     pub(super) fn tick(&mut self, now: Now) {
         while let Some(exit) = self.timers.pop(now.mono) {
             let Some(conn) = self.table.get(exit.0) else { continue };

@@ -43,7 +43,7 @@ impl Handshakes {
     }
 
     /// Queues a request. Gives the CREATE that has to be refused because too many wait: the last of whoever has most.
-    // spec: CIRC-602
+    // spec: CIRC-18
     pub(super) fn push(
         &mut self,
         now: Instant,
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(order[..10].iter().filter(|&&l| l == link(2)).count(), 8);
     }
 
-    // spec: CIRC-602
+    // spec: CIRC-18
     #[test]
     fn where_too_many_wait_the_last_of_whoever_has_most_is_refused() {
         let mut h = Handshakes::default();

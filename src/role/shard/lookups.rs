@@ -53,7 +53,7 @@ impl Lookups {
     }
 
     /// Which one must give way before this circuit has another looked up. `None` where there is room.
-    // spec: STREAM-501
+    // spec: STREAM-27
     pub(super) fn to_yield(&self, circuit: Key, link: LinkKey) -> Option<AskId> {
         let of_circuit = |l: &PendingLookup| l.stream.circuit == circuit;
         let of_link = |l: &PendingLookup| l.link == link;

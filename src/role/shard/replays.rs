@@ -34,7 +34,7 @@ impl LinkReplays {
     }
 
     /// Whether a message that was made at this time is to be answered; it is not answered again.
-    // spec: LINK-602 LINK-603
+    // spec: LINK-31 LINK-32
     pub(super) fn admit(&mut self, now: UnixMs, share: &[u8; 32], made: UnixMs) -> bool {
         let (second, window) = (made.secs(), LINK_TIME_WINDOW.as_secs());
         let in_time = second.abs_diff(now.secs()) <= window && self.floor.is_none_or(|floor| second >= floor);
@@ -70,7 +70,7 @@ pub(super) struct CircuitReplays {
 
 impl CircuitReplays {
     /// Whether a request with this share is to be answered; it is not answered again.
-    // spec: HS-601
+    // spec: HS-7
     pub(super) fn admit(&mut self, share: &[u8; 32]) -> bool {
         let name = name(share);
         if self.older.contains(&name) || !self.newer.insert(name) {
@@ -99,7 +99,7 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000;
 
-    // spec: LINK-602 LINK-603
+    // spec: LINK-31 LINK-32
     #[test]
     fn a_message_is_answered_once_and_in_its_time() {
         let mut replays = LinkReplays::default();
@@ -113,7 +113,7 @@ mod tests {
         assert!(!replays.admit(at(NOW), &share(4), at(NOW - 10_801)));
     }
 
-    // spec: LINK-603
+    // spec: LINK-32
     #[test]
     fn a_start_answers_nothing_of_before() {
         let mut replays = LinkReplays::default();
@@ -123,7 +123,7 @@ mod tests {
         assert!(replays.admit(at(NOW + 1), &share(2), at(NOW - 1)));
     }
 
-    // spec: LINK-603
+    // spec: LINK-32
     #[test]
     fn where_too_many_are_remembered_the_earliest_are_answered_no_more() {
         let mut replays = LinkReplays::default();
@@ -137,7 +137,7 @@ mod tests {
         assert!(replays.admit(end, &share(usize::MAX), end), "who is in time is still answered");
     }
 
-    // spec: HS-601
+    // spec: HS-7
     #[test]
     fn a_circuit_s_request_is_answered_once() {
         let mut replays = CircuitReplays::default();

@@ -169,7 +169,7 @@ impl Services {
         stream.move_answers(mux);
         while stream.in_flight.len() < ASKED_MAX && stream.answers.len() < SEND_BUFFER_MAX {
             // Questions outlive the stream that asked them, so the stream's own bound is none for the shard.
-            // spec: STREAM-20 STREAM-601
+            // spec: STREAM-20 STREAM-32
             let of_holder = stream.source.map_or(0, |source| self.shares.of(source.holder));
             let full = of_holder >= ASKS_MAX.saturating_sub(self.asks.len())
                 || self.shares.of_member(stream.name.circuit) >= ASKS_PER_CIRCUIT_MAX;

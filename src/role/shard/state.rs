@@ -216,7 +216,7 @@ impl ShardState {
     fn destroyed(&mut self, now: Now, link: LinkKey, id: CircuitId, why: DestroyReason) -> Result<(), LinkViolation> {
         let busy = why == DestroyReason::Busy;
         // Who asks for circuits answers no CREATE.
-        // spec: CIRC-603
+        // spec: CIRC-19
         if busy && !self.links.is_ours(link) {
             return Err(LinkViolation);
         }
@@ -228,7 +228,7 @@ impl ShardState {
             self.close_circuit(now, end.circuit, Some(end.toward));
             return Ok(());
         }
-        // spec: CIRC-603
+        // spec: CIRC-19
         if !self.circuits.is_extending(end.circuit) {
             return Err(LinkViolation);
         }

@@ -174,7 +174,7 @@ impl Streams {
     }
 
     /// While too much waits for destinations, ends the stream for which most waits, of the circuit for which most waits.
-    // spec: STREAM-502
+    // spec: STREAM-28
     pub(super) fn shed(&mut self, circuits: &mut LinkedCircuits<'_>) {
         while let Some(broken) = self.exits.shed() {
             circuits.abort_all(broken, EndReason::Resource);

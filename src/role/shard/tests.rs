@@ -250,7 +250,7 @@ fn a_connection_that_outlives_its_stream_harms_no_stream_of_the_same_number() {
     assert_eq!(rig.heard_of(5), Vec::<&str>::new());
 }
 
-// spec: STREAM-402
+// spec: STREAM-23
 #[test]
 fn a_stream_on_which_nothing_moves_stays() {
     let mut rig = Rig::new();
@@ -264,7 +264,7 @@ fn a_stream_on_which_nothing_moves_stays() {
     assert!(rig.heard_of(5).iter().any(|m| m.starts_with("Data")), "{:?}", rig.heard);
 }
 
-// spec: STREAM-401
+// spec: STREAM-22
 #[test]
 fn a_full_exit_ends_an_idle_stream_and_says_so() {
     let mut rig = Rig::new();
@@ -307,7 +307,7 @@ fn a_name_s_addresses_go_to_the_stream_that_asked() {
     assert!(rig.dials().is_empty(), "the address is another name's");
 }
 
-// spec: STREAM-20 STREAM-601
+// spec: STREAM-20 STREAM-32
 #[test]
 fn questions_of_streams_that_were_given_up_are_bounded() {
     let mut rig = Rig::new();
@@ -366,7 +366,7 @@ fn streams_that_hold_nothing_take_nothing_from_the_others() {
     assert!(conns.iter().all(|&conn| rig.relay.read_budget(conn) == SEND_BUFFER_MAX));
 }
 
-// spec: LINK-27 LINK-601
+// spec: LINK-27 LINK-30
 #[test]
 fn who_connects_leaves_room_for_others_and_for_the_relay_s_own_links() {
     let mut rig = Rig::new();
@@ -427,7 +427,7 @@ fn each_link_carries_circuits_up_to_its_own_bound() {
     assert_eq!(rig.granted(200, 3), 1, "a place is free again");
 }
 
-// spec: CIRC-601
+// spec: CIRC-17
 #[test]
 fn the_idlest_circuit_of_whoever_has_most_makes_room() {
     let mut rig = Rig::new();
@@ -450,7 +450,7 @@ fn the_idlest_circuit_of_whoever_has_most_makes_room() {
     assert!(rig.relay.counts().evicted >= 5);
 }
 
-// spec: HS-601 LINK-603
+// spec: HS-7 LINK-32
 #[test]
 fn nothing_is_answered_twice() {
     let mut rig = Rig::new();

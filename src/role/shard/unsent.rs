@@ -48,7 +48,7 @@ impl Unsent {
     }
 
     /// The circuit whose largest stream must go: one beyond its share, or the largest while all together hold too much.
-    // spec: STREAM-502
+    // spec: STREAM-28
     pub(super) fn next_to_shed(&mut self) -> Option<Key> {
         if let Some(circuit) = self.over {
             if self.by_circuit.get(&circuit).is_some_and(|held| *held > EXIT_UNSENT_PER_CIRCUIT_MAX) {

@@ -75,7 +75,7 @@ impl Manifest {
         for e in &entries {
             check_path(e.path.strip_suffix('/').unwrap_or(&e.path))?;
             check_mime(&e.mime)?;
-            // spec: CONT-301
+            // spec: CONT-34
             if e.path.len() > PATH_MAX || e.is_dir() && (e.len, e.mime.len()) != (0, 0) {
                 return Err(if e.is_dir() && e.path.len() <= PATH_MAX {
                     Malformed::BadText
@@ -212,7 +212,7 @@ mod tests {
         assert!(manifest(&[("...", 1), ("ä ö/-x", 1)]).is_ok());
     }
 
-    // spec: CONT-301
+    // spec: CONT-34
     #[test]
     fn an_empty_directory_has_an_entry_and_holds_nothing() {
         let folder = |path: &str, mime: &str, len| Manifest::new([(path.to_owned(), mime.to_owned(), len)]);

@@ -18,7 +18,7 @@ fn message(report: &serde_json::Value) -> &str {
     report["error"]["message"].as_str().unwrap_or_else(|| panic!("a failure: {report}"))
 }
 
-// spec: NODE-303
+// spec: NODE-11
 #[test]
 fn a_pipe_and_a_link_stay_what_they_are() {
     let node = Node::start();
@@ -39,7 +39,7 @@ fn a_pipe_and_a_link_stay_what_they_are() {
     assert_eq!(leftovers(&node), [""; 0]);
 }
 
-// spec: NODE-303
+// spec: NODE-11
 #[test]
 fn an_empty_folder_is_filled_and_keeps_its_rights() {
     let node = Node::start();
@@ -56,7 +56,7 @@ fn an_empty_folder_is_filled_and_keeps_its_rights() {
     assert_eq!(leftovers(&node), [""; 0]);
 }
 
-// spec: NODE-302
+// spec: NODE-10
 #[test]
 fn a_file_gives_way_with_its_rights_and_not_to_a_fetch_that_it_is_newer_than() {
     let node = Node::start();
@@ -72,7 +72,7 @@ fn a_file_gives_way_with_its_rights_and_not_to_a_fetch_that_it_is_newer_than() {
         fs::write(node.path(name), "made meanwhile").unwrap();
         let output = fetch.wait_with_output().unwrap();
         assert_eq!(code(&output), 2, "{}", out(&output));
-        assert!(out(&output).contains("NODE-302") && out(&output).contains("is kept"), "{}", out(&output));
+        assert!(out(&output).contains("NODE-10") && out(&output).contains("is kept"), "{}", out(&output));
         assert_eq!(fs::read(node.path(name)).unwrap(), b"made meanwhile");
         fs::remove_file(node.path(name)).unwrap();
         let (exit, report) = node.get(link, name);
@@ -83,7 +83,7 @@ fn a_file_gives_way_with_its_rights_and_not_to_a_fetch_that_it_is_newer_than() {
     assert_eq!(leftovers(&node), [""; 0]);
 }
 
-// spec: NODE-301
+// spec: NODE-9
 #[test]
 fn one_fetch_at_a_time_makes_a_place_by_whatever_name_and_link() {
     let node = Node::start();
@@ -134,7 +134,7 @@ fn long_names_and_folders_that_are_not_there() {
     assert_eq!(leftovers(&node), [""; 0]);
 }
 
-// spec: NODE-304
+// spec: NODE-12
 #[test]
 fn a_failure_is_never_part_of_the_content() {
     let node = Node::start();
@@ -146,7 +146,7 @@ fn a_failure_is_never_part_of_the_content() {
     }
 }
 
-// spec: NODE-305
+// spec: NODE-13
 #[test]
 fn a_reader_that_goes_is_a_quiet_end() {
     let node = Node::start();

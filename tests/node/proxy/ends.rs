@@ -16,7 +16,7 @@ fn connect(address: std::net::SocketAddr, said: &[u8]) -> TcpStream {
 
 const GET: &str = "GET / HTTP/1.0\r\n\r\n";
 
-// spec: PROXY-402
+// spec: PROXY-38
 #[test]
 fn a_program_that_has_said_all_before_the_exit_has_connected_gets_its_answer() {
     let proxy = start();
@@ -35,7 +35,7 @@ fn a_program_that_has_said_all_before_the_exit_has_connected_gets_its_answer() {
     }
 }
 
-// spec: PROXY-402
+// spec: PROXY-38
 #[test]
 fn a_program_that_is_gone_takes_its_request_with_it() {
     let proxy = start();
@@ -71,7 +71,7 @@ fn a_program_that_is_gone_takes_its_request_with_it() {
     }
 }
 
-// spec: PROXY-401
+// spec: PROXY-37
 #[test]
 fn a_full_proxy_does_without_what_waits_for_another_request() {
     let config = Config { connections: 2, ..Config::new("127.0.0.1:0".parse().unwrap(), true) };

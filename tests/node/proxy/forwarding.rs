@@ -47,7 +47,7 @@ fn ask(proxy: &Running, more: &str) -> String {
     all
 }
 
-// spec: PROXY-404
+// spec: PROXY-40
 #[test]
 fn a_connection_takes_one_request_after_the_other_each_for_its_own_host() {
     let proxy = answering("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\nold");
@@ -68,7 +68,7 @@ fn a_connection_takes_one_request_after_the_other_each_for_its_own_host() {
     assert_eq!(twice, "old 1 old 0 ");
 }
 
-// spec: PROXY-405
+// spec: PROXY-41
 #[test]
 fn what_a_server_says_to_its_next_hop_stays_there() {
     let proxy = answering(
@@ -86,7 +86,7 @@ fn what_a_server_says_to_its_next_hop_stays_there() {
     assert!(old.ends_with(b"\r\n\r\nabcde"), "HTTP/1.0 knows no chunks: {}", String::from_utf8_lossy(&old));
 }
 
-// spec: PROXY-406
+// spec: PROXY-42
 #[test]
 fn a_connection_changes_to_the_protocol_that_both_want() {
     let proxy = start();
@@ -121,7 +121,7 @@ fn a_connection_changes_to_the_protocol_that_both_want() {
     assert!(!plain.to_lowercase().contains("upgrade"), "HTTP/2 would not know of the proxy: {plain}");
 }
 
-// spec: PROXY-407
+// spec: PROXY-43
 #[test]
 fn an_answer_that_two_readers_could_read_differently_goes_no_further() {
     for bad in [
@@ -140,7 +140,7 @@ fn an_answer_that_two_readers_could_read_differently_goes_no_further() {
     assert!(cut.ends_with("abcd"), "what follows an answer is dropped: {cut}");
 }
 
-// spec: PROXY-408
+// spec: PROXY-44
 #[test]
 fn a_server_says_that_it_wants_the_body_before_it_answers() {
     let proxy = start();
@@ -164,8 +164,8 @@ fn a_server_says_that_it_wants_the_body_before_it_answers() {
     assert_eq!(&body, b"body");
 }
 
-// spec: PROXY-403
-// spec: PROXY-409
+// spec: PROXY-39
+// spec: PROXY-45
 #[test]
 fn a_site_s_file_is_asked_for_by_conditions() {
     let proxy = start();

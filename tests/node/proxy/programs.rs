@@ -128,8 +128,8 @@ fn what_a_program_has_said_does_not_wait_for_the_exit() {
 }
 
 // spec: PROXY-17
-// spec: PROXY-201
-// spec: PROXY-203
+// spec: PROXY-34
+// spec: PROXY-36
 #[test]
 fn users_and_sites_are_kept_apart() {
     let proxy = start();
@@ -156,7 +156,7 @@ fn users_and_sites_are_kept_apart() {
     assert_ne!(a, token(&["--socks5-hostname", "a:@PROXY", &site(SITE + 1)]), "each site is apart");
 }
 
-// spec: PROXY-202
+// spec: PROXY-35
 #[test]
 fn a_user_name_can_ask_for_a_circuit_for_each_destination() {
     let proxy = start();

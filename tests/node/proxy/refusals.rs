@@ -90,7 +90,7 @@ fn a_name_is_handed_to_an_exit_as_it_came() {
 }
 
 // spec: PROXY-15
-// spec: PROXY-501
+// spec: PROXY-46
 #[test]
 fn what_belongs_to_this_machine_or_its_network_does_not_leave() {
     let proxy = start_with(false);

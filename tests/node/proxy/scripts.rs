@@ -16,7 +16,7 @@ fn page(proxy: &Running, path: &str, more: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
-// spec: PROXY-101
+// spec: PROXY-30
 #[test]
 fn scripts_run_only_where_the_proxy_was_opened_for_sites() {
     for (scope, run) in [(Scope::Everything, false), (Scope::EverythingWithScripts, true), (Scope::Sites, true)] {
@@ -34,7 +34,7 @@ fn scripts_run_only_where_the_proxy_was_opened_for_sites() {
     }
 }
 
-// spec: PROXY-103
+// spec: PROXY-32
 #[test]
 fn a_page_without_scripts_has_no_hints_and_says_how_to_get_them() {
     let proxy = start();
@@ -54,7 +54,7 @@ fn a_page_without_scripts_has_no_hints_and_says_how_to_get_them() {
     assert!(page(&with(Scope::Sites), "/scripts.html", "").1.contains("<link rel=preconnect"));
 }
 
-// spec: PROXY-103
+// spec: PROXY-32
 #[test]
 fn a_browser_does_not_take_one_form_of_a_page_for_the_other() {
     let etag = |scope, path| {
@@ -70,7 +70,7 @@ fn a_browser_does_not_take_one_form_of_a_page_for_the_other() {
     assert!(page(&proxy, "/", &format!("If-None-Match: {with_scripts}\r\n")).0.starts_with("HTTP/1.1 200"));
 }
 
-// spec: PROXY-102
+// spec: PROXY-31
 #[test]
 fn a_proxy_for_sites_reaches_nothing_else() {
     let proxy = with(Scope::Sites);

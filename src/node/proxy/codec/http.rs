@@ -384,7 +384,7 @@ impl HttpRequest {
         for field in self.fields.iter().filter(|f| self.is_end_to_end(&f.name)) {
             out.extend_from_slice(&[field.name.as_bytes(), b": ", &field.value, b"\r\n"].concat());
         }
-        // spec: PROXY-406
+        // spec: PROXY-42
         match self.upgrade() {
             Some(protocol) => {
                 out.extend_from_slice(format!("Connection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n").as_bytes())

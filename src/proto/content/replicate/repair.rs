@@ -107,7 +107,7 @@ impl Repairs {
 
 impl Replicator {
     /// Goes on with what the own store lost.
-    // spec: CONT-707
+    // spec: CONT-41
     pub(super) fn repair(&mut self, now: Now, rng: &mut Rng, placement: &dyn Placement) {
         while self.may_ask_store()
             && let Some(object) = self.repairs.take_on(now, rng, placement)

@@ -220,7 +220,7 @@ fn hundred_thousand_objects() {
     assert!(quiet.0 <= 105_000 && moved.0 < 60_000);
 }
 
-// spec: CONT-707
+// spec: CONT-41
 #[test]
 fn what_the_own_store_lost_comes_back_from_others_and_liars_do_not_hold_it_up() {
     let (mut net, content) = (Net::new(5, 1 << 30), content(2_000_000));

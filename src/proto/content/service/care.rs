@@ -72,7 +72,7 @@ impl<B: BlockStore> StoreService<B> {
 
     /// Removes objects until what is used is no more than what is allowed: expired ones, abandoned ones, those handed over, and
     /// then those whose leases end first. Whether there are more.
-    // spec: CONT-701
+    // spec: CONT-35
     fn shed(&mut self, now: Now) -> Result<bool, StoreError> {
         if self.store.used() <= self.store.allowed() {
             return Ok(false);
@@ -94,7 +94,7 @@ impl<B: BlockStore> StoreService<B> {
     }
 
     /// Reads about `bytes` bytes of blocks, on from where it ended last, and forgets those that are not what was written.
-    // spec: CONT-702
+    // spec: CONT-36
     pub fn scrub(&mut self, bytes: usize) -> StoreReply {
         let mut left = bytes;
         while left > 0 {
@@ -140,7 +140,7 @@ impl<B: BlockStore> StoreService<B> {
     }
 
     /// A block's bytes are not what was written, or are gone. From now on nobody is told that it is held.
-    // spec: CONT-703
+    // spec: CONT-37
     pub(super) fn lose(&mut self, object: &Locator, index: u32) -> Result<(), StoreError> {
         let Some(mut record) = self.store.record(object) else { return Ok(()) };
         if index == 0 && !record.whole {

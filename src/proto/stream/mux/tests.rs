@@ -103,7 +103,7 @@ fn a_stream_opens_with_data_attached_talks_and_closes() {
     assert_eq!((p.client.streams(), p.relay.streams()), (0, 0));
 }
 
-// spec: STREAM-1 STREAM-4 STREAM-404
+// spec: STREAM-1 STREAM-4 STREAM-25
 #[test]
 fn a_stream_stops_at_its_credit_and_goes_on_when_its_bytes_are_consumed() {
     let mut p = Pair::new();
@@ -122,7 +122,7 @@ fn a_stream_stops_at_its_credit_and_goes_on_when_its_bytes_are_consumed() {
     assert_eq!(p.relay_bytes(), data);
 }
 
-// spec: STREAM-404
+// spec: STREAM-25
 #[test]
 fn a_window_grows_with_what_goes_on_and_shrinks_when_it_must() {
     let mut p = Pair::new();

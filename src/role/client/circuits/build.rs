@@ -103,7 +103,7 @@ impl Circuits {
     }
 
     /// A path to an exit for this user: one of those drawn before, once they are as many as may be.
-    // spec: CLIENT-201
+    // spec: CLIENT-17
     fn draw_exit(&mut self, user: [u8; 16], cx: &mut Context<'_>) -> Option<Vec<Contact>> {
         let known = self.drawn.only(cx.now.mono, &user, cx.rng).unwrap_or_default();
         let again = known.into_iter().find_map(|exit| cx.paths.path(cx.now, cx.rng, PathEnd::ThisExit(exit)));

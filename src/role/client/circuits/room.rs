@@ -50,14 +50,14 @@ impl Circuits {
     }
 
     /// The first crowd that has no room for a circuit of this purpose.
-    // spec: CLIENT-202
+    // spec: CLIENT-18
     pub(in crate::role::client) fn crowded(&self, purpose: CircuitPurpose) -> Option<Crowd> {
         let count = |crowd: Crowd| self.table.iter().filter(|(_, c)| crowd.holds(c)).count();
         Crowd::of(purpose).find(|&crowd| count(crowd) >= self.most(crowd))
     }
 
     /// The circuit of a crowd that is unused for longest. `is_idle` says which streams keep none in use.
-    // spec: CLIENT-203
+    // spec: CLIENT-19
     pub(in crate::role::client) fn unused(&self, crowd: Crowd, is_idle: impl Fn(Key) -> bool) -> Option<Key> {
         let unused = self.table.iter().filter(|(_, c)| crowd.holds(c) && c.is_unused(&is_idle));
         unused.min_by_key(|(_, c)| (c.purpose().is_some(), c.last_stream())).map(|(key, _)| key)

@@ -85,7 +85,7 @@ impl ClientState {
     }
 
     /// Closes unused circuits until one more of this purpose has room. The crowd that leaves none, if one does.
-    // spec: CLIENT-203
+    // spec: CLIENT-19
     fn make_room(&mut self, now: Now, purpose: CircuitPurpose) -> Option<Crowd> {
         while let Some(crowd) = self.circuits.crowded(purpose) {
             let calls = &self.calls;
@@ -118,7 +118,7 @@ impl ClientState {
 
     /// Whether an exit's refusal is answered with another exit: it has not connected, so the destination has nothing yet.
     pub(super) fn refused_by_exit(&mut self, now: Now, stream: Key, reason: EndReason) -> bool {
-        // spec: CLIENT-207
+        // spec: CLIENT-23
         matches!(reason, EndReason::NotOffered | EndReason::Policy | EndReason::Resource)
             && self.retries(now, stream, (true, true))
     }

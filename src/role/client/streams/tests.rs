@@ -8,7 +8,7 @@ use crate::role::links::Links;
 use crate::wire::ids::NetworkId;
 use crate::wire::message::Target;
 
-// spec: STREAM-405
+// spec: STREAM-26
 #[test]
 fn the_stream_for_which_most_waits_ends_when_too_much_waits_for_all() {
     let network = NetworkId([1; 32]);

@@ -11,7 +11,7 @@ use crate::role::slab::Key;
 impl Exits {
     /// Where every place is taken and `circuit` wants one more: closes a connection, if there is one that must make room.
     /// Gives whether it did, and the stream that breaks with it.
-    // spec: STREAM-401
+    // spec: STREAM-22
     pub(in crate::role::shard) fn make_room(&mut self, now: Now, circuit: Key) -> Option<Option<StreamName>> {
         if !self.destinations.is_exit() || !self.is_full() {
             return None;
@@ -86,7 +86,7 @@ mod tests {
         core::array::from_fn(|_| keys.insert(()))
     }
 
-    // spec: STREAM-401
+    // spec: STREAM-22
     #[test]
     fn the_longest_idle_of_the_circuit_with_the_most_makes_room() {
         let [few, most, new] = circuits();
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(exits.make_room(at_second(100), new), None, "there is room now");
     }
 
-    // spec: STREAM-401
+    // spec: STREAM-22
     #[test]
     fn what_is_in_use_keeps_its_place_up_to_its_circuit_s_share() {
         let [few, most, new] = circuits();

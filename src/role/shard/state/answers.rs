@@ -34,7 +34,7 @@ impl ShardState {
     }
 
     fn answer_create(&mut self, now: Now, link: LinkKey, id: CircuitId, request: &[u8; REQUEST_SIZE]) {
-        // spec: HS-601
+        // spec: HS-7
         if !HandshakeRequest::share_of(request).is_some_and(|share| self.replays.1.admit(share)) {
             return self.refuse(now, link, id, DestroyReason::None);
         }
@@ -57,7 +57,7 @@ impl ShardState {
 
     /// Whether the link may have one circuit more. Where all places are taken, or half of them by this link's holder, the
     /// idlest circuit of whoever has most makes room.
-    // spec: CIRC-601
+    // spec: CIRC-17
     fn make_room(&mut self, now: Now, link: LinkKey) -> bool {
         let Some(source) = self.links.source(link) else { return false };
         let own = self.links.circuits(link);

@@ -10,7 +10,7 @@ fn fill(rig: &mut Rig, id: u16, open: Message<'_>) {
     }
 }
 
-// spec: STREAM-502
+// spec: STREAM-28
 #[test]
 fn what_waits_for_a_circuit_s_destinations_is_bounded_wherever_they_are() {
     // To servers that take nothing, and to ones whose names have no answer yet.
@@ -28,7 +28,7 @@ fn what_waits_for_a_circuit_s_destinations_is_bounded_wherever_they_are() {
     }
 }
 
-// spec: STREAM-502
+// spec: STREAM-28
 #[test]
 fn who_holds_most_of_what_waits_gives_way_and_nobody_else() {
     let mut rig = Rig::new();
@@ -49,7 +49,7 @@ fn who_holds_most_of_what_waits_gives_way_and_nobody_else() {
     assert!(rig.outputs.iter().all(|o| !matches!(o, Output::Abort(_))));
 }
 
-// spec: STREAM-501
+// spec: STREAM-27
 #[test]
 fn silent_names_take_no_place_from_others() {
     let mut rig = Rig::new();
@@ -80,7 +80,7 @@ fn silent_names_take_no_place_from_others() {
     assert_eq!(rig.dials().len(), 1, "its answer is waited for");
 }
 
-// spec: STREAM-501
+// spec: STREAM-27
 #[test]
 fn one_link_s_circuits_share_its_look_ups() {
     use crate::role::limits::{LOOKUPS_PER_CIRCUIT_MAX, LOOKUPS_PER_LINK_MAX};
@@ -103,7 +103,7 @@ fn one_link_s_circuits_share_its_look_ups() {
     assert!(rig.heard.iter().any(|(_, m)| m == "Resolved([])"), "a RESOLVE that gives way is answered");
 }
 
-// spec: STREAM-503
+// spec: STREAM-29
 #[test]
 fn another_spelling_of_what_an_exit_refuses_is_refused() {
     let mut rig = Rig::with_exit(ExitPolicy { private: false });
@@ -159,7 +159,7 @@ fn another_spelling_of_what_an_exit_refuses_is_refused() {
     assert_eq!(rig.heard[last + 1].1, "Resolved([1.2.3.4])");
 }
 
-// spec: STREAM-504
+// spec: STREAM-30
 #[test]
 fn an_exit_leads_neither_to_itself_nor_back_into_the_network() {
     let mut rig = Rig::with_exit(ExitPolicy { private: false });
@@ -208,7 +208,7 @@ fn an_exit_leads_neither_to_itself_nor_back_into_the_network() {
     assert_eq!(rig.dials().len(), 1);
 }
 
-// spec: STREAM-505
+// spec: STREAM-31
 #[test]
 fn an_exit_dials_all_addresses_of_a_name_at_once() {
     let mut rig = Rig::new();

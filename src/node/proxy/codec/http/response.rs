@@ -66,7 +66,7 @@ pub fn read(input: &[u8]) -> Result<Option<(HttpAnswer, usize)>, AnswerError> {
         .allow_obsolete_multiline_headers_in_responses(true)
         .ignore_invalid_headers_in_responses(true);
     let window = input.get(..ANSWER_HEAD_MAX).unwrap_or(input);
-    // spec: PROXY-407
+    // spec: PROXY-43
     let used = match config.parse_response(&mut parsed, window) {
         Ok(httparse::Status::Complete(used)) => used,
         Ok(httparse::Status::Partial) if input.len() >= ANSWER_HEAD_MAX => return Err(AnswerError::TooLong),
@@ -110,7 +110,7 @@ impl HttpAnswer {
         if method == "HEAD" || self.is_interim() || matches!(self.status, 204 | 304) {
             return Ok(AnswerBody::None);
         }
-        // spec: PROXY-407
+        // spec: PROXY-43
         match (codings.next(), codings.next(), length) {
             (None, _, Some(n)) => Ok(AnswerBody::Known(n)),
             (None, _, None) => Ok(AnswerBody::UntilEnd),
@@ -169,7 +169,7 @@ impl HttpAnswer {
         const HOP: [&str; 7] =
             ["connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
         let name = name.to_ascii_lowercase();
-        // spec: PROXY-405
+        // spec: PROXY-41
         !(HOP.contains(&name.as_str()) || name.starts_with("proxy-") || is_named_by_connection(&self.fields, &name))
     }
 }
@@ -197,7 +197,7 @@ mod tests {
         answer(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n"))
     }
 
-    // spec: PROXY-405
+    // spec: PROXY-41
     #[test]
     fn what_is_between_server_and_proxy_goes_no_further() {
         let from_server = with(
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(text(false, true), "HTTP/1.1 200 OK\r\nETag: \"x\"\r\nConnection: close\r\n\r\n");
     }
 
-    // spec: PROXY-407
+    // spec: PROXY-43
     #[test]
     fn a_body_ends_where_every_reader_would_end_it() {
         let body = |fields: &str| with(fields).body("GET");
@@ -245,7 +245,7 @@ mod tests {
         }
     }
 
-    // spec: PROXY-407
+    // spec: PROXY-43
     #[test]
     fn what_old_servers_write_is_read_and_written_in_one_form() {
         let old = answer("HTTP/1.0 200\nX : a\n b\r\nno field\r\nContent-Length: 2\n\n");
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(read(many.as_bytes()), Err(AnswerError::TooLong));
     }
 
-    // spec: PROXY-406
+    // spec: PROXY-42
     #[test]
     fn a_protocol_changes_only_when_both_want_it() {
         let asks = |fields: &str| {
