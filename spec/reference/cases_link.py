@@ -216,7 +216,7 @@ def link():
         ("message_1_reserved", "LINK-5", "NonZeroPadding", link_handshake(network, responder, e, dz, re_, m, AES, time, payload_1=b"\x01\0\0\x01" + u32(time // 1000))[0]),
     ]
     for name, spec, expect, raw in bad_ones:
-        case("link", "received", name, spec, expect, cipher=AES, to="responder", **given, bytes=raw)
+        case("link", "received", name, spec, expect, cipher=AES, time=time, to="responder", **given, bytes=raw)
     payload = lambda p: link_handshake(network, responder, e, dz, re_, m, AES, time, payload_2=p)[1]
     bad_twos = [
         ("message_2_share_changed", "LINK-3", "BadHandshake", flipped(two, 0)),
@@ -228,7 +228,7 @@ def link():
         ("message_2_reserved", "LINK-5", "NonZeroPadding", payload(b"\x01\x01\0\x01" + u64(time))),
     ]
     for name, spec, expect, raw in bad_twos:
-        case("link", "received", name, spec, expect, cipher=AES, to="initiator", **given, bytes=raw)
+        case("link", "received", name, spec, expect, cipher=AES, time=time, to="initiator", **given, bytes=raw)
     record = link_record(CounterKey(AES, to_r), some[:1])
     bad_records = [
         ("record_count_changed", "LINK-13", "BadRecord", flipped(record, 0)),
@@ -239,4 +239,4 @@ def link():
         ("record_out_of_order", "LINK-13", "BadRecord", CounterKey(AES, to_r, 2).seal(b"\x01")),
     ]
     for name, spec, expect, raw in bad_records:
-        case("link", "received", name, spec, expect, cipher=AES, to="open responder", **given, bytes=raw)
+        case("link", "received", name, spec, expect, cipher=AES, time=time, to="open responder", **given, bytes=raw)

@@ -96,7 +96,7 @@ def onion_body(case: Case) -> None:
 
 def initiator(case: Case) -> Initiator:
     responder = umbel.x_public(case.raw("responder_secret"))
-    return Initiator(case.raw("network"), responder, case.raw("initiator_ephemeral"), case.raw("initiator_kem_seed"))
+    return Initiator(case.raw("network"), responder, case.raw("initiator_ephemeral"), case.raw("initiator_kem_seed"), case.number("time") // 1000)
 
 
 def link(case: Case) -> None:

@@ -54,8 +54,8 @@ SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 PROFILES = {
     p.name: p
     for p in (
-        Profile("default", 3 * HOUR, 10 * MINUTE, DAY, 30 * DAY, 49, 22, 12, True, False, 10 * MINUTE, 4_194_304),
-        Profile("testing", SECOND, 500, 60 * SECOND, HOUR, 5, 8, 12, False, True, 5 * MINUTE, 4_194_304),
+        Profile("default", 3 * HOUR, 10 * MINUTE, DAY, 30 * DAY, 49, 22, 12, True, False, 10 * MINUTE, 262_144),
+        Profile("testing", SECOND, 500, 60 * SECOND, HOUR, 5, 8, 12, False, True, 5 * MINUTE, 262_144),
     )
 }
 

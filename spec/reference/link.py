@@ -56,13 +56,13 @@ class Established:
 class Initiator(umbel.Noise):
     """The initiator of `Noise_NKhfs_25519+MLKEM768_ChaChaPoly_SHA256` (LINK-1)."""
 
-    def __init__(self, network: bytes, responder: bytes, e: bytes, dz: bytes) -> None:
+    def __init__(self, network: bytes, responder: bytes, e: bytes, dz: bytes, seconds: int) -> None:
         super().__init__(network, responder)
         self.e = e
         ek, self.dk = mlkem.keygen(dz[:32], dz[32:])
         self.mix_hash(umbel.x_public(e))
         self.mix_key(self.agree(responder))
-        self.message_1 = umbel.x_public(e) + self.encrypt_and_hash(ek) + self.encrypt_and_hash(u8(1) + bytes(3) + u32(int(time.time())))
+        self.message_1 = umbel.x_public(e) + self.encrypt_and_hash(ek) + self.encrypt_and_hash(u8(1) + bytes(3) + u32(seconds))
         assert len(self.message_1) == MESSAGE_1_SIZE  # LINK-2
 
     def mix_key(self, data: bytes) -> None:
@@ -272,7 +272,7 @@ def connect(network: bytes, to: Endpoint) -> Link:
             continue
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            noise = Initiator(network, to.link_key, secrets.token_bytes(32), secrets.token_bytes(64))
+            noise = Initiator(network, to.link_key, secrets.token_bytes(32), secrets.token_bytes(64), int(time.time()))
             connection.sendall(noise.message_1)
             keys = noise.finish(receive_exactly(connection, MESSAGE_2_SIZE, end), to.cipher)  # LINK-8
             connection.settimeout(STUCK_SECONDS)

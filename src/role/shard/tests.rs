@@ -264,24 +264,6 @@ fn a_stream_on_which_nothing_moves_stays() {
     assert!(rig.heard_of(5).iter().any(|m| m.starts_with("Data")), "{:?}", rig.heard);
 }
 
-// spec: STREAM-22
-#[test]
-fn a_full_exit_ends_an_idle_stream_and_says_so() {
-    let mut rig = Rig::new();
-    rig.relay.set_limits(rig.now, Limits { exits: 2, ..Limits::default() });
-    rig.say(&[(5, to_web()), (6, to_web())]);
-    let conns = rig.dials();
-    for &conn in &conns {
-        rig.input(Input::Connected(conn));
-    }
-    rig.wait(EXIT_IDLE_LEAST);
-    rig.input(Input::Received(conns[0], &mut b"busy".to_vec()));
-    rig.heard.clear();
-    rig.say(&[(7, to_web())]);
-    assert_eq!((rig.heard_of(6), rig.heard_of(7)), (vec!["End(Resource)"], Vec::new()));
-    assert!(rig.outputs.iter().any(|o| matches!(o, Output::Abort(conn) if *conn == conns[1])), "{:?}", rig.outputs);
-}
-
 #[test]
 fn a_stream_that_begins_anew_in_one_cell_keeps_its_bytes() {
     let mut rig = Rig::new();
@@ -294,17 +276,6 @@ fn a_stream_that_begins_anew_in_one_cell_keeps_its_bytes() {
     let mut bytes = Vec::new();
     assert!(rig.relay.transmit(rig.now, new, &mut bytes));
     assert_eq!(bytes, b"hello again", "and none of it goes to the old connection");
-}
-
-#[test]
-fn a_name_s_addresses_go_to_the_stream_that_asked() {
-    let mut rig = Rig::new();
-    rig.say(&[(5, to_host("one.example"))]);
-    let first = rig.asks()[0];
-    rig.say(&[(5, Message::End(EndReason::Reset)), (5, to_host("two.example"))]);
-    rig.outputs.clear();
-    rig.input(Input::Resolved(first, vec!["10.0.0.1".parse().unwrap()]));
-    assert!(rig.dials().is_empty(), "the address is another name's");
 }
 
 // spec: STREAM-20 STREAM-32
@@ -330,40 +301,6 @@ fn a_stream_that_ends_here_counts_as_work() {
     let before = rig.relay.counts().carried;
     rig.input(Input::Received(conn, &mut [7; 50_000]));
     assert!(rig.relay.counts().carried >= before + 50_000, "a relay that drains must see that bytes still flow");
-}
-
-#[test]
-fn what_waits_for_slow_clients_is_shared_out() {
-    let mut rig = Rig::new();
-    for id in 1..=500 {
-        rig.say(&[(id, to_web())]);
-    }
-    let conns = rig.dials();
-    for &conn in &conns {
-        rig.input(Input::Connected(conn));
-    }
-    // As much as may be read, for a client that takes nothing.
-    let mut read = 0;
-    while let Some((conn, room)) = conns.iter().map(|&c| (c, rig.relay.read_budget(c))).find(|(_, room)| *room > 0) {
-        rig.relay.handle(rig.now, Input::Received(conn, &mut vec![7; room]));
-        read += room;
-        assert!(read <= EXIT_UNREAD_MAX + conns.len() * EXIT_UNREAD_LEAST, "{read}");
-    }
-    assert!(read >= EXIT_UNREAD_MAX, "{read}");
-}
-
-#[test]
-fn streams_that_hold_nothing_take_nothing_from_the_others() {
-    let mut rig = Rig::new();
-    for id in 1..=500 {
-        rig.say(&[(id, to_web())]);
-    }
-    let conns = rig.dials();
-    for &conn in &conns {
-        rig.input(Input::Connected(conn));
-    }
-    rig.wait(Duration::from_secs(3600));
-    assert!(conns.iter().all(|&conn| rig.relay.read_budget(conn) == SEND_BUFFER_MAX));
 }
 
 // spec: LINK-27 LINK-30
@@ -511,27 +448,6 @@ fn a_question_that_the_services_cannot_take_ends_its_stream() {
     let cells = rig.carry();
     rig.hear(cells);
     assert_eq!(rig.heard_of(5), Vec::<&str>::new());
-}
-
-// spec: STREAM-18
-#[test]
-fn connections_and_look_ups_of_an_exit_count_together() {
-    let mut rig = Rig::new();
-    rig.relay.set_limits(rig.now, Limits { exits: 3, ..Limits::default() });
-    for id in 1..=2 {
-        rig.say(&[(id, to_web())]);
-    }
-    rig.say(&[(3, to_host("one.example"))]);
-    assert!(rig.heard.is_empty(), "three have room: {:?}", rig.heard);
-    rig.say(&[(4, to_web()), (5, to_host("two.example")), (6, Message::Resolve("three.example"))]);
-    for id in [4, 5] {
-        assert_eq!(rig.heard_of(id), ["End(Resource)"]);
-    }
-    assert_eq!(rig.heard_of(6), ["Resolved([])"]);
-    rig.say(&[(1, Message::End(EndReason::Reset))]);
-    rig.heard.clear();
-    rig.say(&[(7, to_web())]);
-    assert_eq!(rig.heard_of(7), Vec::<&str>::new(), "a place is free again");
 }
 
 // spec: LINK-29

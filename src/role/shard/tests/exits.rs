@@ -5,7 +5,7 @@ use super::*;
 /// Opens a stream there and sends as much as the client was granted.
 fn fill(rig: &mut Rig, id: u16, open: Message<'_>) {
     rig.say(&[(id, open)]);
-    for _ in 0..436 {
+    for _ in 0..218 {
         rig.say(&[(id, Message::Data(&[7; 1200]))]);
     }
 }
@@ -17,7 +17,7 @@ fn what_waits_for_a_circuit_s_destinations_is_bounded_wherever_they_are() {
     for open in [to_web(), to_host("silent.example")] {
         let mut rig = Rig::new();
         let name = format!("{open:?}");
-        for id in 1..=100 {
+        for id in 1..=200 {
             let open = if name.contains("silent") { to_host("silent.example") } else { to_web() };
             fill(&mut rig, id, open);
         }
@@ -226,4 +226,88 @@ fn an_exit_dials_all_addresses_of_a_name_at_once() {
     let conn = rig.dials().pop().unwrap();
     rig.input(Input::Failed(conn, crate::role::DialError::Resource));
     assert_eq!(rig.heard_of(6), ["End(Resource)"], "the exit has no socket left");
+}
+
+#[test]
+fn what_waits_for_slow_clients_is_shared_out() {
+    let mut rig = Rig::new();
+    for id in 1..=500 {
+        rig.say(&[(id, to_web())]);
+    }
+    let conns = rig.dials();
+    for &conn in &conns {
+        rig.input(Input::Connected(conn));
+    }
+    // As much as may be read, for a client that takes nothing.
+    let mut read = 0;
+    while let Some((conn, room)) = conns.iter().map(|&c| (c, rig.relay.read_budget(c))).find(|(_, room)| *room > 0) {
+        rig.relay.handle(rig.now, Input::Received(conn, &mut vec![7; room]));
+        read += room;
+        assert!(read <= EXIT_UNREAD_MAX + conns.len() * EXIT_UNREAD_LEAST, "{read}");
+    }
+    assert!(read >= EXIT_UNREAD_MAX, "{read}");
+}
+
+#[test]
+fn streams_that_hold_nothing_take_nothing_from_the_others() {
+    let mut rig = Rig::new();
+    for id in 1..=500 {
+        rig.say(&[(id, to_web())]);
+    }
+    let conns = rig.dials();
+    for &conn in &conns {
+        rig.input(Input::Connected(conn));
+    }
+    rig.wait(Duration::from_secs(3600));
+    assert!(conns.iter().all(|&conn| rig.relay.read_budget(conn) == SEND_BUFFER_MAX));
+}
+
+// spec: STREAM-18
+#[test]
+fn connections_and_look_ups_of_an_exit_count_together() {
+    let mut rig = Rig::new();
+    rig.relay.set_limits(rig.now, Limits { exits: 3, ..Limits::default() });
+    for id in 1..=2 {
+        rig.say(&[(id, to_web())]);
+    }
+    rig.say(&[(3, to_host("one.example"))]);
+    assert!(rig.heard.is_empty(), "three have room: {:?}", rig.heard);
+    rig.say(&[(4, to_web()), (5, to_host("two.example")), (6, Message::Resolve("three.example"))]);
+    for id in [4, 5] {
+        assert_eq!(rig.heard_of(id), ["End(Resource)"]);
+    }
+    assert_eq!(rig.heard_of(6), ["Resolved([])"]);
+    rig.say(&[(1, Message::End(EndReason::Reset))]);
+    rig.heard.clear();
+    rig.say(&[(7, to_web())]);
+    assert_eq!(rig.heard_of(7), Vec::<&str>::new(), "a place is free again");
+}
+
+#[test]
+fn a_name_s_addresses_go_to_the_stream_that_asked() {
+    let mut rig = Rig::new();
+    rig.say(&[(5, to_host("one.example"))]);
+    let first = rig.asks()[0];
+    rig.say(&[(5, Message::End(EndReason::Reset)), (5, to_host("two.example"))]);
+    rig.outputs.clear();
+    rig.input(Input::Resolved(first, vec!["10.0.0.1".parse().unwrap()]));
+    assert!(rig.dials().is_empty(), "the address is another name's");
+}
+
+// spec: STREAM-22
+#[test]
+fn a_full_exit_ends_an_idle_stream_and_says_so() {
+    let mut rig = Rig::new();
+    rig.relay.set_limits(rig.now, Limits { exits: 2, ..Limits::default() });
+    rig.say(&[(5, to_web()), (6, to_web())]);
+    let conns = rig.dials();
+    for &conn in &conns {
+        rig.input(Input::Connected(conn));
+    }
+    rig.wait(EXIT_IDLE_LEAST);
+    rig.input(Input::Received(conns[0], &mut b"busy".to_vec()));
+    rig.heard.clear();
+    rig.say(&[(7, to_web())]);
+    assert_eq!((rig.heard_of(6), rig.heard_of(7)), (vec!["End(Resource)"], Vec::new()));
+    assert!(rig.outputs.iter().any(|o| matches!(o, Output::Abort(conn) if *conn == conns[1])), "{:?}", rig.outputs);
 }
