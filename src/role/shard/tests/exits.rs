@@ -23,7 +23,7 @@ fn what_waits_for_a_circuit_s_destinations_is_bounded_wherever_they_are() {
         }
         let unsent = rig.relay.state.look().unsent();
         assert!(unsent <= crate::role::limits::EXIT_UNSENT_PER_CIRCUIT_MAX, "{name}: {unsent}");
-        assert!(unsent > 20 << 20, "{name}: most of the share is used: {unsent}");
+        assert!(unsent > 15 << 20, "{name}: a good part of the share is used: {unsent}");
         assert!(rig.heard.iter().any(|(_, m)| m.contains("Resource")), "{name}: the client hears why");
     }
 }
