@@ -309,34 +309,36 @@ mod tests {
         assert_eq!(host("a%2eonion"), Ok(Host::Name("a.onion".into())));
     }
 
+    const AT_HOME: &[&str] = &[
+        "x.onion",
+        "X.Onion.",
+        "%78.onion",
+        "a.i2p",
+        "a.exit",
+        "a.b.umbel",
+        "printer.local",
+        "db.internal",
+        "tv.home.arpa",
+        "router.lan",
+        "a.home",
+        "a.corp",
+        "a.invalid",
+        "a.alt",
+        "onion",
+        "0.0.0.0",
+        "0",
+        "0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::",
+        "ff02::1",
+        "::ffff:0.0.0.0",
+    ];
+
     #[test]
     fn what_means_something_only_at_home_does_not_leave() {
         let leaves = |text: &str, private| host(text).unwrap().may_leave(private);
-        for text in [
-            "x.onion",
-            "X.Onion.",
-            "%78.onion",
-            "a.i2p",
-            "a.exit",
-            "a.b.umbel",
-            "printer.local",
-            "db.internal",
-            "tv.home.arpa",
-            "router.lan",
-            "a.home",
-            "a.corp",
-            "a.invalid",
-            "a.alt",
-            "onion",
-            "0.0.0.0",
-            "0",
-            "0.1",
-            "224.0.0.1",
-            "255.255.255.255",
-            "::",
-            "ff02::1",
-            "::ffff:0.0.0.0",
-        ] {
+        for text in AT_HOME {
             assert!(!leaves(text, false) && !leaves(text, true), "{text}");
         }
         for text in [

@@ -2,7 +2,9 @@
 
 use crate::host::error::{Error, ErrorKind};
 use crate::host::system::unix_now;
-use crate::node::control::report::{GetReport, LookupReport, Progress, PutReport, Status, StoreStatus, Unit};
+use crate::node::control::report::{
+    DirectoryStatus, GetReport, LookupReport, Progress, PutReport, Status, StoreStatus, Unit,
+};
 use crate::node::setting::Size;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -256,6 +258,11 @@ fn store_rows(s: &StoreStatus) -> Vec<(&'static str, String)> {
     rows
 }
 
+fn directory_text(d: &DirectoryStatus) -> String {
+    let (relays, signers) = (plural(d.relays, "relay", "relays"), plural(d.signers, "signer", "signers"));
+    format!("{relays}, {signers} agree, {} s old", d.age_s)
+}
+
 impl Report for Status {
     fn text(&self) -> String {
         let not_ready = if self.problems.is_empty() { "not ready yet" } else { "not ready" };
@@ -279,18 +286,7 @@ impl Report for Status {
         if let Some(socks) = &self.socks {
             row("proxy", socks.clone());
         }
-        row(
-            "directory",
-            match &self.directory {
-                Some(d) => format!(
-                    "{}, {} agree, {} s old",
-                    plural(d.relays, "relay", "relays"),
-                    plural(d.signers, "signer", "signers"),
-                    d.age_s
-                ),
-                None => "none yet".to_owned(),
-            },
-        );
+        row("directory", self.directory.as_ref().map_or("none yet".to_owned(), directory_text));
         row("links", self.links.to_string());
         row("circuits", self.circuits.len().to_string());
         row("streams", self.streams.len().to_string());
