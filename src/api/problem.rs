@@ -1,10 +1,12 @@
 //! What keeps a node from its work, as it is told.
 
 use crate::base::time::{Duration, Instant};
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 /// What keeps a node from its work, or a part of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 #[non_exhaustive]
 pub struct Problem {
     /// A word for programs: `offline`, `clock`, `unreachable`, `directory-old`, `store-full`, `disk-full`, `store-failed` or

@@ -124,10 +124,10 @@ pub struct Published {
     /// How long it took.
     pub elapsed_ms: u64,
     /// What was hidden and is published, as in [`Listing::hidden`].
-    #[serde(default)]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub hidden: Vec<String>,
     /// What was in the folder and is not published.
-    #[serde(default)]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub left_out: Vec<LeftOut>,
 }
 

@@ -99,34 +99,34 @@ pub struct StoreStatus {
     pub objects: u64,
     /// `good`, or why it takes nothing in: `disk-full`, `read-only`, `denied`, `gone` or `failed`. What it holds is served as
     /// far as it can be read.
-    #[serde(default)]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub health: String,
     /// The system's words for it; empty where it is good.
-    #[serde(default)]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub reason: String,
     /// Since when, in seconds since 1970; 0 for the start.
-    #[serde(default)]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub since_unix: u64,
     /// How it did the last time it was not good, and until when in seconds since 1970; null where that never was.
-    #[serde(default)]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub before: Option<(String, u64)>,
     /// How often content was refused for want of room since the start.
-    #[serde(default)]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub refused: u64,
     /// When that was last, in seconds since 1970.
-    #[serde(default)]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub refused_unix: u64,
     /// Blocks found damaged or missing since the start.
-    #[serde(default)]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub blocks_lost: u64,
     /// Whether its index was damaged at or since the start and was made anew.
-    #[serde(default)]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub index_rebuilt: bool,
     /// Bytes free on its disk.
-    #[serde(default)]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub disk_free: u64,
     /// Bytes of the disk that it leaves free.
-    #[serde(default)]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub disk_reserve: u64,
 }
 

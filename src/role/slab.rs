@@ -14,7 +14,6 @@ impl Key {
     }
 
     /// The key that a number stands for.
-    #[cfg(feature = "unstable")]
     pub fn from_u64(n: u64) -> Self {
         Self { index: n as u32, generation: (n >> 32) as u32 }
     }

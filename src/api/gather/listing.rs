@@ -1,5 +1,6 @@
 //! What is published of a folder and what is not, said before anything is sent.
 
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -8,13 +9,14 @@ pub(super) const NAMED_MAX: usize = 4_000;
 
 /// What is published of a file or folder, and what is left out of it: said before anything is sent, for nothing that was
 /// published can be withdrawn.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 #[non_exhaustive]
 pub struct Listing {
     /// The name under which it is published; may be empty.
     pub name: String,
     /// Each file, and each folder that holds nothing, in the order of their paths. Empty for a single file.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
     pub entries: Vec<Listed>,
     /// Number of files.
     pub files: u64,
@@ -38,7 +40,8 @@ impl Listing {
 }
 
 /// A file of a folder that is published.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 #[non_exhaustive]
 pub struct Listed {
     /// Its path in the folder; of a folder that holds nothing, with `/` at its end.
@@ -48,7 +51,8 @@ pub struct Listed {
 }
 
 /// Something in a folder that is not published with it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 #[non_exhaustive]
 pub struct LeftOut {
     /// Its path in the folder.

@@ -1,12 +1,12 @@
 //! The reports of the commands: their JSON is for programs and keeps its keys.
 
 use crate::api;
-#[cfg(feature = "unstable")]
-pub use crate::api::Custodian as CustodianReport;
 pub use crate::api::{
-    BytesStatus, CircuitStatus, DirectoryStatus, LeftOut, Listing, Lookup as LookupReport, Problem, Progress,
+    BytesStatus, CircuitStatus, DirectoryStatus, Listing, Lookup as LookupReport, Problem, Progress,
     Published as PutReport, StoreStatus, StreamStatus, Unit,
 };
+#[cfg(feature = "unstable")]
+pub use crate::api::{Custodian as CustodianReport, LeftOut};
 use crate::host::{descriptors, system};
 use crate::node::process;
 use serde::{Deserialize, Serialize};

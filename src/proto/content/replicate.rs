@@ -20,11 +20,14 @@ use crate::proto::rpc::{Call, CallId, Route, Service};
 use crate::wire::content::store::StoreAnswer;
 use crate::wire::ids::{Locator, RelayId};
 use care::Care;
+#[cfg(feature = "unstable")]
 pub use care::{SCRUB_PERIOD, SCRUB_RATE, SCRUB_SLICE, TEND_INTERVAL, TEND_RETRY};
 use jobs::Job;
+#[cfg(feature = "unstable")]
 pub use plan::{AWAY_FIRST, AWAY_MAX, DUE_MAX, FIRST_ASKED, LATER_MAX, SEEN_MAX};
 use plan::{Plan, Why};
 use repair::Repairs;
+#[cfg(feature = "unstable")]
 pub use repair::{REPAIR_RETRY, REPAIR_RETRY_MAX, REPAIRS_ACTIVE, REPAIRS_MAX};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

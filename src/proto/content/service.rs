@@ -17,6 +17,7 @@ use crate::wire::content::store::{Missing, NAMES_MAX, Refusal, Status, StoreAnsw
 use crate::wire::ids::{Address, Locator};
 use crate::wire::umbel_link::locator;
 use care::ScrubAt;
+#[cfg(feature = "unstable")]
 pub use care::{SHED_MAX, SWEEP_MAX};
 use room::idle;
 use std::collections::{BTreeMap, BTreeSet};

@@ -153,7 +153,6 @@ impl Circuits {
         }
     }
 
-    #[cfg(feature = "unstable")]
     pub(super) fn set_queued_max(&mut self, cells: usize) {
         self.queued_max = cells;
     }

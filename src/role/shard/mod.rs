@@ -44,7 +44,6 @@ impl Shard {
     }
 
     /// How much it holds for others at most.
-    #[cfg(feature = "unstable")]
     pub fn set_limits(&mut self, now: Now, limits: crate::role::limits::Limits) {
         self.state.act(now, |state| state.set_limits(limits));
     }
@@ -80,6 +79,7 @@ impl Shard {
     }
 
     /// How much there is of everything.
+    #[cfg(feature = "unstable")]
     pub fn counts(&self) -> ShardCounts {
         self.state.look().counts()
     }

@@ -64,7 +64,6 @@ impl ShardState {
         }
     }
 
-    #[cfg(feature = "unstable")]
     pub(super) fn set_limits(&mut self, limits: Limits) {
         self.circuits.set_queued_max(limits.cells_queued);
         self.streams.set_limits(limits);

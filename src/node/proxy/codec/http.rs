@@ -14,8 +14,12 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 mod body;
 mod response;
-pub use body::{Body, BodyError, Part};
-pub use response::{ANSWER_FIELDS_MAX, ANSWER_HEAD_MAX, AnswerBody, AnswerError, HttpAnswer, may_trail, read};
+#[cfg(feature = "unstable")]
+pub use body::BodyError;
+pub use body::{Body, Part};
+#[cfg(feature = "unstable")]
+pub use response::{ANSWER_FIELDS_MAX, ANSWER_HEAD_MAX};
+pub use response::{AnswerBody, AnswerError, HttpAnswer, may_trail, read};
 
 /// Maximum length of a request's head, in bytes.
 pub const HEAD_MAX: usize = 16 * 1024;

@@ -184,6 +184,7 @@ impl<B: BlockStore> StoreService<B> {
     }
 
     /// Objects that were whole and lack blocks.
+    #[cfg(feature = "unstable")]
     pub fn lacking(&self) -> usize {
         self.lacking.len()
     }
