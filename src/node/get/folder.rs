@@ -8,7 +8,7 @@ use crate::host::error::{Error, ErrorKind};
 use crate::node::control::Opened;
 use crate::node::control::client::{Conversation, strange};
 use crate::node::control::report::Progress;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
@@ -27,7 +27,7 @@ struct FolderSink<'a> {
     /// Until the earlier fetch's files have been compared.
     resume: Option<Resume>,
     /// What is to be there in the end, in OUT.part: files with their lengths.
-    expected: HashMap<PathBuf, u64>,
+    expected: BTreeMap<PathBuf, u64>,
     opened: &'a Opened,
     part: &'a mut Part,
 }
@@ -92,7 +92,7 @@ pub(super) async fn fetch(
     } else if !part.path().is_dir() {
         return Err(Stop::StartOver);
     }
-    let (hash, expected) = (Sha256Stream::default(), HashMap::new());
+    let (hash, expected) = (Sha256Stream::default(), BTreeMap::new());
     let mut sink = FolderSink { file: None, missing: 0, hash, position: 0, resume, expected, opened, part };
     if let Err(stop) = pump(&mut talk, opened, &mut sink, progress).await {
         if sink.resume.is_none() {
@@ -168,7 +168,7 @@ fn clear(path: &Path) -> io::Result<()> {
 
 /// Makes a tree of files last through a power cut. Removes what does not belong there; false where something is missing or
 /// has another length.
-fn settle(root: &Path, expected: &HashMap<PathBuf, u64>) -> io::Result<bool> {
+fn settle(root: &Path, expected: &BTreeMap<PathBuf, u64>) -> io::Result<bool> {
     let mut paths = vec![root.to_owned()];
     let (mut next, mut files) = (0, 0);
     while let Some(path) = paths.get(next).cloned() {
@@ -228,11 +228,11 @@ mod tests {
         let file = root.join("a/b");
         create(&file).unwrap().write_all(b"xy").unwrap();
         create(&root.join("left")).unwrap();
-        let expected = HashMap::from([(file.clone(), 2)]);
+        let expected = BTreeMap::from([(file.clone(), 2)]);
         assert!(settle(&root, &expected).unwrap());
         assert!(file.exists() && !root.join("left").exists());
-        assert!(!settle(&root, &HashMap::from([(file.clone(), 3)])).unwrap(), "another length");
-        assert!(!settle(&root, &HashMap::from([(file, 2), (root.join("c"), 0)])).unwrap(), "a file that is not there");
+        assert!(!settle(&root, &BTreeMap::from([(file.clone(), 3)])).unwrap(), "another length");
+        assert!(!settle(&root, &BTreeMap::from([(file, 2), (root.join("c"), 0)])).unwrap(), "a file that is not there");
         create(&root.join("a/b/c")).unwrap();
         assert!(root.join("a/b/c").is_file(), "a folder where a file was");
     }
