@@ -157,3 +157,27 @@ pub(super) fn changed(path: &Path) -> Error {
         .with_rule("NODE-14")
         .with_hint("put again when nothing writes to it, or put a copy")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    // spec: NODE-306
+    #[test]
+    fn no_part_of_a_path_may_be_a_link_unless_links_are_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::create_dir_all(temp.path().join("s/deep")).unwrap();
+        fs::write(temp.path().join("s/deep/a"), "a").unwrap();
+        symlink("deep", temp.path().join("s/folder")).unwrap();
+        symlink("a", temp.path().join("s/deep/file")).unwrap();
+        for (path, plain) in [("deep/a", true), ("folder/a", false), ("deep/file", false), ("folder/file", false)] {
+            for follow in [false, true] {
+                let root = Root::open(&temp.path().join("s"), follow).unwrap();
+                let opened = root.open_inner(Path::new(path), OFlags::empty());
+                assert_eq!(opened.is_ok(), plain || follow, "{path}");
+            }
+        }
+    }
+}

@@ -150,7 +150,7 @@ fn folder_missing(out: &Path, at: &Path, error: &io::Error) -> Error {
     let folder = at.parent().unwrap_or(Path::new("/")).display();
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            Error::new(ErrorKind::Usage, format!("cannot write {}: there is no folder {folder}", out.display()))
+            Error::new(ErrorKind::Io, format!("cannot write {}: there is no folder {folder}", out.display()))
                 .with_hint("make the folder first, or give another name with -o")
         }
         _ => Error::file("write", out, error).with_kind(ErrorKind::Usage),
