@@ -94,12 +94,11 @@ fn a_site_s_scripts_run_in_a_window_and_nothing_is_left_of_it() {
         for signal in ["TERM", "INT", "KILL"] {
             let log = net.home().join(format!("{browser}-{signal}.log"));
             let words = ["--dir", &dir, "browse", "--browser", browser, &url, "--", "--headless", more];
+            let entries = || std::fs::read_dir(&temp).unwrap().flatten().map(|e| e.path());
+            let before: Vec<_> = entries().collect();
             let mut window = Process::start("browse", &log, &umbel_program(), &words.map(str::to_owned), &env);
             until("a profile in use", COMMAND_MAX, || {
-                std::fs::read_dir(&temp)
-                    .unwrap()
-                    .flatten()
-                    .any(|e| e.path().join("data").read_dir().is_ok_and(|d| d.count() > 4))
+                entries().any(|e| !before.contains(&e) && e.join("data").read_dir().is_ok_and(|d| d.count() > 4))
             });
             window.signal(signal);
             let status = window.wait(Duration::from_secs(30));

@@ -177,7 +177,7 @@ fn a_testnet_runs_on_when_nobody_reads_what_it_says() {
         dir.display(),
         ready.display(),
         ready.display(),
-        dir.join("client").display(),
+        dir.display(),
     );
     let program = umbel_program();
     assert_eq!(shell(START_MAX + COMMAND_MAX, &line, &[("UMBEL", &program)]).out().trim(), "0 0");
