@@ -337,7 +337,7 @@ fn links() {
             _ => unknown(&case),
         }
         let (mut initiator, mut responder) = ends(&case);
-        let ms = 1_800_000_000_123;
+        let ms = case.number("time");
         let mut bytes = case.bytes("bytes");
         let receiver = match case.text("to") {
             "responder" => &mut responder,

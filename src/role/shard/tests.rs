@@ -413,7 +413,7 @@ fn nothing_is_answered_twice() {
     };
     assert_eq!(answered(&mut rig), MESSAGE_2_SIZE);
     assert_eq!(answered(&mut rig), 0);
-    // A relay that has just started serves whose clock is an hour behind.
+    // A relay that has just started serves whose clock is an hour late.
     let mut again = Rig::at(Now { mono: Instant(1), unix: UnixMs(rig.now.unix.0 + 3_600_000) });
     assert_eq!(answered(&mut again), MESSAGE_2_SIZE);
 }
