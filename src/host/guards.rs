@@ -5,7 +5,7 @@
 //! guard ID ADDED CONFIRMED MISSING CHECK
 //! ```
 //!
-//! Each line has a check ([`lines`](super::lines)); form 1 had none. One line a guard, the preferred first; times in Unix milliseconds, 0 where there is none.
+//! Each line has a check (`lines`); form 1 had none. One line a guard, the preferred first; times in Unix milliseconds, 0 where there is none.
 
 use crate::base::time::UnixMs;
 use crate::host::dir::NodeDir;

@@ -8,7 +8,7 @@
 //! work <nonce, decimal> <check>
 //! ```
 //!
-//! Each line has a check of 8 characters ([`lines`](super::lines)). Form 1, which had none, is read and written anew. The file
+//! Each line has a check of 8 characters (`lines`). Form 1, which had none, is read and written anew. The file
 //! `relay-id` says which relay the folder is of: keys that are lost are not replaced by others without a word.
 
 use crate::base::rng::Rng;

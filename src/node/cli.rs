@@ -165,7 +165,7 @@ pub struct RelayArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(env = "UMBEL_EXIT", hide_env_values = true, hide_possible_values = true)]
     pub exit: Option<bool>,
-    /// Name servers that the exit asks, such as 192.0.2.53 or [2001:db8::53]:5353, separated by commas [default: those of
+    /// Name servers that the exit asks, such as 192.0.2.53 or `[2001:db8::53]:5353`, separated by commas [default: those of
     /// /etc/resolv.conf]
     #[arg(long, value_name = "ADDR", env = "UMBEL_NAME_SERVERS", hide_env_values = true, value_delimiter = ',')]
     pub name_servers: Vec<NameServer>,

@@ -1,8 +1,8 @@
 //! The command's half of a fetch: bytes from the control socket into OUT, whole or not at all.
 //!
-//! First the place is locked ([`lock`]), so that what lies there is one process's to judge. Everything is written to
+//! First the place is locked (`lock`), so that what lies there is one process's to judge. Everything is written to
 //! `OUT.part`, with `OUT.part-state` beside it, and takes OUT's name only when all of it is there and on the disk
-//! ([`finish`]). A fetch that was killed goes on from OUT.part, after what lies there has been compared with the state's hash.
+//! (`finish`). A fetch that was killed goes on from OUT.part, after what lies there has been compared with the state's hash.
 //! A device, a pipe or standard output takes the bytes as they come.
 
 mod file;

@@ -2,7 +2,7 @@
 //!
 //! What is done follows from what changed: an object became whole here, its custodians are others than before, one of them was
 //! away or lost something, or somebody asks. Besides, each object is compared with one of its other custodians now and then
-//! ([`plan`]). What the own store lost is fetched again from others ([`repair`]), and the store is tended ([`care`]).
+//! (`plan`). What the own store lost is fetched again from others (`repair`), and the store is tended (`care`).
 //!
 //! The replicator holds no store: what it needs of its own it asks with [`StoreCall`]s, as others do.
 //! A copy never outlives its original's lease: what is handed over is the time that is left (spec CONT-27).
