@@ -274,8 +274,8 @@ impl Streams {
             to_b.copy_from_slice(back);
         }
         s.inbox.drain(..n);
-        if s.inbox.is_empty() {
-            // An idle stream holds no buffer.
+        if s.inbox.is_empty() && n <= INBOX_KEPT {
+            // A stream that goes slowly or rests holds no buffer; one in full flow would fill a new one at once.
             s.inbox.shrink_to(INBOX_KEPT);
         }
         self.unread = self.unread.saturating_sub(n);
