@@ -35,6 +35,10 @@ pub(crate) struct Setting {
 /// Gives bytes to the relay as the driver does, and carries its effects out as far as there are any.
 fn give(relay: &mut Shard, conn: ConnId, bytes: &mut [u8]) -> Vec<Output> {
     relay.handle(NOW, Input::Received(conn, bytes));
+    // Handshakes have their turn.
+    while relay.deadline().is_some_and(|at| at <= NOW.mono) {
+        relay.handle(NOW, Input::Timer);
+    }
     std::iter::from_fn(|| relay.poll()).collect()
 }
 

@@ -258,8 +258,9 @@ impl Relay {
     }
 
     /// Takes no new circuits and streams, and waits until the relay does nothing more for others: no exit stream is open, no
-    /// request unanswered, and no circuit has carried anything for five seconds but the cells that built it. To end a relay
-    /// without breaking what others do, wait for this, with a limit of your own, and then shut it down.
+    /// request unanswered, and no circuit is in use: it carried more than the cells that built it, within the last five seconds,
+    /// or thirty where it carried much. To end a relay without breaking what others do, wait for this, with a limit of your
+    /// own, and then shut it down.
     pub async fn drain(&self) {
         let _ = self.node.run(|local| async move { start::drain(local.agent).await }).await;
     }

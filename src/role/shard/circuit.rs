@@ -51,8 +51,12 @@ pub(super) enum StreamEnd {
 
 /// Cells that pass on at the first hop while a circuit of six hops is built.
 const BUILDING_CELLS_MAX: u8 = 8;
-/// A circuit on which nothing passed for this long holds no relay back that wants to end.
+/// More cells than calls and small pages take: a stream of such a circuit may pause while its reader catches up.
+const MANY_CELLS: u8 = 64;
+/// A circuit on which nothing passed for this long holds no relay back that wants to end: its client closes it soon.
 const QUIET_MAX: Duration = Duration::from_secs(5);
+/// The same of a circuit that carried much.
+const QUIET_MAX_OF_MANY: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Activity {
@@ -218,8 +222,9 @@ impl Circuit {
 
     /// Whether it carries something for its client: more passed on than the cells that build it, and the last not long ago.
     pub(super) fn is_in_use(&self, now: Instant) -> bool {
-        self.passed > BUILDING_CELLS_MAX
-            && (self.activity != Activity::Parked || now.since(self.idle_since) < QUIET_MAX)
+        let quiet_max = if self.passed > MANY_CELLS { QUIET_MAX_OF_MANY } else { QUIET_MAX };
+        let is_quiet = self.activity == Activity::Parked && now.since(self.idle_since) >= quiet_max;
+        self.passed > BUILDING_CELLS_MAX && !is_quiet
     }
 
     /// Its place among the parked circuits of its link, the longest idle first.
