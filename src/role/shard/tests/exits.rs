@@ -10,6 +10,18 @@ fn fill(rig: &mut Rig, id: u16, open: Message<'_>) {
     }
 }
 
+/// Opens streams and lets their connections be made.
+fn connect(rig: &mut Rig, streams: u16) -> Vec<ConnId> {
+    for id in 1..=streams {
+        rig.say(&[(id, to_web())]);
+    }
+    let conns = rig.dials();
+    for &conn in &conns {
+        rig.input(Input::Connected(conn));
+    }
+    conns
+}
+
 // spec: STREAM-28
 #[test]
 fn what_waits_for_a_circuit_s_destinations_is_bounded_wherever_they_are() {
@@ -231,13 +243,7 @@ fn an_exit_dials_all_addresses_of_a_name_at_once() {
 #[test]
 fn what_waits_for_slow_clients_is_shared_out() {
     let mut rig = Rig::new();
-    for id in 1..=500 {
-        rig.say(&[(id, to_web())]);
-    }
-    let conns = rig.dials();
-    for &conn in &conns {
-        rig.input(Input::Connected(conn));
-    }
+    let conns = connect(&mut rig, 500);
     // As much as may be read, for a client that takes nothing.
     let mut read = 0;
     while let Some((conn, room)) = conns.iter().map(|&c| (c, rig.relay.read_budget(c))).find(|(_, room)| *room > 0) {
@@ -251,13 +257,7 @@ fn what_waits_for_slow_clients_is_shared_out() {
 #[test]
 fn streams_that_hold_nothing_take_nothing_from_the_others() {
     let mut rig = Rig::new();
-    for id in 1..=500 {
-        rig.say(&[(id, to_web())]);
-    }
-    let conns = rig.dials();
-    for &conn in &conns {
-        rig.input(Input::Connected(conn));
-    }
+    let conns = connect(&mut rig, 500);
     rig.wait(Duration::from_secs(3600));
     assert!(conns.iter().all(|&conn| rig.relay.read_budget(conn) == SEND_BUFFER_MAX));
 }
