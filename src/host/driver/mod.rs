@@ -236,13 +236,12 @@ impl<R: Role + 'static> Core<R> {
             };
             pause.over();
             let accepted = self.role.borrow_mut().accept(self.now(), from.ip());
-            // Another link may have to go for it.
-            self.pump();
             if let Some(conn) = accepted {
                 let handle = self.add(conn);
                 tokio::task::spawn_local(self.clone().run_conn(conn, stream, handle));
-                self.pump();
             }
+            // Another link may have to go for it, whether it stays or not.
+            self.pump();
         }
     }
 }

@@ -411,7 +411,7 @@ impl Circuits {
         self.table.iter().filter(|(_, c)| c.link().0 == link).map(|(key, _)| key).collect()
     }
 
-    /// A circuit's link, purpose and whether it is being built.
+    /// A circuit by its key.
     pub(super) fn look_up(&self, key: Key) -> Option<&Circuit> {
         self.table.get(key)
     }
