@@ -1,6 +1,7 @@
 //! The directory: relays' records, what all agree on at each cut, and how relays and clients come to it (spec 10).
 //!
-//! [`records`] holds what a relay knows, [`snapshot`] settles it by a pure function, [`rendezvous`] says who is
+//! [`records`] holds what a relay knows, [`snapshot`] settles it by a pure function ([`standing`] is what it
+//! says of each member's age), [`rendezvous`] says who is
 //! responsible for a key. [`relay_sync`] spreads records among relays and serves them (with [`peers`] and [`cuts`]);
 //! [`client_sync`] takes the settled set from one relay and checks it with others ([`vote`]);
 //! [`lookup`] asks the custodians of one key.
@@ -13,6 +14,7 @@ pub mod records;
 pub mod relay_sync;
 pub mod rendezvous;
 pub mod snapshot;
+pub mod standing;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod vote;

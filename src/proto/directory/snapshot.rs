@@ -4,6 +4,7 @@ use crate::base::bytes::{Reader, Writer};
 use crate::base::time::{Duration, UnixMs};
 use crate::crypto::hash::{context, derive};
 use crate::proto::directory::rendezvous;
+use crate::proto::directory::standing::Standing;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::{DescriptorError, SignedDescriptor};
 use crate::wire::error::Malformed;
@@ -72,6 +73,8 @@ pub struct Snapshot {
     /// Merkle root over the records and their number.
     pub root: [u8; 32],
     relays: Vec<Arc<SignedDescriptor>>,
+    /// Of each relay, in the same order.
+    standings: Vec<Standing>,
 }
 
 impl Snapshot {
@@ -116,7 +119,21 @@ impl Snapshot {
 
     fn of(relays: Vec<Arc<SignedDescriptor>>, cut: UnixMs, profile: &Profile, network: NetworkId) -> Self {
         let root = root(relays.iter().map(|r| leaf(r)).collect());
-        Self { cut, beacon: rendezvous::beacon(network, cut, profile), root, relays }
+        let standings = relays.iter().map(|_| Standing::new(UnixMs(0))).collect();
+        Self { cut, beacon: rendezvous::beacon(network, cut, profile), root, relays, standings }
+    }
+
+    /// The same with other standings, in the order of [`Snapshot::relays`].
+    #[cfg(any(test, feature = "unstable"))]
+    pub fn with_standings(mut self, standings: impl Fn(&SignedDescriptor) -> Standing) -> Self {
+        self.standings = self.relays.iter().map(|r| standings(r)).collect();
+        self
+    }
+
+    /// How long this relay has been a member, and how often present; `None` if it is not in the settled set.
+    pub fn standing(&self, id: &RelayId) -> Option<Standing> {
+        let at = self.relays.binary_search_by_key(id, |r| r.id()).ok()?;
+        self.standings.get(at).copied()
     }
 
     /// All relays, in the order of their ids.
