@@ -90,8 +90,12 @@ struct Rig {
 
 impl Rig {
     fn new(spares: usize, answer: Answer) -> Self {
+        Self::with_circuits(512, spares, answer)
+    }
+
+    fn with_circuits(circuits_max: usize, spares: usize, answer: Answer) -> Self {
         let known = Rc::new(RefCell::new(Known::default()));
-        let (profile, circuits_max) = (&Profile::TESTING, 512);
+        let profile = &Profile::TESTING;
         let cfg = ClientConfig { network: NET, profile, spare_circuits: spares, wants_exits: true, circuits_max };
         let client = Client::new(cfg, Box::new(Source(known.clone())), Rng::from_seed([5; 32]));
         let now = Now { mono: Instant(1_000_000), unix: UnixMs(1_000_000) };
@@ -255,6 +259,12 @@ fn spare_circuits_are_replaced_before_they_are_old() {
 }
 
 // spec: CLIENT-9
+#[test]
+fn a_client_without_a_limit_on_circuits_builds_what_it_is_told_to() {
+    let rig = Rig::with_circuits(usize::MAX, 12, Answer::Created);
+    assert_eq!(rig.ids().len(), 12);
+}
+
 #[test]
 fn a_spare_circuit_serves_no_relay_that_may_not_follow_it() {
     let mut rig = Rig::new(1, Answer::Created);

@@ -40,7 +40,7 @@ impl Crowd {
 impl Circuits {
     /// How many circuits a crowd may have. A client that may have fewer in all has the same parts of them.
     fn most(&self, crowd: Crowd) -> usize {
-        let part = |of: usize| (self.cfg.circuits_max * of).div_ceil(CLIENT_CIRCUITS_MAX);
+        let part = |of: usize| self.cfg.circuits_max.saturating_mul(of).div_ceil(CLIENT_CIRCUITS_MAX);
         match crowd {
             Crowd::User(_) => part(USER_CIRCUITS_MAX),
             Crowd::Share(Share::Exits) => part(EXIT_CIRCUITS_MAX),
