@@ -49,7 +49,7 @@ impl FromStr for ProfileName {
     fn from_str(text: &str) -> Result<Self, String> {
         Profile::named(text)
             .map(Self)
-            .ok_or_else(|| format!("there is no profile {text:?}: use \"default\" or \"testing\""))
+            .ok_or_else(|| format!("there is no profile {text:?}: {}", Profile::hint(text)))
     }
 }
 

@@ -9,6 +9,7 @@ use super::web::Web;
 use super::world::{RELAY_PORT, RelayKeys, WEB_PORT, keys, web_addr};
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::content::call::{StoreCall, StoreReply};
+use crate::proto::directory::kept::Kept;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::path::Guards;
 use crate::proto::profile::Profile;
@@ -44,6 +45,8 @@ pub struct ServiceCore {
     pub failed_sources: Vec<RelayId>,
     /// How many snapshots were taken into use.
     pub snapshots: u32,
+    /// What a relay's directory wrote down last.
+    pub kept: Vec<u8>,
     /// Changes what is answered to others.
     pub lie: Option<Lie>,
     /// On a relay, its store; answers for others go where the network takes them from.
@@ -61,6 +64,7 @@ impl ServiceCore {
             news: BTreeMap::new(),
             failed_sources: Vec::new(),
             snapshots: 0,
+            kept: Vec::new(),
             lie: None,
             disk: None,
             out: VecDeque::new(),
@@ -127,6 +131,7 @@ impl ServiceCore {
                         shard.get_mut().set_credentials(now, Credentials { identity, descriptor });
                     }
                 }
+                AgentEvent::Keep(bytes) => self.kept = bytes,
                 AgentEvent::Snapshot(_) => self.snapshots += 1,
                 AgentEvent::Job(job, news) => self.news.entry(job).or_default().push_back(news),
                 AgentEvent::SourceFailed(relay, _) => self.failed_sources.push(relay),
@@ -279,7 +284,7 @@ impl Whole {
         }
         let mut cfg = self.config(seeds);
         let descriptor = (*keys.descriptor).clone();
-        cfg.relay = Some(RelayIdentity { key: Arc::clone(&keys.identity), descriptor });
+        cfg.relay = Some(RelayIdentity { key: Arc::clone(&keys.identity), descriptor, kept: Kept::default() });
         cfg.store = true;
         let disk = Disk::new(STORE_CAP, cfg.profile.lease);
         let node = Agent::new(cfg, self.net.rng().fork());

@@ -101,8 +101,8 @@ fn the_table_of_profiles_is_the_code_s() {
     let page = pages().into_iter().find(|p| p.path.ends_with("15-profiles.md")).expect("the page on profiles");
     let mut table = tables(&page, "profiles").remove(0);
     let head = table.remove(0);
-    assert_eq!(&head[..3], ["number", "default", "testing"]);
-    for (column, profile) in [(1, &Profile::DEFAULT), (2, &Profile::TESTING)] {
+    assert_eq!(&head[..3], ["number", "public", "testing"]);
+    for (column, profile) in [(1, &Profile::PUBLIC), (2, &Profile::TESTING)] {
         assert_eq!(Profile::named(&head[column]), Some(profile));
         let expected = rows(profile);
         let written: Vec<_> = table.iter().map(|r| (r[0].trim_matches('`').to_owned(), value(&r[column]))).collect();

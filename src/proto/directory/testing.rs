@@ -184,6 +184,7 @@ impl Net {
                 DirOutput::Call(call) => calls.push(call),
                 DirOutput::Settled(s) => node.settled.push(s),
                 DirOutput::Known(known) => node.known = known.len(),
+                DirOutput::Keep(_) => {}
             }
         }
         assert!(node.dir.deadline().is_none_or(|at| at > now.mono), "a drained machine asks for no turn at once");
