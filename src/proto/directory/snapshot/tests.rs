@@ -104,7 +104,8 @@ fn a_member_keeps_its_standing_while_it_sleeps_for_a_while() {
     let first = settle(&records(5));
     let mut all: Vec<_> = (0..6).map(|i| record(i, CUT.plus(Duration::from_millis(500)))).collect();
     let second = follow(&first, &all, after(&first, 1));
-    let since = |s: &Snapshot, i: usize| s.standing(&all[i].id()).map(|s| s.since);
+    let ids: Vec<_> = all.iter().map(|r| r.id()).collect();
+    let since = |s: &Snapshot, i: usize| s.standing(&ids[i]).map(|s| s.since);
     assert_eq!((since(&second, 0), since(&second, 5)), (Some(CUT), Some(second.cut)));
     // Relay 0 says that its time is over.
     let sleeper = with(0, CUT.plus(Duration::from_millis(1000)), |d| d.lifetime_s = 1);
