@@ -7,7 +7,7 @@ use crate::wire::cell::{BODY_SIZE, Cell, CircuitId, DestroyReason};
 use crate::wire::content::store::{self, Missing, Status, StoreAnswer, StoreRequest};
 use crate::wire::content::{Class, SMALL};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
-use crate::wire::directory::{MemberBytes, self, BUCKETS, DirectoryAnswer, DirectoryRequest, Entry, Statement};
+use crate::wire::directory::{self, BUCKETS, DirectoryAnswer, DirectoryRequest, Entry, MemberBytes, Statement};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{Address, Locator, NetworkId, RelayId};
 use crate::wire::message::{EndReason, ExtendFailure, Message, Target};

@@ -101,8 +101,8 @@ fn members(case: &Case, key: &str) -> Result<Vec<Member>, Malformed> {
 }
 
 fn assemble(case: &Case, cut: &str, beacon: &str, key: &str) -> Result<Snapshot, Unsettled> {
-    let members = members(case, key)?;
-    Snapshot::assemble(members, UnixMs(case.number(cut)), case.array(beacon), &Profile::TESTING)
+    let (cut, beacon) = (UnixMs(case.number(cut)), case.array(beacon));
+    Snapshot::assemble(members(case, key)?, cut, beacon, &Profile::TESTING)
 }
 
 fn one_set(case: &Case) {

@@ -84,8 +84,7 @@ impl RelayBuilder {
 
 fn named_profile(name: &str) -> Result<&'static Profile, Error> {
     Profile::named(name).ok_or_else(|| {
-        Error::new(ErrorKind::Usage, format!("there is no profile {name:?}"))
-            .with_hint(Profile::hint(name))
+        Error::new(ErrorKind::Usage, format!("there is no profile {name:?}")).with_hint(Profile::hint(name))
     })
 }
 

@@ -105,7 +105,12 @@ impl Cuts {
         let from = usize::try_from(start).unwrap_or(usize::MAX);
         let Some(rest) = s.members().get(from..).filter(|r| !r.is_empty()) else { return self.unknown(now) };
         let members = rest.iter().take(PAGE_MEMBERS_MAX).map(Member::to_wire).collect();
-        DirectoryAnswer::Page { cut: s.cut, total: u32::try_from(s.members().len()).unwrap_or(u32::MAX), start, members }
+        DirectoryAnswer::Page {
+            cut: s.cut,
+            total: u32::try_from(s.members().len()).unwrap_or(u32::MAX),
+            start,
+            members,
+        }
     }
 }
 

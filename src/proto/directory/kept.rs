@@ -35,9 +35,8 @@ impl Kept {
             w.u8(u8::from(is_ours)).u32(bytes.len() as u32).put(&bytes);
         }
         let newest = cuts.newest();
-        let is_in_set = |r: &SignedDescriptor| {
-            newest.and_then(|s| s.member(&r.id())).is_some_and(|m| m.record.hash() == r.hash())
-        };
+        let is_in_set =
+            |r: &SignedDescriptor| newest.and_then(|s| s.member(&r.id())).is_some_and(|m| m.record.hash() == r.hash());
         let others: Vec<_> = records.all().filter(|r| !is_in_set(r)).take(RELAYS_MAX).collect();
         w.u32(others.len() as u32);
         for record in others {

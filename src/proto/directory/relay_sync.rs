@@ -466,4 +466,6 @@ impl RelayDirectory {
 }
 
 #[cfg(test)]
+mod chain_tests;
+#[cfg(test)]
 mod tests;

@@ -7,12 +7,6 @@ use crate::proto::profile::Profile;
 /// A network cuts no more seldom than its age divided by this.
 pub const CUTS_PER_AGE: u32 = 16;
 
-/// Whether a moment can be a cut: every period is a multiple of the shortest one.
-pub fn is_cut(at: UnixMs, profile: &Profile) -> bool {
-    // spec: DIR-16
-    at.0 != 0 && at.0.is_multiple_of(ms(profile.cuts.period_min))
-}
-
 /// The time between the cut of this set and the next one.
 pub fn period(set: &Snapshot, profile: &Profile) -> Duration {
     let cuts = &profile.cuts;
@@ -20,6 +14,7 @@ pub fn period(set: &Snapshot, profile: &Profile) -> Duration {
     let wanted = cuts.period_per_member.saturating_mul(members).min(cuts.period_max);
     let oldest = set.members().iter().map(|m| m.standing.since).min().unwrap_or(set.cut);
     let young = set.cut.distance(oldest) / CUTS_PER_AGE;
+    // spec: DIR-16
     // spec: DIR-101
     let mut period = cuts.period_min;
     while period < wanted && period.saturating_mul(2) <= young {
@@ -50,9 +45,10 @@ fn ms(period: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::profile::CutParams;
+    use crate::proto::directory::snapshot::is_cut;
     use crate::proto::directory::standing::Standing;
     use crate::proto::directory::testing::{NETWORK, record};
+    use crate::proto::profile::CutParams;
 
     /// A set of `n` relays of which the oldest is that old.
     fn set(n: u8, age: Duration, profile: &Profile) -> Snapshot {

@@ -4,7 +4,6 @@ use crate::base::bytes::{Reader, Writer};
 use crate::base::time::{Duration, UnixMs};
 use crate::crypto::hash::{context, derive};
 use crate::proto::directory::rendezvous;
-use crate::proto::directory::schedule::is_cut;
 use crate::proto::directory::standing::Standing;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::{DescriptorError, SignedDescriptor};
@@ -21,6 +20,12 @@ pub const RELAYS_MAX: usize = 20_000;
 pub const RELAYS_MIN: usize = 3;
 
 const FILE_VERSION: u8 = 2;
+
+/// Whether a moment can be a cut: every period is a multiple of the shortest one.
+pub fn is_cut(at: UnixMs, profile: &Profile) -> bool {
+    let shortest = u64::try_from(profile.cuts.period_min.as_millis()).unwrap_or(u64::MAX).max(1);
+    at.0 != 0 && at.0.is_multiple_of(shortest)
+}
 
 /// Whether a record was published in time for a cut. The newest such record of a relay is the one that counts.
 pub fn in_time(record: &SignedDescriptor, cut: UnixMs, profile: &Profile) -> bool {
@@ -194,12 +199,7 @@ impl Snapshot {
 
     /// Takes members that somebody says are a cut's settled set. They must be sorted by id, one for each relay, and belong there;
     /// whether they are *all* is decided by the root.
-    pub fn assemble(
-        members: Vec<Member>,
-        cut: UnixMs,
-        beacon: [u8; 32],
-        profile: &Profile,
-    ) -> Result<Self, Unsettled> {
+    pub fn assemble(members: Vec<Member>, cut: UnixMs, beacon: [u8; 32], profile: &Profile) -> Result<Self, Unsettled> {
         // spec: DIR-28
         let live = members.iter().filter(|m| m.dormant.is_none()).count();
         if !is_cut(cut, profile) || live < RELAYS_MIN || members.len() > RELAYS_MAX {
@@ -329,7 +329,8 @@ impl Snapshot {
             members.push(Member::from_wire(record, &member)?);
         }
         r.finish()?;
-        Self::assemble(members, cut, beacon, profile).and_then(|s| (s.root == root).then_some(s).ok_or(Unsettled::Misplaced))
+        Self::assemble(members, cut, beacon, profile)
+            .and_then(|s| (s.root == root).then_some(s).ok_or(Unsettled::Misplaced))
     }
 }
 

@@ -11,8 +11,8 @@ use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
 use crate::crypto::identity::IdentityKey;
 use crate::proto::content::fetch::Open;
-use crate::proto::directory::kept::Kept;
 use crate::proto::directory::client_sync::{ClientDirOutput, ClientDirectory, SourceFault};
+use crate::proto::directory::kept::Kept;
 use crate::proto::directory::relay_sync::{DirOutput, RelayDirectory};
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::path::{GuardRecord, Guards};
@@ -37,7 +37,7 @@ use store::Store;
 /// Relays whose clocks must be known before they say anything of ours; all others, where there are fewer.
 pub const CLOCK_WITNESSES: usize = 3;
 
-/// Lifetime of the record that a relay leaves behind, in seconds.
+/// Lifetime of a relay's last record, in seconds.
 const RETIRED_LIFETIME_S: u32 = 1;
 
 /// What a node is told at its start.

@@ -197,9 +197,7 @@ fn wrong_pages_bad_signatures_old_and_future_cuts_are_each_told_apart() {
             other => Some(other),
         }),
         (SourceFault::BadStatement, |_, honest| match honest {
-            DirectoryAnswer::Statement(s) => {
-                Some(DirectoryAnswer::Statement(s.sign(NetworkId([1; 32]), &key(4))))
-            }
+            DirectoryAnswer::Statement(s) => Some(DirectoryAnswer::Statement(s.sign(NetworkId([1; 32]), &key(4)))),
             other => Some(other),
         }),
         (SourceFault::Clock, |_, honest| match honest {

@@ -5,8 +5,8 @@ use super::{DirOutput, Pending, RelayDirectory};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::directory::kept::Kept;
-use crate::proto::directory::schedule::{first_cut_after, is_cut, next_cut_after};
-use crate::proto::directory::snapshot::{Member, RELAYS_MAX, RELAYS_MIN, Snapshot, heard_of};
+use crate::proto::directory::schedule::{first_cut_after, next_cut_after};
+use crate::proto::directory::snapshot::{Member, RELAYS_MAX, RELAYS_MIN, Snapshot, heard_of, is_cut};
 use crate::wire::descriptor::{SignedDescriptor, record_hash};
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, MemberBytes, Statement};
 use crate::wire::ids::RelayId;
@@ -46,6 +46,7 @@ struct Fetch {
 
 impl RelayDirectory {
     /// Goes on from an earlier run. Before the first poll.
+    // spec: DIR-110
     pub fn restore(&mut self, kept: Kept) {
         // A relay that knows others learns from them what it missed before it settles anything.
         self.joined &= kept.sets.is_empty() && kept.records.is_empty();
@@ -183,7 +184,8 @@ impl RelayDirectory {
 
     fn signed_by(&self, s: &Statement, from: &RelayId) -> bool {
         let listed = self.cuts.newest().and_then(|set| set.member(from)).map(|m| &m.record);
-        let record = listed.or_else(|| self.records.newest(from)).or_else(|| self.seeds.iter().find(|r| r.id() == *from));
+        let record =
+            listed.or_else(|| self.records.newest(from)).or_else(|| self.seeds.iter().find(|r| r.id() == *from));
         s.relay == *from && record.is_some_and(|r| s.verify(self.network, &r.identity).is_ok())
     }
 
