@@ -79,7 +79,7 @@ impl Worker {
     /// When the folder's file cannot be read.
     pub fn hunt(&self, dir: &NodeDir, window: u32) -> Result<Sought, Error> {
         let challenge = work_challenge(self.network, &self.identity, window);
-        // spec: KEY-201
+        // spec: KEY-8
         let kept = dir.load(WORK_FILE)?.and_then(|bytes| Kept::parse(&bytes)).unwrap_or_default();
         if let Some(work) = kept.proofs.get(&window).filter(|work| work.holds(&challenge, self.params)) {
             return Ok(Sought::Found(*work));
@@ -188,7 +188,7 @@ mod tests {
     const WORKER: Worker =
         Worker { network: NetworkId([9; 32]), identity: [7; 32], params: WorkParams { bits: 6, effort: 40 } };
 
-    // spec: KEY-201
+    // spec: KEY-8
     #[test]
     fn a_proof_is_found_once_for_each_window_and_kept() {
         let temp = tempfile::tempdir().unwrap();

@@ -154,7 +154,7 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
 }
 
 /// Finds the proofs of work that the relay will need, each when it is asked for, beside everything else.
-// spec: KEY-202
+// spec: KEY-9
 async fn renew_work(local: Local, worker: Worker) {
     let mut due = local.agent.work_due();
     while due.changed().await.is_ok() {

@@ -291,7 +291,7 @@ impl Agent {
             self.events.push_back(AgentEvent::WorkDue(window));
         }
         self.publish_at = now.mono + self.profile.descriptor_refresh;
-        // spec: KEY-202
+        // spec: KEY-9
         let Some(work) = proofs.at(now.unix) else { return };
         relay.descriptor.work = work;
         relay.descriptor.published = now.unix;

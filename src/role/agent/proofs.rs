@@ -53,7 +53,7 @@ mod tests {
     use super::*;
     use crate::proto::directory::testing::{START, record};
 
-    // spec: KEY-202
+    // spec: KEY-9
     #[test]
     fn the_next_window_s_proof_is_asked_for_once_and_in_time() {
         let record = record(1, START);
