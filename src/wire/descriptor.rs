@@ -31,6 +31,7 @@ pub const ADDRS_MAX: usize = 4;
 pub const DESCRIPTOR_MAX: usize = 344;
 /// Time for which a proof of work serves a relay (spec KEY-3).
 pub const WORK_WINDOW: Duration = Duration::from_secs(30 * 86_400);
+const WINDOW_MS: u64 = 30 * 86_400_000;
 
 const SIGNATURE_SIZE: usize = 64;
 const FLAG_EXIT: u8 = 1;
@@ -164,16 +165,17 @@ pub fn relay_id(identity: &[u8; 32]) -> RelayId {
 
 /// The number of a relay's window for work at a moment. Windows of different relays begin at different times (spec KEY-3).
 pub fn work_window(relay: &RelayId, at: UnixMs) -> u32 {
-    let length = u64::try_from(WORK_WINDOW.as_millis()).unwrap_or(u64::MAX);
-    let offset = relay.0.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes) % length);
-    u32::try_from(at.0.saturating_add(offset) / length).unwrap_or(u32::MAX)
+    u32::try_from(at.0.saturating_add(window_offset(relay)) / WINDOW_MS).unwrap_or(u32::MAX)
 }
 
 /// When a relay's window for work ends: the first moment of the next.
 pub fn work_window_end(relay: &RelayId, window: u32) -> UnixMs {
-    let length = u64::try_from(WORK_WINDOW.as_millis()).unwrap_or(u64::MAX);
-    let offset = relay.0.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes) % length);
-    UnixMs(u64::from(window).saturating_add(1).saturating_mul(length).saturating_sub(offset))
+    let next = u64::from(window).saturating_add(1);
+    UnixMs(next.saturating_mul(WINDOW_MS).saturating_sub(window_offset(relay)))
+}
+
+fn window_offset(relay: &RelayId) -> u64 {
+    relay.0.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes) % WINDOW_MS)
 }
 
 /// What the proof of work of an identity answers, in one network and one window (spec KEY-3).
