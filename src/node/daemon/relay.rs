@@ -11,6 +11,7 @@ use crate::node::control::server;
 use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
 use crate::node::signal::{Drained, Signals};
 use std::path::Path;
+use std::time::Duration;
 
 /// Runs the command.
 pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
@@ -43,12 +44,12 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
     if let Some(path) = &config.invite {
         builder = builder.invite(Invite::read(path)?);
     }
-    // A first start on a public network may work for half a minute before there is a relay.
+    // A first start on a public network may work for some seconds before there is a relay.
     let relay = tokio::select! {
         relay = builder.start() => relay?,
         () = signals.next() => return Ok(()),
     };
-    let done = serve(&relay, &config.common, config.write_invite.as_deref(), begun, signals).await;
+    let done = serve(&relay, (&config.common, config.drain), config.write_invite.as_deref(), begun, signals).await;
     relay.shutdown().await;
     done
 }
@@ -56,7 +57,7 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
 /// Lets the relay work until a signal, and then drain.
 async fn serve(
     relay: &Relay,
-    common: &Common,
+    (common, most): (&Common, Duration),
     invite: Option<&Path>,
     begun: Timer,
     mut signals: Signals,
@@ -85,7 +86,7 @@ async fn serve(
         };
         write_ready(path, &report)?;
     }
-    let how = until_signal(signals, common, relay.drain()).await;
+    let how = until_signal(signals, common, most, relay.drain()).await;
     if how == Drained::Done {
         tracing::info!(?how, "ended");
     } else {
