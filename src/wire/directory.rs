@@ -21,7 +21,7 @@ use crate::wire::table::table;
 /// Most records in one PUT or DELTA.
 pub const RECORDS_MAX: usize = 128;
 /// Most members in one page of a snapshot.
-pub const PAGE_MEMBERS_MAX: usize = 192;
+pub const PAGE_MEMBERS_MAX: usize = 182;
 /// Most entries of one digest.
 pub const ENTRIES_MAX: usize = 1300;
 /// Most keys a relay asks for in one DELTA.
