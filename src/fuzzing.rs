@@ -37,6 +37,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("link_record", machines::link_record),
     ("manifest", manifest),
     ("relay_message", relay_message),
+    ("report", report),
     #[cfg(feature = "cli")]
     ("socks", local::socks),
     ("store", store),
@@ -112,6 +113,14 @@ pub fn directory(bytes: &[u8]) {
     }
     if let Ok(answer) = directory::DirectoryAnswer::decode(bytes) {
         assert_eq!(answer.encode(), bytes);
+    }
+}
+
+/// The report of a relay's audits.
+pub fn report(bytes: &[u8]) {
+    if let Ok(report) = crate::wire::report::Report::decode(bytes) {
+        assert_eq!(report.encode(), bytes);
+        assert!(bytes.len() <= crate::wire::report::REPORT_MAX);
     }
 }
 

@@ -9,6 +9,7 @@ ENTRIES = b"".join(seq(32, 40 + i) + u64(1000 + i) + u64(77 + i) for i in range(
 KEYS = b"".join(seq(32, 60 + i) + u64(2000 + i) for i in range(2))
 STATED = seq(76 + 32 + 64, 3)
 MEMBERS = [member(r, 1_799_999_000_000, 5, dormant) for r, dormant in zip(RECORDS, (0, 1_799_999_500_000))]
+REPORTS = [u64(1_800_000_000_000) + seq(8) + ID + len8(bits) + u8(len(entries)) + b"".join(entries) + seq(64) for bits, entries in ((b"\xff\xe0", []), (b"", [seq(16) + u8(1)]))]
 LISTED = dict(records=b"".join(len16(r) for r in RECORDS))
 
 
@@ -32,12 +33,16 @@ def directory_requests():
         ("digest", u8(4) + u8(3) + u8(9) + u16(2) + ENTRIES, dict(low=3, high=9, entries=ENTRIES)),
         ("statement", u8(5) + u64(1_800_000_000_000), dict(cut=1_800_000_000_000)),
         ("page", u8(6) + u64(0) + u32(192), dict(cut=0, start=192)),
+        ("tell", u8(7) + u8(2) + b"".join(REPORTS), dict(reports=b"".join(map(len16, REPORTS)))),
+        ("reports", u8(8) + u64(1_800_000_000_000) + u64(7) + len16(b"\xe0"), dict(cut=1_800_000_000_000, set=7, held=b"\xe0")),
     ]:
         case("calls", "directory_request", name, "DIR-12", body=body, **fields)
     refused("directory_request", [
         ("empty", "DIR-12", "Truncated", b""),
         ("kind_0", "DIR-12", "UnknownKind", u8(0)),
-        ("kind_7", "DIR-12", "UnknownKind", u8(7)),
+        ("kind_9", "DIR-12", "UnknownKind", u8(9)),
+        ("tell_of_51", "DIR-12", "OutOfRange", u8(7) + u8(51) + REPORTS[0] * 51),
+        ("reports_of_more_than_there_can_be", "DIR-12", "OutOfRange", u8(8) + u64(1) + u64(7) + len16(bytes(2501))),
         ("put_of_129", "DIR-12", "OutOfRange", u8(1) + u8(129) + len16(b"x") * 129),
         ("put_of_a_long_record", "DIR-12", "OutOfRange", u8(1) + u8(1) + len16(seq(345))),
         ("get_cut", "DIR-12", "Truncated", u8(2) + ID[:31]),
@@ -61,10 +66,12 @@ def directory_answers():
         ("unknown", u8(7) + u64(0), dict(newest=0)),
         ("refused_malformed", u8(8) + u8(1), dict(reason=1)),
         ("refused_busy", u8(8) + u8(2), dict(reason=2)),
+        ("reports", u8(9) + u8(2) + b"".join(REPORTS), dict(reports=b"".join(map(len16, REPORTS)))),
     ]:
         case("calls", "directory_answer", name, "DIR-12", body=body, **fields)
     refused("directory_answer", [
-        ("kind_9", "DIR-12", "UnknownKind", u8(9)),
+        ("kind_10", "DIR-12", "UnknownKind", u8(10)),
+        ("reports_of_51", "DIR-12", "OutOfRange", u8(9) + u8(51) + REPORTS[0] * 51),
         ("more_is_2", "DIR-12", "OutOfRange", u8(4) + u8(2) + u8(0) + u16(0)),
         ("keys_513", "DIR-12", "OutOfRange", u8(4) + u8(0) + u8(0) + u16(513)),
         ("page_of_183", "DIR-12", "OutOfRange", u8(6) + u64(1) + u32(193) + u32(0) + u8(183) + member(b"x", 1, 1) * 183),

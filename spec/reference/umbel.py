@@ -296,6 +296,11 @@ def score(beacon, key, relay):
     return derive("umbel 1 rendezvous score", beacon + key + relay)
 
 
+# 16: admission
+def endpoint(identity, link_key, addresses):
+    return derive("umbel 1 relay endpoint", identity + link_key + b"".join(addresses))[:8]
+
+
 # 11: content
 SMALL, LARGE = 4096, 65536
 LEAF_DATA, ROOT_HEADER = LARGE - 16, 40

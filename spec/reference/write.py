@@ -12,6 +12,7 @@ from cases_content import content
 from cases_directory import directory
 from cases_keys import addresses, ids, signatures
 from cases_link import cells, handshake, link, messages, onion
+from cases_reports import reports
 
 HERE = Path(__file__).resolve().parent
 VECTORS = HERE.parent / "vectors"
@@ -36,7 +37,7 @@ def read_published():
 def main():
     b3.check()
     mlkem.check(read_published())
-    for part in (cells, messages, handshake, onion, link, ids, signatures, addresses, directory, calls, content, congestions):
+    for part in (cells, messages, handshake, onion, link, ids, signatures, addresses, directory, calls, content, reports, congestions):
         part()
     different = []
     for name, cases in files.items():

@@ -28,6 +28,12 @@ pub mod context {
     pub const DIR_NODE: &str = "umbel 1 directory node";
     /// A term's beacon.
     pub const BEACON: &str = "umbel 1 beacon";
+    /// Where a relay is to be reached (directory).
+    pub const ENDPOINT: &str = "umbel 1 relay endpoint";
+    /// Who audits whom (directory).
+    pub const AUDIT: &str = "umbel 1 audit";
+    /// Whose turn it is where not all can come in (directory).
+    pub const LOTTERY: &str = "umbel 1 lottery";
     /// The verify key from the read key.
     pub const VERIFY_KEY: &str = "umbel 1 content verify key";
     /// The key of one content block.

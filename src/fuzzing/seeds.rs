@@ -96,7 +96,11 @@ fn descriptors() -> Vec<Seed> {
 
 fn directories() -> Vec<Seed> {
     let requests = examples::directory_requests().into_iter().map(|(name, r)| ("directory", name, r.encode()));
-    requests.chain(examples::directory_answers().into_iter().map(|(name, a)| ("directory", name, a.encode()))).collect()
+    let reports = examples::reports().into_iter().map(|(name, r)| ("report", name, r.encode()));
+    requests
+        .chain(reports)
+        .chain(examples::directory_answers().into_iter().map(|(name, a)| ("directory", name, a.encode())))
+        .collect()
 }
 
 fn contents() -> Vec<Seed> {

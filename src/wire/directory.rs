@@ -16,12 +16,17 @@ use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink, bytes16};
 use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::report::Report;
 use crate::wire::table::table;
 
 /// Most records in one PUT or DELTA.
 pub const RECORDS_MAX: usize = 128;
 /// Most members in one page of a snapshot.
 pub const PAGE_MEMBERS_MAX: usize = 182;
+/// Most reports in a TELL or REPORTS.
+pub const REPORTS_MAX: usize = 50;
+/// Most bytes of bits in a REPORTS: of 20,000 members.
+pub const HELD_MAX: usize = 2500;
 /// Most entries of one digest.
 pub const ENTRIES_MAX: usize = 1300;
 /// Most keys a relay asks for in one DELTA.
@@ -104,6 +109,19 @@ table! {
         /// Index of the first member wanted.
         start: u32,
     } [Page];
+
+    /// Take these reports of audits. At most [`REPORTS_MAX`].
+    7 TELL: Tell(list: Vec<Report> => reports) [Taken];
+
+    /// The reports for this cut that I lack.
+    8 REPORTS: Reports {
+        /// Which cut.
+        cut: UnixMs,
+        /// First eight bytes of the root of the set before it.
+        set: u64,
+        /// A bit for each live member of that set whose report I hold, in the order of ids.
+        held: Vec<u8> => held,
+    } [Reports];
 }
 
 table! {
@@ -158,6 +176,9 @@ table! {
 
     /// The request is not answered.
     8 REFUSED: Refused(why: Refusal);
+
+    /// Reports of audits, at most [`REPORTS_MAX`].
+    9 REPORTS: Reports(list: Vec<Report> => reports);
 }
 
 impl DirectoryRequest {
@@ -368,6 +389,38 @@ mod page {
     pub(super) fn write(list: &[MemberBytes], out: &mut impl Sink) {
         out.put(&[list.len() as u8]);
         list.iter().for_each(|m| m.write(out));
+    }
+}
+
+/// Reports with a count `u8`, at most [`REPORTS_MAX`].
+mod reports {
+    use super::{Field, Malformed, REPORTS_MAX, Reader, Report, Sink};
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<Report>, Malformed> {
+        let count = usize::from(r.u8()?);
+        if count > REPORTS_MAX {
+            return Err(Malformed::OutOfRange);
+        }
+        (0..count).map(|_| Field::read(r)).collect()
+    }
+
+    pub(super) fn write(list: &[Report], out: &mut impl Sink) {
+        out.put(&[list.len() as u8]);
+        list.iter().for_each(|r| r.write(out));
+    }
+}
+
+/// len16(bits), at most [`HELD_MAX`] bytes.
+mod held {
+    use super::{HELD_MAX, Malformed, Reader, Sink, bytes16};
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
+        let bytes = bytes16::read(r)?;
+        if bytes.len() > HELD_MAX { Err(Malformed::OutOfRange) } else { Ok(bytes.to_vec()) }
+    }
+
+    pub(super) fn write(bits: &[u8], out: &mut impl Sink) {
+        bytes16::write(bits, out);
     }
 }
 

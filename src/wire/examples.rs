@@ -12,6 +12,7 @@ use crate::wire::directory::{self, BUCKETS, DirectoryAnswer, DirectoryRequest, E
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{Address, Locator, NetworkId, RelayId};
 use crate::wire::message::{EndReason, ExtendFailure, Message, Target};
+use crate::wire::report::{Report, ReportEntry};
 
 /// An example under the name of its fuzz seed.
 pub type Example<T> = (&'static str, T);
@@ -91,6 +92,20 @@ pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
         ("digest", DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry] }),
         ("statement_of", DirectoryRequest::Statement(UnixMs(60_000))),
         ("page_of", DirectoryRequest::Page { cut: UnixMs(60_000), start: 5 }),
+        ("tell", DirectoryRequest::Tell(reports().into_iter().map(|(_, r)| r).collect())),
+        ("reports_of", DirectoryRequest::Reports { cut: UnixMs(60_000), set: 7, held: vec![0xe0] }),
+    ]
+}
+
+/// Reports of audits.
+pub fn reports() -> Vec<Example<Report>> {
+    let key = IdentityKey::from_bytes([3; 32]);
+    let entry = |subject, addresses| ReportEntry { subject, endpoint: 7, addresses };
+    let sign = |found| Report::sign(UnixMs(5000), 8, RELAY, found, &key);
+    vec![
+        ("empty", sign((vec![], vec![]))),
+        ("usual", sign((vec![0xff, 0xe0], vec![]))),
+        ("with_entries", sign((vec![0x7f], vec![entry(1, 1), entry(2, 0x21), entry(3, 0x30)]))),
     ]
 }
 
@@ -112,6 +127,7 @@ pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
         ("page", DirectoryAnswer::Page { cut: UnixMs(60_000), total: 1, start: 0, members: vec![member] }),
         ("unknown", DirectoryAnswer::Unknown(UnixMs(60_000))),
         ("refused", DirectoryAnswer::Refused(directory::Refusal::Busy)),
+        ("reports", DirectoryAnswer::Reports(reports().into_iter().map(|(_, r)| r).collect())),
     ]
 }
 

@@ -16,5 +16,6 @@ pub mod ids;
 pub mod invite;
 pub mod link;
 pub mod message;
+pub mod report;
 mod table;
 pub mod umbel_link;

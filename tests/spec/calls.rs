@@ -8,6 +8,7 @@ use umbel::wire::content::Class;
 use umbel::wire::content::store::{self, Missing, Status, StoreAnswerKind, StoreRequestKind};
 use umbel::wire::directory::{self, DirectoryAnswerKind, DirectoryRequestKind, Entry, MemberBytes};
 use umbel::wire::ids::{Address, Locator, RelayId};
+use umbel::wire::report::Report;
 
 fn name(case: &Case) -> &str {
     case.name.split_once('/').expect("kind/name").1
@@ -29,6 +30,10 @@ fn number(bytes: &[u8]) -> u64 {
     u64::from_be_bytes(*bytes.first_chunk().expect("8 bytes"))
 }
 
+fn reports(case: &Case) -> Vec<Report> {
+    case.list("reports").iter().map(|r| Report::decode(r).expect("a report")).collect()
+}
+
 fn directory_request(case: &Case) -> directory::DirectoryRequest {
     use directory::DirectoryRequest;
     match name(case) {
@@ -48,6 +53,12 @@ fn directory_request(case: &Case) -> directory::DirectoryRequest {
             }
         }
         "statement" => DirectoryRequest::Statement(UnixMs(case.number("cut"))),
+        "tell" => DirectoryRequest::Tell(reports(case)),
+        "reports" => DirectoryRequest::Reports {
+            cut: UnixMs(case.number("cut")),
+            set: case.number("set"),
+            held: case.bytes("held"),
+        },
         "page" => DirectoryRequest::Page { cut: UnixMs(case.number("cut")), start: case.number("start") as u32 },
         _ => unknown(case),
     }
@@ -84,6 +95,7 @@ fn directory_answer(case: &Case) -> directory::DirectoryAnswer {
             start: case.number("start") as u32,
             members: case.list("members").iter().map(|m| member(m)).collect(),
         },
+        "reports" => DirectoryAnswer::Reports(reports(case)),
         "unknown" => DirectoryAnswer::Unknown(UnixMs(case.number("newest"))),
         "refused_malformed" | "refused_busy" => {
             DirectoryAnswer::Refused(if case.number("reason") == 1 { Refusal::Malformed } else { Refusal::Busy })

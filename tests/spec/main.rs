@@ -14,6 +14,7 @@ mod pages;
 mod profiles;
 mod promises;
 mod records;
+mod reports;
 mod sizes;
 mod tables;
 mod trace;

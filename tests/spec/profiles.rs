@@ -3,6 +3,7 @@
 use crate::pages::{pages, tables};
 use umbel::base::time::Duration;
 use umbel::proto::congestion::CongestionParams;
+use umbel::proto::profile::Admission;
 use umbel::proto::profile::{CutParams, Profile};
 
 #[derive(Debug, PartialEq, Eq)]
@@ -40,6 +41,7 @@ fn value(cell: &str) -> Value {
 fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
     let Profile {
         name,
+        admission,
         cuts,
         dormant_max,
         sample_interval,
@@ -68,6 +70,7 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
     let CongestionParams { initial, min, max, queue, grace, standing_min, base_lifetime } = congestion;
     vec![
         ("name", Value::Text(name.to_owned())),
+        ("admission", Value::Text(if admission == Admission::Audits { "audits" } else { "records" }.to_owned())),
         ("period_min", Value::Time(period_min)),
         ("period_max", Value::Time(period_max)),
         ("period_per_member", Value::Time(period_per_member)),

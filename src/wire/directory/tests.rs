@@ -13,6 +13,13 @@ fn statement() -> Statement {
     Statement { cut, root: [1; 32], beacon: [2; 32], count: 12, relay, signature }.sign(NETWORK, &key)
 }
 
+/// The longest.
+fn report() -> Report {
+    let entry = |subject| crate::wire::report::ReportEntry { subject, endpoint: 1, addresses: 1 };
+    let found = (vec![1; crate::wire::report::REPORT_BITS_MAX], (0..99).map(entry).collect());
+    Report::sign(UnixMs(1), 2, RelayId([3; 32]), found, &IdentityKey::from_bytes([3; 32]))
+}
+
 #[test]
 fn every_request_is_read_back() {
     let entry = Entry { id: RelayId([8; 32]), published: UnixMs(7), tag: 9 };
@@ -23,6 +30,8 @@ fn every_request_is_read_back() {
         DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry; ENTRIES_MAX] },
         DirectoryRequest::Statement(UnixMs(1)),
         DirectoryRequest::Page { cut: UnixMs(2), start: 192 },
+        DirectoryRequest::Tell(vec![report(); REPORTS_MAX]),
+        DirectoryRequest::Reports { cut: UnixMs(2), set: 7, held: vec![1; HELD_MAX] },
     ] {
         let bytes = request.encode();
         assert!(bytes.len() <= BODY_MAX, "{}", bytes.len());
@@ -48,6 +57,7 @@ fn every_answer_is_read_back_and_the_fullest_fits_a_body() {
         DirectoryAnswer::Unknown(UnixMs(9)),
         DirectoryAnswer::Refused(Refusal::Malformed),
         DirectoryAnswer::Refused(Refusal::Busy),
+        DirectoryAnswer::Reports(vec![report(); REPORTS_MAX]),
     ] {
         let bytes = answer.encode();
         assert!(bytes.len() <= BODY_MAX, "{}", bytes.len());
