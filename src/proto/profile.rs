@@ -13,6 +13,8 @@ use crate::wire::ids::NetworkId;
 pub struct Profile {
     /// The name in configuration and invites.
     pub name: &'static str,
+    /// What makes a relay a member.
+    pub admission: Admission,
     /// When cuts are.
     pub cuts: CutParams,
     /// How long a member that is not heard of stays in the set, with its record and its standing.
@@ -61,6 +63,15 @@ pub struct Profile {
     pub stream_window_bytes: u32,
 }
 
+/// What makes a relay a member of the settled set (spec 16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Its record alone.
+    Records,
+    /// Members that went to its addresses and say so.
+    Audits,
+}
+
 /// When cuts are: they lie the closer the fewer and the younger the members are (spec 10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CutParams {
@@ -80,6 +91,7 @@ impl Profile {
     /// Real networks: hours and days, one address prefix a hop.
     pub const PUBLIC: Self = Self {
         name: "public",
+        admission: Admission::Audits,
         cuts: CutParams {
             period_min: Duration::from_secs(30),
             period_max: HOUR,
@@ -112,6 +124,7 @@ impl Profile {
     /// Loopback networks: seconds instead of days, no address quotas. Used by `umbel testnet` and the tests.
     pub const TESTING: Self = Self {
         name: "testing",
+        admission: Admission::Records,
         cuts: CutParams { period_min: SECOND, period_max: SECOND, period_per_member: Duration::ZERO },
         dormant_max: Duration::from_secs(60),
         sample_interval: Duration::from_secs(60),
@@ -181,7 +194,7 @@ mod tests {
     #[test]
     #[ignore = "takes ten seconds on a release build"]
     fn what_work_costs() {
-        let params = Profile::DEFAULT.work;
+        let params = Profile::PUBLIC.work;
         let begun = std::time::Instant::now();
         let (mut search, mut found) = (Search::new([5; 32], params, 0), 0);
         for _ in 0..50 {

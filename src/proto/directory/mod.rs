@@ -6,11 +6,16 @@
 //! [`client_sync`] takes the settled set from one relay and checks it with others ([`vote`]);
 //! [`lookup`] asks the custodians of one key.
 
+pub mod admission;
+pub mod audit;
 pub mod client_sync;
 pub mod cuts;
+pub mod draw;
 pub mod kept;
 pub mod lookup;
 pub mod peers;
+pub mod quota;
+pub mod ranks;
 pub mod records;
 pub mod relay_sync;
 pub mod rendezvous;

@@ -4,11 +4,13 @@
 //! keeps depends on what it was given and not on the sequence, so two relays that exchanged all they have agree.
 
 use crate::base::time::{Duration, UnixMs};
-use crate::proto::directory::snapshot::RELAYS_MAX;
+use crate::proto::directory::ranks::{Ranks, Room};
+use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::{DescriptorRules, SignedDescriptor, record_hash};
 use crate::wire::directory::{BUCKETS, ENTRIES_MAX, Entry, RECORDS_MAX, RecordKey, WANTED_MAX};
 use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::report::short;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -58,6 +60,8 @@ pub struct Records {
     hashes: BTreeMap<[u8; 32], RelayId>,
     sums: Box<[u64; BUCKETS]>,
     next_cut: UnixMs,
+    /// Whose records stay where there is no room for all.
+    ranks: Ranks,
 }
 
 impl Records {
@@ -71,6 +75,7 @@ impl Records {
             hashes: BTreeMap::new(),
             sums: Box::new([0; BUCKETS]),
             next_cut: UnixMs(0),
+            ranks: Ranks::default(),
         }
     }
 
@@ -108,8 +113,13 @@ impl Records {
             return Taken::Refused;
         }
         // spec: DIR-15
-        if !self.relays.contains_key(&record.id()) && self.relays.len() >= RELAYS_MAX {
-            return Taken::Refused;
+        if !self.relays.contains_key(&record.id()) {
+            match self.ranks.room(&record.id()) {
+                Room::Free => {}
+                Room::Instead(other) => self.forget(&other),
+                Room::Full => return Taken::Refused,
+            }
+            self.ranks.add(record.id());
         }
         let new = Held { hash: record.hash(), record: Arc::clone(&record) };
         let order = new.order();
@@ -133,6 +143,34 @@ impl Records {
         self.trim(id);
         let kept = self.relays.get(&id).is_some_and(|l| l.iter().any(|h| h.order() == order));
         if kept { Taken::New(record) } else { Taken::Refused }
+    }
+
+    /// Drops all records of a relay.
+    fn forget(&mut self, id: &RelayId) {
+        self.ranks.remove(id);
+        for old in self.relays.remove(id).unwrap_or_default() {
+            self.hashes.remove(&old.hash);
+            sub(&mut self.sums, *id, &old);
+        }
+    }
+
+    /// There is a new set: its members have their places, and the others are in another order.
+    pub fn rank(&mut self, set: &Snapshot) {
+        for id in self.ranks.begin(set, self.relays.keys().copied()) {
+            self.forget(&id);
+        }
+    }
+
+    /// Somebody reached these relays, given by the first eight bytes of their ids: they go before others.
+    pub fn reached(&mut self, subjects: impl IntoIterator<Item = u64>) {
+        let relays = &self.relays;
+        let held = |subject: u64| {
+            let mut first = [0; 32];
+            let (head, _) = first.split_at_mut(8);
+            head.copy_from_slice(&subject.to_be_bytes());
+            relays.range(RelayId(first)..).next().map(|(id, _)| *id).filter(|id| short(&id.0) == subject)
+        };
+        self.ranks.reached(subjects, held);
     }
 
     /// Keeps of one relay the newest record in time and the first few that are not.
@@ -168,6 +206,7 @@ impl Records {
                 keep
             });
             if list.is_empty() {
+                self.ranks.remove(&id);
                 self.relays.remove(&id);
             }
         }
@@ -261,7 +300,7 @@ impl Records {
         if e.published.plus(life) <= now || e.published > now.plus(self.tolerance) {
             return false;
         }
-        let Some(list) = self.relays.get(&e.id) else { return self.relays.len() < RELAYS_MAX };
+        let Some(list) = self.relays.get(&e.id) else { return self.ranks.room(&e.id) != Room::Full };
         let limit = self.next_cut.minus(self.margin);
         let newest_in_time = list.iter().map(|h| h.record.published).filter(|p| *p <= limit).max();
         let pending = list.iter().filter(|h| h.record.published > limit).count();

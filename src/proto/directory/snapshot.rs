@@ -86,12 +86,20 @@ impl Member {
         Ok(Self { record, standing, dormant: (bytes.dormant.0 != 0).then_some(bytes.dormant) })
     }
 
+    /// Whether it came in at this cut and has to be confirmed once more (spec ADM-7).
+    pub fn is_on_probation(&self) -> bool {
+        self.dormant == Some(self.standing.since)
+    }
+
     /// Whether it may stand in the set of this cut.
     fn belongs(&self, cut: UnixMs, profile: &Profile) -> bool {
         let since = self.standing.since;
         since <= cut
             && match self.dormant {
                 None => self.record.expires() > cut,
+                // On probation: until the next cut.
+                // spec: ADM-7
+                Some(at) if at == since => at == cut && self.record.expires() > cut,
                 Some(at) => at > since && at <= cut && at.plus(profile.dormant_max) > cut,
             }
     }
@@ -104,6 +112,8 @@ pub struct Heard {
     pub record: Arc<SignedDescriptor>,
     /// Whether it is there.
     pub live: bool,
+    /// A newcomer that has to be confirmed once more: a member, but not live (spec ADM-7).
+    pub on_probation: bool,
 }
 
 /// Of several records of one relay the last in this order counts.
@@ -127,7 +137,7 @@ pub fn heard_of<'a>(
         // spec: DIR-18
         let older = |old: &Heard| order(&old.record) < order(r);
         if in_time(r, cut, profile) && newest.get(&r.id()).is_none_or(older) {
-            newest.insert(r.id(), Heard { record: Arc::clone(r), live: r.expires() > cut });
+            newest.insert(r.id(), Heard { record: Arc::clone(r), live: r.expires() > cut, on_probation: false });
         }
     }
     newest
@@ -184,8 +194,11 @@ impl Snapshot {
             members.push(Member { record, standing, dormant });
         }
         // spec: DIR-102
-        let new = heard.into_values().filter(|h| h.live);
-        members.extend(new.map(|h| Member { record: h.record, standing: Standing::new(cut), dormant: None }));
+        let new = heard.into_values().filter(|h| h.live || h.on_probation);
+        members.extend(new.map(|h| {
+            let dormant = (!h.live).then_some(cut);
+            Member { record: h.record, standing: Standing::new(cut), dormant }
+        }));
         members.retain(|m| m.belongs(cut, profile));
         members.sort_unstable_by_key(|m| m.record.id());
         let beacon = match previous {

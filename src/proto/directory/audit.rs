@@ -1,0 +1,309 @@
+//! A relay's audits: between two cuts it opens a link to each address of the relays that it was drawn for, and reports which
+//! answered (spec 10).
+//!
+//! An address that nobody proved is dialled a bounded few times, whatever number of records name it, and left alone ever
+//! longer when it fails. Candidates that came from one of their own addresses go first: who floods others with invented
+//! records delays nobody who is there.
+
+use crate::base::time::{Duration, Instant, Now, UnixMs};
+use crate::crypto::identity::IdentityKey;
+use crate::proto::directory::draw::Draw;
+use crate::wire::descriptor::SignedDescriptor;
+use crate::wire::ids::RelayId;
+use crate::wire::report::{REPORT_ENTRIES_MAX, Report, ReportEntry, endpoint, short};
+use core::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Dials under way at once.
+pub const DIALS_AT_ONCE: usize = 16;
+/// Dials of one period to addresses of candidates, for all of them together.
+pub const CANDIDATE_DIALS_MAX: usize = 256;
+/// Dials of one period to one address that no member has, for all candidates that name it.
+pub const ADDRESS_DIALS_MAX: u32 = 2;
+/// How long an address that failed is left alone; doubles with each failure.
+pub const ADDRESS_REST_FIRST: Duration = Duration::from_secs(60);
+/// The longest time for which an address that failed is left alone.
+pub const ADDRESS_REST_MAX: Duration = Duration::from_secs(4 * 3600);
+/// Failing addresses that are remembered. Beyond it candidates' addresses are not dialled until some are forgotten.
+pub const RESTING_MAX: usize = 8192;
+/// A dial that was never answered is taken as failed after this.
+const DIAL_LOST: Duration = Duration::from_secs(30);
+/// The longest pause between two dials.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// An address to open a link to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Names it in the answer.
+    pub number: u64,
+    /// Whose address.
+    pub relay: Arc<SignedDescriptor>,
+    /// Which.
+    pub addr: SocketAddr,
+    /// Whether an open link of ours to the relay, on which it was heard of late, will do as well.
+    pub or_linked: bool,
+}
+
+/// What the machine asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditOutput {
+    /// Open a link there, and say whether it answered.
+    Dial(Dial),
+    /// Give this report to all.
+    Report(Box<Report>),
+}
+
+/// One record that is audited.
+struct Subject {
+    record: Arc<SignedDescriptor>,
+    reached: u8,
+}
+
+/// An address that waits to be dialled.
+struct Waiting {
+    subject: (RelayId, u64),
+    index: usize,
+    /// Whether it is a candidate's, and whether that came from there.
+    candidate: Option<bool>,
+}
+
+/// What is done between two cuts.
+struct Period {
+    draw: Arc<Draw>,
+    cut: UnixMs,
+    report_at: Instant,
+    subjects: BTreeMap<(RelayId, u64), Subject>,
+    waiting: VecDeque<Waiting>,
+    candidate_dials: usize,
+    addresses: BTreeMap<SocketAddr, u32>,
+    /// Addresses of live members: no candidate's dial goes there.
+    taken: BTreeSet<SocketAddr>,
+    next_dial: Instant,
+}
+
+/// The audits of one relay.
+pub struct Auditor {
+    own: RelayId,
+    key: Arc<IdentityKey>,
+    period: Option<Period>,
+    dials: BTreeMap<u64, ((RelayId, u64), usize, Instant)>,
+    next: u64,
+    resting: BTreeMap<SocketAddr, (u32, Instant)>,
+    /// Whether any address of IPv4, and of IPv6, was reached in this period and in the one before.
+    ways: [(bool, bool); 2],
+}
+
+fn family(addr: &SocketAddr) -> usize {
+    usize::from(addr.is_ipv6())
+}
+
+impl Auditor {
+    /// Nothing to do before the first set.
+    pub fn new(own: RelayId, key: Arc<IdentityKey>) -> Self {
+        let (period, dials, resting) = (None, BTreeMap::new(), BTreeMap::new());
+        Self { own, key, period, dials, next: 0, resting, ways: [(false, false); 2] }
+    }
+
+    /// A set was settled: the audits for `cut`, the next one, are as drawn from it, and reported at `report_at`. `newest` gives
+    /// the newest record of a member, `candidates` are all others, the more promising first.
+    pub fn begin<'r>(
+        &mut self,
+        now: Now,
+        draw: Arc<Draw>,
+        (cut, report_at): (UnixMs, Instant),
+        newest: impl Fn(&RelayId) -> Option<Arc<SignedDescriptor>>,
+        candidates: impl IntoIterator<Item = &'r (Arc<SignedDescriptor>, bool)>,
+    ) {
+        self.ways.iter_mut().for_each(|way| *way = (false, way.0));
+        self.dials.clear();
+        self.resting.retain(|_, (_, until)| *until + ADDRESS_REST_MAX > now.mono);
+        self.period = None;
+        if draw.set().get(&self.own).is_none() {
+            return;
+        }
+        let taken = draw.set().relays().iter().flat_map(|r| r.addrs.iter().copied()).collect();
+        let mut period = Period {
+            cut,
+            report_at,
+            subjects: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            candidate_dials: 0,
+            addresses: BTreeMap::new(),
+            taken,
+            next_dial: now.mono,
+            draw,
+        };
+        for m in period.draw.members_of(&self.own).into_iter().cloned().collect::<Vec<_>>() {
+            let newer = newest(&m.record.id()).filter(|r| r.published > m.record.published);
+            // Who was away said so by saying nothing; a new record says that it is back.
+            if m.dormant.is_none() || newer.is_some() || m.is_on_probation() {
+                period.add(&m.record, None);
+            }
+            if let Some(newer) = newer.filter(|r| endpoint(r) != endpoint(&m.record)) {
+                period.add(&newer, Some(false));
+            }
+        }
+        self.period = Some(period);
+        for (record, knocked) in candidates {
+            self.learned(record, *knocked, now);
+        }
+    }
+
+    /// There is a record that no member of the set has. `knocked`: it came from one of its own addresses.
+    pub fn learned(&mut self, record: &Arc<SignedDescriptor>, knocked: bool, now: Now) {
+        if knocked {
+            record.addrs.iter().for_each(|a| drop(self.resting.remove(a)));
+        }
+        let Some(period) = &mut self.period else { return };
+        let is_known = period.subjects.contains_key(&(record.id(), endpoint(record)));
+        if !is_known && record.expires() > now.unix && period.draw.audits(&self.own, &record.id()) {
+            period.add(record, Some(knocked));
+        }
+    }
+
+    /// What to do next. Drain it until `None`.
+    pub fn poll(&mut self, now: Now) -> Option<AuditOutput> {
+        let lost: Vec<_> = self.dials.iter().filter(|(_, d)| d.2 + DIAL_LOST <= now.mono).map(|(n, _)| *n).collect();
+        lost.into_iter().for_each(|number| self.answered(now, number, false));
+        let period = self.period.as_mut()?;
+        if period.report_at <= now.mono {
+            return self.report().map(|r| AuditOutput::Report(Box::new(r)));
+        }
+        while self.dials.len() < DIALS_AT_ONCE && period.next_dial <= now.mono {
+            let waiting = period.waiting.pop_front()?;
+            let Some(record) = period.subjects.get(&waiting.subject).map(|s| Arc::clone(&s.record)) else { continue };
+            let Some(addr) = record.addrs.get(waiting.index).copied() else { continue };
+            // Which of several addresses a link leads to is not known.
+            let or_linked = record.addrs.len() == 1 && waiting.candidate.is_none();
+            if waiting.candidate.is_some() && !period.may_dial(addr, &self.resting, now.mono) {
+                continue;
+            }
+            let left = period.report_at.since(now.mono) / 2;
+            let share = u32::try_from(period.waiting.len().saturating_add(1)).unwrap_or(u32::MAX);
+            period.next_dial = now.mono + (left / share).min(PAUSE_MAX);
+            self.next += 1;
+            self.dials.insert(self.next, (waiting.subject, waiting.index, now.mono));
+            return Some(AuditOutput::Dial(Dial { number: self.next, relay: record, addr, or_linked }));
+        }
+        None
+    }
+
+    /// Whether the link of a dial answered under the record's link key.
+    pub fn answered(&mut self, now: Now, number: u64, reached: bool) {
+        let Some((key, index, _)) = self.dials.remove(&number) else { return };
+        let Some(subject) = self.period.as_mut().and_then(|p| p.subjects.get_mut(&key)) else { return };
+        let Some(addr) = subject.record.addrs.get(index).copied() else { return };
+        if reached {
+            subject.reached |= 1 << index;
+            self.resting.remove(&addr);
+            if let Some(way) = self.ways.get_mut(family(&addr)) {
+                way.0 = true;
+            }
+            return;
+        }
+        if self.resting.len() < RESTING_MAX || self.resting.contains_key(&addr) {
+            let (failures, until) = self.resting.entry(addr).or_default();
+            *until = now.mono + ADDRESS_REST_FIRST.saturating_mul(1 << (*failures).min(12)).min(ADDRESS_REST_MAX);
+            *failures = failures.saturating_add(1);
+        }
+    }
+
+    /// When to poll again if nothing happens before.
+    pub fn deadline(&self) -> Option<Instant> {
+        let period = self.period.as_ref()?;
+        let may_dial = !period.waiting.is_empty() && self.dials.len() < DIALS_AT_ONCE;
+        let lost = self.dials.values().map(|d| d.2 + DIAL_LOST).min();
+        [Some(period.report_at), may_dial.then_some(period.next_dial), lost].into_iter().flatten().min()
+    }
+
+    /// What was found in the period, which ends with it. Whoever reached nobody says nothing: it is likely its own fault.
+    fn report(&mut self) -> Option<Report> {
+        let period = self.period.take()?;
+        let has_way = |addr: &SocketAddr| self.ways.get(family(addr)).is_some_and(|way| way.0 || way.1);
+        if !self.ways.iter().any(|way| way.0) {
+            return None;
+        }
+        let mut bits = Vec::new();
+        let mut settled = BTreeSet::new();
+        for (at, m) in period.draw.members_of(&self.own).into_iter().enumerate() {
+            let key = (m.record.id(), endpoint(&m.record));
+            let all = (1_u8 << m.record.addrs.len().min(4)).wrapping_sub(1);
+            if at.is_multiple_of(8) {
+                bits.push(0_u8);
+            }
+            if period.subjects.get(&key).is_some_and(|s| s.reached == all) {
+                if let Some(byte) = bits.last_mut() {
+                    *byte |= 0x80 >> (at % 8);
+                }
+                settled.insert(key);
+            }
+        }
+        let mut entries = Vec::new();
+        for (key, subject) in period.subjects.iter().filter(|(key, s)| s.reached != 0 && !settled.contains(key)) {
+            let addrs = subject.record.addrs.iter().take(4).enumerate();
+            let no_way = addrs.filter(|(i, a)| !has_way(a) && subject.reached & 1 << i == 0);
+            let addresses = no_way.fold(subject.reached, |bits, (i, _)| bits | 0x10 << i);
+            entries.push(ReportEntry { subject: short(&key.0.0), endpoint: key.1, addresses });
+        }
+        entries.truncate(REPORT_ENTRIES_MAX);
+        let set = short(&period.draw.set().root);
+        Some(Report::sign(period.cut, set, self.own, (bits, entries), &self.key))
+    }
+}
+
+impl Period {
+    /// Another record to audit.
+    fn add(&mut self, record: &Arc<SignedDescriptor>, candidate: Option<bool>) {
+        let key = (record.id(), endpoint(record));
+        let addrs = record.addrs.len().min(4);
+        if candidate.is_some() {
+            // spec: ADM-11
+            if record.addrs.iter().any(|a| self.taken.contains(a)) {
+                return;
+            }
+            let room = CANDIDATE_DIALS_MAX.saturating_sub(self.candidate_dials);
+            if room < addrs && !(candidate == Some(true) && self.make_room(addrs - room)) {
+                return;
+            }
+            self.candidate_dials += addrs;
+        }
+        self.subjects.insert(key, Subject { record: Arc::clone(record), reached: 0 });
+        let goes_first = candidate != Some(false);
+        // Before those that only say of themselves that they are there.
+        let at =
+            if goes_first { self.waiting.partition_point(|w| w.candidate != Some(false)) } else { self.waiting.len() };
+        for index in 0..addrs {
+            self.waiting.insert(at + index, Waiting { subject: key, index, candidate });
+        }
+    }
+
+    /// Drops dials of candidates that did not come from their own addresses; whether enough of them were waiting.
+    fn make_room(&mut self, wanted: usize) -> bool {
+        let idle = self.waiting.iter().filter(|w| w.candidate == Some(false)).count();
+        if idle < wanted {
+            return false;
+        }
+        for _ in 0..wanted {
+            self.waiting.pop_back();
+            self.candidate_dials = self.candidate_dials.saturating_sub(1);
+        }
+        true
+    }
+
+    /// Whether a candidate's address may be dialled; counts it.
+    fn may_dial(&mut self, addr: SocketAddr, resting: &BTreeMap<SocketAddr, (u32, Instant)>, now: Instant) -> bool {
+        // spec: ADM-12
+        let is_resting = match resting.get(&addr) {
+            Some((_, until)) => *until > now,
+            None => resting.len() >= RESTING_MAX,
+        };
+        let dials = self.addresses.entry(addr).or_default();
+        let may = !is_resting && *dials < ADDRESS_DIALS_MAX;
+        *dials += u32::from(may);
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests;

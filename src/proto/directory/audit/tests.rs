@@ -1,0 +1,186 @@
+use super::*;
+use crate::proto::directory::snapshot::Snapshot;
+use crate::proto::directory::testing::{NETWORK, id, key, record, with};
+use crate::proto::profile::Profile;
+
+const P: Profile = Profile::TESTING;
+const CUT: UnixMs = UnixMs(1_700_000_000_000);
+const NEXT: UnixMs = UnixMs(1_700_000_030_000);
+const REPORT: Instant = Instant(20_000_000);
+
+fn at(ms: u64) -> Now {
+    Now { mono: Instant(ms * 1000), unix: CUT.plus(Duration::from_millis(ms)) }
+}
+
+fn old(i: u8) -> Arc<SignedDescriptor> {
+    record(i, CUT.minus(Duration::from_secs(5)))
+}
+
+fn set(n: u8) -> Arc<Snapshot> {
+    let records: Vec<_> = (0..n).map(old).collect();
+    Arc::new(Snapshot::settle(&records, CUT, &P, NETWORK))
+}
+
+/// Candidates that all name one address, each with keys of its own.
+fn naming(n: u8, addr: &str) -> Vec<Arc<SignedDescriptor>> {
+    (0..n).map(|i| with(100 + i, CUT, |d| (d.addrs, d.lifetime_s) = (vec![addr.parse().unwrap()], 7200))).collect()
+}
+
+fn begun(set: &Arc<Snapshot>, candidates: &[(Arc<SignedDescriptor>, bool)]) -> Auditor {
+    let mut auditor = Auditor::new(id(0), Arc::new(key(0)));
+    auditor.begin(at(0), Arc::new(Draw::new(Arc::clone(set))), (NEXT, REPORT), |_| None, candidates);
+    auditor
+}
+
+/// Runs a period to its end: whom it dialled, and what it reported. `reach` answers each dial at once.
+fn run(auditor: &mut Auditor, reach: impl Fn(&Dial) -> bool) -> (Vec<Dial>, Option<Report>) {
+    run_from(auditor, 0, reach)
+}
+
+fn run_from(auditor: &mut Auditor, from: u64, reach: impl Fn(&Dial) -> bool) -> (Vec<Dial>, Option<Report>) {
+    let (mut dials, mut report) = (Vec::new(), None);
+    for ms in (from..from + 20_100).step_by(10) {
+        while let Some(output) = auditor.poll(at(ms)) {
+            match output {
+                AuditOutput::Dial(dial) => {
+                    auditor.answered(at(ms), dial.number, reach(&dial));
+                    dials.push(dial);
+                }
+                AuditOutput::Report(r) => report = Some(*r),
+            }
+        }
+    }
+    assert!(auditor.deadline().is_none(), "the period is over");
+    (dials, report)
+}
+
+#[test]
+fn every_member_drawn_is_dialled_once_and_a_bit_says_that_it_answered() {
+    let set = set(30);
+    let mut auditor = begun(&set, &[]);
+    let draw = Draw::new(Arc::clone(&set));
+    let mine: Vec<_> = draw.members_of(&id(0)).into_iter().map(|m| m.record.id()).collect();
+    let (dials, report) = run(&mut auditor, |d| d.relay.id() != mine[1]);
+    let mut dialled: Vec<_> = dials.iter().map(|d| d.relay.id()).collect();
+    assert_eq!(dialled, mine);
+    dialled.dedup();
+    let report = report.unwrap();
+    assert_eq!((report.cut, report.set, report.verify(&key(0).public())), (NEXT, short(&set.root), Ok(())));
+    for (at, _) in mine.iter().enumerate() {
+        let byte = report.members.get(at / 8).copied().unwrap_or(0);
+        assert_eq!(byte & (0x80 >> (at % 8)) != 0, at != 1, "member {at}");
+    }
+    assert!(report.entries.is_empty(), "of one that did not answer nothing is said");
+}
+
+// spec: ADM-13
+#[test]
+fn who_reaches_nobody_says_nothing() {
+    let mut offline = begun(&set(30), &[]);
+    let (dials, report) = run(&mut offline, |_| false);
+    assert!(!dials.is_empty() && dials.iter().all(|d| d.or_linked));
+    assert_eq!(report, None);
+}
+
+#[test]
+fn only_a_live_member_audits() {
+    let mut stranger = Auditor::new(id(77), Arc::new(key(77)));
+    stranger.begin(at(0), Arc::new(Draw::new(set(30))), (NEXT, REPORT), |_| None, &[(old(60), true)]);
+    assert!(stranger.deadline().is_none() && stranger.poll(at(9)).is_none());
+}
+
+// A hundred records name one address: it is dialled twice, then left alone ever longer.
+// spec: ADM-12
+#[test]
+fn an_address_that_many_records_name_is_dialled_a_bounded_few_times() {
+    let set = set(3);
+    let candidates: Vec<_> = naming(100, "10.200.0.1:80").into_iter().map(|r| (r, false)).collect();
+    let mut auditor = begun(&set, &candidates);
+    let to_victim = |dials: &[Dial]| dials.iter().filter(|d| d.addr == "10.200.0.1:80".parse().unwrap()).count();
+    let (dials, report) = run(&mut auditor, |d| d.addr.port() == 9000);
+    assert!((1..=ADDRESS_DIALS_MAX as usize).contains(&to_victim(&dials)), "{}", to_victim(&dials));
+    assert!(report.unwrap().entries.is_empty());
+    // An hour of cuts every half minute.
+    let mut all = to_victim(&dials);
+    for period in 1..120 {
+        let from = period * 30_000;
+        let report_at = Instant(from * 1000 + 20_000_000);
+        auditor.begin(at(from), Arc::new(Draw::new(Arc::clone(&set))), (NEXT, report_at), |_| None, &candidates);
+        all += to_victim(&run_from(&mut auditor, from, |d| d.addr.port() == 9000).0);
+    }
+    assert!(all <= 8, "{all} dials in an hour");
+}
+
+// spec: ADM-11
+#[test]
+fn nobody_has_a_member_dialled_by_naming_its_address() {
+    let candidates: Vec<_> = naming(20, "10.1.0.1:9000").into_iter().map(|r| (r, true)).collect();
+    let (dials, _) = run(&mut begun(&set(3), &candidates), |_| true);
+    assert_eq!(dials.len(), 2, "the two other members, each once");
+}
+
+// spec: ADM-14
+#[test]
+fn who_came_from_its_own_address_goes_before_those_who_only_say_so() {
+    let set = set(3);
+    let invented: Vec<_> = (0..150).map(|i| (record(100 + i, CUT), false)).collect();
+    let mut auditor = Auditor::new(id(0), Arc::new(key(0)));
+    let twice = invented.iter().chain(&invented).cloned().collect::<Vec<_>>();
+    auditor.begin(at(0), Arc::new(Draw::new(Arc::clone(&set))), (NEXT, REPORT), |_| None, &twice);
+    auditor.learned(&record(50, CUT), true, at(1));
+    let (dials, report) = run(&mut auditor, |d| d.relay.id() == id(50) || d.relay.id() == id(1));
+    let place = dials.iter().position(|d| d.relay.id() == id(50)).unwrap();
+    assert!(place <= 3, "it was dialled as number {place}");
+    assert!(dials.len() <= 2 + CANDIDATE_DIALS_MAX);
+    let report = report.unwrap();
+    assert_eq!(report.entries.len(), 1);
+    assert_eq!(
+        report.entries[0],
+        ReportEntry { subject: short(&id(50).0), endpoint: endpoint(&record(50, CUT)), addresses: 1 }
+    );
+}
+
+#[test]
+fn who_came_from_its_own_address_takes_the_place_of_one_that_did_not() {
+    let mut period = Period {
+        draw: Arc::new(Draw::new(set(3))),
+        cut: NEXT,
+        report_at: REPORT,
+        subjects: BTreeMap::new(),
+        waiting: VecDeque::new(),
+        candidate_dials: 0,
+        addresses: BTreeMap::new(),
+        taken: BTreeSet::new(),
+        next_dial: Instant(0),
+    };
+    let one = |i: u16| with((i % 250) as u8, CUT, |d| d.addrs = vec![([11, (i >> 8) as u8, i as u8, 1], 1).into()]);
+    for i in 0..CANDIDATE_DIALS_MAX as u16 + 40 {
+        period.add(&one(i), Some(false));
+    }
+    assert_eq!((period.waiting.len(), period.candidate_dials), (CANDIDATE_DIALS_MAX, CANDIDATE_DIALS_MAX));
+    for i in 0..40 {
+        period.add(&one(1000 + i), Some(true));
+    }
+    assert_eq!((period.waiting.len(), period.candidate_dials), (CANDIDATE_DIALS_MAX, CANDIDATE_DIALS_MAX));
+    assert_eq!(period.waiting.iter().take_while(|w| w.candidate == Some(true)).count(), 40);
+    // Once all that wait came themselves, no more come in.
+    for i in 0..CANDIDATE_DIALS_MAX as u16 {
+        period.add(&one(2000 + i), Some(true));
+    }
+    assert_eq!(period.waiting.len(), CANDIDATE_DIALS_MAX);
+}
+
+#[test]
+fn addresses_of_a_family_that_this_machine_has_no_way_to_are_not_held_against_a_relay() {
+    let set = set(3);
+    let both = with(60, CUT, |d| d.addrs.push("[2a00:1::1]:9000".parse().unwrap()));
+    let mut auditor = begun(&set, &[(Arc::clone(&both), true)]);
+    let (_, report) = run(&mut auditor, |d| d.addr.is_ipv4());
+    assert_eq!(report.unwrap().entries[0].addresses, 0b10_0001);
+    // With a way to IPv6, silence there is the relay's own.
+    let other = with(61, CUT, |d| d.addrs = vec!["[2a00:2::1]:9000".parse().unwrap()]);
+    let mut auditor = begun(&set, &[(both, true), (Arc::clone(&other), true)]);
+    let (_, report) = run(&mut auditor, |d| d.addr.is_ipv4() || d.relay.id() == other.id());
+    let entries = report.unwrap().entries;
+    assert_eq!(entries.iter().map(|e| e.addresses).collect::<Vec<_>>(), [1, 1]);
+}

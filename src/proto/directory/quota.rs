@@ -1,0 +1,133 @@
+//! How many relays may be behind one address, and in one prefix (spec 10).
+
+use crate::base::addr::{Prefix, Subnet, prefix, subnet};
+use crate::wire::descriptor::SignedDescriptor;
+use core::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Live members from which on the full quotas hold.
+pub const SMALL: usize = 32;
+
+/// One host's own part: an IPv4 address, an IPv6 /64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Host {
+    V4([u8; 4]),
+    V6([u16; 4]),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Exact(SocketAddr),
+    Host(Host),
+    Subnet(Subnet),
+    Prefix(Prefix),
+}
+
+fn host(ip: IpAddr) -> Host {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => Host::V4(v4.octets()),
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            Host::V6([a, b, c, d])
+        }
+    }
+}
+
+/// The places of a record, each once.
+fn places(record: &SignedDescriptor) -> BTreeSet<Place> {
+    let of = |a: &SocketAddr| {
+        let ip = a.ip();
+        [Place::Exact(*a), Place::Host(host(ip)), Place::Subnet(subnet(ip)), Place::Prefix(prefix(ip))]
+    };
+    record.addrs.iter().flat_map(of).collect()
+}
+
+/// Who is where.
+pub struct Places {
+    members: usize,
+    taken: BTreeMap<Place, usize>,
+}
+
+impl Places {
+    /// All free, in a network of so many live members.
+    pub fn new(members: usize) -> Self {
+        Self { members, taken: BTreeMap::new() }
+    }
+
+    /// How many may share a place.
+    fn most(&self, place: Place) -> usize {
+        let is_small = self.members < SMALL;
+        // spec: ADM-8
+        match place {
+            Place::Exact(_) => 1,
+            Place::Host(_) => 1 + usize::from(is_small),
+            Place::Subnet(_) => 2 + 2 * usize::from(is_small),
+            Place::Prefix(_) => 8.max(self.members / 50),
+        }
+    }
+
+    /// Takes the places of a relay that is in, however many are there.
+    pub fn take(&mut self, record: &SignedDescriptor) {
+        places(record).into_iter().for_each(|place| *self.taken.entry(place).or_default() += 1);
+    }
+
+    /// Takes the places of a relay if all of them have room.
+    pub fn try_take(&mut self, record: &SignedDescriptor) -> bool {
+        let has_room = |place: &Place| self.taken.get(place).copied().unwrap_or(0) < self.most(*place);
+        let fits = places(record).iter().all(has_room);
+        if fits {
+            self.take(record);
+        }
+        fits
+    }
+
+    /// Gives back what a relay took.
+    pub fn give_back(&mut self, record: &SignedDescriptor) {
+        for place in places(record) {
+            self.taken.entry(place).and_modify(|n| *n = n.saturating_sub(1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::directory::testing::{START, with};
+
+    fn fits(places: &mut Places, addrs: &[&str]) -> bool {
+        places.try_take(&with(1, START, |d| d.addrs = addrs.iter().map(|a| a.parse().unwrap()).collect()))
+    }
+
+    // spec: ADM-8
+    #[test]
+    fn an_address_holds_one_relay_and_prefixes_a_few() {
+        let mut p = Places::new(1000);
+        assert!(fits(&mut p, &["1.2.3.4:5"]));
+        assert!(!fits(&mut p, &["1.2.3.4:5"]), "the same address and port");
+        assert!(!fits(&mut p, &["1.2.3.4:6"]), "another port of it");
+        assert!(fits(&mut p, &["1.2.3.5:5"]));
+        assert!(!fits(&mut p, &["1.2.3.6:5"]), "the third of a /24");
+        for i in 0..18 {
+            assert!(fits(&mut p, &[&format!("1.2.{}.1:5", 10 + i)]), "{i}");
+        }
+        assert!(!fits(&mut p, &["1.2.200.1:5"]), "more than 2 % in a /16");
+        assert!(!fits(&mut p, &["9.9.9.9:5", "1.2.201.1:5"]), "every address counts");
+        assert!(fits(&mut p, &["9.9.9.9:5"]), "and what does not fit takes nothing");
+        assert!(fits(&mut p, &["[2a00:1:2:3::1]:5"]) && !fits(&mut p, &["[2a00:1:2:3::2]:5"]), "a /64");
+        assert!(fits(&mut p, &["[2a00:1:2:4::1]:5"]) && !fits(&mut p, &["[2a00:1:2:5::1]:5"]), "two in a /48");
+        for i in 0..18 {
+            assert!(fits(&mut p, &[&format!("[2a00:1:{i}f::1]:5")]), "{i}");
+        }
+        assert!(!fits(&mut p, &["[2a00:1:ffff::1]:5"]), "more than 2 % in a /32");
+    }
+
+    #[test]
+    fn a_small_network_is_less_strict_but_one_relay_has_an_address_and_port() {
+        let mut p = Places::new(SMALL - 1);
+        assert!(fits(&mut p, &["1.2.3.4:5"]) && fits(&mut p, &["1.2.3.4:6"]));
+        assert!(!fits(&mut p, &["1.2.3.4:6"]) && !fits(&mut p, &["1.2.3.4:7"]));
+        assert!(fits(&mut p, &["1.2.3.5:5"]) && fits(&mut p, &["1.2.3.6:5"]) && !fits(&mut p, &["1.2.3.7:5"]));
+        p.give_back(&with(1, START, |d| d.addrs = vec!["1.2.3.4:6".parse().unwrap()]));
+        assert!(fits(&mut p, &["1.2.3.4:7"]));
+    }
+}
