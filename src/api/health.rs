@@ -7,6 +7,7 @@ use super::problem::Problem;
 use crate::base::time::{Duration, Now};
 use crate::host::system::{boot_ms, unix_now};
 use crate::proto::content::store::{StoreHealth, block_cost};
+use crate::proto::directory::admission::keeps;
 use crate::wire::content::Class;
 use tokio::sync::broadcast;
 
@@ -19,6 +20,9 @@ const CONTACT_RELAY: Duration = Duration::from_secs(30);
 /// Intervals of gossip without a link from outside after which a relay takes itself to be unreachable: by chance that happens
 /// to one that can be reached once in 10^8 times.
 const UNREACHABLE_AFTER: u32 = 20;
+/// What to do where a relay cannot be reached.
+const OPEN_THE_PORT: &str =
+    "open the port in the firewall and forward it in the router, or give the right address with --advertise";
 /// A store counts as full for this long after content was refused for want of room.
 const REFUSED_SHOWN: Duration = Duration::from_secs(300);
 /// The monotonic clock stood still for more than this: the machine slept.
@@ -133,8 +137,16 @@ impl Local {
         })
     }
 
+    // spec: ADM-16
     async fn unreachable(&self, now: Now) -> Option<String> {
         self.about.relay?;
+        if let Some(c) = self.agent.with(|n, _| n.confirmed()).filter(|c| c.by < keeps(c.of)) {
+            let by = if c.by == 0 { "nobody".to_owned() } else { format!("{} of {} relays", c.by, c.of) };
+            return Some(format!(
+                "of the {} relays that tried, {by} reached this one at its address: {OPEN_THE_PORT}",
+                c.of
+            ));
+        }
         let (mut open, mut total) = (0, 0);
         for shard in self.agent.shards() {
             let accepted = shard.counts().await.relay.accepted;
@@ -145,8 +157,7 @@ impl Local {
         let silence = self.health.borrow_mut().unvisited(now.mono, open, total, others == 0);
         (silence >= self.about.profile.gossip_interval * UNREACHABLE_AFTER).then(|| {
             let minutes = silence.as_secs() / 60;
-            let what = "open the port in the firewall and forward it in the router, or give the right address with --advertise";
-            format!("nobody has connected to this relay for {minutes} minutes: {what}")
+            format!("nobody has connected to this relay for {minutes} minutes: {OPEN_THE_PORT}")
         })
     }
 

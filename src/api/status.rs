@@ -53,6 +53,12 @@ pub struct DirectoryStatus {
     pub signers: u64,
     /// Seconds since the cut.
     pub age_s: u64,
+    /// Relays that were to see at the last cut whether this relay can be reached; 0 on a client, and where nobody audits.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub auditors: u64,
+    /// How many of them reached it.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub reached_by: u64,
 }
 
 /// A circuit that this node built: the relays it runs through, and a name for who may share it.
@@ -156,12 +162,15 @@ impl Local {
         let (service_in, service_out) = self.agent.bytes();
         let snapshot = self.agent.snapshots().borrow().clone();
         let signers = self.agent.with(|n, _| n.signers());
+        let confirmed = self.agent.with(|n, _| n.confirmed()).unwrap_or_default();
         let directory = snapshot.as_ref().map(|s| DirectoryStatus {
             cut: s.cut.0,
             root: to_text(&s.root),
             relays: s.len() as u64,
             signers: signers as u64,
             age_s: s.age(now.unix).as_secs(),
+            auditors: confirmed.of as u64,
+            reached_by: confirmed.by as u64,
         });
         let (circuits, streams, own_links) = self.agent.with(|n, _| {
             let client = n.client();

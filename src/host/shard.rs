@@ -14,7 +14,7 @@ use crate::role::shard::{Shard, ShardConfig, ShardCounts};
 use crate::role::{AskId, Input};
 use crate::wire::content::store::Refusal;
 use core::cell::RefCell;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
@@ -58,6 +58,8 @@ pub struct ShardAsk {
     pub ask: AskId,
     /// The request.
     pub body: Vec<u8>,
+    /// The address that the link comes from which it came over.
+    pub from: Option<IpAddr>,
 }
 
 /// What a shard's thread talks to.
@@ -159,7 +161,7 @@ impl ToServices {
 }
 
 impl Hooks<Shard> for ToServices {
-    fn ask(&self, core: &Rc<Core<Shard>>, ask: AskId, service: Service, body: Vec<u8>) {
+    fn ask(&self, core: &Rc<Core<Shard>>, ask: AskId, service: Service, body: Vec<u8>, from: Option<IpAddr>) {
         match service {
             Service::Store => {
                 let called = self.store.as_ref().map(|store| store.call(ask.0, StoreCall::Request(body)));
@@ -170,7 +172,7 @@ impl Hooks<Shard> for ToServices {
             }
             Service::Directory => {
                 // The service thread outlives its shards; when it is gone the process ends.
-                if self.directory.try_send(ShardAsk { shard: self.shard, ask, body }).is_err() {
+                if self.directory.try_send(ShardAsk { shard: self.shard, ask, body, from }).is_err() {
                     core.with(|relay, now| relay.ask_refused(now, ask));
                 }
             }

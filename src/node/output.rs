@@ -287,6 +287,9 @@ impl Report for Status {
             row("proxy", socks.clone());
         }
         row("directory", self.directory.as_ref().map_or("none yet".to_owned(), directory_text));
+        if let Some(d) = self.directory.as_ref().filter(|d| d.auditors > 0) {
+            row("reachable", format!("confirmed by {} of {} relays that tried", d.reached_by, d.auditors));
+        }
         row("links", self.links.to_string());
         row("circuits", self.circuits.len().to_string());
         row("streams", self.streams.len().to_string());

@@ -107,8 +107,8 @@ pub enum Output {
     Close(ConnId),
     /// Close at once.
     Abort(ConnId),
-    /// Ask one of the node's own services.
-    Ask(AskId, Service, Vec<u8>),
+    /// Ask one of the node's own services; with the address that the link comes from which the request came over.
+    Ask(AskId, Service, Vec<u8>, Option<IpAddr>),
     /// Look a name up (at an exit only).
     Resolve(AskId, String),
     /// Nobody waits for that answer any more: end the look-up, and give no [`Input::Resolved`].

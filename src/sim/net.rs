@@ -17,7 +17,14 @@ pub struct HostId(pub u32);
 
 /// Who waits for an answer of a host's own services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Asker(CoreId, AskId);
+pub struct Asker(CoreId, AskId, Option<IpAddr>);
+
+impl Asker {
+    /// The address that the link comes from which the question came over.
+    pub fn from(&self) -> Option<IpAddr> {
+        self.2
+    }
+}
 
 /// Answers that a host's services gave later.
 pub type LateAnswers = Shared<VecDeque<(Asker, Vec<u8>)>>;
@@ -353,7 +360,7 @@ impl Net {
         }
     }
 
-    fn send_answer(&mut self, Asker(core, ask): Asker, answer: Vec<u8>) {
+    fn send_answer(&mut self, Asker(core, ask, _): Asker, answer: Vec<u8>) {
         // Answers may overtake each other: their order is the role's affair.
         let after = ASK_DELAY + Duration::from_micros(self.rng.below(2000) as u64);
         self.schedule(self.now + after, Event::Answer(core, ask, answer));
@@ -448,11 +455,11 @@ impl Net {
                 self.by_conn.remove(&(core, conn));
                 self.leave(tcp, side, true);
             }
-            (Output::Ask(ask, service, body), _) => {
+            (Output::Ask(ask, service, body, from), _) => {
                 let now = self.now();
                 let host = self.cores.get(&core).map(|c| c.host);
                 let services = host.and_then(|h| self.host_mut(h)).and_then(|h| h.services.as_mut());
-                let asker = Asker(core, ask);
+                let asker = Asker(core, ask, from);
                 let (answer, other) = match services {
                     Some((services, other)) => (services(now, asker, service, &body), *other),
                     None => (Some(Vec::new()), None),

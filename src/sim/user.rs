@@ -225,6 +225,7 @@ impl<C: Desk> User<C> {
                     }
                 }
                 Event::Resolved(key, addrs) => self.resolved.push((key, addrs)),
+                Event::Probed(..) => {}
                 Event::Answer(tag, answer) => {
                     self.answers.insert(tag, answer);
                 }

@@ -74,7 +74,7 @@ impl ServiceCore {
 
     fn request(&mut self, now: Now, asker: Asker, service: Service, body: &[u8]) -> Option<Vec<u8>> {
         let answer = match (service, &mut self.disk) {
-            (Service::Directory, _) => Some(self.node.act(now, |node| node.directory_request(now, body))),
+            (Service::Directory, _) => Some(self.node.act(now, |node| node.directory_request(now, body, asker.from()))),
             (Service::Store, Some((disk, _))) => {
                 disk.push(Ticket::Peer(asker), StoreCall::Request(body.to_vec()));
                 None

@@ -50,7 +50,7 @@ impl Clock {
 /// What a core does beyond sockets.
 pub trait Hooks<R> {
     /// The role asks one of the node's own services; the answer is given with [`Core::input`].
-    fn ask(&self, core: &Rc<Core<R>>, ask: AskId, service: Service, body: Vec<u8>);
+    fn ask(&self, core: &Rc<Core<R>>, ask: AskId, service: Service, body: Vec<u8>, from: Option<core::net::IpAddr>);
     /// The role calls the node's store; the answer is given with [`Core::input`].
     fn store(&self, _core: &Rc<Core<R>>, _id: StoreCallId, _call: StoreCall) {
         // A node's service core alone has a store.
@@ -153,7 +153,7 @@ impl<R: Role + 'static> Core<R> {
                 Some(Output::Finish(conn)) => self.signal(conn, |h| h.finish.set(true)),
                 Some(Output::Close(conn)) => self.signal(conn, |h| h.close.set(true)),
                 Some(Output::Abort(conn)) => self.signal(conn, |h| h.abort.set(true)),
-                Some(Output::Ask(ask, service, body)) => self.hooks.ask(self, ask, service, body),
+                Some(Output::Ask(ask, service, body, from)) => self.hooks.ask(self, ask, service, body, from),
                 Some(Output::Store(id, call)) => self.hooks.store(self, id, call),
                 Some(Output::Resolve(ask, name)) => self.hooks.resolve(self, ask, name),
                 Some(Output::GiveUpResolve(ask)) => self.hooks.give_up_resolve(ask),

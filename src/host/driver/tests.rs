@@ -47,7 +47,15 @@ impl Role for Busy {
 struct Quiet;
 
 impl Hooks<Busy> for Quiet {
-    fn ask(&self, _core: &Rc<Core<Busy>>, _ask: AskId, _service: Service, _body: Vec<u8>) {}
+    fn ask(
+        &self,
+        _core: &Rc<Core<Busy>>,
+        _ask: AskId,
+        _service: Service,
+        _body: Vec<u8>,
+        _from: Option<core::net::IpAddr>,
+    ) {
+    }
     fn after(&self, _core: &Rc<Core<Busy>>) {}
 }
 

@@ -66,7 +66,14 @@ pub struct RelayParts {
 struct ServiceHooks(Rc<Shared>);
 
 impl Hooks<Driven<Agent>> for ServiceHooks {
-    fn ask(&self, _core: &Rc<Core<Driven<Agent>>>, _ask: AskId, _service: Service, _body: Vec<u8>) {
+    fn ask(
+        &self,
+        _core: &Rc<Core<Driven<Agent>>>,
+        _ask: AskId,
+        _service: Service,
+        _body: Vec<u8>,
+        _from: Option<core::net::IpAddr>,
+    ) {
         // The node's role answers itself what it could ask.
     }
 
@@ -155,7 +162,7 @@ impl Shared {
             Event::Failed(key, why) => (key, stream::News::Failed(why)),
             Event::Resolved(key, addrs) => (key, stream::News::Resolved(addrs)),
             // The node keeps its calls' answers to itself.
-            Event::Answer(..) => return,
+            Event::Answer(..) | Event::Probed(..) => return,
         };
         let slot = self.slots.borrow().get(&key.to_u64()).cloned();
         if let Some(slot) = slot {
@@ -191,8 +198,8 @@ impl AgentHandle {
 
     /// Answers what this relay's shards ask the directory until all of them are gone.
     pub async fn serve(self, mut asks: mpsc::Receiver<ShardAsk>) {
-        while let Some(ShardAsk { shard, ask, body }) = asks.recv().await {
-            let answer = self.with(|node, now| node.directory_request(now, &body));
+        while let Some(ShardAsk { shard, ask, body, from }) = asks.recv().await {
+            let answer = self.with(|node, now| node.directory_request(now, &body, from));
             if let Some(shard) = self.shared.relay.as_ref().and_then(|r| r.shards.get(shard)) {
                 shard.tell(ShardCommand::Answer(ask, answer));
             }

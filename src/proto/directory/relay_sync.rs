@@ -7,13 +7,14 @@
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::crypto::identity::IdentityKey;
+use crate::proto::directory::audit::Dial;
 use crate::proto::directory::cuts::Cuts;
 use crate::proto::directory::kept::Kept;
 use crate::proto::directory::peers::Peers;
 use crate::proto::directory::records::{Records, Taken};
 use crate::proto::directory::rendezvous;
 use crate::proto::directory::snapshot::Snapshot;
-use crate::proto::profile::Profile;
+use crate::proto::profile::{Admission, Profile};
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RECORDS_MAX, RecordKey, Refusal};
@@ -21,7 +22,9 @@ use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+mod audits;
 mod chain;
+mod known;
 mod service;
 
 /// Calls in flight. Pushes beyond are dropped; anti-entropy makes up for them.
@@ -57,6 +60,8 @@ pub enum DirOutput {
     Settled(Arc<Snapshot>),
     /// Write this down for [`RelayDirectory::restore`] at the next start.
     Keep(Vec<u8>),
+    /// See whether this relay answers at this address, and say so with [`RelayDirectory::audited`].
+    Audit(Dial),
 }
 
 enum Pending {
@@ -66,6 +71,8 @@ enum Pending {
     Publish,
     /// A step of the round of anti-entropy.
     Round,
+    /// Reports that we lack.
+    Reports,
     /// What did you settle last?
     Newest,
     /// What did you settle at this cut?
@@ -94,6 +101,8 @@ pub struct RelayDirectory {
     seeds: Vec<Arc<SignedDescriptor>>,
     records: Records,
     cuts: Cuts,
+    /// Where audits decide who is a member.
+    audits: Option<audits::Audits>,
     peers: Peers,
     next_call: u64,
     calls: BTreeMap<CallId, (RelayId, Instant, Pending)>,
@@ -134,6 +143,7 @@ impl RelayDirectory {
             profile,
             own,
             records: Records::new(network, profile),
+            audits: (profile.admission == Admission::Audits).then(|| audits::Audits::new(own, Arc::clone(&key))),
             cuts: Cuts::new(network, own, key, profile.usable_lag),
             peers: Peers::default(),
             next_call: 0,
@@ -207,12 +217,16 @@ impl RelayDirectory {
         }
         let target = |id| (id, Target { tries: 0, at: now.mono, calling: false });
         self.targets = to.into_iter().filter(|id| *id != self.own).map(target).collect();
+        if self.cuts.newest().is_some_and(|s| s.get(&self.own).is_none()) {
+            self.call_on_auditors(now);
+        }
     }
 
     /// A record is new to us: tell the push peers soon, unless its relay makes new ones too fast.
     fn learned(&mut self, record: Arc<SignedDescriptor>, now: Now) {
         self.known_at.get_or_insert(now.mono + KNOWN_DELAY);
         self.peers.succeeded(&record.id());
+        self.knocked(&record, None, now);
         // spec: DIR-33
         let pause = self.profile.cuts.period_min / 10;
         let often = self.pushed.get(&record.id()).is_some_and(|at| now.mono < *at + pause);
@@ -239,7 +253,8 @@ impl RelayDirectory {
         let round = if self.round.is_none() && !self.idle_alone() { Some(self.round_at) } else { None };
         let targets = self.targets.values().filter(|t| !t.calling).map(|t| t.at).min();
         let due = [Some(self.settle_at), round, targets, self.push_at, self.known_at, self.adoption_due()];
-        due.into_iter().flatten().min()
+        let due = due.into_iter().chain([self.audits.as_ref().and_then(audits::Audits::deadline)]);
+        due.flatten().min()
     }
 
     fn idle_alone(&self) -> bool {
@@ -249,6 +264,8 @@ impl RelayDirectory {
     fn tick(&mut self, now: Now, rng: &mut Rng) {
         self.drop_lost(now);
         self.settle(now);
+        self.begin_audits(now);
+        self.audit(now, rng);
         if self.known_at.is_some_and(|at| at <= now.mono) {
             self.known_at = None;
             self.tell_known(now.unix);
@@ -271,22 +288,6 @@ impl RelayDirectory {
         }
     }
 
-    fn tell_known(&mut self, now: UnixMs) {
-        let mut known: Vec<_> = self.records.valid(now).cloned().collect();
-        let unknown = self.seeds.iter().filter(|s| self.records.newest(&s.id()).is_none_or(|r| r.expires() <= now));
-        known.extend(unknown.cloned());
-        self.out.push_back(DirOutput::Known(known));
-    }
-
-    /// Ids of all relays we could call, sorted, without our own.
-    fn known(&self, now: UnixMs) -> Vec<RelayId> {
-        let valid = self.records.valid(now).map(|r| r.id());
-        let mut ids: Vec<_> = valid.chain(self.seeds.iter().map(|s| s.id())).filter(|id| *id != self.own).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids
-    }
-
     fn call(&mut self, now: Now, to: RelayId, pending: Pending, request: &DirectoryRequest) {
         self.next_call += 1;
         let id = CallId(self.next_call);
@@ -303,6 +304,11 @@ impl RelayDirectory {
         let fresh = core::mem::take(&mut self.fresh);
         let known = self.known(now.unix);
         let to = self.peers.push_to(self.own, &known, now.mono, rng);
+        for request in self.fresh_reports() {
+            for peer in to.iter().filter(|_| self.calls.len() < CALLS_MAX).copied().collect::<Vec<_>>() {
+                self.call(now, peer, Pending::Push, &request);
+            }
+        }
         for part in fresh.chunks(RECORDS_MAX) {
             let request = DirectoryRequest::Put(part.iter().map(|r| r.bytes().to_vec()).collect());
             for peer in &to {
@@ -343,6 +349,7 @@ impl RelayDirectory {
         self.round = Some(Round { peer, ranges: VecDeque::new(), digests: 0 });
         self.call(now, peer, Pending::Round, &DirectoryRequest::Compare(Box::new(*self.records.sums())));
         self.call(now, peer, Pending::Newest, &DirectoryRequest::Statement(UnixMs(0)));
+        self.ask_reports(now, peer);
     }
 
     /// The answer to a call of ours.
@@ -375,6 +382,10 @@ impl RelayDirectory {
                 self.round_failed(now);
                 false
             }
+            (Pending::Reports, Some(DirectoryAnswer::Reports(list))) => {
+                self.got_reports(peer, &list, now);
+                true
+            }
             (Pending::Newest, answer) => {
                 if let Some(DirectoryAnswer::Statement(s)) = &answer {
                     self.heard_newest(s, peer, now);
@@ -394,7 +405,7 @@ impl RelayDirectory {
                 self.paged(peer, cut, answer, now);
                 answered
             }
-            (Pending::Push, _) => false,
+            (Pending::Push | Pending::Reports, _) => false,
         };
         if good {
             self.peers.succeeded(&peer);
@@ -465,6 +476,8 @@ impl RelayDirectory {
     }
 }
 
+#[cfg(test)]
+mod audits_tests;
 #[cfg(test)]
 mod chain_tests;
 #[cfg(test)]

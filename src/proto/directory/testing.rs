@@ -4,6 +4,7 @@ use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::crypto::aead::Cipher;
 use crate::crypto::identity::IdentityKey;
+use crate::proto::directory::audit::Dial;
 use crate::proto::directory::kept::Kept;
 use crate::proto::directory::relay_sync::{DirOutput, RelayDirectory};
 use crate::proto::directory::snapshot::Snapshot;
@@ -12,6 +13,7 @@ use crate::proto::rpc::{BODY_MAX, Call, CallError, CallId};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
 use crate::wire::directory::DirectoryRequest;
 use crate::wire::ids::{NetworkId, RelayId};
+use core::net::{IpAddr, SocketAddr};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -61,6 +63,7 @@ pub(crate) type Lie = Box<dyn FnMut(&DirectoryRequest, Vec<u8>) -> Option<Vec<u8
 enum Event {
     Arrives(usize, Call),
     Answered(usize, CallId, Result<Vec<u8>, CallError>),
+    Dialled(usize, Dial),
 }
 
 /// One relay of a [`Net`].
@@ -69,6 +72,8 @@ pub(crate) struct Node {
     pub(crate) up: bool,
     /// It answers and does nothing of its own.
     pub(crate) silent: bool,
+    /// Nobody can open a link to it.
+    pub(crate) walled: bool,
     pub(crate) lie: Option<Lie>,
     pub(crate) settled: Vec<Arc<Snapshot>>,
     pub(crate) known: usize,
@@ -88,6 +93,8 @@ pub(crate) struct Net {
     pub(crate) nodes: Vec<Node>,
     pub(crate) rng: Rng,
     pub(crate) calls: u64,
+    /// Who audited which address.
+    pub(crate) dials: BTreeMap<SocketAddr, Vec<usize>>,
     events: BTreeMap<(u64, u64), Event>,
     sequence: u64,
 }
@@ -102,7 +109,8 @@ impl Net {
     pub(crate) fn under(profile: &'static Profile, n: u8, seed: u8) -> Self {
         let rng = Rng::from_seed([seed; 32]);
         let (nodes, events) = (Vec::new(), BTreeMap::new());
-        let mut net = Self { profile, divided: None, ms: 0, nodes, rng, calls: 0, events, sequence: 0 };
+        let mut net =
+            Self { profile, divided: None, ms: 0, nodes, rng, calls: 0, dials: BTreeMap::new(), events, sequence: 0 };
         (0..n).for_each(|i| net.join(i));
         net
     }
@@ -115,6 +123,7 @@ impl Net {
             dir,
             up: true,
             silent: false,
+            walled: false,
             lie: None,
             settled: vec![],
             known: 0,
@@ -144,7 +153,7 @@ impl Net {
 
     /// What was on its way to a relay that died.
     fn forget(&mut self, i: usize) {
-        self.events.retain(|_, e| !matches!(e, Event::Answered(to, ..) if *to == i));
+        self.events.retain(|_, e| !matches!(e, Event::Answered(to, ..) | Event::Dialled(to, _) if *to == i));
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -157,9 +166,13 @@ impl Net {
 
     /// What the relay answers to a request, if it does.
     pub(crate) fn ask(&mut self, to: usize, body: &[u8]) -> Option<Vec<u8>> {
+        self.ask_from(None, to, body)
+    }
+
+    fn ask_from(&mut self, from: Option<IpAddr>, to: usize, body: &[u8]) -> Option<Vec<u8>> {
         let now = self.now();
-        let node = self.nodes.get_mut(to).filter(|n| n.up)?;
-        let honest = node.dir.request(now, body);
+        let node = self.nodes.get_mut(to).filter(|n| n.up && !n.walled)?;
+        let honest = node.dir.request(now, body, from);
         match &mut node.lie {
             Some(lie) => lie(&DirectoryRequest::decode(body).unwrap(), honest),
             None => Some(honest),
@@ -198,13 +211,23 @@ impl Net {
                 self.calls += 1;
                 assert!(call.body.len() <= BODY_MAX);
                 let reached = |to: &usize| self.divided.is_none_or(|d| (*to < d) == (from < d));
-                let answer = self.find(&call.to).filter(reached).and_then(|to| self.ask(to, &call.body));
+                let came = Some(IpAddr::from([10, self.nodes[from].index, 0, 1]));
+                let answer = self.find(&call.to).filter(reached).and_then(|to| self.ask_from(came, to, &call.body));
                 assert!(answer.as_ref().is_none_or(|a| a.len() <= BODY_MAX));
                 self.later(Event::Answered(from, call.id, answer.ok_or(CallError::Unreachable)));
             }
             Event::Answered(to, id, result) => {
                 let now = self.now();
                 self.nodes[to].dir.answer(now, id, result);
+            }
+            Event::Dialled(by, dial) => {
+                self.dials.entry(dial.addr).or_default().push(by);
+                let there = |n: &Node| n.id == dial.relay.id() && n.up && !n.walled;
+                let reached = dial.addr.ip()
+                    == IpAddr::from([10, self.find(&dial.relay.id()).unwrap_or(99) as u8, 0, 1])
+                    && self.nodes.iter().any(there);
+                let now = self.now();
+                self.nodes[by].dir.audited(now, dial.number, reached);
             }
         }
     }
@@ -224,17 +247,19 @@ impl Net {
         if node.dir.deadline().is_none_or(|at| at > now.mono) {
             return;
         }
-        let mut calls = Vec::new();
+        let (mut calls, mut dials) = (Vec::new(), Vec::new());
         while let Some(output) = node.dir.poll(now, &mut self.rng) {
             match output {
                 DirOutput::Call(call) => calls.push(call),
                 DirOutput::Settled(s) => node.settled.push(s),
                 DirOutput::Known(known) => node.known = known.len(),
                 DirOutput::Keep(bytes) => node.kept = bytes,
+                DirOutput::Audit(dial) => dials.push(dial),
             }
         }
         assert!(node.dir.deadline().is_none_or(|at| at > now.mono), "a drained machine asks for no turn at once");
         calls.into_iter().for_each(|c| self.later(Event::Arrives(i, c)));
+        dials.into_iter().for_each(|d| self.later(Event::Dialled(i, d)));
     }
 
     /// The newest snapshot of each running honest relay.

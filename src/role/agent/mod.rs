@@ -3,6 +3,7 @@
 //! Machines that need answers from relays emit calls; this role carries them over the client role's streams and hands the
 //! answers back. A relay's node also answers what others ask of its directory and store.
 
+mod audit;
 mod jobs;
 mod paths;
 mod proofs;
@@ -28,6 +29,7 @@ use crate::role::{ConnId, Input, Output, Role};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
 use crate::wire::ids::{NetworkId, RelayId};
 use core::cell::RefCell;
+use core::net::IpAddr;
 pub use jobs::{Job, JobId, JobNews};
 use jobs::{JobStep, Jobs};
 use paths::{PathState, Paths, roster};
@@ -260,9 +262,9 @@ impl Agent {
     }
 
     /// Answers a request to this relay's directory.
-    pub fn directory_request(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
+    pub fn directory_request(&mut self, now: Now, body: &[u8], from: Option<IpAddr>) -> Vec<u8> {
         match &mut self.directory {
-            Directory::Relay(directory) => directory.request(now, body),
+            Directory::Relay(directory) => directory.request(now, body, from),
             // A client accepts no link, so nobody can ask it.
             Directory::Client(_) => Vec::new(),
         }
@@ -324,6 +326,10 @@ impl Agent {
                     }
                     Some(DirOutput::Keep(bytes)) => {
                         self.events.push_back(AgentEvent::Keep(bytes));
+                        None
+                    }
+                    Some(DirOutput::Audit(dial)) => {
+                        self.audit(now, &dial);
                         None
                     }
                     Some(DirOutput::Settled(snapshot)) => {
@@ -403,6 +409,7 @@ impl Drive for Agent {
             while let Some(event) = self.client.event() {
                 match event {
                     Event::Answer(tag, result) => self.answered(now, tag, result),
+                    Event::Probed(number, reached) => self.audited(now, number, reached),
                     event => self.events.push_back(AgentEvent::Stream(event)),
                 }
             }
@@ -418,7 +425,7 @@ impl Drive for Agent {
         self.events.pop_front()
     }
 
-    fn accept(&mut self, _now: Now, _from: core::net::IpAddr) -> Option<ConnId> {
+    fn accept(&mut self, _now: Now, _from: IpAddr) -> Option<ConnId> {
         None
     }
 

@@ -56,6 +56,8 @@ pub enum Event {
     Resolved(StreamKey, Vec<IpAddr>),
     /// The answer to [`Client::call`](super::Client::call) with this tag.
     Answer(u64, Result<Vec<u8>, CallError>),
+    /// Whether the relay of this [`Client::probe`](super::Client::probe) answered.
+    Probed(u64, bool),
 }
 
 /// What a reader finds.

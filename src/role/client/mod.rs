@@ -14,6 +14,7 @@ mod config;
 mod event;
 mod exits;
 mod pace;
+mod probes;
 mod pulse;
 mod purpose;
 mod state;
@@ -22,6 +23,7 @@ mod streams;
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::proto::rpc::Call;
+use crate::role::contact::Contact;
 use crate::role::driven::{Driven, driven_role};
 use crate::wire::ids::RelayId;
 use crate::wire::message::Target;
@@ -133,6 +135,16 @@ impl Client {
     /// Forgets a stream; what is not ended is given up.
     pub fn drop_stream(&mut self, now: Now, stream: StreamKey) {
         self.state.act(now, |state| state.drop_stream(now, stream.0));
+    }
+
+    /// Opens a link to a relay, at this contact's addresses, to see whether it answers; [`Event::Probed`] says so.
+    pub fn probe(&mut self, now: Now, number: u64, relay: &Contact) {
+        self.state.act(now, |state| state.probe(now, number, relay));
+    }
+
+    /// When something was last heard from a relay on a link that this node opened; `None` while there is none.
+    pub fn last_heard_from(&self, relay: &RelayId) -> Option<Instant> {
+        self.state.look().last_heard_from(relay)
     }
 
     /// Makes a call. The answer is an [`Event::Answer`] with this tag.

@@ -8,6 +8,7 @@ use super::circuits::{Circuits, ClosedCircuit, Context, Due, Effect, LinkedCircu
 use super::clocks::ClockSamples;
 use super::config::ClientConfig;
 use super::event::{CircuitInfo, Event, ReadState, StreamFailure, StreamInfo};
+use super::probes::Probes;
 use super::purpose::{CircuitPurpose, PathSource};
 use super::streams::Streams;
 use crate::base::rng::Rng;
@@ -15,6 +16,7 @@ use crate::base::time::{Instant, Now, UnixMs};
 use crate::proto::circuit::client::CircuitError;
 use crate::proto::rpc::{Call, CallError, Route, Service};
 use crate::proto::stream::mux::STREAM_WINDOW_MAX;
+use crate::role::contact::Contact;
 use crate::role::driven::Drive;
 use crate::role::limits::{CIRCUIT_BUILD_TIMEOUT, OFFLINE_AFTER};
 use crate::role::links::{ClosedLink, LinkHandler, LinkViolation, Links};
@@ -33,6 +35,7 @@ pub(super) struct ClientState {
     streams: Streams,
     calls: Calls,
     clocks: ClockSamples,
+    probes: Probes,
     /// When anything arrived from any relay.
     heard: Instant,
 }
@@ -47,6 +50,7 @@ impl ClientState {
             streams: Streams::default(),
             calls: Calls::default(),
             clocks: ClockSamples::default(),
+            probes: Probes::default(),
             heard: Instant::default(),
         }
     }
@@ -140,6 +144,17 @@ impl ClientState {
         streams.drop_stream(now, stream, &mut circuits);
     }
 
+    /// Opens a link to a relay to see whether it answers at this address.
+    pub(super) fn probe(&mut self, now: Now, number: u64, relay: &Contact) {
+        let link = self.links.probe(now, relay, &mut self.rng);
+        self.probes.begin(link, number);
+    }
+
+    /// When something was last heard from a relay on a link that we opened.
+    pub(super) fn last_heard_from(&self, relay: &RelayId) -> Option<Instant> {
+        self.links.last_heard_from(relay)
+    }
+
     pub(super) fn call(&mut self, now: Now, tag: u64, call: Call) {
         let purpose = match call.route {
             Route::Direct => CircuitPurpose::Direct(call.to),
@@ -212,11 +227,17 @@ impl LinkHandler for ClientState {
         }
     }
 
-    fn link_opened(&mut self, now: Now, peer: RelayId, theirs: UnixMs) {
+    fn link_opened(&mut self, now: Now, link: LinkKey, peer: RelayId, theirs: UnixMs) {
+        if self.probes.ended(link, true) {
+            return self.close_link(now, link, false);
+        }
         self.clocks.note(peer, now, theirs);
     }
 
     fn link_closed(&mut self, now: Now, closed: ClosedLink<Key>) {
+        if self.probes.ended(closed.link, false) {
+            return;
+        }
         if let Some(peer) = closed.peer
             && !closed.circuits.is_empty()
         {
@@ -421,7 +442,7 @@ impl Drive for ClientState {
     }
 
     fn event(&mut self) -> Option<Event> {
-        self.streams.event().or_else(|| self.calls.event())
+        self.streams.event().or_else(|| self.calls.event()).or_else(|| self.probes.event())
     }
 
     fn accept(&mut self, _now: Now, _from: core::net::IpAddr) -> Option<ConnId> {

@@ -21,7 +21,7 @@ pub trait LinkHandler {
     fn cell(&mut self, now: Now, link: LinkKey, cell: &mut CellBuf) -> Result<(), LinkViolation>;
 
     /// A link that this node dialled is open; the relay said that its clock stands at `theirs`.
-    fn link_opened(&mut self, _now: Now, _peer: RelayId, _theirs: UnixMs) {}
+    fn link_opened(&mut self, _now: Now, _link: LinkKey, _peer: RelayId, _theirs: UnixMs) {}
 
     /// A peer's handshake is to be answered, now or later.
     fn handshake_due(&mut self, now: Now, link: LinkKey) {
@@ -66,7 +66,7 @@ pub trait LinkHandler {
             return self.handshake_due(now, link);
         }
         if let Some((Some(peer), Some(theirs))) = self.links().0.settle(link) {
-            self.link_opened(now, peer, theirs);
+            self.link_opened(now, link, peer, theirs);
         }
     }
 

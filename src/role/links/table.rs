@@ -152,6 +152,25 @@ impl<K: Copy> Links<K> {
         Some(key)
     }
 
+    /// A link of its own to one address of a relay, beside the one that carries circuits: to see whether it answers there.
+    /// `None` when there are too many.
+    pub fn probe(&mut self, now: Now, relay: &Contact, rng: &mut Rng) -> Option<LinkKey> {
+        let endpoint = Endpoint::relay(&relay.addrs)?;
+        if self.slots.len() >= LINKS_MAX {
+            return None;
+        }
+        let link = Link::initiator(self.network, &relay.link_key, relay.cipher, rng);
+        let key = self.insert(LinkSlot::new(link, Some(relay.id), now.mono));
+        self.out.push_back(Output::Dial(ConnId::Link(key), endpoint));
+        Some(key)
+    }
+
+    /// When something was last heard on the open link to this relay that we dialled.
+    pub fn last_heard_from(&self, relay: &RelayId) -> Option<Instant> {
+        let slot = self.slots.get(self.by_relay.get(relay)?.0)?;
+        slot.link.is_open().then(|| slot.last_heard())
+    }
+
     fn insert(&mut self, slot: LinkSlot<K>) -> LinkKey {
         let deadline = slot.deadline();
         let link = LinkKey(self.slots.insert(slot));

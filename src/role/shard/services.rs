@@ -184,7 +184,8 @@ impl Services {
             if let Some(source) = stream.source {
                 self.shares.add(source, stream.name.circuit);
             }
-            self.out.push_back(Output::Ask(ask, stream.service, body));
+            let from = stream.source.map(|source| source.addr);
+            self.out.push_back(Output::Ask(ask, stream.service, body, from));
         }
         if stream.client_done && stream.is_idle() {
             Pumped::Done

@@ -123,6 +123,7 @@ impl RelayDirectory {
             return;
         }
         let heard = heard_of(self.records.all(), cut, self.profile);
+        let Some(heard) = self.admitted(previous.as_ref(), heard, cut) else { return };
         let set = Snapshot::follow(previous.as_deref(), heard, cut, self.profile, self.network);
         if set.len() < RELAYS_MIN {
             return;

@@ -3,23 +3,25 @@
 use super::{RelayDirectory, VERIFY_BURST, VERIFY_PER_MS};
 use crate::base::time::{Instant, Now, UnixMs};
 use crate::proto::directory::records::Taken;
+use crate::wire::descriptor::record_hash;
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal};
+use core::net::IpAddr;
 
 impl RelayDirectory {
-    /// Answers a request to this relay's directory.
-    pub fn request(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
+    /// Answers a request to this relay's directory, which came over a link from this address.
+    pub fn request(&mut self, now: Now, body: &[u8], from: Option<IpAddr>) -> Vec<u8> {
         let Ok(request) = DirectoryRequest::decode(body) else {
             return DirectoryAnswer::Refused(Refusal::Malformed).encode();
         };
         let kind = request.kind();
-        let answer = self.answer_to(now, request);
+        let answer = self.answer_to(now, request, from);
         debug_assert!(kind.may_get(answer.kind()), "{kind:?} is answered by {answer:?}");
         answer.encode()
     }
 
-    fn answer_to(&mut self, now: Now, request: DirectoryRequest) -> DirectoryAnswer {
+    fn answer_to(&mut self, now: Now, request: DirectoryRequest, from: Option<IpAddr>) -> DirectoryAnswer {
         match request {
-            DirectoryRequest::Put(records) => self.put(&records, now),
+            DirectoryRequest::Put(records) => self.put(&records, from, now),
             DirectoryRequest::Get(id) => match self.records.newest(&id).filter(|r| r.expires() > now.unix) {
                 Some(r) => DirectoryAnswer::Record(r.bytes().to_vec()),
                 None => DirectoryAnswer::Unknown(self.cuts.newest().map_or(UnixMs(0), |s| s.cut)),
@@ -31,10 +33,12 @@ impl RelayDirectory {
             }
             DirectoryRequest::Statement(cut) => self.cuts.statement(cut, now.unix),
             DirectoryRequest::Page { cut, start } => self.cuts.page(cut, start, now.unix),
+            DirectoryRequest::Tell(reports) => self.told(&reports, now),
+            DirectoryRequest::Reports { cut, set, held } => self.lacking(cut, set, &held),
         }
     }
 
-    fn put(&mut self, records: &[Vec<u8>], now: Now) -> DirectoryAnswer {
+    fn put(&mut self, records: &[Vec<u8>], from: Option<IpAddr>, now: Now) -> DirectoryAnswer {
         let (mut new, mut held, mut refused) = (0, 0, 0);
         for bytes in records {
             // spec: DIR-34
@@ -49,11 +53,14 @@ impl RelayDirectory {
                 Taken::Held => held += 1,
                 Taken::Refused => refused += 1,
             }
+            if let Some(record) = self.records.hashed(&record_hash(bytes)).cloned() {
+                self.knocked(&record, from, now);
+            }
         }
         DirectoryAnswer::Taken { new, held, refused }
     }
 
-    fn may_verify(&mut self, now: Instant) -> bool {
+    pub(super) fn may_verify(&mut self, now: Instant) -> bool {
         let (left, since) = self.verifications;
         let ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
         let left = left.saturating_add(ms.saturating_mul(VERIFY_PER_MS)).min(VERIFY_BURST);

@@ -161,7 +161,7 @@ fn a_flood_of_pushed_records_is_answered_with_busy() {
     let now = Now { mono: Instant(0), unix: START };
     let junk = |n: u64| (0..128).map(|i| (n * 128 + i).to_be_bytes().to_vec()).collect::<Vec<_>>();
     let answer = |dir: &mut RelayDirectory, now, n| {
-        DirectoryAnswer::decode(&dir.request(now, &DirectoryRequest::Put(junk(n)).encode()))
+        DirectoryAnswer::decode(&dir.request(now, &DirectoryRequest::Put(junk(n)).encode(), None))
     };
     for n in 0..VERIFY_BURST / 128 {
         assert_eq!(answer(&mut dir, now, n), Ok(DirectoryAnswer::Taken { new: 0, held: 0, refused: 128 }));
@@ -198,11 +198,11 @@ fn a_record_goes_to_its_custodians_and_is_pushed_on_once() {
     };
     let soon = Now { mono: now.mono + PUSH_DELAY, ..now };
     called(dir, soon);
-    dir.request(soon, &put(1).encode());
+    dir.request(soon, &put(1).encode(), None);
     let after = Now { mono: soon.mono + PUSH_DELAY, ..now };
     assert!(called(dir, after).len() >= 8, "a new record is pushed on");
     for n in 1..4 {
-        dir.request(after, &put(n).encode());
+        dir.request(after, &put(n).encode(), None);
     }
     let after = Now { mono: after.mono + PUSH_DELAY, ..now };
     assert_eq!(called(dir, after), [], "but not again, nor newer ones at once");

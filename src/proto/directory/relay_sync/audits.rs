@@ -1,0 +1,279 @@
+//! The audits of a relay in a public network: whom it goes to, the reports that it holds for the next cut, and what follows.
+
+use super::{DirOutput, Pending, RelayDirectory, Target};
+use crate::base::rng::Rng;
+use crate::base::time::{Duration, Instant, Now, UnixMs};
+use crate::crypto::identity::IdentityKey;
+use crate::proto::directory::admission::{Admitted, Confirmations, Found, admit};
+use crate::proto::directory::audit::{AuditOutput, Auditor};
+use crate::proto::directory::draw::Draw;
+use crate::proto::directory::snapshot::{Heard, Snapshot};
+use crate::proto::profile::Profile;
+use crate::wire::descriptor::SignedDescriptor;
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, REPORTS_MAX};
+use crate::wire::ids::RelayId;
+use crate::wire::report::{Report, short};
+use core::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Candidates that came from their own addresses and are remembered until the cut after the next.
+const KNOCKED_MAX: usize = 4096;
+/// New reports that wait to be pushed on; more come by anti-entropy.
+const FRESH_MAX: usize = 4096;
+/// Two different reports of one auditor are kept, to know that there are two.
+const REPORTS_OF_ONE: usize = 2;
+/// Relays asked for reports that are missing, shortly before a cut.
+const LAST_ASKED: usize = 3;
+
+/// What a relay knows of audits between two cuts.
+pub(super) struct Audits {
+    auditor: Auditor,
+    /// What the reports are for, drawn from the newest set.
+    period: Option<(Arc<Draw>, UnixMs)>,
+    reports: BTreeMap<RelayId, Vec<Report>>,
+    fresh: Vec<Report>,
+    /// When reports that are missing are asked for once more.
+    last_call: Option<Instant>,
+    /// Who came from one of its own addresses, in this period and in the one before.
+    knocked: [BTreeSet<RelayId>; 2],
+    /// How many of our auditors reached us at the last cut.
+    confirmed: Option<Confirmations>,
+}
+
+impl Audits {
+    pub(super) fn new(own: RelayId, key: Arc<IdentityKey>) -> Self {
+        Self {
+            auditor: Auditor::new(own, key),
+            period: None,
+            reports: BTreeMap::new(),
+            fresh: Vec::new(),
+            last_call: None,
+            knocked: [BTreeSet::new(), BTreeSet::new()],
+            confirmed: None,
+        }
+    }
+
+    /// Takes a report in, if it is one for the next cut on our set; whether it is new.
+    fn take(&mut self, report: &Report) -> Option<bool> {
+        let (draw, cut) = self.period.as_ref()?;
+        let identity = draw.set().get(&report.auditor)?.identity;
+        if report.cut != *cut || report.set != short(&draw.set().root) {
+            return None;
+        }
+        let held = self.reports.entry(report.auditor).or_default();
+        if held.contains(report) || held.len() >= REPORTS_OF_ONE {
+            return Some(false);
+        }
+        report.verify(&identity).ok()?;
+        held.push(report.clone());
+        if self.fresh.len() < FRESH_MAX {
+            self.fresh.push(report.clone());
+        }
+        Some(true)
+    }
+
+    /// Which auditors' reports we hold: a bit for each live member of the set, in the order of ids.
+    fn held(&self, set: &Snapshot) -> Vec<u8> {
+        let mut bits = vec![0_u8; set.len().div_ceil(8)];
+        for (at, r) in set.relays().iter().enumerate() {
+            if let Some(byte) = bits.get_mut(at / 8).filter(|_| self.reports.contains_key(&r.id())) {
+                *byte |= 0x80 >> (at % 8);
+            }
+        }
+        bits
+    }
+
+    fn has_knocked(&self, id: &RelayId) -> bool {
+        self.knocked.iter().any(|set| set.contains(id))
+    }
+
+    /// When it wants a turn.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        [self.auditor.deadline(), self.last_call].into_iter().flatten().min()
+    }
+}
+
+/// How long before a cut reports are made: time for them to reach everybody.
+fn report_lead(profile: &Profile) -> Duration {
+    profile.settle_margin.saturating_mul(2)
+}
+
+impl RelayDirectory {
+    /// How many of our auditors reached us at the last cut; `None` where nobody audits.
+    pub fn confirmed(&self) -> Option<Confirmations> {
+        self.audits.as_ref()?.confirmed
+    }
+
+    /// What is heard of all relays until this cut, as the profile's rule of admission has it. `None` where we cannot know: the
+    /// cut is others' to settle.
+    pub(super) fn admitted(
+        &mut self,
+        previous: Option<&Arc<Snapshot>>,
+        heard: BTreeMap<RelayId, Heard>,
+        cut: UnixMs,
+    ) -> Option<BTreeMap<RelayId, Heard>> {
+        // Before there is a set records suffice.
+        let (Some(audits), Some(set)) = (&mut self.audits, previous) else { return Some(heard) };
+        let (draw, at) = audits.period.as_ref()?;
+        if draw.set().root != set.root || draw.set().cut != set.cut || *at != cut {
+            return None;
+        }
+        let found = Found::new(draw, audits.reports.values().flatten(), cut);
+        audits.confirmed = self.mine.as_ref().map(|mine| found.confirmations(mine));
+        let Admitted { heard, refused } = admit(&found, heard, cut);
+        tracing::debug!(reports = audits.reports.len(), heard = heard.len(), refused = refused.len(), "admission");
+        Some(heard)
+    }
+
+    /// The newest set or the next cut is another: the audits for it begin.
+    pub(super) fn begin_audits(&mut self, now: Now) {
+        let (Some(audits), Some(set)) = (&mut self.audits, self.cuts.newest().cloned()) else { return };
+        let is_same = |(draw, cut): &(Arc<Draw>, UnixMs)| {
+            draw.set().root == set.root && draw.set().cut == set.cut && *cut == self.next_cut
+        };
+        if audits.period.as_ref().is_some_and(is_same) {
+            return;
+        }
+        let draw = Arc::new(Draw::new(Arc::clone(&set)));
+        audits.period = Some((Arc::clone(&draw), self.next_cut));
+        self.records.rank(&set);
+        self.known_at.get_or_insert(now.mono);
+        audits.reports.clear();
+        audits.fresh.clear();
+        audits.knocked.rotate_right(1);
+        audits.knocked[0].clear();
+        let until = self.next_cut.distance(now.unix);
+        let lead = report_lead(self.profile).min(until / 2);
+        audits.last_call = Some(now.mono + until.saturating_sub(lead / 2 + self.profile.settle_margin / 4));
+        let mut candidates: Vec<_> = self
+            .records
+            .valid(now.unix)
+            .filter(|r| set.member(&r.id()).is_none())
+            .map(|r| (Arc::clone(r), audits.has_knocked(&r.id())))
+            .collect();
+        candidates.sort_by_cached_key(|(r, knocked)| (!knocked, draw.ticket(&r.id())));
+        let report_at = now.mono + until.saturating_sub(lead);
+        let records = &self.records;
+        let newest = |id: &RelayId| records.newest(id).cloned();
+        audits.auditor.begin(now, draw, (self.next_cut, report_at), newest, &candidates);
+        if set.get(&self.own).is_none() {
+            self.call_on_auditors(now);
+        }
+    }
+
+    /// Brings our record to those who are to audit us, from the address where they should find us.
+    pub(super) fn call_on_auditors(&mut self, now: Now) {
+        let Some((draw, _)) = self.audits.as_ref().and_then(|a| a.period.as_ref()) else { return };
+        for id in draw.auditors(&self.own).collect::<Vec<_>>() {
+            self.targets.insert(id, Target { tries: 0, at: now.mono, calling: false });
+        }
+    }
+
+    /// A record is held that came over a link from this address.
+    pub(super) fn knocked(&mut self, record: &Arc<SignedDescriptor>, from: Option<IpAddr>, now: Now) {
+        let Some(audits) = &mut self.audits else { return };
+        let from = from.map(|ip| ip.to_canonical());
+        let came_itself = record.addrs.iter().any(|a| Some(a.ip().to_canonical()) == from);
+        if came_itself && audits.knocked[0].len() < KNOCKED_MAX {
+            audits.knocked[0].insert(record.id());
+        }
+        let is_member = audits.period.as_ref().is_some_and(|(draw, _)| draw.set().get(&record.id()).is_some());
+        if !is_member {
+            audits.auditor.learned(record, came_itself, now);
+        }
+    }
+
+    /// A dial ended.
+    pub fn audited(&mut self, now: Now, number: u64, reached: bool) {
+        if let Some(audits) = &mut self.audits {
+            audits.auditor.answered(now, number, reached);
+        }
+    }
+
+    /// Lets the audits go on.
+    pub(super) fn audit(&mut self, now: Now, rng: &mut Rng) {
+        let Some(audits) = &mut self.audits else { return };
+        let mut reported = Vec::new();
+        while let Some(output) = audits.auditor.poll(now) {
+            match output {
+                AuditOutput::Dial(dial) => self.out.push_back(DirOutput::Audit(dial)),
+                AuditOutput::Report(report) => reported.push(report),
+            }
+        }
+        for report in reported {
+            audits.take(&report);
+            self.records.reached(report.entries.iter().map(|e| e.subject));
+            // What we vouch for must be where the report is.
+            let known = report.entries.iter().map(|e| e.subject).collect::<BTreeSet<_>>();
+            let vouched = self.records.all().filter(|r| known.contains(&short(&r.id().0)));
+            self.fresh.extend(vouched.cloned().collect::<Vec<_>>());
+            self.push_at = Some(now.mono);
+        }
+        if audits.last_call.is_some_and(|at| at <= now.mono) {
+            audits.last_call = None;
+            let known = self.known(now.unix);
+            for _ in 0..LAST_ASKED {
+                if let Some(peer) = self.peers.any(&known, now.mono, rng) {
+                    self.ask_reports(now, peer);
+                }
+            }
+        }
+    }
+
+    /// Asks a relay for reports that we lack.
+    pub(super) fn ask_reports(&mut self, now: Now, peer: RelayId) {
+        let Some(audits) = &self.audits else { return };
+        let Some((draw, cut)) = &audits.period else { return };
+        let (cut, set, held) = (*cut, short(&draw.set().root), audits.held(draw.set()));
+        self.call(now, peer, Pending::Reports, &DirectoryRequest::Reports { cut, set, held });
+    }
+
+    /// The reports that wait to be pushed.
+    pub(super) fn fresh_reports(&mut self) -> Vec<DirectoryRequest> {
+        let Some(audits) = &mut self.audits else { return Vec::new() };
+        let fresh = core::mem::take(&mut audits.fresh);
+        fresh.chunks(REPORTS_MAX).map(|part| DirectoryRequest::Tell(part.to_vec())).collect()
+    }
+
+    /// Takes reports in that somebody gave us.
+    pub(super) fn told(&mut self, reports: &[Report], now: Now) -> DirectoryAnswer {
+        let (mut new, mut held, mut refused) = (0, 0, 0);
+        for report in reports {
+            if !self.may_verify(now.mono) {
+                return DirectoryAnswer::Refused(crate::wire::directory::Refusal::Busy);
+            }
+            match self.audits.as_mut().and_then(|audits| audits.take(report)) {
+                Some(true) => {
+                    new += 1;
+                    self.records.reached(report.entries.iter().filter(|e| e.addresses & 0xf != 0).map(|e| e.subject));
+                }
+                Some(false) => held += 1,
+                None => refused += 1,
+            }
+        }
+        if new > 0 {
+            self.push_at.get_or_insert(now.mono + super::PUSH_DELAY);
+        }
+        DirectoryAnswer::Taken { new, held, refused }
+    }
+
+    /// The reports that somebody lacks who is about to settle the same cut on the same set.
+    pub(super) fn lacking(&self, cut: UnixMs, set: u64, held: &[u8]) -> DirectoryAnswer {
+        let same = |(draw, at): &&(Arc<Draw>, UnixMs)| *at == cut && short(&draw.set().root) == set;
+        let Some(audits) = &self.audits else { return DirectoryAnswer::Reports(Vec::new()) };
+        let Some((draw, _)) = audits.period.as_ref().filter(same) else { return DirectoryAnswer::Reports(Vec::new()) };
+        let has = |at: usize| held.get(at / 8).is_some_and(|byte| byte & (0x80 >> (at % 8)) != 0);
+        let missing = draw.set().relays().iter().enumerate().filter(|(at, _)| !has(*at));
+        let reports = missing.filter_map(|(_, r)| audits.reports.get(&r.id())).flatten();
+        DirectoryAnswer::Reports(reports.take(REPORTS_MAX).cloned().collect())
+    }
+
+    /// Reports that we asked for: more from the same relay as long as they bring something new.
+    pub(super) fn got_reports(&mut self, peer: RelayId, reports: &[Report], now: Now) {
+        let answer = self.told(reports, now);
+        if reports.len() == REPORTS_MAX && matches!(answer, DirectoryAnswer::Taken { new, .. } if new > 0) {
+            self.ask_reports(now, peer);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Relays of a public network in virtual time: cuts, audits and rests are those of the profile, only work is easy.
+
+use crate::base::time::{Duration, UnixMs};
+use crate::crypto::identity::IdentityKey;
+use crate::proto::directory::ranks::CANDIDATES_MAX;
+use crate::proto::directory::records::{Records, Taken};
+use crate::proto::directory::snapshot::Snapshot;
+use crate::proto::directory::testing::{NETWORK, Net, id, record};
+use crate::proto::profile::Profile;
+use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest};
+use crate::wire::report::short;
+use core::net::SocketAddr;
+
+const P: Profile = Profile { work: Profile::TESTING.work, private_relays: true, ..Profile::PUBLIC };
+/// The time between two cuts of a network of at most eight relays, in milliseconds.
+const CUT_MS: u64 = 30_000;
+
+/// Nets whose relays settled their first set.
+fn formed(n: u8, seed: u8) -> Net {
+    let mut net = Net::under(&P, n, seed);
+    net.run(4 * CUT_MS);
+    assert_eq!(net.agreed(), Some(usize::from(n)), "{n} relays form a network");
+    net
+}
+
+/// The record of a relay that is nowhere.
+fn ghost(n: u32, published: UnixMs, addr: SocketAddr) -> Vec<u8> {
+    let mut seed = [0xee; 32];
+    seed[..4].copy_from_slice(&n.to_be_bytes());
+    let key = IdentityKey::from_bytes(seed);
+    let d = Descriptor {
+        network: NETWORK,
+        identity: key.public(),
+        work: find_work(NETWORK, &key.public(), published, P.work),
+        published,
+        lifetime_s: 3600,
+        link_key: seed,
+        onion_key: seed,
+        cipher: crate::crypto::aead::Cipher::ChaCha20Poly1305,
+        exit: false,
+        store: false,
+        family: None,
+        addrs: vec![addr],
+    };
+    SignedDescriptor::sign(d, &key).bytes().to_vec()
+}
+
+/// Invented relays, each at an address of its own.
+fn invented(n: u32, published: UnixMs) -> Vec<Vec<u8>> {
+    let addr = |i: u32| ([40 + (i % 100) as u8, (i / 100) as u8, 7, 7], 443).into();
+    (0..n).map(|i| ghost(i, published, addr(i))).collect()
+}
+
+fn put(net: &mut Net, to: usize, records: &[Vec<u8>]) {
+    for part in records.chunks(100) {
+        let answer = net.ask(to, &DirectoryRequest::Put(part.to_vec()).encode()).unwrap();
+        let answer = DirectoryAnswer::decode(&answer);
+        assert!(matches!(answer, Ok(DirectoryAnswer::Taken { refused: 0, .. })), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_network_takes_in_who_is_there_and_knows_how_many_saw_it() {
+    let mut net = formed(5, 1);
+    net.join(5);
+    net.run(3 * CUT_MS);
+    assert_eq!(net.agreed(), Some(6));
+    for node in &net.nodes {
+        let c = node.dir.confirmed().unwrap();
+        assert_eq!((c.by, c.of), (5, 5), "everybody reached everybody");
+    }
+}
+
+// One PUT of 160 invented records: none settles, nobody is displaced, and a newcomer is in at the cut that it would be in at.
+#[test]
+fn one_put_of_invented_records_settles_nothing_and_delays_nobody() {
+    let mut net = formed(6, 2);
+    let published = net.now().unix.minus(Duration::from_secs(8));
+    put(&mut net, 0, &invented(160, published));
+    net.join(6);
+    net.run(2 * CUT_MS);
+    assert_eq!(net.agreed(), Some(7));
+    assert!(net.newest()[0].members().iter().all(|m| net.find(&m.record.id()).is_some()));
+    // Nobody is told to go there.
+    assert!(net.nodes.iter().all(|n| n.known == 7), "{:?}", net.nodes.iter().map(|n| n.known).collect::<Vec<_>>());
+    net.run(10 * CUT_MS);
+    assert_eq!(net.agreed(), Some(7));
+    // Seven auditors try an address that fails ever more seldom.
+    let most = net.dials.iter().filter(|(addr, _)| addr.port() == 443).map(|(_, by)| by.len()).max();
+    assert!(most.is_some_and(|n| n <= 7 * 5), "{most:?} dials in six minutes");
+}
+
+// A hundred records name one address.
+#[test]
+fn a_hundred_records_that_name_one_address_bring_it_few_connections() {
+    let mut net = formed(8, 3);
+    let (victim, published) = ("99.1.2.3:80".parse().unwrap(), net.now().unix.minus(Duration::from_secs(8)));
+    let records: Vec<_> = (0..100).map(|i| ghost(1000 + i, published, victim)).collect();
+    put(&mut net, 0, &records);
+    net.run(45_000);
+    let dials = net.dials.get(&victim).map_or(0, Vec::len);
+    assert!((1..=16).contains(&dials), "{dials} connections in 45 s: two of each of eight relays at most");
+    net.run(3_600_000);
+    let dials = net.dials.get(&victim).map_or(0, Vec::len);
+    assert!(dials <= 80, "{dials} connections in an hour");
+    assert_eq!(net.agreed(), Some(8));
+}
+
+// A relay that nobody can reach: it stays out, and knows why.
+#[test]
+fn a_relay_nobody_can_reach_stays_out_and_is_told() {
+    let mut net = formed(6, 4);
+    net.join(6);
+    net.nodes[6].walled = true;
+    net.run(5 * CUT_MS);
+    let members = net.nodes[0].settled.last().unwrap();
+    assert_eq!((members.len(), members.member(&id(6))), (6, None));
+    let c = net.nodes[6].dir.confirmed().unwrap();
+    assert_eq!((c.by, c.of, c.needed), (0, 6, 5), "confirmed by nobody");
+    net.nodes[6].walled = false;
+    net.run(400_000);
+    assert_eq!(net.agreed(), Some(7), "once the port is open it comes in");
+}
+
+#[test]
+fn the_dead_leave_within_two_cuts_and_come_back_when_they_do() {
+    let mut net = formed(8, 5);
+    (5..8).for_each(|i| net.nodes[i].up = false);
+    net.run(2 * CUT_MS + 8_000);
+    assert_eq!(net.agreed(), Some(5));
+    assert_eq!(net.newest()[0].members().len(), 8, "they keep their standing for a day");
+    (5..8).for_each(|i| net.restart(i, true));
+    net.run(4 * CUT_MS);
+    assert_eq!(net.agreed(), Some(8));
+}
+
+/// Fills a table with invented records that cost their inventor full work.
+fn flood(n: u32) {
+    let now = crate::proto::directory::testing::START;
+    let mut records = Records::new(NETWORK, &P);
+    let members: Vec<_> = (0..40).map(|i| record(i, now.minus(Duration::from_secs(9)))).collect();
+    records.rank(&Snapshot::settle(&members, now, &P, NETWORK));
+    let published = now.minus(Duration::from_secs(8));
+    let (mut spent, before) = (core::time::Duration::ZERO, resident());
+    for i in 0..n {
+        // Members come in the middle of it.
+        if i == n / 2 {
+            members.iter().for_each(|m| drop(records.take(m.clone(), now)));
+        }
+        let addr = ([20 + (i % 200) as u8, (i >> 8) as u8, (i >> 16) as u8, 7], 443).into();
+        let bytes = ghost(5_000_000 + i, published, addr);
+        let begun = std::time::Instant::now();
+        let _ = records.offer(&bytes, now);
+        spent += begun.elapsed();
+    }
+    assert_eq!(records.len(), members.len() + CANDIDATES_MAX.min(n as usize));
+    assert!(members.iter().all(|m| records.newest(&m.id()).is_some()), "no member is displaced");
+    let new = record(99, published);
+    records.reached([short(&new.id().0)]);
+    assert!(matches!(records.take(new, now), Taken::New(_)), "who was reached finds room");
+    println!(
+        "{n} invented records: {:?} each, {} kept, {} MiB more",
+        spent / n,
+        records.len(),
+        resident().saturating_sub(before) >> 20
+    );
+}
+
+/// Bytes of memory in use; 0 where the system does not say.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
+}
+
+#[test]
+fn invented_records_take_bounded_room() {
+    flood(CANDIDATES_MAX as u32 + 500);
+}
+
+/// `cargo test --release --lib a_million_invented -- --ignored --nocapture`.
+#[test]
+#[ignore = "makes a million proofs of work"]
+fn a_million_invented_records_take_bounded_room() {
+    flood(1_000_000);
+}
