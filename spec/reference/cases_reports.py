@@ -20,7 +20,7 @@ def reports():
              entries=b"".join(listed))
     for name, spec, expect, raw in [
         ("another_key", "ADM-2", "Unproven", make(by=seq(32, 8))), ("another_purpose", "ADM-2 KEY-4", "Unproven", make(purpose="umbel 1 descriptor")),
-        ("cut_changed", "ADM-2", "Unproven", flipped(good, 7)), ("bit_changed", "ADM-2", "Unproven", flipped(good, 50)),
+        ("cut_changed", "ADM-2", "Unproven", flipped(good, 7)), ("bit_changed", "ADM-2", "Unproven", flipped(good, 49)),
         ("zero_byte_at_the_end", "ADM-3", "NotCanonical", make(b"\xa0\x00")), ("bits_too_long", "ADM-3", "OutOfRange", make(b"\x01" * 33)),
         ("entries_out_of_order", "ADM-3", "NotCanonical", make(listed=entries[::-1])), ("entry_twice", "ADM-3", "NotCanonical", make(listed=entries[:1] * 2)),
         ("too_many_entries", "ADM-3", "OutOfRange", make(listed=[u64(i) + u64(i) + u8(1) for i in range(65)])),

@@ -1,4 +1,4 @@
-//! What a relay's audits for one cut found: one signed item of about a hundred bytes (spec 10).
+//! What a relay's audits for one cut found: one signed item of about a hundred bytes (spec 16).
 //!
 //! ```text
 //! cut u64 | set 8 | auditor 32 | length u8 | bits, without zero bytes at the end | count u8

@@ -173,7 +173,7 @@ impl LinkHandler for Flood {
         Ok(())
     }
 
-    fn link_opened(&mut self, _now: Now, _peer: RelayId, _theirs: UnixMs) {
+    fn link_opened(&mut self, _now: Now, _link: LinkKey, _peer: RelayId, _theirs: UnixMs) {
         self.open = true;
     }
 

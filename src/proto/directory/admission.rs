@@ -1,4 +1,4 @@
-//! Who is in the next set of a public network: a pure function of the set before it, the records and the reports (spec 10).
+//! Who is in the next set of a public network: a pure function of the set before it, the records and the reports (spec 16).
 //!
 //! Nobody is in because of what its own record says. A candidate comes in when enough of the auditors that were drawn for it
 //! reached all its addresses, twice in a network that is no longer small; a member is live while enough of its auditors
@@ -23,14 +23,14 @@ pub const PROBATION_MAX: usize = 128;
 pub const VALVE_MIN: usize = 20;
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Of `drawn` auditors so many must reach a newcomer: 8 of 11, three quarters rounded up of fewer.
+/// Of `drawn` auditors this many must reach a newcomer: 8 of 11, three quarters rounded up of fewer.
 pub fn confirms(drawn: usize) -> usize {
     drawn.saturating_mul(8).div_ceil(11)
 }
 
-/// Of `drawn` auditors so many must reach a member for it to be live: 5 of 11.
-pub fn keeps(drawn: usize) -> usize {
-    drawn.saturating_mul(5).div_ceil(11)
+/// Of `reporting` auditors this many must reach a member for it to be live: 5 of 11. Those that say nothing may be gone themselves.
+pub fn keeps(reporting: usize) -> usize {
+    reporting.saturating_mul(5).div_ceil(11)
 }
 
 /// How many newcomers a network of `members` takes in a day: a young one may grow fast, a grown one by three in a hundred.
@@ -129,11 +129,12 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Whether a member's auditors reached it.
+    /// Whether enough of a member's auditors, of those that reported, reached it.
     fn keeps(&self, record: &SignedDescriptor) -> bool {
-        let reached = self.bits(record).iter().filter(|bits| **bits & 0xf != 0).count();
+        let bits = self.bits(record);
+        let reached = bits.iter().filter(|bits| **bits & 0xf != 0).count();
         // spec: ADM-6
-        reached >= keeps(self.draw.auditors_of(&record.id())).max(1)
+        reached >= keeps(bits.len()).max(1)
     }
 
     /// How many of a newcomer's auditors reached all its addresses.
@@ -202,6 +203,7 @@ pub fn admit(found: &Found<'_>, heard: BTreeMap<RelayId, Heard>, cut: UnixMs) ->
     // Live members keep their places, whatever others want: first come is first served only against those that are in.
     live.iter().for_each(|m| step.places.take(&m.record));
     live.iter().for_each(|m| step.keep(m));
+    dormant.iter().filter(|m| !m.is_on_probation()).for_each(|m| step.places.hold(&m.record));
     let (waiting, mut gone): (Vec<_>, Vec<_>) = dormant.into_iter().partition(|m| m.is_on_probation());
     gone.sort_unstable_by_key(|m| (m.standing.since, m.record.id()));
     gone.iter().for_each(|m| step.bring_back(m));
@@ -292,12 +294,23 @@ impl Step<'_> {
             return self.say(if moved { Arc::clone(&m.record) } else { newest }, false, false);
         }
         // spec: ADM-8
-        if self.places.try_take(&newest) {
+        let has_place = if moved { self.moves_in(m, &newest) } else { self.places.try_return(&newest) };
+        if has_place {
             self.say(newest, true, false);
         } else {
             self.refuse(newest.id(), Refusal::Quota);
             self.say(Arc::clone(&m.record), false, false);
         }
+    }
+
+    /// A member that was away takes the places of its new addresses instead of those that were kept for it.
+    fn moves_in(&mut self, m: &Member, newest: &SignedDescriptor) -> bool {
+        self.places.let_go(&m.record);
+        let fits = self.places.try_take(newest);
+        if !fits {
+            self.places.hold(&m.record);
+        }
+        fits
     }
 
     fn confirmed_and_placed(&mut self, record: &SignedDescriptor) -> bool {

@@ -1,5 +1,5 @@
 //! A relay's audits: between two cuts it opens a link to each address of the relays that it was drawn for, and reports which
-//! answered (spec 10).
+//! answered (spec 16).
 //!
 //! An address that nobody proved is dialled a bounded few times, whatever number of records name it, and left alone ever
 //! longer when it fails. Candidates that came from one of their own addresses go first: who floods others with invented
@@ -150,10 +150,17 @@ impl Auditor {
         }
     }
 
+    /// Nothing is audited until the next cut.
+    pub fn rest(&mut self) {
+        self.period = None;
+    }
+
     /// There is a record that no member of the set has. `knocked`: it came from one of its own addresses.
     pub fn learned(&mut self, record: &Arc<SignedDescriptor>, knocked: bool, now: Now) {
         if knocked {
-            record.addrs.iter().for_each(|a| drop(self.resting.remove(a)));
+            record.addrs.iter().for_each(|a| {
+                self.resting.remove(a);
+            });
         }
         let Some(period) = &mut self.period else { return };
         let is_known = period.subjects.contains_key(&(record.id(), endpoint(record)));
@@ -221,6 +228,7 @@ impl Auditor {
     fn report(&mut self) -> Option<Report> {
         let period = self.period.take()?;
         let has_way = |addr: &SocketAddr| self.ways.get(family(addr)).is_some_and(|way| way.0 || way.1);
+        // spec: ADM-13
         if !self.ways.iter().any(|way| way.0) {
             return None;
         }
@@ -240,13 +248,16 @@ impl Auditor {
             }
         }
         let mut entries = Vec::new();
+        let draw = &period.draw;
         for (key, subject) in period.subjects.iter().filter(|(key, s)| s.reached != 0 && !settled.contains(key)) {
             let addrs = subject.record.addrs.iter().take(4).enumerate();
             let no_way = addrs.filter(|(i, a)| !has_way(a) && subject.reached & 1 << i == 0);
             let addresses = no_way.fold(subject.reached, |bits, (i, _)| bits | 0x10 << i);
-            entries.push(ReportEntry { subject: short(&key.0.0), endpoint: key.1, addresses });
+            entries.push((draw.ticket(&key.0), ReportEntry { subject: short(&key.0.0), endpoint: key.1, addresses }));
         }
-        entries.truncate(REPORT_ENTRIES_MAX);
+        // Where there is no room for all, the same lot decides as everywhere.
+        entries.sort_unstable_by_key(|(ticket, e)| (*ticket, e.subject, e.endpoint));
+        let entries: Vec<_> = entries.into_iter().map(|(_, e)| e).take(REPORT_ENTRIES_MAX).collect();
         let set = short(&period.draw.set().root);
         Some(Report::sign(period.cut, set, self.own, (bits, entries), &self.key))
     }
@@ -269,6 +280,7 @@ impl Period {
             self.candidate_dials += addrs;
         }
         self.subjects.insert(key, Subject { record: Arc::clone(record), reached: 0 });
+        // spec: ADM-14
         let goes_first = candidate != Some(false);
         // Before those that only say of themselves that they are there.
         let at =

@@ -1,4 +1,4 @@
-//! Who audits whom: drawn from a settled set, so that all who hold it agree, and nobody knew it when the set was made (spec 10).
+//! Who audits whom: drawn from a settled set, so that all who hold it agree, and nobody knew it when the set was made (spec 16).
 
 use crate::crypto::hash::{context, derive};
 use crate::proto::directory::snapshot::{Member, Snapshot};

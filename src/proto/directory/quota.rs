@@ -1,4 +1,4 @@
-//! How many relays may be behind one address, and in one prefix (spec 10).
+//! How many relays may have one address, and one prefix (spec 16).
 
 use crate::base::addr::{Prefix, Subnet, prefix, subnet};
 use crate::wire::descriptor::SignedDescriptor;
@@ -21,6 +21,13 @@ enum Place {
     Host(Host),
     Subnet(Subnet),
     Prefix(Prefix),
+}
+
+impl Place {
+    /// Whether it is of one host.
+    fn is_own(&self) -> bool {
+        matches!(self, Self::Exact(_) | Self::Host(_))
+    }
 }
 
 fn host(ip: IpAddr) -> Host {
@@ -49,7 +56,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// All free, in a network of so many live members.
+    /// All free, in a network of this many live members.
     pub fn new(members: usize) -> Self {
         Self { members, taken: BTreeMap::new() }
     }
@@ -77,6 +84,29 @@ impl Places {
         let fits = places(record).iter().all(has_room);
         if fits {
             self.take(record);
+        }
+        fits
+    }
+
+    /// Keeps a place in its subnets and prefixes for a member that is away.
+    pub fn hold(&mut self, record: &SignedDescriptor) {
+        let wide = places(record).into_iter().filter(|p| !p.is_own());
+        wide.for_each(|place| *self.taken.entry(place).or_default() += 1);
+    }
+
+    /// Gives up what [`Places::hold`] kept.
+    pub fn let_go(&mut self, record: &SignedDescriptor) {
+        for place in places(record).into_iter().filter(|p| !p.is_own()) {
+            self.taken.entry(place).and_modify(|n| *n = n.saturating_sub(1));
+        }
+    }
+
+    /// Takes the addresses of a member that comes back to where its place was kept, if nobody has them.
+    pub fn try_return(&mut self, record: &SignedDescriptor) -> bool {
+        let own: Vec<_> = places(record).into_iter().filter(Place::is_own).collect();
+        let fits = own.iter().all(|place| self.taken.get(place).copied().unwrap_or(0) < self.most(*place));
+        if fits {
+            own.into_iter().for_each(|place| *self.taken.entry(place).or_default() += 1);
         }
         fits
     }
@@ -119,6 +149,22 @@ mod tests {
             assert!(fits(&mut p, &[&format!("[2a00:1:{i}f::1]:5")]), "{i}");
         }
         assert!(!fits(&mut p, &["[2a00:1:ffff::1]:5"]), "more than 2 % in a /32");
+    }
+
+    // spec: ADM-8
+    #[test]
+    fn a_member_that_is_away_keeps_its_place_in_its_prefix_and_not_its_address() {
+        let mut p = Places::new(1000);
+        let at = |addr: &str| with(1, START, |d| d.addrs = vec![addr.parse().unwrap()]);
+        let away = at("1.2.3.4:5");
+        p.hold(&away);
+        assert!(fits(&mut p, &["1.2.3.4:6"]), "somebody else has its address meanwhile");
+        assert!(!fits(&mut p, &["1.2.3.9:5"]), "and the /24 is full with both");
+        assert!(!p.try_return(&away));
+        p.give_back(&at("1.2.3.4:6"));
+        assert!(p.try_return(&away) && !p.try_return(&away));
+        p.let_go(&away);
+        assert!(fits(&mut p, &["1.2.3.9:5"]));
     }
 
     #[test]

@@ -483,7 +483,7 @@ impl RelayDirectory {
 }
 
 #[cfg(test)]
-mod audits_tests;
+mod tests_of_audits;
 #[cfg(test)]
 mod chain_tests;
 #[cfg(test)]

@@ -145,6 +145,20 @@ fn five_of_eleven_keep_a_member_live_and_four_do_not() {
     }
 }
 
+// Half of a network ends at once: those that are left are not taken for dead because their auditors are.
+// spec: ADM-6
+#[test]
+fn auditors_that_are_gone_say_nothing_of_others() {
+    let set = set(30);
+    let draw = Draw::new(Arc::clone(&set));
+    let is_dead = |id: &RelayId| id.0[0] & 1 == 1;
+    let mut all = reports(&draw, &[], |_, r| !is_dead(&r.id()));
+    all.retain(|r| !is_dead(&r.auditor));
+    let admitted = admit(&Found::new(&draw, &all, NEXT), heard(&set, &[]), NEXT);
+    let after = Snapshot::follow(Some(&set), admitted.heard, NEXT, &P, NETWORK);
+    assert!(set.relays().iter().all(|r| after.get(&r.id()).is_some() != is_dead(&r.id())));
+}
+
 // spec: ADM-5
 #[test]
 fn an_auditor_that_makes_two_reports_made_none() {
@@ -249,6 +263,7 @@ fn again(set: &Arc<Snapshot>, candidates: &[Arc<SignedDescriptor>], ghosts: &BTr
 }
 
 // A fifth of the members confirm every ghost: some are drawn eight times for the same one, but not twice running.
+// spec: ADM-7
 #[test]
 fn hostile_auditors_bring_no_invented_relay_in() {
     let (set, ghosts) = (set(1_000), ghosts(10_000));
@@ -272,8 +287,8 @@ fn hostile_auditors_bring_no_invented_relay_in() {
 fn a_valve_bounds_a_day_s_newcomers_and_no_prefix_goes_before_another() {
     assert_eq!([8, 100, 160, 1000, 10_000].map(valve), [96, 50, 20, 30, 300]);
     let set = set(40);
-    // Three hundred in two /16s, and thirty in one each.
-    let many = (0..300).map(|i| with(1_000 + i, |d| d.addrs = vec![([90, (i % 2) as u8, i as u8, 1], 9000).into()]));
+    // A hundred in two /16s, and thirty in one each.
+    let many = (0..100).map(|i| with(1_000 + i, |d| d.addrs = vec![([90, (i % 2) as u8, i as u8, 1], 9000).into()]));
     let few = (0..30).map(|i| with(2_000 + i, |d| d.addrs = vec![([91 + i as u8, 1, 1, 1], 9000).into()]));
     let (many, few): (Vec<_>, Vec<_>) = (many.collect(), few.collect());
     let (after, refused) = next(&set, &[&many[..], &few[..]].concat(), |_, _| true);
@@ -281,10 +296,10 @@ fn a_valve_bounds_a_day_s_newcomers_and_no_prefix_goes_before_another() {
     assert!(few.iter().all(|r| after.get(&r.id()).is_some()));
     assert!(many.iter().all(|r| after.get(&r.id()).is_some() || refused.get(&r.id()) == Some(&Refusal::Quota)));
     // More than the valve lets in: they wait for tomorrow.
-    let crowd: Vec<_> = (0..200).map(|i| relay(3_000 + i * 64)).collect();
+    let crowd: Vec<_> = (0..120).map(|i| relay(3_000 + i * 64)).collect();
     let (after, refused) = next(&set, &crowd, |_, _| true);
     assert_eq!(after.len() - 40, valve(40));
-    assert_eq!(refused.values().filter(|why| **why == Refusal::Valve).count(), 200 - valve(40));
+    assert_eq!(refused.values().filter(|why| **why == Refusal::Valve).count(), 120 - valve(40));
 }
 
 // spec: ADM-10
@@ -321,7 +336,8 @@ fn the_order_of_records_and_reports_does_not_matter() {
         (Snapshot::follow(Some(&set), admitted.heard, NEXT, &P, NETWORK).root, admitted.refused)
     };
     let first = outcome(&all);
-    assert!(first.1.values().any(|why| matches!(why, Refusal::Unconfirmed(_))) && first.1.len() < 300);
+    assert!(first.1.values().any(|why| matches!(why, Refusal::Unconfirmed(_))));
+    assert!(first.1.values().any(|why| *why == Refusal::Probation));
     for seed in 0..12 {
         Rng::from_seed([seed; 32]).shuffle(&mut all);
         assert!(outcome(&all) == first, "seed {seed}");

@@ -54,6 +54,7 @@ fn run_from(auditor: &mut Auditor, from: u64, reach: impl Fn(&Dial) -> bool) -> 
     (dials, report)
 }
 
+// spec: ADM-15
 #[test]
 fn every_member_drawn_is_dialled_once_and_a_bit_says_that_it_answered() {
     let set = set(30);

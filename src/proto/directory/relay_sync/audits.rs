@@ -144,7 +144,7 @@ impl RelayDirectory {
         audits.knocked.rotate_right(1);
         audits.knocked[0].clear();
         let until = self.next_cut.distance(now.unix);
-        let lead = report_lead(self.profile).min(until / 2);
+        let lead = report_lead(self.profile);
         audits.last_call = Some(now.mono + until.saturating_sub(lead / 2 + self.profile.settle_margin / 4));
         let mut candidates: Vec<_> = self
             .records
@@ -153,10 +153,14 @@ impl RelayDirectory {
             .map(|r| (Arc::clone(r), audits.has_knocked(&r.id())))
             .collect();
         candidates.sort_by_cached_key(|(r, knocked)| (!knocked, draw.ticket(&r.id())));
-        let report_at = now.mono + until.saturating_sub(lead);
         let records = &self.records;
         let newest = |id: &RelayId| records.newest(id).cloned();
-        audits.auditor.begin(now, draw, (self.next_cut, report_at), newest, &candidates);
+        if until > lead {
+            audits.auditor.begin(now, draw, (self.next_cut, now.mono + (until - lead)), newest, &candidates);
+        } else {
+            // Too late: and who starts again may have reported already, and two reports count as none.
+            audits.auditor.rest();
+        }
         if set.get(&self.own).is_none() {
             self.call_on_auditors(now);
         }

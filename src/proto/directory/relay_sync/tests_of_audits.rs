@@ -73,6 +73,7 @@ fn a_network_takes_in_who_is_there_and_knows_how_many_saw_it() {
 }
 
 // One PUT of 160 invented records: none settles, nobody is displaced, and a newcomer is in at the cut that it would be in at.
+// spec: ADM-7 ADM-17
 #[test]
 fn one_put_of_invented_records_settles_nothing_and_delays_nobody() {
     let mut net = formed(6, 2);
@@ -92,6 +93,7 @@ fn one_put_of_invented_records_settles_nothing_and_delays_nobody() {
 }
 
 // A hundred records name one address.
+// spec: ADM-12
 #[test]
 fn a_hundred_records_that_name_one_address_bring_it_few_connections() {
     let mut net = formed(8, 3);
@@ -108,6 +110,7 @@ fn a_hundred_records_that_name_one_address_bring_it_few_connections() {
 }
 
 // A relay that nobody can reach: it stays out, and knows why.
+// spec: ADM-7 ADM-16
 #[test]
 fn a_relay_nobody_can_reach_stays_out_and_is_told() {
     let mut net = formed(6, 4);
@@ -123,6 +126,7 @@ fn a_relay_nobody_can_reach_stays_out_and_is_told() {
     assert_eq!(net.agreed(), Some(7), "once the port is open it comes in");
 }
 
+// spec: ADM-6
 #[test]
 fn the_dead_leave_within_two_cuts_and_come_back_when_they_do() {
     let mut net = formed(8, 5);
@@ -173,6 +177,7 @@ fn resident() -> usize {
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
 }
 
+// spec: ADM-18
 #[test]
 fn invented_records_take_bounded_room() {
     flood(CANDIDATES_MAX as u32 + 500);
