@@ -139,7 +139,8 @@ mod tests {
     // spec: STREAM-1 STREAM-2
     #[test]
     fn acknowledgements_keep_the_window_open() {
-        let (mut send, mut receive) = (SendWindow::new(const { &CongestionParams::fixed(32) }), ReceiveWindow::default());
+        let (mut send, mut receive) =
+            (SendWindow::new(const { &CongestionParams::fixed(32) }), ReceiveWindow::default());
         for n in 0..1000u32 {
             assert!(send.is_open());
             let tag = [n as u8; 16];
