@@ -483,8 +483,8 @@ impl RelayDirectory {
 }
 
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod tests_of_audits;
 #[cfg(test)]
-mod chain_tests;
-#[cfg(test)]
-mod tests;
+mod tests_of_chain;
