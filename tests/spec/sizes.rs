@@ -64,6 +64,7 @@ fn in_code(name: &str) -> Option<u64> {
         "CANDIDATE_DIALS_MAX" => proto::directory::audit::CANDIDATE_DIALS_MAX,
         "ADDRESS_DIALS_MAX" => proto::directory::audit::ADDRESS_DIALS_MAX as usize,
         "LINKS_MAX" => role::limits::LINKS_MAX,
+        "DIRECT_CIRCUITS_MAX" => role::limits::DIRECT_CIRCUITS_MAX,
         "LINKS_RESERVED" => role::limits::LINKS_RESERVED,
         "CIRCUITS_PER_LINK_MAX" => role::limits::CIRCUITS_PER_LINK_MAX,
         "CIRCUITS_MAX" => role::limits::CIRCUITS_MAX,
