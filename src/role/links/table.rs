@@ -162,24 +162,18 @@ impl<K: Copy> Links<K> {
         if let Some(&link) = self.by_relay.get(&relay.id) {
             return Some(link);
         }
+        let key = self.probe(now, relay, rng)?;
+        self.by_relay.insert(relay.id, key);
+        Some(key)
+    }
+
+    /// A link of its own to the addresses of a relay, beside the one that carries circuits: to see whether it answers there.
+    /// `None` when there are too many, or no address.
+    pub fn probe(&mut self, now: Now, relay: &Contact, rng: &mut Rng) -> Option<LinkKey> {
         if self.slots.len() >= self.max {
             return None;
         }
         let endpoint = Endpoint::relay(&relay.addrs)?;
-        let link = Link::initiator(self.network, &relay.link_key, relay.cipher, rng);
-        let key = self.insert(LinkSlot::new(link, Some(relay.id), now.mono));
-        self.by_relay.insert(relay.id, key);
-        self.out.push_back(Output::Dial(ConnId::Link(key), endpoint));
-        Some(key)
-    }
-
-    /// A link of its own to one address of a relay, beside the one that carries circuits: to see whether it answers there.
-    /// `None` when there are too many.
-    pub fn probe(&mut self, now: Now, relay: &Contact, rng: &mut Rng) -> Option<LinkKey> {
-        let endpoint = Endpoint::relay(&relay.addrs)?;
-        if self.slots.len() >= LINKS_MAX {
-            return None;
-        }
         let link = Link::initiator(self.network, &relay.link_key, relay.cipher, rng);
         let key = self.insert(LinkSlot::new(link, Some(relay.id), now.mono));
         self.out.push_back(Output::Dial(ConnId::Link(key), endpoint));
