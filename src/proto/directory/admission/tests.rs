@@ -346,7 +346,8 @@ fn the_order_of_records_and_reports_does_not_matter() {
 
 /// What reports cost: `cargo test --release --lib what_reports_cost -- --ignored --nocapture`.
 #[test]
-#[ignore = "prints figures of a network of 20,000"]
+#[ignore = "prints figures of networks of thousands"]
+#[expect(clippy::disallowed_methods, reason = "it measures")]
 fn what_reports_cost() {
     for (n, period_s) in [(1_000_u32, 3600_u64), (10_000, 3600)] {
         let set = set(n);

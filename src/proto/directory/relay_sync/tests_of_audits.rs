@@ -140,13 +140,14 @@ fn the_dead_leave_within_two_cuts_and_come_back_when_they_do() {
 }
 
 /// Fills a table with invented records that cost their inventor full work.
+#[expect(clippy::disallowed_methods, reason = "it measures")]
 fn flood(n: u32) {
     let now = crate::proto::directory::testing::START;
     let mut records = Records::new(NETWORK, &P);
     let members: Vec<_> = (0..40).map(|i| record(i, now.minus(Duration::from_secs(9)))).collect();
     records.rank(&Snapshot::settle(&members, now, &P, NETWORK));
     let published = now.minus(Duration::from_secs(8));
-    let (mut spent, before) = (core::time::Duration::ZERO, resident());
+    let (mut spent, before) = (Duration::ZERO, resident());
     for i in 0..n {
         // Members come in the middle of it.
         if i == n / 2 {
