@@ -98,6 +98,7 @@ impl ClientBuilder {
             spare_circuits: SPARE_CIRCUITS,
             wants_exits: true,
             snapshot: network::kept_directory(&dir, network.profile, network.id)?,
+            checkpoint: None,
             relay: None,
             store: false,
         };

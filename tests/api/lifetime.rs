@@ -151,7 +151,7 @@ async fn a_dead_network_is_an_error_and_not_a_wait() {
     assert_eq!(tried.await.unwrap(), (ErrorKind::NoPath, ErrorKind::NoPath));
     client.shutdown().await;
     while let Some(event) = events.next().await {
-        assert!(!matches!(event, Event::Bootstrap(100, _) | Event::CircuitBuilt(_)), "{event:?}");
+        assert!(!matches!(event, Event::Bootstrap(umbel::Bootstrap { percent: 100, .. }) | Event::CircuitBuilt(_)), "{event:?}");
     }
 }
 
@@ -162,7 +162,7 @@ async fn events_tell_the_way_to_the_first_circuit() {
     let (mut events, mut seen) = (client.events(), Vec::new());
     loop {
         let event = events.next().await.unwrap();
-        let done = matches!(event, Event::Bootstrap(100, _));
+        let done = matches!(event, Event::Bootstrap(umbel::Bootstrap { percent: 100, .. }));
         seen.push(event);
         if done {
             break;

@@ -302,6 +302,13 @@ impl Circuits {
         }
     }
 
+    /// Takes no new streams on any circuit.
+    pub(super) fn spend_all(&mut self) -> Vec<Key> {
+        let keys: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
+        keys.iter().for_each(|&key| self.spend(key));
+        keys
+    }
+
     /// A circuit was not built in time. Gives its link, and since when an answer is owed, when it is still being built.
     pub(super) fn ran_out(&mut self, key: Key) -> Option<(LinkKey, Instant)> {
         let circuit = self.table.get(key).filter(|c| c.state() == CircuitState::Building)?;

@@ -1,0 +1,164 @@
+//! Fetching a set in pages: each page is a step of its own, and what is there stays there when the next source goes on.
+
+use super::{ClientDirOutput, ClientDirectory, Role, SourceFault, Step};
+use crate::base::time::Now;
+use crate::crypto::hash::{context, derive};
+use crate::proto::directory::snapshot::{Snapshot, leaf};
+use crate::proto::directory::vote::Root;
+use crate::proto::rpc::Route;
+use crate::wire::descriptor::SignedDescriptor;
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, PAGE_RECORDS_MAX, Statement};
+use crate::wire::ids::RelayId;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// A set of which pages are there, for the next attempt.
+pub(super) struct Partial {
+    root: Root,
+    got: Vec<Arc<SignedDescriptor>>,
+}
+
+/// Fetching a set.
+pub(super) struct Fetch {
+    statement: Statement,
+    /// Who is asked now.
+    source: (RelayId, Route),
+    /// The others that may have it.
+    others: VecDeque<(RelayId, Route)>,
+    got: Vec<Arc<SignedDescriptor>>,
+    /// How many of them came from others than who is asked now: if the whole is wrong, nobody knows who spoilt it.
+    from_others: usize,
+    /// Records verified before, by their leaves.
+    known: BTreeMap<Root, Arc<SignedDescriptor>>,
+    /// Whether a majority named this root already.
+    agreed: bool,
+}
+
+impl Fetch {
+    pub(super) fn source(&self) -> RelayId {
+        self.source.0
+    }
+
+    pub(super) fn got(&self) -> usize {
+        self.got.len()
+    }
+
+    pub(super) fn whole(&self) -> usize {
+        usize::try_from(self.statement.count).unwrap_or(usize::MAX)
+    }
+
+    fn next_page(&self) -> DirectoryRequest {
+        let start = u32::try_from(self.got.len()).unwrap_or(u32::MAX);
+        DirectoryRequest::Page { cut: self.statement.cut, start }
+    }
+}
+
+impl ClientDirectory {
+    /// Fetches the set that the statement names from the first source that has it.
+    pub(super) fn fetch(
+        &mut self,
+        now: Now,
+        statement: Statement,
+        source: (RelayId, Route),
+        others: VecDeque<(RelayId, Route)>,
+        agreed: bool,
+    ) {
+        let verified = self.verified.iter().flat_map(|v| v.relays());
+        let known = verified.map(|r| (leaf(r), Arc::clone(r))).collect();
+        let got = match self.partial.take() {
+            Some(partial) if partial.root == statement.root => partial.got,
+            _ => Vec::new(),
+        };
+        let from_others = got.len();
+        let fetch = Fetch { statement, source, others, got, from_others, known, agreed };
+        self.ask_for_page(now, fetch);
+    }
+
+    fn ask_for_page(&mut self, now: Now, fetch: Fetch) {
+        let ((source, route), request) = (fetch.source, fetch.next_page());
+        // spec: DIR-309
+        self.enter(now, Step::Fetch(Box::new(fetch)));
+        self.call(source, route, Role::Source, &request);
+    }
+
+    /// One page of a snapshot arrived, or did not.
+    pub(super) fn page(&mut self, now: Now, mut fetch: Fetch, answer: Result<DirectoryAnswer, SourceFault>) {
+        if let Err(reason) = answer.and_then(|answer| self.take_page(&mut fetch, answer)) {
+            return self.fetch_elsewhere(now, fetch, reason);
+        }
+        if fetch.got.len() < fetch.whole() {
+            return self.ask_for_page(now, fetch);
+        }
+        let s = fetch.statement;
+        // spec: DIR-28
+        let all = Snapshot::assemble(fetch.got.clone(), s.cut, self.profile, self.network);
+        match all.ok().filter(|all| all.root == s.root) {
+            Some(set) => self.fetched(now, &fetch, Arc::new(set)),
+            None if fetch.from_others > 0 => {
+                // One of several spoilt it: all of it from one, then.
+                fetch.from_others = 0;
+                fetch.got.clear();
+                self.ask_for_page(now, fetch);
+            }
+            None => {
+                fetch.got.clear();
+                self.fetch_elsewhere(now, fetch, SourceFault::WrongRecords);
+            }
+        }
+    }
+
+    /// This source does not go on: the next one does, where this one stopped.
+    pub(super) fn fetch_elsewhere(&mut self, now: Now, mut fetch: Fetch, reason: SourceFault) {
+        // spec: DIR-310
+        let Some(next) = fetch.others.pop_front() else {
+            self.partial = Some(Partial { root: fetch.statement.root, got: core::mem::take(&mut fetch.got) });
+            self.step = Step::Fetch(Box::new(fetch));
+            return self.fail(now, reason);
+        };
+        self.out.push_back(ClientDirOutput::SourceFailed { relay: fetch.source(), reason });
+        fetch.source = next;
+        fetch.from_others = fetch.got.len();
+        self.ask_for_page(now, fetch);
+    }
+
+    fn take_page(&self, fetch: &mut Fetch, answer: DirectoryAnswer) -> Result<(), SourceFault> {
+        let DirectoryAnswer::Page { cut, total, start, records } = answer else { return Err(SourceFault::Malformed) };
+        let missing = fetch.whole().saturating_sub(fetch.got.len());
+        let expected = usize::try_from(start).is_ok_and(|n| n == fetch.got.len());
+        // A page is full, or the last: who hands records over one by one would make us wait for ever.
+        // spec: DIR-311
+        let full = records.len() == missing.min(PAGE_RECORDS_MAX);
+        if cut != fetch.statement.cut || total != fetch.statement.count || !expected || !full || records.is_empty() {
+            return Err(SourceFault::Malformed);
+        }
+        let rules = self.profile.descriptor_rules(self.network);
+        let mut page = Vec::new();
+        for bytes in records {
+            page.push(match fetch.known.get(&derive(context::DIR_LEAF, &[&bytes])) {
+                Some(known) => Arc::clone(known),
+                None => Arc::new(SignedDescriptor::decode(&bytes, &rules).map_err(|_| SourceFault::WrongRecords)?),
+            });
+        }
+        fetch.got.append(&mut page);
+        Ok(())
+    }
+
+    /// The set is there, and it is what the statement names.
+    fn fetched(&mut self, now: Now, fetch: &Fetch, set: Arc<Snapshot>) {
+        match (fetch.agreed, &self.verified) {
+            (false, _) => self.check(now, fetch.source(), fetch.statement, Some(set)),
+            (true, None) => self.accept(now, set),
+            (true, Some(_)) => self.compare(now, fetch, set),
+        }
+    }
+
+    /// A set that enough signers named: if it differs from what we had by more than time explains, many more are asked.
+    fn compare(&mut self, now: Now, fetch: &Fetch, set: Arc<Snapshot>) {
+        let abrupt = self.reference.as_ref().is_some_and(|r| r.change(&set).is_abrupt());
+        // spec: DIR-312
+        if abrupt && self.ballot.as_mut().is_some_and(|b| b.vote.escalate()) {
+            return self.check_fetched(now, fetch.source(), fetch.statement, set);
+        }
+        self.accept(now, set);
+    }
+}

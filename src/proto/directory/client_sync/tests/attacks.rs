@@ -1,0 +1,190 @@
+//! Guards and seeds that deny, repeat and invent, and clocks and pauses that outlive a directory.
+
+use super::*;
+
+/// A client of relay 0 with a verified set of all `n`, and these guards.
+fn with_guards(net: &mut Net, guards: &[u8]) -> Client {
+    let mut client = Client::new(&[0], None);
+    client.run(net, 2_500);
+    assert!(!client.verified.is_empty(), "{:?}", client.faults);
+    client.dir.set_guards(guards.iter().map(|i| id(*i)).collect());
+    client.verified.clear();
+    client.faults.clear();
+    client.asked.clear();
+    client
+}
+
+// spec: DIR-301 DIR-303 DIR-304
+#[test]
+fn a_guard_that_keeps_questions_from_honest_signers_makes_nobody_believe_its_friends() {
+    for seed in 0..5 {
+        let mut net = Net::start(20, 3);
+        net.run(2_000);
+        let hostile = [1, 4, 8, 11, 15, 18];
+        let mut client = with_guards(&mut net, &[4, 2, 7]);
+        client.rng = Rng::from_seed([seed; 32]);
+        client.denied = (0..20).filter(|i| !hostile.contains(i)).map(id).collect();
+        let set: Vec<_> = hostile.map(|i| record(i, net.now().unix.minus(Duration::from_secs(1)))).to_vec();
+        for i in hostile {
+            net.nodes[usize::from(i)].lie = Some(liar(i, set.clone()));
+        }
+        client.run(&mut net, 20_000);
+        assert!(client.verified.iter().all(|s| s.len() == 20), "seed {seed}: a forged set is believed");
+        assert!(!client.verified.is_empty(), "seed {seed}: the other guards carry the questions: {:?}", client.faults);
+        assert!(client.faults.contains(&(id(4), SourceFault::Deviates)));
+    }
+}
+
+// spec: DIR-302 DIR-313
+#[test]
+fn where_all_guards_deny_the_old_set_stays_and_the_client_says_why() {
+    let mut net = Net::start(20, 3);
+    net.run(2_000);
+    let mut client = with_guards(&mut net, &[4, 2, 7]);
+    client.mute = (8..20).map(id).collect();
+    client.run(&mut net, 200_000);
+    assert!(client.verified.is_empty() && client.expired == 0);
+    let dispute = client.dir.dispute(net.now()).expect("an alarm");
+    assert_eq!(dispute.drawn, 20);
+    assert!(dispute.named <= 8 && dispute.named == dispute.answered && dispute.age > Duration::from_secs(100));
+    client.mute.clear();
+    client.run(&mut net, 30_000);
+    assert!(!client.verified.is_empty() && client.dir.dispute(net.now()).is_none(), "and it is over: {:?}", client.faults);
+}
+
+// spec: DIR-315 DIR-307
+#[test]
+fn a_guard_that_says_nothing_new_for_ever_is_not_the_only_one_asked() {
+    let answers: [fn(Vec<u8>, &[u8]) -> Vec<u8>; 3] = [
+        |_, _| DirectoryAnswer::Unknown(UnixMs(0)).encode(),
+        |_, old| old.to_vec(),
+        |_, _| vec![0xff; 40],
+    ];
+    for (n, lie) in answers.into_iter().enumerate() {
+        let mut net = Net::start(8, 6);
+        net.run(2_000);
+        let mut client = with_guards(&mut net, &[4]);
+        let newest = DirectoryRequest::Statement(UnixMs(0)).encode();
+        let old = net.ask(4, &newest).unwrap();
+        net.nodes[4].lie = Some(Box::new(move |request, honest| match request {
+            DirectoryRequest::Statement(UnixMs(0)) => Some(lie(honest, &old)),
+            _ => Some(honest),
+        }));
+        client.run(&mut net, 60_000);
+        let age = client.in_use.as_ref().unwrap().age(net.now().unix);
+        assert!(age < Duration::from_secs(30), "lie {n}: {age:?}, {:?}", client.faults);
+        assert!(client.asked.iter().any(|(_, route)| *route != Route::Direct));
+        assert!(client.asked.iter().all(|(to, route)| *route != Route::Direct || *to == id(4)), "directly nobody else");
+    }
+}
+
+// spec: DIR-44 DIR-306
+#[test]
+fn a_set_that_is_too_old_is_dropped_and_its_members_lead_to_the_next() {
+    let mut net = Net::start(8, 9);
+    net.run(2_000);
+    let mut client = with_guards(&mut net, &[4]);
+    // Nobody can be reached, for longer than the set may be used.
+    client.mute = (0..8).map(id).collect();
+    client.run(&mut net, 700_000);
+    assert!(client.expired == 1 && client.in_use.is_none() && client.verified.is_empty());
+    // The only seed is gone for good; members of the old set are there.
+    client.mute = vec![id(0)];
+    client.run(&mut net, 200_000);
+    assert!(client.in_use.is_some(), "{:?}", client.faults.last());
+    assert!(client.in_use.unwrap().age(net.now().unix) < Duration::from_secs(30));
+}
+
+// spec: DIR-44
+#[test]
+fn a_wall_clock_that_goes_back_keeps_no_set_alive() {
+    let mut net = Net::start(8, 9);
+    net.run(2_000);
+    let mut client = with_guards(&mut net, &[4]);
+    client.mute = (0..8).map(id).collect();
+    let now = net.now();
+    let mut back = Now { mono: now.mono, unix: now.unix.minus(Duration::from_secs(3600)) };
+    for _ in 0..605 {
+        back = Now { mono: back.mono + Duration::from_secs(1), unix: back.unix };
+        while client.dir.poll(back, &mut client.rng).map(|o| matches!(o, ClientDirOutput::Expired)) == Some(false) {}
+    }
+    assert!(client.dir.verified.is_none(), "ten minutes are ten minutes");
+}
+
+// spec: DIR-314
+#[test]
+fn who_vouched_for_a_first_directory_is_known() {
+    for (seeds, vouched) in [(&[0][..], 1), (&[0, 1], 2), (&[0, 1, 2, 3, 5], 5)] {
+        let mut net = Net::start(8, 5);
+        net.run(3_000);
+        let mut client = Client::new(seeds, None);
+        client.run(&mut net, 3_000);
+        assert_eq!(client.dir.report().vouched, Some(vouched), "{seeds:?}");
+        let report = client.dir.report();
+        assert!((report.drawn, report.signers) == (8, 5) || report.signers > 5, "{report:?}");
+    }
+}
+
+// spec: DIR-308
+#[test]
+fn an_invite_s_root_is_held_against_a_first_directory() {
+    let mut net = Net::start(8, 5);
+    net.run(4_000);
+    let settled = net.newest()[0].clone();
+    let honest = Checkpoint { cut: settled.cut, root: settled.root, relays: vec![id(0), id(1)] };
+    let other_root = Checkpoint { root: [1; 32], ..honest.clone() };
+    let later = Checkpoint { cut: settled.cut.plus(Duration::from_secs(60)), ..honest.clone() };
+    let forgotten = Checkpoint { cut: settled.cut.minus(Duration::from_secs(900)), ..honest.clone() };
+    let foreign = Checkpoint { relays: vec![id(77), id(78)], ..forgotten.clone() };
+    for (point, fault, met) in [
+        (honest, None, Some(true)),
+        (other_root, Some(SourceFault::AgainstInvite), None),
+        (later, Some(SourceFault::Older), None),
+        (forgotten, None, Some(true)),
+        (foreign, None, None),
+    ] {
+        let mut client = Client::new(&[0], None);
+        client.dir.set_checkpoint(Some(point.clone()));
+        client.run(&mut net, 1_200);
+        assert_eq!(client.verified.is_empty(), fault.is_some(), "{point:?}: {:?}", client.faults);
+        assert!(fault.is_none_or(|f| client.faults.contains(&(id(0), f))), "{point:?}: {:?}", client.faults);
+        if fault.is_none() {
+            assert_eq!(client.dir.report().checkpoint_met, met, "{point:?}");
+        }
+    }
+}
+
+// spec: DIR-305
+#[test]
+fn a_set_that_shares_too_little_with_the_one_before_is_told() {
+    let mut net = Net::start(12, 5);
+    net.run(3_000);
+    let mut client = with_guards(&mut net, &[4, 2, 7]);
+    assert!(client.dir.report().change.is_none());
+    // Four of twelve leave at once, and their records run out.
+    for i in 8..12 {
+        net.nodes[i].up = false;
+    }
+    client.run(&mut net, 120_000);
+    assert_eq!(client.in_use.as_ref().map(|s| s.len()), Some(8), "{:?}", client.faults);
+    let (change, _) = client.dir.report().change.expect("an alarm");
+    assert_eq!((change.kept, change.gone, change.new), (8, 4, 0));
+}
+
+// spec: DIR-309 DIR-310
+#[test]
+fn what_one_source_does_not_hand_over_the_next_one_does() {
+    let mut net = Net::start(8, 5);
+    net.run(3_000);
+    let mut client = Client::new(&[0, 1, 2], None);
+    // The first to be asked names its set and gives no page.
+    for i in 0..3 {
+        let mut asked = 0;
+        net.nodes[i].lie = Some(Box::new(move |request, honest| {
+            asked += usize::from(matches!(request, DirectoryRequest::Page { .. }));
+            (asked != 1 || matches!(request, DirectoryRequest::Statement(_))).then_some(honest)
+        }));
+    }
+    client.run(&mut net, 2_000);
+    assert!(!client.verified.is_empty(), "{:?}", client.faults);
+}
