@@ -28,8 +28,9 @@ from wire import Reader, is_signed
 
 EXIT, KEEPS_CONTENT, FAMILY = 1, 2, 4
 DESCRIPTOR_MAX, ADDRS_MAX, RELAYS_MAX, RELAYS_MIN = 324, 4, 20_000, 3
-PAGE_RECORDS_MAX = 192
-STATEMENT, PAGE, UNKNOWN, REFUSED = 5, 6, 7, 8
+PAGE_RECORDS_MAX, WITNESSED_MAX = 192, 16
+STATEMENT, PAGE, WITNESS = 5, 6, 7
+UNKNOWN, REFUSED, WITNESSED = 7, 8, 9
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ PROFILES = {
     p.name: p
     for p in (
         Profile("default", 3 * HOUR, 10 * MINUTE, DAY, 30 * DAY, 49, 22, 12, True, False, 10 * MINUTE, 262_144),
-        Profile("testing", SECOND, 500, 60 * SECOND, HOUR, 5, 8, 12, False, True, 5 * MINUTE, 262_144),
+        Profile("testing", SECOND, 500, 60 * SECOND, HOUR, 49, 8, 12, False, True, 5 * MINUTE, 262_144),
     )
 }
 
@@ -149,6 +150,10 @@ def ask_page(cut: int, start: int) -> bytes:
     return u8(PAGE) + u64(cut) + u32(start)
 
 
+def ask_witness(cut: int, relays: list[bytes]) -> bytes:
+    return u8(WITNESS) + u64(cut) + u8(len(relays)) + b"".join(relays)
+
+
 def answer_reader(body: bytes, kind: int) -> Reader:
     r = Reader(body, "answer of a directory")
     found = r.uint(1)
@@ -171,11 +176,26 @@ def parse_statement(body: bytes) -> Statement:
     return read_statement(answer_reader(body, STATEMENT))
 
 
+def parse_witnessed(body: bytes) -> list[Statement]:
+    r = answer_reader(body, WITNESSED)
+    count = r.uint(1)
+    if count > WITNESSED_MAX:
+        raise OutOfRange("DIR-12", f"{count} statements")
+    found = [take_statement(r) for _ in range(count)]
+    r.end()
+    return found
+
+
 def read_statement(r: Reader) -> Statement:
+    found = take_statement(r)
+    r.end()
+    return found
+
+
+def take_statement(r: Reader) -> Statement:
     begun = r.at
     cut, root, beacon, count, relay = r.uint(8), r.take(32), r.take(32), r.uint(4), r.take(32)
     signed, signature = r.data[begun : r.at], r.take(64)
-    r.end()
     return Statement(cut, root, beacon, count, relay, signed, signature)
 
 

@@ -25,6 +25,8 @@ pub const PAGE_RECORDS_MAX: usize = 192;
 pub const ENTRIES_MAX: usize = 1300;
 /// Most keys a relay asks for in one DELTA.
 pub const WANTED_MAX: usize = 512;
+/// Most relays whose statements are asked for together.
+pub const WITNESSED_MAX: usize = 16;
 /// Buckets of a comparison: by the first byte of the relay id.
 pub const BUCKETS: usize = 256;
 
@@ -103,6 +105,14 @@ table! {
         /// Index of the first record wanted.
         start: u32,
     } [Page];
+
+    /// What these relays state of a cut: statements that you hold, and from now on try to get. At most [`WITNESSED_MAX`].
+    7 WITNESS: Witness {
+        /// Which cut.
+        cut: UnixMs,
+        /// Whose statements.
+        relays: Vec<RelayId> => witnessed,
+    } [Witnessed];
 }
 
 table! {
@@ -157,6 +167,9 @@ table! {
 
     /// The request is not answered.
     8 REFUSED: Refused(why: Refusal);
+
+    /// Statements of a cut by several relays, as they gave them.
+    9 WITNESSED: Witnessed(list: Vec<Statement> => witnessed);
 }
 
 impl DirectoryRequest {
@@ -339,6 +352,24 @@ mod tags {
     }
 }
 
+/// What a WITNESS and its answer list, with a count `u8`, at most [`WITNESSED_MAX`].
+mod witnessed {
+    use super::{Field, Malformed, Reader, Sink, WITNESSED_MAX};
+
+    pub(super) fn read<T: for<'a> Field<'a>>(r: &mut Reader<'_>) -> Result<Vec<T>, Malformed> {
+        let count = usize::from(r.u8()?);
+        if count > WITNESSED_MAX {
+            return Err(Malformed::OutOfRange);
+        }
+        (0..count).map(|_| T::read(r)).collect()
+    }
+
+    pub(super) fn write<T: for<'a> Field<'a>>(list: &[T], out: &mut impl Sink) {
+        out.put(&[list.len() as u8]);
+        list.iter().for_each(|item| item.write(out));
+    }
+}
+
 /// Entries with a count `u16`, at most [`ENTRIES_MAX`].
 mod entries {
     use super::{ENTRIES_MAX, Entry, Field, Malformed, Reader, Sink};
@@ -386,8 +417,7 @@ mod tests {
     const BODY_MAX: usize = 65 * 1024;
 
     fn statement() -> Statement {
-        let key = IdentityKey::from_bytes([3; 32]);
-        Statement::sign(UnixMs(5000), [1; 32], [2; 32], 12, RelayId([4; 32]), &key)
+        Statement::sign(UnixMs(5000), [1; 32], [2; 32], 12, RelayId([4; 32]), &IdentityKey::from_bytes([3; 32]))
     }
 
     #[test]
@@ -400,6 +430,7 @@ mod tests {
             DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry; ENTRIES_MAX] },
             DirectoryRequest::Statement(UnixMs(1)),
             DirectoryRequest::Page { cut: UnixMs(2), start: 192 },
+            DirectoryRequest::Witness { cut: UnixMs(2), relays: vec![RelayId([1; 32]); WITNESSED_MAX] },
         ] {
             let bytes = request.encode();
             assert!(bytes.len() <= BODY_MAX, "{}", bytes.len());
@@ -424,6 +455,7 @@ mod tests {
             DirectoryAnswer::Unknown(UnixMs(9)),
             DirectoryAnswer::Refused(Refusal::Malformed),
             DirectoryAnswer::Refused(Refusal::Busy),
+            DirectoryAnswer::Witnessed(vec![statement(); WITNESSED_MAX]),
         ] {
             let bytes = answer.encode();
             assert!(bytes.len() <= BODY_MAX, "{}", bytes.len());
@@ -438,16 +470,14 @@ mod tests {
         assert_eq!(DirectoryRequest::decode(&[1, RECORDS_MAX as u8 + 1]), Err(Malformed::OutOfRange));
         assert_eq!(DirectoryRequest::decode(&[4, 2, 1, 0, 0]), Err(Malformed::OutOfRange));
         assert_eq!(DirectoryRequest::decode(&[1, 0, 0]), Err(Malformed::TrailingBytes));
-        let long = [&[1, 1, 1, 69][..], &[0; 325]].concat();
-        assert_eq!(DirectoryRequest::decode(&long), Err(Malformed::OutOfRange));
+        assert_eq!(DirectoryRequest::decode(&[&[1, 1, 1, 69][..], &[0; 325]].concat()), Err(Malformed::OutOfRange));
         assert_eq!(DirectoryAnswer::decode(&[4, 2, 0, 0, 0]), Err(Malformed::OutOfRange));
     }
 
     // spec: DIR-27
     #[test]
     fn a_statement_holds_for_what_was_signed_alone() {
-        let s = statement();
-        let key = IdentityKey::from_bytes([3; 32]).public();
+        let (s, key) = (statement(), IdentityKey::from_bytes([3; 32]).public());
         assert_eq!(s.verify(&key), Ok(()));
         assert!(Statement { count: 13, ..s }.verify(&key).is_err());
         assert!(Statement { cut: UnixMs(6000), ..s }.verify(&key).is_err());

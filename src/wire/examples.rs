@@ -89,6 +89,7 @@ pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
         ("digest", DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry] }),
         ("statement_of", DirectoryRequest::Statement(UnixMs(60_000))),
         ("page_of", DirectoryRequest::Page { cut: UnixMs(60_000), start: 5 }),
+        ("witness", DirectoryRequest::Witness { cut: UnixMs(60_000), relays: vec![RELAY, RelayId([4; 32])] }),
     ]
 }
 
@@ -107,6 +108,7 @@ pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
         ("page", DirectoryAnswer::Page { cut: UnixMs(60_000), total: 1, start: 0, records: vec![record()] }),
         ("unknown", DirectoryAnswer::Unknown(UnixMs(60_000))),
         ("refused", DirectoryAnswer::Refused(directory::Refusal::Busy)),
+        ("witnessed", DirectoryAnswer::Witnessed(vec![statement, statement])),
     ]
 }
 

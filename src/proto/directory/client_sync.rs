@@ -21,6 +21,7 @@ use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+mod batch;
 mod check;
 mod fault;
 mod fetch;
@@ -28,6 +29,8 @@ mod report;
 mod sources;
 
 pub use fault::SourceFault;
+use batch::Batch;
+pub use batch::SIGNERS_PER_WITNESS;
 use fetch::{Fetch, Partial};
 pub use report::{Checkpoint, Report};
 use sources::Sources;
@@ -85,6 +88,8 @@ struct Check {
     fetched: Option<Arc<Snapshot>>,
     /// One statement for each root that was named.
     named: BTreeMap<Root, Statement>,
+    /// Questions that others carry.
+    batches: Vec<Batch>,
     /// Seeds that were asked, and what they said.
     seeds: BTreeMap<RelayId, Option<Root>>,
     /// Whether the source is still to say what it has of the invite's checkpoint.
@@ -106,6 +111,7 @@ struct Ballot {
 enum Role {
     Source,
     Signer,
+    Witness,
     Seed,
     Checkpoint,
 }
@@ -193,8 +199,11 @@ impl ClientDirectory {
         let step = match &self.step {
             _ if self.turn || !self.out.is_empty() => Instant::default(),
             Step::Idle => self.next_at,
-            Step::Check(c) if c.patience > Instant::default() => c.patience.min(self.step_ends),
-            Step::Root(_) | Step::Fetch(_) | Step::Check(_) => self.step_ends,
+            Step::Check(c) => {
+                let patience = (c.patience > Instant::default()).then_some(c.patience);
+                [patience, c.next_batch()].into_iter().flatten().fold(self.step_ends, Instant::min)
+            }
+            Step::Root(_) | Step::Fetch(_) => self.step_ends,
         };
         let over = self.verified.as_ref().map(|_| self.fresh_until);
         [Some(step), over].into_iter().flatten().min()

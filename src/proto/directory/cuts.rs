@@ -55,6 +55,11 @@ impl Cuts {
         self.list.iter_mut().rev().find(usable)
     }
 
+    /// The set of this cut, if it may be spoken of.
+    pub fn spoken_of(&mut self, cut: UnixMs, now: UnixMs) -> Option<&Arc<Snapshot>> {
+        self.usable(cut, now).map(|c| &c.snapshot)
+    }
+
     fn unknown(&mut self, now: UnixMs) -> DirectoryAnswer {
         DirectoryAnswer::Unknown(self.usable(UnixMs(0), now).map_or(UnixMs(0), |c| c.snapshot.cut))
     }

@@ -22,6 +22,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 mod service;
+mod witness;
+
+use witness::Witness;
 
 /// Calls in flight. Pushes beyond are dropped; anti-entropy makes up for them.
 pub const CALLS_MAX: usize = 64;
@@ -63,6 +66,8 @@ enum Pending {
     Publish,
     /// A step of the round of anti-entropy.
     Round,
+    /// What it states of this cut, for a client.
+    State(UnixMs),
 }
 
 struct Round {
@@ -103,6 +108,7 @@ pub struct RelayDirectory {
     pushed: BTreeMap<RelayId, Instant>,
     known_at: Option<Instant>,
     verifications: (u64, Instant),
+    witness: Witness,
 }
 
 impl RelayDirectory {
@@ -139,6 +145,7 @@ impl RelayDirectory {
             pushed: BTreeMap::new(),
             known_at: Some(Instant::default()),
             verifications: (VERIFY_BURST, Instant::default()),
+            witness: Witness::default(),
             seeds,
         }
     }
@@ -390,6 +397,7 @@ impl RelayDirectory {
                 self.round_failed(now);
                 false
             }
+            (Pending::State(cut), answer) => self.stated(peer, cut, answer),
             (Pending::Push, _) => false,
         };
         if good {

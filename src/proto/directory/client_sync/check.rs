@@ -27,6 +27,7 @@ impl ClientDirectory {
             candidate,
             fetched: None,
             named: BTreeMap::from([(statement.root, statement)]),
+            batches: Vec::new(),
             seeds: BTreeMap::new(),
             checkpoint_open: false,
             opened: false,
@@ -54,19 +55,21 @@ impl ClientDirectory {
         answer: Result<DirectoryAnswer, SourceFault>,
     ) {
         let statement = match answer {
+            Ok(DirectoryAnswer::Witnessed(list)) if from.role == Role::Witness => {
+                return self.witnessed(now, check, from.relay, Some(list));
+            }
             Ok(DirectoryAnswer::Statement(s)) => Some(s),
             _ => None,
         };
+        if from.role == Role::Witness {
+            return self.witnessed(now, check, from.relay, None);
+        }
         if from.role == Role::Checkpoint {
             return self.heard_of_checkpoint(check, from, statement);
         }
-        let holds =
-            |s: &Statement| s.cut == check.statement.cut && self.holds(s, &from.relay, check.candidate.as_deref());
-        let statement = statement.filter(holds);
-        if let Some(s) = statement {
-            check.named.insert(s.root, s);
-            // Somebody's word is progress.
-            self.step_ends = now.mono + STEP_MAX;
+        let statement = statement.filter(|s| self.is_word(check, &from.relay, s));
+        if let Some(s) = &statement {
+            self.note_word(now, check, s);
         }
         match (statement, from.role, &mut self.ballot) {
             (Some(s), Role::Seed, _) => drop(check.seeds.insert(from.relay, Some(s.root))),
@@ -75,6 +78,17 @@ impl ClientDirectory {
             (None, _, Some(ballot)) => ballot.vote.lost(from.relay),
             (_, _, None) => {}
         }
+    }
+
+    /// Whether this is a relay's word on the cut that is checked.
+    pub(super) fn is_word(&self, check: &Check, from: &RelayId, s: &Statement) -> bool {
+        s.cut == check.statement.cut && self.holds(s, from, check.candidate.as_deref())
+    }
+
+    /// Somebody's word is progress.
+    pub(super) fn note_word(&mut self, now: Now, check: &mut Check, s: &Statement) {
+        check.named.insert(s.root, *s);
+        self.step_ends = now.mono + STEP_MAX;
     }
 
     /// What the source has of the cut that the invite names.
@@ -102,7 +116,7 @@ impl ClientDirectory {
         if self.report.checkpoint_met == Some(false) && c.candidate.is_some() {
             return self.fail_check(now, c, SourceFault::AgainstInvite);
         }
-        self.ask_signers(&c);
+        self.ask_signers(now, &mut c, rng);
         let Some(ballot) = &mut self.ballot else { return self.fail_check(now, c, SourceFault::Unconfirmed) };
         match ballot.vote.tally() {
             Tally::Majority(root) => self.decided(now, c, root, rng),
@@ -161,8 +175,14 @@ impl ClientDirectory {
         }
     }
 
-    fn ask_signers(&mut self, c: &Check) {
+    fn ask_signers(&mut self, now: Now, c: &mut Check, rng: &mut Rng) {
         let Some(mut ballot) = self.ballot.take() else { return };
+        let set = self.verified.as_ref().or(c.candidate.as_ref()).filter(|set| self.asks_together(set)).cloned();
+        if let Some(set) = set {
+            self.ask_together(now, c, &mut ballot, &set, rng);
+            self.ballot = Some(ballot);
+            return;
+        }
         while ballot.vote.waiting() < SIGNERS_AT_ONCE {
             let Some((signer, nth)) = ballot.vote.ask() else { break };
             if signer == c.source {

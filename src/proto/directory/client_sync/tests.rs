@@ -409,12 +409,12 @@ fn a_word_for_another_cut_or_without_a_signature_is_none() {
 
 #[test]
 fn no_more_than_sixteen_signers_are_asked_at_once() {
-    const MANY: Profile = Profile { signers_asked: 20, ..Profile::TESTING };
+    const MANY: Profile = Profile { signers_asked: 24, ..Profile::TESTING };
     let mut net = Net::start(24, 7);
     net.run(3_000);
     let mut client = Client::under(&MANY, &[0], None);
     client.run(&mut net, 3_000);
-    assert!(client.dir.report().signers >= 13, "{} of 20", client.dir.report().signers);
+    assert!(client.dir.report().signers >= 15, "{} of 24", client.dir.report().signers);
     assert_eq!(client.at_once, SIGNERS_AT_ONCE);
 }
 

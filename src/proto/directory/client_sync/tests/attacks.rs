@@ -188,3 +188,89 @@ fn what_one_source_does_not_hand_over_the_next_one_does() {
     client.run(&mut net, 2_000);
     assert!(!client.verified.is_empty(), "{:?}", client.faults);
 }
+
+/// Fewer than all 24 relays are drawn, so others ask them for the client.
+const TOGETHER: Profile = Profile { signers_asked: 20, ..Profile::TESTING };
+
+// spec: DIR-316 DIR-317
+#[test]
+fn in_a_larger_network_few_relays_ask_many_signers() {
+    let mut net = Net::start(24, 7);
+    net.run(3_000);
+    let mut client = Client::under(&TOGETHER, &[0], None);
+    client.run(&mut net, 10_000);
+    let report = client.dir.report();
+    assert!(!client.verified.is_empty() && report.drawn == 20 && report.signers >= 13, "{report:?}: {:?}", client.faults);
+    let first = client.verified.len();
+    client.dir.set_guards(vec![id(3), id(5), id(6)]);
+    client.asked.clear();
+    client.run(&mut net, 60_000);
+    assert!(client.verified.len() > first);
+    let mut routes: Vec<_> = client.asked.iter().filter(|a| a.1 != Route::Direct).map(|a| a.1).collect();
+    let questions = routes.len();
+    routes.sort();
+    routes.dedup();
+    let checks = client.verified.len() - first;
+    assert!(routes.len() <= 3 * checks && questions <= 9 * checks, "{} circuits, {questions} questions, {checks} checks", routes.len());
+    let guards: std::collections::BTreeSet<_> = routes.iter().map(|r| matches!(r, Route::Last(n) if Route::guard_of(*n) > 0)).collect();
+    assert_eq!(guards.len(), 2, "over more guards than one");
+}
+
+// spec: DIR-303 DIR-316
+#[test]
+fn witnesses_that_withhold_or_make_up_statements_cost_another_try() {
+    type Change = fn(Vec<Statement>) -> Option<Vec<Statement>>;
+    let lies: [Change; 3] = [
+        |_| None,
+        |_| Some(vec![]),
+        |list| Some(list.into_iter().map(|s| Statement { root: [1; 32], ..s }).collect()),
+    ];
+    for (n, lie) in lies.into_iter().enumerate() {
+        let mut net = Net::start(24, 7);
+        net.run(3_000);
+        for i in (1..24).step_by(4) {
+            net.nodes[i].lie = Some(Box::new(move |_, honest| match DirectoryAnswer::decode(&honest) {
+                Ok(DirectoryAnswer::Witnessed(list)) => lie(list).map(|l| DirectoryAnswer::Witnessed(l).encode()),
+                _ => Some(honest),
+            }));
+        }
+        let mut done = 0;
+        for seed in 0..6 {
+            let mut client = Client::under(&TOGETHER, &[0], None);
+            client.rng = Rng::from_seed([seed; 32]);
+            client.run(&mut net, 40_000);
+            assert!(client.verified.iter().all(|s| s.len() == 24));
+            done += usize::from(!client.verified.is_empty());
+        }
+        assert_eq!(done, 6, "lie {n}");
+    }
+}
+
+// spec: DIR-316
+#[test]
+fn a_relay_asks_each_member_once_for_a_cut_and_nobody_else() {
+    let mut net = Net::start(8, 7);
+    net.run(3_000);
+    let cut = net.newest()[0].cut;
+    let cut = cut.minus(P.period);
+    let request = DirectoryRequest::Witness { cut, relays: vec![id(1), id(2), id(0), id(77)] };
+    let ask = |net: &mut Net| match DirectoryAnswer::decode(&net.ask(0, &request.encode()).unwrap()) {
+        Ok(DirectoryAnswer::Witnessed(list)) => list.into_iter().map(|s| s.relay).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ask(&mut net), [id(0)], "its own at once");
+    for _ in 0..20 {
+        ask(&mut net);
+    }
+    net.run(200);
+    let calls = net.calls;
+    assert_eq!(ask(&mut net), [id(1), id(2), id(0)]);
+    net.run(50);
+    let before = calls;
+    assert!(net.calls - before < 20, "what is held is asked for no more");
+    let unknown = DirectoryRequest::Witness { cut: UnixMs(1_000), relays: vec![id(1)] };
+    assert!(matches!(
+        DirectoryAnswer::decode(&net.ask(0, &unknown.encode()).unwrap()),
+        Ok(DirectoryAnswer::Unknown(_))
+    ));
+}
