@@ -149,6 +149,11 @@ async fn a_dead_network_is_an_error_and_not_a_wait() {
         (connect.kind(), put.kind())
     });
     assert_eq!(tried.await.unwrap(), (ErrorKind::NoPath, ErrorKind::NoPath));
+    // spec: CLIENT-303
+    let status = client.status().await.unwrap();
+    let on_the_way = &status.bootstrap;
+    assert!(!status.ready && on_the_way.percent < 50 && on_the_way.reason.contains("relay"), "{on_the_way:?}");
+    assert!(!on_the_way.next.is_empty(), "{on_the_way:?}");
     client.shutdown().await;
     while let Some(event) = events.next().await {
         assert!(!matches!(event, Event::Bootstrap(umbel::Bootstrap { percent: 100, .. }) | Event::CircuitBuilt(_)), "{event:?}");
@@ -170,7 +175,20 @@ async fn events_tell_the_way_to_the_first_circuit() {
     }
     assert!(seen.iter().any(|e| matches!(e, Event::Directory(5, _))), "{seen:?}");
     assert!(seen.iter().any(|e| matches!(e, Event::CircuitBuilt(_))), "{seen:?}");
-    assert!(client.status().await.unwrap().ready);
+    let percents: Vec<_> = seen.iter().filter_map(|e| if let Event::Bootstrap(b) = e { Some(b.percent) } else { None }).collect();
+    assert!(percents.len() > 1 && percents[0] < 50, "{seen:?}");
+    let status = client.status().await.unwrap();
+    assert!(status.ready && status.bootstrap.percent == 100 && status.bootstrap.next.is_empty());
+    // spec: DIR-314
+    let directory = status.directory.unwrap();
+    assert_eq!(directory.vouched, Some(1), "its invite names one relay");
+    assert!(directory.signers * 5 > directory.drawn * 3 && directory.drawn == 5, "{directory:?}");
+    let told = tokio::time::timeout(Duration::from_secs(10), async {
+        while !client.status().await.unwrap().problems.iter().any(|p| p.code == "directory-one-seed") {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    told.await.expect("that is told");
 }
 
 #[tokio::test]

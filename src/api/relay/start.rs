@@ -256,7 +256,7 @@ pub(crate) struct Obligations {
     pub(crate) exits: usize,
     /// Requests to its services.
     pub(crate) calls: usize,
-    /// Circuits that carried something within the last seconds.
+    /// Circuits that their clients have not closed.
     pub(crate) circuits: usize,
 }
 
@@ -267,7 +267,7 @@ pub(super) async fn obligations(node: &AgentHandle) -> Obligations {
         let counts = shard.counts().await.relay;
         all.exits += counts.exits;
         all.calls += counts.calls;
-        all.circuits += counts.in_use;
+        all.circuits += counts.circuits;
     }
     all
 }

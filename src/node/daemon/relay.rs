@@ -11,6 +11,7 @@ use crate::node::control::server;
 use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
 use crate::node::signal::{Drained, Signals};
 use std::path::Path;
+use std::time::Duration;
 
 /// Runs the command.
 pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
@@ -44,7 +45,7 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
         builder = builder.invite(Invite::read(path)?);
     }
     let relay = builder.start().await?;
-    let done = serve(&relay, &config.common, config.write_invite.as_deref(), begun, signals).await;
+    let done = serve(&relay, (&config.common, config.drain), config.write_invite.as_deref(), begun, signals).await;
     relay.shutdown().await;
     done
 }
@@ -52,7 +53,7 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
 /// Lets the relay work until a signal, and then drain.
 async fn serve(
     relay: &Relay,
-    common: &Common,
+    (common, most): (&Common, Duration),
     invite: Option<&Path>,
     begun: Timer,
     mut signals: Signals,
@@ -81,7 +82,7 @@ async fn serve(
         };
         write_ready(path, &report)?;
     }
-    let how = until_signal(signals, common, relay.drain()).await;
+    let how = until_signal(signals, common, most, relay.drain()).await;
     if how == Drained::Done {
         tracing::info!(?how, "ended");
     } else {
