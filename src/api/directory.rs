@@ -52,7 +52,8 @@ pub(super) fn troubles(
     }
     if report.vouched.is_some() && report.checkpoint.is_some() && report.checkpoint_met.is_none() {
         let what = "ask for a fresh invite, or compare the root in `umbel status` with whoever wrote it";
-        let message = format!("the directory has no relay of the invite, and nobody knows the set that it names: {what}");
+        let message =
+            format!("the directory has no relay of the invite, and nobody knows the set that it names: {what}");
         found.push(("directory-not-invited", message));
     }
     found
@@ -85,13 +86,18 @@ mod tests {
         let change = Change { kept: 600, new: 380, gone: 400, between: Duration::from_secs(3600) };
         report.change = Some((change, NOW.unix.minus(Duration::from_secs(1800))));
         let told = troubles(&report, None, None, NOW);
-        assert!(told[0].1.starts_with("of 1000 relays 400 are gone, and 380 are new, within 60 minutes (30 minutes ago)"));
+        assert!(
+            told[0].1.starts_with("of 1000 relays 400 are gone, and 380 are new, within 60 minutes (30 minutes ago)")
+        );
         report.change = Some((change, NOW.unix.minus(CHANGE_TOLD)));
         assert!(codes(&report, None, None).is_empty());
         let (age, ends_in) = (Duration::from_secs(3 * 3600), Duration::from_secs(45 * 3600));
         let silent = Dispute { drawn: 193, answered: 90, named: 90, age, ends_in };
         let told = troubles(&report, Some(silent), None, NOW).remove(0).1;
-        assert!(told.contains("only 90 of 193") && told.contains("do not answer") && told.contains("45 hours more"), "{told}");
+        assert!(
+            told.contains("only 90 of 193") && told.contains("do not answer") && told.contains("45 hours more"),
+            "{told}"
+        );
         let told = troubles(&report, Some(Dispute { answered: 120, ..silent }), None, NOW).remove(0).1;
         assert!(told.contains("disagree"), "{told}");
         assert_eq!(codes(&report, None, Some(&Stage::Asking(2, 4))), ["directory-old"]);

@@ -12,7 +12,6 @@ use tokio::sync::broadcast;
 /// Events kept for a receiver that does not keep up; older ones are dropped and counted.
 const EVENTS_KEPT: usize = 64;
 
-
 /// Something that happened in a node. None tells of users or destinations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

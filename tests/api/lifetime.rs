@@ -156,7 +156,10 @@ async fn a_dead_network_is_an_error_and_not_a_wait() {
     assert!(!on_the_way.next.is_empty(), "{on_the_way:?}");
     client.shutdown().await;
     while let Some(event) = events.next().await {
-        assert!(!matches!(event, Event::Bootstrap(umbel::Bootstrap { percent: 100, .. }) | Event::CircuitBuilt(_)), "{event:?}");
+        assert!(
+            !matches!(event, Event::Bootstrap(umbel::Bootstrap { percent: 100, .. }) | Event::CircuitBuilt(_)),
+            "{event:?}"
+        );
     }
 }
 
@@ -175,7 +178,8 @@ async fn events_tell_the_way_to_the_first_circuit() {
     }
     assert!(seen.iter().any(|e| matches!(e, Event::Directory(5, _))), "{seen:?}");
     assert!(seen.iter().any(|e| matches!(e, Event::CircuitBuilt(_))), "{seen:?}");
-    let percents: Vec<_> = seen.iter().filter_map(|e| if let Event::Bootstrap(b) = e { Some(b.percent) } else { None }).collect();
+    let percents: Vec<_> =
+        seen.iter().filter_map(|e| if let Event::Bootstrap(b) = e { Some(b.percent) } else { None }).collect();
     assert!(percents.len() > 1 && percents[0] < 50, "{seen:?}");
     let status = client.status().await.unwrap();
     assert!(status.ready && status.bootstrap.percent == 100 && status.bootstrap.next.is_empty());

@@ -160,7 +160,15 @@ mod tests {
             bootstrap: Bootstrap::default(),
             problems: Vec::new(),
             socks: Some("127.0.0.1:6250".into()),
-            directory: Some(DirectoryStatus { cut: 1, root: "r".into(), relays: 2, signers: 3, drawn: 4, vouched: Some(1), age_s: 4 }),
+            directory: Some(DirectoryStatus {
+                cut: 1,
+                root: "r".into(),
+                relays: 2,
+                signers: 3,
+                drawn: 4,
+                vouched: Some(1),
+                age_s: 4,
+            }),
             links: 1,
             circuits: vec![CircuitStatus {
                 id: 1,

@@ -28,9 +28,9 @@ mod fetch;
 mod report;
 mod sources;
 
-pub use fault::SourceFault;
 use batch::Batch;
 pub use batch::SIGNERS_PER_WITNESS;
+pub use fault::SourceFault;
 use fetch::{Fetch, Partial};
 pub use report::{Checkpoint, Report};
 use sources::Sources;

@@ -125,9 +125,15 @@ mod tests {
         ];
         assert!(way.is_sorted_by(|a, b| a.percent() <= b.percent()) && way[7].percent() < 100);
         assert_eq!(way[1].reason(), "asking relay 2 of 4 for the set of relays");
-        assert_eq!((way[4].reason(), way[4].next(now)), ("3 of 49 signers answered".into(), "30 must name the same set".into()));
+        assert_eq!(
+            (way[4].reason(), way[4].next(now)),
+            ("3 of 49 signers answered".into(), "30 must name the same set".into())
+        );
         assert_eq!(Stage::Gathering(2, Some(at)).next(now), "next cut in 40 s");
         assert!(way[3].is_news_after(&way[2]) && !Stage::Fetching(1, 90).is_news_after(&Stage::Fetching(2, 90)));
-        assert_eq!((Stage::Fetching(0, 0).percent(), Stage::Checking { answered: 9, drawn: 9, needed: 0 }.percent()), (10, 60));
+        assert_eq!(
+            (Stage::Fetching(0, 0).percent(), Stage::Checking { answered: 9, drawn: 9, needed: 0 }.percent()),
+            (10, 60)
+        );
     }
 }

@@ -12,7 +12,7 @@ use crate::wire::ids::RelayId;
 /// Signers that one relay asks for us (spec DIR-317).
 pub const SIGNERS_PER_WITNESS: usize = 13;
 /// Pause before a relay is asked once more for the statements that it did not have yet.
-pub const WITNESS_PAUSE: Duration = Duration::from_millis(1500);
+const WITNESS_PAUSE: Duration = Duration::from_millis(1500);
 /// How often it is asked.
 const WITNESS_ROUNDS: u32 = 4;
 

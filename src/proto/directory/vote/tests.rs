@@ -27,7 +27,9 @@ fn ask_all(v: &mut Vote) -> Vec<RelayId> {
 // spec: DIR-301 DIR-43
 #[test]
 fn a_root_needs_more_than_three_fifths_of_all_drawn_whoever_is_silent() {
-    for (n, drawn, needed) in [(1, 1, 1), (2, 2, 2), (3, 3, 2), (4, 4, 3), (5, 5, 4), (8, 8, 5), (20, 20, 13), (300, 49, 30)] {
+    for (n, drawn, needed) in
+        [(1, 1, 1), (2, 2, 2), (3, 3, 2), (4, 4, 3), (5, 5, 4), (8, 8, 5), (20, 20, 13), (300, 49, 30)]
+    {
         let mut v = vote(n);
         assert_eq!((v.drawn(), v.needed()), (drawn, needed), "of {n}");
         let asked = ask_all(&mut v);
@@ -61,7 +63,10 @@ fn a_silent_signer_is_asked_three_times_and_replaced_by_nobody() {
     assert!(asked.iter().all(|n| [0, SIGNER_TRIES].contains(n)));
     assert!(v.escalate() && v.drawn() == 193 && v.needed() == 116);
     let more = ask_all(&mut v);
-    assert!(more.len() == 144 && more.iter().all(|id| !first.contains(id)), "those that were silent stay drawn, and silent");
+    assert!(
+        more.len() == 144 && more.iter().all(|id| !first.contains(id)),
+        "those that were silent stay drawn, and silent"
+    );
     more.iter().take(115).for_each(|id| v.count(*id, [1; 32]));
     assert_eq!(v.tally(), Tally::Open);
     v.count(more[115], [1; 32]);
@@ -164,7 +169,8 @@ fn judge(checks: usize) {
     for n in [100, 1000] {
         for percent in [5, 10, 20, 30] {
             let hostile = n * percent / 100;
-            let (first, second) = (tail(n, hostile, 49, 30), tail(n, hostile, 193.min(n), Profile::signers_needed(193.min(n))));
+            let (first, second) =
+                (tail(n, hostile, 49, 30), tail(n, hostile, 193.min(n), Profile::signers_needed(193.min(n))));
             for denied in [0, 500, 1000] {
                 let wrong = wrong_roots(checks, n, hostile, denied);
                 println!(

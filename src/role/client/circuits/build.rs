@@ -89,7 +89,9 @@ impl Circuits {
         let draw = |end, cx: &mut Context<'_>| cx.paths.path(cx.now, cx.rng, end);
         match purpose {
             Some(CircuitPurpose::Direct(relay)) => cx.paths.contact(&relay).map(|c| (vec![c], false)),
-            Some(CircuitPurpose::Last(relay, number)) => draw(PathEnd::This(relay, Route::guard_of(number)), cx).map(|p| (p, false)),
+            Some(CircuitPurpose::Last(relay, number)) => {
+                draw(PathEnd::This(relay, Route::guard_of(number)), cx).map(|p| (p, false))
+            }
             Some(CircuitPurpose::Fourth(relay, _)) => {
                 let mut path = draw(PathEnd::Before(relay), cx)?;
                 path.push(cx.paths.contact(&relay)?);

@@ -49,17 +49,18 @@ fn where_all_guards_deny_the_old_set_stays_and_the_client_says_why() {
     assert!(dispute.named <= 8 && dispute.named == dispute.answered && dispute.age > Duration::from_secs(100));
     client.mute.clear();
     client.run(&mut net, 30_000);
-    assert!(!client.verified.is_empty() && client.dir.dispute(net.now()).is_none(), "and it is over: {:?}", client.faults);
+    assert!(
+        !client.verified.is_empty() && client.dir.dispute(net.now()).is_none(),
+        "and it is over: {:?}",
+        client.faults
+    );
 }
 
 // spec: DIR-315 DIR-307
 #[test]
 fn a_guard_that_says_nothing_new_for_ever_is_not_the_only_one_asked() {
-    let answers: [fn(Vec<u8>, &[u8]) -> Vec<u8>; 3] = [
-        |_, _| DirectoryAnswer::Unknown(UnixMs(0)).encode(),
-        |_, old| old.to_vec(),
-        |_, _| vec![0xff; 40],
-    ];
+    let answers: [fn(Vec<u8>, &[u8]) -> Vec<u8>; 3] =
+        [|_, _| DirectoryAnswer::Unknown(UnixMs(0)).encode(), |_, old| old.to_vec(), |_, _| vec![0xff; 40]];
     for (n, lie) in answers.into_iter().enumerate() {
         let mut net = Net::start(8, 6);
         net.run(2_000);
@@ -200,7 +201,11 @@ fn in_a_larger_network_few_relays_ask_many_signers() {
     let mut client = Client::under(&TOGETHER, &[0], None);
     client.run(&mut net, 10_000);
     let report = client.dir.report();
-    assert!(!client.verified.is_empty() && report.drawn == 20 && report.signers >= 13, "{report:?}: {:?}", client.faults);
+    assert!(
+        !client.verified.is_empty() && report.drawn == 20 && report.signers >= 13,
+        "{report:?}: {:?}",
+        client.faults
+    );
     let first = client.verified.len();
     client.dir.set_guards(vec![id(3), id(5), id(6)]);
     client.asked.clear();
@@ -211,8 +216,13 @@ fn in_a_larger_network_few_relays_ask_many_signers() {
     routes.sort();
     routes.dedup();
     let checks = client.verified.len() - first;
-    assert!(routes.len() <= 3 * checks && questions <= 9 * checks, "{} circuits, {questions} questions, {checks} checks", routes.len());
-    let guards: std::collections::BTreeSet<_> = routes.iter().map(|r| matches!(r, Route::Last(n) if Route::guard_of(*n) > 0)).collect();
+    assert!(
+        routes.len() <= 3 * checks && questions <= 9 * checks,
+        "{} circuits, {questions} questions, {checks} checks",
+        routes.len()
+    );
+    let guards: std::collections::BTreeSet<_> =
+        routes.iter().map(|r| matches!(r, Route::Last(n) if Route::guard_of(*n) > 0)).collect();
     assert_eq!(guards.len(), 2, "over more guards than one");
 }
 
@@ -220,11 +230,8 @@ fn in_a_larger_network_few_relays_ask_many_signers() {
 #[test]
 fn witnesses_that_withhold_or_make_up_statements_cost_another_try() {
     type Change = fn(Vec<Statement>) -> Option<Vec<Statement>>;
-    let lies: [Change; 3] = [
-        |_| None,
-        |_| Some(vec![]),
-        |list| Some(list.into_iter().map(|s| Statement { root: [1; 32], ..s }).collect()),
-    ];
+    let lies: [Change; 3] =
+        [|_| None, |_| Some(vec![]), |list| Some(list.into_iter().map(|s| Statement { root: [1; 32], ..s }).collect())];
     for (n, lie) in lies.into_iter().enumerate() {
         let mut net = Net::start(24, 7);
         net.run(3_000);
