@@ -387,9 +387,8 @@ impl ClientDirectory {
             return self.fail(now, reason);
         }
         let Some(v) = self.verified.clone() else {
-            // The first set: other seeds may have it as well.
-            let others = self.sources.ids().filter(|id| *id != source).map(|id| (id, Route::Direct)).collect();
-            return self.fetch(now, s, (source, Route::Direct), others, false);
+            // Whether others have this set as well is not known yet.
+            return self.fetch(now, s, (source, Route::Direct), VecDeque::new(), false);
         };
         let p = self.profile;
         let same = v.same_as(&s.root, &s.beacon);

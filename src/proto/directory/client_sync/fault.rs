@@ -26,6 +26,9 @@ pub enum SourceFault {
     /// It says that nothing is new for longer than can be.
     #[error("it has no newer directory than ours, and there should be one")]
     Stale,
+    /// It hands its set over so slowly that another may be better.
+    #[error("it is slow")]
+    Slow,
     /// What it handed over is not the set it named.
     #[error("its records are not the set that it named")]
     WrongRecords,
@@ -44,7 +47,7 @@ impl SourceFault {
     /// Whether a guard with this fault should be left for the next one. The others are nobody's fault, or ours.
     pub fn damning(self) -> bool {
         match self {
-            Self::NothingSettled | Self::Clock | Self::Unconfirmed | Self::Older | Self::Stale => false,
+            Self::NothingSettled | Self::Slow | Self::Clock | Self::Unconfirmed | Self::Older | Self::Stale => false,
             Self::NoAnswer(_) | Self::Malformed | Self::BadStatement => true,
             Self::WrongRecords | Self::Deviates | Self::AgainstInvite => true,
         }
@@ -63,6 +66,7 @@ impl SourceFault {
             Self::Clock => "its time and ours are too far apart: check this machine's clock",
             Self::Older => "it offers an older set than we know",
             Self::Stale => "it offers no newer set",
+            Self::Slow => "it is slow",
             Self::WrongRecords => "its records are not the set that it named",
             Self::Deviates => "most other relays see a different set",
             Self::AgainstInvite => "its set is not the one that the invite names",

@@ -1,7 +1,7 @@
 //! Fetching a set in pages: each page is a step of its own, and what is there stays there when the next source goes on.
 
 use super::{ClientDirOutput, ClientDirectory, Role, SourceFault, Step};
-use crate::base::time::Now;
+use crate::base::time::{Duration, Instant, Now};
 use crate::crypto::hash::{context, derive};
 use crate::proto::directory::snapshot::{Snapshot, leaf};
 use crate::proto::directory::vote::Root;
@@ -11,6 +11,9 @@ use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, PAGE_RECORDS_MAX
 use crate::wire::ids::RelayId;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+/// A source that takes longer for a page lets another go on, where there is one.
+pub const SLOW_PAGE: Duration = Duration::from_secs(15);
 
 /// A set of which pages are there, for the next attempt.
 pub(super) struct Partial {
@@ -32,6 +35,8 @@ pub(super) struct Fetch {
     known: BTreeMap<Root, Arc<SignedDescriptor>>,
     /// Whether a majority named this root already.
     agreed: bool,
+    /// When the last page was asked for.
+    asked_at: Instant,
 }
 
 impl Fetch {
@@ -70,11 +75,12 @@ impl ClientDirectory {
             _ => Vec::new(),
         };
         let from_others = got.len();
-        let fetch = Fetch { statement, source, others, got, from_others, known, agreed };
+        let fetch = Fetch { statement, source, others, got, from_others, known, agreed, asked_at: now.mono };
         self.ask_for_page(now, fetch);
     }
 
-    fn ask_for_page(&mut self, now: Now, fetch: Fetch) {
+    fn ask_for_page(&mut self, now: Now, mut fetch: Fetch) {
+        fetch.asked_at = now.mono;
         let ((source, route), request) = (fetch.source, fetch.next_page());
         // spec: DIR-309
         self.enter(now, Step::Fetch(Box::new(fetch)));
@@ -87,7 +93,9 @@ impl ClientDirectory {
             return self.fetch_elsewhere(now, fetch, reason);
         }
         if fetch.got.len() < fetch.whole() {
-            return self.ask_for_page(now, fetch);
+            // spec: DIR-320
+            let is_slow = now.mono.since(fetch.asked_at) > SLOW_PAGE;
+            return if is_slow { self.fetch_in_turn(now, fetch) } else { self.ask_for_page(now, fetch) };
         }
         let s = fetch.statement;
         // spec: DIR-28
@@ -119,6 +127,20 @@ impl ClientDirectory {
         fetch.source = next;
         fetch.from_others = fetch.got.len();
         self.ask_for_page(now, fetch);
+    }
+
+    /// The pages of this source come slowly: perhaps another's come faster. What is there stays.
+    fn fetch_in_turn(&mut self, now: Now, mut fetch: Fetch) {
+        if let Some(next) = fetch.others.pop_front() {
+            fetch.others.push_back(fetch.source);
+            fetch.source = next;
+            fetch.from_others = fetch.got.len();
+            return self.ask_for_page(now, fetch);
+        }
+        if fetch.agreed || self.sources.len() < 2 {
+            return self.ask_for_page(now, fetch);
+        }
+        self.fetch_elsewhere(now, fetch, SourceFault::Slow);
     }
 
     fn take_page(&self, fetch: &mut Fetch, answer: DirectoryAnswer) -> Result<(), SourceFault> {
