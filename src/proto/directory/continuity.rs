@@ -5,7 +5,7 @@ use crate::proto::directory::snapshot::Snapshot;
 use crate::wire::ids::RelayId;
 use core::fmt;
 
-/// Relays that may be gone in a day, of a hundred; and as many new ones (spec DIR-305).
+/// Relays that may be gone in a day, of a hundred; and as many new ones (spec DIR-57).
 pub const CHANGED_PER_DAY: usize = 15;
 /// So many may be gone in a day of any network.
 pub const GONE_AT_LEAST: usize = 3;
@@ -30,7 +30,7 @@ pub struct Change {
 impl Change {
     /// Whether more changed than may in that time: a day's worth in any time shorter than a day.
     pub fn is_abrupt(&self) -> bool {
-        // spec: DIR-305
+        // spec: DIR-57
         let hours = usize::try_from(self.between.as_secs() / 3600).unwrap_or(usize::MAX).max(24);
         let before = self.kept.saturating_add(self.gone);
         let share = before.saturating_mul(CHANGED_PER_DAY).saturating_mul(hours) / 2400;
@@ -100,7 +100,7 @@ mod tests {
         Change { kept, new, gone, between }
     }
 
-    // spec: DIR-305
+    // spec: DIR-57
     #[test]
     fn what_a_day_explains_is_no_alarm_and_more_is() {
         let hour = DAY / 24;

@@ -82,7 +82,7 @@ impl ClientDirectory {
     fn ask_for_page(&mut self, now: Now, mut fetch: Fetch) {
         fetch.asked_at = now.mono;
         let ((source, route), request) = (fetch.source, fetch.next_page());
-        // spec: DIR-309
+        // spec: DIR-61
         self.enter(now, Step::Fetch(Box::new(fetch)));
         self.call(source, route, Role::Source, &request);
     }
@@ -93,7 +93,7 @@ impl ClientDirectory {
             return self.fetch_elsewhere(now, fetch, reason);
         }
         if fetch.got.len() < fetch.whole() {
-            // spec: DIR-320
+            // spec: DIR-70
             let is_slow = now.mono.since(fetch.asked_at) > SLOW_PAGE;
             return if is_slow { self.fetch_in_turn(now, fetch) } else { self.ask_for_page(now, fetch) };
         }
@@ -117,7 +117,7 @@ impl ClientDirectory {
 
     /// This source does not go on: the next one does, where this one stopped.
     pub(super) fn fetch_elsewhere(&mut self, now: Now, mut fetch: Fetch, reason: SourceFault) {
-        // spec: DIR-310
+        // spec: DIR-62
         let Some(next) = fetch.others.pop_front() else {
             self.partial = Some(Partial { root: fetch.statement.root, got: core::mem::take(&mut fetch.got) });
             self.step = Step::Fetch(Box::new(fetch));
@@ -148,7 +148,7 @@ impl ClientDirectory {
         let missing = fetch.whole().saturating_sub(fetch.got.len());
         let expected = usize::try_from(start).is_ok_and(|n| n == fetch.got.len());
         // A page is full, or the last: who hands records over one by one would make us wait for ever.
-        // spec: DIR-311
+        // spec: DIR-63
         let full = records.len() == missing.min(PAGE_RECORDS_MAX);
         if cut != fetch.statement.cut || total != fetch.statement.count || !expected || !full || records.is_empty() {
             return Err(SourceFault::Malformed);
@@ -177,7 +177,7 @@ impl ClientDirectory {
     /// A set that enough signers named: if it differs from what we had by more than time explains, many more are asked.
     fn compare(&mut self, now: Now, fetch: &Fetch, set: Arc<Snapshot>) {
         let abrupt = self.reference.as_ref().is_some_and(|r| r.change(&set).is_abrupt());
-        // spec: DIR-312
+        // spec: DIR-64
         if abrupt && self.ballot.as_mut().is_some_and(|b| b.vote.escalate()) {
             return self.check_fetched(now, fetch.source(), fetch.statement, set);
         }
