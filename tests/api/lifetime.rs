@@ -138,6 +138,7 @@ async fn several_clients_in_one_process_and_one_in_a_folder() {
     assert_eq!(nothing.kind(), ErrorKind::Config);
 }
 
+// spec: CLIENT-29
 #[tokio::test]
 async fn a_dead_network_is_an_error_and_not_a_wait() {
     let (invite, dir) = (dead().await, tempfile::tempdir().unwrap());
@@ -149,7 +150,6 @@ async fn a_dead_network_is_an_error_and_not_a_wait() {
         (connect.kind(), put.kind())
     });
     assert_eq!(tried.await.unwrap(), (ErrorKind::NoPath, ErrorKind::NoPath));
-    // spec: CLIENT-29
     let status = client.status().await.unwrap();
     let on_the_way = &status.bootstrap;
     assert!(!status.ready && on_the_way.percent < 50 && on_the_way.reason.contains("relay"), "{on_the_way:?}");
@@ -163,6 +163,7 @@ async fn a_dead_network_is_an_error_and_not_a_wait() {
     }
 }
 
+// spec: CLIENT-29 DIR-66
 #[tokio::test]
 async fn events_tell_the_way_to_the_first_circuit() {
     let (net, dir) = (network().await, tempfile::tempdir().unwrap());
@@ -183,7 +184,6 @@ async fn events_tell_the_way_to_the_first_circuit() {
     assert!(percents.len() > 1 && percents[0] < 50, "{seen:?}");
     let status = client.status().await.unwrap();
     assert!(status.ready && status.bootstrap.percent == 100 && status.bootstrap.next.is_empty());
-    // spec: DIR-66
     let directory = status.directory.unwrap();
     assert_eq!(directory.vouched, Some(1), "its invite names one relay");
     assert!(directory.signers * 5 > directory.drawn * 3 && directory.drawn == 5, "{directory:?}");

@@ -281,3 +281,91 @@ fn a_relay_asks_each_member_once_for_a_cut_and_nobody_else() {
         Ok(DirectoryAnswer::Unknown(_))
     ));
 }
+
+/// Five are drawn of a dozen.
+const FEW: Profile = Profile { signers_asked: 5, ..Profile::TESTING };
+
+// spec: DIR-64
+#[test]
+fn a_set_that_differs_too_much_needs_many_more_signers() {
+    let mut net = Net::start(12, 5);
+    net.run(3_000);
+    let mut client = Client::under(&FEW, &[0], None);
+    client.run(&mut net, 3_000);
+    client.dir.set_guards(vec![id(4), id(2), id(7)]);
+    client.run(&mut net, 20_000);
+    assert_eq!(client.dir.report().drawn, 5, "{:?}", client.faults);
+    (12..34).for_each(|i| net.join(i));
+    let mut drawn = 0;
+    for _ in 0..60 {
+        client.run(&mut net, 1_000);
+        if client.in_use.as_ref().is_some_and(|s| s.len() == 34) && drawn == 0 {
+            drawn = client.dir.report().drawn;
+        }
+    }
+    let (change, _) = client.dir.report().change.expect("22 new relays are told");
+    assert!(change.new > 20 && change.kept == 12, "{change:?}");
+    assert!(drawn >= 12, "all of the set before were asked: {drawn}");
+}
+
+// spec: DIR-62 DIR-63 DIR-70
+#[test]
+fn a_slow_source_lets_another_go_on_and_what_is_there_stays() {
+    let cut = UnixMs(1_700_000_000_000);
+    let records: Vec<_> = (0..250).map(|i| record(i, cut.minus(Duration::from_secs(5)))).collect();
+    let set = Arc::new(Snapshot::settle(&records, cut, P, NETWORK));
+    for short in [false, true] {
+        let mut cuts: BTreeMap<_, _> = [0, 1].map(|i| (id(i), Cuts::new(id(i), Arc::new(key(i)), P.usable_lag))).into();
+        cuts.values_mut().for_each(|c| c.push(Arc::clone(&set)));
+        let seeds = [0, 1].map(|i| (*records[i]).clone()).to_vec();
+        let (mut dir, mut rng) = (ClientDirectory::new(NETWORK, P, seeds, None), Rng::from_seed([1; 32]));
+        let mut now = Now { mono: Instant(0), unix: cut.plus(Duration::from_millis(500)) };
+        let (mut pages, mut faults, mut checks) = (vec![], vec![], false);
+        while !checks {
+            let mut calls = vec![];
+            while let Some(output) = dir.poll(now, &mut rng) {
+                match output {
+                    ClientDirOutput::Call(call) => calls.push(call),
+                    ClientDirOutput::SourceFailed { reason, .. } => faults.push(reason),
+                    ClientDirOutput::Candidate(set) => checks |= set.is_some(),
+                    _ => {}
+                }
+            }
+            let mut pause = dir.deadline().unwrap().since(now.mono);
+            for call in calls.into_iter().filter(|_| !checks) {
+                let source = cuts.get_mut(&call.to).unwrap();
+                let (answer, takes) = match DirectoryRequest::decode(&call.body).unwrap() {
+                    DirectoryRequest::Page { cut, start } => {
+                        pages.push((call.to, start));
+                        let mut answer = source.page(cut, start, now.unix);
+                        if let DirectoryAnswer::Page { records, .. } = &mut answer
+                            && short
+                            && pages.len() == 1
+                        {
+                            records.pop();
+                        }
+                        (
+                            answer,
+                            if pages.len() == 1 && !short { Duration::from_secs(16) } else { Duration::from_millis(9) },
+                        )
+                    }
+                    DirectoryRequest::Statement(cut) => (source.statement(cut, now.unix), Duration::from_millis(9)),
+                    other => panic!("{other:?}"),
+                };
+                // The wall clock stands: what is tried here is the time of a page.
+                now.mono = now.mono + takes;
+                dir.answer(now, call.id, Ok(answer.encode()));
+                pause = Duration::ZERO;
+            }
+            now.mono = now.mono + pause;
+        }
+        let others = pages[0].0 != pages[1].0;
+        let wanted = if short {
+            (vec![SourceFault::Malformed], vec![0, 0, 192])
+        } else {
+            (vec![SourceFault::Slow], vec![0, 192])
+        };
+        assert_eq!((faults, pages.iter().map(|p| p.1).collect::<Vec<_>>()), wanted);
+        assert!(others, "another source goes on");
+    }
+}
