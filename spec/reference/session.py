@@ -13,7 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from circuit import Circuit
-from directory import Network, Record, SettledSet, Statement, ask_page, ask_statement, ask_witness, check_statement, parse_page, parse_statement, parse_witnessed, settle
+from directory import Member, Network, Record, SettledSet, Statement, ask_page, ask_statement, ask_witness, check_statement, parse_page, parse_statement, parse_witnessed, settle
 from errors import OutOfRange, Refused, Unavailable, Unproven
 from link import Link, connect
 from stream import TO_DIRECTORY, Calls
@@ -67,7 +67,7 @@ class Session:
         return circuit
 
     def path(self, relays: list[Record], last: Record, length: int = PATH_RELAYS, turn: int = 0) -> list[Record]:
-        """A guard, the first unless it is another's turn (CLIENT-27), middles drawn uniformly, and `last` (CLIENT-7)."""
+        """A guard, the first unless it is another's turn (CLIENT-301), middles drawn uniformly, and `last` (CLIENT-7)."""
         guards = self.able(self.guards, [last])
         path = [guards[turn % len(guards)], last]
         while len(path) < length:
@@ -91,13 +91,13 @@ class Session:
 
 def fetch_set(calls: Calls, named: Statement, network: Network) -> SettledSet:
     """The set of a statement, page by page."""
-    raw: list[bytes] = []
-    while len(raw) < named.count:
-        cut, total, start, records = parse_page(calls.call(ask_page(named.cut, len(raw))))
-        if (cut, total, start) != (named.cut, named.count, len(raw)) or not records:
-            raise Unproven("DIR-28", f"a page of cut {cut} with {len(records)} records from {start} of {total}")
-        raw += records
-    return settle(network, named, raw)
+    members: list[Member] = []
+    while len(members) < named.count:
+        cut, total, start, page = parse_page(calls.call(ask_page(named.cut, len(members))))
+        if (cut, total, start) != (named.cut, named.count, len(members)) or not page:
+            raise Unproven("DIR-28", f"a page of cut {cut} with {len(page)} members from {start} of {total}")
+        members += page
+    return settle(network, named, members)
 
 
 def ask_for_statement(calls: Calls, of: Record, cut: int, network: Network) -> Statement:
@@ -117,7 +117,7 @@ Votes = dict[bytes, list[tuple[Calls, Statement]]]
 
 
 def ask_signer(session: Session, candidate: SettledSet, signer: Record, turn: int) -> tuple[Calls, Statement] | None:
-    """One signer over a circuit of its own, again through another guard while it gives no answer (DIR-47, DIR-55)."""
+    """One signer over a circuit of its own, again through another guard while it gives no answer (DIR-47, DIR-303)."""
     for again in range(SIGNER_TRIES):
         try:
             path = session.path(candidate.relays, signer, turn=turn + again)
@@ -129,7 +129,7 @@ def ask_signer(session: Session, candidate: SettledSet, signer: Record, turn: in
 
 
 def ask_witnesses(session: Session, candidate: SettledSet, signers: list[Record], votes: Votes) -> None:
-    """Relays drawn by chance ask the signers for us; a statement that did not come is asked for again elsewhere (DIR-69, DIR-55)."""
+    """Relays drawn by chance ask the signers for us; a statement that did not come is asked for again elsewhere (DIR-317, DIR-303)."""
     for turn in range(SIGNER_TRIES):
         batches = [signers[i : i + SIGNERS_PER_WITNESS] for i in range(0, len(signers), SIGNERS_PER_WITNESS)]
         signers = []
@@ -152,7 +152,7 @@ def ask_witnesses(session: Session, candidate: SettledSet, signers: list[Record]
 
 
 def ask_signers(session: Session, candidate: SettledSet) -> tuple[Votes, int]:
-    """The roots that drawn signers name, and how many were drawn: the silent are replaced by nobody (DIR-42, DIR-53, DIR-54)."""
+    """The roots that drawn signers name, and how many were drawn: the silent are replaced by nobody (DIR-42, DIR-301, DIR-302)."""
     relays = len(candidate.relays)
     order = chance.sample(candidate.relays, min(SIGNERS_ESCALATED, relays))
     votes: Votes = defaultdict(list)
@@ -195,7 +195,7 @@ def verified_set(session: Session, seeds: list[Record], source: Record) -> Settl
     if 5 * len(named) <= 3 * wanted:  # DIR-43
         raise Unproven("DIR-43", f"{len(named)} of {wanted} signers name one root")
     check_seeds(session, seeds, source, candidate.cut, candidate.root, root)
-    say(f"directory: cut {candidate.cut}, {statement.count} relays, {len(named)} of {wanted} signers name its root")
+    say(f"directory: cut {candidate.cut}, {len(candidate.relays)} relays, {len(named)} of {wanted} signers name its root")
     if root != candidate.root:  # DIR-49
         candidate = fetch_set(named[0][0], named[0][1], session.network)
     for calls, _ in sum(votes.values(), []):

@@ -26,7 +26,7 @@ pub(super) fn troubles(
         let (reason, next) = (stage.reason(), stage.next(now));
         found.push(("directory-old", format!("the set of relays is too old to be used; {reason}; {next}")));
     }
-    // spec: DIR-65
+    // spec: DIR-313
     if let Some(Dispute { drawn, answered, named, age, ends_in }) = dispute {
         let who = match named < answered {
             true => "relays disagree on it: somebody may be offering a false one",
@@ -39,13 +39,13 @@ pub(super) fn troubles(
         );
         found.push(("directory-disputed", message));
     }
-    // spec: DIR-57
+    // spec: DIR-305
     if let Some((change, at)) = report.change.filter(|(_, at)| now.unix.distance(*at) < CHANGE_TOLD) {
         let ago = hours(now.unix.distance(at));
         let what = "if you know of no reason, compare the root in `umbel status` with somebody you trust";
         found.push(("directory-changed", format!("{change} ({ago} ago): more than usual; {what}")));
     }
-    // spec: DIR-66
+    // spec: DIR-314
     if report.vouched == Some(1) && report.checkpoint_met != Some(true) {
         let what = "whoever runs it decides which network this is: give another invite, from somebody else";
         found.push(("directory-one-seed", format!("one relay alone vouches for the directory, and {what}")));
@@ -72,7 +72,7 @@ mod tests {
         troubles(report, dispute, missing, NOW).into_iter().map(|(code, _)| code).collect()
     }
 
-    // spec: DIR-57 DIR-65 DIR-66
+    // spec: DIR-305 DIR-313 DIR-314
     #[test]
     fn each_kind_of_doubt_is_told_in_words_and_only_while_it_lasts() {
         let mut report = Report { vouched: Some(2), ..Report::default() };
@@ -83,11 +83,11 @@ mod tests {
         assert_eq!(codes(&report, None, None), ["directory-one-seed", "directory-not-invited"]);
         report.checkpoint_met = Some(true);
         assert!(codes(&report, None, None).is_empty(), "the invite's root is worth a seed");
-        let change = Change { kept: 600, new: 380, gone: 400, between: Duration::from_secs(3600) };
+        let change = Change { kept: 600, new: 380, gone: 400, live: (1000, 980), between: Duration::from_secs(3600) };
         report.change = Some((change, NOW.unix.minus(Duration::from_secs(1800))));
         let told = troubles(&report, None, None, NOW);
         assert!(
-            told[0].1.starts_with("of 1000 relays 400 are gone, and 380 are new, within 60 minutes (30 minutes ago)")
+            told[0].1.starts_with("of 1000 relays 400 are gone, and 380 are new, within 60 minutes; 980 can be reached now, 1000 could then (30 minutes ago)")
         );
         report.change = Some((change, NOW.unix.minus(CHANGE_TOLD)));
         assert!(codes(&report, None, None).is_empty());

@@ -95,7 +95,7 @@ async fn tell(events: broadcast::Sender<Event>, mut node: Readiness, local: Loca
                     continue;
                 }
                 told = stage;
-                // spec: CLIENT-29
+                // spec: CLIENT-303
                 let step = node.bootstrap();
                 tracing::info!(percent = step.percent, next = %step.next, "{}", step.reason);
                 say(Event::Bootstrap(step));

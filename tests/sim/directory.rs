@@ -54,7 +54,7 @@ fn forger(w: &Whole, i: usize, set: Vec<Arc<SignedDescriptor>>) -> Lie {
             (Service::Directory, Ok(DirectoryAnswer::Page { cut, start, .. })) => (cut, Some(start)),
             _ => return honest,
         };
-        let mut cuts = Cuts::new(keys.contact.id, keys.identity.clone(), P.usable_lag);
+        let mut cuts = Cuts::new(network, keys.contact.id, keys.identity.clone(), P.usable_lag);
         cuts.push(Arc::new(Snapshot::settle(&set, cut, P, network)));
         let late = cut.plus(P.usable_lag);
         match start {
@@ -64,7 +64,7 @@ fn forger(w: &Whole, i: usize, set: Vec<Arc<SignedDescriptor>>) -> Lie {
     })
 }
 
-// spec: DIR-53 DIR-55 DIR-56 CLIENT-27
+// spec: DIR-301 DIR-303 DIR-304 CLIENT-301
 #[test]
 fn a_hostile_guard_that_extends_to_its_friends_alone_has_no_forged_directory_believed() {
     let name = "a_hostile_guard_that_extends_to_its_friends_alone_has_no_forged_directory_believed";
@@ -97,7 +97,7 @@ fn a_hostile_guard_that_extends_to_its_friends_alone_has_no_forged_directory_bel
     });
 }
 
-// spec: DIR-67 DIR-59
+// spec: DIR-315 DIR-307
 #[test]
 fn a_guard_that_answers_unknown_for_ever_is_passed_over() {
     seeds("a_guard_that_answers_unknown_for_ever_is_passed_over", 2, |seed| {
@@ -118,7 +118,7 @@ fn a_guard_that_answers_unknown_for_ever_is_passed_over() {
     });
 }
 
-// spec: DIR-44 DIR-58 CLIENT-28
+// spec: DIR-44 DIR-306 CLIENT-302
 #[test]
 fn a_client_that_was_cut_off_for_too_long_uses_nothing_and_comes_back() {
     seeds("a_client_that_was_cut_off_for_too_long_uses_nothing_and_comes_back", 2, |seed| {

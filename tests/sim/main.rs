@@ -17,6 +17,7 @@ mod log;
 mod long_paths;
 mod names;
 mod nodes;
+mod restarts;
 mod rogue;
 mod sharing;
 mod transfer;

@@ -10,7 +10,7 @@ use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::directory::continuity::Members;
 use crate::proto::directory::progress::Stage;
-use crate::proto::directory::rendezvous;
+use crate::proto::directory::schedule;
 use crate::proto::directory::snapshot::{RELAYS_MAX, Snapshot};
 use crate::proto::directory::vote::{Root, Vote};
 use crate::proto::profile::Profile;
@@ -51,7 +51,9 @@ pub const SEEDS_ASKED: usize = 4;
 pub const SEEDS_PATIENCE: Duration = Duration::from_secs(2);
 /// Relays of an outdated snapshot that serve as sources besides the seeds, at a time.
 pub const OLD_SOURCES: usize = 8;
-/// A step in which nothing comes forward for so long has failed.
+/// A client checks no newer set within the age of the network divided by this, as long as that is no longer than its usual pause.
+pub const CHECKS_PER_AGE: u32 = 16;
+/// A step in which nothing comes forward for this long has failed.
 pub const STEP_MAX: Duration = Duration::from_secs(90);
 
 /// What the machine asks for.
@@ -149,6 +151,8 @@ pub struct ClientDirectory {
     calls: BTreeMap<CallId, Asked>,
     next_call: u64,
     turn: bool,
+    /// Drawn once, so that not all clients ask at one moment: 0 to 255.
+    spread: u32,
     out: VecDeque<ClientDirOutput>,
 }
 
@@ -177,6 +181,7 @@ impl ClientDirectory {
             calls: BTreeMap::new(),
             next_call: 0,
             turn: false,
+            spread: 0,
             out: VecDeque::new(),
         }
     }
@@ -227,6 +232,9 @@ impl ClientDirectory {
 
     /// Takes the snapshot of an earlier run: as verified while it is fresh, as a list of sources when it is not.
     fn start(&mut self, now: Now, rng: &mut Rng) {
+        if self.spread == 0 {
+            self.spread = u32::try_from(rng.below(255)).unwrap_or(0).saturating_add(1);
+        }
         let Some(old) = self.sources.unread.take() else { return };
         let old = Arc::new(old);
         self.reference = Some(Members::of(&old));
@@ -246,7 +254,7 @@ impl ClientDirectory {
             return;
         }
         if let Some(old) = self.verified.take() {
-            // spec: DIR-58
+            // spec: DIR-306
             self.out.push_back(ClientDirOutput::Expired);
             self.out.push_back(ClientDirOutput::Sources(self.sources.add_old(old, rng)));
         }
@@ -292,6 +300,19 @@ impl ClientDirectory {
         self.calls.insert(id, Asked { relay: to, role });
         let call = Call { id, to, route, service: Service::Directory, body: request.encode() };
         self.out.push_back(ClientDirOutput::Call(call));
+    }
+
+    /// Rests until the next set is there, or a quarter of its period where it should be there already; in a network that is not
+    /// young for longer, as small ones cut more often than is worth a check.
+    fn rest_until_next(&mut self, now: Now) {
+        let p = self.profile;
+        let Some(v) = &self.verified else { return self.rest(now, RETRY) };
+        let period = schedule::period(v, p);
+        // Not all clients at one moment: their addresses are as good as random for this.
+        let spread = period.saturating_mul(self.spread) / 2048;
+        let due = schedule::next_cut_after(v, v.cut, p).plus(p.usable_lag).plus(spread);
+        let wait = if due > now.unix { due.distance(now.unix).max(schedule::age(v) / CHECKS_PER_AGE) } else { period / 4 };
+        self.rest(now, wait.clamp(RETRY, p.client_refresh.max(RETRY)));
     }
 
     fn rest(&mut self, now: Now, pause: Duration) {
@@ -377,8 +398,7 @@ impl ClientDirectory {
 
     fn holds(&self, s: &Statement, from: &RelayId, candidate: Option<&Snapshot>) -> bool {
         // spec: DIR-41
-        let ours = s.relay == *from && s.beacon == rendezvous::beacon(self.network, s.cut, self.profile);
-        ours && self.identity(from, candidate).is_some_and(|key| s.verify(&key).is_ok())
+        s.relay == *from && self.identity(from, candidate).is_some_and(|key| s.verify(self.network, &key).is_ok())
     }
 
     /// The source named its newest root.
@@ -393,14 +413,14 @@ impl ClientDirectory {
         let p = self.profile;
         let same = v.same_as(&s.root, &s.beacon);
         // Who says for ever that nothing is new may say it to us alone.
-        // spec: DIR-59
-        let is_stale = s.cut.plus(p.period.saturating_mul(2)).plus(p.usable_lag) < now.unix;
+        // spec: DIR-307
+        let is_stale = s.cut.plus(schedule::period(&v, p).saturating_mul(2)).plus(p.usable_lag) < now.unix;
         if (s.cut == v.cut || same) && is_stale {
             return self.fail(now, SourceFault::Stale);
         }
         if s.cut == v.cut || (same && v.age(now.unix) < p.snapshot_max_age / 4) {
             self.failures = 0;
-            return self.rest(now, p.client_refresh);
+            return self.rest_until_next(now);
         }
         self.check(now, source, s, None);
     }
@@ -411,7 +431,7 @@ impl ClientDirectory {
         if !self.holds(s, source, None) {
             return Err(SourceFault::BadStatement);
         }
-        let oldest = s.cut.plus(p.clock_tolerance).plus(p.period.saturating_mul(3));
+        let oldest = s.cut.plus(p.clock_tolerance).plus(p.cuts.period_max.saturating_mul(3));
         // spec: DIR-52
         if s.cut > now.unix.plus(p.clock_tolerance) || oldest < now.unix {
             return Err(SourceFault::Clock);
@@ -422,7 +442,7 @@ impl ClientDirectory {
         let before = |cut: UnixMs| s.cut < cut;
         match (&self.verified, &self.report.checkpoint) {
             (Some(v), _) if before(v.cut) => Err(SourceFault::Older),
-            // spec: DIR-60
+            // spec: DIR-308
             (None, Some(point)) if before(point.cut) => Err(SourceFault::Older),
             (None, Some(point)) if s.cut == point.cut && s.root != point.root => Err(SourceFault::AgainstInvite),
             _ => Ok(()),

@@ -5,12 +5,14 @@ use crate::proto::directory::snapshot::Snapshot;
 use crate::wire::ids::RelayId;
 use core::fmt;
 
-/// Relays that may be gone in a day, of a hundred; and as many new ones (spec DIR-57).
+/// Relays that may be gone in a day, of a hundred; and as many new ones (spec DIR-305).
 pub const CHANGED_PER_DAY: usize = 15;
-/// So many may be gone in a day of any network.
+/// This many may be gone in a day of any network.
 pub const GONE_AT_LEAST: usize = 3;
-/// So many may be new in a day of any network.
+/// This many may be new in a day of any network.
 pub const NEW_AT_LEAST: usize = 20;
+/// Of ten live members this many are live later, at the least (spec DIR-305).
+pub const LIVE_OF_TEN: usize = 7;
 /// How far back a set is that later ones are compared with.
 pub const REFERENCE_AGE: Duration = Duration::from_secs(86_400);
 
@@ -23,6 +25,8 @@ pub struct Change {
     pub new: usize,
     /// Relays of the earlier set alone.
     pub gone: usize,
+    /// Relays that were there, of the earlier set and of the later one: its live members.
+    pub live: (usize, usize),
     /// Between their cuts.
     pub between: Duration,
 }
@@ -30,12 +34,13 @@ pub struct Change {
 impl Change {
     /// Whether more changed than may in that time: a day's worth in any time shorter than a day.
     pub fn is_abrupt(&self) -> bool {
-        // spec: DIR-57
+        // spec: DIR-305
         let hours = usize::try_from(self.between.as_secs() / 3600).unwrap_or(usize::MAX).max(24);
         let before = self.kept.saturating_add(self.gone);
         let share = before.saturating_mul(CHANGED_PER_DAY).saturating_mul(hours) / 2400;
         let at_least = |n: usize| n.saturating_mul(hours) / 24;
-        self.gone > share.max(at_least(GONE_AT_LEAST)) || self.new > share.max(at_least(NEW_AT_LEAST))
+        let fewer = self.live.1.saturating_mul(10) < self.live.0.saturating_mul(LIVE_OF_TEN);
+        fewer || self.gone > share.max(at_least(GONE_AT_LEAST)) || self.new > share.max(at_least(NEW_AT_LEAST))
     }
 }
 
@@ -48,7 +53,11 @@ impl fmt::Display for Change {
             s @ 7_200..172_800 => format!("{} hours", s / 3_600),
             s => format!("{} days", s / 86_400),
         };
-        write!(f, "of {before} relays {} are gone, and {} are new, within {time}", self.gone, self.new)
+        write!(f, "of {before} relays {} are gone, and {} are new, within {time}", self.gone, self.new)?;
+        if self.live.0 == self.live.1 {
+            return Ok(());
+        }
+        write!(f, "; {} can be reached now, {} could then", self.live.1, self.live.0)
     }
 }
 
@@ -56,14 +65,15 @@ impl fmt::Display for Change {
 #[derive(Clone, Debug)]
 pub struct Members {
     cut: UnixMs,
-    /// In order.
+    /// In order, dormant ones as well.
     ids: Vec<RelayId>,
+    live: usize,
 }
 
 impl Members {
     /// Those of this set.
     pub fn of(set: &Snapshot) -> Self {
-        Self { cut: set.cut, ids: set.relays().iter().map(|r| r.id()).collect() }
+        Self { cut: set.cut, ids: set.members().iter().map(|m| m.record.id()).collect(), live: set.len() }
     }
 
     /// When their set was cut.
@@ -74,15 +84,16 @@ impl Members {
     /// What a later set changed.
     pub fn change(&self, later: &Snapshot) -> Change {
         let (mut kept, mut old) = (0usize, self.ids.iter().peekable());
-        for relay in later.relays() {
-            let id = relay.id();
+        for member in later.members() {
+            let id = member.record.id();
             while old.next_if(|o| **o < id).is_some() {}
             kept = kept.saturating_add(usize::from(old.next_if(|o| **o == id).is_some()));
         }
         Change {
             kept,
-            new: later.len().saturating_sub(kept),
+            new: later.members().len().saturating_sub(kept),
             gone: self.ids.len().saturating_sub(kept),
+            live: (self.live, later.len()),
             between: later.cut.distance(self.cut),
         }
     }
@@ -97,10 +108,10 @@ mod tests {
     const DAY: Duration = Duration::from_secs(86_400);
 
     fn change(kept: usize, new: usize, gone: usize, between: Duration) -> Change {
-        Change { kept, new, gone, between }
+        Change { kept, new, gone, live: (kept + gone, kept + new), between }
     }
 
-    // spec: DIR-57
+    // spec: DIR-305
     #[test]
     fn what_a_day_explains_is_no_alarm_and_more_is() {
         let hour = DAY / 24;
@@ -108,6 +119,8 @@ mod tests {
             (change(850, 0, 150, hour), false),
             (change(849, 0, 151, hour), true),
             (change(849, 0, 151, DAY), true),
+            (Change { live: (1000, 700), ..change(1000, 0, 0, hour) }, false),
+            (Change { live: (1000, 699), ..change(1000, 0, 0, hour) }, true),
             (change(701, 0, 299, 2 * DAY), false),
             (change(1000, 150, 0, hour), false),
             (change(1000, 151, 0, hour), true),
@@ -131,6 +144,6 @@ mod tests {
         let before = Members::of(&set(&[0, 1, 2, 3, 4], cut));
         let later = set(&[1, 3, 4, 7, 8, 9], cut.plus(Duration::from_secs(60)));
         assert_eq!(before.change(&later), change(3, 3, 2, Duration::from_secs(60)));
-        assert_eq!(before.change(&later).to_string(), "of 5 relays 2 are gone, and 3 are new, within 60 s");
+        assert_eq!(before.change(&later).to_string(), "of 5 relays 2 are gone, and 3 are new, within 60 s; 6 can be reached now, 5 could then");
     }
 }

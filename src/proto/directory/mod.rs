@@ -10,12 +10,14 @@
 pub mod client_sync;
 pub mod continuity;
 pub mod cuts;
+pub mod kept;
 pub mod lookup;
 pub mod peers;
 pub mod progress;
 pub mod records;
 pub mod relay_sync;
 pub mod rendezvous;
+pub mod schedule;
 pub mod snapshot;
 pub mod standing;
 #[cfg(test)]

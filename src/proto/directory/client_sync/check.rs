@@ -122,7 +122,7 @@ impl ClientDirectory {
             Tally::Majority(root) => self.decided(now, c, root, rng),
             Tally::Open => self.step = Step::Check(c),
             Tally::None => {
-                // spec: DIR-54
+                // spec: DIR-302
                 if ballot.vote.escalate() {
                     self.step = Step::Check(c);
                     return self.go_on(now, rng);
@@ -143,7 +143,7 @@ impl ClientDirectory {
     /// Draws from the verified snapshot, or without one from the candidate; for a cut that was tried before nobody anew.
     fn open_vote(&mut self, c: &Check, rng: &mut Rng) {
         let Some(reference) = self.verified.as_ref().or(c.candidate.as_ref()) else { return };
-        // spec: DIR-56
+        // spec: DIR-304
         match &mut self.ballot {
             Some(b) if b.cut == c.statement.cut && b.of == reference.root => b.vote.resume(),
             ballot => {
@@ -190,7 +190,7 @@ impl ClientDirectory {
                 continue;
             }
             // One guard sees a third of the questions, and the next time another one carries the same question.
-            // spec: DIR-47 DIR-55
+            // spec: DIR-47 DIR-303
             let number = self.next_call.saturating_add(1);
             let route = Route::through(number, u64::from(nth).wrapping_add(number));
             self.call(signer, route, Role::Signer, &DirectoryRequest::Statement(c.statement.cut));
@@ -217,7 +217,7 @@ impl ClientDirectory {
         }
         let Some(statement) = c.named.get(&root).copied() else { return self.rest(now, RETRY) };
         if let Some(same) = self.verified.as_ref().filter(|v| v.same_as(&root, &statement.beacon)) {
-            let again = Snapshot::assemble(same.relays().to_vec(), statement.cut, self.profile, self.network);
+            let again = Snapshot::assemble(same.members().to_vec(), statement.cut, statement.beacon, self.profile);
             if let Ok(set) = again {
                 return self.accept(now, Arc::new(set));
             }
@@ -271,7 +271,7 @@ impl ClientDirectory {
         self.note_checkpoint(&set);
         self.sources.forget_old();
         self.use_set(now, set);
-        self.rest(now, self.profile.client_refresh);
+        self.rest_until_next(now);
     }
 
     /// Compares with a set of about a day ago, so that many small steps do not pass for none.

@@ -2,23 +2,22 @@
 
 use super::{ClientDirOutput, ClientDirectory, Role, SourceFault, Step};
 use crate::base::time::{Duration, Instant, Now};
-use crate::crypto::hash::{context, derive};
-use crate::proto::directory::snapshot::{Snapshot, leaf};
+use crate::proto::directory::snapshot::{Member, Snapshot};
 use crate::proto::directory::vote::Root;
 use crate::proto::rpc::Route;
-use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, PAGE_RECORDS_MAX, Statement};
+use crate::wire::descriptor::{SignedDescriptor, record_hash};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, PAGE_MEMBERS_MAX, Statement};
 use crate::wire::ids::RelayId;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// A source that takes longer for a page lets another go on, where there is one.
-pub const SLOW_PAGE: Duration = Duration::from_secs(15);
+const SLOW_PAGE: Duration = Duration::from_secs(15);
 
 /// A set of which pages are there, for the next attempt.
 pub(super) struct Partial {
     root: Root,
-    got: Vec<Arc<SignedDescriptor>>,
+    got: Vec<Member>,
 }
 
 /// Fetching a set.
@@ -28,10 +27,10 @@ pub(super) struct Fetch {
     source: (RelayId, Route),
     /// The others that may have it.
     others: VecDeque<(RelayId, Route)>,
-    got: Vec<Arc<SignedDescriptor>>,
+    got: Vec<Member>,
     /// How many of them came from others than who is asked now: if the whole is wrong, nobody knows who spoilt it.
     from_others: usize,
-    /// Records verified before, by their leaves.
+    /// Records verified before, by their hashes.
     known: BTreeMap<Root, Arc<SignedDescriptor>>,
     /// Whether a majority named this root already.
     agreed: bool,
@@ -68,12 +67,10 @@ impl ClientDirectory {
         others: VecDeque<(RelayId, Route)>,
         agreed: bool,
     ) {
-        let verified = self.verified.iter().flat_map(|v| v.relays());
-        let known = verified.map(|r| (leaf(r), Arc::clone(r))).collect();
-        let got = match self.partial.take() {
-            Some(partial) if partial.root == statement.root => partial.got,
-            _ => Vec::new(),
-        };
+        let partial = self.partial.take();
+        let before = self.verified.iter().flat_map(|v| v.members()).chain(partial.iter().flat_map(|p| &p.got));
+        let known = before.map(|m| (m.record.hash(), Arc::clone(&m.record))).collect();
+        let got = partial.filter(|p| p.root == statement.root).map(|p| p.got).unwrap_or_default();
         let from_others = got.len();
         let fetch = Fetch { statement, source, others, got, from_others, known, agreed, asked_at: now.mono };
         self.ask_for_page(now, fetch);
@@ -82,7 +79,7 @@ impl ClientDirectory {
     fn ask_for_page(&mut self, now: Now, mut fetch: Fetch) {
         fetch.asked_at = now.mono;
         let ((source, route), request) = (fetch.source, fetch.next_page());
-        // spec: DIR-61
+        // spec: DIR-309
         self.enter(now, Step::Fetch(Box::new(fetch)));
         self.call(source, route, Role::Source, &request);
     }
@@ -93,13 +90,13 @@ impl ClientDirectory {
             return self.fetch_elsewhere(now, fetch, reason);
         }
         if fetch.got.len() < fetch.whole() {
-            // spec: DIR-70
+            // spec: DIR-320
             let is_slow = now.mono.since(fetch.asked_at) > SLOW_PAGE;
             return if is_slow { self.fetch_in_turn(now, fetch) } else { self.ask_for_page(now, fetch) };
         }
         let s = fetch.statement;
         // spec: DIR-28
-        let all = Snapshot::assemble(fetch.got.clone(), s.cut, self.profile, self.network);
+        let all = Snapshot::assemble(fetch.got.clone(), s.cut, s.beacon, self.profile);
         match all.ok().filter(|all| all.root == s.root) {
             Some(set) => self.fetched(now, &fetch, Arc::new(set)),
             None if fetch.from_others > 0 => {
@@ -117,7 +114,7 @@ impl ClientDirectory {
 
     /// This source does not go on: the next one does, where this one stopped.
     pub(super) fn fetch_elsewhere(&mut self, now: Now, mut fetch: Fetch, reason: SourceFault) {
-        // spec: DIR-62
+        // spec: DIR-310
         let Some(next) = fetch.others.pop_front() else {
             self.partial = Some(Partial { root: fetch.statement.root, got: core::mem::take(&mut fetch.got) });
             self.step = Step::Fetch(Box::new(fetch));
@@ -144,22 +141,26 @@ impl ClientDirectory {
     }
 
     fn take_page(&self, fetch: &mut Fetch, answer: DirectoryAnswer) -> Result<(), SourceFault> {
-        let DirectoryAnswer::Page { cut, total, start, records } = answer else { return Err(SourceFault::Malformed) };
+        let DirectoryAnswer::Page { cut, total, start, members } = answer else { return Err(SourceFault::Malformed) };
         let missing = fetch.whole().saturating_sub(fetch.got.len());
         let expected = usize::try_from(start).is_ok_and(|n| n == fetch.got.len());
         // A page is full, or the last: who hands records over one by one would make us wait for ever.
-        // spec: DIR-63
-        let full = records.len() == missing.min(PAGE_RECORDS_MAX);
-        if cut != fetch.statement.cut || total != fetch.statement.count || !expected || !full || records.is_empty() {
+        // spec: DIR-311
+        let full = members.len() == missing.min(PAGE_MEMBERS_MAX);
+        if cut != fetch.statement.cut || total != fetch.statement.count || !expected || !full || members.is_empty() {
             return Err(SourceFault::Malformed);
         }
         let rules = self.profile.descriptor_rules(self.network);
         let mut page = Vec::new();
-        for bytes in records {
-            page.push(match fetch.known.get(&derive(context::DIR_LEAF, &[&bytes])) {
+        for bytes in members {
+            let record = match fetch.known.get(&record_hash(&bytes.record)) {
                 Some(known) => Arc::clone(known),
-                None => Arc::new(SignedDescriptor::decode(&bytes, &rules).map_err(|_| SourceFault::WrongRecords)?),
-            });
+                None => {
+                    let record = SignedDescriptor::decode(&bytes.record, &rules);
+                    Arc::new(record.map_err(|_| SourceFault::WrongRecords)?)
+                }
+            };
+            page.push(Member::from_wire(record, &bytes).map_err(|_| SourceFault::WrongRecords)?);
         }
         fetch.got.append(&mut page);
         Ok(())
@@ -177,7 +178,7 @@ impl ClientDirectory {
     /// A set that enough signers named: if it differs from what we had by more than time explains, many more are asked.
     fn compare(&mut self, now: Now, fetch: &Fetch, set: Arc<Snapshot>) {
         let abrupt = self.reference.as_ref().is_some_and(|r| r.change(&set).is_abrupt());
-        // spec: DIR-64
+        // spec: DIR-312
         if abrupt && self.ballot.as_mut().is_some_and(|b| b.vote.escalate()) {
             return self.check_fetched(now, fetch.source(), fetch.statement, set);
         }

@@ -109,7 +109,7 @@ fn liar(i: u8, of: Vec<Arc<SignedDescriptor>>) -> Lie {
             (_, Ok(DirectoryAnswer::Statement(s))) => s.cut,
             _ => return Some(honest),
         };
-        let mut cuts = Cuts::new(id(i), Arc::clone(&key), P.usable_lag);
+        let mut cuts = Cuts::new(NETWORK, id(i), Arc::clone(&key), P.usable_lag);
         cuts.push(Arc::new(Snapshot::settle(&of, cut, P, NETWORK)));
         let late = cut.plus(P.usable_lag);
         Some(match request {
@@ -135,7 +135,7 @@ fn a_client_has_a_verified_snapshot_soon_after_a_network_started() {
     assert!(client.verified.last().unwrap().age(net.now().unix) < Duration::from_secs(30));
 }
 
-// spec: DIR-67
+// spec: DIR-315
 // spec: DIR-47
 #[test]
 fn each_signer_is_asked_over_a_circuit_of_its_own_and_pages_come_from_the_guard() {
@@ -207,15 +207,15 @@ fn wrong_pages_bad_signatures_old_and_future_cuts_are_each_told_apart() {
     type Change = fn(&DirectoryRequest, DirectoryAnswer) -> Option<DirectoryAnswer>;
     let cases: [(SourceFault, Change); 6] = [
         (SourceFault::WrongRecords, |_, honest| match honest {
-            DirectoryAnswer::Page { cut, total, start, mut records } => {
-                records.swap(0, 1);
-                Some(DirectoryAnswer::Page { cut, total, start, records })
+            DirectoryAnswer::Page { cut, total, start, mut members } => {
+                members.swap(0, 1);
+                Some(DirectoryAnswer::Page { cut, total, start, members })
             }
             other => Some(other),
         }),
         (SourceFault::Malformed, |_, honest| match honest {
-            DirectoryAnswer::Page { cut, total, records, .. } => {
-                Some(DirectoryAnswer::Page { cut, total, start: 1, records })
+            DirectoryAnswer::Page { cut, total, members, .. } => {
+                Some(DirectoryAnswer::Page { cut, total, start: 1, members })
             }
             other => Some(other),
         }),
@@ -224,17 +224,13 @@ fn wrong_pages_bad_signatures_old_and_future_cuts_are_each_told_apart() {
             other => Some(other),
         }),
         (SourceFault::BadStatement, |_, honest| match honest {
-            DirectoryAnswer::Statement(s) => {
-                let beacon = rendezvous::beacon(NetworkId([1; 32]), s.cut, P);
-                Some(DirectoryAnswer::Statement(Statement::sign(s.cut, s.root, beacon, s.count, s.relay, &key(4))))
-            }
+            DirectoryAnswer::Statement(s) => Some(DirectoryAnswer::Statement(s.sign(NetworkId([1; 32]), &key(4)))),
             other => Some(other),
         }),
         (SourceFault::Clock, |_, honest| match honest {
             DirectoryAnswer::Statement(s) => {
                 let cut = s.cut.plus(Duration::from_secs(3599));
-                let beacon = rendezvous::beacon(NETWORK, cut, P);
-                Some(DirectoryAnswer::Statement(Statement::sign(cut, s.root, beacon, s.count, s.relay, &key(4))))
+                Some(DirectoryAnswer::Statement(Statement { cut, ..s }.sign(NETWORK, &key(4))))
             }
             other => Some(other),
         }),
@@ -269,7 +265,7 @@ fn a_guard_that_replays_an_older_cut_is_found_out() {
     assert!(client.faults.contains(&(id(4), SourceFault::Older)), "{:?}", client.faults);
 }
 
-// spec: DIR-53
+// spec: DIR-301
 #[test]
 fn the_dead_count_against_every_root() {
     for (dead, enough) in [(7, true), (8, false)] {
@@ -393,12 +389,9 @@ fn a_word_for_another_cut_or_without_a_signature_is_none() {
             net.nodes[i].lie = Some(Box::new(move |_, honest| {
                 let Ok(DirectoryAnswer::Statement(s)) = DirectoryAnswer::decode(&honest) else { return Some(honest) };
                 let signer = key(i as u8);
-                let (cut, signer) = if forged { (s.cut, key(77)) } else { (s.cut.minus(P.period), signer) };
-                let beacon = rendezvous::beacon(NETWORK, cut, P);
-                Some(
-                    DirectoryAnswer::Statement(Statement::sign(cut, [1; 32], beacon, s.count, s.relay, &signer))
-                        .encode(),
-                )
+                let (cut, signer) = if forged { (s.cut, key(77)) } else { (s.cut.minus(P.cuts.period_min), signer) };
+                let s = Statement { cut, root: [1; 32], ..s }.sign(NETWORK, &signer);
+                Some(DirectoryAnswer::Statement(s).encode())
             }));
         }
         client.run(&mut net, 30_000);

@@ -24,7 +24,7 @@ fn ask_all(v: &mut Vote) -> Vec<RelayId> {
     core::iter::from_fn(|| v.ask()).map(|(id, _)| id).collect()
 }
 
-// spec: DIR-53 DIR-43
+// spec: DIR-301 DIR-43
 #[test]
 fn a_root_needs_more_than_three_fifths_of_all_drawn_whoever_is_silent() {
     for (n, drawn, needed) in
@@ -43,7 +43,7 @@ fn a_root_needs_more_than_three_fifths_of_all_drawn_whoever_is_silent() {
     }
 }
 
-// spec: DIR-53 DIR-55
+// spec: DIR-301 DIR-303
 #[test]
 fn a_silent_signer_is_asked_three_times_and_replaced_by_nobody() {
     let mut v = vote(300);
@@ -74,7 +74,7 @@ fn a_silent_signer_is_asked_three_times_and_replaced_by_nobody() {
     assert!(!vote(49).escalate(), "where all were asked nobody is left");
 }
 
-// spec: DIR-56
+// spec: DIR-304
 #[test]
 fn another_attempt_asks_the_same_signers_and_keeps_what_they_said() {
     let mut v = vote(300);
@@ -132,7 +132,7 @@ fn a_divided_network_gives_no_majority_and_that_is_known_early() {
 /// One check by a client in a network of `n` relays, the first `hostile` of which name a root of their own, and keep questions
 /// from reaching `denied` of 1000 honest ones. Gives the root that counts.
 fn check(n: usize, hostile: usize, denied: usize, rng: &mut Rng) -> Option<Root> {
-    let mut v = Vote::new(pool(n), &Profile::DEFAULT, rng);
+    let mut v = Vote::new(pool(n), &Profile::PUBLIC, rng);
     loop {
         while let Some((id, _)) = v.ask() {
             match number(&id) {
@@ -185,7 +185,7 @@ fn judge(checks: usize) {
     }
 }
 
-// spec: DIR-53 DIR-54
+// spec: DIR-301 DIR-302
 #[test]
 fn whoever_keeps_questions_away_gains_nothing() {
     judge(300);
@@ -194,7 +194,7 @@ fn whoever_keeps_questions_away_gains_nothing() {
     assert_eq!(check(100, 70, 1000, &mut Rng::from_seed([1; 32])), Some([6; 32]));
 }
 
-// spec: DIR-53 DIR-54
+// spec: DIR-301 DIR-302
 #[test]
 #[ignore = "a million checks for each of 24 cases: minutes on a release build"]
 fn a_million_checks_accept_no_wrong_root() {
