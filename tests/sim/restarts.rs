@@ -12,8 +12,13 @@ use umbel::sim::world::task;
 const SECOND: Duration = Duration::from_secs(1);
 const EIGHT: WholeShape = WholeShape { relays: 8, exits: 3, shards: 1 };
 /// The profile `public` on the simulator's addresses, with little work.
-static PUBLIC: Profile =
-    Profile { private_relays: true, private_exit: true, work_bits: 8, distinct_prefixes: false, ..Profile::PUBLIC };
+static PUBLIC: Profile = Profile {
+    private_relays: true,
+    private_exit: true,
+    work: Profile::TESTING.work,
+    distinct_prefixes: false,
+    ..Profile::PUBLIC
+};
 
 fn formed(seed: u64) -> Whole {
     let mut w = Whole::under(&PUBLIC, seed, EIGHT, |_| ());
