@@ -311,7 +311,8 @@ impl ClientDirectory {
         // Not all clients at one moment: their addresses are as good as random for this.
         let spread = period.saturating_mul(self.spread) / 2048;
         let due = schedule::next_cut_after(v, v.cut, p).plus(p.usable_lag).plus(spread);
-        let wait = if due > now.unix { due.distance(now.unix).max(schedule::age(v) / CHECKS_PER_AGE) } else { period / 4 };
+        let wait =
+            if due > now.unix { due.distance(now.unix).max(schedule::age(v) / CHECKS_PER_AGE) } else { period / 4 };
         self.rest(now, wait.clamp(RETRY, p.client_refresh.max(RETRY)));
     }
 

@@ -144,6 +144,9 @@ mod tests {
         let before = Members::of(&set(&[0, 1, 2, 3, 4], cut));
         let later = set(&[1, 3, 4, 7, 8, 9], cut.plus(Duration::from_secs(60)));
         assert_eq!(before.change(&later), change(3, 3, 2, Duration::from_secs(60)));
-        assert_eq!(before.change(&later).to_string(), "of 5 relays 2 are gone, and 3 are new, within 60 s; 6 can be reached now, 5 could then");
+        assert_eq!(
+            before.change(&later).to_string(),
+            "of 5 relays 2 are gone, and 3 are new, within 60 s; 6 can be reached now, 5 could then"
+        );
     }
 }
