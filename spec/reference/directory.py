@@ -27,7 +27,7 @@ from umbel import u8, u32, u64
 from wire import Reader, is_signed
 
 EXIT, KEEPS_CONTENT, FAMILY = 1, 2, 4
-DESCRIPTOR_MAX, ADDRS_MAX, RELAYS_MAX, RELAYS_MIN = 344, 4, 20_000, 3
+DESCRIPTOR_MAX, ADDRS_MAX, MEMBERS_MAX, RELAYS_MIN = 344, 4, 131_072, 3
 PAGE_MEMBERS_MAX, WITNESSED_MAX = 182, 16
 STATEMENT, PAGE, WITNESS = 5, 6, 7
 UNKNOWN, REFUSED, WITNESSED = 7, 8, 9
@@ -212,7 +212,7 @@ def check_statement(s: Statement, network: Network, relay: bytes, identity: byte
     check_statement_signature(s, network, identity)
     if s.relay != relay:
         raise Unproven("DIR-41", "the statement names another relay")
-    if s.cut % profile.period_min or not RELAYS_MIN <= s.count <= RELAYS_MAX:
+    if s.cut % profile.period_min or not RELAYS_MIN <= s.count <= MEMBERS_MAX:
         raise NoCut("DIR-23", f"a set of {s.count} relays at {s.cut}")
     if not now - profile.clock_tolerance - 3 * profile.period_max <= s.cut <= now + profile.clock_tolerance:
         raise OutOfRange("DIR-52", f"clocks differ: the cut lies {(s.cut - now) / SECOND:+.0f} s from this one")
@@ -287,7 +287,7 @@ def settled(network: Network, cut: int, beacon: bytes, members: list[Member]) ->
     if not all(m.samples for m in members):
         raise OutOfRange("DIR-28", "samples without a leading one")
     live = [r for r, m in zip(records, members) if not m.dormant]
-    if cut % network.profile.period_min or len(live) < RELAYS_MIN or len(members) > RELAYS_MAX:
+    if cut % network.profile.period_min or len(live) < RELAYS_MIN or len(members) > MEMBERS_MAX:
         raise NoCut("DIR-23", f"{len(live)} live members at {cut}")
     if any(a.relay >= b.relay for a, b in zip(records, records[1:])):
         raise Misplaced("DIR-28", "the set is not in order")

@@ -12,6 +12,7 @@ use crate::base::bytes::{Reader, Writer};
 use crate::base::numbered::numbered;
 use crate::base::time::UnixMs;
 use crate::crypto::identity::{self, IdentityKey, Purpose};
+use crate::wire::changes::CHANGES_PART_MAX;
 use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink, bytes16};
@@ -114,6 +115,14 @@ table! {
         /// Whose statements.
         relays: Vec<RelayId> => witnessed,
     } [Witnessed];
+
+    /// What changed from this cut's set to the one that follows it, from this byte on.
+    8 CHANGES: Changes {
+        /// The cut of the set that the asker has.
+        from: UnixMs,
+        /// The first byte wanted.
+        offset: u32,
+    } [Changes];
 }
 
 table! {
@@ -171,6 +180,20 @@ table! {
 
     /// Statements of a cut by several relays, as they gave them.
     9 WITNESSED: Witnessed(list: Vec<Statement> => witnessed);
+
+    /// A part of what changed: of [`Changes`](crate::wire::changes::Changes), encoded.
+    10 CHANGES: Changes {
+        /// The cut of the set that follows.
+        cut: UnixMs,
+        /// Its beacon.
+        beacon: [u8; 32],
+        /// How many bytes there are in all.
+        total: u32,
+        /// Where these begin.
+        offset: u32,
+        /// At most [`CHANGES_PART_MAX`].
+        bytes: Vec<u8> => part,
+    };
 }
 
 impl DirectoryRequest {
@@ -416,6 +439,20 @@ mod witnessed {
     pub(super) fn write<T: for<'a> Field<'a>>(list: &[T], out: &mut impl Sink) {
         out.put(&[list.len() as u8]);
         list.iter().for_each(|item| item.write(out));
+    }
+}
+
+/// The bytes to the end, at most [`CHANGES_PART_MAX`].
+mod part {
+    use super::{CHANGES_PART_MAX, Malformed, Reader, Sink};
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
+        let bytes = r.rest();
+        if bytes.len() > CHANGES_PART_MAX { Err(Malformed::OutOfRange) } else { Ok(bytes.to_vec()) }
+    }
+
+    pub(super) fn write(bytes: &[u8], out: &mut impl Sink) {
+        out.put(bytes);
     }
 }
 

@@ -48,6 +48,9 @@ fn directory_request(case: &Case) -> directory::DirectoryRequest {
             }
         }
         "statement" => DirectoryRequest::Statement(UnixMs(case.number("cut"))),
+        "changes" => {
+            DirectoryRequest::Changes { from: UnixMs(case.number("cut")), offset: case.number("start") as u32 }
+        }
         "witness" => {
             let relays = pieces::<32>(case, "relays").iter().map(|r| id(r)).collect();
             DirectoryRequest::Witness { cut: UnixMs(case.number("cut")), relays }
@@ -83,6 +86,13 @@ fn directory_answer(case: &Case) -> directory::DirectoryAnswer {
             wanted: pieces::<40>(case, "keys").iter().map(|k| (id(k), UnixMs(number(&k[32..])))).collect(),
         },
         "statement" => DirectoryAnswer::Statement(statement(&case.array("statement"))),
+        "changes" => DirectoryAnswer::Changes {
+            cut: UnixMs(case.number("cut")),
+            beacon: case.array("beacon"),
+            total: case.number("total") as u32,
+            offset: case.number("start") as u32,
+            bytes: case.bytes("changes"),
+        },
         "witnessed" | "witnessed_nothing" => {
             DirectoryAnswer::Witnessed(pieces::<172>(case, "statements").iter().map(statement).collect())
         }

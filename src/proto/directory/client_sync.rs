@@ -11,7 +11,7 @@ use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::directory::continuity::Members;
 use crate::proto::directory::progress::Stage;
 use crate::proto::directory::schedule;
-use crate::proto::directory::snapshot::{RELAYS_MAX, Snapshot};
+use crate::proto::directory::snapshot::{MEMBERS_MAX, Snapshot};
 use crate::proto::directory::vote::{Root, Vote};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 mod batch;
+mod changes;
 mod check;
 mod fault;
 mod fetch;
@@ -51,6 +52,8 @@ pub const SEEDS_ASKED: usize = 4;
 pub const SEEDS_PATIENCE: Duration = Duration::from_secs(2);
 /// Relays of an outdated snapshot that serve as sources besides the seeds, at a time.
 pub const OLD_SOURCES: usize = 8;
+/// In a network of more relays than this a client looks for a newer set a third as often: each time costs it more.
+pub const LARGE_NETWORK: usize = 20_000;
 /// A client checks no newer set within the age of the network divided by this, as long as that is no longer than its usual pause.
 pub const CHECKS_PER_AGE: u32 = 16;
 /// A step in which nothing comes forward for this long has failed.
@@ -313,7 +316,8 @@ impl ClientDirectory {
         let due = schedule::next_cut_after(v, v.cut, p).plus(p.usable_lag).plus(spread);
         let wait =
             if due > now.unix { due.distance(now.unix).max(schedule::age(v) / CHECKS_PER_AGE) } else { period / 4 };
-        self.rest(now, wait.clamp(RETRY, p.client_refresh.max(RETRY)));
+        let usual = if v.len() > LARGE_NETWORK { p.client_refresh.saturating_mul(3) } else { p.client_refresh };
+        self.rest(now, wait.clamp(RETRY, usual.max(RETRY)));
     }
 
     fn rest(&mut self, now: Now, pause: Duration) {
@@ -437,7 +441,7 @@ impl ClientDirectory {
         if s.cut > now.unix.plus(p.clock_tolerance) || oldest < now.unix {
             return Err(SourceFault::Clock);
         }
-        if usize::try_from(s.count).is_ok_and(|n| n > RELAYS_MAX) {
+        if usize::try_from(s.count).is_ok_and(|n| n > MEMBERS_MAX) {
             return Err(SourceFault::Malformed);
         }
         let before = |cut: UnixMs| s.cut < cut;

@@ -7,6 +7,7 @@
 //! ([`continuity`]); [`progress`] is what a user is told of the way;
 //! [`lookup`] asks the custodians of one key.
 
+pub mod changes;
 pub mod client_sync;
 pub mod continuity;
 pub mod cuts;

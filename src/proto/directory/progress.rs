@@ -34,7 +34,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// How much of the way to the first work lies behind, in percent. A working circuit is the rest.
+    /// How much of the way to the first work is done, in percent. A working circuit is the rest.
     pub fn percent(&self) -> u8 {
         let part = |from: usize, to: usize, done: usize, of: usize| {
             let span = to.saturating_sub(from).saturating_mul(done.min(of)).checked_div(of).unwrap_or(0);

@@ -1,7 +1,8 @@
 //! Fetching a set in pages: each page is a step of its own, and what is there stays there when the next source goes on.
 
+use super::changes::Base;
 use super::{ClientDirOutput, ClientDirectory, Role, SourceFault, Step};
-use crate::base::time::{Duration, Instant, Now};
+use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::directory::snapshot::{Member, Snapshot};
 use crate::proto::directory::vote::Root;
 use crate::proto::rpc::Route;
@@ -13,6 +14,9 @@ use std::sync::Arc;
 
 /// A source that takes longer for a page lets another go on, where there is one.
 const SLOW_PAGE: Duration = Duration::from_secs(15);
+
+/// Sources that are asked for what changed, before the whole is fetched.
+pub(super) const CHANGES_TRIES: usize = 3;
 
 /// A set of which pages are there, for the next attempt.
 pub(super) struct Partial {
@@ -32,6 +36,12 @@ pub(super) struct Fetch {
     from_others: usize,
     /// Records verified before, by their hashes.
     known: BTreeMap<Root, Arc<SignedDescriptor>>,
+    /// From which what changed is asked for; none: the pages are.
+    pub(super) base: Option<Base>,
+    /// How often what was handed over as changes was none.
+    pub(super) spoilt: usize,
+    /// Sources that do not have what changed, for its pages.
+    later: VecDeque<(RelayId, Route)>,
     /// Whether a majority named this root already.
     agreed: bool,
     /// When the last page was asked for.
@@ -51,7 +61,19 @@ impl Fetch {
         usize::try_from(self.statement.count).unwrap_or(usize::MAX)
     }
 
-    fn next_page(&self) -> DirectoryRequest {
+    pub(super) fn root(&self) -> Root {
+        self.statement.root
+    }
+
+    pub(super) fn cut(&self) -> UnixMs {
+        self.statement.cut
+    }
+
+    fn next_request(&self) -> DirectoryRequest {
+        if let Some(base) = &self.base {
+            let offset = u32::try_from(base.bytes.len()).unwrap_or(u32::MAX);
+            return DirectoryRequest::Changes { from: base.set.cut, offset };
+        }
         let start = u32::try_from(self.got.len()).unwrap_or(u32::MAX);
         DirectoryRequest::Page { cut: self.statement.cut, start }
     }
@@ -72,13 +94,27 @@ impl ClientDirectory {
         let known = before.map(|m| (m.record.hash(), Arc::clone(&m.record))).collect();
         let got = partial.filter(|p| p.root == statement.root).map(|p| p.got).unwrap_or_default();
         let from_others = got.len();
-        let fetch = Fetch { statement, source, others, got, from_others, known, agreed, asked_at: now.mono };
+        // spec: DIR-319
+        let base = self.verified.clone().filter(|v| agreed && v.cut < statement.cut).map(Base::new);
+        let fetch = Fetch {
+            statement,
+            source,
+            others,
+            got,
+            from_others,
+            known,
+            agreed,
+            asked_at: now.mono,
+            base,
+            spoilt: 0,
+            later: VecDeque::new(),
+        };
         self.ask_for_page(now, fetch);
     }
 
-    fn ask_for_page(&mut self, now: Now, mut fetch: Fetch) {
+    pub(super) fn ask_for_page(&mut self, now: Now, mut fetch: Fetch) {
         fetch.asked_at = now.mono;
-        let ((source, route), request) = (fetch.source, fetch.next_page());
+        let ((source, route), request) = (fetch.source, fetch.next_request());
         // spec: DIR-309
         self.enter(now, Step::Fetch(Box::new(fetch)));
         self.call(source, route, Role::Source, &request);
@@ -86,6 +122,9 @@ impl ClientDirectory {
 
     /// One page of a snapshot arrived, or did not.
     pub(super) fn page(&mut self, now: Now, mut fetch: Fetch, answer: Result<DirectoryAnswer, SourceFault>) {
+        if let Some(base) = fetch.base.take() {
+            return self.changed(now, fetch, base, answer);
+        }
         if let Err(reason) = answer.and_then(|answer| self.take_page(&mut fetch, answer)) {
             return self.fetch_elsewhere(now, fetch, reason);
         }
@@ -115,7 +154,12 @@ impl ClientDirectory {
     /// This source does not go on: the next one does, where this one stopped.
     pub(super) fn fetch_elsewhere(&mut self, now: Now, mut fetch: Fetch, reason: SourceFault) {
         // spec: DIR-310
-        let Some(next) = fetch.others.pop_front() else {
+        let next = fetch.others.pop_front().or_else(|| {
+            // These said that they do not have what changed.
+            fetch.base = None;
+            fetch.later.pop_front()
+        });
+        let Some(next) = next else {
             self.partial = Some(Partial { root: fetch.statement.root, got: core::mem::take(&mut fetch.got) });
             self.step = Step::Fetch(Box::new(fetch));
             return self.fail(now, reason);
@@ -124,6 +168,20 @@ impl ClientDirectory {
         fetch.source = next;
         fetch.from_others = fetch.got.len();
         self.ask_for_page(now, fetch);
+    }
+
+    /// This source does not have what changed: the next may, and when a few do not, the pages are fetched from the first of them.
+    pub(super) fn without_changes(&mut self, now: Now, mut fetch: Fetch) {
+        fetch.later.push_back(fetch.source);
+        let next = fetch.others.pop_front().filter(|_| fetch.later.len() < CHANGES_TRIES);
+        fetch.base = next.and_then(|_| self.verified.clone()).map(Base::new);
+        match next.or_else(|| fetch.later.pop_front()) {
+            Some(source) => {
+                fetch.source = source;
+                self.ask_for_page(now, fetch);
+            }
+            None => self.fetch_elsewhere(now, fetch, SourceFault::NothingSettled),
+        }
     }
 
     /// The pages of this source come slowly: perhaps another's come faster. What is there stays.
@@ -167,7 +225,7 @@ impl ClientDirectory {
     }
 
     /// The set is there, and it is what the statement names.
-    fn fetched(&mut self, now: Now, fetch: &Fetch, set: Arc<Snapshot>) {
+    pub(super) fn fetched(&mut self, now: Now, fetch: &Fetch, set: Arc<Snapshot>) {
         match (fetch.agreed, &self.verified) {
             (false, _) => self.check(now, fetch.source(), fetch.statement, Some(set)),
             (true, None) => self.accept(now, set),

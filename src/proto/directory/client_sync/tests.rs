@@ -17,6 +17,8 @@ struct Client {
     /// Relays that may be called directly.
     contacts: Vec<RelayId>,
     verified: Vec<Arc<Snapshot>>,
+    /// How far its clock is ahead, in milliseconds.
+    ahead: i64,
     /// Relays that no path through the first guard leads to.
     denied: Vec<RelayId>,
     faults: Vec<(RelayId, SourceFault)>,
@@ -39,6 +41,7 @@ impl Client {
             expired: 0,
             in_use: None,
             denied: vec![],
+            ahead: 0,
             dir: ClientDirectory::new(NETWORK, profile, seeds, cached),
             rng: Rng::from_seed([8; 32]),
             coming: BTreeMap::new(),
@@ -51,14 +54,19 @@ impl Client {
         }
     }
 
+    fn now(&self, net: &Net) -> Now {
+        let now = net.now();
+        Now { unix: UnixMs(now.unix.0.saturating_add_signed(self.ahead)), ..now }
+    }
+
     fn run(&mut self, net: &mut Net, ms: u64) {
         for _ in 0..ms {
             net.run(1);
             while self.coming.first_key_value().is_some_and(|((at, _), _)| *at <= net.ms) {
                 let ((_, id), result) = self.coming.pop_first().unwrap();
-                self.dir.answer(net.now(), id, result);
+                self.dir.answer(self.now(net), id, result);
             }
-            while let Some(output) = self.dir.poll(net.now(), &mut self.rng) {
+            while let Some(output) = self.dir.poll(self.now(net), &mut self.rng) {
                 match output {
                     ClientDirOutput::Call(call) => self.carry(net, call),
                     ClientDirOutput::Candidate(candidate) => self.candidates += usize::from(candidate.is_some()),
@@ -412,3 +420,4 @@ fn no_more_than_sixteen_signers_are_asked_at_once() {
 }
 
 mod attacks;
+mod line;

@@ -370,3 +370,31 @@ fn a_slow_source_lets_another_go_on_and_what_is_there_stays() {
         assert!(others, "another source goes on");
     }
 }
+
+// spec: DIR-52
+#[test]
+fn a_clock_that_is_off_is_named_and_nobody_is_blamed() {
+    for hours in [-3i64, 3] {
+        let mut net = Net::start(8, 9);
+        net.run(2_000);
+        let mut client = with_guards(&mut net, &[4, 2, 7]);
+        // Its set is too old by its clock, or of a time to come.
+        client.ahead = hours * 3_600_000;
+        client.run(&mut net, 60_000);
+        let asked: std::collections::BTreeSet<_> = client.asked.iter().map(|a| a.0).collect();
+        assert!(asked.len() > 2, "several relays are asked for the time: {asked:?}");
+        assert!(client.faults.iter().any(|f| f.1 == SourceFault::Clock), "{:?}", client.faults);
+        assert!(client.faults.iter().all(|f| !f.1.damning()), "{:?}", client.faults);
+        if hours > 0 {
+            assert!(
+                client.expired == 1 && client.dir.stage().reason().contains("clock"),
+                "{}",
+                client.dir.stage().reason()
+            );
+        }
+        client.ahead = 0;
+        client.verified.clear();
+        client.run(&mut net, 40_000);
+        assert!(!client.verified.is_empty(), "once the clock is right it goes on: {:?}", client.faults.last());
+    }
+}
