@@ -56,7 +56,7 @@ fn roots(w: &Whole) -> BTreeSet<(u64, [u8; 32])> {
     (0..8).filter_map(|i| w.settled(i)).map(|s| (s.cut.0, s.root)).collect()
 }
 
-// spec: DIR-110
+// spec: DIR-62
 #[test]
 fn half_of_the_relays_are_killed_at_once_and_clients_notice_nothing() {
     seeds("half_of_the_relays_are_killed_at_once_and_clients_notice_nothing", 1, |seed| {
@@ -77,8 +77,8 @@ fn half_of_the_relays_are_killed_at_once_and_clients_notice_nothing() {
     });
 }
 
-// spec: DIR-109
-// spec: DIR-110
+// spec: DIR-61
+// spec: DIR-62
 #[test]
 fn all_relays_restart_one_after_another_and_every_client_works_throughout() {
     seeds("all_relays_restart_one_after_another_and_every_client_works_throughout", 1, |seed| {
@@ -103,7 +103,7 @@ fn all_relays_restart_one_after_another_and_every_client_works_throughout() {
     });
 }
 
-// spec: DIR-109
+// spec: DIR-61
 #[test]
 fn a_relay_that_is_shut_down_is_missed_by_nobody_after_two_cuts_and_keeps_its_age() {
     seeds("a_relay_that_is_shut_down_is_missed_by_nobody_after_two_cuts_and_keeps_its_age", 1, |seed| {

@@ -48,7 +48,7 @@ struct Fetch {
 
 impl RelayDirectory {
     /// Goes on from an earlier run. Before the first poll.
-    // spec: DIR-110
+    // spec: DIR-62
     pub fn restore(&mut self, kept: Kept) {
         // A relay that knows others learns from them what it missed before it settles anything.
         self.joined &= kept.sets.is_empty() && kept.records.is_empty();
@@ -173,7 +173,7 @@ impl RelayDirectory {
 
     /// Begins to ask members what they settled at this cut.
     fn ask_others(&mut self, cut: UnixMs, besides: Option<RelayId>, now: Now) {
-        // spec: DIR-106
+        // spec: DIR-58
         let mut pool = match self.cuts.newest() {
             Some(set) => set.relays().iter().map(|r| r.id()).filter(|id| *id != self.own).collect(),
             None => self.known(now.unix),
@@ -259,7 +259,7 @@ impl RelayDirectory {
         let adopts = match ours {
             None => n.saturating_mul(2) > answered || self.cuts.newest().is_none(),
             Some(ours) => {
-                // spec: DIR-107
+                // spec: DIR-59
                 let (own, all) = (own.saturating_add(1), a.asked.saturating_add(1));
                 let divided = own.saturating_mul(2) <= all && n.saturating_mul(3) >= all;
                 n.saturating_mul(2) > all || (divided && (n, root) > (own, ours))
