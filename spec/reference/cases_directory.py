@@ -143,8 +143,8 @@ def sets(network, base):
     step = lambda old, new, at, old_beacon, beacon, following: dict(
         network=network, before=at, old_members=lists(wire(old)), old_beacon=old_beacon, changes=changes(old, new), cut=following, beacon=beacon, members=lists(wire(new)),
         root=dir_root(beacon, wire(new)))  # fmt: skip
-    case("directory", "changes", "of_a_minute", "DIR-318", **step(first, second, cut, beacon, beacon, then))
-    case("directory", "changes", "over_a_term", "DIR-318", **step(second, third, then, beacon, beacon_3, last))
+    case("directory", "changes", "of_a_minute", "DIR-80", **step(first, second, cut, beacon, beacon, then))
+    case("directory", "changes", "over_a_term", "DIR-80", **step(second, third, then, beacon, beacon_3, last))
     good = changes(first, second)
     for name, expect, raw in [
         ("nothing", "Truncated", b""),
@@ -153,7 +153,7 @@ def sets(network, base):
         ("a_run_of_no_bytes", "OutOfRange", places([]) + places([]) + places([0]) + u8(1) + u16(0) + u8(0) + u32(0)),
         ("places_beyond_all_numbers", "Truncated", u32(1) + u16(65535)),
     ]:
-        case("directory", "changes", name, "DIR-318", expect, changes=raw)
+        case("directory", "changes", name, "DIR-80", expect, changes=raw)
     secret = seq(32, 7)
     identity = ed_public(secret)
     word = statement(secret, network, cut, dir_root(beacon, records), beacon, 4, seq(32, 3))

@@ -67,7 +67,7 @@ class Session:
         return circuit
 
     def path(self, relays: list[Record], last: Record, length: int = PATH_RELAYS, turn: int = 0) -> list[Record]:
-        """A guard, the first unless it is another's turn (CLIENT-301), middles drawn uniformly, and `last` (CLIENT-7)."""
+        """A guard, the first unless it is another's turn (CLIENT-27), middles drawn uniformly, and `last` (CLIENT-7)."""
         guards = self.able(self.guards, [last])
         path = [guards[turn % len(guards)], last]
         while len(path) < length:
@@ -117,7 +117,7 @@ Votes = dict[bytes, list[tuple[Calls, Statement]]]
 
 
 def ask_signer(session: Session, candidate: SettledSet, signer: Record, turn: int) -> tuple[Calls, Statement] | None:
-    """One signer over a circuit of its own, again through another guard while it gives no answer (DIR-47, DIR-303)."""
+    """One signer over a circuit of its own, again through another guard while it gives no answer (DIR-47, DIR-65)."""
     for again in range(SIGNER_TRIES):
         try:
             path = session.path(candidate.relays, signer, turn=turn + again)
@@ -129,7 +129,7 @@ def ask_signer(session: Session, candidate: SettledSet, signer: Record, turn: in
 
 
 def ask_witnesses(session: Session, candidate: SettledSet, signers: list[Record], votes: Votes) -> None:
-    """Relays drawn by chance ask the signers for us; a statement that did not come is asked for again elsewhere (DIR-317, DIR-303)."""
+    """Relays drawn by chance ask the signers for us; a statement that did not come is asked for again elsewhere (DIR-79, DIR-65)."""
     for turn in range(SIGNER_TRIES):
         batches = [signers[i : i + SIGNERS_PER_WITNESS] for i in range(0, len(signers), SIGNERS_PER_WITNESS)]
         signers = []
@@ -152,7 +152,7 @@ def ask_witnesses(session: Session, candidate: SettledSet, signers: list[Record]
 
 
 def ask_signers(session: Session, candidate: SettledSet) -> tuple[Votes, int]:
-    """The roots that drawn signers name, and how many were drawn: the silent are replaced by nobody (DIR-42, DIR-301, DIR-302)."""
+    """The roots that drawn signers name, and how many were drawn: the silent are replaced by nobody (DIR-42, DIR-63, DIR-64)."""
     relays = len(candidate.relays)
     order = chance.sample(candidate.relays, min(SIGNERS_ESCALATED, relays))
     votes: Votes = defaultdict(list)

@@ -26,7 +26,7 @@ pub(super) fn troubles(
         let (reason, next) = (stage.reason(), stage.next(now));
         found.push(("directory-old", format!("the set of relays is too old to be used; {reason}; {next}")));
     }
-    // spec: DIR-313
+    // spec: DIR-75
     if let Some(Dispute { drawn, answered, named, age, ends_in }) = dispute {
         let who = match named < answered {
             true => "relays disagree on it: somebody may be offering a false one",
@@ -39,13 +39,13 @@ pub(super) fn troubles(
         );
         found.push(("directory-disputed", message));
     }
-    // spec: DIR-305
+    // spec: DIR-67
     if let Some((change, at)) = report.change.filter(|(_, at)| now.unix.distance(*at) < CHANGE_TOLD) {
         let ago = hours(now.unix.distance(at));
         let what = "if you know of no reason, compare the root in `umbel status` with somebody you trust";
         found.push(("directory-changed", format!("{change} ({ago} ago): more than usual; {what}")));
     }
-    // spec: DIR-314
+    // spec: DIR-76
     if report.vouched == Some(1) && report.checkpoint_met != Some(true) {
         let what = "whoever runs it decides which network this is: give another invite, from somebody else";
         found.push(("directory-one-seed", format!("one relay alone vouches for the directory, and {what}")));
@@ -72,7 +72,7 @@ mod tests {
         troubles(report, dispute, missing, NOW).into_iter().map(|(code, _)| code).collect()
     }
 
-    // spec: DIR-305 DIR-313 DIR-314
+    // spec: DIR-67 DIR-75 DIR-76
     #[test]
     fn each_kind_of_doubt_is_told_in_words_and_only_while_it_lasts() {
         let mut report = Report { vouched: Some(2), ..Report::default() };

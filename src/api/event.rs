@@ -95,7 +95,7 @@ async fn tell(events: broadcast::Sender<Event>, mut node: Readiness, local: Loca
                     continue;
                 }
                 told = stage;
-                // spec: CLIENT-303
+                // spec: CLIENT-29
                 let step = node.bootstrap();
                 tracing::info!(percent = step.percent, next = %step.next, "{}", step.reason);
                 say(Event::Bootstrap(step));

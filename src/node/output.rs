@@ -278,7 +278,7 @@ impl Report for Status {
             let _ = writeln!(text, "  {name:<10} {value}");
         };
         if !self.ready && !self.bootstrap.reason.is_empty() {
-            // spec: CLIENT-303
+            // spec: CLIENT-29
             let Bootstrap { percent, reason, next } = &self.bootstrap;
             row("start", format!("{percent} %: {reason}; {next}"));
         }

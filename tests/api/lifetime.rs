@@ -138,7 +138,7 @@ async fn several_clients_in_one_process_and_one_in_a_folder() {
     assert_eq!(nothing.kind(), ErrorKind::Config);
 }
 
-// spec: CLIENT-303
+// spec: CLIENT-29
 #[tokio::test]
 async fn a_dead_network_is_an_error_and_not_a_wait() {
     let (invite, dir) = (dead().await, tempfile::tempdir().unwrap());
@@ -163,7 +163,7 @@ async fn a_dead_network_is_an_error_and_not_a_wait() {
     }
 }
 
-// spec: CLIENT-303 DIR-314
+// spec: CLIENT-29 DIR-76
 #[tokio::test]
 async fn events_tell_the_way_to_the_first_circuit() {
     let (net, dir) = (network().await, tempfile::tempdir().unwrap());

@@ -71,7 +71,7 @@ fn forger(w: &Whole, p: &'static Profile, i: usize, set: Vec<Arc<SignedDescripto
     })
 }
 
-// spec: DIR-301 DIR-303 DIR-304 CLIENT-301
+// spec: DIR-63 DIR-65 DIR-66 CLIENT-27
 #[test]
 fn a_hostile_guard_that_extends_to_its_friends_alone_has_no_forged_directory_believed() {
     let name = "a_hostile_guard_that_extends_to_its_friends_alone_has_no_forged_directory_believed";
@@ -107,7 +107,7 @@ fn a_hostile_guard_that_extends_to_its_friends_alone_has_no_forged_directory_bel
     });
 }
 
-// spec: DIR-315 DIR-307
+// spec: DIR-77 DIR-69
 #[test]
 fn a_guard_that_answers_unknown_for_ever_is_passed_over() {
     seeds("a_guard_that_answers_unknown_for_ever_is_passed_over", 2, |seed| {
@@ -128,7 +128,7 @@ fn a_guard_that_answers_unknown_for_ever_is_passed_over() {
     });
 }
 
-// spec: DIR-44 DIR-306 CLIENT-302
+// spec: DIR-44 DIR-68 CLIENT-28
 #[test]
 fn a_client_that_was_cut_off_for_too_long_uses_nothing_and_comes_back() {
     let name = "a_client_that_was_cut_off_for_too_long_uses_nothing_and_comes_back";

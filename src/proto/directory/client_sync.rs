@@ -257,7 +257,7 @@ impl ClientDirectory {
             return;
         }
         if let Some(old) = self.verified.take() {
-            // spec: DIR-306
+            // spec: DIR-68
             self.out.push_back(ClientDirOutput::Expired);
             self.out.push_back(ClientDirOutput::Sources(self.sources.add_old(old, rng)));
         }
@@ -418,7 +418,7 @@ impl ClientDirectory {
         let p = self.profile;
         let same = v.same_as(&s.root, &s.beacon);
         // Who says for ever that nothing is new may say it to us alone.
-        // spec: DIR-307
+        // spec: DIR-69
         let is_stale = s.cut.plus(schedule::period(&v, p).saturating_mul(2)).plus(p.usable_lag) < now.unix;
         if (s.cut == v.cut || same) && is_stale {
             return self.fail(now, SourceFault::Stale);
@@ -447,7 +447,7 @@ impl ClientDirectory {
         let before = |cut: UnixMs| s.cut < cut;
         match (&self.verified, &self.report.checkpoint) {
             (Some(v), _) if before(v.cut) => Err(SourceFault::Older),
-            // spec: DIR-308
+            // spec: DIR-70
             (None, Some(point)) if before(point.cut) => Err(SourceFault::Older),
             (None, Some(point)) if s.cut == point.cut && s.root != point.root => Err(SourceFault::AgainstInvite),
             _ => Ok(()),

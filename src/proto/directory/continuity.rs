@@ -5,13 +5,13 @@ use crate::proto::directory::snapshot::Snapshot;
 use crate::wire::ids::RelayId;
 use core::fmt;
 
-/// Relays that may be gone in a day, of a hundred; and as many new ones (spec DIR-305).
+/// Relays that may be gone in a day, of a hundred; and as many new ones (spec DIR-67).
 pub const CHANGED_PER_DAY: usize = 15;
 /// This many may be gone in a day of any network.
 pub const GONE_AT_LEAST: usize = 3;
 /// This many may be new in a day of any network.
 pub const NEW_AT_LEAST: usize = 20;
-/// Of ten live members this many are live later, at the least (spec DIR-305).
+/// Of ten live members this many are live later, at the least (spec DIR-67).
 pub const LIVE_OF_TEN: usize = 7;
 /// How far back a set is that later ones are compared with.
 pub const REFERENCE_AGE: Duration = Duration::from_secs(86_400);
@@ -34,7 +34,7 @@ pub struct Change {
 impl Change {
     /// Whether more changed than may in that time: a day's worth in any time shorter than a day.
     pub fn is_abrupt(&self) -> bool {
-        // spec: DIR-305
+        // spec: DIR-67
         let hours = usize::try_from(self.between.as_secs() / 3600).unwrap_or(usize::MAX).max(24);
         let before = self.kept.saturating_add(self.gone);
         let share = before.saturating_mul(CHANGED_PER_DAY).saturating_mul(hours) / 2400;
@@ -111,7 +111,7 @@ mod tests {
         Change { kept, new, gone, live: (kept + gone, kept + new), between }
     }
 
-    // spec: DIR-305
+    // spec: DIR-67
     #[test]
     fn what_a_day_explains_is_no_alarm_and_more_is() {
         let hour = DAY / 24;

@@ -104,7 +104,7 @@ impl Cuts {
         };
         let Some(cut) = self.list.get_mut(at) else { return self.unknown(now) };
         let before = Arc::clone(&cut.snapshot);
-        // spec: DIR-318
+        // spec: DIR-80
         let encode = || {
             let found = changes::between(&before, &next, profile, network).map(|c| c.encode());
             Arc::new(found.filter(|bytes| bytes.len() <= CHANGES_MAX).unwrap_or_default())

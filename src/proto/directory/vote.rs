@@ -8,9 +8,9 @@ use crate::proto::profile::Profile;
 use crate::wire::ids::RelayId;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Signers of the second draw, the first ones among them (spec DIR-302).
+/// Signers of the second draw, the first ones among them (spec DIR-64).
 pub const SIGNERS_ESCALATED: usize = 193;
-/// How often a signer that gives no answer is asked, each time through another guard (spec DIR-303).
+/// How often a signer that gives no answer is asked, each time through another guard (spec DIR-65).
 pub const SIGNER_TRIES: u8 = 3;
 
 /// A root, as a snapshot and a statement have it.
@@ -69,7 +69,7 @@ impl Vote {
 
     /// Draws [`SIGNERS_ESCALATED`] in all, or all there are. False where nobody is left to draw.
     pub fn escalate(&mut self) -> bool {
-        // spec: DIR-302
+        // spec: DIR-64
         self.draw_up_to(SIGNERS_ESCALATED)
     }
 
@@ -80,7 +80,7 @@ impl Vote {
 
     /// How many of them a root needs, whoever is silent.
     pub fn needed(&self) -> usize {
-        // spec: DIR-301
+        // spec: DIR-63
         Profile::signers_needed(self.drawn.len())
     }
 
@@ -111,7 +111,7 @@ impl Vote {
     pub fn lost(&mut self, id: RelayId) {
         let Some(signer @ Signer::Asked(1..)) = self.drawn.get_mut(&id) else { return };
         self.waiting = self.waiting.saturating_sub(1);
-        // spec: DIR-303
+        // spec: DIR-65
         match signer {
             Signer::Asked(times) if *times < SIGNER_TRIES => self.queue.push_back(id),
             _ => *signer = Signer::Silent,
@@ -121,7 +121,7 @@ impl Vote {
     /// Another attempt at the same cut: the same signers, those that said nothing are asked once more. Nobody is drawn anew,
     /// or who makes attempts fail would get as many draws as he likes.
     pub fn resume(&mut self) {
-        // spec: DIR-304
+        // spec: DIR-66
         self.waiting = 0;
         self.queue.clear();
         for (id, signer) in &mut self.drawn {

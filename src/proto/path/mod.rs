@@ -62,7 +62,7 @@ pub fn choose_path(
         return None;
     }
     let mut usable = guards.usable(snapshot, need.exclude, now, rng);
-    // spec: CLIENT-301
+    // spec: CLIENT-27
     let first = need.guard.checked_rem(usable.len()).unwrap_or(0);
     usable.rotate_left(first);
     let path = usable.iter().find_map(|g| path_through(g, snapshot, rng, profile, need));

@@ -117,7 +117,7 @@ impl ClientState {
     }
 
     pub(super) fn paths_expired(&mut self, now: Now) {
-        // spec: CLIENT-302
+        // spec: CLIENT-28
         for circuit in self.circuits.spend_all() {
             let calls = &self.calls;
             if self.circuits.look_up(circuit).is_some_and(|c| c.is_unused(|stream| calls.is_idle(stream))) {

@@ -9,7 +9,7 @@ use crate::proto::rpc::Route;
 use crate::wire::directory::{DirectoryRequest, Statement};
 use crate::wire::ids::RelayId;
 
-/// Signers that one relay asks for us (spec DIR-317).
+/// Signers that one relay asks for us (spec DIR-79).
 pub const SIGNERS_PER_WITNESS: usize = 13;
 /// Pause before a relay is asked once more for the statements that it did not have yet.
 const WITNESS_PAUSE: Duration = Duration::from_millis(1500);
@@ -48,7 +48,7 @@ impl ClientDirectory {
                 open.push(signer);
             }
             let Some(witness) = set.relays().get(rng.below(set.len())).filter(|_| !open.is_empty()) else { break };
-            // spec: DIR-317 DIR-303
+            // spec: DIR-79 DIR-65
             let number = self.next_call.saturating_add(1);
             let route = Route::through(number, u64::from(turn).wrapping_add(number));
             c.batches.push(Batch { witness: witness.id(), route, open, rounds: 0, again: Some(now.mono) });

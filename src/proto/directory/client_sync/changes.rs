@@ -66,7 +66,7 @@ impl ClientDirectory {
         let missing = total.saturating_sub(base.bytes.len());
         let fits = cut > base.set.cut && cut <= fetch.cut() && base.steps < CUTS_KEPT;
         let expected = usize::try_from(offset).is_ok_and(|n| n == base.bytes.len());
-        // spec: DIR-311
+        // spec: DIR-73
         if !fits || !expected || bytes.is_empty() || bytes.len() != missing.min(CHANGES_PART_MAX) {
             return Err(SourceFault::Malformed);
         }

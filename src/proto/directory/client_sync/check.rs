@@ -122,7 +122,7 @@ impl ClientDirectory {
             Tally::Majority(root) => self.decided(now, c, root, rng),
             Tally::Open => self.step = Step::Check(c),
             Tally::None => {
-                // spec: DIR-302
+                // spec: DIR-64
                 if ballot.vote.escalate() {
                     self.step = Step::Check(c);
                     return self.go_on(now, rng);
@@ -143,7 +143,7 @@ impl ClientDirectory {
     /// Draws from the verified snapshot, or without one from the candidate; for a cut that was tried before nobody anew.
     fn open_vote(&mut self, c: &Check, rng: &mut Rng) {
         let Some(reference) = self.verified.as_ref().or(c.candidate.as_ref()) else { return };
-        // spec: DIR-304
+        // spec: DIR-66
         match &mut self.ballot {
             Some(b) if b.cut == c.statement.cut && b.of == reference.root => b.vote.resume(),
             ballot => {
@@ -190,7 +190,7 @@ impl ClientDirectory {
                 continue;
             }
             // One guard sees a third of the questions, and the next time another one carries the same question.
-            // spec: DIR-47 DIR-303
+            // spec: DIR-47 DIR-65
             let number = self.next_call.saturating_add(1);
             let route = Route::through(number, u64::from(nth).wrapping_add(number));
             self.call(signer, route, Role::Signer, &DirectoryRequest::Statement(c.statement.cut));

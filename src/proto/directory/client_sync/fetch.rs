@@ -94,7 +94,7 @@ impl ClientDirectory {
         let known = before.map(|m| (m.record.hash(), Arc::clone(&m.record))).collect();
         let got = partial.filter(|p| p.root == statement.root).map(|p| p.got).unwrap_or_default();
         let from_others = got.len();
-        // spec: DIR-319
+        // spec: DIR-81
         let base = self.verified.clone().filter(|v| agreed && v.cut < statement.cut).map(Base::new);
         let fetch = Fetch {
             statement,
@@ -115,7 +115,7 @@ impl ClientDirectory {
     pub(super) fn ask_for_page(&mut self, now: Now, mut fetch: Fetch) {
         fetch.asked_at = now.mono;
         let ((source, route), request) = (fetch.source, fetch.next_request());
-        // spec: DIR-309
+        // spec: DIR-71
         self.enter(now, Step::Fetch(Box::new(fetch)));
         self.call(source, route, Role::Source, &request);
     }
@@ -129,7 +129,7 @@ impl ClientDirectory {
             return self.fetch_elsewhere(now, fetch, reason);
         }
         if fetch.got.len() < fetch.whole() {
-            // spec: DIR-320
+            // spec: DIR-82
             let is_slow = now.mono.since(fetch.asked_at) > SLOW_PAGE;
             return if is_slow { self.fetch_in_turn(now, fetch) } else { self.ask_for_page(now, fetch) };
         }
@@ -153,7 +153,7 @@ impl ClientDirectory {
 
     /// This source does not go on: the next one does, where this one stopped.
     pub(super) fn fetch_elsewhere(&mut self, now: Now, mut fetch: Fetch, reason: SourceFault) {
-        // spec: DIR-310
+        // spec: DIR-72
         let next = fetch.others.pop_front().or_else(|| {
             // These said that they do not have what changed.
             fetch.base = None;
@@ -203,7 +203,7 @@ impl ClientDirectory {
         let missing = fetch.whole().saturating_sub(fetch.got.len());
         let expected = usize::try_from(start).is_ok_and(|n| n == fetch.got.len());
         // A page is full, or the last: who hands records over one by one would make us wait for ever.
-        // spec: DIR-311
+        // spec: DIR-73
         let full = members.len() == missing.min(PAGE_MEMBERS_MAX);
         if cut != fetch.statement.cut || total != fetch.statement.count || !expected || !full || members.is_empty() {
             return Err(SourceFault::Malformed);
@@ -236,7 +236,7 @@ impl ClientDirectory {
     /// A set that enough signers named: if it differs from what we had by more than time explains, many more are asked.
     fn compare(&mut self, now: Now, fetch: &Fetch, set: Arc<Snapshot>) {
         let abrupt = self.reference.as_ref().is_some_and(|r| r.change(&set).is_abrupt());
-        // spec: DIR-312
+        // spec: DIR-74
         if abrupt && self.ballot.as_mut().is_some_and(|b| b.vote.escalate()) {
             return self.check_fetched(now, fetch.source(), fetch.statement, set);
         }

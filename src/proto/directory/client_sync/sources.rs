@@ -99,7 +99,7 @@ impl Sources {
     /// Whom to ask with a verified snapshot, and whether directly: after each failure the next guard, after the last of them a
     /// member drawn by chance over a circuit, then the first guard again.
     pub(super) fn of_guards(&self, set: &Snapshot, failures: u32, rng: &mut Rng) -> Option<(RelayId, bool)> {
-        // spec: DIR-315
+        // spec: DIR-77
         let turn = usize::try_from(failures).unwrap_or(0) % self.guards.len().saturating_add(1);
         match self.guards.get(turn) {
             Some(guard) => Some((*guard, true)),

@@ -143,7 +143,7 @@ fn a_client_has_a_verified_snapshot_soon_after_a_network_started() {
     assert!(client.verified.last().unwrap().age(net.now().unix) < Duration::from_secs(30));
 }
 
-// spec: DIR-315
+// spec: DIR-77
 // spec: DIR-47
 #[test]
 fn each_signer_is_asked_over_a_circuit_of_its_own_and_pages_come_from_the_guard() {
@@ -273,7 +273,7 @@ fn a_guard_that_replays_an_older_cut_is_found_out() {
     assert!(client.faults.contains(&(id(4), SourceFault::Older)), "{:?}", client.faults);
 }
 
-// spec: DIR-301
+// spec: DIR-63
 #[test]
 fn the_dead_count_against_every_root() {
     for (dead, enough) in [(7, true), (8, false)] {

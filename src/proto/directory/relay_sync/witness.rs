@@ -36,7 +36,7 @@ impl Witness {
 impl RelayDirectory {
     /// The statements of these relays that we hold; those that we lack are asked for.
     pub(super) fn witness(&mut self, now: Now, cut: UnixMs, relays: &[RelayId]) -> DirectoryAnswer {
-        // spec: DIR-316
+        // spec: DIR-78
         let Some(set) = self.cuts.spoken_of(cut, now.unix).cloned() else {
             return DirectoryAnswer::Unknown(self.cuts.newest().map_or(UnixMs(0), |s| s.cut));
         };

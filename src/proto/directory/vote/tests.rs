@@ -24,7 +24,7 @@ fn ask_all(v: &mut Vote) -> Vec<RelayId> {
     core::iter::from_fn(|| v.ask()).map(|(id, _)| id).collect()
 }
 
-// spec: DIR-301 DIR-43
+// spec: DIR-63 DIR-43
 #[test]
 fn a_root_needs_more_than_three_fifths_of_all_drawn_whoever_is_silent() {
     for (n, drawn, needed) in
@@ -43,7 +43,7 @@ fn a_root_needs_more_than_three_fifths_of_all_drawn_whoever_is_silent() {
     }
 }
 
-// spec: DIR-301 DIR-303
+// spec: DIR-63 DIR-65
 #[test]
 fn a_silent_signer_is_asked_three_times_and_replaced_by_nobody() {
     let mut v = vote(300);
@@ -74,7 +74,7 @@ fn a_silent_signer_is_asked_three_times_and_replaced_by_nobody() {
     assert!(!vote(49).escalate(), "where all were asked nobody is left");
 }
 
-// spec: DIR-304
+// spec: DIR-66
 #[test]
 fn another_attempt_asks_the_same_signers_and_keeps_what_they_said() {
     let mut v = vote(300);
@@ -185,7 +185,7 @@ fn judge(checks: usize) {
     }
 }
 
-// spec: DIR-301 DIR-302
+// spec: DIR-63 DIR-64
 #[test]
 fn whoever_keeps_questions_away_gains_nothing() {
     judge(300);
@@ -194,7 +194,7 @@ fn whoever_keeps_questions_away_gains_nothing() {
     assert_eq!(check(100, 70, 1000, &mut Rng::from_seed([1; 32])), Some([6; 32]));
 }
 
-// spec: DIR-301 DIR-302
+// spec: DIR-63 DIR-64
 #[test]
 #[ignore = "a million checks for each of 24 cases: minutes on a release build"]
 fn a_million_checks_accept_no_wrong_root() {

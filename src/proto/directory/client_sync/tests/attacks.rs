@@ -14,7 +14,7 @@ fn with_guards(net: &mut Net, guards: &[u8]) -> Client {
     client
 }
 
-// spec: DIR-301 DIR-303 DIR-304
+// spec: DIR-63 DIR-65 DIR-66
 #[test]
 fn a_guard_that_keeps_questions_from_honest_signers_makes_nobody_believe_its_friends() {
     for seed in 0..5 {
@@ -35,7 +35,7 @@ fn a_guard_that_keeps_questions_from_honest_signers_makes_nobody_believe_its_fri
     }
 }
 
-// spec: DIR-302 DIR-313
+// spec: DIR-64 DIR-75
 #[test]
 fn where_all_guards_deny_the_old_set_stays_and_the_client_says_why() {
     let mut net = Net::start(20, 3);
@@ -56,7 +56,7 @@ fn where_all_guards_deny_the_old_set_stays_and_the_client_says_why() {
     );
 }
 
-// spec: DIR-315 DIR-307
+// spec: DIR-77 DIR-69
 #[test]
 fn a_guard_that_says_nothing_new_for_ever_is_not_the_only_one_asked() {
     let answers: [fn(Vec<u8>, &[u8]) -> Vec<u8>; 3] =
@@ -79,7 +79,7 @@ fn a_guard_that_says_nothing_new_for_ever_is_not_the_only_one_asked() {
     }
 }
 
-// spec: DIR-44 DIR-306
+// spec: DIR-44 DIR-68
 #[test]
 fn a_set_that_is_too_old_is_dropped_and_its_members_lead_to_the_next() {
     let mut net = Net::start(8, 9);
@@ -112,7 +112,7 @@ fn a_wall_clock_that_goes_back_keeps_no_set_alive() {
     assert!(client.dir.verified.is_none(), "ten minutes are ten minutes");
 }
 
-// spec: DIR-314
+// spec: DIR-76
 #[test]
 fn who_vouched_for_a_first_directory_is_known() {
     for (seeds, vouched) in [(&[0][..], 1), (&[0, 1], 2), (&[0, 1, 2, 3, 5], 5)] {
@@ -126,7 +126,7 @@ fn who_vouched_for_a_first_directory_is_known() {
     }
 }
 
-// spec: DIR-308
+// spec: DIR-70
 #[test]
 fn an_invite_s_root_is_held_against_a_first_directory() {
     let mut net = Net::start(8, 5);
@@ -155,7 +155,7 @@ fn an_invite_s_root_is_held_against_a_first_directory() {
     }
 }
 
-// spec: DIR-305
+// spec: DIR-67
 #[test]
 fn a_set_that_shares_too_little_with_the_one_before_is_told() {
     let mut net = Net::start(12, 5);
@@ -172,7 +172,7 @@ fn a_set_that_shares_too_little_with_the_one_before_is_told() {
     assert_eq!((change.kept, change.gone, change.new), (8, 4, 0));
 }
 
-// spec: DIR-309 DIR-310
+// spec: DIR-71 DIR-72
 #[test]
 fn what_one_source_does_not_hand_over_the_next_one_does() {
     let mut net = Net::start(8, 5);
@@ -193,7 +193,7 @@ fn what_one_source_does_not_hand_over_the_next_one_does() {
 /// Fewer than all 24 relays are drawn, so others ask them for the client.
 const TOGETHER: Profile = Profile { signers_asked: 20, ..Profile::TESTING };
 
-// spec: DIR-316 DIR-317
+// spec: DIR-78 DIR-79
 #[test]
 fn in_a_larger_network_few_relays_ask_many_signers() {
     let mut net = Net::start(24, 7);
@@ -226,7 +226,7 @@ fn in_a_larger_network_few_relays_ask_many_signers() {
     assert_eq!(guards.len(), 2, "over more guards than one");
 }
 
-// spec: DIR-303 DIR-316
+// spec: DIR-65 DIR-78
 #[test]
 fn witnesses_that_withhold_or_make_up_statements_cost_another_try() {
     type Change = fn(Vec<Statement>) -> Option<Vec<Statement>>;
@@ -253,7 +253,7 @@ fn witnesses_that_withhold_or_make_up_statements_cost_another_try() {
     }
 }
 
-// spec: DIR-316
+// spec: DIR-78
 #[test]
 fn a_relay_asks_each_member_once_for_a_cut_and_nobody_else() {
     let mut net = Net::start(8, 7);
@@ -285,7 +285,7 @@ fn a_relay_asks_each_member_once_for_a_cut_and_nobody_else() {
 /// Five are drawn of a dozen.
 const FEW: Profile = Profile { signers_asked: 5, ..Profile::TESTING };
 
-// spec: DIR-312
+// spec: DIR-74
 #[test]
 fn a_set_that_differs_too_much_needs_many_more_signers() {
     let mut net = Net::start(12, 5);
@@ -308,7 +308,7 @@ fn a_set_that_differs_too_much_needs_many_more_signers() {
     assert!(drawn >= 12, "all of the set before were asked: {drawn}");
 }
 
-// spec: DIR-310 DIR-311 DIR-320
+// spec: DIR-72 DIR-73 DIR-82
 #[test]
 fn a_slow_source_lets_another_go_on_and_what_is_there_stays() {
     let cut = UnixMs(1_700_000_000_000);

@@ -228,13 +228,13 @@ fn a_day(n: usize) {
     assert!(checks >= cuts / 4 && sets < whole, "{checks} checks, {sets} bytes");
 }
 
-// spec: DIR-309 DIR-318
+// spec: DIR-71 DIR-80
 #[test]
 fn a_first_directory_over_a_slow_line_completes_and_a_day_costs_what_changed() {
     a_day(3_000);
 }
 
-// spec: DIR-309 DIR-318
+// spec: DIR-71 DIR-80
 #[test]
 #[ignore = "a hundred thousand signatures, made and verified: a minute on a release build"]
 fn a_hundred_thousand_relays_over_a_slow_line() {
