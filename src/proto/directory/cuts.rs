@@ -79,6 +79,10 @@ impl Cuts {
         if self.list.len() >= CUTS_KEPT {
             self.list.pop_front();
         }
+        // What follows it is new: nothing that was said of what changed since then holds.
+        if let Some(last) = self.list.back_mut() {
+            last.changes = None;
+        }
         self.list.push_back(cut);
     }
 

@@ -173,7 +173,7 @@ impl ClientDirectory {
     /// This source does not have what changed: the next may, and when a few do not, the pages are fetched from the first of them.
     pub(super) fn without_changes(&mut self, now: Now, mut fetch: Fetch) {
         fetch.later.push_back(fetch.source);
-        let next = fetch.others.pop_front().filter(|_| fetch.later.len() < CHANGES_TRIES);
+        let next = if fetch.later.len() < CHANGES_TRIES { fetch.others.pop_front() } else { None };
         fetch.base = next.and_then(|_| self.verified.clone()).map(Base::new);
         match next.or_else(|| fetch.later.pop_front()) {
             Some(source) => {

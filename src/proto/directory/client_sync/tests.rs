@@ -17,6 +17,8 @@ struct Client {
     /// Relays that may be called directly.
     contacts: Vec<RelayId>,
     verified: Vec<Arc<Snapshot>>,
+    /// Pages that it asked for.
+    pages: usize,
     /// How far its clock is ahead, in milliseconds.
     ahead: i64,
     /// Relays that no path through the first guard leads to.
@@ -42,6 +44,7 @@ impl Client {
             in_use: None,
             denied: vec![],
             ahead: 0,
+            pages: 0,
             dir: ClientDirectory::new(NETWORK, profile, seeds, cached),
             rng: Rng::from_seed([8; 32]),
             coming: BTreeMap::new(),
@@ -88,6 +91,7 @@ impl Client {
 
     fn carry(&mut self, net: &mut Net, call: Call) {
         self.asked.push((call.to, call.route));
+        self.pages += usize::from(matches!(DirectoryRequest::decode(&call.body), Ok(DirectoryRequest::Page { .. })));
         if self.mute.contains(&call.to) {
             self.coming.insert((net.ms + 20_000, call.id), Err(CallError::TimedOut));
             return;

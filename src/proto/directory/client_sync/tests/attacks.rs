@@ -398,3 +398,40 @@ fn a_clock_that_is_off_is_named_and_nobody_is_blamed() {
         assert!(!client.verified.is_empty(), "once the clock is right it goes on: {:?}", client.faults.last());
     }
 }
+
+// spec: DIR-81
+#[test]
+fn what_changed_is_fetched_and_false_changes_cost_another_try() {
+    type Change = fn(Vec<u8>) -> Option<Vec<u8>>;
+    let lies: [Change; 4] = [
+        Some,
+        |_| None,
+        |mut b| {
+            b.pop();
+            Some(b)
+        },
+        |mut b| {
+            b[11] ^= 1;
+            Some(b)
+        },
+    ];
+    for (n, lie) in lies.into_iter().enumerate() {
+        let mut net = Net::start(12, 5);
+        net.run(2_000);
+        let mut client = with_guards(&mut net, &[4, 2, 7]);
+        client.pages = 0;
+        net.nodes[4].lie = Some(Box::new(move |request, honest| match (request, DirectoryAnswer::decode(&honest)) {
+            (DirectoryRequest::Changes { .. }, Ok(DirectoryAnswer::Changes { cut, beacon, total, offset, bytes })) => {
+                let Some(bytes) = lie(bytes) else { return Some(DirectoryAnswer::Unknown(cut).encode()) };
+                Some(DirectoryAnswer::Changes { cut, beacon, total, offset, bytes }.encode())
+            }
+            _ => Some(honest),
+        }));
+        client.run(&mut net, 60_000);
+        assert!(client.verified.len() > 3, "lie {n}: {:?}", client.faults);
+        assert_eq!(client.pages, 0, "lie {n}: nothing is fetched whole: {:?}", client.faults);
+        assert!(client.in_use.as_ref().unwrap().age(net.now().unix) < Duration::from_secs(12), "lie {n}");
+        let blamed = client.faults.iter().any(|f| f.0 == id(4) && f.1.damning());
+        assert_eq!(blamed, n > 1, "lie {n}: {:?}", client.faults);
+    }
+}
