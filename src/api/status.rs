@@ -58,7 +58,7 @@ pub struct DirectoryStatus {
     /// Signers that were drawn for it, those that said nothing among them.
     #[cfg_attr(feature = "serde", serde(default))]
     pub drawn: u64,
-    /// Seeds that vouched for the first set of this run; null where it began with a set of an earlier run.
+    /// Seeds that vouched for the first set, in this run or an earlier one; null where nobody had to, as on a relay.
     #[cfg_attr(feature = "serde", serde(default))]
     pub vouched: Option<u64>,
     /// Seconds since the cut.

@@ -243,6 +243,7 @@ impl ClientDirectory {
         self.reference = Some(Members::of(&old));
         if old.age(now.unix) <= self.profile.snapshot_max_age && old.cut <= now.unix.plus(self.profile.clock_tolerance)
         {
+            self.note_checkpoint(&old);
             self.use_set(now, old);
         } else {
             self.out.push_back(ClientDirOutput::Sources(self.sources.add_old(old, rng)));

@@ -20,6 +20,13 @@ impl Agent {
         }
     }
 
+    /// How many seeds vouched for the first directory in an earlier run.
+    pub fn set_vouched(&mut self, vouched: Option<usize>) {
+        if let Directory::Client(directory) = &mut self.directory {
+            directory.set_vouched(vouched);
+        }
+    }
+
     /// The newest set that was offered and that too few relays confirm.
     pub fn dispute(&self, now: Now) -> Option<Dispute> {
         match &self.directory {

@@ -290,7 +290,7 @@ impl ClientDirectory {
     }
 
     /// Where nobody could say what root the invite's cut has, its relays among the members say that it is the same network.
-    fn note_checkpoint(&mut self, set: &Snapshot) {
+    pub(super) fn note_checkpoint(&mut self, set: &Snapshot) {
         let Some(point) = self.report.checkpoint.as_ref().filter(|_| self.report.checkpoint_met.is_none()) else {
             return;
         };

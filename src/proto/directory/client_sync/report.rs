@@ -25,7 +25,7 @@ pub struct Report {
     pub signers: usize,
     /// Signers that were drawn for it.
     pub drawn: usize,
-    /// Seeds that vouched for the first directory, where this run had to begin with them.
+    /// Seeds that vouched for the first directory, in this run or the one that kept it.
     pub vouched: Option<usize>,
     /// The invite's checkpoint.
     pub checkpoint: Option<Checkpoint>,
@@ -50,6 +50,11 @@ impl ClientDirectory {
     /// The checkpoint of the invite.
     pub fn set_checkpoint(&mut self, checkpoint: Option<Checkpoint>) {
         self.report.checkpoint = checkpoint;
+    }
+
+    /// How many seeds vouched for the first directory in an earlier run.
+    pub fn set_vouched(&mut self, vouched: Option<usize>) {
+        self.report.vouched = vouched;
     }
 
     /// How it came to its directory.
