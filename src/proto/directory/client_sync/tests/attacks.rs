@@ -59,7 +59,8 @@ fn where_all_guards_deny_the_old_set_stays_and_the_client_says_why() {
 // spec: DIR-77 DIR-69
 #[test]
 fn a_guard_that_says_nothing_new_for_ever_is_not_the_only_one_asked() {
-    let answers: [fn(Vec<u8>, &[u8]) -> Vec<u8>; 3] =
+    type Answer = fn(Vec<u8>, &[u8]) -> Vec<u8>;
+    let answers: [Answer; 3] =
         [|_, _| DirectoryAnswer::Unknown(UnixMs(0)).encode(), |_, old| old.to_vec(), |_, _| vec![0xff; 40]];
     for (n, lie) in answers.into_iter().enumerate() {
         let mut net = Net::start(8, 6);
