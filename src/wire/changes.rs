@@ -198,7 +198,12 @@ mod tests {
 
     #[test]
     fn a_record_over_another_is_the_new_one_or_an_error() {
-        for (old, new) in [(vec![1; 100], vec![2; 100]), (vec![1; 300], vec![2; 300]), (vec![1; 90], vec![1; 91]), (vec![3; 9], vec![3; 9])] {
+        for (old, new) in [
+            (vec![1; 100], vec![2; 100]),
+            (vec![1; 300], vec![2; 300]),
+            (vec![1; 90], vec![1; 91]),
+            (vec![3; 9], vec![3; 9]),
+        ] {
             let mut mixed = new.clone();
             mixed[0] = 1;
             for new in [new, mixed] {

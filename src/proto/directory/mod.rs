@@ -8,7 +8,6 @@
 //! [`lookup`] asks the custodians of one key.
 
 pub mod changes;
-pub mod changes;
 pub mod client_sync;
 pub mod continuity;
 pub mod cuts;

@@ -1,6 +1,6 @@
 //! Fetching what changed since the set that we have, cut by cut, instead of the whole.
 
-use super::fetch::Fetch;
+use super::fetch::{CHANGES_TRIES, Fetch};
 use super::{ClientDirectory, SourceFault};
 use crate::base::time::Now;
 use crate::proto::directory::changes;
@@ -36,19 +36,26 @@ impl ClientDirectory {
     ) {
         match answer {
             // It has forgotten that cut, or what changed is too much: the whole, then.
-            Err(SourceFault::NothingSettled) => self.ask_for_page(now, fetch),
-            Err(reason) => self.fetch_elsewhere(now, fetch, reason),
+            Err(SourceFault::NothingSettled) => self.without_changes(now, fetch),
+            Err(reason) => self.changes_elsewhere(now, fetch, reason),
             Ok(answer) => match self.take_changes(&fetch, &mut base, answer) {
                 Ok(()) if base.set.root == fetch.root() => self.fetched(now, &fetch, base.set),
                 Ok(()) if base.set.cut < fetch.cut() => {
                     fetch.base = Some(base);
                     self.ask_for_page(now, fetch);
                 }
-                // What it handed over leads elsewhere: no changes from anybody any more.
-                Ok(()) => self.fetch_elsewhere(now, fetch, SourceFault::WrongRecords),
-                Err(reason) => self.fetch_elsewhere(now, fetch, reason),
+                // What it handed over leads elsewhere.
+                Ok(()) => self.changes_elsewhere(now, fetch, SourceFault::WrongRecords),
+                Err(reason) => self.changes_elsewhere(now, fetch, reason),
             },
         }
+    }
+
+    /// The next source may have what changed, from the set on that was verified.
+    fn changes_elsewhere(&mut self, now: Now, mut fetch: Fetch, reason: SourceFault) {
+        fetch.spoilt = fetch.spoilt.saturating_add(1);
+        fetch.base = self.verified.clone().filter(|_| fetch.spoilt < CHANGES_TRIES).map(Base::new);
+        self.fetch_elsewhere(now, fetch, reason);
     }
 
     fn take_changes(&self, fetch: &Fetch, base: &mut Base, answer: DirectoryAnswer) -> Result<(), SourceFault> {
@@ -59,7 +66,7 @@ impl ClientDirectory {
         let missing = total.saturating_sub(base.bytes.len());
         let fits = cut > base.set.cut && cut <= fetch.cut() && base.steps < CUTS_KEPT;
         let expected = usize::try_from(offset).is_ok_and(|n| n == base.bytes.len());
-        // spec: DIR-311
+        // spec: DIR-73
         if !fits || !expected || bytes.is_empty() || bytes.len() != missing.min(CHANGES_PART_MAX) {
             return Err(SourceFault::Malformed);
         }
