@@ -40,7 +40,9 @@ enum Signer {
 
 /// The signers of one cut: who was drawn, who said what.
 pub struct Vote {
+    /// Those that were not drawn.
     pool: Vec<RelayId>,
+    rng: Rng,
     drawn: BTreeMap<RelayId, Signer>,
     /// To be asked now.
     queue: VecDeque<RelayId>,
@@ -50,17 +52,18 @@ pub struct Vote {
 
 impl Vote {
     /// Draws signers from `pool`, all equally likely: as many as the profile asks, or all.
-    pub fn new(mut pool: Vec<RelayId>, profile: &Profile, rng: &mut Rng) -> Self {
-        // spec: DIR-42
-        rng.shuffle(&mut pool);
-        let mut vote = Self { pool, drawn: BTreeMap::new(), queue: VecDeque::new(), waiting: 0 };
+    pub fn new(pool: Vec<RelayId>, profile: &Profile, rng: &mut Rng) -> Self {
+        let (drawn, queue) = Default::default();
+        let mut vote = Self { pool, rng: rng.fork(), drawn, queue, waiting: 0 };
         vote.draw_up_to(profile.signers_asked);
         vote
     }
 
     fn draw_up_to(&mut self, wanted: usize) -> bool {
         let more = wanted.saturating_sub(self.drawn.len()).min(self.pool.len());
-        for id in self.pool.split_off(self.pool.len().saturating_sub(more)) {
+        for _ in 0..more {
+            // spec: DIR-42
+            let id = self.pool.swap_remove(self.rng.below(self.pool.len()));
             self.drawn.insert(id, Signer::Asked(0));
             self.queue.push_back(id);
         }
