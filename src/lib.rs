@@ -127,10 +127,10 @@ pub mod wire;
 
 #[cfg(feature = "node")]
 pub use api::{
-    BytesStatus, CircuitStatus, Client, ClientBuilder, Content, Custodian, Destination, DirectoryStatus, Entry, Event,
-    Events, ExitPolicy, Invite, LeftOut, Link, Listed, Listing, Lookup, Object, ObjectReader, Problem, Progress,
-    Published, Put, Receipt, Relay, RelayBuilder, Status, StoreStatus, Stream, StreamStatus, Testnet, TestnetBuilder,
-    Unit,
+    Bootstrap, BytesStatus, CircuitStatus, Client, ClientBuilder, Content, Custodian, Destination, DirectoryStatus,
+    Entry, Event, Events, ExitPolicy, Invite, LeftOut, Link, Listed, Listing, Lookup, Object, ObjectReader, Problem,
+    Progress, Published, Put, Receipt, Relay, RelayBuilder, Status, StoreStatus, Stream, StreamStatus, Testnet,
+    TestnetBuilder, Unit,
 };
 #[cfg(feature = "node")]
 pub use host::error::{Error, ErrorKind, Fault};

@@ -140,6 +140,20 @@ def sets(network, base):
     beacon_3 = dir_beacon(network, last, term, dir_root(beacon, wire(second)))
     case("directory", "settle", "in_the_next_term", spec, network=network, cut=last, records=records_of([relay(i, published=last - 1_000) for i in (20, 25, 28)]), before=then,
          old_members=lists(wire(second)), old_beacon=beacon, beacon=beacon_3, members=lists(wire(third)), root=dir_root(beacon_3, wire(third)))
+    step = lambda old, new, at, old_beacon, beacon, following: dict(
+        network=network, before=at, old_members=lists(wire(old)), old_beacon=old_beacon, changes=changes(old, new), cut=following, beacon=beacon, members=lists(wire(new)),
+        root=dir_root(beacon, wire(new)))  # fmt: skip
+    case("directory", "changes", "of_a_minute", "DIR-80", **step(first, second, cut, beacon, beacon, then))
+    case("directory", "changes", "over_a_term", "DIR-80", **step(second, third, then, beacon, beacon_3, last))
+    good = changes(first, second)
+    for name, expect, raw in [
+        ("nothing", "Truncated", b""),
+        ("one_byte_more", "TrailingBytes", good + b"\x00"),
+        ("one_byte_less", "Truncated", good[:-1]),
+        ("a_run_of_no_bytes", "OutOfRange", places([]) + places([]) + places([0]) + u8(1) + u16(0) + u8(0) + u32(0)),
+        ("places_beyond_all_numbers", "Truncated", u32(1) + u16(65535)),
+    ]:
+        case("directory", "changes", name, "DIR-80", expect, changes=raw)
     secret = seq(32, 7)
     identity = ed_public(secret)
     word = statement(secret, network, cut, dir_root(beacon, records), beacon, 4, seq(32, 3))

@@ -27,9 +27,10 @@ from umbel import u8, u32, u64
 from wire import Reader, is_signed
 
 EXIT, KEEPS_CONTENT, FAMILY = 1, 2, 4
-DESCRIPTOR_MAX, ADDRS_MAX, RELAYS_MAX, RELAYS_MIN = 344, 4, 20_000, 3
-PAGE_MEMBERS_MAX = 182
-STATEMENT, PAGE, UNKNOWN, REFUSED = 5, 6, 7, 8
+DESCRIPTOR_MAX, ADDRS_MAX, MEMBERS_MAX, RELAYS_MIN = 344, 4, 131_072, 3
+PAGE_MEMBERS_MAX, WITNESSED_MAX = 182, 16
+STATEMENT, PAGE, WITNESS = 5, 6, 7
+UNKNOWN, REFUSED, WITNESSED = 7, 8, 9
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ PROFILES = {
     p.name: p
     for p in (
         Profile("public", 30 * SECOND, HOUR, DAY, 6 * SECOND, DAY, 30 * DAY, 49, 18, 256, 12, True, False, 10 * MINUTE, 262_144),
-        Profile("testing", SECOND, SECOND, 60 * SECOND, 500, 60 * SECOND, HOUR, 5, 6, 1, 12, False, True, 5 * MINUTE, 262_144),
+        Profile("testing", SECOND, SECOND, 60 * SECOND, 500, 60 * SECOND, HOUR, 49, 6, 1, 12, False, True, 5 * MINUTE, 262_144),
     )
 }
 
@@ -152,6 +153,10 @@ def ask_page(cut: int, start: int) -> bytes:
     return u8(PAGE) + u64(cut) + u32(start)
 
 
+def ask_witness(cut: int, relays: list[bytes]) -> bytes:
+    return u8(WITNESS) + u64(cut) + u8(len(relays)) + b"".join(relays)
+
+
 def answer_reader(body: bytes, kind: int) -> Reader:
     r = Reader(body, "answer of a directory")
     found = r.uint(1)
@@ -174,11 +179,26 @@ def parse_statement(body: bytes) -> Statement:
     return read_statement(answer_reader(body, STATEMENT))
 
 
+def parse_witnessed(body: bytes) -> list[Statement]:
+    r = answer_reader(body, WITNESSED)
+    count = r.uint(1)
+    if count > WITNESSED_MAX:
+        raise OutOfRange("DIR-12", f"{count} statements")
+    found = [take_statement(r) for _ in range(count)]
+    r.end()
+    return found
+
+
 def read_statement(r: Reader) -> Statement:
+    found = take_statement(r)
+    r.end()
+    return found
+
+
+def take_statement(r: Reader) -> Statement:
     begun = r.at
     cut, root, beacon, count, relay = r.uint(8), r.take(32), r.take(32), r.uint(4), r.take(32)
     signed, signature = r.data[begun : r.at], r.take(64)
-    r.end()
     return Statement(cut, root, beacon, count, relay, signed, signature)
 
 
@@ -192,7 +212,7 @@ def check_statement(s: Statement, network: Network, relay: bytes, identity: byte
     check_statement_signature(s, network, identity)
     if s.relay != relay:
         raise Unproven("DIR-41", "the statement names another relay")
-    if s.cut % profile.period_min or not RELAYS_MIN <= s.count <= RELAYS_MAX:
+    if s.cut % profile.period_min or not RELAYS_MIN <= s.count <= MEMBERS_MAX:
         raise NoCut("DIR-23", f"a set of {s.count} relays at {s.cut}")
     if not now - profile.clock_tolerance - 3 * profile.period_max <= s.cut <= now + profile.clock_tolerance:
         raise OutOfRange("DIR-52", f"clocks differ: the cut lies {(s.cut - now) / SECOND:+.0f} s from this one")
@@ -267,7 +287,7 @@ def settled(network: Network, cut: int, beacon: bytes, members: list[Member]) ->
     if not all(m.samples for m in members):
         raise OutOfRange("DIR-28", "samples without a leading one")
     live = [r for r, m in zip(records, members) if not m.dormant]
-    if cut % network.profile.period_min or len(live) < RELAYS_MIN or len(members) > RELAYS_MAX:
+    if cut % network.profile.period_min or len(live) < RELAYS_MIN or len(members) > MEMBERS_MAX:
         raise NoCut("DIR-23", f"{len(live)} live members at {cut}")
     if any(a.relay >= b.relay for a, b in zip(records, records[1:])):
         raise Misplaced("DIR-28", "the set is not in order")

@@ -429,6 +429,38 @@ def settle(previous, records, cut, margin, dormant_max, sample_interval):
     return dict(sorted(members.items()))
 
 
+def places(indices):
+    """Indices in ascending order, each as its distance from the place after the one before it."""
+    out, following = u32(len(indices)), 0
+    for index in indices:
+        gap, following = index - following, index + 1
+        out += u16(65535) * (gap // 65535) + u16(gap % 65535)
+    return out
+
+
+def renewal(old, new):
+    """A record over the one before it: one run from the first byte that differs to the last, where that fits; else all of it."""
+    differ = [i for i in range(len(new)) if len(old) == len(new) and old[i] != new[i]]
+    if not differ or differ[-1] - differ[0] >= 255:
+        return u8(0) + len16(new)
+    return u8(1) + u16(differ[0]) + u8(differ[-1] - differ[0] + 1) + new[differ[0] : differ[-1] + 1]
+
+
+def changes(old, new):
+    """What changed from one set's members to those of the set that follows it."""
+    kept = {relay for relay in old if relay in new and new[relay][1] == old[relay][1]}
+    at = {relay: i for i, relay in enumerate(old)}
+    gone = [at[relay] for relay in old if relay not in kept]
+    turned = [at[relay] for relay in old if relay in kept and bool(old[relay][3]) != bool(new[relay][3])]
+    renewed = [relay for relay in old if relay in kept and old[relay][0][3] != new[relay][0][3]]
+    added = [new[relay][0][3] for relay in new if relay not in kept]
+    return (
+        places(gone) + places(turned) + places([at[relay] for relay in renewed])
+        + b"".join(renewal(old[relay][0][3], new[relay][0][3]) for relay in renewed)
+        + u32(len(added)) + b"".join(len16(record) for record in added)
+    )  # fmt: skip
+
+
 def dir_beacon(network, cut, term, last=bytes(32)):
     return derive("umbel 1 beacon", network + u64(cut // term) + last)
 

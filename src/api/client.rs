@@ -98,11 +98,14 @@ impl ClientBuilder {
             spare_circuits: SPARE_CIRCUITS,
             wants_exits: true,
             snapshot: network::kept_directory(&dir, network.profile, network.id)?,
+            checkpoint: None,
             relay: None,
             store: false,
         };
         let clock = Clock::start();
-        let agent = AgentHandle::start(Agent::new(config, rng.fork()), clock, None);
+        let mut agent = Agent::new(config, rng.fork());
+        agent.set_vouched(network::kept_vouched(&dir)?);
+        let agent = AgentHandle::start(agent, clock, None);
         let local = Local::new(agent, About::new(dir, (network.profile, network.id), clock, None, None));
         tokio::task::spawn_local(network::keep_peers(local.clone()));
         tokio::task::spawn_local(keep_guards(local.clone()));

@@ -8,6 +8,7 @@
 mod client;
 mod content;
 mod destination;
+mod directory;
 mod error;
 mod event;
 mod gather;
@@ -44,6 +45,7 @@ pub(crate) use network::INVITE_FILE;
 pub use object::{Entry, Object, ObjectReader};
 pub use problem::Problem;
 pub use put::{Progress, Published, Put, Unit};
+pub use ready::Bootstrap;
 pub use relay::{ExitPolicy, Relay, RelayBuilder};
 pub(crate) use relay::{LISTEN_DEFAULT, Obligations, SHARDS_MAX};
 pub use status::{BytesStatus, CircuitStatus, DirectoryStatus, Status, StoreStatus, StreamStatus};

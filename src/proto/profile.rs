@@ -123,7 +123,7 @@ impl Profile {
         client_refresh: Duration::from_secs(5),
         snapshot_max_age: Duration::from_secs(600),
         term: HOUR,
-        signers_asked: 5,
+        signers_asked: 49,
         work: WorkParams { bits: 6, effort: 1 },
         custodians: 12,
         distinct_prefixes: false,

@@ -8,6 +8,7 @@ mod calls;
 mod chaos;
 mod churn;
 mod congestion;
+mod directory;
 mod hostile;
 mod idle;
 mod leaving;

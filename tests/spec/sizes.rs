@@ -94,6 +94,21 @@ fn of_a_client(name: &str) -> Option<u64> {
         "CLIENT_STREAMS_MAX" => role::limits::CLIENT_STREAMS_MAX,
         "GUARDS_KEPT" => proto::path::guards::GUARDS_KEPT,
         "GUARDS_MAX" => proto::path::GUARDS_MAX,
+        _ => return of_a_client_s_directory(name),
+    };
+    Some(n as u64)
+}
+
+/// The value of a constant of page 10, *At a client*, in the code.
+fn of_a_client_s_directory(name: &str) -> Option<u64> {
+    let n: usize = match name {
+        "CHANGES_MAX" => wire::changes::CHANGES_MAX,
+        "CHANGES_PART_MAX" => wire::changes::CHANGES_PART_MAX,
+        "WITNESSED_MAX" => wire::directory::WITNESSED_MAX,
+        "SIGNERS_PER_WITNESS" => proto::directory::client_sync::SIGNERS_PER_WITNESS,
+        "SIGNERS_ESCALATED" => proto::directory::vote::SIGNERS_ESCALATED,
+        "SIGNER_TRIES" => usize::from(proto::directory::vote::SIGNER_TRIES),
+        "MEMBERS_MAX" => proto::directory::snapshot::MEMBERS_MAX,
         _ => return None,
     };
     Some(n as u64)

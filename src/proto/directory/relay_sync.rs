@@ -10,9 +10,10 @@ use crate::crypto::identity::IdentityKey;
 use crate::proto::directory::cuts::Cuts;
 use crate::proto::directory::kept::Kept;
 use crate::proto::directory::peers::Peers;
+use crate::proto::directory::progress::Stage;
 use crate::proto::directory::records::{Records, Taken};
 use crate::proto::directory::rendezvous;
-use crate::proto::directory::snapshot::Snapshot;
+use crate::proto::directory::snapshot::{RELAYS_MIN, Snapshot};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
@@ -23,6 +24,9 @@ use std::sync::Arc;
 
 mod chain;
 mod service;
+mod witness;
+
+use witness::Witness;
 
 /// Calls in flight. Pushes beyond are dropped; anti-entropy makes up for them.
 pub const CALLS_MAX: usize = 64;
@@ -66,6 +70,8 @@ enum Pending {
     Publish,
     /// A step of the round of anti-entropy.
     Round,
+    /// What it states of this cut, for a client.
+    State(UnixMs),
     /// What did you settle last?
     Newest,
     /// What did you settle at this cut?
@@ -120,6 +126,7 @@ pub struct RelayDirectory {
     pushed: BTreeMap<RelayId, Instant>,
     known_at: Option<Instant>,
     verifications: (u64, Instant),
+    witness: Witness,
 }
 
 impl RelayDirectory {
@@ -162,6 +169,7 @@ impl RelayDirectory {
             pushed: BTreeMap::new(),
             known_at: Some(Instant::default()),
             verifications: (VERIFY_BURST, Instant::default()),
+            witness: Witness::default(),
             seeds,
         }
     }
@@ -176,6 +184,18 @@ impl RelayDirectory {
     #[cfg(test)]
     pub fn snapshot(&self) -> Option<&Arc<Snapshot>> {
         self.cuts.newest()
+    }
+
+    /// How far we are on the way to a settled set.
+    pub fn stage(&self, now: Now) -> Stage {
+        match self.cuts.newest() {
+            Some(_) => Stage::Settled(self.settle_at),
+            None if self.joined => {
+                let known = self.records.valid(now.unix).count();
+                Stage::Gathering(known, (known >= RELAYS_MIN).then_some(self.settle_at))
+            }
+            None => Stage::Asking(1, self.seeds.len()),
+        }
     }
 
     /// Publishes our own record: to the custodians of our id and to our push peers. At start and at every refresh.
@@ -380,6 +400,7 @@ impl RelayDirectory {
                 self.round_failed(now);
                 false
             }
+            (Pending::State(cut), answer) => self.stated(peer, cut, answer),
             (Pending::Newest, answer) => {
                 if let Some(DirectoryAnswer::Statement(s)) = &answer {
                     self.heard_newest(s, peer, now);

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// Most relays of a network; also the most that anybody keeps records of (spec DIR-15).
 pub const RELAYS_MAX: usize = 20_000;
+/// Most members of a settled set that anybody takes from others.
+pub const MEMBERS_MAX: usize = 131_072;
 /// With fewer live members nothing is settled: no path could be drawn.
 pub const RELAYS_MIN: usize = 3;
 
@@ -202,7 +204,7 @@ impl Snapshot {
     pub fn assemble(members: Vec<Member>, cut: UnixMs, beacon: [u8; 32], profile: &Profile) -> Result<Self, Unsettled> {
         // spec: DIR-28
         let live = members.iter().filter(|m| m.dormant.is_none()).count();
-        if !is_cut(cut, profile) || live < RELAYS_MIN || members.len() > RELAYS_MAX {
+        if !is_cut(cut, profile) || live < RELAYS_MIN || members.len() > MEMBERS_MAX {
             return Err(Unsettled::NoCut);
         }
         let ordered = members.is_sorted_by(|a, b| a.record.id() < b.record.id());
@@ -225,7 +227,7 @@ impl Snapshot {
 
     /// Whether a member's presence is sampled at the cut that follows: about once in the profile's interval, at moments that
     /// nobody knows before this set is settled.
-    fn samples(&self, id: &RelayId, next: UnixMs, profile: &Profile) -> bool {
+    pub(super) fn samples(&self, id: &RelayId, next: UnixMs, profile: &Profile) -> bool {
         let drawn = derive(context::SAMPLE, &[&self.root, &next.0.to_be_bytes(), &id.0]);
         let [a, b, c, d, ..] = drawn;
         let (passed, interval) = (next.distance(self.cut).as_millis(), profile.sample_interval.as_millis());
@@ -318,7 +320,7 @@ impl Snapshot {
             return Err(Malformed::UnknownVersion.into());
         }
         let (cut, root, beacon, count) = (UnixMs(r.u64()?), r.array()?, r.array()?, r.u32()?);
-        if usize::try_from(count).is_ok_and(|n| n > RELAYS_MAX) {
+        if usize::try_from(count).is_ok_and(|n| n > MEMBERS_MAX) {
             return Err(Unsettled::NoCut);
         }
         let rules = profile.descriptor_rules(network);

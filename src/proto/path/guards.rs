@@ -79,9 +79,15 @@ impl Guards {
     }
 
     /// The guard to use now: the first that is listed, not us, and not waiting for a retry.
+    #[cfg(test)]
     pub fn current(&mut self, snapshot: &Snapshot, own: Option<RelayId>, now: Now, rng: &mut Rng) -> Option<RelayId> {
         // spec: CLIENT-2
         self.usable(snapshot, own, now, rng).first().map(|r| r.id())
+    }
+
+    /// The guards that may be asked for the directory, the preferred first.
+    pub fn in_turn(&mut self, snapshot: &Snapshot, own: Option<RelayId>, now: Now, rng: &mut Rng) -> Vec<RelayId> {
+        self.usable(snapshot, own, now, rng).iter().take(GUARDS_KEPT).map(|r| r.id()).collect()
     }
 
     /// All usable guards, the preferred first. Draws new ones where there are too few.

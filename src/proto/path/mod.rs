@@ -41,6 +41,8 @@ pub struct PathNeed {
     pub last: LastHop,
     /// Our own relay, where we are one: it is in no path of ours.
     pub exclude: Option<RelayId>,
+    /// Which of the usable guards is tried first, from 0. User traffic takes the first.
+    pub guard: usize,
 }
 
 /// Draws a path: a guard, middles, the last hop. `None` where the snapshot holds no such path.
@@ -59,7 +61,10 @@ pub fn choose_path(
     if !PATH_LENGTHS.contains(&need.length) {
         return None;
     }
-    let usable = guards.usable(snapshot, need.exclude, now, rng);
+    let mut usable = guards.usable(snapshot, need.exclude, now, rng);
+    // spec: CLIENT-27
+    let first = need.guard.checked_rem(usable.len()).unwrap_or(0);
+    usable.rotate_left(first);
     let path = usable.iter().find_map(|g| path_through(g, snapshot, rng, profile, need));
     // None that does not wait goes together with this last hop: better one before its turn than no path.
     path.or_else(|| {

@@ -30,7 +30,7 @@ fn network(n: u8) -> Snapshot {
 }
 
 fn need(length: usize, last: LastHop) -> PathNeed {
-    PathNeed { length, last, exclude: None }
+    PathNeed { length, last, exclude: None, guard: 0 }
 }
 
 // spec: CLIENT-7
@@ -98,7 +98,7 @@ fn a_relay_is_in_no_path_of_its_own() {
     let s = network(4);
     let (own, mut rng) = (s.relays()[1].id(), rng());
     for _ in 0..50 {
-        let need = PathNeed { length: 3, last: LastHop::Any, exclude: Some(own) };
+        let need = PathNeed { length: 3, last: LastHop::Any, exclude: Some(own), guard: 0 };
         let path = choose_path(&s, &mut Guards::new(), at(0), &mut rng, &STRICT, need).unwrap();
         assert!(path.iter().all(|r| r.id() != own));
     }

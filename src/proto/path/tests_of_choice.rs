@@ -30,7 +30,7 @@ fn without(s: &Snapshot, gone: &[RelayId]) -> Snapshot {
 }
 
 fn path(s: &Snapshot, guards: &mut Guards, t: u64, rng: &mut Rng, length: usize, last: LastHop) -> Vec<RelayId> {
-    let need = PathNeed { length, last, exclude: None };
+    let need = PathNeed { length, last, exclude: None, guard: 0 };
     choose_path(s, guards, at(t), rng, &STRICT, need).unwrap().iter().map(|r| r.id()).collect()
 }
 
@@ -170,7 +170,7 @@ fn of_guards_that_all_wait_the_one_whose_turn_comes_first_is_tried() {
     );
     let without_b = without(&s, &[b]);
     assert_eq!(current(&without_b, &mut guards, 22, &mut rng), c, "who is not in the directory has no turn");
-    let need = PathNeed { length: 2, last: LastHop::Any, exclude: Some(b) };
+    let need = PathNeed { length: 2, last: LastHop::Any, exclude: Some(b), guard: 0 };
     for _ in 0..20 {
         let path = choose_path(&s, &mut guards, at(22), &mut rng, &STRICT, need).unwrap();
         assert!(path[0].id() == c && path[1].id() != b, "our own relay has none either");

@@ -46,7 +46,7 @@ pub(super) fn roster<'a>(relays: impl IntoIterator<Item = &'a Arc<SignedDescript
 impl PathSource for Paths {
     fn path(&mut self, now: Now, rng: &mut Rng, end: PathEnd) -> Option<Vec<Contact>> {
         let PathState { profile, own, hops, guards, snapshot, candidate, trial, .. } = &mut *self.0.borrow_mut();
-        let checking = candidate.as_ref().filter(|_| matches!(end, PathEnd::This(_)));
+        let checking = candidate.as_ref().filter(|_| matches!(end, PathEnd::This(..)));
         // spec: CLIENT-10
         let guards = if checking.is_some() { trial } else { guards };
         let snapshot = checking.or(snapshot.as_ref())?;
@@ -57,11 +57,12 @@ impl PathSource for Paths {
                 snapshot.get(&relay).filter(|d| d.exit)?;
                 LastHop::This(relay)
             }
-            PathEnd::This(relay) => LastHop::This(relay),
+            PathEnd::This(relay, _) => LastHop::This(relay),
             PathEnd::Before(relay) => LastHop::ThenFourth(relay),
         };
         let length = if matches!(last, LastHop::ThenFourth(_)) { *hops + 1 } else { *hops };
-        let need = PathNeed { length, last, exclude: *own };
+        let guard = if let PathEnd::This(_, guard) = end { guard } else { 0 };
+        let need = PathNeed { length, last, exclude: *own, guard };
         let mut path: Vec<_> =
             choose_path(snapshot, guards, now, rng, profile, need)?.iter().map(|d| Contact::from(&**d)).collect();
         if matches!(end, PathEnd::Before(_)) {
@@ -145,7 +146,7 @@ mod tests {
         let mut paths = Paths(Rc::clone(&state));
         let (now, mut rng) = (Now { mono: Instant(0), unix: START }, Rng::from_seed([1; 32]));
         let signer = invented.relays()[0].id();
-        let path = paths.path(now, &mut rng, PathEnd::This(signer)).unwrap();
+        let path = paths.path(now, &mut rng, PathEnd::This(signer, 0)).unwrap();
         paths.first_hop(now, &path[0].id, true);
         assert!(path.len() == 3 && state.borrow().guards.is_empty() && !state.borrow().trial.is_empty());
         assert!(paths.path(now, &mut rng, PathEnd::Any).is_none(), "and it serves no other circuit");

@@ -316,6 +316,13 @@ impl Circuits {
         }
     }
 
+    /// Takes no new streams on any circuit.
+    pub(super) fn spend_all(&mut self) -> Vec<Key> {
+        let keys: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
+        keys.iter().for_each(|&key| self.spend(key));
+        keys
+    }
+
     /// A relay of a circuit is about to end: the circuit ends with the last of its streams.
     // spec: CIRC-21
     pub(super) fn leaves(&mut self, now: Now, key: Key) {

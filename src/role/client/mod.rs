@@ -111,6 +111,11 @@ impl Client {
         self.state.act(now, |state| state.keep(relays));
     }
 
+    /// The directory is too old: circuits made from it take nothing new, and those that carry nothing are closed.
+    pub fn paths_expired(&mut self, now: Now) {
+        self.state.act(now, |state| state.paths_expired(now));
+    }
+
     /// Opens a stream. It is there at once for writing; what is written travels with the request.
     pub fn open(&mut self, now: Now, purpose: CircuitPurpose, target: Target) -> Option<StreamKey> {
         self.state.act(now, |state| state.open(now, purpose, Opening::Open(target))).map(StreamKey)

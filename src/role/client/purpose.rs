@@ -111,8 +111,8 @@ pub enum PathEnd {
     Exit,
     /// This exit.
     ThisExit(RelayId),
-    /// This relay.
-    This(RelayId),
+    /// This relay, after a path that begins with the guard of this number.
+    This(RelayId, usize),
     /// Any relay that goes together with this one, which comes after the path.
     Before(RelayId),
 }

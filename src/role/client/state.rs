@@ -120,6 +120,16 @@ impl ClientState {
         self.circuits.keep(relays);
     }
 
+    pub(super) fn paths_expired(&mut self, now: Now) {
+        // spec: CLIENT-28
+        for circuit in self.circuits.spend_all() {
+            let calls = &self.calls;
+            if self.circuits.look_up(circuit).is_some_and(|c| c.is_unused(|stream| calls.is_idle(stream))) {
+                self.close_circuit(now, circuit, false);
+            }
+        }
+    }
+
     pub(super) fn open(&mut self, now: Now, purpose: CircuitPurpose, opening: Opening) -> Option<Key> {
         self.streams.add(now, purpose, opening, false)
     }

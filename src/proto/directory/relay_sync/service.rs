@@ -31,6 +31,8 @@ impl RelayDirectory {
             }
             DirectoryRequest::Statement(cut) => self.cuts.statement(cut, now.unix),
             DirectoryRequest::Page { cut, start } => self.cuts.page(cut, start, now.unix),
+            DirectoryRequest::Changes { from, offset } => self.cuts.changes(from, offset, now.unix, self.profile),
+            DirectoryRequest::Witness { cut, relays } => self.witness(now, cut, &relays),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{CLOSED_RETRY, Circuits, Context, Timer};
 use crate::base::time::Now;
 use crate::proto::circuit::client::ClientCircuit;
+use crate::proto::rpc::Route;
 use crate::role::client::circuit::Circuit;
 use crate::role::client::event::CircuitState;
 use crate::role::client::exits::NOBODY;
@@ -88,7 +89,9 @@ impl Circuits {
         let draw = |end, cx: &mut Context<'_>| cx.paths.path(cx.now, cx.rng, end);
         match purpose {
             Some(CircuitPurpose::Direct(relay)) => cx.paths.contact(&relay).map(|c| (vec![c], false)),
-            Some(CircuitPurpose::Last(relay, _)) => draw(PathEnd::This(relay), cx).map(|p| (p, false)),
+            Some(CircuitPurpose::Last(relay, number)) => {
+                draw(PathEnd::This(relay, Route::guard_of(number)), cx).map(|p| (p, false))
+            }
             Some(CircuitPurpose::Fourth(relay, _)) => {
                 let mut path = draw(PathEnd::Before(relay), cx)?;
                 path.push(cx.paths.contact(&relay)?);
