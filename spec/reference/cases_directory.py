@@ -70,12 +70,6 @@ def directory():
         ("not_one", "DIR-10", "NotAnInvite", "hello\n"),
     ]:
         case("directory", "invite", name, spec, expect, invite=raw.encode())
-    beacon = derive("umbel 1 beacon", network + u64(published // 3_600_000))
-    key = seq(32, 5)
-    relays = [seq(32, 10 * i) for i in range(8)]
-    best = sorted(relays, key=lambda r: score(beacon, key, r), reverse=True)
-    case("directory", "custodians", "best_three_of_eight", "DIR-20 DIR-21 DIR-22", network=network, cut=published, beacon=beacon, key=key, locator=derive("umbel 1 block locator", key),
-         relays=b"".join(relays), best=b"".join(best[:3]))
     sets(network, base)
 
 
@@ -96,6 +90,14 @@ def sets(network, base):
     for n in (3, 4, 5, 7):
         records = [r[3] for r in all_of[:n]]
         case("directory", "set", f"of_{n}", "DIR-19 DIR-20 DIR-28", **named(records), root=dir_root(records), beacon=beacon)
+    key = seq(32, 5)
+    places = [dict(addresses=[address(f"10.{i % 5}.0.{i + 1}", 9000)], flags=4 if i % 4 == 1 else 0, family=seq(32, 3) if i % 4 == 1 else None) for i in range(16)]
+    spread = sorted(relay(40 + i, **place) for i, place in enumerate(places))
+    marks = {relay(40 + i)[0]: {i % 5} | ({"family"} if i % 4 == 1 else set()) for i in range(16)}
+    for n in (3, 12):
+        best = custodians(beacon, key, [(r[0], marks[r[0]]) for r in spread], n)
+        case("directory", "custodians", f"best_{n}_of_sixteen", "DIR-20 DIR-22 DIR-402", **named([r[3] for r in spread]), number=n, beacon=beacon, key=key,
+             locator=derive("umbel 1 block locator", key), best=b"".join(best))
     records = [r[3] for r in all_of[:4]]
     late, over = relay(30, published=cut - margin + 1)[3], relay(31, published=cut - 60_000)[3]
     placed = lambda extra: [r for _, r in sorted((relay_id(r[35 + 0 : 67], int.from_bytes(r[67:75], "big")), r) for r in records + [extra])]

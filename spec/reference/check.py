@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Callable
 
+import directory
 import pages
 import umbel
 from circuit import Handshake, Hop, Target, open_onion, seal_onion
@@ -147,10 +148,12 @@ def invite(case: Case) -> None:
 
 
 def custodians(case: Case) -> None:
-    now = beacon(network_of(case), case.number("cut"))
+    network = network_of(case)
+    now = beacon(network, case.number("cut"))
     same(now, case.raw("beacon"))
-    best = sorted(case.ids("relays"), key=lambda relay: umbel.score(now, case.raw("key"), relay), reverse=True)
-    same(best[:3], case.ids("best"))
+    able = settled(network, case.number("cut"), case.elements("records"))
+    best = directory.custodians(now, case.raw("key"), able, case.number("number"))
+    same([record.relay for record in best], case.ids("best"))
     same(ContentLink(case.raw("key"), b"").locator, case.raw("locator"))
 
 

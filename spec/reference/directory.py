@@ -83,6 +83,11 @@ class Record:
     def is_over(self, now: int) -> bool:
         return self.published + self.lifetime * SECOND <= now
 
+    def marks(self) -> set[bytes]:
+        """What it may have in common with another relay: its family and the prefixes of its addresses."""
+        packed = [ipaddress.ip_address(ip).packed for ip, _ in self.endpoint.addresses]
+        return {ip[: 2 if len(ip) == 4 else 4] for ip in packed} | ({self.family} if self.family else set())
+
 
 def parse_address(r: Reader, profile: Profile) -> tuple[str, int]:  # DIR-3, DIR-6
     family = r.uint(1)
@@ -218,10 +223,14 @@ class SettledSet:
         return next(r for r in self.relays if r.relay == relay)
 
     def custodians(self, key: bytes, flag: int) -> list[Record]:
-        """The relays with all bits of `flag` that keep `key`, the greatest score first (DIR-21)."""
-        now = beacon(self.network, self.cut)
+        """The relays with all bits of `flag` that keep `key`, the greatest score first (DIR-402)."""
         able = [r for r in self.relays if r.flags & flag == flag]
-        return sorted(able, key=lambda r: umbel.score(now, key, r.relay), reverse=True)[: self.network.profile.custodians]
+        return custodians(beacon(self.network, self.cut), key, able, self.network.profile.custodians)
+
+
+def custodians(now: bytes, key: bytes, able: list[Record], n: int) -> list[Record]:  # DIR-402
+    by_id = {record.relay: record for record in able}
+    return [by_id[relay] for relay in umbel.custodians(now, key, [(record.relay, record.marks()) for record in able], n)]
 
 
 def beacon(network: Network, cut: int) -> bytes:  # DIR-20

@@ -3,7 +3,7 @@
 use crate::pages::{pages, tables};
 use umbel::base::time::Duration;
 use umbel::proto::congestion::CongestionParams;
-use umbel::proto::profile::Profile;
+use umbel::proto::profile::{PathRules, Profile};
 
 #[derive(Debug, PartialEq, Eq)]
 enum Value {
@@ -61,7 +61,18 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         replicate_spread,
         congestion,
         stream_window_bytes,
+        paths,
     } = *profile;
+    let PathRules {
+        guard_age,
+        guard_presence,
+        last_hop_age,
+        middle_age,
+        guard_lifetime_min,
+        guard_lifetime_max,
+        guard_window,
+        exit_operators,
+    } = paths;
     let CongestionParams { initial, min, max, queue, grace, standing_min, base_lifetime } = congestion;
     vec![
         ("name", Value::Text(name.to_owned())),
@@ -92,6 +103,14 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         ("congestion_standing_min", Value::Time(standing_min)),
         ("congestion_base_lifetime", Value::Time(base_lifetime)),
         ("stream_window_bytes", Value::Number(u64::from(stream_window_bytes))),
+        ("guard_age", Value::Time(guard_age)),
+        ("guard_presence", Value::Number(u64::from(guard_presence))),
+        ("last_hop_age", Value::Time(last_hop_age)),
+        ("middle_age", Value::Time(middle_age)),
+        ("guard_lifetime_min", Value::Time(guard_lifetime_min)),
+        ("guard_lifetime_max", Value::Time(guard_lifetime_max)),
+        ("guard_window", Value::Time(guard_window)),
+        ("exit_operators", Value::Number(exit_operators as u64)),
     ]
 }
 

@@ -66,15 +66,14 @@ fn one_invite(case: &Case) {
 
 fn custodians(case: &Case) {
     case.expect("ok");
-    let network = NetworkId(case.array("network"));
-    let beacon = rendezvous::beacon(network, UnixMs(case.number("cut")), &Profile::TESTING);
-    assert_eq!(beacon, case.array("beacon"));
-    let key: [u8; 32] = case.array("key");
+    let (network, cut, records) = records(case, "records");
+    let set = Snapshot::assemble(records, cut, &Profile::TESTING, network).expect("a good set");
+    assert_eq!(set.beacon, case.array("beacon"));
+    let (key, number): ([u8; 32], _) = (case.array("key"), case.number("number") as usize);
     assert_eq!(rendezvous::locate(&key), case.array("locator"));
-    let relays = case.bytes("relays");
-    let relays = relays.as_chunks::<32>().0.iter().map(|c| RelayId(*c));
-    let best: Vec<u8> = rendezvous::best(&beacon, &key, relays, 3).iter().flat_map(|r| r.0).collect();
-    assert_eq!(best, case.bytes("best"));
+    let bytes = |ids: Vec<RelayId>| ids.iter().flat_map(|r| r.0).collect::<Vec<_>>();
+    assert_eq!(bytes(rendezvous::best(&set.beacon, &key, set.relays(), number)), case.bytes("best"), "{}", case.name);
+    assert_eq!(bytes(set.record_custodians(&RelayId(key), number)), case.bytes("best"), "{}", case.name);
 }
 
 fn records(case: &Case, key: &str) -> (NetworkId, UnixMs, Vec<Arc<SignedDescriptor>>) {

@@ -3,6 +3,7 @@
 use crate::base::bytes::{Reader, Writer};
 use crate::base::time::{Duration, UnixMs};
 use crate::crypto::hash::{context, derive};
+use crate::proto::directory::index::{Index, LazyIndex};
 use crate::proto::directory::rendezvous;
 use crate::proto::directory::standing::Standing;
 use crate::proto::profile::Profile;
@@ -75,6 +76,7 @@ pub struct Snapshot {
     relays: Vec<Arc<SignedDescriptor>>,
     /// Of each relay, in the same order.
     standings: Vec<Standing>,
+    index: LazyIndex,
 }
 
 impl Snapshot {
@@ -120,13 +122,15 @@ impl Snapshot {
     fn of(relays: Vec<Arc<SignedDescriptor>>, cut: UnixMs, profile: &Profile, network: NetworkId) -> Self {
         let root = root(relays.iter().map(|r| leaf(r)).collect());
         let standings = relays.iter().map(|_| Standing::new(UnixMs(0))).collect();
-        Self { cut, beacon: rendezvous::beacon(network, cut, profile), root, relays, standings }
+        let index = LazyIndex::new(cut, profile);
+        Self { cut, beacon: rendezvous::beacon(network, cut, profile), root, relays, standings, index }
     }
 
     /// The same with other standings, in the order of [`Snapshot::relays`].
     #[cfg(any(test, feature = "unstable"))]
     pub fn with_standings(mut self, standings: impl Fn(&SignedDescriptor) -> Standing) -> Self {
         self.standings = self.relays.iter().map(|r| standings(r)).collect();
+        self.index.forget();
         self
     }
 
@@ -152,15 +156,20 @@ impl Snapshot {
         self.relays.get(at)
     }
 
+    /// Who may stand where in a path, and what else is found without walking the set.
+    pub fn index(&self) -> &Index {
+        self.index.get(&self.relays, &self.standings, self.cut)
+    }
+
     /// The `n` relays responsible for content placed under `key` (from [`rendezvous::locate`]), best first: of those
     /// that keep content.
     pub fn custodians(&self, key: &[u8; 32], n: usize) -> Vec<RelayId> {
-        rendezvous::best(&self.beacon, key, self.relays.iter().filter(|r| r.store).map(|r| r.id()), n)
+        self.index().custodians((&self.relays, &self.standings), (&self.beacon, key), n)
     }
 
     /// The `n` relays responsible for the record of `relay`, best first.
     pub fn record_custodians(&self, relay: &RelayId, n: usize) -> Vec<RelayId> {
-        rendezvous::best(&self.beacon, &relay.0, self.relays.iter().map(|r| r.id()), n)
+        self.index().record_custodians((&self.relays, &self.standings), (&self.beacon, &relay.0), n)
     }
 
     /// Whether it says the same of the network as another: same records, same placement, maybe of another cut.

@@ -48,6 +48,23 @@ pub(crate) fn with(i: u8, published: UnixMs, change: impl FnOnce(&mut Descriptor
     Arc::new(SignedDescriptor::sign(d, &key))
 }
 
+/// Any number of records, each in a prefix of its own while there are enough: number `i` is at `address(i)`.
+pub(crate) fn many(n: u32, published: UnixMs, mut change: impl FnMut(u32, &mut Descriptor)) -> Vec<Arc<SignedDescriptor>> {
+    let make = |i: u32| {
+        let mut secret = [0x55; 32];
+        secret[..4].copy_from_slice(&i.to_be_bytes());
+        let key = IdentityKey::from_bytes(secret);
+        let [_, _, b, c] = i.to_be_bytes();
+        let mut d = (**record(0, published)).clone();
+        (d.identity, d.work_nonce) = (key.public(), 0);
+        (d.exit, d.store) = (i.is_multiple_of(3), i.is_multiple_of(2));
+        d.addrs = vec![format!("{}.{c}.0.1:9000", b % 200 + 1).parse().unwrap()];
+        change(i, &mut d);
+        Arc::new(SignedDescriptor::sign(d, &key))
+    };
+    (0..n).map(make).collect()
+}
+
 /// When the tests' time begins: 300 ms after a cut of the testing profile.
 pub(crate) const START: UnixMs = UnixMs(1_700_000_000_300);
 
