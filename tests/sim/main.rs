@@ -15,6 +15,7 @@ mod log;
 mod long_paths;
 mod names;
 mod nodes;
+mod paths;
 mod rogue;
 mod sharing;
 mod transfer;

@@ -155,7 +155,16 @@ mod tests {
             ready: true,
             problems: Vec::new(),
             socks: Some("127.0.0.1:6250".into()),
-            directory: Some(DirectoryStatus { cut: 1, root: "r".into(), relays: 2, signers: 3, age_s: 4 }),
+            directory: Some(DirectoryStatus {
+                cut: 1,
+                root: "r".into(),
+                relays: 2,
+                signers: 3,
+                age_s: 4,
+                exits: 1,
+                exit_operators: 1,
+                exit_paths_seen_ppm: 200_000,
+            }),
             links: 1,
             circuits: vec![CircuitStatus {
                 id: 1,
@@ -176,7 +185,8 @@ mod tests {
             &status,
             concat!(
                 r#"{"version":"1","role":"client","id":null,"profile":"testing","uptime_s":1,"ready":true,"problems":[],"#,
-                r#""socks":"127.0.0.1:6250","directory":{"cut":1,"root":"r","relays":2,"signers":3,"age_s":4},"links":1,"#,
+                r#""socks":"127.0.0.1:6250","directory":{"cut":1,"root":"r","relays":2,"signers":3,"age_s":4,"#,
+                r#""exits":1,"exit_operators":1,"exit_paths_seen_ppm":200000},"links":1,"#,
                 r#""circuits":[{"id":1,"hops":["h"],"state":"open","isolation":"i"}],"#,
                 r#""streams":[{"id":1,"circuit":2,"hops":3,"post_quantum":true,"bytes_in":4,"bytes_out":5}],"#,
                 r#""store":{"used":1,"cap":2,"objects":3,"health":"good","reason":"","since_unix":0,"before":null,"#,

@@ -360,15 +360,14 @@ impl Guards {
 
     /// The standby through which a probe circuit is to be built, if one is due. No relay outside the list is ever asked.
     // spec: CLIENT-408
-    pub fn probe(&mut self, snapshot: &Snapshot, own: Option<RelayId>, now: Now) -> Option<Arc<SignedDescriptor>> {
+    pub fn probe(&mut self, snapshot: &Snapshot, own: Option<RelayId>, now: Now) -> Option<RelayId> {
         if self.probes_owed == 0 {
             return None;
         }
-        let listed = self.live(own).filter_map(|g| Some((g, snapshot.get(&g.kept.id)?)));
-        let standbys = listed.skip(1).take(GUARDS_KEPT - 1).filter(|(g, _)| g.retry_at <= now.mono);
+        let listed = self.live(own).filter(|g| snapshot.get(&g.kept.id).is_some());
+        let standbys = listed.skip(1).take(GUARDS_KEPT - 1).filter(|g| g.retry_at <= now.mono);
         // In turns: the one that was probed less.
-        let (_, standby) = standbys.min_by_key(|(g, _)| g.kept.tally.drawn)?;
-        let standby = Arc::clone(standby);
+        let standby = standbys.min_by_key(|g| g.kept.tally.drawn)?.kept.id;
         self.probes_owed -= 1;
         Some(standby)
     }

@@ -71,18 +71,16 @@ pub fn choose_path(
     })
 }
 
-/// Draws the path of a probe: through a standby, and otherwise like any other, so that nobody after it can tell. `None` while
-/// none is due.
+/// Draws the path of a probe: through a standby ([`Guards::probe`]), and otherwise like any other, so that nobody after it can
+/// tell.
 pub fn choose_probe(
     snapshot: &Snapshot,
-    guards: &mut Guards,
-    now: Now,
+    standby: &RelayId,
     rng: &mut Rng,
     profile: &Profile,
     need: PathNeed,
 ) -> Option<Vec<Arc<SignedDescriptor>>> {
-    let standby = guards.probe(snapshot, need.exclude, now)?;
-    path_through(&standby, snapshot, rng, profile, need)
+    path_through(snapshot.get(standby)?, snapshot, rng, profile, need)
 }
 
 /// A path that begins with this guard.

@@ -3,7 +3,7 @@
 use super::guards::GUARDS_KEPT;
 use super::*;
 use crate::base::time::{Duration, Instant, UnixMs};
-use crate::proto::directory::testing::{NETWORK, record, with};
+use crate::proto::directory::testing::{NETWORK, many, record, with};
 use std::collections::{BTreeMap, BTreeSet};
 
 const CUT: UnixMs = UnixMs(1_700_000_000_000);
@@ -65,6 +65,33 @@ fn every_place_after_the_guard_is_drawn_uniformly() {
     }
     assert_uniform(&counts[0], &exits);
     counts[1..].iter().for_each(|counts| assert_uniform(counts, &others));
+}
+
+// spec: CLIENT-7
+#[test]
+fn drawing_until_one_fits_is_as_uniform_as_counting_out_all_that_fit() {
+    // Most relays share the guard's prefix or are no exits, so that hardly any fits.
+    for (n, near) in [(200, 40), (200, 190), (200, 197)] {
+        let records = many(n, CUT.minus(Duration::from_secs(5)), |i, d| {
+            d.exit = true;
+            d.addrs = vec![format!("{}.1.0.{}:1", if i < near { 10 } else { 11 + i }, i % 250 + 1).parse().unwrap()];
+        });
+        let (s, mut rng) = (Snapshot::settle(&records, CUT, &STRICT, NETWORK), rng());
+        let mut guards = Guards::restore([GuardRecord::new(records[0].id(), CUT)]);
+        let fitting = s.relays().iter().filter(|r| apart(r, &records[0], &STRICT)).count();
+        assert_eq!(fitting as u32, n - near);
+        let mut counts: BTreeMap<RelayId, u32> = BTreeMap::new();
+        let draws = 500 * fitting;
+        for _ in 0..draws {
+            let end = path(&s, &mut guards, 0, &mut rng, 2, LastHop::Exit)[1];
+            *counts.entry(end).or_default() += 1;
+        }
+        let expected = draws as f64 / fitting as f64;
+        let chi2: f64 = counts.values().map(|c| (f64::from(*c) - expected).powi(2) / expected).sum();
+        let freedom = fitting as f64 - 1.0;
+        assert_eq!(counts.len(), fitting);
+        assert!(chi2 < freedom + 4.0 * (2.0 * freedom).sqrt(), "{chi2} at {freedom} degrees of freedom");
+    }
 }
 
 // spec: CLIENT-2

@@ -207,10 +207,12 @@ fn probes_go_through_the_standbys_in_turns_and_through_nobody_else() {
     for _ in 0..200 {
         guards.count(&ids[0], Sample::Stood, at(1));
         let need = PathNeed { length: 3, last: LastHop::Exit, exclude: None };
-        while let Some(path) = choose_probe(&s, &mut guards, at(1), &mut rng, &PUBLIC, need) {
+        while let Some(standby) = guards.probe(&s, None, at(1)) {
+            let path = choose_probe(&s, &standby, &mut rng, &PUBLIC, need).unwrap();
             assert!(path.len() == 3 && path[2].exit);
             guards.count(&path[0].id(), Sample::Stood, at(1));
             probed.push(path[0].id());
+            assert_eq!(path[0].id(), standby);
         }
     }
     assert_eq!(probed.len(), 64 + 136 / 4);

@@ -1,11 +1,13 @@
 //! The client's circuits: built for what a stream wants or kept ready, closed when idle.
 
+mod account;
 mod build;
 mod room;
 
 use super::circuit::{Circuit, Opening, StreamPlace};
 use super::config::ClientConfig;
 use super::event::{CircuitInfo, CircuitState};
+use super::draws::Draws;
 use super::exits::DrawnExits;
 use super::pace::{BuildTimes, Busy, Demand};
 use super::purpose::{CircuitPurpose, Isolation, Part, PathSource};
@@ -25,7 +27,9 @@ use crate::wire::handshake::REPLY_SIZE;
 use crate::wire::ids::RelayId;
 use crate::wire::message::{EndReason, StreamId};
 use core::net::IpAddr;
+pub(super) use account::Ending;
 pub(super) use room::Crowd;
+use room::Roll;
 use std::collections::BTreeMap;
 
 /// Whoever waits for a circuit is looked at again this long after one closed.
@@ -92,6 +96,8 @@ pub(super) struct Circuits {
     /// The circuits that serve a purpose.
     of_purpose: BTreeMap<CircuitPurpose, Vec<Key>>,
     drawn: DrawnExits,
+    draws: Draws,
+    roll: Roll,
     timers: Timers<Timer>,
     /// Streams a write may have given room to.
     touched: Vec<Key>,
@@ -143,6 +149,8 @@ impl Circuits {
             table: Slab::default(),
             of_purpose: BTreeMap::new(),
             drawn: DrawnExits::default(),
+            draws: Draws::default(),
+            roll: Roll::default(),
             timers: Timers::default(),
             touched: Vec::new(),
             build_times: BuildTimes::default(),
@@ -273,10 +281,7 @@ impl Circuits {
         self.built += 1;
         self.timers.set(Timer::Build(key), None);
         self.timers.set(Timer::Idle(key), Some(cx.now.mono + PARK_AFTER));
-        if let Some(first) = circuit.path().first() {
-            self.busy.works(first);
-            cx.paths.first_hop(cx.now, first, true);
-        }
+        self.account_built(key, cx);
     }
 
     /// The first hop of a circuit has no place for it now. It stays the first hop, and is asked again later.
@@ -310,8 +315,16 @@ impl Circuits {
     }
 
     /// Ends a circuit. Its streams, and those that waited for it, are the caller's affair.
-    pub(super) fn close(&mut self, key: Key, peer_knows: bool, cx: &mut Context<'_>) -> Option<ClosedCircuit> {
+    pub(super) fn close(
+        &mut self,
+        key: Key,
+        peer_knows: bool,
+        ending: Ending,
+        cx: &mut Context<'_>,
+    ) -> Option<ClosedCircuit> {
+        self.account_end(key, ending, cx);
         let circuit = self.table.remove(key)?;
+        self.roll.remove(key, circuit.purpose());
         for timer in [Timer::Build(key), Timer::Idle(key), Timer::Rest(key), Timer::Look(key)] {
             self.timers.set(timer, None);
         }
@@ -358,8 +371,8 @@ impl Circuits {
             Some(CircuitPurpose::Exit(Isolation { part: Part::Shared(_), .. })) if circuit.takes_more(now.mono) => {
                 CIRCUIT_DIRTY_AFTER
             }
-            Some(_) => CIRCUIT_IDLE_TIMEOUT,
-            None => SPARE_LIFETIME,
+            None if !circuit.is_probe() => SPARE_LIFETIME,
+            _ => CIRCUIT_IDLE_TIMEOUT,
         };
         let idle = circuit.is_idle(now.mono, lifetime, is_idle);
         if !idle {
