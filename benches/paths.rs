@@ -38,7 +38,11 @@ fn main() {
     };
     let need = |length, last| PathNeed { length, last, exclude: None };
     let mut fast = true;
-    for (name, length, last) in [("a path to any relay", 3, LastHop::Any), ("a path to an exit", 3, LastHop::Exit), ("a path of five", 5, LastHop::Any)] {
+    for (name, length, last) in [
+        ("a path to any relay", 3, LastHop::Any),
+        ("a path to an exit", 3, LastHop::Exit),
+        ("a path of five", 5, LastHop::Any),
+    ] {
         fast &= per_call(name, PATH_MAX, &mut |_| {
             black_box(choose_path(snapshot, &mut guards, now, &mut rng, &PROFILE, need(length, last)));
         });

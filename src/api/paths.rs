@@ -39,7 +39,10 @@ fn guard_problem(trouble: GuardTrouble) -> (&'static str, String) {
         GuardTrouble::Unreachable => {
             let why = "a firewall may let only some ports through, or somebody may block them";
             let what = "try another connection, or let further guards be drawn with --guards-fail-open";
-            ("guards-unreachable", format!("none of this node's guards can be reached, though other relays can: {why}; {what}"))
+            (
+                "guards-unreachable",
+                format!("none of this node's guards can be reached, though other relays can: {why}; {what}"),
+            )
         }
     }
 }
@@ -51,7 +54,8 @@ fn few_exits(figures: ExitFigures, least: usize) -> Option<(&'static str, String
         return None;
     }
     let percent = (figures.seen_at_both_ends(SHARE_SUPPOSED) * 100.0).ceil();
-    let who = format!("this network has {exits} exits of {operators} operators, where {least} would be enough to hide among");
+    let who =
+        format!("this network has {exits} exits of {operators} operators, where {least} would be enough to hide among");
     let what = format!("who runs a fifth of its relays may see {percent} % of paths to the Internet at both ends");
     Some(("exits-few", format!("{who}: {what}; content in the network is not concerned")))
 }

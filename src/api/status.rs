@@ -170,11 +170,11 @@ impl Local {
         let directory = snapshot.as_ref().map(|s| {
             let exits = s.index().exit_figures;
             DirectoryStatus {
-            cut: s.cut.0,
-            root: to_text(&s.root),
-            relays: s.len() as u64,
-            signers: signers as u64,
-            age_s: s.age(now.unix).as_secs(),
+                cut: s.cut.0,
+                root: to_text(&s.root),
+                relays: s.len() as u64,
+                signers: signers as u64,
+                age_s: s.age(now.unix).as_secs(),
                 exits: exits.exits as u64,
                 exit_operators: exits.operators as u64,
                 exit_paths_seen_ppm: (exits.seen_at_both_ends(SHARE_SUPPOSED) * 1e6) as u64,

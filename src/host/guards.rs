@@ -147,7 +147,14 @@ mod tests {
         ];
         assert_eq!(decode(&encode(&kept)).unwrap(), kept);
         let twice = encode(&[kept[0], kept[0]]);
-        for bad in ["", "umbel-guards 3\n", "umbel-guards 2\n", "umbel-guards 1\nguard x 1 2 3\n", "umbel-guards 1\nrelay\n", &*twice] {
+        for bad in [
+            "",
+            "umbel-guards 3\n",
+            "umbel-guards 2\n",
+            "umbel-guards 1\nguard x 1 2 3\n",
+            "umbel-guards 1\nrelay\n",
+            &*twice,
+        ] {
             assert!(decode(bad).is_err(), "{bad:?}");
         }
         let good = encode(&kept);

@@ -264,7 +264,10 @@ fn directory_text(d: &DirectoryStatus) -> String {
     if d.exits > 0 {
         let (exits, operators) = (plural(d.exits, "exit", "exits"), plural(d.exit_operators, "operator", "operators"));
         let percent = d.exit_paths_seen_ppm as f64 / 10_000.0;
-        let _ = write!(text, "; {exits} of {operators}: with a fifth of all relays one sees {percent:.1} % of paths to them");
+        let _ = write!(
+            text,
+            "; {exits} of {operators}: with a fifth of all relays one sees {percent:.1} % of paths to them"
+        );
     }
     text
 }

@@ -11,6 +11,7 @@ use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::crypto::aead::Cipher;
 use crate::crypto::identity::IdentityKey;
+use crate::crypto::work::Work;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::directory::standing::Standing;
 use crate::proto::path::{Guards, LastHop, PathNeed, Sample, choose_path, choose_probe};
@@ -100,7 +101,7 @@ fn record(i: u32) -> Arc<SignedDescriptor> {
     let descriptor = Descriptor {
         network: NETWORK,
         identity: key.public(),
-        work_nonce: u64::from(i),
+        work: Work::NONE,
         published: START.minus(Duration::from_secs(86_400)),
         lifetime_s: 10 * 365 * 86_400,
         link_key: [1; 32],
@@ -260,9 +261,7 @@ fn passive(of: &Population, params: Params, rng: &mut Rng) -> (f64, f64) {
     let need = PathNeed { length: 3, last: LastHop::Any, exclude: None };
     let both = |rng: &mut Rng| {
         let path = choose_path(&of.snapshot, &mut Guards::new(), at(0), rng, &PROFILE, need);
-        path.is_some_and(|path| {
-            [path.first(), path.last()].into_iter().flatten().all(|end| of.is_hostile(&end.id()))
-        })
+        path.is_some_and(|path| [path.first(), path.last()].into_iter().flatten().all(|end| of.is_hostile(&end.id())))
     };
     let seen = (0..params.paths).filter(|_| both(rng)).count();
     let share = seen as f64 / params.paths as f64;

@@ -41,7 +41,9 @@ fn who_slows_circuits_changes_their_order_and_nothing_else() {
     for (ready, pause) in [(2, 60.0), (2, 3_600.0), (8, 600.0)] {
         let gain = |taking| ready_circuits(taking, 0.2, ready, (pause, 1_800.0), 3);
         let (shipped, quickest) = (gain(Taking::Shipped), gain(Taking::Quickest));
-        println!("{ready} ready, one needed every {pause} s: {shipped:.3} f shipped, {quickest:.3} f the quickest of all");
+        println!(
+            "{ready} ready, one needed every {pause} s: {shipped:.3} f shipped, {quickest:.3} f the quickest of all"
+        );
         assert!((0.98..1.02).contains(&shipped), "{shipped}");
         assert!(pause < 100.0 || quickest > 1.2, "the attack is real: {quickest}");
     }

@@ -33,7 +33,7 @@ pub(crate) fn with(i: u8, published: UnixMs, change: impl FnOnce(&mut Descriptor
     let mut d = Descriptor {
         network: NETWORK,
         identity: key.public(),
-        work_nonce: find_work(&key.public(), Profile::TESTING.work_bits),
+        work: find_work(NETWORK, &key.public(), published, Profile::TESTING.work),
         published,
         lifetime_s: Profile::TESTING.descriptor_lifetime.as_secs() as u32,
         link_key: [1; 32],
@@ -49,14 +49,18 @@ pub(crate) fn with(i: u8, published: UnixMs, change: impl FnOnce(&mut Descriptor
 }
 
 /// Any number of records, each in a prefix of its own while there are enough: number `i` is at `address(i)`.
-pub(crate) fn many(n: u32, published: UnixMs, mut change: impl FnMut(u32, &mut Descriptor)) -> Vec<Arc<SignedDescriptor>> {
+pub(crate) fn many(
+    n: u32,
+    published: UnixMs,
+    mut change: impl FnMut(u32, &mut Descriptor),
+) -> Vec<Arc<SignedDescriptor>> {
     let make = |i: u32| {
         let mut secret = [0x55; 32];
         secret[..4].copy_from_slice(&i.to_be_bytes());
         let key = IdentityKey::from_bytes(secret);
         let [_, _, b, c] = i.to_be_bytes();
         let mut d = (**record(0, published)).clone();
-        (d.identity, d.work_nonce) = (key.public(), 0);
+        (d.identity, d.work) = (key.public(), crate::crypto::work::Work::NONE);
         (d.exit, d.store) = (i.is_multiple_of(3), i.is_multiple_of(2));
         d.addrs = vec![format!("{}.{c}.0.1:9000", b % 200 + 1).parse().unwrap()];
         change(i, &mut d);

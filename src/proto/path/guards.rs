@@ -150,18 +150,14 @@ impl Guards {
             }
         }
         let waits = |g: &&Guard| g.retry_at <= now.mono;
-        let ready = self.allowed(snapshot, own, now.unix).filter(waits).filter_map(|g| snapshot.get(&g.kept.id).cloned());
+        let ready =
+            self.allowed(snapshot, own, now.unix).filter(waits).filter_map(|g| snapshot.get(&g.kept.id).cloned());
         let ready: Vec<_> = ready.collect();
         if ready.is_empty() { self.by_turn(snapshot, own, now.unix) } else { ready }
     }
 
     /// The usable guards in the directory, those that wait for a retry after the others, by the time of their retry.
-    pub(super) fn by_turn(
-        &self,
-        snapshot: &Snapshot,
-        own: Option<RelayId>,
-        now: UnixMs,
-    ) -> Vec<Arc<SignedDescriptor>> {
+    pub(super) fn by_turn(&self, snapshot: &Snapshot, own: Option<RelayId>, now: UnixMs) -> Vec<Arc<SignedDescriptor>> {
         let allowed = self.allowed(snapshot, own, now);
         let mut listed: Vec<_> = allowed.filter_map(|g| Some((g.retry_at, snapshot.get(&g.kept.id)?))).collect();
         listed.sort_by_key(|(at, _)| *at);
@@ -229,7 +225,8 @@ impl Guards {
         only_apart: bool,
     ) -> bool {
         let is_new = |r: &SignedDescriptor| {
-            let known = self.list.iter().any(|g| g.kept.id == r.id()) || self.former.iter().any(|(id, _)| *id == r.id());
+            let known =
+                self.list.iter().any(|g| g.kept.id == r.id()) || self.former.iter().any(|(id, _)| *id == r.id());
             Some(r.id()) != own && !known
         };
         let listed: Vec<_> = self.live(own).filter_map(|g| snapshot.get(&g.kept.id)).collect();
@@ -263,7 +260,9 @@ impl Guards {
             let end = g.confirmed.unwrap_or(g.added).plus(g.lifetime.unwrap_or(rules.guard_lifetime_max));
             // One that was used lately stays: to use it again when it comes back exposes nothing new.
             let lately = g.used.is_some_and(|at| now.distance(at) < window);
-            if now >= end && let Some(used) = g.used {
+            if now >= end
+                && let Some(used) = g.used
+            {
                 self.former.push((g.id, used));
             }
             now < end && (lately || !g.is_long_missing(now))
@@ -379,7 +378,8 @@ impl Guards {
         if self.list.is_empty() {
             return found;
         }
-        let mut usable = self.allowed(snapshot, own, now.unix).filter(|g| snapshot.get(&g.kept.id).is_some()).peekable();
+        let mut usable =
+            self.allowed(snapshot, own, now.unix).filter(|g| snapshot.get(&g.kept.id).is_some()).peekable();
         if usable.peek().is_none() {
             found.push(GuardTrouble::UsedUp);
         } else if self.is_online(now) && usable.all(|g| g.failures >= UNREACHABLE_FAILURES) {

@@ -67,7 +67,10 @@ pub fn choose_path(
     let path = usable.iter().find_map(|g| path_through(g, snapshot, rng, profile, need));
     // None that does not wait goes together with this last hop: better one before its turn than no path.
     path.or_else(|| {
-        guards.by_turn(snapshot, need.exclude, now.unix).iter().find_map(|g| path_through(g, snapshot, rng, profile, need))
+        guards
+            .by_turn(snapshot, need.exclude, now.unix)
+            .iter()
+            .find_map(|g| path_through(g, snapshot, rng, profile, need))
     })
 }
 

@@ -145,7 +145,11 @@ fn three_guards_of_one_prefix_leave_no_custodian_out_of_reach() {
         let mut guards = Guards::new();
         guards.current(&s, None, at(0), &mut rng);
         let listed: Vec<_> = guards.ids().map(|id| s.get(&id).unwrap()).collect();
-        assert!(!same_prefix(listed[0], listed[1]) && !same_prefix(listed[0], listed[2]) && !same_prefix(listed[1], listed[2]));
+        assert!(
+            !same_prefix(listed[0], listed[1])
+                && !same_prefix(listed[0], listed[2])
+                && !same_prefix(listed[1], listed[2])
+        );
     }
     // A list of an earlier form.
     let old = records.iter().skip(7).take(3).map(|r| GuardRecord::new(r.id(), CUT));

@@ -54,6 +54,8 @@ pub(super) struct Circuit {
     last_stream: Instant,
     /// Takes no new streams.
     is_spent: bool,
+    /// One of its relays is about to end.
+    is_leaving: bool,
     /// Its first hop had no place for it.
     is_refused: bool,
     streams: StreamNames,
@@ -92,6 +94,7 @@ impl Circuit {
             used: None,
             last_stream: now,
             is_spent: false,
+            is_leaving: false,
             is_refused: false,
             streams: BTreeMap::new(),
             begun: now,
@@ -150,6 +153,7 @@ impl Circuit {
     pub(super) fn can_serve(&self, purpose: CircuitPurpose, paths: &dyn PathSource) -> bool {
         self.purpose.is_none()
             && !self.is_probe
+            && !self.is_spent
             && match purpose {
                 CircuitPurpose::Exit(_) => self.is_exit,
                 // spec: CLIENT-9
@@ -231,6 +235,16 @@ impl Circuit {
     /// It takes no new streams.
     pub(super) fn spend(&mut self) {
         self.is_spent = true;
+    }
+
+    /// One of its relays is about to end.
+    pub(super) fn leaves(&mut self) {
+        self.is_spent = true;
+        self.is_leaving = true;
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving
     }
 
     /// It got or lost a stream.

@@ -108,8 +108,17 @@ impl Rig {
         let cfg = ClientConfig { network: NET, profile, spare_circuits: spares, wants_exits: true, circuits_max };
         let client = Client::new(cfg, Box::new(Source(known.clone())), Rng::from_seed([5; 32]));
         let now = Now { mono: Instant(1_000_000), unix: UnixMs(1_000_000) };
-        let mut rig =
-            Self { client, known, now, answer, link: None, rng: Rng::from_seed([6; 32]), dials: 0, last: None, created: Vec::new() };
+        let mut rig = Self {
+            client,
+            known,
+            now,
+            answer,
+            link: None,
+            rng: Rng::from_seed([6; 32]),
+            dials: 0,
+            last: None,
+            created: Vec::new(),
+        };
         rig.client.paths_changed(now);
         rig.run();
         rig

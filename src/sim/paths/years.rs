@@ -107,7 +107,8 @@ impl Net {
         self.next += 1;
         let stays_for_ever = is_hostile && !self.year.hostile_leave;
         // Of a stationary quarter, more are born: those that stay for 30 days make way 20 times as often.
-        let short = self.year.churn == Churn::Mixed && chance(&mut self.rng, if step == 0 { 0.25 } else { 20.0 / 23.0 });
+        let short =
+            self.year.churn == Churn::Mixed && chance(&mut self.rng, if step == 0 { 0.25 } else { 20.0 / 23.0 });
         let days = match self.year.churn {
             Churn::Mixed if short => 30.0,
             Churn::Mixed => 600.0,

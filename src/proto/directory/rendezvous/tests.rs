@@ -52,7 +52,11 @@ fn custodians_are_of_different_prefixes_and_families_while_there_are_enough() {
         let unrelated = found.iter().enumerate().all(|(i, a)| found[..i].iter().all(|b| !related(of(a), of(b))));
         assert!(found.len() == 12 && unrelated, "{key}");
         let more = best(&beacon, &[key; 32], &relays, 30);
-        assert_eq!(more.iter().collect::<BTreeSet<_>>().len(), 30, "where they are too few, the nearest others come in");
+        assert_eq!(
+            more.iter().collect::<BTreeSet<_>>().len(),
+            30,
+            "where they are too few, the nearest others come in"
+        );
     }
     let one_prefix = sorted(30, |_, d| d.addrs = vec!["10.1.0.1:1".parse().unwrap()]);
     assert_eq!(best(&beacon, &[1; 32], &one_prefix, 12).len(), 12);

@@ -47,6 +47,9 @@ impl Circuits {
         let Some(circuit) = self.table.get_mut(key) else { return };
         let Some(mut draw) = circuit.take_draw() else { return };
         let is_unused = circuit.purpose().is_none() && !circuit.is_probe();
+        // Who says that it leaves ends the circuit as well as who ends it.
+        let is_left = ending == Ending::Ours && circuit.is_leaving();
+        let ending = if is_left { Ending::Failed } else { ending };
         let begun = circuit.state() == CircuitState::Open || !circuit.built().is_empty();
         match ending {
             // It served, or it was a probe that stood.
