@@ -55,7 +55,7 @@ fn one_guard_is_in_use_and_two_stand_by_for_most_of_a_year() {
     assert!((310..325).contains(&mean), "drawn uniformly, {mean} on average");
 }
 
-// spec: CLIENT-401
+// spec: CLIENT-401 CLIENT-402
 #[test]
 fn who_came_lately_is_no_guard_no_last_hop_and_no_middle() {
     let records = many(90, CUT.minus(Duration::from_secs(5)), |_, _| ());
