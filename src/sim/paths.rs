@@ -14,7 +14,8 @@ use crate::crypto::identity::IdentityKey;
 use crate::crypto::work::Work;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::directory::standing::Standing;
-use crate::proto::path::{Guards, LastHop, PathNeed, Sample, choose_path, choose_probe};
+use crate::proto::path::bias::JUDGED_FROM;
+use crate::proto::path::{GuardRecord, Guards, LastHop, PathNeed, Sample, choose_path, choose_probe};
 use crate::proto::profile::{PathRules, Profile};
 use crate::role::client::draws::{Draw, DrawnFor, Ready, choose_ready};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
@@ -38,9 +39,9 @@ const LOOKUP_ASKS: u32 = 23;
 pub enum Attack {
     /// They carry them.
     None,
-    /// A hostile guard blocks circuits whose last hop is honest, as often as it can without being suspended, and a hostile
-    /// standby of its blocks all probes.
-    Denial,
+    /// A hostile guard blocks circuits whose last hop is honest, as often as it can without being suspended for that or for
+    /// this many more that the network loses, and a hostile standby blocks all probes.
+    Denial(u32),
 }
 
 /// A network and what is done to it.
@@ -159,7 +160,7 @@ impl User<'_> {
     /// Whether the last hop is dead at present: the same for all who try it within an hour.
     fn is_dead(&self, last: &RelayId) -> bool {
         let mut hour = [0; 32];
-        hour[..8].copy_from_slice(&(self.step / 40 + self.params.seed).to_be_bytes());
+        hour[..8].copy_from_slice(&(self.step / 3_600 + self.params.seed).to_be_bytes());
         let mixed = last.0.iter().zip(crate::crypto::hash::blake3(&[last.0, hour].concat())).map(|(_, h)| h);
         let number = mixed.take(4).fold(0u32, |n, byte| n << 8 | u32::from(byte));
         f64::from(number) < self.params.loss / 2.0 * f64::from(u32::MAX)
@@ -170,9 +171,14 @@ impl User<'_> {
         path.last().is_some_and(|last| !self.is_dead(last)) && !chance(&mut self.rng, self.params.loss / 2.0)
     }
 
-    /// Whether a guard that knows all counts can block this last hop for good and is not suspended for it.
+    /// Whether a guard that knows all counts can block this last hop for good and is not suspended for it. It waits until it
+    /// can be judged: whoever blocks before is suspended then.
     fn may_block(&self, guard: &RelayId) -> bool {
-        !self.guards.clone().count(guard, Sample::Failed, at(self.step))
+        let Attack::Denial(slack) = self.params.attack else { return false };
+        let is_judged = |g: &GuardRecord| g.id == *guard && g.tally.drawn >= JUDGED_FROM;
+        let mut after = self.guards.clone();
+        self.guards.records().iter().any(is_judged)
+            && (0..=slack).all(|_| !after.count(guard, Sample::Failed, at(self.step)))
     }
 
     /// One circuit that carries something: its guard and its last hop.
@@ -182,10 +188,7 @@ impl User<'_> {
             let mut path = self.path(LastHop::Any)?;
             let (guard, last) = (*path.first()?, *path.last()?);
             let mut draw = Draw::new(last, DrawnFor::User([0; 16]));
-            let denies = self.params.attack == Attack::Denial
-                && self.of.is_hostile(&guard)
-                && !self.of.is_hostile(&last)
-                && self.may_block(&guard);
+            let denies = self.of.is_hostile(&guard) && !self.of.is_hostile(&last) && self.may_block(&guard);
             loop {
                 if !denies && self.stands(&path) {
                     self.guards.succeeded(&guard, at(self.step));
@@ -205,7 +208,7 @@ impl User<'_> {
 
     fn probes(&mut self) {
         while let Some(standby) = self.guards.probe(&self.of.snapshot, None, at(self.step)) {
-            let blocks = self.params.attack == Attack::Denial && self.of.is_hostile(&standby);
+            let blocks = self.params.attack != Attack::None && self.of.is_hostile(&standby);
             let probe = |user: &mut Self, last| {
                 let need = PathNeed { length: 3, last, exclude: None };
                 let path = choose_probe(&user.of.snapshot, &standby, &mut user.rng, &PROFILE, need)?;
@@ -238,7 +241,7 @@ pub fn compromise(params: Params) -> Report {
     let mut rng = seeded(params.seed);
     let (share, deviation) = match params.attack {
         Attack::None => passive(&of, params, &mut rng),
-        Attack::Denial => {
+        Attack::Denial(_) => {
             let guards = hostile_guards(&of, params.paths, &mut rng) as f64 / params.paths as f64;
             let (ends, deviation) = denied(&of, params, &mut rng);
             let of_guards = (guards * (1.0 - guards) / params.paths as f64).sqrt();

@@ -7,6 +7,11 @@ fn params(relays: u32, hostile: f64, attack: Attack, paths: u64) -> Params {
     Params { relays, hostile, attack, loss: 0.1, paths, seed: 11 }
 }
 
+/// Paths of each figure: ten million, or as many as `UMBEL_PATHS` says.
+fn paths() -> u64 {
+    std::env::var("UMBEL_PATHS").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000_000)
+}
+
 fn show(p: Params) -> f64 {
     let r = compromise(p);
     println!(
@@ -26,7 +31,9 @@ fn paths_are_compromised_as_often_as_f_squared_says() {
 // spec: CLIENT-407 CLIENT-408 CLIENT-409
 #[test]
 fn a_guard_that_blocks_as_much_as_it_dares_gains_little() {
-    assert!(show(params(600, 0.2, Attack::Denial, 54_000)) < 1.5);
+    // The least cautious guard is caught; the others gain what the accounting lets pass.
+    let gains = [0, 6].map(|slack| show(params(600, 0.2, Attack::Denial(slack), 36_000)));
+    assert!(gains[0] < 1.0 && (0.9..1.45).contains(&gains[1]), "{gains:?}");
 }
 
 // spec: CLIENT-407
@@ -73,9 +80,9 @@ fn lived(y: Year) -> YearReport {
 // spec: CLIENT-404 CLIENT-405
 #[test]
 fn a_year_of_guards_meets_few_of_the_hostile_ones() {
-    let y = Year { days: 120, users: 100, relays: 200, ..year(Churn::Steady, 0.2, 0) };
+    let y = Year { days: 120, users: 200, relays: 200, ..year(Churn::Flapping, 0.2, 0) };
     let (shipped, naive) = (lived(y), lived(Year { policy: Policy::Newcomers, ..y }));
-    assert!(shipped.users_hit < 0.45 && naive.users_hit > 0.5 + shipped.users_hit / 2.0);
+    assert!(shipped.users_hit + 0.2 < naive.users_hit && shipped.over_share + 0.2 < naive.over_share);
     assert!(shipped.without < 0.01);
 }
 
@@ -85,8 +92,10 @@ fn the_figures_of_paths() {
     let mut passed = true;
     for relays in [1_000, 10_000, 100_000] {
         for hostile in [0.05, 0.1, 0.2, 0.3] {
-            passed &= show(params(relays, hostile, Attack::None, 10_000_000)) <= 1.05;
-            passed &= show(params(relays, hostile, Attack::Denial, 10_000_000)) <= 1.30;
+            passed &= show(params(relays, hostile, Attack::None, paths())) <= 1.05;
+            for slack in [4, 8, 16] {
+                passed &= show(params(relays, hostile, Attack::Denial(slack), paths())) <= 1.30;
+            }
         }
     }
     assert!(passed);

@@ -182,6 +182,7 @@ impl Guards {
 
     /// Whether a guard is to be drawn, and which.
     fn wants(&self, snapshot: &Snapshot, own: Option<RelayId>, now: Now) -> Option<Want> {
+        // spec: CLIENT-4
         if self.list.len() >= GUARDS_MAX {
             return None;
         }

@@ -11,7 +11,7 @@ use crate::proto::profile::Profile;
 use crate::role::contact::Contact;
 use crate::role::limits::{CIRCUIT_BUILD_TIMEOUT, SITE_CIRCUITS_MAX, SPARE_LIFETIME};
 use crate::role::{ConnId, Input, Output, Role};
-use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, DestroyReason};
+use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, DestroyReason};
 use crate::wire::ids::NetworkId;
 use core::cell::RefCell;
 use std::rc::Rc;
@@ -242,7 +242,7 @@ fn the_last_hop_of_a_circuit_that_fails_is_tried_once_more_before_another_is_dra
 #[test]
 fn the_last_hop_of_a_spare_circuit_that_grew_old_is_the_next_one_s() {
     let mut rig = Rig::new(1, Answer::Created);
-    rig.wait(crate::role::limits::SPARE_LIFETIME + Duration::from_secs(60));
+    rig.wait(SPARE_LIFETIME + Duration::from_secs(60));
     assert_eq!(rig.known.borrow().asked[..2], [PathEnd::Exit, PathEnd::ThisExit(RELAY)]);
     assert!(rig.known.borrow().samples.iter().all(|s| *s == Sample::Stood));
 }

@@ -20,9 +20,9 @@ const DAYS_BEFORE: u64 = 120;
 /// How honest relays come and go. There are always as many: who leaves for good is replaced by a newcomer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Churn {
-    /// They stay for 300 days on average, and are away 1 % of the time.
+    /// They stay for 300 days on average, and are never away for as long as 6 hours.
     Steady,
-    /// A quarter stay for 30 days on average, the others for 600; away 3 % of the time.
+    /// A quarter stay for 30 days on average, the others for 600; they are away for 6 hours once in 50 days.
     Mixed,
     /// A third are there for 6 hours and away for 6; the others as in `Steady`.
     Flapping,
@@ -122,8 +122,8 @@ impl Net {
             leaves: if stays_for_ever { 0.0 } else { 1.0 / (days * STEPS as f64) },
             away: match (is_hostile, self.year.churn) {
                 (true, _) => 0.0,
-                (_, Churn::Mixed) => 0.03,
-                _ => 0.01,
+                (_, Churn::Mixed) => 0.005,
+                _ => 0.0,
             },
             is_here: true,
             standing: Standing::new(now(step).unix),
