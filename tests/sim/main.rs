@@ -17,6 +17,7 @@ mod long_paths;
 mod names;
 mod nodes;
 mod paths;
+mod restarts;
 mod rogue;
 mod sharing;
 mod transfer;

@@ -20,7 +20,7 @@ pub struct LazyIndex {
     made: OnceLock<Arc<Index>>,
     rules: PathRules,
     distinct_prefixes: bool,
-    frozen: UnixMs,
+    term_begins: UnixMs,
 }
 
 impl PartialEq for LazyIndex {
@@ -35,8 +35,8 @@ impl LazyIndex {
     /// Of a set of this cut; nothing is computed yet.
     pub fn new(cut: UnixMs, profile: &Profile) -> Self {
         let Profile { paths, distinct_prefixes, .. } = *profile;
-        let frozen = rendezvous::frozen_until(cut, profile);
-        Self { made: OnceLock::new(), rules: paths, distinct_prefixes, frozen }
+        let term_begins = rendezvous::term_begins(cut, profile);
+        Self { made: OnceLock::new(), rules: paths, distinct_prefixes, term_begins }
     }
 
     /// The set changed: it is made anew.
@@ -45,9 +45,14 @@ impl LazyIndex {
         self.made = OnceLock::new();
     }
 
-    /// The index, of the relays and standings of the set, both in the order of ids.
-    pub fn get(&self, relays: &[Arc<SignedDescriptor>], standings: &[Standing], cut: UnixMs) -> &Index {
-        self.made.get_or_init(|| Arc::new(Index::of(relays, standings, cut, self)))
+    /// The index, of the live relays of the set and their standings, both in the order of ids.
+    pub fn get(
+        &self,
+        relays: &[Arc<SignedDescriptor>],
+        standings: impl FnOnce() -> Vec<Standing>,
+        cut: UnixMs,
+    ) -> &Index {
+        self.made.get_or_init(|| Arc::new(Index::of(relays, standings(), cut, self)))
     }
 }
 
@@ -70,14 +75,15 @@ pub struct Index {
     pub distinct_prefixes: bool,
     /// For how long the oldest relay has been a member.
     pub network_age: Duration,
-    frozen: UnixMs,
+    term_begins: UnixMs,
+    since: Vec<UnixMs>,
     records: OnceLock<Ring>,
     content: OnceLock<Ring>,
 }
 
 impl Index {
-    fn of(relays: &[Arc<SignedDescriptor>], standings: &[Standing], cut: UnixMs, from: &LazyIndex) -> Self {
-        let LazyIndex { rules, distinct_prefixes, frozen, .. } = *from;
+    fn of(relays: &[Arc<SignedDescriptor>], standings: Vec<Standing>, cut: UnixMs, from: &LazyIndex) -> Self {
+        let LazyIndex { rules, distinct_prefixes, term_begins, .. } = *from;
         let age = |i: usize| standings.get(i).map_or(Duration::ZERO, |s| s.age(cut));
         let all: Vec<usize> = (0..relays.len()).collect();
         let exits: Vec<usize> = relays.iter().enumerate().filter(|(_, r)| r.exit).map(|(i, _)| i).collect();
@@ -88,7 +94,7 @@ impl Index {
             numbers(of.iter().copied().filter(|i| age(*i) >= asked))
         };
         Self {
-            guards: numbers(guards(&all, &age, standings, network_age, &rules).into_iter()),
+            guards: numbers(guards(&all, &age, &standings, network_age, &rules).into_iter()),
             last_hops: old(&all, rules.last_hop_age),
             exits: old(&exits, rules.last_hop_age),
             middles: old(&all, rules.middle_age),
@@ -96,7 +102,8 @@ impl Index {
             rules,
             distinct_prefixes,
             network_age,
-            frozen,
+            term_begins,
+            since: standings.iter().map(|s| s.since).collect(),
             records: OnceLock::new(),
             content: OnceLock::new(),
         }
@@ -105,36 +112,35 @@ impl Index {
     /// The `n` custodians of content placed under `key`, best first.
     pub fn custodians(
         &self,
-        (relays, standings): (&[Arc<SignedDescriptor>], &[Standing]),
+        relays: &[Arc<SignedDescriptor>],
         (beacon, key): (&[u8; 32], &[u8; 32]),
         n: usize,
     ) -> Vec<RelayId> {
-        let ring = self.content.get_or_init(|| self.ring(relays, standings, beacon, &|r| r.store));
+        let ring = self.content.get_or_init(|| self.ring(relays, beacon, &|r| r.store));
         ring.best(beacon, key, relays, n)
     }
 
     /// The `n` custodians of the record of the relay `key`, best first.
     pub fn record_custodians(
         &self,
-        (relays, standings): (&[Arc<SignedDescriptor>], &[Standing]),
+        relays: &[Arc<SignedDescriptor>],
         (beacon, key): (&[u8; 32], &[u8; 32]),
         n: usize,
     ) -> Vec<RelayId> {
-        let ring = self.records.get_or_init(|| self.ring(relays, standings, beacon, &|_| true));
+        let ring = self.records.get_or_init(|| self.ring(relays, beacon, &|_| true));
         ring.best(beacon, key, relays, n)
     }
 
     fn ring(
         &self,
         relays: &[Arc<SignedDescriptor>],
-        standings: &[Standing],
         beacon: &[u8; 32],
         able: &dyn Fn(&SignedDescriptor) -> bool,
     ) -> Ring {
         let is_able = |i: usize| relays.get(i).is_some_and(|r| able(r));
-        let since = |i: usize| standings.get(i).map_or(UnixMs(0), |s| s.since);
+        let since = |i: usize| self.since.get(i).copied().unwrap_or_default();
         let of = (0..relays.len()).filter(|i| is_able(*i)).map(since);
-        let youngest = rendezvous::youngest_custodian(of, self.frozen);
+        let youngest = rendezvous::youngest_custodian(of, self.term_begins);
         Ring::new(beacon, relays, |i| is_able(i) && since(i) <= youngest)
     }
 }

@@ -18,31 +18,41 @@ pub const CUSTODY_LEAST: usize = 48;
 /// Relays of the ring that are looked at for one key (spec DIR-402).
 pub const RING_STEPS_MAX: usize = 512;
 
-/// The beacon of the cut's term. Known in advance in this version: see spec 10, Security.
-pub fn beacon(network: NetworkId, cut: UnixMs, profile: &Profile) -> [u8; 32] {
-    // spec: DIR-20
-    derive(context::BEACON, &[&network.0, &(cut.0 / term_ms(profile)).to_be_bytes()])
+/// The number of the term in which a moment lies.
+pub fn term(at: UnixMs, profile: &Profile) -> u64 {
+    at.0 / term_ms(profile)
+}
+
+/// When that term began.
+pub fn term_begins(at: UnixMs, profile: &Profile) -> UnixMs {
+    UnixMs(at.0 - at.0 % term_ms(profile))
 }
 
 fn term_ms(profile: &Profile) -> u64 {
     u64::try_from(profile.term.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-/// The moment before which an identity was frozen when nobody knew the beacon of the cut's term: the start of the term before.
-pub fn frozen_until(cut: UnixMs, profile: &Profile) -> UnixMs {
-    let term = term_ms(profile);
-    UnixMs((cut.0 / term).saturating_sub(1).saturating_mul(term))
+/// The beacon of the cut's term, from the root of the last set before it: nobody knows it before that set is settled.
+pub fn beacon(network: NetworkId, cut: UnixMs, profile: &Profile, last: &[u8; 32]) -> [u8; 32] {
+    // spec: DIR-20
+    derive(context::BEACON, &[&network.0, &term(cut, profile).to_be_bytes(), last])
 }
 
-/// The youngest that take part in custody, by the cut since which they are members: those that were frozen in time, and where
-/// these are fewer than half, or than [`CUSTODY_LEAST`], the oldest half or that many.
+/// The beacon of a network's first term, which nothing was settled before.
+pub fn first_beacon(network: NetworkId, cut: UnixMs, profile: &Profile) -> [u8; 32] {
+    beacon(network, cut, profile, &[0; 32])
+}
+
+/// The youngest that take part in custody, by the cut since which they are members: those that are since before the term
+/// began, and where these are fewer than half, or than [`CUSTODY_LEAST`], the oldest half or that many.
 // spec: DIR-401
-pub fn youngest_custodian(since: impl Iterator<Item = UnixMs>, frozen: UnixMs) -> UnixMs {
+pub fn youngest_custodian(since: impl Iterator<Item = UnixMs>, term_begins: UnixMs) -> UnixMs {
     let mut since: Vec<_> = since.collect();
+    let before = UnixMs(term_begins.0.saturating_sub(1));
     let least = since.len().div_ceil(2).max(CUSTODY_LEAST).min(since.len());
-    let Some(last) = least.checked_sub(1) else { return frozen };
+    let Some(last) = least.checked_sub(1) else { return before };
     let (_, oldest, _) = since.select_nth_unstable(last);
-    frozen.max(*oldest)
+    before.max(*oldest)
 }
 
 /// The key under which a block of that address is placed: who sees the key does not know the address.

@@ -102,7 +102,7 @@ fn no_relay_has_many_times_its_share() {
 #[test]
 fn twelve_identities_ground_against_a_known_beacon_take_no_object_away() {
     let old = sorted(200, |_, d| d.store = true);
-    let now = beacon(NETWORK, CUT, &P);
+    let now = first_beacon(NETWORK, CUT, &P);
     // The attacker tries identities until twelve lie nearer to the key than anybody else. (A key whose nearest relay is no
     // nearer than that of most keys.)
     let place = |key: &[u8; 32], id: RelayId| {
@@ -120,7 +120,7 @@ fn twelve_identities_ground_against_a_known_beacon_take_no_object_away() {
     let ground: BTreeMap<_, _> = ground.into_iter().map(|r| (addr::prefix(r.addrs[0].ip()), r)).collect();
     let ground: Vec<_> = ground.into_values().take(12).collect();
     assert_eq!(ground.len(), 12, "the attack is real");
-    let frozen = frozen_until(CUT, &P);
+    let frozen = UnixMs(term_begins(CUT, &P).0 - 1);
     let records: Vec<_> = old.iter().chain(&ground).cloned().collect();
     let is_old = |d: &Descriptor| old.iter().any(|r| r.identity == d.identity);
     let s = Snapshot::settle(&records, CUT, &P, NETWORK);
@@ -134,25 +134,25 @@ fn twelve_identities_ground_against_a_known_beacon_take_no_object_away() {
 #[test]
 fn where_few_were_frozen_in_time_the_older_half_takes_part() {
     let since = |n: u64, young: u64| (0..n).map(move |i| UnixMs(if i < n - young { 10 } else { 1_000 + i }));
+    let term = UnixMs(101);
     let frozen = UnixMs(100);
-    assert_eq!(youngest_custodian(since(200, 80), frozen), frozen, "120 of 200 were");
-    assert_eq!(youngest_custodian(since(200, 150), frozen), UnixMs(1_099), "50 were: the oldest 100 take part");
-    assert_eq!(youngest_custodian(since(60, 60), frozen), UnixMs(1_047), "never fewer than 48");
-    assert_eq!(youngest_custodian(since(10, 10), frozen), UnixMs(1_009));
-    assert_eq!(youngest_custodian([].into_iter(), frozen), frozen);
-    let day = 86_400_000;
-    let p = Profile { term: Duration::from_secs(86_400), ..P };
-    assert_eq!(frozen_until(UnixMs(10 * day + 5), &p), UnixMs(9 * day));
+    assert_eq!(youngest_custodian(since(200, 80), term), frozen, "120 of 200 were");
+    assert_eq!(youngest_custodian(since(200, 150), term), UnixMs(1_099), "50 were: the oldest 100 take part");
+    assert_eq!(youngest_custodian(since(60, 60), term), UnixMs(1_047), "never fewer than 48");
+    assert_eq!(youngest_custodian(since(10, 10), term), UnixMs(1_009));
+    assert_eq!(youngest_custodian([].into_iter(), term), frozen);
 }
 
 // spec: DIR-20
 #[test]
-fn a_beacon_lasts_a_term_and_belongs_to_one_network() {
+fn a_beacon_lasts_a_term_and_belongs_to_one_network_and_history() {
     let term = P.term.as_millis() as u64;
-    let of = |n, t| beacon(NetworkId([n; 32]), UnixMs(t), &P);
-    assert_eq!(of(1, 5 * term), of(1, 6 * term - 1));
-    assert_ne!(of(1, 5 * term), of(1, 6 * term));
-    assert_ne!(of(1, 5 * term), of(2, 5 * term));
+    let of = |n, t, last| beacon(NetworkId([n; 32]), UnixMs(t), &P, &[last; 32]);
+    assert_eq!(of(1, 5 * term, 3), of(1, 6 * term - 1, 3));
+    assert_ne!(of(1, 5 * term, 3), of(1, 6 * term, 3));
+    assert_ne!(of(1, 5 * term, 3), of(2, 5 * term, 3));
+    assert_ne!(of(1, 5 * term, 3), of(1, 5 * term, 4));
+    assert_eq!(term_begins(UnixMs(6 * term - 1), &P), UnixMs(5 * term));
 }
 
 // spec: DIR-22
