@@ -71,12 +71,6 @@ def directory():
         ("not_one", "DIR-10", "NotAnInvite", "hello\n"),
     ]:
         case("directory", "invite", name, spec, expect, invite=raw.encode())
-    beacon = dir_beacon(network, published, 3_600_000, seq(32, 77))
-    key = seq(32, 5)
-    relays = [seq(32, 10 * i) for i in range(8)]
-    best = sorted(relays, key=lambda r: score(beacon, key, r), reverse=True)
-    case("directory", "custodians", "best_three_of_eight", "DIR-20 DIR-21 DIR-22", network=network, cut=published, last=seq(32, 77), beacon=beacon, key=key, locator=derive("umbel 1 block locator", key),
-         relays=b"".join(relays), best=b"".join(best[:3]))
     sets(network, base)
 
 
@@ -98,6 +92,15 @@ def sets(network, base):
     for n in (3, 4, 5, 7):
         records = [live(r) for r in all_of[:n]]
         case("directory", "set", f"of_{n}", "DIR-19 DIR-28", **named(records), root=dir_root(beacon, records))
+    key, last = seq(32, 5), seq(32, 77)
+    places = [dict(addresses=[address(f"10.{i % 5}.0.{i + 1}", 9000)], flags=4 if i % 4 == 1 else 0, family=seq(32, 3) if i % 4 == 1 else None) for i in range(16)]
+    spread = sorted(relay(40 + i, **place) for i, place in enumerate(places))
+    marks = {relay(40 + i)[0]: {i % 5} | ({"family"} if i % 4 == 1 else set()) for i in range(16)}
+    drawn_by = dir_beacon(network, cut, term, last)
+    for n in (3, 12):
+        best = custodians(drawn_by, key, [(r[0], marks[r[0]]) for r in spread], n)
+        case("directory", "custodians", f"best_{n}_of_sixteen", "DIR-20 DIR-22 DIR-464", network=network, cut=cut, last=last, beacon=drawn_by, key=key, locator=derive("umbel 1 block locator", key),
+             records=lists(r[3] for r in spread), number=n, best=b"".join(best))
     sleeping = [live(r) for r in all_of[:4]] + [member(all_of[4][3], cut - 90_000, 0xFFFE, cut - 59_999)]
     case("directory", "set", "one_dormant", "DIR-19 DIR-28", **named(sleeping), root=dir_root(beacon, sleeping))
     records = [live(r) for r in all_of[:4]]

@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Callable
 
+import directory
 import pages
 import umbel
 from circuit import Handshake, Hop, Target, open_onion, seal_onion
@@ -136,8 +137,9 @@ def custodians(case: Case) -> None:
     network = network_of(case)
     now = umbel.dir_beacon(network.id, case.number("cut"), network.profile.term, case.raw("last"))
     same(now, case.raw("beacon"))
-    best = sorted(case.ids("relays"), key=lambda relay: umbel.score(now, case.raw("key"), relay), reverse=True)
-    same(best[:3], case.ids("best"))
+    able = [parse_record(record, network) for record in case.elements("records")]
+    best = directory.custodians(now, case.raw("key"), able, case.number("number"))
+    same([record.relay for record in best], case.ids("best"))
     same(ContentLink(case.raw("key"), b"").locator, case.raw("locator"))
 
 

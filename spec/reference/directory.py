@@ -28,6 +28,7 @@ from wire import Reader, is_signed
 
 EXIT, KEEPS_CONTENT, FAMILY = 1, 2, 4
 DESCRIPTOR_MAX, ADDRS_MAX, MEMBERS_MAX, RELAYS_MIN = 344, 4, 131_072, 3
+CUSTODY_LEAST = 48
 PAGE_MEMBERS_MAX, WITNESSED_MAX = 182, 16
 STATEMENT, PAGE, WITNESS = 5, 6, 7
 UNKNOWN, REFUSED, WITNESSED = 7, 8, 9
@@ -86,6 +87,11 @@ class Record:
 
     def is_over(self, now: int) -> bool:
         return self.published + self.lifetime * SECOND <= now
+
+    def marks(self) -> set[bytes]:
+        """What it may have in common with another relay: its family and the prefixes of its addresses."""
+        packed = [ipaddress.ip_address(ip).packed for ip, _ in self.endpoint.addresses]
+        return {ip[: 2 if len(ip) == 4 else 4] for ip in packed} | ({self.family} if self.family else set())
 
 
 def parse_address(r: Reader, profile: Profile) -> tuple[str, int]:  # DIR-3, DIR-6
@@ -264,15 +270,21 @@ class SettledSet:
         return next(r for r in self.relays if r.relay == relay)
 
     def custodians(self, key: bytes, flag: int) -> list[Record]:
-        """The relays with all bits of `flag` that keep `key`, the greatest score first (DIR-21)."""
-        able = [r for r in self.settled_before_the_beacon() if r.flags & flag == flag]
-        best = sorted(able, key=lambda r: umbel.score(self.beacon, key, r.relay), reverse=True)
-        return best[: self.network.profile.custodians]
+        """The relays with all bits of `flag` that keep `key`, the greatest score first (DIR-464)."""
+        able = self.taking_part([r for r in self.relays if r.flags & flag == flag])
+        return custodians(self.beacon, key, able, self.network.profile.custodians)
 
-    def settled_before_the_beacon(self) -> list[Record]:  # DIR-57
-        term = self.cut - self.cut % self.network.profile.term
-        able = [r for r in self.relays if self.since[r.relay] < term]
-        return able if 2 * len(able) >= len(self.relays) else self.relays
+    def taking_part(self, able: list[Record]) -> list[Record]:  # DIR-463
+        since = sorted(self.since[r.relay] for r in able)
+        least = min(max((len(since) + 1) // 2, CUSTODY_LEAST), len(since))
+        before_the_term = self.cut - self.cut % self.network.profile.term - 1
+        youngest = max([before_the_term] + since[least - 1 : least])
+        return [r for r in able if self.since[r.relay] <= youngest]
+
+
+def custodians(now: bytes, key: bytes, able: list[Record], n: int) -> list[Record]:  # DIR-464
+    by_id = {record.relay: record for record in able}
+    return [by_id[relay] for relay in umbel.custodians(now, key, [(record.relay, record.marks()) for record in able], n)]
 
 
 def belongs(record: Record, m: Member, cut: int, profile: Profile) -> bool:

@@ -296,6 +296,22 @@ def score(beacon, key, relay):
     return derive("umbel 1 rendezvous score", beacon + key + relay)
 
 
+RING_STEPS_MAX = 512
+
+
+def custodians(beacon, key, members, n):
+    """The n members after the key's point, unrelated while there are enough, the greatest score first. A member is its id and the set of its family and prefixes."""
+    place = lambda relay: int.from_bytes(derive("umbel 1 ring place", beacon + relay)[:8], "big")
+    point = int.from_bytes(derive("umbel 1 ring point", beacon + key)[:8], "big")
+    around = sorted(members, key=lambda m: ((place(m[0]) - point) % 2**64, m[0]))
+    chosen, passed = [], []
+    for relay, marks in around[: max(RING_STEPS_MAX, n)]:
+        if len(chosen) < n:
+            (passed if any(marks & other for _, other in chosen) else chosen).append((relay, marks))
+    chosen += passed[: n - len(chosen)]
+    return sorted((relay for relay, _ in chosen), key=lambda relay: score(beacon, key, relay), reverse=True)
+
+
 # 11: content
 SMALL, LARGE = 4096, 65536
 LEAF_DATA, ROOT_HEADER = LARGE - 16, 40

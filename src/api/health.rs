@@ -90,6 +90,9 @@ impl Local {
         if let Some((code, message)) = self.store_trouble() {
             add(code, message);
         }
+        for (code, message) in self.path_problems() {
+            add(code, message);
+        }
         if let Some((file, why)) = self.about.dir.trouble() {
             add("state-not-kept", format!("the file {file} cannot be written: {why}; the next start will miss it"));
         }

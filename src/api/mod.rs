@@ -19,6 +19,7 @@ pub(crate) mod local;
 mod lookup;
 mod network;
 mod object;
+mod paths;
 mod pipe;
 mod problem;
 mod put;

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 #[non_exhaustive]
 pub struct Problem {
     /// A word for programs: `offline`, `clock`, `unreachable`, `directory-old`, `directory-disputed`, `directory-changed`,
-    /// `directory-one-seed`, `directory-not-invited`, `store-full`, `disk-full`, `store-failed` or `state-not-kept`. Names
-    /// never change.
+    /// `directory-one-seed`, `directory-not-invited`, `store-full`, `disk-full`, `store-failed`, `state-not-kept`,
+    /// `guard-suspended`, `guards-used-up`, `guards-unreachable` or `exits-few`. Names never change.
     pub code: String,
     /// What it is, for people, and what to do about it: a sentence without a full stop.
     pub message: String,
@@ -22,7 +22,10 @@ pub struct Problem {
 impl Problem {
     /// Whether the node cannot do its work while there is this problem.
     pub(super) fn stops_work(&self) -> bool {
-        matches!(self.code.as_str(), "offline" | "clock" | "unreachable" | "directory-old")
+        matches!(
+            self.code.as_str(),
+            "offline" | "clock" | "unreachable" | "directory-old" | "guards-used-up" | "guards-unreachable"
+        )
     }
 }
 

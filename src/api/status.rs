@@ -1,6 +1,7 @@
 //! What a node does now. Nothing in it identifies users or destinations.
 
 use super::local::Local;
+use super::paths::SHARE_SUPPOSED;
 use super::problem::Problem;
 use super::ready::Bootstrap;
 use crate::proto::content::store::StoreHealth;
@@ -63,6 +64,16 @@ pub struct DirectoryStatus {
     pub vouched: Option<u64>,
     /// Seconds since the cut.
     pub age_s: u64,
+    /// Relays in it that connect to the Internet.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub exits: u64,
+    /// Of how many operators these are, as far as families and prefixes tell them apart.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub exit_operators: u64,
+    /// How many of a million paths to the Internet somebody may see at both ends who runs a fifth of all relays, and as many
+    /// of the exits as that makes.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub exit_paths_seen_ppm: u64,
 }
 
 /// A circuit that this node built: the relays it runs through, and a name for who may share it.
@@ -166,14 +177,20 @@ impl Local {
         let (service_in, service_out) = self.agent.bytes();
         let snapshot = self.agent.snapshots().borrow().clone();
         let report = self.agent.with(|n, _| n.report().cloned()).unwrap_or_default();
-        let directory = snapshot.as_ref().map(|s| DirectoryStatus {
-            cut: s.cut.0,
-            root: to_text(&s.root),
-            relays: s.len() as u64,
-            signers: report.signers as u64,
-            drawn: report.drawn as u64,
-            vouched: report.vouched.map(|n| n as u64),
-            age_s: s.age(now.unix).as_secs(),
+        let directory = snapshot.as_ref().map(|s| {
+            let exits = s.index().exit_figures;
+            DirectoryStatus {
+                cut: s.cut.0,
+                root: to_text(&s.root),
+                relays: s.len() as u64,
+                signers: report.signers as u64,
+                drawn: report.drawn as u64,
+                vouched: report.vouched.map(|n| n as u64),
+                age_s: s.age(now.unix).as_secs(),
+                exits: exits.exits as u64,
+                exit_operators: exits.operators as u64,
+                exit_paths_seen_ppm: (exits.seen_at_both_ends(SHARE_SUPPOSED) * 1e6) as u64,
+            }
         });
         let (circuits, streams, own_links) = self.agent.with(|n, _| {
             let client = n.client();

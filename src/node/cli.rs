@@ -212,6 +212,10 @@ pub struct ClientArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(env = "UMBEL_SITE_SCRIPTS", hide_env_values = true, hide_possible_values = true)]
     pub site_scripts: Option<bool>,
+    /// Use further guards when the three of the last 90 days are gone, suspended or out of reach
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(env = "UMBEL_GUARDS_FAIL_OPEN", hide_env_values = true, hide_possible_values = true)]
+    pub guards_fail_open: Option<bool>,
     /// The configuration file [default: DIR/umbel.toml, if it exists]
     #[arg(long, value_name = "FILE", env = "UMBEL_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,

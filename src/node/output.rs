@@ -260,7 +260,16 @@ fn store_rows(s: &StoreStatus) -> Vec<(&'static str, String)> {
 
 fn directory_text(d: &DirectoryStatus) -> String {
     let (relays, signers) = (plural(d.relays, "relay", "relays"), plural(d.signers, "signer", "signers"));
-    format!("{relays}, {signers} agree, {} s old", d.age_s)
+    let mut text = format!("{relays}, {signers} agree, {} s old", d.age_s);
+    if d.exits > 0 {
+        let (exits, operators) = (plural(d.exits, "exit", "exits"), plural(d.exit_operators, "operator", "operators"));
+        let percent = d.exit_paths_seen_ppm as f64 / 10_000.0;
+        let _ = write!(
+            text,
+            "; {exits} of {operators}: with a fifth of all relays one sees {percent:.1} % of paths to them"
+        );
+    }
+    text
 }
 
 impl Report for Status {

@@ -9,6 +9,7 @@ pub mod content;
 pub mod disk;
 pub mod net;
 pub mod path;
+pub mod paths;
 mod sender;
 pub mod shared;
 pub mod tcp;

@@ -18,6 +18,7 @@ mod log;
 mod long_paths;
 mod names;
 mod nodes;
+mod paths;
 mod restarts;
 mod rogue;
 mod sharing;

@@ -79,12 +79,11 @@ fn custodians(case: &Case) {
     let cut = UnixMs(case.number("cut"));
     let beacon = rendezvous::beacon(network, cut, &Profile::TESTING, &case.array("last"));
     assert_eq!(beacon, case.array("beacon"));
-    let key: [u8; 32] = case.array("key");
+    let (key, number): ([u8; 32], _) = (case.array("key"), case.number("number") as usize);
     assert_eq!(rendezvous::locate(&key), case.array("locator"));
-    let relays = case.bytes("relays");
-    let relays = relays.as_chunks::<32>().0.iter().map(|c| RelayId(*c));
-    let best: Vec<u8> = rendezvous::best(&beacon, &key, relays, 3).iter().flat_map(|r| r.0).collect();
-    assert_eq!(best, case.bytes("best"));
+    let (_, _, relays) = records(case, "records");
+    let best: Vec<u8> = rendezvous::best(&beacon, &key, &relays, number).iter().flat_map(|r| r.0).collect();
+    assert_eq!(best, case.bytes("best"), "{}", case.name);
 }
 
 fn records(case: &Case, key: &str) -> (NetworkId, UnixMs, Vec<Arc<SignedDescriptor>>) {

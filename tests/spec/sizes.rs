@@ -49,6 +49,8 @@ fn in_code(name: &str) -> Option<u64> {
         "RELAYS_MIN" => proto::directory::snapshot::RELAYS_MIN,
         "PENDING_MAX" => proto::directory::records::PENDING_MAX,
         "CUTS_KEPT" => proto::directory::cuts::CUTS_KEPT,
+        "CUSTODY_LEAST" => proto::directory::rendezvous::CUSTODY_LEAST,
+        "RING_STEPS_MAX" => proto::directory::rendezvous::RING_STEPS_MAX,
         "PUSH_PEERS" => proto::directory::peers::PUSH_PEERS,
         "INVITE_RELAYS_MAX" => wire::invite::INVITE_RELAYS_MAX,
         "INVITE_MAX" => wire::invite::INVITE_MAX,
@@ -94,6 +96,8 @@ fn of_a_client(name: &str) -> Option<u64> {
         "CLIENT_STREAMS_MAX" => role::limits::CLIENT_STREAMS_MAX,
         "GUARDS_KEPT" => proto::path::guards::GUARDS_KEPT,
         "GUARDS_MAX" => proto::path::GUARDS_MAX,
+        "GUARDS_USED_MAX" => proto::path::guards::GUARDS_USED_MAX,
+        "LAST_HOP_TRIES" => role::limits::LAST_HOP_TRIES.into(),
         _ => return of_a_client_s_directory(name),
     };
     Some(n as u64)

@@ -168,6 +168,9 @@ mod tests {
                 drawn: 4,
                 vouched: Some(1),
                 age_s: 4,
+                exits: 1,
+                exit_operators: 1,
+                exit_paths_seen_ppm: 200_000,
             }),
             links: 1,
             circuits: vec![CircuitStatus {
@@ -190,7 +193,8 @@ mod tests {
             concat!(
                 r#"{"version":"1","role":"client","id":null,"profile":"testing","uptime_s":1,"ready":true,"#,
                 r#""bootstrap":{"percent":0,"reason":"","next":""},"problems":[],"#,
-                r#""socks":"127.0.0.1:6250","directory":{"cut":1,"root":"r","relays":2,"signers":3,"drawn":4,"vouched":1,"age_s":4},"links":1,"#,
+                r#""socks":"127.0.0.1:6250","directory":{"cut":1,"root":"r","relays":2,"signers":3,"drawn":4,"vouched":1,"age_s":4,"#,
+                r#""exits":1,"exit_operators":1,"exit_paths_seen_ppm":200000},"links":1,"#,
                 r#""circuits":[{"id":1,"hops":["h"],"state":"open","isolation":"i"}],"#,
                 r#""streams":[{"id":1,"circuit":2,"hops":3,"post_quantum":true,"bytes_in":4,"bytes_out":5}],"#,
                 r#""store":{"used":1,"cap":2,"objects":3,"health":"good","reason":"","since_unix":0,"before":null,"#,

@@ -223,8 +223,10 @@ impl RelayDirectory {
             Some(s) => s.record_custodians(&self.own, n),
             None => {
                 let beacon = rendezvous::first_beacon(self.network, now.unix, self.profile);
-                let known = self.known(now.unix).into_iter();
-                rendezvous::best(&beacon, &self.own.0, known, n)
+                let valid = self.records.valid(now.unix).filter(|r| r.id() != self.own);
+                let mut known: Vec<_> = valid.cloned().collect();
+                known.sort_unstable_by_key(|r| r.id());
+                rendezvous::best(&beacon, &self.own.0, &known, n)
             }
         };
         if !self.joined {

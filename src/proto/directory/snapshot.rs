@@ -3,6 +3,7 @@
 use crate::base::bytes::{Reader, Writer};
 use crate::base::time::{Duration, UnixMs};
 use crate::crypto::hash::{context, derive};
+use crate::proto::directory::index::{Index, LazyIndex};
 use crate::proto::directory::rendezvous;
 use crate::proto::directory::standing::Standing;
 use crate::proto::profile::Profile;
@@ -147,8 +148,7 @@ pub struct Snapshot {
     members: Vec<Member>,
     /// The records of the live ones.
     relays: Vec<Arc<SignedDescriptor>>,
-    /// Members since before this are custodians.
-    settled_before: UnixMs,
+    index: LazyIndex,
 }
 
 impl Snapshot {
@@ -216,13 +216,9 @@ impl Snapshot {
 
     fn of(members: Vec<Member>, cut: UnixMs, beacon: [u8; 32], profile: &Profile) -> Self {
         let root = root(&beacon, members.iter().map(Member::leaf).collect());
-        let live = || members.iter().filter(|m| m.dormant.is_none());
-        let relays: Vec<_> = live().map(|m| Arc::clone(&m.record)).collect();
-        let term = rendezvous::term_begins(cut, profile);
-        // spec: DIR-57
-        let is_young = live().filter(|m| m.standing.since < term).count().saturating_mul(2) < relays.len();
-        let settled_before = if is_young { UnixMs(u64::MAX) } else { term };
-        Self { cut, beacon, root, members, relays, settled_before }
+        let live = members.iter().filter(|m| m.dormant.is_none());
+        let relays: Vec<_> = live.map(|m| Arc::clone(&m.record)).collect();
+        Self { cut, beacon, root, members, relays, index: LazyIndex::new(cut, profile) }
     }
 
     /// Whether a member's presence is sampled at the cut that follows: about once in the profile's interval, at moments that
@@ -240,6 +236,7 @@ impl Snapshot {
         for m in &mut self.members {
             m.standing = standings(&m.record);
         }
+        self.index.forget();
         self
     }
 
@@ -275,21 +272,21 @@ impl Snapshot {
         self.relays.get(at)
     }
 
-    /// Live members that were settled before anybody knew the beacon.
-    fn able(&self) -> impl Iterator<Item = &Arc<SignedDescriptor>> {
-        let able = |m: &&Member| m.dormant.is_none() && m.standing.since < self.settled_before;
-        self.members.iter().filter(able).map(|m| &m.record)
+    /// Who may stand where in a path, and what else is found without walking the set.
+    pub fn index(&self) -> &Index {
+        let live = || self.members.iter().filter(|m| m.dormant.is_none()).map(|m| m.standing).collect();
+        self.index.get(&self.relays, live, self.cut)
     }
 
     /// The `n` relays responsible for content placed under `key` (from [`rendezvous::locate`]), best first: of those
     /// that keep content.
     pub fn custodians(&self, key: &[u8; 32], n: usize) -> Vec<RelayId> {
-        rendezvous::best(&self.beacon, key, self.able().filter(|r| r.store).map(|r| r.id()), n)
+        self.index().custodians(&self.relays, (&self.beacon, key), n)
     }
 
     /// The `n` relays responsible for the record of `relay`, best first.
     pub fn record_custodians(&self, relay: &RelayId, n: usize) -> Vec<RelayId> {
-        rendezvous::best(&self.beacon, &relay.0, self.able().map(|r| r.id()), n)
+        self.index().record_custodians(&self.relays, (&self.beacon, &relay.0), n)
     }
 
     /// Whether it says the same of the network as another: same members, same placement, maybe of another cut.

@@ -18,7 +18,7 @@ use crate::proto::directory::client_sync::{Checkpoint, ClientDirOutput, ClientDi
 use crate::proto::directory::kept::Kept;
 use crate::proto::directory::relay_sync::{DirOutput, RelayDirectory};
 use crate::proto::directory::snapshot::Snapshot;
-use crate::proto::path::{GuardRecord, Guards};
+use crate::proto::path::{GuardRecord, GuardTrouble, Guards};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId};
 use crate::role::client::{Client, ClientConfig, Event};
@@ -249,6 +249,11 @@ impl Agent {
     pub fn changed_guards(&self) -> Option<Vec<GuardRecord>> {
         let guards = &mut self.paths.borrow_mut().guards;
         guards.take_changed().then(|| guards.records())
+    }
+
+    /// What is wrong with the guards.
+    pub fn guard_trouble(&self, now: Now) -> Vec<GuardTrouble> {
+        self.paths.borrow().trouble(now)
     }
 
     /// The network's numbers.

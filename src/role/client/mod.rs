@@ -11,6 +11,7 @@ mod circuit;
 mod circuits;
 mod clocks;
 mod config;
+pub(crate) mod draws;
 mod event;
 mod exits;
 mod pace;
