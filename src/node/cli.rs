@@ -3,6 +3,7 @@
 //! A setting comes from the first of: its option, its `UMBEL_*` variable, the configuration file, its default. Here are the
 //! first two; [`crate::node::config`] adds the others.
 
+use crate::node::sim::args::SimArgs;
 use crate::node::setting::{Level, Listen, Loopback, NameServer, ProfileName, Size};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
@@ -84,6 +85,8 @@ pub enum Command {
     Status,
     /// Show which relays keep a relay's record or a block, and which of them answer
     Lookup(LookupArgs),
+    /// Simulate a network in virtual time: its directory under attack, or its content
+    Sim(SimArgs),
 }
 
 const TESTNET_EXAMPLES: &str = "\
