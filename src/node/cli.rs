@@ -3,8 +3,8 @@
 //! A setting comes from the first of: its option, its `UMBEL_*` variable, the configuration file, its default. Here are the
 //! first two; [`crate::node::config`] adds the others.
 
-use crate::node::sim::args::SimArgs;
 use crate::node::setting::{Level, Listen, Loopback, NameServer, ProfileName, Size};
+use crate::node::sim::args::SimArgs;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;

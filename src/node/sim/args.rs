@@ -84,6 +84,9 @@ pub struct DirectoryArgs {
     /// Leave a defence out; may be given several times
     #[arg(long, value_name = "DEFENCE")]
     pub without: Vec<Defence>,
+    /// Run every relay's directory and send every message, from the network's first minute on: for up to 1000 relays
+    #[arg(long)]
+    pub real: bool,
     /// Write plots, as SVG, into this folder
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,

@@ -1,8 +1,8 @@
 //! `umbel sim`: from the options to a run of the simulator, and what it found.
 
 pub mod args;
-mod plot;
-mod report;
+pub mod plot;
+pub mod report;
 
 use crate::host::error::{Error, ErrorKind};
 use crate::host::system::Timer;
@@ -38,6 +38,7 @@ impl Watch for Progressing {
     }
 }
 
+// spec: NODE-501
 /// Runs what the options say, and prints what it found.
 pub fn run(args: &SimArgs, json: bool) -> Result<ExitCode, Error> {
     match &args.what {
@@ -71,6 +72,7 @@ fn plan(args: &DirectoryArgs) -> Result<Plan, Error> {
         checks: args.checks,
         paths: args.paths,
         without: args.without.clone(),
+        real: args.real,
     };
     plan.fault().map_or(Ok(plan), |why| Err(usage(why)))
 }

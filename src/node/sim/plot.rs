@@ -125,14 +125,21 @@ impl Frame {
         for t in marks {
             let at = self.down(t);
             let _ = writeln!(out, "<path class='grid' d='M{LEFT} {at:.1}H{right}'/>");
-            let _ = writeln!(out, "<text x='{}' y='{:.1}' text-anchor='end'>{}</text>", LEFT - 8.0, at + 4.0, label(t, step));
+            let _ = writeln!(
+                out,
+                "<text x='{}' y='{:.1}' text-anchor='end'>{}</text>",
+                LEFT - 8.0,
+                at + 4.0,
+                label(t, step)
+            );
         }
         let marks = ticks(self.x.0, self.x.1);
         let step = marks.windows(2).map(|w| w[1] - w[0]).next().unwrap_or(1.0);
         for t in marks {
             let at = self.across(t);
             let _ = writeln!(out, "<path class='axis' d='M{at:.1} {bottom}v5'/>");
-            let _ = writeln!(out, "<text x='{at:.1}' y='{}' text-anchor='middle'>{}</text>", bottom + 20.0, label(t, step));
+            let _ =
+                writeln!(out, "<text x='{at:.1}' y='{}' text-anchor='middle'>{}</text>", bottom + 20.0, label(t, step));
         }
         let _ = writeln!(out, "<path class='axis' d='M{LEFT} {bottom}H{right}'/>");
     }
@@ -211,7 +218,10 @@ mod tests {
         assert_eq!(ticks(0.0, 1.0), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]);
         assert_eq!(ticks(0.0, 720.0).len(), 4);
         assert!(ticks(0.97, 1.0).iter().all(|t| (0.969..=1.0001).contains(t)));
-        assert_eq!((label(0.25, 0.25), label(20_000.0, 5_000.0), label(0.0, 0.1)), ("0.25".into(), "20 k".into(), "0".into()));
+        assert_eq!(
+            (label(0.25, 0.25), label(20_000.0, 5_000.0), label(0.0, 0.1)),
+            ("0.25".into(), "20 k".into(), "0".into())
+        );
         assert_eq!((label(2_500_000.0, 500_000.0), label(12.0, 4.0)), ("2.5 M".into(), "12".into()));
     }
 
@@ -219,13 +229,15 @@ mod tests {
     fn a_plot_names_its_axes_and_lines_and_stays_inside() {
         let points = |k: f64| (0..1000).map(|i| (f64::from(i), k * f64::from(i % 7))).collect();
         let lines = vec![Line { name: "a <b>", points: points(1.0) }, Line { name: "c", points: points(2.0) }];
-        let plot = Plot { title: "T & U".into(), subtitle: "s".into(), x: "hours", y: "share", holds: (0.0, 1.0), lines };
+        let plot =
+            Plot { title: "T & U".into(), subtitle: "s".into(), x: "hours", y: "share", holds: (0.0, 1.0), lines };
         let svg = plot.svg();
         for text in ["T &amp; U", "hours", "share", "a &lt;b&gt;", ">c<"] {
             assert!(svg.contains(text), "{text}");
         }
         let numbers = svg.split(['M', 'L', 'Z', '\'']).filter_map(|p| p.split_once(' '));
-        let places: Vec<_> = numbers.filter_map(|(x, y)| Some((x.parse::<f64>().ok()?, y.parse::<f64>().ok()?))).collect();
+        let places: Vec<_> =
+            numbers.filter_map(|(x, y)| Some((x.parse::<f64>().ok()?, y.parse::<f64>().ok()?))).collect();
         assert!(places.len() > POINTS_MAX);
         assert!(places.iter().all(|(x, y)| (0.0..=WIDTH).contains(x) && (0.0..=HEIGHT).contains(y)));
     }

@@ -61,6 +61,7 @@ pub struct PlanReport {
     loss: f64,
     skew_ms: u64,
     without: Vec<&'static str>,
+    real: bool,
 }
 
 /// What the machine spent. The only part that differs between two runs of one line.
@@ -128,6 +129,7 @@ impl DirectoryReport {
                 loss: plan.loss,
                 skew_ms: plan.skew_ms,
                 without: plan.without.iter().map(|d| d.name()).collect(),
+                real: plan.real,
             },
             cuts: found.cuts,
             agreement: found.agreement.quantile(0.0),
@@ -187,17 +189,37 @@ impl Printed for DirectoryReport {
         let mut rows = vec![
             ("cuts", format!("{}, {} of them divided", self.cuts, self.divided_cuts)),
             ("agreement, worst cut", format!("{} (mean {})", percent(self.agreement), percent(self.agreement_mean))),
-            ("wrong roots", format!("{} of {} checks, at most {}", self.wrong_roots, self.root_checks.of, percent(self.root_checks.high))),
+            (
+                "wrong roots",
+                format!(
+                    "{} of {} checks, at most {}",
+                    self.wrong_roots,
+                    self.root_checks.of,
+                    percent(self.root_checks.high)
+                ),
+            ),
             ("checks that ended with the right root", percent(self.right_roots.share)),
         ];
         if let (Some(over), Some(high)) = (self.compromise_over_f2, self.compromise_over_f2_high) {
             rows.push(("compromise over f²", format!("{over:.3}, at most {high:.3} ({} paths)", self.compromise.of)));
         }
         rows.extend([
-            ("view completeness, mean (worst)", format!("{} ({})", percent(self.view_completeness.mean), percent(self.view_completeness.least))),
-            ("listed relays that are away, mean (worst)", format!("{} ({})", percent(self.dead.mean), percent(self.dead.greatest))),
-            ("an end is noticed after, mean (worst)", format!("{:.2} h ({:.2} h)", self.noticed_hours.mean, self.noticed_hours.greatest)),
-            ("a newcomer is listed after, mean (worst)", format!("{:.2} cuts ({})", self.newcomer_cuts.mean, self.newcomer_cuts.greatest)),
+            (
+                "view completeness, mean (worst)",
+                format!("{} ({})", percent(self.view_completeness.mean), percent(self.view_completeness.least)),
+            ),
+            (
+                "listed relays that are away, mean (worst)",
+                format!("{} ({})", percent(self.dead.mean), percent(self.dead.greatest)),
+            ),
+            (
+                "an end is noticed after, mean (worst)",
+                format!("{:.2} h ({:.2} h)", self.noticed_hours.mean, self.noticed_hours.greatest),
+            ),
+            (
+                "a newcomer is listed after, mean (worst)",
+                format!("{:.2} cuts ({})", self.newcomer_cuts.mean, self.newcomer_cuts.greatest),
+            ),
             ("first try to build a path works", percent(self.first_build.share)),
             ("invented relays settled", self.ghosts_settled.to_string()),
             ("a relay sends for the directory, a day", bytes(self.bytes_per_relay_day)),
@@ -237,7 +259,14 @@ pub fn plots(plan: &Plan, found: &Report) -> Vec<(&'static str, Plot)> {
         plan.churn.name(),
         plan.seed
     );
-    let plot = |title: &str, y, holds, lines| Plot { title: title.into(), subtitle: subtitle.clone(), x: "virtual time (hours)", y, holds, lines };
+    let plot = |title: &str, y, holds, lines| Plot {
+        title: title.into(),
+        subtitle: subtitle.clone(),
+        x: "virtual time (hours)",
+        y,
+        holds,
+        lines,
+    };
     vec![
         (
             "agreement",
@@ -307,7 +336,12 @@ impl ContentReport {
             reads_without_copy: found.reads.into(),
             copies_moved: found.moved,
             copies_moved_per_object_day: found.moved_per_object_day,
-            spent: Spent { seconds: took.as_secs_f64(), peak_mib: peak_mib(), choose_path_us: None, custodians_us: None },
+            spent: Spent {
+                seconds: took.as_secs_f64(),
+                peak_mib: peak_mib(),
+                choose_path_us: None,
+                custodians_us: None,
+            },
         }
     }
 }
@@ -318,7 +352,12 @@ impl Printed for ContentReport {
             ("objects lost", format!("{} of {}", self.lost, self.objects)),
             (
                 "reads that found no copy",
-                format!("{} of {}: {}", self.reads_without_copy.hits, self.reads_without_copy.of, percent(self.reads_without_copy.share)),
+                format!(
+                    "{} of {}: {}",
+                    self.reads_without_copy.hits,
+                    self.reads_without_copy.of,
+                    percent(self.reads_without_copy.share)
+                ),
             ),
             ("copies moved for each object and day", format!("{:.2}", self.copies_moved_per_object_day)),
         ];
@@ -338,7 +377,8 @@ impl Printed for ContentReport {
 
 /// The plots of a run, each with its file's name.
 pub fn content_plots(plan: &objects::Plan, found: &objects::Found) -> Vec<(&'static str, Plot)> {
-    let subtitle = format!("{} objects on {} relays, churn {}, seed {}", plan.objects, plan.relays, plan.churn.name(), plan.seed);
+    let subtitle =
+        format!("{} objects on {} relays, churn {}, seed {}", plan.objects, plan.relays, plan.churn.name(), plan.seed);
     let line = |name, of: fn(&objects::DayLine) -> f64| Line {
         name,
         points: found.lines.iter().map(|l| (l.day, of(l))).collect(),
@@ -348,7 +388,13 @@ pub fn content_plots(plan: &objects::Plan, found: &objects::Found) -> Vec<(&'sta
         line("fewest of any object", |l| l.fewest as f64),
         line("copies moved in a day", |l| l.moved),
     ];
-    let plot =
-        Plot { title: "Copies of an object".into(), subtitle, x: "virtual time (days)", y: "copies", holds: (0.0, 12.0), lines };
+    let plot = Plot {
+        title: "Copies of an object".into(),
+        subtitle,
+        x: "virtual time (days)",
+        y: "copies",
+        holds: (0.0, 12.0),
+        lines,
+    };
     vec![("copies", plot)]
 }

@@ -27,7 +27,8 @@ pub fn carry(
     if releases.is_empty() {
         return Vec::new();
     }
-    let templates: Vec<Vec<Offset>> = (0..TEMPLATES).map(|_| lines.spread(n, side, &[(any(n, side, rng), 0.0)], rng)).collect();
+    let templates: Vec<Vec<Offset>> =
+        (0..TEMPLATES).map(|_| lines.spread(n, side, &[(any(n, side, rng), 0.0)], rng)).collect();
     releases.iter().map(|r| Contested { identity: r.identity, heard: heard(r, &templates, lines, side, rng) }).collect()
 }
 
@@ -72,7 +73,12 @@ pub struct Division {
 }
 
 /// Divides relays by what each counted.
-pub fn divide(n: usize, is_up: impl Fn(usize) -> bool, items: usize, counts: impl Fn(usize, usize) -> bool) -> Division {
+pub fn divide(
+    n: usize,
+    is_up: impl Fn(usize) -> bool,
+    items: usize,
+    counts: impl Fn(usize, usize) -> bool,
+) -> Division {
     let mut numbers: BTreeMap<Vec<u64>, u32> = BTreeMap::new();
     let mut sizes: Vec<usize> = Vec::new();
     let mut class = Vec::with_capacity(n);

@@ -163,8 +163,7 @@ impl Strategy for Partition {
 /// The strategy of a plan.
 pub fn strategy(plan: &Plan) -> Box<dyn Strategy> {
     match plan.attack {
-        // The grinding of identities shows in who keeps a key, not in what the directory does.
-        Attack::None | Attack::Grind => Box::new(Quiet),
+        Attack::None => Box::new(Quiet),
         Attack::Late => Box::new(Late),
         Attack::Spray => Box::new(Spray { skew_ms: plan.skew_ms as f64 }),
         Attack::Ghosts => Box::new(Ghosts { number: plan.identities }),

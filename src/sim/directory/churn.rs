@@ -82,15 +82,12 @@ impl Presence {
         let mut life = Life { up: true, since: now, end, fickle, gone: false, steady };
         if midlife && !steady {
             let (up, down) = self.means(fickle);
-            life.up = unit(&mut self.rng) < up / (up + down);
+            life.up = up.is_infinite() || unit(&mut self.rng) < up / (up + down);
         }
         self.up += usize::from(life.up);
         self.lives.push(life);
-        let stay = if midlife && self.churn == Churn::Halves {
-            between(&mut self.rng, 0.0, 6.0 * HOUR)
-        } else {
-            self.stay(i)
-        };
+        let stay =
+            if midlife && self.churn == Churn::Halves { between(&mut self.rng, 0.0, 6.0 * HOUR) } else { self.stay(i) };
         self.arm(i, now + stay);
         i
     }

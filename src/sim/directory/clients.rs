@@ -11,7 +11,7 @@ use crate::proto::path::{Guards, LastHop, PathNeed, choose_path};
 use crate::wire::ids::RelayId;
 
 /// Paths that one client draws: its guard is the same for all of them.
-const PATHS_OF_CLIENT: u64 = 4;
+pub const PATHS_OF_CLIENT: u64 = 4;
 
 /// The root that an honest relay of another class than the majority's names.
 fn minority(root: &Root, class: u32) -> Root {

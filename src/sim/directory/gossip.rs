@@ -94,6 +94,7 @@ impl Lines {
     }
 }
 
+#[cfg(test)]
 /// The quantile of what was heard, in milliseconds.
 pub fn quantile(offsets: &[Offset], q: f64) -> Offset {
     let mut heard: Vec<_> = offsets.iter().copied().filter(|o| *o != NEVER).collect();
@@ -117,7 +118,10 @@ mod tests {
             let (median, most) = (quantile(&all, 0.5), quantile(&all, 1.0));
             // log_9 n hops, of which the quickest ways count.
             let hops = f64::from(n as u32).ln() / 9_f64.ln();
-            assert!((f64::from(median)) < hops * 150.0 && f64::from(most) < 1_500.0 + hops * 300.0, "{n}: {median} {most}");
+            assert!(
+                (f64::from(median)) < hops * 150.0 && f64::from(most) < 1_500.0 + hops * 300.0,
+                "{n}: {median} {most}"
+            );
         }
     }
 

@@ -7,16 +7,22 @@
 
 mod agreement;
 mod attack;
+mod audits;
 pub mod churn;
 mod clients;
+mod costs;
 mod dice;
 mod gossip;
 pub mod objects;
 pub mod plan;
 mod population;
+pub mod real;
 pub mod report;
+mod rules;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use crate::base::rng::Rng;
@@ -27,6 +33,8 @@ use world::World;
 
 /// Moments between two cuts at which clients act.
 const MOMENTS: u64 = 4;
+/// How often what is timed is done.
+const TIMED: u32 = 200;
 
 /// What a run needs from outside.
 pub trait Watch {
@@ -38,14 +46,17 @@ pub trait Watch {
 
 /// Runs a plan to its end.
 pub fn run(plan: &Plan, watch: &mut dyn Watch) -> Report {
+    if plan.real {
+        return real::run(plan, watch);
+    }
     let mut world = World::new(plan);
     let mut report = Report::default();
     let mut rng = Rng::from_seed([plan.seed.to_le_bytes()[0]; 32]);
     let end = plan.days * 86_400_000.0;
-    let period = world.profile.period.as_millis() as f64;
+    let period = world.period().as_millis() as f64;
     let moments = (end / period).ceil().max(1.0) * MOMENTS as f64;
     let (checks, clients) = (share(plan.checks, moments), share(plan.paths / 4, moments));
-    while world.ms(world.set.cut) + period <= end {
+    while world.ms(world.set.cut.plus(world.period())) <= end {
         world.cut(&mut report);
         act(&mut world, checks, clients, &mut rng, &mut report);
         if !watch.goes_on(world.ms(world.set.cut) / 3_600_000.0, plan.days * 24.0) {
@@ -53,7 +64,29 @@ pub fn run(plan: &Plan, watch: &mut dyn Watch) -> Report {
             break;
         }
     }
+    (report.relay_bytes_day, report.client_bytes_day) = world.costs.a_day();
+    report.client_first_bytes = world.first_directory();
+    measure(&world, watch, &mut rng, &mut report);
     report
+}
+
+/// Times the two things that a client does often, on the last set.
+fn measure(world: &World, watch: &mut dyn Watch, rng: &mut Rng, report: &mut Report) {
+    let mut ignored = Report::default();
+    let mut time = |act: &mut dyn FnMut(&mut Rng)| {
+        let start = watch.clock();
+        for _ in 0..TIMED {
+            act(rng);
+        }
+        watch.clock().saturating_sub(start) / TIMED
+    };
+    // One client draws a few paths.
+    report.choose_path =
+        Some(time(&mut |rng| clients::draw(world, rng, &mut ignored)) / clients::PATHS_OF_CLIENT as u32);
+    report.custodians = Some(time(&mut |rng| {
+        let found = world.set.custodians(&rng.bytes(), world.profile.custodians);
+        debug_assert!(found.len() <= world.profile.custodians);
+    }));
 }
 
 /// How many of `total` fall to one of this many moments.
@@ -64,7 +97,7 @@ fn share(total: u64, moments: f64) -> u64 {
 /// Clients act at moments between this cut and the next one.
 fn act(world: &mut World, checks: u64, clients: u64, rng: &mut Rng, report: &mut Report) {
     let pool: Vec<_> = world.set.relays().iter().map(|r| r.id()).collect();
-    let (cut, period) = (world.ms(world.set.cut), world.profile.period.as_millis() as f64);
+    let (cut, period) = (world.ms(world.set.cut), world.period().as_millis() as f64);
     let lag = world.profile.usable_lag.as_millis() as f64;
     for moment in 0..MOMENTS {
         world.pass(cut + lag + (period - 1.0) * (moment as f64 + dice::unit(rng)) / MOMENTS as f64 * 0.9);

@@ -100,9 +100,8 @@ pub fn run(plan: &Plan, watch: &mut dyn Watch) -> Found {
     for object in &mut objects {
         place(&world, object);
     }
-    let period = world.profile.period.as_millis() as f64;
     let (mut day, mut moved_today) = (1.0, 0);
-    while world.ms(world.set.cut) + period <= plan.days * 86_400_000.0 {
+    while world.ms(world.set.cut.plus(world.period())) <= plan.days * 86_400_000.0 {
         world.cut(&mut report);
         moved_today += between_cuts(&mut world, &mut objects, &mut rng, &mut found);
         let days = world.ms(world.set.cut) / 86_400_000.0;
@@ -147,7 +146,7 @@ fn place(world: &World, object: &mut Object) {
 
 /// What happens to the objects until the next cut; how many copies were moved.
 fn between_cuts(world: &mut World, objects: &mut [Object], rng: &mut Rng, found: &mut Found) -> u64 {
-    let (cut, period) = (world.ms(world.set.cut), world.profile.period.as_millis() as f64);
+    let (cut, period) = (world.ms(world.set.cut), world.period().as_millis() as f64);
     let lag = world.profile.usable_lag.as_millis() as f64;
     let keepers: Vec<Vec<usize>> = objects.iter().map(|o| custodians(world, o)).collect();
     let mut moved = 0;

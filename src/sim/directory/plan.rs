@@ -8,6 +8,8 @@ pub const RELAYS_MAX: usize = 200_000;
 pub const RELAYS_MIN: usize = 4;
 /// Longest virtual time, in days.
 pub const DAYS_MAX: f64 = 366.0;
+/// Most relays of a run in which everything is real.
+pub const REAL_MAX: usize = 1_000;
 /// Most identities of an attack besides the hostile relays.
 pub const IDENTITIES_MAX: usize = 1_000_000;
 
@@ -32,11 +34,7 @@ macro_rules! named {
                 match self { $(Self::$variant => $says),* }
             }
 
-            /// The one of that name.
-            pub fn named(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|a| a.name() == name)
-            }
-        }
+                }
     };
 }
 pub(super) use named;
@@ -56,8 +54,6 @@ named! {
         Split = "split", "hostile relays state one root to half of the askers and another to the rest";
         /// Everything that leads to an honest relay fails.
         Denial = "denial", "hostile relays stay silent to each other's victims: no audits, no votes, circuits to friends only";
-        /// Identities made for one key.
-        Grind = "grind", "identities are tried until their places for one key are the best";
         /// Present when looked at.
         Flap = "flap", "hostile relays are there in every other period only";
         /// The line between two halves is cut.
@@ -68,16 +64,8 @@ named! {
 named! {
     /// A defence that can be left out, to see what it is worth.
     pub enum Defence {
-        /// Agreement on what came late.
-        Ladder = "ladder", "every relay counts what it has at its own moment of the cut";
         /// Existence proven.
         Audits = "audits", "a record counts without anybody having reached its relay";
-        /// Silence counts against a root.
-        Silence = "silence", "signers that do not answer are replaced by others";
-        /// Suspending guards that let too few circuits through.
-        PathBias = "path-bias", "a guard may refuse circuits without being suspended";
-        /// A beacon nobody knew when identities were frozen.
-        Beacon = "beacon", "the beacon is known when identities are made";
     }
 }
 
@@ -108,6 +96,8 @@ pub struct Plan {
     pub paths: u64,
     /// Defences left out.
     pub without: Vec<Defence>,
+    /// Whether every relay's directory is run, and every message sent.
+    pub real: bool,
 }
 
 impl Plan {
@@ -126,6 +116,7 @@ impl Plan {
             checks: 1_000,
             paths: 10_000,
             without: Vec::new(),
+            real: false,
         }
     }
 
@@ -143,6 +134,12 @@ impl Plan {
     pub fn fault(&self) -> Option<String> {
         if !(RELAYS_MIN..=RELAYS_MAX).contains(&self.relays) {
             return Some(format!("--relays {}: from {RELAYS_MIN} to {RELAYS_MAX}", self.relays));
+        }
+        if self.real && self.relays > REAL_MAX {
+            return Some(format!("--real --relays {}: at most {REAL_MAX}", self.relays));
+        }
+        if self.real && (self.attack != Attack::None || !self.without.is_empty()) {
+            return Some("--real knows no attacks: leave --attack and --without away".to_owned());
         }
         if !(0.0..=0.9).contains(&self.hostile) {
             return Some(format!("--hostile {}: a share from 0 to 0.9, such as 0.2", self.hostile));

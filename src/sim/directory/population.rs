@@ -28,16 +28,12 @@ const HOSTS_OF_PREFIX: u32 = 512;
 pub struct Relay {
     /// Its identity.
     pub key: Arc<IdentityKey>,
-    /// Its id.
-    pub id: RelayId,
     /// Its newest record.
     pub record: Arc<SignedDescriptor>,
     /// Whether the adversary runs it.
     pub hostile: bool,
     /// How far its clock is ahead, in milliseconds.
     pub skew: i64,
-    /// When it first started.
-    pub born: UnixMs,
 }
 
 /// All relays that ever were, by number.
@@ -85,7 +81,7 @@ impl Population {
         let id = record.id();
         let number = self.relays.len();
         self.numbers.insert(id, number as u32);
-        self.relays.push(Relay { key, id, record, hostile, skew, born });
+        self.relays.push(Relay { key, record, hostile, skew });
         number
     }
 
@@ -105,7 +101,12 @@ impl Population {
     }
 
     /// A relay signs its record anew, with something changed.
-    pub fn publish(&mut self, i: usize, at: UnixMs, change: impl FnOnce(&mut Descriptor)) -> Option<Arc<SignedDescriptor>> {
+    pub fn publish(
+        &mut self,
+        i: usize,
+        at: UnixMs,
+        change: impl FnOnce(&mut Descriptor),
+    ) -> Option<Arc<SignedDescriptor>> {
         let relay = self.relays.get_mut(i)?;
         let mut descriptor = (**relay.record).clone();
         descriptor.published = at;

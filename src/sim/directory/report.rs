@@ -146,8 +146,7 @@ impl Report {
     /// Compromise over f², with the upper 95 % limit; `None` without hostile relays.
     pub fn compromise_over_f2(&self, f: f64) -> Option<(f64, f64)> {
         let f2 = f * f;
-        (f2 > 0.0 && self.compromised.of > 0)
-            .then(|| (self.compromised.value() / f2, self.compromised.limits().1 / f2))
+        (f2 > 0.0 && self.compromised.of > 0).then(|| (self.compromised.value() / f2, self.compromised.limits().1 / f2))
     }
 
     /// Takes one cut in.

@@ -2,15 +2,18 @@
 
 use super::agreement::{Contested, Division, carry, divide};
 use super::attack::{Strategy, strategy};
+use super::audits::{Audited, Standing};
 use super::churn::{Change, Presence};
+use super::costs::{self, Costs, CutCosts};
 use super::gossip::Lines;
-use super::plan::Plan;
+use super::plan::{Defence, Plan};
 use super::population::Population;
 use super::report::{CutLine, Report};
+use super::rules::{self, Heard};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, UnixMs};
 use crate::crypto::hash::{context, derive};
-use crate::proto::directory::snapshot::{Snapshot, cut_before};
+use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::directory::vote::Root;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
@@ -43,11 +46,17 @@ pub struct World {
     pub index: u64,
     /// The root that the adversary made up for this cut.
     pub forged: Root,
+    /// What the directory cost so far.
+    pub costs: Costs,
+    /// Records published since the last cut.
+    published: usize,
     network: NetworkId,
     lines: Lines,
     /// Identities of the attack, by number in the population.
     identities: Vec<usize>,
-    ghosts: Vec<Arc<SignedDescriptor>>,
+    ghosts: Vec<(Arc<SignedDescriptor>, Standing)>,
+    /// By number.
+    audits: Vec<Standing>,
     /// Relays that went away and are still listed, with the moment in milliseconds.
     leaving: BTreeMap<usize, f64>,
     /// Honest newcomers that are not listed yet, with the number of cuts at their start.
@@ -61,9 +70,9 @@ impl World {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&plan.seed.to_be_bytes());
         let mut rng = Rng::from_seed(seed);
-        let profile = &Profile::DEFAULT;
+        let profile = rules::PROFILE;
         let network = NetworkId(rng.bytes());
-        let start = cut_before(START, profile);
+        let start = rules::cut_near(START);
         let mut population = Population::new(network, profile, plan.relays, plan.skew_ms, rng.fork());
         let hostile = plan.hostile_relays();
         // Records are renewed at different times, as they are in a network that has run for long.
@@ -78,8 +87,8 @@ impl World {
             0 => (0..hostile).collect(),
             n => (0..n.min(hostile)).collect(),
         };
-        let records: Vec<_> = population.iter().map(|r| Arc::clone(&r.record)).collect();
-        let set = Arc::new(Snapshot::settle(&records, start, profile, network));
+        let heard: Vec<_> = population.iter().map(|r| Heard { record: Arc::clone(&r.record), live: true }).collect();
+        let set = Arc::new(rules::settle(None, &heard, start, network));
         let division = divide(plan.relays, |_| true, 0, |_, _| true);
         let mut world = Self {
             profile,
@@ -91,10 +100,13 @@ impl World {
             listed: Vec::new(),
             index: 0,
             forged: [0; 32],
+            costs: Costs::default(),
+            published: 0,
             network,
             lines: Lines::internet(plan.loss, profile),
             identities,
             ghosts: Vec::new(),
+            audits: vec![Standing::MEMBER; plan.relays],
             leaving: BTreeMap::new(),
             waiting: BTreeMap::new(),
             rng,
@@ -107,7 +119,12 @@ impl World {
 
     /// Milliseconds from the start to a moment.
     pub fn ms(&self, at: UnixMs) -> f64 {
-        at.0.saturating_sub(cut_before(START, self.profile).0) as f64
+        at.0.saturating_sub(rules::cut_near(START).0) as f64
+    }
+
+    /// The time to the next cut.
+    pub fn period(&self) -> Duration {
+        rules::period(&self.set)
     }
 
     /// Whether relay `i` runs and answers.
@@ -118,7 +135,7 @@ impl World {
 
     /// Lets everything happen up to the next cut, and settles it.
     pub fn cut(&mut self, report: &mut Report) {
-        let at = self.set.cut.plus(self.profile.period);
+        let at = self.set.cut.plus(self.period());
         self.index += 1;
         let now = self.ms(at);
         self.pass(now);
@@ -158,7 +175,7 @@ impl World {
                 }
                 Change::Replaced(i, heir) => {
                     self.left(i as usize, at);
-                    let born = UnixMs(cut_before(START, self.profile).0 + at as u64);
+                    let born = UnixMs(rules::cut_near(START).0 + at as u64);
                     let number = self.population.add(born, false);
                     debug_assert_eq!(number, heir as usize);
                     self.waiting.insert(number, self.index);
@@ -181,7 +198,8 @@ impl World {
             let Some(old) = self.population.get(i).map(|r| r.record.published) else { continue };
             let next = old.plus(self.profile.descriptor_refresh);
             if next <= due && self.is_up(i) {
-                self.population.publish(i, next.max(due.minus(self.profile.period)), |_| ());
+                self.population.publish(i, next.max(due.minus(self.period())), |_| ());
+                self.published += 1;
             }
         }
     }
@@ -196,18 +214,55 @@ impl World {
         for _ in 0..n {
             invented.add(at, true);
         }
-        self.ghosts = invented.iter().map(|r| Arc::clone(&r.record)).collect();
+        self.ghosts = invented.iter().map(|r| (Arc::clone(&r.record), Standing::default())).collect();
     }
 
     fn settle(&mut self, cut: UnixMs, contested: &[Contested]) {
-        let mut records: Vec<Arc<SignedDescriptor>> = self.population.iter().map(|r| Arc::clone(&r.record)).collect();
         let backdated = cut.minus(self.profile.settle_margin);
         for (item, counted) in contested.iter().zip(&self.division.counted) {
-            let Some(i) = self.identities.get(item.identity).filter(|_| *counted) else { continue };
-            records.extend(self.population.publish(*i, backdated, |_| ()));
+            if let Some(i) = self.identities.get(item.identity).filter(|_| *counted) {
+                self.population.publish(*i, backdated, |_| ());
+            }
         }
-        records.extend(self.ghosts.iter().cloned());
-        self.set = Arc::new(Snapshot::settle(&records, cut, self.profile, self.network));
+        let heard = self.hear(self.ms(cut));
+        let period = self.period().as_millis() as f64;
+        let record_len = self.population.get(0).map_or(0, |r| r.record.bytes().len());
+        self.set = Arc::new(rules::settle(Some(&self.set), &heard, cut, self.network));
+        let (records, members) = (core::mem::take(&mut self.published), self.set.len());
+        self.costs.add(CutCosts { records, record_len, members, period }, self.profile);
+    }
+
+    /// What the audits of the period that ends now found.
+    fn hear(&mut self, now: f64) -> Vec<Heard> {
+        let (period, lies) = (self.period().as_millis() as f64, self.strategy.lies_in_audits());
+        let (audits, hostile) = (self.plan.has(Defence::Audits), self.hostile_share());
+        self.audits.resize(self.population.len(), Standing::default());
+        let mut heard = Vec::new();
+        for (i, relay) in self.population.iter().enumerate() {
+            let Some(standing) = self.audits.get_mut(i).filter(|_| !self.presence.is_gone(i)) else { continue };
+            let is_up = if relay.hostile { self.strategy.is_there(self.index) } else { self.presence.is_up(i) };
+            let since = self.presence.since(i).max(now - period);
+            let other = if relay.hostile { 0.0 } else { 1.0 - (now - since) / period };
+            let audited = Audited { is_up, other, hostile, lie: lies.then_some(relay.hostile) };
+            let live = !audits || standing.audited(audited.confirmed(&mut self.rng));
+            if live || standing.is_member {
+                heard.push(Heard { record: Arc::clone(&relay.record), live });
+            }
+        }
+        for (ghost, standing) in &mut self.ghosts {
+            let audited = Audited { is_up: false, other: 0.0, hostile, lie: lies.then_some(true) };
+            if !audits || standing.audited(audited.confirmed(&mut self.rng)) {
+                heard.push(Heard { record: Arc::clone(ghost), live: true });
+            }
+        }
+        heard
+    }
+
+    /// The share of members that are hostile.
+    fn hostile_share(&self) -> f64 {
+        let listed = self.population.iter().zip(&self.listed).filter(|(_, l)| **l);
+        let hostile = listed.filter(|(r, _)| r.hostile).count();
+        hostile as f64 / self.set.len().max(1) as f64
     }
 
     fn list(&mut self) {
@@ -220,6 +275,13 @@ impl World {
         self.listed = listed;
     }
 
+    /// Bytes of a client's first directory: the set and one check.
+    pub fn first_directory(&self) -> f64 {
+        let record_len = self.population.get(0).map_or(0, |r| r.record.bytes().len());
+        let cut = CutCosts { records: 0, record_len, members: self.set.len(), period: 0.0 };
+        costs::set_bytes(cut) + costs::check_bytes(cut, self.profile)
+    }
+
     fn tell(&mut self, cut: UnixMs, late_items: usize, report: &mut Report) {
         let now = self.ms(cut);
         let running: usize = self.division.sizes.iter().sum();
@@ -227,7 +289,7 @@ impl World {
         let known = self.set.relays().iter().filter_map(|r| self.population.number(&r.id())).count();
         report.ghosts_settled = report.ghosts_settled.max((self.set.len() - known) as u64);
         let (mut owed, mut present, mut away) = (0, 0, 0);
-        let settled_in = 2.0 * self.profile.period.as_millis() as f64;
+        let settled_in = 2.0 * self.period().as_millis() as f64;
         for i in 0..self.population.len() {
             let listed = self.listed.get(i) == Some(&true);
             let honest = self.population.get(i).is_some_and(|r| !r.hostile);
