@@ -2,6 +2,7 @@
 
 use super::attack::{Audience, Release};
 use super::gossip::{Lines, NEVER, Offset};
+use super::ladder::{Climb, Group};
 use crate::base::rng::Rng;
 use std::collections::BTreeMap;
 
@@ -12,6 +13,8 @@ const TEMPLATES: usize = 6;
 pub struct Contested {
     /// Which of the attack's identities made it.
     pub identity: usize,
+    /// How it was shown to the cut's group.
+    pub climb: Climb,
     /// When each relay heard of it, in milliseconds after the cut.
     pub heard: Vec<Offset>,
 }
@@ -29,7 +32,10 @@ pub fn carry(
     }
     let templates: Vec<Vec<Offset>> =
         (0..TEMPLATES).map(|_| lines.spread(n, side, &[(any(n, side, rng), 0.0)], rng)).collect();
-    releases.iter().map(|r| Contested { identity: r.identity, heard: heard(r, &templates, lines, side, rng) }).collect()
+    releases
+        .iter()
+        .map(|r| Contested { identity: r.identity, climb: r.climb, heard: heard(r, &templates, lines, side, rng) })
+        .collect()
 }
 
 fn any(n: usize, side: impl Fn(usize) -> Option<u8>, rng: &mut Rng) -> usize {
@@ -47,6 +53,9 @@ fn heard(
     // The same way through the network begins at another relay each time.
     let n = way.len();
     let turn = rng.below(n);
+    if release.climb != Climb::Bare {
+        return vec![NEVER; n];
+    }
     let direct = release.to == Audience::Half;
     let moved = way.iter().cycle().skip(turn).take(n);
     let told = moved.enumerate().map(|(i, &offset)| {
@@ -107,6 +116,37 @@ pub fn divide(
     let key = numbers.iter().find(|(_, number)| **number == majority).map(|(key, _)| key.clone()).unwrap_or_default();
     let counted = (0..items).map(|i| key.get(i / 64).is_some_and(|w| w >> (i % 64) & 1 == 1)).collect();
     Division { class, sizes, majority, counted }
+}
+
+/// Divides relays by what the members of the cut's group counted; the others take what most members name.
+pub fn by_group(
+    n: usize,
+    is_up: impl Fn(usize) -> bool,
+    group: &Group,
+    contested: &[Contested],
+    lines: &Lines,
+    rng: &mut Rng,
+) -> Division {
+    let counts: Vec<Vec<bool>> = contested.iter().map(|c| group.climb(&c.heard, c.climb, lines, rng)).collect();
+    let places: BTreeMap<usize, usize> =
+        group.honest().filter_map(|place| Some((group.members.get(place)?.number, place))).collect();
+    let counted = |place: usize, item: usize| counts.get(item).and_then(|c| c.get(place)) == Some(&true);
+    let members = divide(
+        n,
+        |i| places.contains_key(&i),
+        contested.len(),
+        |i, item| places.get(&i).is_some_and(|place| counted(*place, item)),
+    );
+    let mut all = members;
+    for i in (0..n).filter(|i| is_up(*i) && !places.contains_key(i)) {
+        if let Some(class) = all.class.get_mut(i) {
+            *class = Some(all.majority);
+        }
+        if let Some(size) = all.sizes.get_mut(all.majority as usize) {
+            *size += 1;
+        }
+    }
+    all
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What the adversary does, one strategy each. A strategy sees everything and decides; the world carries it out.
 
 use super::dice::between;
+use super::ladder::Climb;
 use super::plan::{Attack, Plan};
 use crate::base::rng::Rng;
 use crate::proto::directory::vote::Root;
@@ -32,6 +33,8 @@ pub struct Release {
     pub at: f64,
     /// To whom.
     pub to: Audience,
+    /// With which signatures of the cut's group.
+    pub climb: Climb,
 }
 
 /// What a hostile signer tells who asks for its root.
@@ -47,8 +50,9 @@ pub enum Told {
 
 /// How the adversary behaves. The defaults follow the rules.
 pub trait Strategy {
-    /// What is shown around the next cut, by this number of identities.
-    fn releases(&mut self, _identities: usize, _rng: &mut Rng) -> Vec<Release> {
+    /// What is shown around the next cut, by this number of identities. What is heard `boundary` milliseconds after the cut
+    /// and earlier counts without further ado.
+    fn releases(&mut self, _identities: usize, _boundary: f64, _rng: &mut Rng) -> Vec<Release> {
         Vec::new()
     }
 
@@ -88,8 +92,13 @@ impl Strategy for Quiet {}
 
 struct Late;
 impl Strategy for Late {
-    fn releases(&mut self, identities: usize, rng: &mut Rng) -> Vec<Release> {
-        let one = |identity| Release { identity, at: between(rng, JUST_BEFORE.0, JUST_BEFORE.1), to: Audience::Half };
+    fn releases(&mut self, identities: usize, boundary: f64, rng: &mut Rng) -> Vec<Release> {
+        // In turns: to half just before what is in time ends, and with all hostile signatures in the last moment for these.
+        let one = |identity| {
+            let at = boundary + between(rng, JUST_BEFORE.0, JUST_BEFORE.1);
+            let climb = [Climb::Bare, Climb::ToOne, Climb::ToHalf][rng.below(3)];
+            Release { identity, at, to: Audience::Half, climb }
+        };
         (0..identities).map(one).collect()
     }
 }
@@ -98,14 +107,15 @@ struct Spray {
     skew_ms: f64,
 }
 impl Strategy for Spray {
-    fn releases(&mut self, identities: usize, _: &mut Rng) -> Vec<Release> {
-        // From as early as the latest clock makes it late, over and over through the identities.
-        let first = -self.skew_ms - 200.0;
-        let steps = ((2.0 * -first) / SPRAY_EVERY) as usize;
+    fn releases(&mut self, identities: usize, boundary: f64, _: &mut Rng) -> Vec<Release> {
+        // From as early as the latest clock makes it late to as late as the earliest makes it in time.
+        let half = self.skew_ms + 200.0;
+        let steps = ((2.0 * half) / SPRAY_EVERY) as usize;
         let one = |n: usize| Release {
             identity: n % identities.max(1),
-            at: first + n as f64 % steps.max(1) as f64 * SPRAY_EVERY,
+            at: boundary - half + (n % steps.max(1)) as f64 * SPRAY_EVERY,
             to: Audience::One,
+            climb: Climb::Bare,
         };
         (0..steps.max(identities)).map(one).collect()
     }

@@ -1,7 +1,7 @@
 //! How relays come and go: a life is a row of sessions, each with an end and a pause.
 
 use super::dice::{between, chance, unit, wait};
-use super::plan::named;
+use super::naming::named;
 use crate::base::rng::Rng;
 use core::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -13,6 +13,8 @@ mod clients;
 mod costs;
 mod dice;
 mod gossip;
+mod ladder;
+mod naming;
 pub mod objects;
 pub mod plan;
 mod population;

@@ -1,6 +1,7 @@
 //! What is to be simulated.
 
 use super::churn::Churn;
+use super::naming::named;
 
 /// Most relays of a simulated network.
 pub const RELAYS_MAX: usize = 200_000;
@@ -12,32 +13,6 @@ pub const DAYS_MAX: f64 = 366.0;
 pub const REAL_MAX: usize = 1_000;
 /// Most identities of an attack besides the hostile relays.
 pub const IDENTITIES_MAX: usize = 1_000_000;
-
-/// Gives an enum its names on the command line and a sentence for each.
-macro_rules! named {
-    ($(#[$doc:meta])* pub enum $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal, $says:literal;)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum $name { $($(#[$vdoc])* $variant,)* }
-
-        impl $name {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            /// Its name on the command line.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text),* }
-            }
-
-            /// What it is, in one sentence.
-            pub const fn says(self) -> &'static str {
-                match self { $(Self::$variant => $says),* }
-            }
-
-                }
-    };
-}
-pub(super) use named;
 
 named! {
     /// What the hostile relays do.
@@ -64,6 +39,8 @@ named! {
 named! {
     /// A defence that can be left out, to see what it is worth.
     pub enum Defence {
+        /// Agreement on what came late.
+        Ladder = "ladder", "every relay counts what it has at its own moment of the cut";
         /// Existence proven.
         Audits = "audits", "a record counts without anybody having reached its relay";
     }

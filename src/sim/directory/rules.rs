@@ -23,6 +23,23 @@ pub const TO_STAY: usize = 5;
 /// Cuts running at which a newcomer is to be reached.
 pub const CUTS_TO_JOIN: u8 = 2;
 
+/// Most members of a cut's group.
+pub const GROUP_MAX: usize = 96;
+
+/// Rounds of the ladder in a group of this size.
+pub fn rounds(group: usize) -> usize {
+    ((2 * group).div_ceil(3) + 1).min(64)
+}
+
+/// Length of a round, in milliseconds.
+pub fn round_ms(group: usize, members: usize) -> f64 {
+    match members {
+        20_001.. => 90_000.0,
+        _ if group < GROUP_MAX => 3_000.0,
+        _ => 15_000.0,
+    }
+}
+
 /// What was heard of a relay until a cut.
 pub struct Heard {
     /// Its newest record.

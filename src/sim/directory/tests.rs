@@ -58,6 +58,25 @@ fn no_invented_relay_is_settled() {
 }
 
 #[test]
+fn late_and_sprayed_records_divide_no_cut() {
+    for (attack, churn) in [(Attack::Late, Churn::Hourly), (Attack::Spray, Churn::Halves)] {
+        for identities in [1, 17, 24] {
+            let plan = |p: &mut Plan| {
+                (p.attack, p.hostile, p.identities, p.churn) = (attack, 0.2, identities, churn);
+                (p.checks, p.paths) = (10, 100);
+            };
+            let found = find(plan);
+            assert!(found.agreement.quantile(0.0) > 0.999, "{attack:?} {identities}: {:?}", found.lines);
+            let found = find(|p| {
+                plan(p);
+                p.without = vec![Defence::Ladder];
+            });
+            assert!(found.divided_cuts > found.cuts / 3, "{attack:?} {identities}: without a ladder cuts are divided");
+        }
+    }
+}
+
+#[test]
 fn a_forged_root_is_taken_by_nobody_at_a_fifth_and_by_some_at_four_fifths() {
     let split = |hostile| find(|p| (p.attack, p.hostile, p.checks) = (Attack::Split, hostile, 2_000));
     let found = split(0.2);

@@ -1,11 +1,12 @@
 //! A network over its cuts, in virtual time.
 
-use super::agreement::{Contested, Division, carry, divide};
+use super::agreement::{Contested, Division, by_group, carry, divide};
 use super::attack::{Strategy, strategy};
 use super::audits::{Audited, Standing};
 use super::churn::{Change, Presence};
 use super::costs::{self, Costs, CutCosts};
 use super::gossip::Lines;
+use super::ladder::Group;
 use super::plan::{Defence, Plan};
 use super::population::Population;
 use super::report::{CutLine, Report};
@@ -140,16 +141,26 @@ impl World {
         let now = self.ms(at);
         self.pass(now);
         self.renew(at);
-        let releases = self.strategy.releases(self.identities.len(), &mut self.rng);
+        let group = self.plan.has(Defence::Ladder).then(|| self.group(at));
+        let boundary = group.as_ref().map_or(0.0, |g| -2.0 * g.round);
+        let releases = self.strategy.releases(self.identities.len(), boundary, &mut self.rng);
         let n = self.population.len();
         let mut rng = self.rng.fork();
         let contested = carry(&releases, &self.lines, n, |i| self.side(i, now), &mut rng);
         let honest = |i: usize| self.population.get(i).is_some_and(|r| !r.hostile) && self.is_up(i);
-        self.division = divide(n, honest, contested.len(), |i, item| self.counts(i, contested.get(item)));
+        self.division = match &group {
+            Some(group) => by_group(n, honest, group, &contested, &self.lines, &mut rng),
+            None => divide(n, honest, contested.len(), |i, item| self.counts(i, contested.get(item))),
+        };
         self.settle(at, &contested);
         self.list();
         self.forged = derive(context::DIR_NODE, &[b"forged", &self.set.root]);
         self.tell(at, contested.len(), report);
+    }
+
+    /// The group that agrees on the cut at this moment.
+    fn group(&self, cut: UnixMs) -> Group {
+        Group::draw(&self.set, cut, &self.population, |i| self.is_up(i))
     }
 
     /// On which side of a cut line a relay is, if it runs.
