@@ -4,7 +4,7 @@ use super::rules;
 use crate::proto::directory::peers::PUSH_PEERS;
 use crate::proto::profile::Profile;
 use crate::wire::cell::{BODY_SIZE, CELL_SIZE};
-use crate::wire::directory::{BUCKETS, DirectoryAnswer, DirectoryRequest, PAGE_RECORDS_MAX};
+use crate::wire::directory::{BUCKETS, DirectoryAnswer, DirectoryRequest, PAGE_MEMBERS_MAX};
 
 /// Bytes of a cell that carry no body: the marks and headers of onion and message.
 const CELL_OVERHEAD: usize = 48;
@@ -72,8 +72,8 @@ impl Costs {
 /// Bytes of a whole set, page by page.
 pub fn set_bytes(cut: CutCosts) -> f64 {
     let page = |members: usize| on_line(18 + members * (cut.record_len + 2 + rules::MEMBER_OVERHEAD));
-    let (full, rest) = (cut.members / PAGE_RECORDS_MAX, cut.members % PAGE_RECORDS_MAX);
-    full as f64 * page(PAGE_RECORDS_MAX) + if rest == 0 { 0.0 } else { page(rest) }
+    let (full, rest) = (cut.members / PAGE_MEMBERS_MAX, cut.members % PAGE_MEMBERS_MAX);
+    full as f64 * page(PAGE_MEMBERS_MAX) + if rest == 0 { 0.0 } else { page(rest) }
 }
 
 /// Bytes of one check of a root.
@@ -96,7 +96,7 @@ mod tests {
         let cut = CutCosts { records: 10, record_len: 220, members: 1_000, period: 3_600_000.0 };
         let day = |cut: CutCosts| {
             let mut costs = Costs::default();
-            costs.add(cut, &Profile::DEFAULT);
+            costs.add(cut, &Profile::PUBLIC);
             costs.a_day()
         };
         let one = day(cut);

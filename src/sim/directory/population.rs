@@ -5,6 +5,7 @@ use crate::base::rng::Rng;
 use crate::base::time::UnixMs;
 use crate::crypto::aead::Cipher;
 use crate::crypto::identity::IdentityKey;
+use crate::crypto::work::Work;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
 use crate::wire::ids::{NetworkId, RelayId};
@@ -66,7 +67,7 @@ impl Population {
             network: self.network,
             identity: key.public(),
             // Nobody here verifies records that this program has just signed, so no work is done.
-            work_nonce: 0,
+            work: Work::NONE,
             published: born,
             lifetime_s: self.lifetime_s,
             link_key: self.rng.bytes(),

@@ -11,6 +11,8 @@ use super::report::{CutLine, Report};
 use super::{Watch, rules};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
+use crate::crypto::work::WorkParams;
+use crate::proto::directory::kept::Kept;
 use crate::proto::directory::relay_sync::{DirOutput, RelayDirectory};
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
@@ -29,7 +31,7 @@ const SEEDS: usize = 4;
 const START_APART: usize = 200_000;
 
 /// As public networks, without the proof of work: of three hundred relays it would take an hour.
-static PROFILE: Profile = Profile { work_bits: 0, ..rules::PROFILE_CONST };
+static PROFILE: Profile = Profile { work: WorkParams { bits: 2, effort: 0 }, ..rules::PROFILE_CONST };
 
 enum Event {
     /// A call arrives: its sender, and the one it is for.
@@ -50,8 +52,15 @@ struct Node {
     run: u32,
     armed: u64,
     settled: Option<Arc<Snapshot>>,
+    /// What it wrote down for its next run.
+    kept: Vec<u8>,
     sent: f64,
     started: u64,
+}
+
+impl Node {
+    const AWAY: Self =
+        Self { dir: None, run: 0, armed: u64::MAX, settled: None, kept: Vec::new(), sent: 0.0, started: 0 };
 }
 
 /// All machines, and what is under way between them.
@@ -96,7 +105,7 @@ impl Machines {
             rng,
         };
         for i in 0..plan.relays {
-            all.nodes.push(Node { dir: None, run: 0, armed: u64::MAX, settled: None, sent: 0.0, started: 0 });
+            all.nodes.push(Node::AWAY);
             let at = (all.rng.below(START_APART) + i * START_APART) as u64;
             if all.presence.is_up(i) {
                 all.later(at, Event::Start(i));
@@ -132,7 +141,11 @@ impl Machines {
         let Some((key, id)) = self.population.get(i).map(|r| (Arc::clone(&r.key), r.record.id())) else { return };
         let now = self.now;
         let Some(node) = self.nodes.get_mut(i).filter(|n| n.dir.is_none()) else { return };
-        node.dir = Some(RelayDirectory::new(self.network, &PROFILE, key, id, seeds));
+        let mut dir = RelayDirectory::new(self.network, &PROFILE, key, id, seeds);
+        if let Ok(kept) = Kept::decode(&node.kept, &PROFILE, self.network) {
+            dir.restore(kept);
+        }
+        node.dir = Some(dir);
         node.run += 1;
         node.started = now;
         let run = node.run;
@@ -159,6 +172,7 @@ impl Machines {
             match output {
                 DirOutput::Call(call) => calls.push(call),
                 DirOutput::Settled(set) => node.settled = Some(set),
+                DirOutput::Keep(bytes) => node.kept = bytes,
                 DirOutput::Known(_) => {}
             }
         }
@@ -236,7 +250,7 @@ impl Machines {
                     self.stop(i as usize);
                     let born = UnixMs(self.begins.0 + self.now / 1_000);
                     let heir = self.population.add(born, false);
-                    self.nodes.push(Node { dir: None, run: 0, armed: u64::MAX, settled: None, sent: 0.0, started: 0 });
+                    self.nodes.push(Node::AWAY);
                     self.start(heir);
                 }
             }

@@ -1,19 +1,21 @@
 //! What the simulation takes from the protocol, in one place: the profile, the moments of cuts, and how a cut is settled.
 
 use crate::base::time::{Duration, UnixMs};
-use crate::proto::directory::snapshot::{Snapshot, cut_before};
+use crate::proto::directory::schedule;
+use crate::proto::directory::snapshot::{self, Snapshot};
+use crate::proto::directory::standing::Standing;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::NetworkId;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The profile of real networks.
-pub const PROFILE_CONST: Profile = Profile::DEFAULT;
+pub const PROFILE_CONST: Profile = Profile::PUBLIC;
 /// The same, for machines.
 pub const PROFILE: &Profile = &PROFILE_CONST;
-/// Bytes of a member in a page besides its record.
-pub const MEMBER_OVERHEAD: usize = 0;
-
+/// Bytes of a member in a page besides its record: since when, samples, dormant.
+pub const MEMBER_OVERHEAD: usize = 18;
 /// Auditors of a relay at each cut.
 pub const AUDITORS: usize = 11;
 /// How many of them must reach a newcomer.
@@ -41,25 +43,31 @@ pub fn round_ms(group: usize, members: usize) -> f64 {
 }
 
 /// What was heard of a relay until a cut.
-pub struct Heard {
-    /// Its newest record.
-    pub record: Arc<SignedDescriptor>,
-    /// Whether it is there.
-    pub live: bool,
-}
+pub type Heard = snapshot::Heard;
 
-/// A moment of a cut near this one.
+/// A moment at which a cut can be, whatever the period is then.
 pub fn cut_near(at: UnixMs) -> UnixMs {
-    cut_before(at, PROFILE)
+    let longest = PROFILE.cuts.period_max.as_millis() as u64;
+    UnixMs(at.0 - at.0 % longest)
 }
 
 /// The time from this set's cut to the next.
-pub fn period(_set: &Snapshot) -> Duration {
-    PROFILE.period
+pub fn period(set: &Snapshot) -> Duration {
+    schedule::next_cut_after(set, set.cut, PROFILE).distance(set.cut)
+}
+
+/// The set of a network that has run for long, without a set before it.
+pub fn begin(
+    records: &[Arc<SignedDescriptor>],
+    cut: UnixMs,
+    network: NetworkId,
+    standing: impl Fn(&SignedDescriptor) -> Standing,
+) -> Snapshot {
+    Snapshot::settle(records, cut, PROFILE, network).with_standings(standing)
 }
 
 /// Settles a cut on top of the set before.
-pub fn settle(_previous: Option<&Snapshot>, heard: &[Heard], cut: UnixMs, network: NetworkId) -> Snapshot {
-    let records: Vec<_> = heard.iter().filter(|h| h.live).map(|h| Arc::clone(&h.record)).collect();
-    Snapshot::settle(&records, cut, PROFILE, network)
+pub fn settle(previous: &Snapshot, heard: Vec<Heard>, cut: UnixMs, network: NetworkId) -> Snapshot {
+    let heard: BTreeMap<_, _> = heard.into_iter().map(|h| (h.record.id(), h)).collect();
+    Snapshot::follow(Some(previous), heard, cut, PROFILE, network)
 }

@@ -15,6 +15,7 @@ use crate::base::rng::Rng;
 use crate::base::time::{Duration, UnixMs};
 use crate::crypto::hash::{context, derive};
 use crate::proto::directory::snapshot::Snapshot;
+use crate::proto::directory::standing::{SAMPLES_MAX, Standing as Member};
 use crate::proto::directory::vote::Root;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
@@ -22,6 +23,8 @@ use crate::wire::ids::NetworkId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// How old the network is when a simulation begins, in days.
+const FOUNDED_DAYS: u64 = 60;
 /// When a simulation's time begins.
 const START: UnixMs = UnixMs(1_700_006_400_000);
 
@@ -88,8 +91,11 @@ impl World {
             0 => (0..hostile).collect(),
             n => (0..n.min(hostile)).collect(),
         };
-        let heard: Vec<_> = population.iter().map(|r| Heard { record: Arc::clone(&r.record), live: true }).collect();
-        let set = Arc::new(rules::settle(None, &heard, start, network));
+        let records: Vec<_> = population.iter().map(|r| Arc::clone(&r.record)).collect();
+        let age = Duration::from_secs(FOUNDED_DAYS * 86_400);
+        // As old as the network, and there whenever it was looked for.
+        let standing = (0..SAMPLES_MAX).fold(Member::new(start.minus(age)), |s, _| s.sampled(true));
+        let set = Arc::new(rules::begin(&records, start, network, |_| standing));
         let division = divide(plan.relays, |_| true, 0, |_, _| true);
         let mut world = Self {
             profile,
@@ -238,7 +244,7 @@ impl World {
         let heard = self.hear(self.ms(cut));
         let period = self.period().as_millis() as f64;
         let record_len = self.population.get(0).map_or(0, |r| r.record.bytes().len());
-        self.set = Arc::new(rules::settle(Some(&self.set), &heard, cut, self.network));
+        self.set = Arc::new(rules::settle(&self.set, heard, cut, self.network));
         let (records, members) = (core::mem::take(&mut self.published), self.set.len());
         self.costs.add(CutCosts { records, record_len, members, period }, self.profile);
     }
