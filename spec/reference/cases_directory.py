@@ -123,7 +123,7 @@ def sets(network, base):
     wire = lambda members: [member(r[3], since, samples, dormant) for r, since, samples, dormant in members.values()]
     settled = lambda before, records, at: settle(before, records, at, margin, 60_000, 60_000)
     first = settled(None, given, cut)
-    spec = "DIR-17 DIR-18 DIR-19 DIR-20 DIR-102 DIR-103 DIR-104"
+    spec = "DIR-17 DIR-18 DIR-19 DIR-20 DIR-54 DIR-55 DIR-56"
     fields = lambda members: dict(members=lists(wire(members)), root=dir_root(beacon, wire(members)))
     records_of = lambda given: lists([r[3] for r in given])
     case("directory", "settle", "late_over_twice_and_older", spec, network=network, cut=cut, records=records_of(given), beacon=beacon, **fields(first))

@@ -249,7 +249,7 @@ class SettledSet:
         best = sorted(able, key=lambda r: umbel.score(self.beacon, key, r.relay), reverse=True)
         return best[: self.network.profile.custodians]
 
-    def settled_before_the_beacon(self) -> list[Record]:  # DIR-105
+    def settled_before_the_beacon(self) -> list[Record]:  # DIR-57
         term = self.cut - self.cut % self.network.profile.term
         able = [r for r in self.relays if self.since[r.relay] < term]
         return able if 2 * len(able) >= len(self.relays) else self.relays

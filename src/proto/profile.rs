@@ -181,7 +181,7 @@ mod tests {
     #[test]
     #[ignore = "takes ten seconds on a release build"]
     fn what_work_costs() {
-        let params = Profile::DEFAULT.work;
+        let params = Profile::PUBLIC.work;
         let begun = std::time::Instant::now();
         let (mut search, mut found) = (Search::new([5; 32], params, 0), 0);
         for _ in 0..50 {

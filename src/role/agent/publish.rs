@@ -41,7 +41,7 @@ impl Agent {
 
     /// Says farewell: a record whose time is over at once, so that the next cut does without this relay. It keeps its standing
     /// for a while, should it come back.
-    // spec: DIR-109
+    // spec: DIR-61
     pub fn retire(&mut self, now: Now) {
         let (Some(relay), Directory::Relay(directory)) = (&mut self.relay, &mut self.directory) else { return };
         if core::mem::replace(&mut self.retired, true) {
