@@ -15,7 +15,7 @@ fn figures(home: &Path, line: &str) -> Value {
     object
 }
 
-// spec: NODE-501
+// spec: NODE-28
 #[test]
 fn a_line_gives_the_same_figures_again() {
     let home = tempfile::tempdir().unwrap();

@@ -38,7 +38,7 @@ impl Watch for Progressing {
     }
 }
 
-// spec: NODE-501
+// spec: NODE-28
 /// Runs what the options say, and prints what it found.
 pub fn run(args: &SimArgs, json: bool) -> Result<ExitCode, Error> {
     match &args.what {
