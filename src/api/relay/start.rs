@@ -3,6 +3,7 @@
 use super::{ExitPolicy, RelayBuilder};
 use crate::api::local::{About, Local};
 use crate::api::network::{self, INVITE_FILE, Network};
+use crate::api::sets;
 use crate::base::rng::Rng;
 use crate::base::time::UnixMs;
 use crate::crypto::aead::Cipher;
@@ -66,7 +67,7 @@ impl RelayBuilder {
             local.about.dir.save(INVITE_FILE, own.to_string().as_bytes())?;
         }
         tokio::task::spawn_local(network::keep_peers(local.clone()));
-        tokio::task::spawn_local(network::keep_sets(local.clone()));
+        tokio::task::spawn_local(local.clone().keep_sets());
         Ok((local, facts))
     }
 
@@ -132,7 +133,7 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
     let (store, report) = open_store(&dir, settings, network.profile.lease, clock)?.unzip();
     let shards = start_shards(listeners, &role, (rng, clock), (&asks, store.as_ref()), settings)?;
     let signed = SignedDescriptor::sign(descriptor.clone(), &identity);
-    let kept = network::kept_sets(&dir, &network)?;
+    let kept = sets::read(&dir, network.profile, network.id)?;
     let node = AgentConfig {
         network: network.id,
         profile: network.profile,
