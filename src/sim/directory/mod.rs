@@ -5,27 +5,27 @@
 //! reach everybody ([`gossip`]), what the adversary does ([`attack`]). Relays that hold the same items share one view, so that
 //! a set is settled once and not by every relay. Two runs of one [`plan::Plan`] give the same [`report::Report`].
 
-mod agreement;
-mod attack;
-mod audits;
+pub mod agreement;
+pub mod attack;
+pub mod audits;
 pub mod churn;
-mod clients;
-mod costs;
-mod dice;
-mod gossip;
-mod ladder;
+pub mod clients;
+pub mod costs;
+pub mod dice;
+pub mod gossip;
+pub mod ladder;
 mod naming;
 pub mod objects;
 pub mod plan;
-mod population;
+pub mod population;
 pub mod real;
 pub mod report;
-mod rules;
+pub mod rules;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-mod world;
+pub mod world;
 
 use crate::base::rng::Rng;
 use crate::base::time::Duration;

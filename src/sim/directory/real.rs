@@ -280,8 +280,8 @@ impl Machines {
         let honest = |i: usize| self.population.get(i).is_some_and(|r| !r.hostile);
         let running: Vec<usize> = (0..self.nodes.len()).filter(|i| honest(*i) && self.presence.is_up(*i)).collect();
         let sets = running.iter().filter_map(|i| self.nodes.get(*i)?.settled.as_ref());
-        let mut counts: BTreeMap<(UnixMs, [u8; 32]), (usize, &Arc<Snapshot>)> = BTreeMap::new();
-        sets.for_each(|s| counts.entry((s.cut, s.root)).or_insert((0, s)).0 += 1);
+        let mut counts = BTreeMap::new();
+        sets.for_each(|s| counts.entry((s.cut, s.root)).or_insert((0_usize, s)).0 += 1);
         let (most, set) = counts.values().max_by_key(|(n, _)| *n)?;
         let at = |id: &RelayId| self.population.number(id);
         let listed: std::collections::BTreeSet<usize> = set.relays().iter().filter_map(|r| at(&r.id())).collect();
