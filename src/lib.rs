@@ -118,6 +118,8 @@ pub mod proto;
 mod role;
 #[cfg(feature = "unstable")]
 pub mod role;
+#[cfg(all(feature = "cli", not(feature = "unstable")))]
+mod sim;
 #[cfg(feature = "unstable")]
 pub mod sim;
 #[cfg(not(feature = "unstable"))]

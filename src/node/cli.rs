@@ -4,6 +4,7 @@
 //! first two; [`crate::node::config`] adds the others.
 
 use crate::node::setting::{Level, Listen, Loopback, NameServer, ProfileName, Size};
+use crate::node::sim::args::SimArgs;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -84,6 +85,8 @@ pub enum Command {
     Status,
     /// Show which relays keep a relay's record or a block, and which of them answer
     Lookup(LookupArgs),
+    /// Simulate a network in virtual time: its directory under attack, or its content
+    Sim(SimArgs),
 }
 
 const TESTNET_EXAMPLES: &str = "\

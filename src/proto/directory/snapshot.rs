@@ -231,7 +231,7 @@ impl Snapshot {
     }
 
     /// The same with other standings, in the order of [`Snapshot::relays`].
-    #[cfg(any(test, feature = "unstable"))]
+    #[cfg(any(test, feature = "unstable", feature = "cli"))]
     pub fn with_standings(mut self, standings: impl Fn(&SignedDescriptor) -> Standing) -> Self {
         for m in &mut self.members {
             m.standing = standings(&m.record);
