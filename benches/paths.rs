@@ -36,7 +36,7 @@ fn main() {
         println!("{name}: {micros:.2} µs (at most {most} are allowed)");
         micros <= most
     };
-    let need = |length, last| PathNeed { length, last, exclude: None };
+    let need = |length, last| PathNeed { length, last, exclude: None, guard: 0 };
     let mut fast = true;
     for (name, length, last) in [
         ("a path to any relay", 3, LastHop::Any),

@@ -99,7 +99,7 @@ def sets(network, base):
     drawn_by = dir_beacon(network, cut, term, last)
     for n in (3, 12):
         best = custodians(drawn_by, key, [(r[0], marks[r[0]]) for r in spread], n)
-        case("directory", "custodians", f"best_{n}_of_sixteen", "DIR-20 DIR-22 DIR-464", network=network, cut=cut, last=last, beacon=drawn_by, key=key, locator=derive("umbel 1 block locator", key),
+        case("directory", "custodians", f"best_{n}_of_sixteen", "DIR-20 DIR-22 DIR-84", network=network, cut=cut, last=last, beacon=drawn_by, key=key, locator=derive("umbel 1 block locator", key),
              records=lists(r[3] for r in spread), number=n, best=b"".join(best))
     sleeping = [live(r) for r in all_of[:4]] + [member(all_of[4][3], cut - 90_000, 0xFFFE, cut - 59_999)]
     case("directory", "set", "one_dormant", "DIR-19 DIR-28", **named(sleeping), root=dir_root(beacon, sleeping))

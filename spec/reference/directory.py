@@ -270,11 +270,11 @@ class SettledSet:
         return next(r for r in self.relays if r.relay == relay)
 
     def custodians(self, key: bytes, flag: int) -> list[Record]:
-        """The relays with all bits of `flag` that keep `key`, the greatest score first (DIR-464)."""
+        """The relays with all bits of `flag` that keep `key`, the greatest score first (DIR-84)."""
         able = self.taking_part([r for r in self.relays if r.flags & flag == flag])
         return custodians(self.beacon, key, able, self.network.profile.custodians)
 
-    def taking_part(self, able: list[Record]) -> list[Record]:  # DIR-463
+    def taking_part(self, able: list[Record]) -> list[Record]:  # DIR-83
         since = sorted(self.since[r.relay] for r in able)
         least = min(max((len(since) + 1) // 2, CUSTODY_LEAST), len(since))
         before_the_term = self.cut - self.cut % self.network.profile.term - 1
@@ -282,7 +282,7 @@ class SettledSet:
         return [r for r in able if self.since[r.relay] <= youngest]
 
 
-def custodians(now: bytes, key: bytes, able: list[Record], n: int) -> list[Record]:  # DIR-464
+def custodians(now: bytes, key: bytes, able: list[Record], n: int) -> list[Record]:  # DIR-84
     by_id = {record.relay: record for record in able}
     return [by_id[relay] for relay in umbel.custodians(now, key, [(record.relay, record.marks()) for record in able], n)]
 

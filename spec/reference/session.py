@@ -189,7 +189,7 @@ def verified_set(session: Session, seeds: list[Record], source: Record) -> Settl
     statement = ask_for_statement(calls, source, 0, session.network)
     candidate = fetch_set(calls, statement, session.network)
     calls.end()
-    session.guards = chance.sample(candidate.relays, min(GUARDS_KEPT, len(candidate.relays)))  # CLIENT-427
+    session.guards = chance.sample(candidate.relays, min(GUARDS_KEPT, len(candidate.relays)))  # CLIENT-30
     votes, wanted = ask_signers(session, candidate)
     root, named = max(votes.items(), key=lambda item: len(item[1]), default=(b"", []))
     if 5 * len(named) <= 3 * wanted:  # DIR-43

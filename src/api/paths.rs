@@ -47,7 +47,7 @@ fn guard_problem(trouble: GuardTrouble) -> (&'static str, String) {
     }
 }
 
-// spec: CLIENT-437
+// spec: CLIENT-40
 fn few_exits(figures: ExitFigures, least: usize) -> Option<(&'static str, String)> {
     let ExitFigures { exits, operators, .. } = figures;
     if exits == 0 || operators >= least {
@@ -64,7 +64,7 @@ fn few_exits(figures: ExitFigures, least: usize) -> Option<(&'static str, String
 mod tests {
     use super::*;
 
-    // spec: CLIENT-437
+    // spec: CLIENT-40
     #[test]
     fn exits_of_few_operators_come_with_a_warning_that_says_what_they_cost() {
         let figures = ExitFigures { relays: 100, exits: 10, operators: 3, largest: 8 };

@@ -175,7 +175,7 @@ pub const USER_CIRCUITS_MAX: usize = 128;
 pub const CIRCUITS_PER_USER: u8 = 8;
 /// Exits that are drawn for one user within [`EXITS_MEMORY`], whatever fails; one more is drawn from among them.
 pub const EXITS_PER_USER: usize = 12;
-/// Ways that are tried to a last hop that chance drew, before another is drawn (spec CLIENT-435).
+/// Ways that are tried to a last hop that chance drew, before another is drawn (spec CLIENT-38).
 pub const LAST_HOP_TRIES: u8 = 2;
 /// Last hops that wait to be tried again. Beyond it the oldest is forgotten.
 pub const DRAWS_WAITING_MAX: usize = 64;

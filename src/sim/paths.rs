@@ -151,7 +151,7 @@ struct User<'a> {
 
 impl User<'_> {
     fn path(&mut self, last: LastHop) -> Option<Vec<RelayId>> {
-        let need = PathNeed { length: 3, last, exclude: None };
+        let need = PathNeed { length: 3, last, exclude: None, guard: 0 };
         let snapshot = &self.of.snapshot;
         let path = choose_path(snapshot, &mut self.guards, at(self.step), &mut self.rng, &PROFILE, need)?;
         Some(path.iter().map(|r| r.id()).collect())
@@ -210,7 +210,7 @@ impl User<'_> {
         while let Some(standby) = self.guards.probe(&self.of.snapshot, None, at(self.step)) {
             let blocks = self.params.attack != Attack::None && self.of.is_hostile(&standby);
             let probe = |user: &mut Self, last| {
-                let need = PathNeed { length: 3, last, exclude: None };
+                let need = PathNeed { length: 3, last, exclude: None, guard: 0 };
                 let path = choose_probe(&user.of.snapshot, &standby, &mut user.rng, &PROFILE, need)?;
                 Some(path.iter().map(|r| r.id()).collect::<Vec<_>>())
             };
@@ -261,7 +261,7 @@ pub fn compromise(params: Params) -> Report {
 }
 
 fn passive(of: &Population, params: Params, rng: &mut Rng) -> (f64, f64) {
-    let need = PathNeed { length: 3, last: LastHop::Any, exclude: None };
+    let need = PathNeed { length: 3, last: LastHop::Any, exclude: None, guard: 0 };
     let both = |rng: &mut Rng| {
         let path = choose_path(&of.snapshot, &mut Guards::new(), at(0), rng, &PROFILE, need);
         path.is_some_and(|path| [path.first(), path.last()].into_iter().flatten().all(|end| of.is_hostile(&end.id())))

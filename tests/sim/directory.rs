@@ -40,10 +40,8 @@ fn until(w: &mut Whole, seconds: u64, done: impl Fn(&Whole) -> bool) -> bool {
 fn client_of(w: &mut Whole, guards: &[usize]) -> usize {
     let unix = w.net.now().unix;
     let record = |(n, &i): (usize, &usize)| GuardRecord {
-        id: w.relays[i].keys.contact.id,
-        added: unix,
         confirmed: Some(unix.plus(Duration::from_millis(n as u64))),
-        missing_since: None,
+        ..GuardRecord::new(w.relays[i].keys.contact.id, unix)
     };
     let guards = Guards::restore(guards.iter().enumerate().map(record).collect::<Vec<_>>());
     let c = w.add_client_with(&[0], guards);

@@ -22,13 +22,13 @@ fn show(p: Params) -> f64 {
     r.upper
 }
 
-// spec: CLIENT-427 CLIENT-7
+// spec: CLIENT-30 CLIENT-7
 #[test]
 fn paths_are_compromised_as_often_as_f_squared_says() {
     assert!(show(params(600, 0.2, Attack::None, 60_000)) < 1.1);
 }
 
-// spec: CLIENT-433 CLIENT-434 CLIENT-435
+// spec: CLIENT-36 CLIENT-37 CLIENT-38
 #[test]
 fn a_guard_that_blocks_as_much_as_it_dares_gains_little() {
     // The least cautious guard is caught; the others gain what the accounting lets pass.
@@ -36,13 +36,13 @@ fn a_guard_that_blocks_as_much_as_it_dares_gains_little() {
     assert!(gains[0] < 1.0 && (0.9..1.45).contains(&gains[1]), "{gains:?}");
 }
 
-// spec: CLIENT-433
+// spec: CLIENT-36
 #[test]
 fn honest_guards_are_not_suspended_for_what_the_network_loses() {
     assert_eq!(honest_guards(300, 0.1, 6, 5), 0);
 }
 
-// spec: CLIENT-436
+// spec: CLIENT-39
 #[test]
 fn who_slows_circuits_changes_their_order_and_nothing_else() {
     for (ready, pause) in [(2, 60.0), (2, 3_600.0), (8, 600.0)] {
@@ -77,7 +77,7 @@ fn lived(y: Year) -> YearReport {
     r
 }
 
-// spec: CLIENT-430 CLIENT-431
+// spec: CLIENT-33 CLIENT-34
 #[test]
 fn a_year_of_guards_meets_few_of_the_hostile_ones() {
     let y = Year { days: 120, users: 200, relays: 200, ..year(Churn::Flapping, 0.2, 0) };

@@ -88,7 +88,7 @@ impl Index {
         let all: Vec<usize> = (0..relays.len()).collect();
         let exits: Vec<usize> = relays.iter().enumerate().filter(|(_, r)| r.exit).map(|(i, _)| i).collect();
         let network_age = all.iter().map(|i| age(*i)).max().unwrap_or_default();
-        // spec: CLIENT-428
+        // spec: CLIENT-31
         let old = |of: &[usize], rule: Duration| {
             let asked = age_asked(of, &age, rule.min(network_age / 4));
             numbers(of.iter().copied().filter(|i| age(*i) >= asked))
@@ -158,7 +158,7 @@ fn age_asked(of: &[usize], age: &dyn Fn(usize) -> Duration, rule: Duration) -> D
 }
 
 /// Guards by age and presence. A rule that leaves fewer than half of the relays is relaxed: presence first, then age.
-// spec: CLIENT-427
+// spec: CLIENT-30
 fn guards(
     of: &[usize],
     age: &dyn Fn(usize) -> Duration,

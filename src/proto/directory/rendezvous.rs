@@ -13,9 +13,9 @@ use crate::wire::ids::{NetworkId, RelayId};
 use core::cmp::Reverse;
 use std::sync::Arc;
 
-/// With this many relays or fewer all take part in custody, whatever their age (spec DIR-463).
+/// With this many relays or fewer all take part in custody, whatever their age (spec DIR-83).
 pub const CUSTODY_LEAST: usize = 48;
-/// Relays of the ring that are looked at for one key (spec DIR-464).
+/// Relays of the ring that are looked at for one key (spec DIR-84).
 pub const RING_STEPS_MAX: usize = 512;
 
 /// The number of the term in which a moment lies.
@@ -45,7 +45,7 @@ pub fn first_beacon(network: NetworkId, cut: UnixMs, profile: &Profile) -> [u8; 
 
 /// The youngest that take part in custody, by the cut since which they are members: those that are since before the term
 /// began, and where these are fewer than half, or than [`CUSTODY_LEAST`], the oldest half or that many.
-// spec: DIR-463
+// spec: DIR-83
 pub fn youngest_custodian(since: impl Iterator<Item = UnixMs>, term_begins: UnixMs) -> UnixMs {
     let mut since: Vec<_> = since.collect();
     let before = UnixMs(term_begins.0.saturating_sub(1));
@@ -102,7 +102,7 @@ impl Ring {
     }
 
     /// The `n` most responsible for a key, best first; all where there are fewer. `relays` are those the ring was made of.
-    // spec: DIR-464
+    // spec: DIR-84
     pub fn best(&self, beacon: &[u8; 32], key: &[u8; 32], relays: &[Arc<SignedDescriptor>], n: usize) -> Vec<RelayId> {
         let point = first_bytes(derive(context::RING_POINT, &[beacon, key]));
         let from = self.0.partition_point(|(place, _)| *place < point);

@@ -63,7 +63,7 @@ impl Tally {
 }
 
 /// Whether a guard blocks circuits: compared with the better of its standbys, or by the floor where they are no better.
-// spec: CLIENT-433
+// spec: CLIENT-36
 pub fn is_biased(guard: Tally, standbys: impl Iterator<Item = Tally>) -> bool {
     if guard.drawn < JUDGED_FROM {
         return false;
@@ -77,7 +77,7 @@ pub fn is_biased(guard: Tally, standbys: impl Iterator<Item = Tally>) -> bool {
 }
 
 /// Whether a probe is due after the guard's last hop number `drawn`.
-// spec: CLIENT-434
+// spec: CLIENT-37
 pub fn is_probe_due(drawn: u64) -> bool {
     drawn <= u64::from(PROBED_AT_FIRST) || drawn.is_multiple_of(u64::from(PROBE_EVERY))
 }
@@ -90,7 +90,7 @@ mod tests {
         Tally { drawn, stood }
     }
 
-    // spec: CLIENT-433
+    // spec: CLIENT-36
     #[test]
     fn a_guard_is_judged_by_the_better_standby_and_by_the_floor() {
         let good = tally(200, 190);

@@ -14,13 +14,13 @@ use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::RelayId;
 use std::sync::Arc;
 
-/// One guard in use and two standbys (spec CLIENT-429).
+/// One guard in use and two standbys (spec CLIENT-32).
 pub const GUARDS_KEPT: usize = 3;
-/// Maximum number of guards in the list, suspended ones and those of earlier forms included (spec CLIENT-431).
+/// Maximum number of guards in the list, suspended ones and those of earlier forms included (spec CLIENT-34).
 pub const GUARDS_MAX: usize = 20;
-/// Different guards that carry circuits within the profile's `guard_window` (spec CLIENT-431).
+/// Different guards that carry circuits within the profile's `guard_window` (spec CLIENT-34).
 pub const GUARDS_USED_MAX: usize = 3;
-/// How long a guard may be missing from the snapshot before it leaves the list (spec CLIENT-430).
+/// How long a guard may be missing from the snapshot before it leaves the list (spec CLIENT-33).
 pub const GUARD_MISSING_MAX: Duration = Duration::from_secs(20 * 86_400);
 /// Pause before a guard that failed once is tried again; it doubles with every failure (spec CLIENT-6).
 pub const GUARD_RETRY_FIRST: Duration = Duration::from_secs(30);
@@ -127,7 +127,6 @@ impl Guards {
     }
 
     /// The guard to use now: the first that is listed, not us, and not waiting for a retry.
-    #[cfg(test)]
     pub fn current(&mut self, snapshot: &Snapshot, own: Option<RelayId>, now: Now, rng: &mut Rng) -> Option<RelayId> {
         // spec: CLIENT-2
         self.usable(snapshot, own, now, rng).first().map(|r| r.id())
@@ -176,7 +175,7 @@ impl Guards {
     }
 
     /// Of these, those that may carry circuits: the ones that did within the window, and others while they are few.
-    // spec: CLIENT-431
+    // spec: CLIENT-34
     fn allowed(&self, snapshot: &Snapshot, own: Option<RelayId>, now: UnixMs) -> impl Iterator<Item = &Guard> {
         let window = window(snapshot);
         let lately = move |at: UnixMs| now.distance(at) < window;
@@ -192,7 +191,7 @@ impl Guards {
         if self.list.len() >= GUARDS_MAX {
             return None;
         }
-        // spec: CLIENT-429
+        // spec: CLIENT-32
         let at_hand = |g: &&Guard| g.kept.suspended.is_none() && !g.kept.is_long_missing(now.unix);
         if self.list.iter().filter(at_hand).count() < GUARDS_KEPT {
             return Some(Want::First);
@@ -213,7 +212,7 @@ impl Guards {
             return Some(Want::Further);
         }
         // Three in one prefix, of an earlier form of the list: no path would lead to a custodian beside them.
-        // spec: CLIENT-432
+        // spec: CLIENT-35
         listed.iter().all(|(_, other)| !are_apart(snapshot, first, other)).then_some(Want::Apart)
     }
 
@@ -239,7 +238,7 @@ impl Guards {
         let listed: Vec<_> = self.live(own).filter_map(|g| snapshot.get(&g.kept.id)).collect();
         let is_apart = |r: &SignedDescriptor| listed.iter().all(|g| are_apart(snapshot, g, r));
         let eligible = &snapshot.index().guards;
-        // spec: CLIENT-427 CLIENT-432
+        // spec: CLIENT-30 CLIENT-35
         let mut drawn = draw_of(eligible, snapshot, rng, |r| is_new(r) && is_apart(r));
         if !only_apart {
             drawn = drawn.or_else(|| draw_of(eligible, snapshot, rng, is_new));
@@ -263,7 +262,7 @@ impl Guards {
         let window = window(snapshot);
         let before = (self.list.len(), self.former.len());
         self.list.retain(|Guard { kept: g, .. }| {
-            // spec: CLIENT-430
+            // spec: CLIENT-33
             let end = g.confirmed.unwrap_or(g.added).plus(g.lifetime.unwrap_or(rules.guard_lifetime_max));
             // One that was used lately stays: to use it again when it comes back exposes nothing new.
             let lately = g.used.is_some_and(|at| now.distance(at) < window);
@@ -326,7 +325,7 @@ impl Guards {
 
     /// Counts a last hop that chance drew for a path through this first hop. A guard that carries circuits and does worse
     /// than it should is suspended: true if that happened now.
-    // spec: CLIENT-433
+    // spec: CLIENT-36
     pub fn count(&mut self, first: &RelayId, sample: Sample, now: Now) -> bool {
         let Some(guard) = self.list.iter_mut().find(|g| g.kept.id == *first) else { return false };
         match sample {
@@ -365,7 +364,7 @@ impl Guards {
     }
 
     /// The standby through which a probe circuit is to be built, if one is due. No relay outside the list is ever asked.
-    // spec: CLIENT-434
+    // spec: CLIENT-37
     pub fn probe(&mut self, snapshot: &Snapshot, own: Option<RelayId>, now: Now) -> Option<RelayId> {
         if self.probes_owed == 0 {
             return None;

@@ -61,7 +61,7 @@ fn a_path_has_the_wanted_length_and_end_and_no_relay_twice() {
     }
 }
 
-// spec: CLIENT-427
+// spec: CLIENT-30
 // spec: CLIENT-7
 #[test]
 fn guards_and_last_hops_are_drawn_uniformly() {
@@ -153,7 +153,7 @@ fn a_client_that_is_offline_draws_no_guards_beyond_the_first() {
     assert_eq!(guards.len(), GUARDS_KEPT);
 }
 
-// spec: CLIENT-430
+// spec: CLIENT-33
 #[test]
 fn guards_outlive_the_process_and_leave_when_old_or_missing() {
     let (s, mut guards, mut rng) = (network(12), Guards::new(), rng());

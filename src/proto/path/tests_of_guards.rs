@@ -35,7 +35,7 @@ fn without(s: &Snapshot, gone: &[RelayId]) -> Snapshot {
     of(&s.relays().iter().filter(|r| !gone.contains(&r.id())).cloned().collect::<Vec<_>>())
 }
 
-// spec: CLIENT-429 CLIENT-430
+// spec: CLIENT-32 CLIENT-33
 #[test]
 fn one_guard_is_in_use_and_two_stand_by_for_most_of_a_year() {
     let (s, mut rng) = (network(200), rng());
@@ -55,7 +55,7 @@ fn one_guard_is_in_use_and_two_stand_by_for_most_of_a_year() {
     assert!((310..325).contains(&mean), "drawn uniformly, {mean} on average");
 }
 
-// spec: CLIENT-427 CLIENT-428
+// spec: CLIENT-30 CLIENT-31
 #[test]
 fn who_came_lately_is_no_guard_no_last_hop_and_no_middle() {
     let records = many(90, CUT.minus(Duration::from_secs(5)), |_, _| ());
@@ -73,7 +73,7 @@ fn who_came_lately_is_no_guard_no_last_hop_and_no_middle() {
     assert_eq!(asked, 12, "21 days would leave a third");
 }
 
-// spec: CLIENT-431
+// spec: CLIENT-34
 #[test]
 fn at_most_three_guards_carry_circuits_in_ninety_days_and_then_none_does() {
     let (s, mut guards, mut rng) = (network(60), Guards::new(), rng());
@@ -132,7 +132,7 @@ fn a_client_that_fails_open_draws_slowly_only_online_and_not_without_end() {
     assert_eq!(guards.trouble(&s, None, at(40_000)), [GuardTrouble::Unreachable]);
 }
 
-// spec: CLIENT-432
+// spec: CLIENT-35
 #[test]
 fn three_guards_of_one_prefix_leave_no_custodian_out_of_reach() {
     let records = many(60, CUT.minus(Duration::from_secs(5)), |i, d| {
@@ -170,7 +170,7 @@ fn in_use(s: &Snapshot, rng: &mut Rng, tally: Tally) -> Guards {
     Guards::restore(records.map(|(n, r)| GuardRecord { tally: if n == 0 { Tally::default() } else { tally }, ..r }))
 }
 
-// spec: CLIENT-433
+// spec: CLIENT-36
 #[test]
 fn a_guard_that_blocks_circuits_is_suspended_and_named() {
     let (s, mut rng) = (network(60), rng());
@@ -187,7 +187,7 @@ fn a_guard_that_blocks_circuits_is_suspended_and_named() {
     assert_eq!(read.current(&s, None, at(2), &mut rng), Some(second), "also after a restart");
 }
 
-// spec: CLIENT-433
+// spec: CLIENT-36
 #[test]
 fn a_guard_in_a_bad_network_is_not_suspended() {
     let (s, mut rng) = (network(60), rng());
@@ -200,7 +200,7 @@ fn a_guard_in_a_bad_network_is_not_suspended() {
     assert!(guards.trouble(&s, None, at(1)).is_empty());
 }
 
-// spec: CLIENT-434
+// spec: CLIENT-37
 #[test]
 fn probes_go_through_the_standbys_in_turns_and_through_nobody_else() {
     let (s, mut rng) = (network(60), rng());

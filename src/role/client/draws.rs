@@ -52,7 +52,7 @@ impl Draw {
     }
 
     /// A circuit to it failed that had these relays. What is to be counted; the last hop is tried again unless it is lost.
-    // spec: CLIENT-435
+    // spec: CLIENT-38
     pub(crate) fn failed(&mut self, path: &[RelayId]) -> Verdict {
         let takes_back = core::mem::take(&mut self.is_counted);
         self.failed = self.failed.saturating_add(1);
@@ -111,7 +111,7 @@ pub(crate) struct Ready {
 
 /// Which of the circuits that are ready is taken: the quickest, unless one was passed over as often as may be. So each of them
 /// has its turn, and who slows some of them down changes their order by a few places and nothing else.
-// spec: CLIENT-436
+// spec: CLIENT-39
 pub(crate) fn choose_ready(ready: &[Ready]) -> Option<usize> {
     let numbered = || ready.iter().enumerate();
     let due = numbered().filter(|(_, r)| r.passed >= PASSED_MAX).max_by_key(|(_, r)| r.passed);
@@ -128,7 +128,7 @@ mod tests {
         RelayId([n; 32])
     }
 
-    // spec: CLIENT-435
+    // spec: CLIENT-38
     #[test]
     fn a_last_hop_is_tried_another_way_before_it_is_given_up() {
         let mut draw = Draw::new(relay(9), DrawnFor::User(USER));
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(draws.take_probe(), None);
     }
 
-    // spec: CLIENT-436
+    // spec: CLIENT-39
     #[test]
     fn the_quickest_is_taken_and_none_is_passed_over_for_long() {
         let ready = |ms: u64, passed| Ready { took: Duration::from_millis(ms), passed };

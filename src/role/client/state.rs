@@ -125,7 +125,7 @@ impl ClientState {
         for circuit in self.circuits.spend_all() {
             let calls = &self.calls;
             if self.circuits.look_up(circuit).is_some_and(|c| c.is_unused(|stream| calls.is_idle(stream))) {
-                self.close_circuit(now, circuit, false);
+                self.close_circuit(now, circuit, false, Ending::Ours);
             }
         }
     }

@@ -225,7 +225,7 @@ impl Rig {
     }
 }
 
-// spec: CLIENT-435
+// spec: CLIENT-38
 #[test]
 fn the_last_hop_of_a_circuit_that_fails_is_tried_once_more_before_another_is_drawn() {
     let mut rig = Rig::new(0, Answer::Created);
@@ -245,7 +245,7 @@ fn the_last_hop_of_a_circuit_that_fails_is_tried_once_more_before_another_is_dra
     assert_eq!(known.failed, 0, "the guard itself works");
 }
 
-// spec: CLIENT-436
+// spec: CLIENT-39
 #[test]
 fn the_last_hop_of_a_spare_circuit_that_grew_old_is_the_next_one_s() {
     let mut rig = Rig::new(1, Answer::Created);

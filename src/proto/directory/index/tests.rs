@@ -28,7 +28,7 @@ fn absent(standing: Standing, absences: u32) -> Standing {
     (0..15).fold(standing, |s, n| s.sampled(n >= absences))
 }
 
-// spec: CLIENT-427 CLIENT-428
+// spec: CLIENT-30 CLIENT-31
 #[test]
 fn in_an_old_network_places_ask_for_an_age() {
     // Of 100 relays 64 are a year old, and 12 each of 22, 8 and 3 days; the youngest are of the same day.
@@ -42,7 +42,7 @@ fn in_an_old_network_places_ask_for_an_age() {
     assert_eq!(s.index().network_age, DAY * 365);
 }
 
-// spec: CLIENT-427 CLIENT-428
+// spec: CLIENT-30 CLIENT-31
 #[test]
 fn a_young_network_asks_for_a_quarter_of_its_age_and_never_leaves_fewer_than_half() {
     let s = set(40, |i| days_old([8, 8, 3, 1][(i % 4) as usize]));
@@ -55,7 +55,7 @@ fn a_young_network_asks_for_a_quarter_of_its_age_and_never_leaves_fewer_than_hal
     assert_eq!(s.index().guards.len(), 29, "more than half are 21 days old");
 }
 
-// spec: CLIENT-427
+// spec: CLIENT-30
 #[test]
 fn guards_are_there_nearly_always_where_enough_relays_are() {
     let old = days_old(100);
@@ -67,7 +67,7 @@ fn guards_are_there_nearly_always_where_enough_relays_are() {
     assert_eq!(s.index().guards.len(), 60, "relaxed as far as it must");
 }
 
-// spec: CLIENT-437
+// spec: CLIENT-40
 #[test]
 fn exits_of_one_family_or_prefix_are_one_operator() {
     let family = |i, f: u8| with(i, published(), move |d| (d.family, d.exit) = (Some([f; 32]), true));

@@ -20,7 +20,7 @@ fn sorted(n: u32, change: impl FnMut(u32, &mut Descriptor)) -> Vec<Arc<SignedDes
     all
 }
 
-// spec: DIR-464
+// spec: DIR-84
 #[test]
 fn the_relays_after_the_key_s_point_are_chosen_and_stand_in_the_order_of_their_scores() {
     let (beacon, key) = ([1; 32], [2; 32]);
@@ -37,7 +37,7 @@ fn the_relays_after_the_key_s_point_are_chosen_and_stand_in_the_order_of_their_s
     }
 }
 
-// spec: DIR-464
+// spec: DIR-84
 #[test]
 fn custodians_are_of_different_prefixes_and_families_while_there_are_enough() {
     let beacon = [1; 32];
@@ -62,7 +62,7 @@ fn custodians_are_of_different_prefixes_and_families_while_there_are_enough() {
     assert_eq!(best(&beacon, &[1; 32], &one_prefix, 12).len(), 12);
 }
 
-// spec: DIR-464
+// spec: DIR-84
 #[test]
 fn a_relay_that_comes_or_goes_moves_only_its_own_keys() {
     let relays = sorted(300, |_, _| ());
@@ -81,7 +81,7 @@ fn a_relay_that_comes_or_goes_moves_only_its_own_keys() {
     assert!((moved as f64) < expected * 3.0, "{moved} of {expected} on average");
 }
 
-// spec: DIR-464
+// spec: DIR-84
 #[test]
 fn no_relay_has_many_times_its_share() {
     let relays = sorted(400, |_, _| ());
@@ -98,7 +98,7 @@ fn no_relay_has_many_times_its_share() {
     assert!(held.len() == 400 && most < mean * 5 / 2, "{most}, {mean} on average");
 }
 
-// spec: DIR-463
+// spec: DIR-83
 #[test]
 fn twelve_identities_ground_against_a_known_beacon_take_no_object_away() {
     let old = sorted(200, |_, d| d.store = true);
@@ -130,7 +130,7 @@ fn twelve_identities_ground_against_a_known_beacon_take_no_object_away() {
     assert_eq!(held(&at(UnixMs(frozen.0 + 1))), 12, "those that came after it have nothing");
 }
 
-// spec: DIR-463
+// spec: DIR-83
 #[test]
 fn where_few_were_frozen_in_time_the_older_half_takes_part() {
     let since = |n: u64, young: u64| (0..n).map(move |i| UnixMs(if i < n - young { 10 } else { 1_000 + i }));

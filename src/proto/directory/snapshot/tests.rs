@@ -179,7 +179,7 @@ fn the_root_covers_all_that_is_said_of_a_member() {
 }
 
 // spec: DIR-20
-// spec: DIR-463
+// spec: DIR-83
 #[test]
 fn a_term_s_beacon_and_custodians_are_of_the_set_before_it() {
     let first = settle(&records(60));

@@ -42,7 +42,7 @@ impl Circuits {
     }
 
     /// A circuit ends, or is not used any more. Does nothing the second time.
-    // spec: CLIENT-435
+    // spec: CLIENT-38
     pub(in crate::role::client) fn account_end(&mut self, key: Key, ending: Ending, cx: &mut Context<'_>) {
         let Some(circuit) = self.table.get_mut(key) else { return };
         let Some(mut draw) = circuit.take_draw() else { return };
@@ -87,7 +87,7 @@ impl Circuits {
     }
 
     /// Builds the probes that are due.
-    // spec: CLIENT-434
+    // spec: CLIENT-37
     fn probe_standbys(&mut self, cx: &mut Context<'_>) {
         let (standby, draw) = match self.draws.take_probe() {
             Some(draw @ Draw { of: DrawnFor::Probe(standby), .. }) => (standby, Some(draw)),
