@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench paths`
 
+#![allow(clippy::disallowed_methods, reason = "it measures")]
+
 use std::hint::black_box;
 use std::time::Instant as Clock;
 use umbel::base::rng::Rng;
@@ -29,7 +31,7 @@ fn main() {
 
     let (mut guards, mut rng) = (Guards::new(), Rng::from_seed([1; 32]));
     let now = Now { mono: Instant(0), unix: UnixMs(snapshot.cut.0) };
-    let mut per_call = |name: &str, most: f64, call: &mut dyn FnMut(u32)| {
+    let per_call = |name: &str, most: f64, call: &mut dyn FnMut(u32)| {
         let clock = Clock::now();
         (0..CALLS).for_each(&mut *call);
         let micros = clock.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS);

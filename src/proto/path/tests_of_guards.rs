@@ -65,7 +65,7 @@ fn who_came_lately_is_no_guard_no_last_hop_and_no_middle() {
     let asked = s.index().guards.iter().map(|i| age(&s.relays()[*i as usize].identity)).min().unwrap();
     let mut rng = rng();
     for _ in 0..300 {
-        let need = PathNeed { length: 3, last: LastHop::Any, exclude: None };
+        let need = PathNeed { length: 3, last: LastHop::Any, exclude: None, guard: 0 };
         let path = choose_path(&s, &mut Guards::new(), at(0), &mut rng, &PUBLIC, need).unwrap();
         let ages: Vec<_> = path.iter().map(|r| age(&r.identity)).collect();
         assert!(ages[0] >= asked && ages[1] >= 1 && ages[2] >= 3, "{ages:?}");
@@ -140,7 +140,7 @@ fn three_guards_of_one_prefix_leave_no_custodian_out_of_reach() {
         d.addrs = vec![format!("10.{prefix}.0.{}:1", i + 1).parse().unwrap()];
     });
     let (s, mut rng) = (of(&records), rng());
-    let need = PathNeed { length: 4, last: LastHop::ThenFourth(records[5].id()), exclude: None };
+    let need = PathNeed { length: 4, last: LastHop::ThenFourth(records[5].id()), exclude: None, guard: 0 };
     for _ in 0..50 {
         let mut guards = Guards::new();
         guards.current(&s, None, at(0), &mut rng);
@@ -210,7 +210,7 @@ fn probes_go_through_the_standbys_in_turns_and_through_nobody_else() {
     let mut probed = Vec::new();
     for _ in 0..200 {
         guards.count(&ids[0], Sample::Stood, at(1));
-        let need = PathNeed { length: 3, last: LastHop::Exit, exclude: None };
+        let need = PathNeed { length: 3, last: LastHop::Exit, exclude: None, guard: 0 };
         while let Some(standby) = guards.probe(&s, None, at(1)) {
             let path = choose_probe(&s, &standby, &mut rng, &PUBLIC, need).unwrap();
             assert!(path.len() == 3 && path[2].exit);
