@@ -418,6 +418,9 @@ impl ClientDirectory {
         };
         let p = self.profile;
         let same = v.same_as(&s.root, &s.beacon);
+        if same {
+            self.sources.same_at = s.cut;
+        }
         // Who says for ever that nothing is new may say it to us alone.
         // spec: DIR-69
         let is_stale = s.cut.plus(schedule::period(&v, p).saturating_mul(2)).plus(p.usable_lag) < now.unix;

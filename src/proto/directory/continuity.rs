@@ -39,7 +39,8 @@ impl Change {
         let before = self.kept.saturating_add(self.gone);
         let share = before.saturating_mul(CHANGED_PER_DAY).saturating_mul(hours) / 2400;
         let at_least = |n: usize| n.saturating_mul(hours) / 24;
-        let fewer = self.live.1.saturating_mul(10) < self.live.0.saturating_mul(LIVE_OF_TEN);
+        let lost = self.live.0.saturating_sub(self.live.1);
+        let fewer = lost > GONE_AT_LEAST && self.live.1.saturating_mul(10) < self.live.0.saturating_mul(LIVE_OF_TEN);
         fewer || self.gone > share.max(at_least(GONE_AT_LEAST)) || self.new > share.max(at_least(NEW_AT_LEAST))
     }
 }

@@ -53,6 +53,12 @@ impl ClientDirectory {
 
     /// The next source may have what changed, from the set on that was verified.
     fn changes_elsewhere(&mut self, now: Now, mut fetch: Fetch, reason: SourceFault) {
+        let assumed = core::mem::take(&mut self.sources.same_at);
+        if let Some(v) = self.verified.clone().filter(|v| reason == SourceFault::WrongRecords && v.cut < assumed) {
+            // We began at a cut that one source alone named: nobody is to blame for that.
+            fetch.base = Some(Base::new(v));
+            return self.ask_for_page(now, fetch);
+        }
         fetch.spoilt = fetch.spoilt.saturating_add(1);
         fetch.base = self.verified.clone().filter(|_| fetch.spoilt < CHANGES_TRIES).map(Base::new);
         self.fetch_elsewhere(now, fetch, reason);

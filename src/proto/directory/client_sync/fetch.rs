@@ -95,7 +95,8 @@ impl ClientDirectory {
         let got = partial.filter(|p| p.root == statement.root).map(|p| p.got).unwrap_or_default();
         let from_others = got.len();
         // spec: DIR-81
-        let base = self.verified.clone().filter(|v| agreed && v.cut < statement.cut).map(Base::new);
+        let base = self.verified.clone().filter(|v| agreed && v.cut < statement.cut);
+        let base = base.map(|v| Base::new(self.at_its_last_cut(v, statement.cut)));
         let fetch = Fetch {
             statement,
             source,
@@ -110,6 +111,16 @@ impl ClientDirectory {
             later: VecDeque::new(),
         };
         self.ask_for_page(now, fetch);
+    }
+
+    /// The set that we have, under the last cut before this one that had the same: relays forget what changed long ago.
+    fn at_its_last_cut(&self, set: Arc<Snapshot>, before: UnixMs) -> Arc<Snapshot> {
+        let cut = self.sources.same_at;
+        if cut <= set.cut || cut >= before {
+            return set;
+        }
+        let later = Snapshot::assemble(set.members().to_vec(), cut, set.beacon, self.profile);
+        later.map_or(set, Arc::new)
     }
 
     pub(super) fn ask_for_page(&mut self, now: Now, mut fetch: Fetch) {

@@ -2,6 +2,7 @@
 
 use super::OLD_SOURCES;
 use crate::base::rng::Rng;
+use crate::base::time::UnixMs;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::RelayId;
@@ -13,6 +14,8 @@ pub(super) struct Sources {
     seeds: Vec<Arc<SignedDescriptor>>,
     /// The guards of the verified snapshot, most preferred first.
     pub(super) guards: Vec<RelayId>,
+    /// The last cut for which a source named the root that we have.
+    pub(super) same_at: UnixMs,
     /// The snapshot of an earlier run, until the first poll.
     pub(super) unread: Option<Snapshot>,
     /// One that is too old: its members are asked as well.
@@ -28,7 +31,7 @@ impl Sources {
     pub(super) fn new(seeds: Vec<SignedDescriptor>, unread: Option<Snapshot>) -> Self {
         let seeds = seeds.into_iter().map(Arc::new).collect();
         let (guards, of_old, order) = Default::default();
-        Self { seeds, guards, unread, old: None, of_old, order, asked: 0 }
+        Self { seeds, guards, same_at: UnixMs(0), unread, old: None, of_old, order, asked: 0 }
     }
 
     /// How many there are without a verified snapshot.

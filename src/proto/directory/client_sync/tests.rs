@@ -253,7 +253,16 @@ fn wrong_pages_bad_signatures_old_and_future_cuts_are_each_told_apart() {
         client.run(&mut net, 2_500);
         client.dir.set_guards(vec![id(4)]);
         client.verified.clear();
+        // Nobody remembers what changed, so that pages are asked for.
+        let forgets = |request: &DirectoryRequest| matches!(request, DirectoryRequest::Changes { .. });
+        let unknown = || Some(DirectoryAnswer::Unknown(UnixMs(0)).encode());
+        for node in net.nodes.iter_mut() {
+            node.lie = Some(Box::new(move |request, honest| if forgets(request) { unknown() } else { Some(honest) }));
+        }
         net.nodes[4].lie = Some(Box::new(move |request, honest| {
+            if forgets(request) {
+                return unknown();
+            }
             lie(request, DirectoryAnswer::decode(&honest).unwrap()).map(|a| a.encode())
         }));
         client.run(&mut net, 30_000);
