@@ -178,11 +178,11 @@ mod tests {
             ..GuardRecord::new(id, UnixMs(7))
         };
         let plain = format!("umbel-guards 1\n{line}\n");
-        let checked = lines::seal("umbel-guards 2", [Zeroizing::new(line.clone())].into_iter());
+        let checked = lines::seal("umbel-guards 2", [Zeroizing::new(line.clone())]);
         for text in [plain.as_str(), checked.as_str()] {
             assert_eq!(decode(text), Ok(vec![expected]), "{text}");
         }
-        let longer = lines::seal("umbel-guards 2", [Zeroizing::new(line + " 0")].into_iter());
+        let longer = lines::seal("umbel-guards 2", [Zeroizing::new(line + " 0")]);
         assert_eq!(decode(&longer), Err(2), "a line has its words and no more");
     }
 }
