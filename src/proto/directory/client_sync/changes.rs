@@ -2,7 +2,7 @@
 
 use super::fetch::{CHANGES_TRIES, Fetch};
 use super::{ClientDirectory, SourceFault};
-use crate::base::time::Now;
+use crate::base::time::{Now, UnixMs};
 use crate::proto::directory::changes;
 use crate::proto::directory::cuts::CUTS_KEPT;
 use crate::proto::directory::snapshot::Snapshot;
@@ -53,14 +53,14 @@ impl ClientDirectory {
 
     /// The next source may have what changed, from the set on that was verified.
     fn changes_elsewhere(&mut self, now: Now, mut fetch: Fetch, reason: SourceFault) {
-        let assumed = core::mem::take(&mut self.sources.same_at);
-        if let Some(v) = self.verified.clone().filter(|v| reason == SourceFault::WrongRecords && v.cut < assumed) {
+        if reason == SourceFault::WrongRecords && self.verified.as_ref().is_some_and(|v| v.cut < self.sources.same_at) {
             // We began at a cut that one source alone named: nobody is to blame for that.
-            fetch.base = Some(Base::new(v));
+            self.sources.same_at = UnixMs(0);
+            fetch.base = self.base_before(fetch.cut());
             return self.ask_for_page(now, fetch);
         }
         fetch.spoilt = fetch.spoilt.saturating_add(1);
-        fetch.base = self.verified.clone().filter(|_| fetch.spoilt < CHANGES_TRIES).map(Base::new);
+        fetch.base = self.base_before(fetch.cut()).filter(|_| fetch.spoilt < CHANGES_TRIES);
         self.fetch_elsewhere(now, fetch, reason);
     }
 
