@@ -1,29 +1,13 @@
 //! Fetching what changed since the set that we have, cut by cut, instead of the whole.
 
-use super::fetch::{CHANGES_TRIES, Fetch};
+use super::fetch::{Base, CHANGES_TRIES, Fetch};
 use super::{ClientDirectory, SourceFault};
 use crate::base::time::{Now, UnixMs};
 use crate::proto::directory::changes;
 use crate::proto::directory::cuts::CUTS_KEPT;
-use crate::proto::directory::snapshot::Snapshot;
 use crate::wire::changes::{CHANGES_MAX, CHANGES_PART_MAX, Changes};
 use crate::wire::directory::DirectoryAnswer;
 use std::sync::Arc;
-
-/// A set from which the next ones are computed.
-pub(super) struct Base {
-    pub(super) set: Arc<Snapshot>,
-    /// What is there of the changes that follow it.
-    pub(super) bytes: Vec<u8>,
-    /// Sets that were computed.
-    steps: usize,
-}
-
-impl Base {
-    pub(super) fn new(set: Arc<Snapshot>) -> Self {
-        Self { set, bytes: Vec::new(), steps: 0 }
-    }
-}
 
 impl ClientDirectory {
     /// A part of what changed arrived, or did not.

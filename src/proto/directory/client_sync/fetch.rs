@@ -1,6 +1,5 @@
 //! Fetching a set in pages: each page is a step of its own, and what is there stays there when the next source goes on.
 
-use super::changes::Base;
 use super::{ClientDirOutput, ClientDirectory, Role, SourceFault, Step};
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::directory::snapshot::{Member, Snapshot};
@@ -22,6 +21,21 @@ pub(super) const CHANGES_TRIES: usize = 3;
 pub(super) struct Partial {
     root: Root,
     got: Vec<Member>,
+}
+
+/// A set from which the next ones are computed.
+pub(super) struct Base {
+    pub(super) set: Arc<Snapshot>,
+    /// What is there of the changes that follow it.
+    pub(super) bytes: Vec<u8>,
+    /// Sets that were computed.
+    pub(super) steps: usize,
+}
+
+impl Base {
+    fn new(set: Arc<Snapshot>) -> Self {
+        Self { set, bytes: Vec::new(), steps: 0 }
+    }
 }
 
 /// Fetching a set.
