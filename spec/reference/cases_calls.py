@@ -50,6 +50,7 @@ def directory_requests():
         ("statement_longer", "DIR-12", "TrailingBytes", u8(5) + u64(0) + b"\x00"),
         ("page_without_start", "DIR-12", "Truncated", u8(6) + u64(0)),
         ("witness_of_17", "DIR-12", "OutOfRange", u8(7) + u64(0) + u8(17) + ID * 17),
+        ("changes_without_start", "DIR-12", "Truncated", u8(8) + u64(0)),
         ("witness_cut", "DIR-12", "Truncated", u8(7) + u64(0) + u8(2) + ID + ID[:31]),
     ])
 

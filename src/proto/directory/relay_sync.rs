@@ -10,10 +10,9 @@ use crate::crypto::identity::IdentityKey;
 use crate::proto::directory::cuts::Cuts;
 use crate::proto::directory::kept::Kept;
 use crate::proto::directory::peers::Peers;
-use crate::proto::directory::progress::Stage;
 use crate::proto::directory::records::{Records, Taken};
 use crate::proto::directory::rendezvous;
-use crate::proto::directory::snapshot::{RELAYS_MIN, Snapshot};
+use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
@@ -189,18 +188,6 @@ impl RelayDirectory {
     #[cfg(test)]
     pub fn snapshot(&self) -> Option<&Arc<Snapshot>> {
         self.cuts.newest()
-    }
-
-    /// How far we are on the way to a settled set.
-    pub fn stage(&self, now: Now) -> Stage {
-        match self.cuts.newest() {
-            Some(_) => Stage::Settled(self.settle_at),
-            None if self.joined => {
-                let known = self.records.valid(now.unix).count();
-                Stage::Gathering(known, (known >= RELAYS_MIN).then_some(self.settle_at))
-            }
-            None => Stage::Asking(1, self.seeds.len()),
-        }
     }
 
     /// Publishes our own record: to the custodians of our id and to our push peers. At start and at every refresh.

@@ -1,29 +1,13 @@
 //! Fetching what changed since the set that we have, cut by cut, instead of the whole.
 
-use super::fetch::{CHANGES_TRIES, Fetch};
+use super::fetch::{Base, CHANGES_TRIES, Fetch};
 use super::{ClientDirectory, SourceFault};
-use crate::base::time::Now;
+use crate::base::time::{Now, UnixMs};
 use crate::proto::directory::changes;
 use crate::proto::directory::cuts::CUTS_KEPT;
-use crate::proto::directory::snapshot::Snapshot;
 use crate::wire::changes::{CHANGES_MAX, CHANGES_PART_MAX, Changes};
 use crate::wire::directory::DirectoryAnswer;
 use std::sync::Arc;
-
-/// A set from which the next ones are computed.
-pub(super) struct Base {
-    pub(super) set: Arc<Snapshot>,
-    /// What is there of the changes that follow it.
-    pub(super) bytes: Vec<u8>,
-    /// Sets that were computed.
-    steps: usize,
-}
-
-impl Base {
-    pub(super) fn new(set: Arc<Snapshot>) -> Self {
-        Self { set, bytes: Vec::new(), steps: 0 }
-    }
-}
 
 impl ClientDirectory {
     /// A part of what changed arrived, or did not.
@@ -53,14 +37,14 @@ impl ClientDirectory {
 
     /// The next source may have what changed, from the set on that was verified.
     fn changes_elsewhere(&mut self, now: Now, mut fetch: Fetch, reason: SourceFault) {
-        let assumed = core::mem::take(&mut self.sources.same_at);
-        if let Some(v) = self.verified.clone().filter(|v| reason == SourceFault::WrongRecords && v.cut < assumed) {
+        if reason == SourceFault::WrongRecords && self.verified.as_ref().is_some_and(|v| v.cut < self.sources.same_at) {
             // We began at a cut that one source alone named: nobody is to blame for that.
-            fetch.base = Some(Base::new(v));
+            self.sources.same_at = UnixMs(0);
+            fetch.base = self.base_before(fetch.cut());
             return self.ask_for_page(now, fetch);
         }
         fetch.spoilt = fetch.spoilt.saturating_add(1);
-        fetch.base = self.verified.clone().filter(|_| fetch.spoilt < CHANGES_TRIES).map(Base::new);
+        fetch.base = self.base_before(fetch.cut()).filter(|_| fetch.spoilt < CHANGES_TRIES);
         self.fetch_elsewhere(now, fetch, reason);
     }
 

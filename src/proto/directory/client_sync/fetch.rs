@@ -1,6 +1,5 @@
 //! Fetching a set in pages: each page is a step of its own, and what is there stays there when the next source goes on.
 
-use super::changes::Base;
 use super::{ClientDirOutput, ClientDirectory, Role, SourceFault, Step};
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::directory::snapshot::{Member, Snapshot};
@@ -22,6 +21,21 @@ pub(super) const CHANGES_TRIES: usize = 3;
 pub(super) struct Partial {
     root: Root,
     got: Vec<Member>,
+}
+
+/// A set from which the next ones are computed.
+pub(super) struct Base {
+    pub(super) set: Arc<Snapshot>,
+    /// What is there of the changes that follow it.
+    pub(super) bytes: Vec<u8>,
+    /// Sets that were computed.
+    pub(super) steps: usize,
+}
+
+impl Base {
+    fn new(set: Arc<Snapshot>) -> Self {
+        Self { set, bytes: Vec::new(), steps: 0 }
+    }
 }
 
 /// Fetching a set.
@@ -95,8 +109,7 @@ impl ClientDirectory {
         let got = partial.filter(|p| p.root == statement.root).map(|p| p.got).unwrap_or_default();
         let from_others = got.len();
         // spec: DIR-81
-        let base = self.verified.clone().filter(|v| agreed && v.cut < statement.cut);
-        let base = base.map(|v| Base::new(self.at_its_last_cut(v, statement.cut)));
+        let base = self.base_before(statement.cut).filter(|_| agreed);
         let fetch = Fetch {
             statement,
             source,
@@ -114,13 +127,14 @@ impl ClientDirectory {
     }
 
     /// The set that we have, under the last cut before this one that had the same: relays forget what changed long ago.
-    fn at_its_last_cut(&self, set: Arc<Snapshot>, before: UnixMs) -> Arc<Snapshot> {
+    pub(super) fn base_before(&self, before: UnixMs) -> Option<Base> {
+        let set = self.verified.clone().filter(|v| v.cut < before)?;
         let cut = self.sources.same_at;
         if cut <= set.cut || cut >= before {
-            return set;
+            return Some(Base::new(set));
         }
         let later = Snapshot::assemble(set.members().to_vec(), cut, set.beacon, self.profile);
-        later.map_or(set, Arc::new)
+        Some(Base::new(later.map_or(set, Arc::new)))
     }
 
     pub(super) fn ask_for_page(&mut self, now: Now, mut fetch: Fetch) {
@@ -185,7 +199,7 @@ impl ClientDirectory {
     pub(super) fn without_changes(&mut self, now: Now, mut fetch: Fetch) {
         fetch.later.push_back(fetch.source);
         let next = if fetch.later.len() < CHANGES_TRIES { fetch.others.pop_front() } else { None };
-        fetch.base = next.and_then(|_| self.verified.clone()).map(Base::new);
+        fetch.base = next.and_then(|_| self.base_before(fetch.cut()));
         match next.or_else(|| fetch.later.pop_front()) {
             Some(source) => {
                 fetch.source = source;
