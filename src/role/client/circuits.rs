@@ -298,22 +298,6 @@ impl Circuits {
         self.account_built(key, cx);
     }
 
-    /// The first hop of a circuit has no place for it now. It stays the first hop, and is asked again later.
-    // spec: CLIENT-25
-    pub(super) fn refused_as_busy(&mut self, key: Key, cx: &mut Context<'_>) {
-        let Some(circuit) = self.table.get_mut(key) else { return };
-        let Some(first) = circuit.path().first() else { return };
-        if let Some(until) = self.busy.heard(cx.now.mono, *first, cx.rng) {
-            circuit.was_refused_as_busy();
-            self.timers.set(Timer::Busy, Some(until));
-        }
-    }
-
-    /// Whether circuits wait until a first hop that is busy may be asked again.
-    pub(super) fn rests(&self, now: Now) -> bool {
-        self.busy.rests(now.mono)
-    }
-
     /// Takes no new streams on a circuit: it may be what is broken.
     pub(super) fn spend(&mut self, key: Key) {
         if let Some(circuit) = self.table.get_mut(key) {

@@ -173,7 +173,7 @@ impl Machines {
                 DirOutput::Call(call) => calls.push(call),
                 DirOutput::Settled(set) => node.settled = Some(set),
                 DirOutput::Keep(bytes) => node.kept = bytes,
-                DirOutput::Known(_) => {}
+                DirOutput::Known(_) | DirOutput::Peers(_) => {}
             }
         }
         let next = dir.deadline().map_or(u64::MAX, |at| at.0.max(self.now + 1_000));

@@ -204,4 +204,20 @@ impl Circuits {
         let id = cx.links.allocate_circuit(link)?;
         Some((machine, request, link, id))
     }
+
+    /// The first hop of a circuit has no place for it now. It stays the first hop, and is asked again later.
+    // spec: CLIENT-25
+    pub(in crate::role::client) fn refused_as_busy(&mut self, key: Key, cx: &mut Context<'_>) {
+        let Some(circuit) = self.table.get_mut(key) else { return };
+        let Some(first) = circuit.path().first() else { return };
+        if let Some(until) = self.busy.heard(cx.now.mono, *first, cx.rng) {
+            circuit.was_refused_as_busy();
+            self.timers.set(Timer::Busy, Some(until));
+        }
+    }
+
+    /// Whether circuits wait until a first hop that is busy may be asked again.
+    pub(in crate::role::client) fn rests(&self, now: Now) -> bool {
+        self.busy.rests(now.mono)
+    }
 }
