@@ -17,15 +17,19 @@ use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::{Admission, Profile};
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RECORDS_MAX, RecordKey, Refusal};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RECORDS_MAX, Refusal};
 use crate::wire::ids::{NetworkId, RelayId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 mod audits;
 mod chain;
 mod known;
+mod rounds;
 mod service;
+mod witness;
+
+use witness::Witness;
 
 /// Calls in flight. Pushes beyond are dropped; anti-entropy makes up for them.
 pub const CALLS_MAX: usize = 64;
@@ -56,6 +60,8 @@ pub enum DirOutput {
     Call(Call),
     /// Every relay whose record is known and valid now, and seeds even where it is over: for extending circuits.
     Known(Vec<Arc<SignedDescriptor>>),
+    /// The relays that are called all the time, when they are others than before: links to them are kept.
+    Peers(BTreeSet<RelayId>),
     /// A cut was settled. Emitted every period, even if only the cut changed: compare the roots.
     Settled(Arc<Snapshot>),
     /// Write this down for [`RelayDirectory::restore`] at the next start.
@@ -73,6 +79,8 @@ enum Pending {
     Round,
     /// Reports that we lack.
     Reports,
+    /// What it states of this cut, for a client.
+    State(UnixMs),
     /// What did you settle last?
     Newest,
     /// What did you settle at this cut?
@@ -125,10 +133,13 @@ pub struct RelayDirectory {
     mine: Option<Arc<SignedDescriptor>>,
     targets: BTreeMap<RelayId, Target>,
     fresh: Vec<Arc<SignedDescriptor>>,
+    /// Those that new records were last pushed to.
+    pushed_to: BTreeSet<RelayId>,
     push_at: Option<Instant>,
     pushed: BTreeMap<RelayId, Instant>,
     known_at: Option<Instant>,
     verifications: (u64, Instant),
+    witness: Witness,
 }
 
 impl RelayDirectory {
@@ -168,10 +179,12 @@ impl RelayDirectory {
             mine: None,
             targets: BTreeMap::new(),
             fresh: Vec::new(),
+            pushed_to: BTreeSet::new(),
             push_at: None,
             pushed: BTreeMap::new(),
             known_at: Some(Instant::default()),
             verifications: (VERIFY_BURST, Instant::default()),
+            witness: Witness::default(),
             seeds,
         }
     }
@@ -213,8 +226,10 @@ impl RelayDirectory {
             Some(s) => s.record_custodians(&self.own, n),
             None => {
                 let beacon = rendezvous::first_beacon(self.network, now.unix, self.profile);
-                let known = self.known(now.unix).into_iter();
-                rendezvous::best(&beacon, &self.own.0, known, n)
+                let valid = self.records.valid(now.unix).filter(|r| r.id() != self.own);
+                let mut known: Vec<_> = valid.cloned().collect();
+                known.sort_unstable_by_key(|r| r.id());
+                rendezvous::best(&beacon, &self.own.0, &known, n)
             }
         };
         if !self.joined {
@@ -309,6 +324,11 @@ impl RelayDirectory {
         let fresh = core::mem::take(&mut self.fresh);
         let known = self.known(now.unix);
         let to = self.peers.push_to(self.own, &known, now.mono, rng);
+        let peers: BTreeSet<RelayId> = to.iter().copied().collect();
+        if peers != self.pushed_to {
+            self.pushed_to.clone_from(&peers);
+            self.out.push_back(DirOutput::Peers(peers));
+        }
         for request in self.fresh_reports() {
             for peer in to.iter().filter(|_| self.calls.len() < CALLS_MAX).copied().collect::<Vec<_>>() {
                 self.call(now, peer, Pending::Push, &request);
@@ -339,22 +359,6 @@ impl RelayDirectory {
                 self.targets.entry(id).and_modify(|t| t.at = now.mono + JOIN_RETRY_FIRST);
             }
         }
-    }
-
-    fn start_round(&mut self, now: Now, rng: &mut Rng) {
-        self.peers.turn(rng);
-        let interval = self.profile.gossip_interval;
-        let warm = WARM_ROUND_FIRST.saturating_mul(1 << self.rounds.min(12)).min(interval);
-        let jitter = rng.below(1 + usize::try_from(warm.as_millis() / 2).unwrap_or(0)) as u64;
-        self.round_at = now.mono + warm.mul_f32(0.75) + Duration::from_millis(jitter);
-        let known = self.known(now.unix);
-        let Some(peer) = self.peers.any(&known, now.mono, rng) else { return };
-        self.rounds = self.rounds.saturating_add(1);
-        // spec: DIR-31
-        self.round = Some(Round { peer, ranges: VecDeque::new(), digests: 0 });
-        self.call(now, peer, Pending::Round, &DirectoryRequest::Compare(Box::new(*self.records.sums())));
-        self.call(now, peer, Pending::Newest, &DirectoryRequest::Statement(UnixMs(0)));
-        self.ask_reports(now, peer);
     }
 
     /// The answer to a call of ours.
@@ -391,6 +395,7 @@ impl RelayDirectory {
                 self.got_reports(peer, &list, now);
                 true
             }
+            (Pending::State(cut), answer) => self.stated(peer, cut, answer),
             (Pending::Newest, answer) => {
                 if let Some(DirectoryAnswer::Statement(s)) = &answer {
                     self.heard_newest(s, peer, now);
@@ -427,57 +432,6 @@ impl RelayDirectory {
         t.at = now.mono + JOIN_RETRY_FIRST.saturating_mul(1 << t.tries.min(9));
         if t.tries >= PUBLISH_TRIES && (self.joined || !seed) {
             self.targets.remove(&peer);
-        }
-    }
-
-    fn round_failed(&mut self, now: Now) {
-        self.round = None;
-        let pause = JOIN_RETRY_FIRST.saturating_mul(1 << self.join_failures.min(10)).min(self.profile.gossip_interval);
-        self.join_failures = self.join_failures.saturating_add(1);
-        if !self.joined {
-            // spec: DIR-35
-            self.round_at = now.mono + pause;
-        }
-    }
-
-    fn delta(&mut self, peer: RelayId, more: bool, records: &[Vec<u8>], wanted: &[RecordKey], now: Now) {
-        let mut new = false;
-        for bytes in records {
-            if let Taken::New(record) = self.records.offer(bytes, now.unix) {
-                self.learned(record, now);
-                new = true;
-            }
-        }
-        let wanted: Vec<_> =
-            wanted.iter().filter_map(|key| self.records.version(key)).map(|r| r.bytes().to_vec()).collect();
-        for part in wanted.chunks(RECORDS_MAX) {
-            self.call(now, peer, Pending::Push, &DirectoryRequest::Put(part.to_vec()));
-        }
-        // The same range again while it brings something new; a peer that only says so gets no second turn.
-        if let Some(r) = self.round.as_mut().filter(|_| !(more && new)) {
-            r.ranges.pop_front();
-        }
-        self.next_digest(now);
-    }
-
-    fn next_digest(&mut self, now: Now) {
-        let Some(round) = &mut self.round else { return };
-        round.digests += 1;
-        let (peer, spent) = (round.peer, round.digests > DIGESTS_MAX);
-        match round.ranges.front() {
-            Some((low, high)) if !spent => {
-                let (low, high) = (*low, *high);
-                let entries = self.records.digest(low, high);
-                self.call(now, peer, Pending::Round, &DirectoryRequest::Digest { low, high, entries });
-            }
-            _ => {
-                self.round = None;
-                if !self.joined {
-                    self.joined = true;
-                    self.rounds = 0;
-                    self.aim(now);
-                }
-            }
         }
     }
 }

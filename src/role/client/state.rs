@@ -1,14 +1,14 @@
 //! A client's state: finds the owner of what an input concerns, and passes on to the others what follows from it.
 
 mod assign;
+mod probes;
 
 use super::calls::Calls;
 use super::circuit::Opening;
-use super::circuits::{Circuits, ClosedCircuit, Context, Due, Effect, LinkedCircuits};
+use super::circuits::{Circuits, ClosedCircuit, Context, Due, Effect, Ending, LinkedCircuits};
 use super::clocks::ClockSamples;
 use super::config::ClientConfig;
 use super::event::{CircuitInfo, Event, ReadState, StreamFailure, StreamInfo};
-use super::probes::Probes;
 use super::purpose::{CircuitPurpose, PathSource};
 use super::streams::Streams;
 use crate::base::rng::Rng;
@@ -16,7 +16,6 @@ use crate::base::time::{Instant, Now, UnixMs};
 use crate::proto::circuit::client::CircuitError;
 use crate::proto::rpc::{Call, CallError, Route, Service};
 use crate::proto::stream::mux::STREAM_WINDOW_MAX;
-use crate::role::contact::Contact;
 use crate::role::driven::Drive;
 use crate::role::limits::{CIRCUIT_BUILD_TIMEOUT, OFFLINE_AFTER};
 use crate::role::links::{ClosedLink, LinkHandler, LinkViolation, Links};
@@ -25,6 +24,7 @@ use crate::role::{ConnId, Input, LinkKey, Output, READ_TARGET};
 use crate::wire::cell::{Cell, CellBuf, Command, DestroyReason, decode_header};
 use crate::wire::ids::RelayId;
 use crate::wire::message::{EndReason, Target};
+use probes::Probes;
 
 /// The owners of a client's links, circuits, streams and calls, and the sources they draw from: paths and randomness.
 pub(super) struct ClientState {
@@ -124,6 +124,16 @@ impl ClientState {
         self.circuits.keep(relays);
     }
 
+    pub(super) fn paths_expired(&mut self, now: Now) {
+        // spec: CLIENT-28
+        for circuit in self.circuits.spend_all() {
+            let calls = &self.calls;
+            if self.circuits.look_up(circuit).is_some_and(|c| c.is_unused(|stream| calls.is_idle(stream))) {
+                self.close_circuit(now, circuit, false, Ending::Ours);
+            }
+        }
+    }
+
     pub(super) fn open(&mut self, now: Now, purpose: CircuitPurpose, opening: Opening) -> Option<Key> {
         self.streams.add(now, purpose, opening, false)
     }
@@ -146,17 +156,6 @@ impl ClientState {
     pub(super) fn drop_stream(&mut self, now: Now, stream: Key) {
         let (streams, _, mut circuits) = self.carried();
         streams.drop_stream(now, stream, &mut circuits);
-    }
-
-    /// Opens a link to a relay to see whether it answers at this address.
-    pub(super) fn probe(&mut self, now: Now, number: u64, relay: &Contact) {
-        let link = self.links.probe(now, relay, &mut self.rng);
-        self.probes.begin(link, number);
-    }
-
-    /// When something was last heard from a relay on a link that we opened.
-    pub(super) fn last_heard_from(&self, relay: &RelayId) -> Option<Instant> {
-        self.links.last_heard_from(relay)
     }
 
     pub(super) fn call(&mut self, now: Now, tag: u64, call: Call) {
@@ -222,7 +221,7 @@ impl LinkHandler for ClientState {
                     let (circuits, mut cx) = self.building(now);
                     circuits.refused_as_busy(key, &mut cx);
                 }
-                self.close_circuit(now, key, true);
+                self.close_circuit(now, key, true, Ending::Failed);
                 Ok(())
             }
             (Cell::Created(..) | Cell::Destroy(..), None) | (Cell::Padding, _) => Ok(()),
@@ -249,7 +248,7 @@ impl LinkHandler for ClientState {
             self.paths.first_hop(now, &peer, false);
         }
         for circuit in closed.circuits {
-            self.close_circuit(now, circuit, true);
+            self.close_circuit(now, circuit, true, Ending::Lost);
         }
     }
 }
@@ -266,8 +265,9 @@ impl ClientState {
         if !carried_before && closed.circuits.iter().all(|&circuit| self.circuits.hops(circuit).is_empty()) {
             return self.link_closed(now, closed);
         }
-        for circuit in closed.circuits {
-            self.close_circuit(now, circuit, true);
+        // It may have been ended for the sake of one circuit; of all others it says nothing.
+        for (n, circuit) in closed.circuits.into_iter().enumerate() {
+            self.close_circuit(now, circuit, true, if n == 0 { Ending::Failed } else { Ending::Lost });
         }
     }
 
@@ -279,7 +279,7 @@ impl ClientState {
                     let (circuits, mut cx) = self.building(now);
                     circuits.opened(key, &mut cx);
                 }
-                Effect::ExtendFailed => self.close_circuit(now, key, false),
+                Effect::ExtendFailed => self.close_circuit(now, key, false, Ending::Failed),
                 Effect::Leaving => self.circuits.leaves(now, key),
                 Effect::Opened(stream) => streams.opened(stream, &mut circuits),
                 Effect::Resolved(stream, addrs) => streams.resolved(now, stream, addrs, &mut circuits),
@@ -295,7 +295,7 @@ impl ClientState {
         self.shed();
         if let Err(why) = taken {
             tracing::debug!(%why, "circuit closed");
-            self.close_circuit(now, key, false);
+            self.close_circuit(now, key, false, Ending::Failed);
         }
     }
 
@@ -363,9 +363,9 @@ impl ClientState {
     }
 
     /// Ends a circuit and everything on it. Streams that only waited for it try another.
-    fn close_circuit(&mut self, now: Now, key: Key, peer_knows: bool) {
+    fn close_circuit(&mut self, now: Now, key: Key, peer_knows: bool, ending: Ending) {
         let (circuits, mut cx) = self.building(now);
-        let Some(closed) = circuits.close(key, peer_knows, &mut cx) else { return };
+        let Some(closed) = circuits.close(key, peer_knows, ending, &mut cx) else { return };
         let ClosedCircuit { failed_for, lacked_its_last, streams } = closed;
         if let Some(purpose) = failed_for {
             self.streams.build_failed(purpose, lacked_its_last);
@@ -407,7 +407,7 @@ impl ClientState {
     fn build_timed_out(&mut self, now: Now, circuit: Key) {
         let Some((link, begun)) = self.circuits.ran_out(circuit) else { return };
         let is_silent = self.links.is_silent(now, link, now.mono.since(begun));
-        self.close_circuit(now, circuit, false);
+        self.close_circuit(now, circuit, false, if is_silent { Ending::Lost } else { Ending::Failed });
         // A link that lives is padded more often than this: what did not even pad while it owed an answer is gone. One that
         // carries nothing else need not wait for that.
         if self.links.is_silent(now, link, CIRCUIT_BUILD_TIMEOUT) || (is_silent && self.links.circuits(link) == 0) {
@@ -419,7 +419,7 @@ impl ClientState {
         // A stream of calls stays open between calls; it keeps no circuit alive.
         let calls = &self.calls;
         if self.circuits.is_idle(now, circuit, |stream| calls.is_idle(stream)) {
-            self.close_circuit(now, circuit, false);
+            self.close_circuit(now, circuit, false, Ending::Ours);
         }
     }
 

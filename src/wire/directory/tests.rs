@@ -30,7 +30,7 @@ fn every_request_is_read_back() {
         DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry; ENTRIES_MAX] },
         DirectoryRequest::Statement(UnixMs(1)),
         DirectoryRequest::Page { cut: UnixMs(2), start: 192 },
-        DirectoryRequest::Tell(vec![report(); REPORTS_MAX]),
+        DirectoryRequest::Report(vec![report(); REPORTS_MAX]),
         DirectoryRequest::Reports { cut: UnixMs(2), set: 7, held: vec![1; HELD_MAX] },
     ] {
         let bytes = request.encode();

@@ -237,7 +237,7 @@ impl RelayDirectory {
     pub(super) fn fresh_reports(&mut self) -> Vec<DirectoryRequest> {
         let Some(audits) = &mut self.audits else { return Vec::new() };
         let fresh = core::mem::take(&mut audits.fresh);
-        fresh.chunks(REPORTS_MAX).map(|part| DirectoryRequest::Tell(part.to_vec())).collect()
+        fresh.chunks(REPORTS_MAX).map(|part| DirectoryRequest::Report(part.to_vec())).collect()
     }
 
     /// Takes reports in that somebody gave us.

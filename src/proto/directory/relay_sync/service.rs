@@ -2,12 +2,26 @@
 
 use super::{RelayDirectory, VERIFY_BURST, VERIFY_PER_MS};
 use crate::base::time::{Instant, Now, UnixMs};
+use crate::proto::directory::progress::Stage;
 use crate::proto::directory::records::Taken;
+use crate::proto::directory::snapshot::RELAYS_MIN;
 use crate::wire::descriptor::record_hash;
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal};
 use core::net::IpAddr;
 
 impl RelayDirectory {
+    /// How far we are on the way to a settled set.
+    pub fn stage(&self, now: Now) -> Stage {
+        match self.cuts.newest() {
+            Some(_) => Stage::Settled(self.settle_at),
+            None if self.joined => {
+                let known = self.records.valid(now.unix).count();
+                Stage::Gathering(known, (known >= RELAYS_MIN).then_some(self.settle_at))
+            }
+            None => Stage::Asking(1, self.seeds.len()),
+        }
+    }
+
     /// Answers a request to this relay's directory, which came over a link from this address.
     pub fn request(&mut self, now: Now, body: &[u8], from: Option<IpAddr>) -> Vec<u8> {
         let Ok(request) = DirectoryRequest::decode(body) else {
@@ -33,7 +47,9 @@ impl RelayDirectory {
             }
             DirectoryRequest::Statement(cut) => self.cuts.statement(cut, now.unix),
             DirectoryRequest::Page { cut, start } => self.cuts.page(cut, start, now.unix),
-            DirectoryRequest::Tell(reports) => self.told(&reports, now),
+            DirectoryRequest::Changes { from, offset } => self.cuts.changes(from, offset, now.unix, self.profile),
+            DirectoryRequest::Witness { cut, relays } => self.witness(now, cut, &relays),
+            DirectoryRequest::Report(reports) => self.told(&reports, now),
             DirectoryRequest::Reports { cut, set, held } => self.lacking(cut, set, &held),
         }
     }

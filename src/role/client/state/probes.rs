@@ -1,7 +1,11 @@
 //! Links that are opened only to see whether a relay answers at an address.
 
-use super::event::Event;
+use super::ClientState;
+use crate::base::time::{Instant, Now};
 use crate::role::LinkKey;
+use crate::role::client::event::Event;
+use crate::role::contact::Contact;
+use crate::wire::ids::RelayId;
 use std::collections::{BTreeMap, VecDeque};
 
 /// The probes under way, and what became of the others.
@@ -30,5 +34,18 @@ impl Probes {
     /// The next one that ended.
     pub(super) fn event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+}
+
+impl ClientState {
+    /// Opens a link to a relay to see whether it answers at this address.
+    pub(in crate::role::client) fn probe(&mut self, now: Now, number: u64, relay: &Contact) {
+        let link = self.links.probe(now, relay, &mut self.rng);
+        self.probes.begin(link, number);
+    }
+
+    /// When something was last heard from a relay on a link that we opened.
+    pub(in crate::role::client) fn last_heard_from(&self, relay: &RelayId) -> Option<Instant> {
+        self.links.last_heard_from(relay)
     }
 }
