@@ -44,7 +44,7 @@ def directory_requests():
         ("kind_0", "DIR-12", "UnknownKind", u8(0)),
         ("kind_9", "DIR-12", "UnknownKind", u8(9)),
         ("report_of_51", "DIR-12", "OutOfRange", u8(9) + u8(51) + REPORTS[0] * 51),
-        ("reports_of_more_than_there_can_be", "DIR-12", "OutOfRange", u8(10) + u64(1) + u64(7) + len16(bytes(2501))),
+        ("reports_of_more_than_there_can_be", "DIR-12", "OutOfRange", u8(10) + u64(1) + u64(7) + len16(bytes(16_385))),
         ("put_of_129", "DIR-12", "OutOfRange", u8(1) + u8(129) + len16(b"x") * 129),
         ("put_of_a_long_record", "DIR-12", "OutOfRange", u8(1) + u8(1) + len16(seq(345))),
         ("get_cut", "DIR-12", "Truncated", u8(2) + ID[:31]),

@@ -27,7 +27,7 @@ pub const PAGE_MEMBERS_MAX: usize = 182;
 /// Most reports in a REPORT or REPORTS.
 pub const REPORTS_MAX: usize = 50;
 /// Most bytes of bits in a REPORTS: of 20,000 members.
-pub const HELD_MAX: usize = 2500;
+pub const HELD_MAX: usize = 16_384;
 /// Most entries of one digest.
 pub const ENTRIES_MAX: usize = 1300;
 /// Most keys a relay asks for in one DELTA.

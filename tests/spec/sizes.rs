@@ -17,7 +17,7 @@ fn of_admission(name: &str) -> Option<u64> {
         "REPORT_BITS_MAX" => wire::report::REPORT_BITS_MAX,
         "REPORT_MAX" => wire::report::REPORT_MAX,
         "CANDIDATE_DIALS_MAX" => proto::directory::audit::CANDIDATE_DIALS_MAX,
-        "ADDRESS_DIALS_MAX" => proto::directory::audit::ADDRESS_DIALS_MAX as usize,
+        "INVITED_DIALS_MAX" => proto::directory::audit::INVITED_DIALS_MAX as usize,
         "REPORTS_MAX" => wire::directory::REPORTS_MAX,
         "HELD_MAX" => wire::directory::HELD_MAX,
         _ => return None,

@@ -14,9 +14,9 @@ use crate::wire::report::{Report, endpoint, short};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Members from which on a newcomer is confirmed at two cuts running: those drawn for the second time could not be known when
-/// its keys were made.
-pub const MATURE: usize = 50;
+/// Live members from which on not all audit everybody, so that a newcomer is confirmed at two cuts running: those drawn for the
+/// second time could not be known when its keys were made.
+pub const MATURE: usize = 13;
 /// Newcomers that wait for their second confirmation, at most.
 pub const PROBATION_MAX: usize = 128;
 /// Members that may come in within a day, at least.
@@ -224,6 +224,23 @@ pub fn admit(found: &Found<'_>, heard: BTreeMap<RelayId, Heard>, cut: UnixMs) ->
         }
     }
     step.out
+}
+
+/// Who is in the first set of a network: each relay itself and those that it reached, as far as there is place for them. `heard`
+/// is what their records say.
+// spec: ADM-20
+pub fn founders(
+    heard: BTreeMap<RelayId, Heard>,
+    own: RelayId,
+    has_reached: impl Fn(&SignedDescriptor) -> bool,
+) -> BTreeMap<RelayId, Heard> {
+    let mut places = Places::new(0);
+    let mut reached: Vec<_> =
+        heard.into_iter().filter(|(id, h)| h.live && (*id == own || has_reached(&h.record))).collect();
+    // Who was there first goes first: all hold the same records, and nobody knows of a draw yet.
+    reached.sort_unstable_by_key(|(id, h)| (h.record.published, *id));
+    reached.retain(|(_, h)| places.try_take(&h.record));
+    reached.into_iter().collect()
 }
 
 /// One cut's admission.

@@ -1,17 +1,22 @@
 //! A relay's audits: between two cuts it opens a link to each address of the relays that it was drawn for, and reports which
 //! answered (spec 16).
 //!
-//! An address that nobody proved is dialled a bounded few times, whatever number of records name it, and left alone ever
+//! A host that nobody proved is dialled a bounded few times, whatever number of records and ports name it, and left alone ever
 //! longer when it fails. Candidates that came from one of their own addresses go first: who floods others with invented
 //! records delays nobody who is there.
+//!
+//! Before there is a set, nobody is drawn: each relay goes to all that it hears of, within the same bounds.
 
+use crate::base::addr::prefix;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::crypto::identity::IdentityKey;
+
 use crate::proto::directory::draw::Draw;
+use crate::proto::directory::quota::{Host, Shares, host};
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::RelayId;
 use crate::wire::report::{REPORT_ENTRIES_MAX, Report, ReportEntry, endpoint, short};
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -19,13 +24,13 @@ use std::sync::Arc;
 pub const DIALS_AT_ONCE: usize = 16;
 /// Dials of one period to addresses of candidates, for all of them together.
 pub const CANDIDATE_DIALS_MAX: usize = 256;
-/// Dials of one period to one address that no member has, for all candidates that name it.
-pub const ADDRESS_DIALS_MAX: u32 = 2;
-/// How long an address that failed is left alone; doubles with each failure.
-pub const ADDRESS_REST_FIRST: Duration = Duration::from_secs(60);
-/// The longest time for which an address that failed is left alone.
-pub const ADDRESS_REST_MAX: Duration = Duration::from_secs(4 * 3600);
-/// Failing addresses that are remembered. Beyond it candidates' addresses are not dialled until some are forgotten.
+/// Dials of one period to a host from which a candidate came.
+pub const INVITED_DIALS_MAX: u32 = 4;
+/// How long a host that failed is left alone; doubles with each failure.
+pub const REST_FIRST: Duration = Duration::from_secs(60);
+/// The longest time for which a host that failed is left alone.
+pub const REST_MAX: Duration = Duration::from_secs(4 * 3600);
+/// Failing hosts that are remembered. Beyond it other candidates' hosts are not dialled until some are forgotten.
 pub const RESTING_MAX: usize = 8192;
 /// A dial that was never answered is taken as failed after this.
 const DIAL_LOST: Duration = Duration::from_secs(30);
@@ -70,13 +75,17 @@ struct Waiting {
 
 /// What is done between two cuts.
 struct Period {
-    draw: Arc<Draw>,
+    /// Who is to be audited; `None` before there is a set: everybody.
+    draw: Option<Arc<Draw>>,
     cut: UnixMs,
-    report_at: Instant,
+    report_at: Option<Instant>,
     subjects: BTreeMap<(RelayId, u64), Subject>,
     waiting: VecDeque<Waiting>,
     candidate_dials: usize,
-    addresses: BTreeMap<SocketAddr, u32>,
+    /// Dials to hosts that others named.
+    shares: Shares,
+    /// Dials to hosts from which candidates came.
+    invited: BTreeMap<Host, u32>,
     /// Addresses of live members: no candidate's dial goes there.
     taken: BTreeSet<SocketAddr>,
     next_dial: Instant,
@@ -89,9 +98,16 @@ pub struct Auditor {
     period: Option<Period>,
     dials: BTreeMap<u64, ((RelayId, u64), usize, Instant)>,
     next: u64,
-    resting: BTreeMap<SocketAddr, (u32, Instant)>,
+    resting: BTreeMap<Host, (u32, Instant)>,
+    /// Before there is a set: whom we reached at all addresses in the period before.
+    reached: BTreeSet<(RelayId, u64)>,
     /// Whether any address of IPv4, and of IPv6, was reached in this period and in the one before.
     ways: [(bool, bool); 2],
+}
+
+/// The bits of all its addresses.
+fn all_of(record: &SignedDescriptor) -> u8 {
+    (1_u8 << record.addrs.len().min(4)).wrapping_sub(1)
 }
 
 fn family(addr: &SocketAddr) -> usize {
@@ -101,8 +117,8 @@ fn family(addr: &SocketAddr) -> usize {
 impl Auditor {
     /// Nothing to do before the first set.
     pub fn new(own: RelayId, key: Arc<IdentityKey>) -> Self {
-        let (period, dials, resting) = (None, BTreeMap::new(), BTreeMap::new());
-        Self { own, key, period, dials, next: 0, resting, ways: [(false, false); 2] }
+        let (period, dials, resting, reached) = (None, BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { own, key, period, dials, next: 0, resting, reached, ways: [(false, false); 2] }
     }
 
     /// A set was settled: the audits for `cut`, the next one, are as drawn from it, and reported at `report_at`. `newest` gives
@@ -113,28 +129,17 @@ impl Auditor {
         draw: Arc<Draw>,
         (cut, report_at): (UnixMs, Instant),
         newest: impl Fn(&RelayId) -> Option<Arc<SignedDescriptor>>,
-        candidates: impl IntoIterator<Item = &'r (Arc<SignedDescriptor>, bool)>,
+        candidates: impl IntoIterator<Item = &'r (Arc<SignedDescriptor>, Option<IpAddr>)>,
     ) {
-        self.ways.iter_mut().for_each(|way| *way = (false, way.0));
-        self.dials.clear();
-        self.resting.retain(|_, (_, until)| *until + ADDRESS_REST_MAX > now.mono);
-        self.period = None;
+        self.rest(now);
+        self.reached.clear();
         if draw.set().get(&self.own).is_none() {
             return;
         }
         let taken = draw.set().relays().iter().flat_map(|r| r.addrs.iter().copied()).collect();
-        let mut period = Period {
-            cut,
-            report_at,
-            subjects: BTreeMap::new(),
-            waiting: VecDeque::new(),
-            candidate_dials: 0,
-            addresses: BTreeMap::new(),
-            taken,
-            next_dial: now.mono,
-            draw,
-        };
-        for m in period.draw.members_of(&self.own).into_iter().cloned().collect::<Vec<_>>() {
+        let members: Vec<_> = draw.members_of(&self.own).into_iter().cloned().collect();
+        let mut period = Period { taken, ..Period::new(Some(draw), cut, Some(report_at), now.mono) };
+        for m in members {
             let newer = newest(&m.record.id()).filter(|r| r.published > m.record.published);
             // Who was away said so by saying nothing; a new record says that it is back.
             if m.dormant.is_none() || newer.is_some() || m.is_on_probation() {
@@ -145,27 +150,57 @@ impl Auditor {
             }
         }
         self.period = Some(period);
-        for (record, knocked) in candidates {
-            self.learned(record, *knocked, now);
+        for (record, came_from) in candidates {
+            self.learned(record, *came_from, now);
         }
+    }
+
+    /// There is no set yet, and `cut` might be the first: all that we hear of are audited, in this order.
+    pub fn found<'r>(
+        &mut self,
+        now: Now,
+        cut: UnixMs,
+        candidates: impl IntoIterator<Item = &'r (Arc<SignedDescriptor>, Option<IpAddr>)>,
+    ) {
+        let reached = self.period.as_ref().filter(|p| p.draw.is_none()).map(Period::reached).unwrap_or_default();
+        self.rest(now);
+        self.reached = reached;
+        self.period = Some(Period::new(None, cut, None, now.mono));
+        for (record, came_from) in candidates {
+            self.learned(record, *came_from, now);
+        }
+    }
+
+    /// Whether we reached this relay of late ourselves, at all its addresses, in a network that has no set yet.
+    pub fn has_reached(&self, record: &SignedDescriptor) -> bool {
+        let key = (record.id(), endpoint(record));
+        self.reached.contains(&key) || self.period.as_ref().is_some_and(|p| p.draw.is_none() && p.has_reached(&key))
     }
 
     /// Nothing is audited until the next cut.
-    pub fn rest(&mut self) {
+    pub fn rest(&mut self, now: Now) {
+        self.ways.iter_mut().for_each(|way| *way = (false, way.0));
+        self.dials.clear();
+        self.resting.retain(|_, (_, until)| *until + REST_MAX > now.mono);
         self.period = None;
     }
 
-    /// There is a record that no member of the set has. `knocked`: it came from one of its own addresses.
-    pub fn learned(&mut self, record: &Arc<SignedDescriptor>, knocked: bool, now: Now) {
-        if knocked {
-            record.addrs.iter().for_each(|a| {
-                self.resting.remove(a);
-            });
+    /// There is a record that no member of the set has. `came_from`: that one of its own addresses from which it came.
+    pub fn learned(&mut self, record: &Arc<SignedDescriptor>, came_from: Option<IpAddr>, now: Now) {
+        if let Some(ip) = came_from {
+            self.resting.remove(&host(ip));
         }
         let Some(period) = &mut self.period else { return };
+        if let Some(ip) = came_from {
+            period.invited.entry(host(ip)).or_default();
+        }
         let is_known = period.subjects.contains_key(&(record.id(), endpoint(record)));
-        if !is_known && record.expires() > now.unix && period.draw.audits(&self.own, &record.id()) {
-            period.add(record, Some(knocked));
+        let is_ours = match &period.draw {
+            Some(draw) => draw.audits(&self.own, &record.id()),
+            None => record.id() != self.own,
+        };
+        if !is_known && record.expires() > now.unix && is_ours {
+            period.add(record, Some(came_from.is_some()));
         }
     }
 
@@ -174,7 +209,7 @@ impl Auditor {
         let lost: Vec<_> = self.dials.iter().filter(|(_, d)| d.2 + DIAL_LOST <= now.mono).map(|(n, _)| *n).collect();
         lost.into_iter().for_each(|number| self.answered(now, number, false));
         let period = self.period.as_mut()?;
-        if period.report_at <= now.mono {
+        if period.report_at.is_some_and(|at| at <= now.mono) {
             return self.report().map(|r| AuditOutput::Report(Box::new(r)));
         }
         while self.dials.len() < DIALS_AT_ONCE && period.next_dial <= now.mono {
@@ -186,7 +221,7 @@ impl Auditor {
             if waiting.candidate.is_some() && !period.may_dial(addr, &self.resting, now.mono) {
                 continue;
             }
-            let left = period.report_at.since(now.mono) / 2;
+            let left = period.report_at.map_or(PAUSE_MAX, |at| at.since(now.mono) / 2);
             let share = u32::try_from(period.waiting.len().saturating_add(1)).unwrap_or(u32::MAX);
             period.next_dial = now.mono + (left / share).min(PAUSE_MAX);
             self.next += 1;
@@ -203,15 +238,16 @@ impl Auditor {
         let Some(addr) = subject.record.addrs.get(index).copied() else { return };
         if reached {
             subject.reached |= 1 << index;
-            self.resting.remove(&addr);
+            self.resting.remove(&host(addr.ip()));
             if let Some(way) = self.ways.get_mut(family(&addr)) {
                 way.0 = true;
             }
             return;
         }
-        if self.resting.len() < RESTING_MAX || self.resting.contains_key(&addr) {
-            let (failures, until) = self.resting.entry(addr).or_default();
-            *until = now.mono + ADDRESS_REST_FIRST.saturating_mul(1 << (*failures).min(12)).min(ADDRESS_REST_MAX);
+        let host = host(addr.ip());
+        if self.resting.len() < RESTING_MAX || self.resting.contains_key(&host) {
+            let (failures, until) = self.resting.entry(host).or_default();
+            *until = now.mono + REST_FIRST.saturating_mul(1 << (*failures).min(12)).min(REST_MAX);
             *failures = failures.saturating_add(1);
         }
     }
@@ -221,12 +257,13 @@ impl Auditor {
         let period = self.period.as_ref()?;
         let may_dial = !period.waiting.is_empty() && self.dials.len() < DIALS_AT_ONCE;
         let lost = self.dials.values().map(|d| d.2 + DIAL_LOST).min();
-        [Some(period.report_at), may_dial.then_some(period.next_dial), lost].into_iter().flatten().min()
+        [period.report_at, may_dial.then_some(period.next_dial), lost].into_iter().flatten().min()
     }
 
     /// What was found in the period, which ends with it. Whoever reached nobody says nothing: it is likely its own fault.
     fn report(&mut self) -> Option<Report> {
         let period = self.period.take()?;
+        let draw = period.draw.as_ref()?;
         let has_way = |addr: &SocketAddr| self.ways.get(family(addr)).is_some_and(|way| way.0 || way.1);
         // spec: ADM-13
         if !self.ways.iter().any(|way| way.0) {
@@ -234,13 +271,12 @@ impl Auditor {
         }
         let mut bits = Vec::new();
         let mut settled = BTreeSet::new();
-        for (at, m) in period.draw.members_of(&self.own).into_iter().enumerate() {
+        for (at, m) in draw.members_of(&self.own).into_iter().enumerate() {
             let key = (m.record.id(), endpoint(&m.record));
-            let all = (1_u8 << m.record.addrs.len().min(4)).wrapping_sub(1);
             if at.is_multiple_of(8) {
                 bits.push(0_u8);
             }
-            if period.subjects.get(&key).is_some_and(|s| s.reached == all) {
+            if period.has_reached(&key) {
                 if let Some(byte) = bits.last_mut() {
                     *byte |= 0x80 >> (at % 8);
                 }
@@ -248,22 +284,59 @@ impl Auditor {
             }
         }
         let mut entries = Vec::new();
-        let draw = &period.draw;
         for (key, subject) in period.subjects.iter().filter(|(key, s)| s.reached != 0 && !settled.contains(key)) {
             let addrs = subject.record.addrs.iter().take(4).enumerate();
             let no_way = addrs.filter(|(i, a)| !has_way(a) && subject.reached & 1 << i == 0);
             let addresses = no_way.fold(subject.reached, |bits, (i, _)| bits | 0x10 << i);
-            entries.push((draw.ticket(&key.0), ReportEntry { subject: short(&key.0.0), endpoint: key.1, addresses }));
+            let place = subject.record.addrs.first().map(|a| prefix(a.ip()));
+            let entry = ReportEntry { subject: short(&key.0.0), endpoint: key.1, addresses };
+            entries.push((draw.ticket(&key.0), place, entry));
         }
-        // Where there is no room for all, the same lot decides as everywhere.
-        entries.sort_unstable_by_key(|(ticket, e)| (*ticket, e.subject, e.endpoint));
-        let entries: Vec<_> = entries.into_iter().map(|(_, e)| e).take(REPORT_ENTRIES_MAX).collect();
-        let set = short(&period.draw.set().root);
+        // Where there is no room for all, it is the prefixes' turn, and in each the lot decides: who answers at a thousand ports of
+        // one machine leaves no other relay out.
+        entries.sort_unstable_by_key(|(ticket, _, e)| (*ticket, e.subject, e.endpoint));
+        let mut ranks = BTreeMap::new();
+        let mut entries: Vec<_> = entries
+            .into_iter()
+            .map(|(ticket, place, e)| {
+                let rank = ranks.entry(place).or_insert(0_usize);
+                *rank += 1;
+                (*rank, ticket, e)
+            })
+            .collect();
+        // spec: ADM-19
+        entries.sort_unstable_by_key(|(rank, ticket, e)| (*rank, *ticket, e.subject, e.endpoint));
+        let entries: Vec<_> = entries.into_iter().map(|(_, _, e)| e).take(REPORT_ENTRIES_MAX).collect();
+        let set = short(&draw.set().root);
         Some(Report::sign(period.cut, set, self.own, (bits, entries), &self.key))
     }
 }
 
 impl Period {
+    fn new(draw: Option<Arc<Draw>>, cut: UnixMs, report_at: Option<Instant>, now: Instant) -> Self {
+        Self {
+            draw,
+            cut,
+            report_at,
+            subjects: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            candidate_dials: 0,
+            shares: Shares::default(),
+            invited: BTreeMap::new(),
+            taken: BTreeSet::new(),
+            next_dial: now,
+        }
+    }
+
+    fn has_reached(&self, key: &(RelayId, u64)) -> bool {
+        self.subjects.get(key).is_some_and(|s| s.reached == all_of(&s.record))
+    }
+
+    /// Whom we reached at all their addresses.
+    fn reached(&self) -> BTreeSet<(RelayId, u64)> {
+        self.subjects.keys().filter(|key| self.has_reached(key)).copied().collect()
+    }
+
     /// Another record to audit.
     fn add(&mut self, record: &Arc<SignedDescriptor>, candidate: Option<bool>) {
         let key = (record.id(), endpoint(record));
@@ -304,16 +377,19 @@ impl Period {
     }
 
     /// Whether a candidate's address may be dialled; counts it.
-    fn may_dial(&mut self, addr: SocketAddr, resting: &BTreeMap<SocketAddr, (u32, Instant)>, now: Instant) -> bool {
-        // spec: ADM-12
-        let is_resting = match resting.get(&addr) {
+    // spec: ADM-12
+    fn may_dial(&mut self, addr: SocketAddr, resting: &BTreeMap<Host, (u32, Instant)>, now: Instant) -> bool {
+        let host = host(addr.ip());
+        if let Some(dials) = self.invited.get_mut(&host) {
+            let may = *dials < INVITED_DIALS_MAX;
+            *dials += u32::from(may);
+            return may;
+        }
+        let is_resting = match resting.get(&host) {
             Some((_, until)) => *until > now,
             None => resting.len() >= RESTING_MAX,
         };
-        let dials = self.addresses.entry(addr).or_default();
-        let may = !is_resting && *dials < ADDRESS_DIALS_MAX;
-        *dials += u32::from(may);
-        may
+        !is_resting && self.shares.try_take(addr.ip())
     }
 }
 

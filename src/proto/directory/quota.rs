@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Live members from which on the full quotas hold.
 pub const SMALL: usize = 32;
 
-/// One host's own part: an IPv4 address, an IPv6 /64.
+/// One host's own part of the addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Host {
+pub enum Host {
+    /// An IPv4 address.
     V4([u8; 4]),
+    /// An IPv6 /64.
     V6([u16; 4]),
 }
 
@@ -30,7 +32,8 @@ impl Place {
     }
 }
 
-fn host(ip: IpAddr) -> Host {
+/// Whose an address is. An IPv4 address in IPv6's form is an IPv4 address.
+pub fn host(ip: IpAddr) -> Host {
     match ip.to_canonical() {
         IpAddr::V4(v4) => Host::V4(v4.octets()),
         IpAddr::V6(v6) => {
@@ -47,6 +50,28 @@ fn places(record: &SignedDescriptor) -> BTreeSet<Place> {
         [Place::Exact(*a), Place::Host(host(ip)), Place::Subnet(subnet(ip)), Place::Prefix(prefix(ip))]
     };
     record.addrs.iter().flat_map(of).collect()
+}
+
+/// What one host, one subnet and one prefix had of something that is given to anybody who names an address there.
+#[derive(Default)]
+pub struct Shares {
+    taken: BTreeMap<Place, u32>,
+}
+
+impl Shares {
+    /// Of one host, of one subnet, of one prefix, at most.
+    pub const MOST: [u32; 3] = [2, 4, 32];
+
+    /// Gives something to whoever is at this address, if its host, its subnet and its prefix had less than they may have.
+    pub fn try_take(&mut self, ip: IpAddr) -> bool {
+        let places = [Place::Host(host(ip)), Place::Subnet(subnet(ip)), Place::Prefix(prefix(ip.to_canonical()))];
+        let has_room = |(place, most): (&Place, u32)| self.taken.get(place).is_none_or(|n| *n < most);
+        let fits = places.iter().zip(Self::MOST).all(has_room);
+        if fits {
+            places.into_iter().for_each(|place| *self.taken.entry(place).or_default() += 1);
+        }
+        fits
+    }
 }
 
 /// Who is where.
@@ -165,6 +190,22 @@ mod tests {
         assert!(p.try_return(&away) && !p.try_return(&away));
         p.let_go(&away);
         assert!(fits(&mut p, &["1.2.3.9:5"]));
+    }
+
+    // spec: ADM-12
+    #[test]
+    fn a_host_and_its_neighbourhood_have_a_share_whatever_ports_and_addresses_are_named() {
+        let given = |addrs: &mut dyn Iterator<Item = String>| {
+            let mut shares = Shares::default();
+            addrs.filter(|a| shares.try_take(a.parse().unwrap())).count()
+        };
+        assert_eq!(given(&mut (0..9).map(|_| "1.2.3.4".into())), 2, "a host");
+        assert_eq!(given(&mut (0..9).map(|i| format!("1.2.3.{i}"))), 4, "a /24");
+        assert_eq!(given(&mut (0..90).map(|i| format!("1.2.{i}.4"))), 32, "a /16");
+        assert_eq!(given(&mut (0..9).map(|i| format!("2a00:1:2:3::{i}"))), 2, "a /64");
+        assert_eq!(given(&mut (0..9).map(|i| format!("2a00:1:2:{i}::1"))), 4, "a /48");
+        assert_eq!(given(&mut (0..90).map(|i| format!("2a00:1:{i}::1"))), 32, "a /32");
+        assert_eq!(given(&mut ["1.2.3.4", "::ffff:1.2.3.4", "1.2.3.4"].map(String::from).into_iter()), 2);
     }
 
     #[test]

@@ -95,15 +95,17 @@ impl Records {
         list.iter().find(|h| h.hash == *hash).map(|h| &h.record)
     }
 
+    /// A record, verified.
+    pub fn verified(&self, bytes: &[u8]) -> Option<Arc<SignedDescriptor>> {
+        SignedDescriptor::decode(bytes, &self.rules).ok().map(Arc::new)
+    }
+
     /// Verifies a record and takes it in.
     pub fn offer(&mut self, bytes: &[u8], now: UnixMs) -> Taken {
         if self.holds(bytes) {
             return Taken::Held;
         }
-        match SignedDescriptor::decode(bytes, &self.rules) {
-            Ok(record) => self.take(Arc::new(record), now),
-            Err(_) => Taken::Refused,
-        }
+        self.verified(bytes).map_or(Taken::Refused, |record| self.take(record, now))
     }
 
     /// Takes a verified record in.

@@ -117,6 +117,8 @@ pub struct RelayDirectory {
     out: VecDeque<DirOutput>,
     /// What an earlier run left, until the first poll.
     kept: Option<Kept>,
+    /// The members of its sets.
+    last_run: BTreeSet<RelayId>,
     keep_at: Instant,
     started: UnixMs,
     next_cut: UnixMs,
@@ -138,7 +140,7 @@ pub struct RelayDirectory {
     push_at: Option<Instant>,
     pushed: BTreeMap<RelayId, Instant>,
     known_at: Option<Instant>,
-    verifications: (u64, Instant),
+    verifications: service::Verifications,
     witness: Witness,
 }
 
@@ -164,6 +166,7 @@ impl RelayDirectory {
             calls: BTreeMap::new(),
             out: VecDeque::new(),
             kept: None,
+            last_run: BTreeSet::new(),
             keep_at: Instant::default(),
             started: UnixMs(0),
             next_cut: UnixMs(0),
@@ -183,7 +186,7 @@ impl RelayDirectory {
             push_at: None,
             pushed: BTreeMap::new(),
             known_at: Some(Instant::default()),
-            verifications: (VERIFY_BURST, Instant::default()),
+            verifications: service::Verifications::default(),
             witness: Witness::default(),
             seeds,
         }
@@ -226,8 +229,8 @@ impl RelayDirectory {
             Some(s) => s.record_custodians(&self.own, n),
             None => {
                 let beacon = rendezvous::first_beacon(self.network, now.unix, self.profile);
-                let valid = self.records.valid(now.unix).filter(|r| r.id() != self.own);
-                let mut known: Vec<_> = valid.cloned().collect();
+                let mut known = self.reachable(now.unix);
+                known.retain(|r| r.id() != self.own);
                 known.sort_unstable_by_key(|r| r.id());
                 rendezvous::best(&beacon, &self.own.0, &known, n)
             }
@@ -246,7 +249,7 @@ impl RelayDirectory {
     fn learned(&mut self, record: Arc<SignedDescriptor>, now: Now) {
         self.known_at.get_or_insert(now.mono + KNOWN_DELAY);
         self.peers.succeeded(&record.id());
-        self.knocked(&record, None, now);
+        self.may_audit(&record, now);
         // spec: DIR-33
         let pause = self.profile.cuts.period_min / 10;
         let often = self.pushed.get(&record.id()).is_some_and(|at| now.mono < *at + pause);

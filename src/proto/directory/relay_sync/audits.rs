@@ -1,16 +1,19 @@
 //! The audits of a relay in a public network: whom it goes to, the reports that it holds for the next cut, and what follows.
+//! Before there is a set it goes to everybody that it hears of, and settles the first one with those that it reached.
 
 use super::{DirOutput, Pending, RelayDirectory, Target};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
+use crate::crypto::hash::{context, derive};
 use crate::crypto::identity::IdentityKey;
-use crate::proto::directory::admission::{Admitted, Confirmations, Found, admit};
+use crate::proto::directory::admission::{Admitted, Confirmations, Found, admit, founders};
 use crate::proto::directory::audit::{AuditOutput, Auditor};
 use crate::proto::directory::draw::Draw;
+use crate::proto::directory::quota::Shares;
 use crate::proto::directory::snapshot::{Heard, Snapshot};
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, REPORTS_MAX};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, REPORTS_MAX, Refusal};
 use crate::wire::ids::RelayId;
 use crate::wire::report::{Report, short};
 use core::net::IpAddr;
@@ -26,6 +29,15 @@ const REPORTS_OF_ONE: usize = 2;
 /// Relays asked for reports that are missing, shortly before a cut.
 const LAST_ASKED: usize = 3;
 
+/// How reports came.
+#[derive(Clone, Copy)]
+pub(super) enum Given {
+    /// Unasked, over a link from this address.
+    From(Option<IpAddr>),
+    /// We asked for them.
+    Asked,
+}
+
 /// What a relay knows of audits between two cuts.
 pub(super) struct Audits {
     auditor: Auditor,
@@ -35,8 +47,12 @@ pub(super) struct Audits {
     fresh: Vec<Report>,
     /// When reports that are missing are asked for once more.
     last_call: Option<Instant>,
-    /// Who came from one of its own addresses, in this period and in the one before.
-    knocked: [BTreeSet<RelayId>; 2],
+    /// The cut that might be the first, for which we go to everybody.
+    founding: Option<UnixMs>,
+    /// Who came from which of its own addresses, in this period and in the one before.
+    knocked: [BTreeMap<RelayId, IpAddr>; 2],
+    /// How many came from where in this period.
+    knocks: Shares,
     /// How many of our auditors reached us at the last cut.
     confirmed: Option<Confirmations>,
 }
@@ -49,28 +65,43 @@ impl Audits {
             reports: BTreeMap::new(),
             fresh: Vec::new(),
             last_call: None,
-            knocked: [BTreeSet::new(), BTreeSet::new()],
+            founding: None,
+            knocked: [BTreeMap::new(), BTreeMap::new()],
+            knocks: Shares::default(),
             confirmed: None,
         }
     }
 
-    /// Takes a report in, if it is one for the next cut on our set; whether it is new.
-    fn take(&mut self, report: &Report) -> Option<bool> {
+    /// The identity key under which a report is to be verified, if it is one for the next cut on our set; `Ok` if it need not be,
+    /// because we have it, or enough of that auditor's.
+    fn claim(&self, report: &Report) -> Option<Result<(), [u8; 32]>> {
         let (draw, cut) = self.period.as_ref()?;
         let identity = draw.set().get(&report.auditor)?.identity;
         if report.cut != *cut || report.set != short(&draw.set().root) {
             return None;
         }
-        let held = self.reports.entry(report.auditor).or_default();
-        if held.contains(report) || held.len() >= REPORTS_OF_ONE {
-            return Some(false);
-        }
-        report.verify(&identity).ok()?;
-        held.push(report.clone());
+        let held = self.reports.get(&report.auditor);
+        let is_held = held.is_some_and(|held| held.contains(report) || held.len() >= REPORTS_OF_ONE);
+        Some(if is_held { Ok(()) } else { Err(identity) })
+    }
+
+    /// Takes a verified report in. Gives those that it reached.
+    fn take(&mut self, report: &Report) -> Vec<u64> {
+        self.reports.entry(report.auditor).or_default().push(report.clone());
         if self.fresh.len() < FRESH_MAX {
             self.fresh.push(report.clone());
         }
-        Some(true)
+        report.entries.iter().filter(|e| e.addresses & 0xf != 0).map(|e| e.subject).collect()
+    }
+
+    /// Another period begins.
+    fn turn(&mut self) {
+        self.knocked.rotate_right(1);
+        self.knocked[0].clear();
+        self.knocks = Shares::default();
+        self.reports.clear();
+        self.fresh.clear();
+        self.last_call = None;
     }
 
     /// Which auditors' reports we hold: a bit for each live member of the set, in the order of ids.
@@ -84,8 +115,13 @@ impl Audits {
         bits
     }
 
-    fn has_knocked(&self, id: &RelayId) -> bool {
-        self.knocked.iter().any(|set| set.contains(id))
+    fn came_from(&self, id: &RelayId) -> Option<IpAddr> {
+        self.knocked.iter().find_map(|who| who.get(id)).copied()
+    }
+
+    /// Whether we reached this relay ourselves, in a network that has no set yet.
+    pub(super) fn has_reached(&self, record: &SignedDescriptor) -> bool {
+        self.auditor.has_reached(record)
     }
 
     /// When it wants a turn.
@@ -113,8 +149,10 @@ impl RelayDirectory {
         heard: BTreeMap<RelayId, Heard>,
         cut: UnixMs,
     ) -> Option<BTreeMap<RelayId, Heard>> {
-        // Before there is a set records suffice.
-        let (Some(audits), Some(set)) = (&mut self.audits, previous) else { return Some(heard) };
+        let Some(audits) = &mut self.audits else { return Some(heard) };
+        let Some(set) = previous else {
+            return Some(founders(heard, self.own, |record| audits.has_reached(record)));
+        };
         let (draw, at) = audits.period.as_ref()?;
         if draw.set().root != set.root || draw.set().cut != set.cut || *at != cut {
             return None;
@@ -128,7 +166,8 @@ impl RelayDirectory {
 
     /// The newest set or the next cut is another: the audits for it begin.
     pub(super) fn begin_audits(&mut self, now: Now) {
-        let (Some(audits), Some(set)) = (&mut self.audits, self.cuts.newest().cloned()) else { return };
+        let Some(set) = self.cuts.newest().cloned() else { return self.begin_founding(now) };
+        let Some(audits) = &mut self.audits else { return };
         let is_same = |(draw, cut): &(Arc<Draw>, UnixMs)| {
             draw.set().root == set.root && draw.set().cut == set.cut && *cut == self.next_cut
         };
@@ -139,10 +178,10 @@ impl RelayDirectory {
         audits.period = Some((Arc::clone(&draw), self.next_cut));
         self.records.rank(&set);
         self.known_at.get_or_insert(now.mono);
-        audits.reports.clear();
-        audits.fresh.clear();
-        audits.knocked.rotate_right(1);
-        audits.knocked[0].clear();
+        audits.founding = None;
+        audits.turn();
+        let knocked = audits.knocked.iter().flat_map(|who| who.keys());
+        self.records.reached(knocked.map(|id| short(&id.0)).collect::<Vec<_>>());
         let until = self.next_cut.distance(now.unix);
         let lead = report_lead(self.profile);
         audits.last_call = Some(now.mono + until.saturating_sub(lead / 2 + self.profile.settle_margin / 4));
@@ -150,20 +189,38 @@ impl RelayDirectory {
             .records
             .valid(now.unix)
             .filter(|r| set.member(&r.id()).is_none())
-            .map(|r| (Arc::clone(r), audits.has_knocked(&r.id())))
+            .map(|r| (Arc::clone(r), audits.came_from(&r.id())))
             .collect();
-        candidates.sort_by_cached_key(|(r, knocked)| (!knocked, draw.ticket(&r.id())));
+        candidates.sort_by_cached_key(|(r, from)| (from.is_none(), draw.ticket(&r.id())));
         let records = &self.records;
         let newest = |id: &RelayId| records.newest(id).cloned();
         if until > lead {
             audits.auditor.begin(now, draw, (self.next_cut, now.mono + (until - lead)), newest, &candidates);
         } else {
             // Too late: and who starts again may have reported already, and two reports count as none.
-            audits.auditor.rest();
+            audits.auditor.rest(now);
         }
         if set.get(&self.own).is_none() {
             self.call_on_auditors(now);
         }
+    }
+
+    /// There is no set yet, as far as we know: others are audited so that one can begin.
+    fn begin_founding(&mut self, now: Now) {
+        let (cut, own) = (self.next_cut, self.own);
+        let Some(audits) = self.audits.as_mut().filter(|a| a.founding != Some(cut)) else { return };
+        // Who does not know yet whether there is one asks first.
+        if !self.joined || self.adoption.is_some() {
+            return;
+        }
+        (audits.founding, audits.period) = (Some(cut), None);
+        audits.turn();
+        let mut candidates: Vec<_> =
+            self.records.valid(now.unix).map(|r| (Arc::clone(r), audits.came_from(&r.id()))).collect();
+        let ticket = |id: &RelayId| derive(context::LOTTERY, &[&own.0, &cut.0.to_be_bytes(), &id.0]);
+        candidates.sort_by_cached_key(|(r, from)| (from.is_none(), ticket(&r.id())));
+        audits.auditor.found(now, cut, &candidates);
+        self.known_at.get_or_insert(now.mono);
     }
 
     /// Brings our record to those who are to audit us, from the address where they should find us.
@@ -174,17 +231,29 @@ impl RelayDirectory {
         }
     }
 
-    /// A record is held that came over a link from this address.
-    pub(super) fn knocked(&mut self, record: &Arc<SignedDescriptor>, from: Option<IpAddr>, now: Now) {
-        let Some(audits) = &mut self.audits else { return };
-        let from = from.map(|ip| ip.to_canonical());
-        let came_itself = record.addrs.iter().any(|a| Some(a.ip().to_canonical()) == from);
-        if came_itself && audits.knocked[0].len() < KNOCKED_MAX {
-            audits.knocked[0].insert(record.id());
+    /// A verified record came over a link from this address. If that is its own it goes before those that only say where they
+    /// are; of one machine and its neighbourhood a few do.
+    // spec: ADM-14
+    pub(super) fn knocked(&mut self, record: &SignedDescriptor, from: Option<IpAddr>) {
+        let (Some(audits), Some(from)) = (&mut self.audits, from.map(|ip| ip.to_canonical())) else { return };
+        let is_own = record.addrs.iter().any(|a| a.ip().to_canonical() == from);
+        let id = record.id();
+        if !is_own || audits.knocked[0].contains_key(&id) || audits.knocked[0].len() >= KNOCKED_MAX {
+            return;
         }
+        if audits.knocks.try_take(from) {
+            audits.knocked[0].insert(id, from);
+            self.records.reached([short(&id.0)]);
+        }
+    }
+
+    /// A record is held.
+    pub(super) fn may_audit(&mut self, record: &Arc<SignedDescriptor>, now: Now) {
+        let Some(audits) = &mut self.audits else { return };
         let is_member = audits.period.as_ref().is_some_and(|(draw, _)| draw.set().get(&record.id()).is_some());
         if !is_member {
-            audits.auditor.learned(record, came_itself, now);
+            let from = audits.came_from(&record.id());
+            audits.auditor.learned(record, from, now);
         }
     }
 
@@ -192,6 +261,10 @@ impl RelayDirectory {
     pub fn audited(&mut self, now: Now, number: u64, reached: bool) {
         if let Some(audits) = &mut self.audits {
             audits.auditor.answered(now, number, reached);
+            // Whoever we reached may be called, where no set says so.
+            if reached && audits.period.is_none() {
+                self.known_at.get_or_insert(now.mono);
+            }
         }
     }
 
@@ -206,8 +279,9 @@ impl RelayDirectory {
             }
         }
         for report in reported {
-            audits.take(&report);
-            self.records.reached(report.entries.iter().map(|e| e.subject));
+            if matches!(audits.claim(&report), Some(Err(_))) {
+                self.records.reached(audits.take(&report));
+            }
             // What we vouch for must be where the report is.
             let known = report.entries.iter().map(|e| e.subject).collect::<BTreeSet<_>>();
             let vouched = self.records.all().filter(|r| known.contains(&short(&r.id().0)));
@@ -240,20 +314,26 @@ impl RelayDirectory {
         fresh.chunks(REPORTS_MAX).map(|part| DirectoryRequest::Report(part.to_vec())).collect()
     }
 
-    /// Takes reports in that somebody gave us.
-    pub(super) fn told(&mut self, reports: &[Report], now: Now) -> DirectoryAnswer {
+    /// Takes reports in that somebody gave us: of his own accord, from this address, or because we asked him.
+    pub(super) fn told(&mut self, reports: &[Report], given: Given, now: Now) -> DirectoryAnswer {
         let (mut new, mut held, mut refused) = (0, 0, 0);
         for report in reports {
-            if !self.may_verify(now.mono) {
-                return DirectoryAnswer::Refused(crate::wire::directory::Refusal::Busy);
-            }
-            match self.audits.as_mut().and_then(|audits| audits.take(report)) {
-                Some(true) => {
-                    new += 1;
-                    self.records.reached(report.entries.iter().filter(|e| e.addresses & 0xf != 0).map(|e| e.subject));
-                }
-                Some(false) => held += 1,
+            match self.audits.as_ref().and_then(|audits| audits.claim(report)) {
+                Some(Ok(())) => held += 1,
                 None => refused += 1,
+                Some(Err(identity)) => {
+                    if matches!(given, Given::From(ip) if !self.may_verify(ip, now.mono)) {
+                        return DirectoryAnswer::Refused(Refusal::Busy);
+                    }
+                    // Who hands on what is forged has no more of our time.
+                    if report.verify(&identity).is_err() {
+                        refused += 1;
+                        break;
+                    }
+                    new += 1;
+                    let reached = self.audits.as_mut().map(|audits| audits.take(report));
+                    self.records.reached(reached.unwrap_or_default());
+                }
             }
         }
         if new > 0 {
@@ -275,7 +355,7 @@ impl RelayDirectory {
 
     /// Reports that we asked for: more from the same relay as long as they bring something new.
     pub(super) fn got_reports(&mut self, peer: RelayId, reports: &[Report], now: Now) {
-        let answer = self.told(reports, now);
+        let answer = self.told(reports, Given::Asked, now);
         if reports.len() == REPORTS_MAX && matches!(answer, DirectoryAnswer::Taken { new, .. } if new > 0) {
             self.ask_reports(now, peer);
         }

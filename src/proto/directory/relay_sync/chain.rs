@@ -52,6 +52,7 @@ impl RelayDirectory {
     pub fn restore(&mut self, kept: Kept) {
         // A relay that knows others learns from them what it missed before it settles anything.
         self.joined &= kept.sets.is_empty() && kept.records.is_empty();
+        self.last_run = kept.sets.iter().flat_map(|(s, _)| s.members()).map(|m| m.record.id()).collect();
         self.kept = Some(kept);
     }
 

@@ -10,11 +10,16 @@ use std::sync::Arc;
 
 impl RelayDirectory {
     /// The records by which relays are called and extended to. Where audits decide who is a member nobody goes to an address that
-    /// a record alone names: these are the members, each at the address at which it was reached, and the seeds.
+    /// a record alone names: these are the members, each at the address at which it was reached, and the seeds. Before there is a
+    /// set they are those that we reached ourselves, and the members of the last run's.
     // spec: ADM-17
-    fn reachable(&self, now: UnixMs) -> Vec<Arc<SignedDescriptor>> {
-        let Some(set) = self.cuts.newest().filter(|_| self.audits.is_some()) else {
-            return self.records.valid(now).cloned().collect();
+    pub(super) fn reachable(&self, now: UnixMs) -> Vec<Arc<SignedDescriptor>> {
+        let Some(audits) = &self.audits else { return self.records.valid(now).cloned().collect() };
+        let Some(set) = self.cuts.newest() else {
+            let may = |r: &&Arc<SignedDescriptor>| {
+                r.id() == self.own || self.last_run.contains(&r.id()) || audits.has_reached(r)
+            };
+            return self.records.valid(now).filter(may).cloned().collect();
         };
         let newest = |id: &RelayId| self.records.newest(id).filter(|r| r.expires() > now).cloned();
         let members = set.members().iter().filter(|m| !m.is_on_probation());

@@ -1,13 +1,23 @@
 //! What a relay's directory answers to everybody.
 
+use super::audits::Given;
 use super::{RelayDirectory, VERIFY_BURST, VERIFY_PER_MS};
-use crate::base::time::{Instant, Now, UnixMs};
+use crate::base::addr::{Subnet, subnet};
+use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::directory::progress::Stage;
 use crate::proto::directory::records::Taken;
 use crate::proto::directory::snapshot::RELAYS_MIN;
 use crate::wire::descriptor::record_hash;
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal};
 use core::net::IpAddr;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// For one source, within [`SOURCE_WINDOW`].
+const SOURCE_SHARE: u64 = 1024;
+const SOURCE_WINDOW: Duration = Duration::from_secs(4);
+/// Sources that are told apart within it.
+const SOURCES_MAX: usize = 4096;
 
 impl RelayDirectory {
     /// How far we are on the way to a settled set.
@@ -49,7 +59,7 @@ impl RelayDirectory {
             DirectoryRequest::Page { cut, start } => self.cuts.page(cut, start, now.unix),
             DirectoryRequest::Changes { from, offset } => self.cuts.changes(from, offset, now.unix, self.profile),
             DirectoryRequest::Witness { cut, relays } => self.witness(now, cut, &relays),
-            DirectoryRequest::Report(reports) => self.told(&reports, now),
+            DirectoryRequest::Report(reports) => self.told(&reports, Given::From(from), now),
             DirectoryRequest::Reports { cut, set, held } => self.lacking(cut, set, &held),
         }
     }
@@ -57,31 +67,96 @@ impl RelayDirectory {
     fn put(&mut self, records: &[Vec<u8>], from: Option<IpAddr>, now: Now) -> DirectoryAnswer {
         let (mut new, mut held, mut refused) = (0, 0, 0);
         for bytes in records {
+            let known = self.records.hashed(&record_hash(bytes)).cloned();
             // spec: DIR-34
-            if !self.records.holds(bytes) && !self.may_verify(now.mono) {
+            if known.is_none() && !self.may_verify(from, now.mono) {
                 return DirectoryAnswer::Refused(Refusal::Busy);
             }
-            match self.records.offer(bytes, now.unix) {
+            let Some(record) = known.or_else(|| self.records.verified(bytes)) else {
+                refused += 1;
+                continue;
+            };
+            self.knocked(&record, from);
+            match self.records.take(Arc::clone(&record), now.unix) {
                 Taken::New(record) => {
                     self.learned(record, now);
                     new += 1;
                 }
-                Taken::Held => held += 1,
+                Taken::Held => {
+                    self.may_audit(&record, now);
+                    held += 1;
+                }
                 Taken::Refused => refused += 1,
-            }
-            if let Some(record) = self.records.hashed(&record_hash(bytes)).cloned() {
-                self.knocked(&record, from, now);
             }
         }
         DirectoryAnswer::Taken { new, held, refused }
     }
 
-    pub(super) fn may_verify(&mut self, now: Instant) -> bool {
-        let (left, since) = self.verifications;
-        let ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
-        let left = left.saturating_add(ms.saturating_mul(VERIFY_PER_MS)).min(VERIFY_BURST);
-        let since = if ms > 0 { now } else { since };
-        self.verifications = (left.saturating_sub(1), since);
-        left > 0
+    /// Whether something unasked for that came from this address may be verified now; counts it.
+    pub(super) fn may_verify(&mut self, from: Option<IpAddr>, now: Instant) -> bool {
+        self.verifications.take(from, now)
+    }
+}
+
+/// How much is verified for others who were not asked: so much at once and so much in a time, and a part of it for one source.
+pub(super) struct Verifications {
+    left: u64,
+    since: Instant,
+    sources: BTreeMap<Option<Subnet>, u64>,
+    counted_from: Instant,
+}
+
+impl Default for Verifications {
+    fn default() -> Self {
+        let at = Instant::default();
+        Self { left: VERIFY_BURST, since: at, sources: BTreeMap::new(), counted_from: at }
+    }
+}
+
+impl Verifications {
+    fn take(&mut self, from: Option<IpAddr>, now: Instant) -> bool {
+        let ms = u64::try_from(now.since(self.since).as_millis()).unwrap_or(u64::MAX);
+        if ms > 0 {
+            self.left = self.left.saturating_add(ms.saturating_mul(VERIFY_PER_MS)).min(VERIFY_BURST);
+            self.since = now;
+        }
+        if now.since(self.counted_from) >= SOURCE_WINDOW {
+            self.sources.clear();
+            self.counted_from = now;
+        }
+        // Sources beyond the bound have one share together.
+        let source =
+            from.map(subnet).filter(|s| self.sources.len() < SOURCES_MAX || self.sources.contains_key(&Some(*s)));
+        let used = self.sources.entry(source).or_default();
+        if self.left == 0 || *used >= SOURCE_SHARE {
+            return false;
+        }
+        *used = used.saturating_add(1);
+        self.left = self.left.saturating_sub(1);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: DIR-34
+    #[test]
+    fn one_source_leaves_others_something_to_be_verified() {
+        let mut v = Verifications::default();
+        let (mut now, flood, honest) = (Instant::default(), Some([9, 9, 9, 9].into()), Some([7, 7, 7, 7].into()));
+        let mut taken = 0;
+        for _ in 0..60_000 {
+            now = now + Duration::from_millis(1);
+            taken += (0..100).filter(|_| v.take(flood, now)).count() as u64;
+            assert!(v.take(honest, now), "after {taken}");
+        }
+        assert!(taken <= SOURCE_SHARE * (60_000 / SOURCE_WINDOW.as_millis() as u64 + 1), "{taken} in a minute");
+        // Many sources together have what there is.
+        let mut v = Verifications::default();
+        let all = (0..40_000_u32).filter(|i| v.take(Some(i.to_be_bytes().into()), now)).count() as u64;
+        assert_eq!(all, VERIFY_BURST.min((SOURCES_MAX as u64).saturating_add(SOURCE_SHARE)));
+        assert!(v.sources.len() <= SOURCES_MAX + 1);
     }
 }
