@@ -22,7 +22,9 @@ fn a_quiet_network_is_of_one_mind() {
     assert_eq!((found.completeness.quantile(0.0), found.dead.quantile(1.0)), (1.0, 0.0));
     assert!(found.relay_bytes_day > 0.0 && found.client_bytes_day > found.client_first_bytes);
     let (low, high) = found.compromised.limits();
-    assert!((0.03..0.05).contains(&low) && high > 0.035, "f² is 0.04: {low} to {high}");
+    // Without the guard itself 23 of 119 relays are hostile.
+    let expected = 24.0 / 120.0 * 23.0 / 119.0;
+    assert!(low < 1.05 * expected && high > 0.95 * expected, "{low} to {high}");
 }
 
 #[test]
