@@ -68,7 +68,7 @@ fn late_and_sprayed_records_divide_no_cut() {
                 (p.checks, p.paths) = (10, 100);
             };
             let found = find(plan);
-            assert!(found.agreement.quantile(0.0) > 0.999, "{attack:?} {identities}: {:?}", found.lines);
+            assert!(found.divided_cuts == 0, "{attack:?} {identities}: {:.3}", found.agreement.quantile(0.0));
             let found = find(|p| {
                 plan(p);
                 p.without = vec![Defence::Ladder];
@@ -89,7 +89,7 @@ fn a_forged_root_is_taken_by_nobody_at_a_fifth_and_by_some_at_four_fifths() {
 #[test]
 fn real_machines_agree_as_the_model_says() {
     let found = find(|p| (p.relays, p.real, p.days) = (16, true, 0.1));
-    assert!(found.cuts >= 2 && found.agreement.mean() > 0.999, "{:?}", found.lines);
+    assert!(found.cuts >= 2 && found.agreement.mean() > 0.999, "{:?}", found.agreement);
     assert!(found.completeness.mean() > 0.999 && found.relay_bytes_day > 1e5);
 }
 
