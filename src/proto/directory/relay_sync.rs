@@ -445,3 +445,5 @@ mod tests;
 mod tests_of_audits;
 #[cfg(test)]
 mod tests_of_chain;
+#[cfg(test)]
+mod tests_of_floods;

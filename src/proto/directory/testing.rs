@@ -190,7 +190,7 @@ impl Net {
         self.ask_from(None, to, body)
     }
 
-    fn ask_from(&mut self, from: Option<IpAddr>, to: usize, body: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn ask_from(&mut self, from: Option<IpAddr>, to: usize, body: &[u8]) -> Option<Vec<u8>> {
         let now = self.now();
         let node = self.nodes.get_mut(to).filter(|n| n.up && !n.walled)?;
         let honest = node.dir.request(now, body, from);

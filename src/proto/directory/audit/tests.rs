@@ -182,3 +182,97 @@ fn addresses_of_a_family_that_this_machine_has_no_way_to_are_not_held_against_a_
     let entries = report.unwrap().entries;
     assert_eq!(entries.iter().map(|e| e.addresses).collect::<Vec<_>>(), [1, 1]);
 }
+
+// One machine's thousand ports, and its neighbourhood's addresses, are no more than a few dials.
+// spec: ADM-12
+#[test]
+fn a_machine_that_is_named_at_a_hundred_ports_is_dialled_twice() {
+    let set = set(3);
+    let to = |dials: &[Dial], net: [u8; 2]| {
+        let is_there = |d: &&Dial| matches!(d.addr.ip(), IpAddr::V4(ip) if ip.octets()[..2] == net);
+        dials.iter().filter(is_there).count()
+    };
+    let many = |addr: fn(u8) -> [u8; 4]| {
+        let one = move |i: u8| with(100 + i, CUT, |d| d.addrs = vec![(addr(i), 1000 + u16::from(i)).into()]);
+        (0..100).map(move |i| (one(i), None)).collect::<Vec<_>>()
+    };
+    for (addr, most) in [((|_| [99, 1, 2, 3]) as fn(u8) -> [u8; 4], 2), (|i| [99, 1, 2, i], 4), (|i| [99, 1, i, i], 32)]
+    {
+        let (dials, _) = run(&mut begun(&set, &many(addr)), |d| d.addr.port() == 9000);
+        assert_eq!(to(&dials, [99, 1]), most, "{:?}", addr(7));
+    }
+}
+
+// Who comes itself and names a victim besides brings it no more dials than others do.
+// spec: ADM-12
+#[test]
+fn a_victim_named_beside_one_s_own_address_is_dialled_no_more_often() {
+    let set = set(3);
+    let victim: SocketAddr = "99.1.2.3:80".parse().unwrap();
+    let come = |i: u8| {
+        itself(with(100 + i, CUT, |d| (d.addrs, d.lifetime_s) = (vec![([40, i, 1, 1], 1).into(), victim], 7200)))
+    };
+    let candidates: Vec<_> = (0..100).map(come).collect();
+    let mut auditor = begun(&set, &candidates);
+    let mut all = 0;
+    for period in 0..120 {
+        let from = period * 30_000;
+        if period > 0 {
+            let at_ms = Instant(from * 1000 + 20_000_000);
+            auditor.begin(at(from), Arc::new(Draw::new(Arc::clone(&set))), (NEXT, at_ms), |_| None, &candidates);
+        }
+        let (dials, _) = run_from(&mut auditor, from, |d| d.addr != victim);
+        all += dials.iter().filter(|d| d.addr == victim).count();
+    }
+    assert!((1..=10).contains(&all), "{all} dials in an hour of cuts");
+}
+
+// spec: ADM-19
+#[test]
+fn who_answers_at_many_ports_leaves_nobody_out_of_a_report() {
+    let set = set(3);
+    // Two hundred of two /16s come first, and answer; thirty others have one each.
+    let crowd = (0..200_u8).map(|i| with(20 + i, CUT, |d| d.addrs = vec![([90 + i % 2, 1, i, i], 1).into()]));
+    let mut auditor = begun(&set, &[]);
+    let period = auditor.period.as_mut().unwrap();
+    crowd.for_each(|r| {
+        period.subjects.insert((r.id(), endpoint(&r)), Subject { record: r, reached: 1 });
+    });
+    let others: Vec<_> =
+        (0..30_u8).map(|i| with(220 + i, CUT, |d| d.addrs = vec![([10 + i, 9, 9, 9], 1).into()])).collect();
+    others.iter().for_each(|r| {
+        period.subjects.insert((r.id(), endpoint(r)), Subject { record: Arc::clone(r), reached: 1 });
+    });
+    auditor.ways[0] = (true, true);
+    let entries = auditor.report().unwrap().entries;
+    assert_eq!(entries.len(), REPORT_ENTRIES_MAX);
+    assert!(others.iter().all(|r| entries.iter().any(|e| e.subject == short(&r.id().0))), "each prefix has its turn");
+}
+
+// Before there is a set everybody is audited by everybody, within the same bounds.
+// spec: ADM-20
+#[test]
+fn without_a_set_everybody_is_gone_to_and_known_who_answered() {
+    let mut auditor = Auditor::new(id(0), Arc::new(key(0)));
+    let victims = naming(60, "99.1.2.3:80").into_iter().map(|r| (r, None));
+    let all: Vec<_> =
+        [(record(0, CUT), None), itself(record(1, CUT)), (record(2, CUT), None)].into_iter().chain(victims).collect();
+    auditor.found(at(0), NEXT, &all);
+    let mut dials = Vec::new();
+    for ms in (0..20_000).step_by(10) {
+        while let Some(AuditOutput::Dial(dial)) = auditor.poll(at(ms)) {
+            auditor.answered(at(ms), dial.number, dial.addr.port() == 9000);
+            dials.push(dial);
+        }
+    }
+    assert_eq!(dials.first().map(|d| d.relay.id()), Some(id(1)), "who came itself goes first");
+    assert!(dials.iter().all(|d| d.relay.id() != id(0)), "not itself");
+    assert!(dials.iter().filter(|d| d.addr.port() == 80).count() <= Shares::MOST[0] as usize);
+    let known = |auditor: &Auditor| [0, 1, 2, 100].map(|i| auditor.has_reached(&record(i, CUT)));
+    assert_eq!(known(&auditor), [false, true, true, false]);
+    // It counts in the period after that as well, and no longer.
+    auditor.found(at(30_000), NEXT, &[]);
+    assert_eq!(known(&auditor), [false, true, true, false]);
+    auditor.found(at(60_000), NEXT, &[]);
+    assert_eq!(known(&auditor), [false; 4]);
+}

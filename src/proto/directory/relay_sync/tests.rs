@@ -160,8 +160,9 @@ fn a_flood_of_pushed_records_is_answered_with_busy() {
     let mut dir = RelayDirectory::new(NETWORK, &Profile::TESTING, Arc::new(key(0)), id(0), vec![]);
     let now = Now { mono: Instant(0), unix: START };
     let junk = |n: u64| (0..128).map(|i| (n * 128 + i).to_be_bytes().to_vec()).collect::<Vec<_>>();
-    let answer = |dir: &mut RelayDirectory, now, n| {
-        DirectoryAnswer::decode(&dir.request(now, &DirectoryRequest::Put(junk(n)).encode(), None))
+    let answer = |dir: &mut RelayDirectory, now, n: u64| {
+        let from = Some([7, (n / 4) as u8, 7, 7].into());
+        DirectoryAnswer::decode(&dir.request(now, &DirectoryRequest::Put(junk(n)).encode(), from))
     };
     for n in 0..VERIFY_BURST / 128 {
         assert_eq!(answer(&mut dir, now, n), Ok(DirectoryAnswer::Taken { new: 0, held: 0, refused: 128 }));

@@ -14,10 +14,10 @@ use core::net::SocketAddr;
 
 const P: Profile = Profile { work: Profile::TESTING.work, private_relays: true, ..Profile::PUBLIC };
 /// The time between two cuts of a network of at most eight relays, in milliseconds.
-const CUT_MS: u64 = 30_000;
+pub(super) const CUT_MS: u64 = 30_000;
 
 /// Nets whose relays settled their first set.
-fn formed(n: u8, seed: u8) -> Net {
+pub(super) fn formed(n: u8, seed: u8) -> Net {
     let mut net = Net::under(&P, n, seed);
     net.run(4 * CUT_MS);
     assert_eq!(net.agreed(), Some(usize::from(n)), "{n} relays form a network");
@@ -25,7 +25,7 @@ fn formed(n: u8, seed: u8) -> Net {
 }
 
 /// The record of a relay that is nowhere.
-fn ghost(n: u32, published: UnixMs, addr: SocketAddr) -> Vec<u8> {
+pub(super) fn ghost(n: u32, published: UnixMs, addr: SocketAddr) -> Vec<u8> {
     let mut seed = [0xee; 32];
     seed[..4].copy_from_slice(&n.to_be_bytes());
     let key = IdentityKey::from_bytes(seed);
@@ -47,12 +47,12 @@ fn ghost(n: u32, published: UnixMs, addr: SocketAddr) -> Vec<u8> {
 }
 
 /// Invented relays, each at an address of its own.
-fn invented(n: u32, published: UnixMs) -> Vec<Vec<u8>> {
+pub(super) fn invented(n: u32, published: UnixMs) -> Vec<Vec<u8>> {
     let addr = |i: u32| ([40 + (i % 100) as u8, (i / 100) as u8, 7, 7], 443).into();
     (0..n).map(|i| ghost(i, published, addr(i))).collect()
 }
 
-fn put(net: &mut Net, to: usize, records: &[Vec<u8>]) {
+pub(super) fn put(net: &mut Net, to: usize, records: &[Vec<u8>]) {
     for part in records.chunks(100) {
         let answer = net.ask(to, &DirectoryRequest::Put(part.to_vec()).encode()).unwrap();
         let answer = DirectoryAnswer::decode(&answer);
