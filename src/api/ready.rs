@@ -7,6 +7,7 @@ use crate::host::service::AgentHandle;
 use crate::proto::directory::progress::Stage;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
+use crate::wire::ids::RelayId;
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -93,6 +94,11 @@ impl Readiness {
                 r = skews.changed() => r.map_err(|_| ended())?,
             }
         }
+    }
+
+    /// Whether the newest snapshot has this relay.
+    pub(super) fn lists(&self, relay: &RelayId) -> bool {
+        self.snapshots.borrow().as_ref().is_some_and(|s| s.get(relay).is_some())
     }
 
     /// Waits until the snapshot holds `relays` relays.

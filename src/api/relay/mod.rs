@@ -258,6 +258,11 @@ impl Relay {
         self.node.readiness().ready().await
     }
 
+    /// Whether the newest set names this relay, so that clients may use it.
+    pub(crate) fn is_member(&self) -> bool {
+        self.node.readiness().lists(&self.id())
+    }
+
     /// Takes no new circuits and streams, tells the client of every circuit that the relay is about to end (rule CIRC-22), and
     /// waits until it does nothing more for others: no exit stream is open, no request unanswered, and every circuit closed.
     /// Clients close those that carry nothing at once, and each other with the last of its streams. To end a relay without

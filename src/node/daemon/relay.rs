@@ -71,7 +71,14 @@ async fn serve(
         () = signals.next() => return Ok(()),
         ready = relay.ready() => ready?,
     }
-    tracing::info!(id = %relay.id(), "the relay is part of the network");
+    if relay.is_member() {
+        tracing::info!(id = %relay.id(), "the relay is part of the network");
+    } else {
+        tracing::info!(
+            id = %relay.id(), addr = %relay.addr(),
+            "the relay has its directory, and is part of the network once others have settled a set with it"
+        );
+    }
     if let Some(path) = &common.ready_file {
         let report = NodeReady {
             version: READY_VERSION,

@@ -198,7 +198,7 @@ fn a_machine_that_is_named_at_a_hundred_ports_is_dialled_twice() {
     };
     for (addr, most) in [((|_| [99, 1, 2, 3]) as fn(u8) -> [u8; 4], 2), (|i| [99, 1, 2, i], 4), (|i| [99, 1, i, i], 32)]
     {
-        let (dials, _) = run(&mut begun(&set, &many(addr)), |d| d.addr.port() == 9000);
+        let (dials, _) = run(&mut begun(&set, &many(addr)), |_| true);
         assert_eq!(to(&dials, [99, 1]), most, "{:?}", addr(7));
     }
 }

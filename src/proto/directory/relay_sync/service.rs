@@ -114,6 +114,12 @@ impl Default for Verifications {
 }
 
 impl Verifications {
+    /// Nothing is left, and nothing comes.
+    #[cfg(test)]
+    pub(super) fn use_up(&mut self) {
+        (self.left, self.since) = (0, Instant(u64::MAX));
+    }
+
     fn take(&mut self, from: Option<IpAddr>, now: Instant) -> bool {
         let ms = u64::try_from(now.since(self.since).as_millis()).unwrap_or(u64::MAX);
         if ms > 0 {

@@ -6,6 +6,7 @@ use crate::proto::directory::ranks::CANDIDATES_MAX;
 use crate::proto::directory::testing::{Net, PUBLIC, id, key, many, record};
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, REPORTS_MAX};
 use crate::wire::report::{Report, short};
+use core::net::SocketAddr;
 
 // A hundred and sixty invented records before there is a third relay: the first set is of those that are there.
 // spec: ADM-20
@@ -46,7 +47,7 @@ fn a_hundred_records_that_name_one_address_bring_it_few_connections_before_there
 fn a_newcomer_finds_room_where_all_tables_are_full() {
     let mut net = formed(6, 3);
     let now = net.now().unix;
-    let junk = many(CANDIDATES_MAX as u32 + 2_000, now.minus(Duration::from_secs(8)), |_, d| d.lifetime_s = 3600);
+    let junk = many(3 * CANDIDATES_MAX as u32, now.minus(Duration::from_secs(8)), |_, d| d.lifetime_s = 3600);
     for node in &mut net.nodes {
         junk.iter().for_each(|r| drop(node.dir.records.take(r.clone(), now)));
         assert_eq!(node.dir.records.len(), CANDIDATES_MAX + 6);
@@ -57,26 +58,41 @@ fn a_newcomer_finds_room_where_all_tables_are_full() {
     assert!(net.newest()[0].members().iter().all(|m| net.find(&m.record.id()).is_some()));
 }
 
-// Three hundred records, all from the one machine at whose ports they say that they are.
+// Fifteen hundred records, all from the one machine at whose ports they say that they are, and all of them answer.
 // spec: ADM-14
 #[test]
 fn who_brings_hundreds_from_one_machine_delays_nobody() {
     let mut net = formed(6, 7);
     let published = net.now().unix.minus(Duration::from_secs(8));
-    let crowd: Vec<_> =
-        (0..300).map(|i| ghost(9_000 + i, published, ([40, 1, 1, 1], 2_000 + i as u16).into())).collect();
-    for to in 0..6 {
-        for part in crowd.chunks(100) {
-            net.ask_from(Some([40, 1, 1, 1].into()), to, &DirectoryRequest::Put(part.to_vec()).encode());
+    let at = |i: u16| ([40, 1, 1, 1], 2_000 + i).into();
+    let crowd: Vec<_> = (0..1_500).map(|i| ghost(9_000 + u32::from(i), published, at(i))).collect();
+    for part in crowd.chunks(100) {
+        for to in 0..6 {
+            let answer = net.ask_from(Some([40, 1, 1, 1].into()), to, &DirectoryRequest::Put(part.to_vec()).encode());
+            let answer = DirectoryAnswer::decode(&answer.unwrap());
+            assert!(matches!(answer, Ok(DirectoryAnswer::Taken { refused: 0, .. })), "{answer:?}");
         }
+        net.run(600);
     }
-    net.run(500);
     net.join(6);
     net.run(2 * CUT_MS);
     assert_eq!(net.agreed(), Some(7));
-    let dials: usize =
-        net.dials.iter().filter(|(addr, _)| addr.port() >= 2_000 && addr.port() < 3_000).map(|(_, by)| by.len()).sum();
-    assert!((1..=6 * 4 * 3).contains(&dials), "{dials} dials to that machine by six relays in two periods");
+    let to_it = |(addr, _): &(&SocketAddr, _)| (2_000..4_000).contains(&addr.port());
+    let dials: usize = net.dials.iter().filter(to_it).map(|(_, by)| by.len()).sum();
+    assert!((1..=6 * 4 * 4).contains(&dials), "{dials} dials to that machine by six relays in four periods");
+}
+
+// Somebody uses up all that a relay verifies unasked: it asks for what it lacks.
+#[test]
+fn a_relay_that_is_flooded_from_everywhere_gets_the_reports_that_it_asks_for() {
+    let mut net = formed(6, 8);
+    net.nodes[0].dir.verifications.use_up();
+    net.join(6);
+    net.run(4 * CUT_MS);
+    assert_eq!(net.agreed(), Some(7));
+    let ours = &net.nodes[0].settled;
+    let others: Vec<_> = net.nodes[1].settled.iter().map(|s| s.root).collect();
+    assert!(ours.iter().all(|s| others.contains(&s.root)), "it settled what the others settled, at each cut");
 }
 
 /// The next cut of a relay, and what it begins with.
