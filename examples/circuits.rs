@@ -59,7 +59,15 @@ impl PathSource for Fixed {
 struct Quiet;
 
 impl Hooks<Client> for Quiet {
-    fn ask(&self, _core: &Rc<Core<Client>>, _ask: AskId, _service: Service, _body: Vec<u8>) {}
+    fn ask(
+        &self,
+        _core: &Rc<Core<Client>>,
+        _ask: AskId,
+        _service: Service,
+        _body: Vec<u8>,
+        _from: Option<std::net::IpAddr>,
+    ) {
+    }
 
     fn after(&self, _core: &Rc<Core<Client>>) {}
 }

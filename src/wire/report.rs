@@ -21,6 +21,7 @@ pub const REPORT_BITS_MAX: usize = 32;
 /// Most entries of a report.
 pub const REPORT_ENTRIES_MAX: usize = 64;
 /// The longest report.
+#[cfg(any(test, feature = "unstable"))]
 pub const REPORT_MAX: usize = 8 + 8 + 32 + 1 + REPORT_BITS_MAX + 1 + REPORT_ENTRIES_MAX * 17 + 64;
 
 const SIGNATURE_SIZE: usize = 64;
@@ -38,16 +39,6 @@ pub struct ReportEntry {
 }
 
 impl ReportEntry {
-    /// Whether address `i` was reached.
-    pub fn reached(&self, i: usize) -> bool {
-        [1, 2, 4, 8].get(i).is_some_and(|bit| self.addresses & bit != 0)
-    }
-
-    /// Whether there was no way to try address `i`.
-    pub fn abstained(&self, i: usize) -> bool {
-        [0x10, 0x20, 0x40, 0x80].get(i).is_some_and(|bit| self.addresses & bit != 0)
-    }
-
     fn order(&self) -> (u64, u64) {
         (self.subject, self.endpoint)
     }
@@ -120,6 +111,7 @@ impl Report {
     }
 
     /// Its bytes.
+    #[cfg(any(test, feature = "unstable"))]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.signed();
         out.extend_from_slice(&self.signature);
@@ -127,6 +119,7 @@ impl Report {
     }
 
     /// From its bytes. Anything that [`Report::encode`] would not write is an error.
+    #[cfg(any(test, feature = "unstable"))]
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         let report = Self::read(&mut r)?;

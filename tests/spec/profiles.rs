@@ -95,9 +95,8 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         ("replicate_interval", Value::Time(replicate_interval)),
         ("replicate_spread", Value::Time(replicate_spread)),
     ];
-    rows.extend(congestion_rows(congestion));
-    rows.push(("stream_window_bytes", Value::Number(u64::from(stream_window_bytes))));
-    rows.extend(path_rows(paths));
+    let window = ("stream_window_bytes", Value::Number(u64::from(stream_window_bytes)));
+    rows.extend(congestion_rows(congestion).into_iter().chain([window]).chain(path_rows(paths)));
     rows
 }
 

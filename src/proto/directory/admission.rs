@@ -154,11 +154,6 @@ impl<'a> Found<'a> {
         let needed = if is_known_to_most { needed } else { confirms(of) };
         Confirmations { by, of, needed: needed.max(1) }
     }
-
-    /// Whether any of its auditors reached it.
-    pub fn is_heard_of(&self, record: &SignedDescriptor) -> bool {
-        self.bits(record).iter().any(|bits| bits & 0xf != 0)
-    }
 }
 
 fn all_of(record: &SignedDescriptor) -> u8 {
