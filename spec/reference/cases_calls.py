@@ -42,7 +42,7 @@ def directory_requests():
     refused("directory_request", [
         ("empty", "DIR-12", "Truncated", b""),
         ("kind_0", "DIR-12", "UnknownKind", u8(0)),
-        ("kind_9", "DIR-12", "UnknownKind", u8(9)),
+        ("kind_11", "DIR-12", "UnknownKind", u8(11)),
         ("report_of_51", "DIR-12", "OutOfRange", u8(9) + u8(51) + REPORTS[0] * 51),
         ("reports_of_more_than_there_can_be", "DIR-12", "OutOfRange", u8(10) + u64(1) + u64(7) + len16(bytes(16_385))),
         ("put_of_129", "DIR-12", "OutOfRange", u8(1) + u8(129) + len16(b"x") * 129),

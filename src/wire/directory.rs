@@ -12,13 +12,14 @@ use crate::base::bytes::{Reader, Writer};
 use crate::base::numbered::numbered;
 use crate::base::time::UnixMs;
 use crate::crypto::identity::{self, IdentityKey, Purpose};
-use crate::wire::changes::CHANGES_PART_MAX;
-use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::error::Malformed;
-use crate::wire::field::{Field, Sink, bytes16};
+use crate::wire::field::{Field, Sink};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::report::Report;
 use crate::wire::table::table;
+use lists::{entries, held, keys, page, part, record, records, reports, tags, witnessed};
+
+mod lists;
 
 /// Most records in one PUT or DELTA.
 pub const RECORDS_MAX: usize = 128;
@@ -375,176 +376,6 @@ impl Field<'_> for Entry {
         self.id.write(out);
         self.published.write(out);
         self.tag.write(out);
-    }
-}
-
-/// len16(record).
-mod record {
-    use super::{DESCRIPTOR_MAX, Malformed, Reader, Sink, bytes16};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
-        let bytes = bytes16::read(r)?;
-        if bytes.len() > DESCRIPTOR_MAX { Err(Malformed::OutOfRange) } else { Ok(bytes.to_vec()) }
-    }
-
-    pub(super) fn write(record: &[u8], out: &mut impl Sink) {
-        bytes16::write(record, out);
-    }
-}
-
-/// Records with a count `u8`, at most [`RECORDS_MAX`].
-mod records {
-    use super::{Malformed, RECORDS_MAX, Reader, Sink, record};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Malformed> {
-        let count = usize::from(r.u8()?);
-        if count > RECORDS_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| record::read(r)).collect()
-    }
-
-    pub(super) fn write(list: &[Vec<u8>], out: &mut impl Sink) {
-        out.put(&[list.len() as u8]);
-        list.iter().for_each(|r| record::write(r, out));
-    }
-}
-
-/// Members with a count `u8`, at most [`PAGE_MEMBERS_MAX`].
-mod page {
-    use super::{Field, Malformed, MemberBytes, PAGE_MEMBERS_MAX, Reader, Sink};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<MemberBytes>, Malformed> {
-        let count = usize::from(r.u8()?);
-        if count > PAGE_MEMBERS_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| Field::read(r)).collect()
-    }
-
-    pub(super) fn write(list: &[MemberBytes], out: &mut impl Sink) {
-        out.put(&[list.len() as u8]);
-        list.iter().for_each(|m| m.write(out));
-    }
-}
-
-/// Reports with a count `u8`, at most [`REPORTS_MAX`].
-mod reports {
-    use super::{Field, Malformed, REPORTS_MAX, Reader, Report, Sink};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<Report>, Malformed> {
-        let count = usize::from(r.u8()?);
-        if count > REPORTS_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| Field::read(r)).collect()
-    }
-
-    pub(super) fn write(list: &[Report], out: &mut impl Sink) {
-        out.put(&[list.len() as u8]);
-        list.iter().for_each(|r| r.write(out));
-    }
-}
-
-/// len16(bits), at most [`HELD_MAX`] bytes.
-mod held {
-    use super::{HELD_MAX, Malformed, Reader, Sink, bytes16};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
-        let bytes = bytes16::read(r)?;
-        if bytes.len() > HELD_MAX { Err(Malformed::OutOfRange) } else { Ok(bytes.to_vec()) }
-    }
-
-    pub(super) fn write(bits: &[u8], out: &mut impl Sink) {
-        bytes16::write(bits, out);
-    }
-}
-
-/// A sum for each bucket, without a count.
-mod tags {
-    use super::{BUCKETS, Field, Malformed, Reader, Sink};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Box<[u64; BUCKETS]>, Malformed> {
-        let mut tags = Box::new([0; BUCKETS]);
-        for t in tags.iter_mut() {
-            *t = r.u64()?;
-        }
-        Ok(tags)
-    }
-
-    pub(super) fn write(tags: &[u64; BUCKETS], out: &mut impl Sink) {
-        tags.iter().for_each(|t| t.write(out));
-    }
-}
-
-/// What a WITNESS and its answer list, with a count `u8`, at most [`WITNESSED_MAX`].
-mod witnessed {
-    use super::{Field, Malformed, Reader, Sink, WITNESSED_MAX};
-
-    pub(super) fn read<T: for<'a> Field<'a>>(r: &mut Reader<'_>) -> Result<Vec<T>, Malformed> {
-        let count = usize::from(r.u8()?);
-        if count > WITNESSED_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| T::read(r)).collect()
-    }
-
-    pub(super) fn write<T: for<'a> Field<'a>>(list: &[T], out: &mut impl Sink) {
-        out.put(&[list.len() as u8]);
-        list.iter().for_each(|item| item.write(out));
-    }
-}
-
-/// The bytes to the end, at most [`CHANGES_PART_MAX`].
-mod part {
-    use super::{CHANGES_PART_MAX, Malformed, Reader, Sink};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
-        let bytes = r.rest();
-        if bytes.len() > CHANGES_PART_MAX { Err(Malformed::OutOfRange) } else { Ok(bytes.to_vec()) }
-    }
-
-    pub(super) fn write(bytes: &[u8], out: &mut impl Sink) {
-        out.put(bytes);
-    }
-}
-
-/// Entries with a count `u16`, at most [`ENTRIES_MAX`].
-mod entries {
-    use super::{ENTRIES_MAX, Entry, Field, Malformed, Reader, Sink};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<Entry>, Malformed> {
-        let count = usize::from(r.u16()?);
-        if count > ENTRIES_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| Field::read(r)).collect()
-    }
-
-    pub(super) fn write(list: &[Entry], out: &mut impl Sink) {
-        (list.len() as u16).write(out);
-        list.iter().for_each(|e| e.write(out));
-    }
-}
-
-/// Keys with a count `u16`, at most [`WANTED_MAX`].
-mod keys {
-    use super::{Field, Malformed, Reader, RecordKey, Sink, WANTED_MAX};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<RecordKey>, Malformed> {
-        let count = usize::from(r.u16()?);
-        if count > WANTED_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| Ok((Field::read(r)?, Field::read(r)?))).collect()
-    }
-
-    pub(super) fn write(list: &[RecordKey], out: &mut impl Sink) {
-        (list.len() as u16).write(out);
-        for (id, published) in list {
-            id.write(out);
-            published.write(out);
-        }
     }
 }
 

@@ -63,15 +63,15 @@ fn eleven_hostile_auditors_of_eleven_bring_nobody_in() {
 // A fifth of all auditors say of nobody that they reached it.
 // spec: ADM-6
 #[test]
-fn slander_by_a_fifth_fells_few_and_for_one_cut() {
+fn slander_by_a_fifth_harms_few_and_for_one_cut() {
     let set = set(1_000);
     let silent = |a: &RelayId, _: &SignedDescriptor| !is_hostile(a);
     let (one, _) = next(&set, &[], silent);
-    let felled: Vec<_> = set.relays().iter().map(|r| r.id()).filter(|id| one.get(id).is_none()).collect();
-    assert!(felled.len() <= 10, "{} of a thousand", felled.len());
-    assert!(felled.iter().all(|id| one.member(id).is_some()), "they keep their place and their standing");
+    let slandered: Vec<_> = set.relays().iter().map(|r| r.id()).filter(|id| one.get(id).is_none()).collect();
+    assert!(slandered.len() <= 10, "{} of a thousand", slandered.len());
+    assert!(slandered.iter().all(|id| one.member(id).is_some()), "they keep their place and their standing");
     let two = after(&one, &[], silent);
-    assert!(felled.iter().all(|id| two.get(id).is_some()), "and are back when others are drawn");
+    assert!(slandered.iter().all(|id| two.get(id).is_some()), "and are back when others are drawn");
 }
 
 // What those say who are no live members, or said at another cut or of another set, is not heard.
