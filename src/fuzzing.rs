@@ -46,7 +46,7 @@ pub const TARGETS: &[(&str, Target)] = &[
 pub(crate) use crate::wire::examples::NETWORK;
 /// What a descriptor must keep to here.
 pub(crate) const RULES: DescriptorRules =
-    DescriptorRules { network: NETWORK, work_bits: 0, private_addrs: true, lifetime_max_s: u32::MAX };
+    DescriptorRules { network: NETWORK, work_bits: 0, private_addrs: true, lifetime_max_s: u32::MAX, members_of: None };
 
 /// Bytes of a fixed length, filled up with zeros; `None` if there are more.
 pub(crate) fn padded<const N: usize>(bytes: &[u8]) -> Option<Box<[u8; N]>> {

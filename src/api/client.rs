@@ -39,18 +39,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const KEEP_GUARDS_EVERY: Duration = Duration::from_secs(2);
 
 /// How a [`Client`] starts. Made by [`Client::builder`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "nothing happens before start"]
 pub struct ClientBuilder {
     dir: PathBuf,
     invites: Vec<Invite>,
     seeds: Vec<String>,
     patience: Duration,
+    /// The network, where it is known already.
+    network: Option<Network>,
 }
 
 impl ClientBuilder {
     /// The network to join. The folder keeps it: later starts need none. Given more than once, the relays of all invites are
-    /// tried; all must name the same network.
+    /// tried; all must name the same network, and a folder belongs to one network (rule NODE-601).
     pub fn invite(mut self, invite: Invite) -> Self {
         self.invites.push(invite);
         self
@@ -68,6 +70,12 @@ impl ClientBuilder {
         self
     }
 
+    /// A network that was founded elsewhere; the folder does not keep it.
+    pub(super) fn member_of(mut self, network: Network) -> Self {
+        self.network = Some(network);
+        self
+    }
+
     /// Locks the folder and starts the client's thread. The network is joined in the background: see [`Client::ready`].
     ///
     /// # Errors
@@ -82,17 +90,22 @@ impl ClientBuilder {
     /// Opens everything a client needs, and starts it on this thread.
     fn begin(self) -> Result<Local, Error> {
         let dir = NodeDir::open(&self.dir)?;
-        let invites = network::invites(&dir, self.invites)?;
-        if invites.is_empty() {
-            return Err(Error::new(ErrorKind::Config, "a client needs an invite to a network")
-                .with_hint("give the file with --invite; whoever runs a relay can write one with --write-invite"));
-        }
-        let network = Network::join(&dir, &invites, None, &self.seeds)?;
         let mut rng = system::rng()?;
+        let network = match self.network {
+            Some(network) => network,
+            None => Network::find(&dir, &self.invites, None, &self.seeds, &mut rng)?.ok_or_else(|| {
+                Error::new(ErrorKind::Config, "a client needs an invite to a network")
+                    .with_hint("give the file with --invite; whoever runs a node of it gets one with umbel invite")
+            })?,
+        };
+        if network.seeds.is_empty() {
+            return Err(Error::new(ErrorKind::Config, "the invite names no relay: a client has nobody to begin with")
+                .with_hint("ask for one once a relay of the network runs; umbel invite writes it"));
+        }
         let config = AgentConfig {
             network: network.id,
             profile: network.profile,
-            seeds: network.seeds,
+            seeds: network.seeds.clone(),
             guards: guards::load(&dir)?,
             hops: HOPS,
             spare_circuits: SPARE_CIRCUITS,
@@ -103,8 +116,8 @@ impl ClientBuilder {
         };
         let clock = Clock::start();
         let agent = AgentHandle::start(Agent::new(config, rng.fork()), clock, None);
-        let local = Local::new(agent, About::new(dir, (network.profile, network.id), clock, None, None));
-        tokio::task::spawn_local(network::keep_peers(local.clone()));
+        let local = Local::new(agent, About::new(dir, network, clock, None, None));
+        tokio::task::spawn_local(network::keep_current(local.clone()));
         tokio::task::spawn_local(keep_guards(local.clone()));
         Ok(local)
     }
@@ -161,7 +174,7 @@ impl Client {
     /// Begins to describe a client whose files lie in this folder. It is made where it is missing (mode 0700).
     pub fn builder(dir: impl AsRef<Path>) -> ClientBuilder {
         let dir = dir.as_ref().to_owned();
-        ClientBuilder { dir, invites: Vec::new(), seeds: Vec::new(), patience: PATIENCE }
+        ClientBuilder { dir, invites: Vec::new(), seeds: Vec::new(), patience: PATIENCE, network: None }
     }
 
     pub(super) fn of(node: Arc<NodeThread>, patience: Duration) -> Self {
@@ -275,6 +288,15 @@ impl Client {
     /// [`ErrorKind::NotRunning`] when it has ended.
     pub async fn status(&self) -> Result<Status, Error> {
         self.node.run(|local| async move { local.status().await }).await
+    }
+
+    /// An invite for others, with which they can use this network: it names a few relays of the set in use. It never holds the
+    /// member key of a private network.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotRunning`] when the node has ended.
+    pub async fn invite(&self) -> Result<Invite, Error> {
+        self.node.run(|local| async move { local.invite() }).await
     }
 
     /// What happens from now on.

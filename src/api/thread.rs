@@ -165,7 +165,7 @@ fn run<T>(
         };
         let (readiness, events) = (local.readiness(), super::event::watch(&local));
         tokio::task::spawn_local(super::health::watch(local.clone(), events.clone()));
-        let (dir, network) = (local.dir().to_owned(), local.about.network);
+        let (dir, network) = (local.dir().to_owned(), local.about.network.id);
         let _ = started.send(Ok(Started { readiness, events, dir, network, told }));
         while let Some(request) = inbox.recv().await {
             request(&local);

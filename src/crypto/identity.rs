@@ -13,6 +13,10 @@ pub enum Purpose {
     LinkAuth,
     /// A relay's statement of a cut's root.
     Statement,
+    /// A founder's word for a member key of a private network.
+    Member,
+    /// A member key's word for a relay.
+    Membership,
 }
 
 impl Purpose {
@@ -21,6 +25,8 @@ impl Purpose {
             Self::Descriptor => b"umbel 1 descriptor",
             Self::LinkAuth => b"umbel 1 link auth",
             Self::Statement => b"umbel 1 root statement",
+            Self::Member => b"umbel 1 member",
+            Self::Membership => b"umbel 1 membership",
         }
     }
 }
@@ -30,7 +36,7 @@ impl Purpose {
 #[error("bad signature")]
 pub struct BadSignature;
 
-/// A relay's long-term signing key.
+/// A long-term signing key: a relay's, a founder's or a member's.
 pub struct IdentityKey(SigningKey);
 
 impl IdentityKey {

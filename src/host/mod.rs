@@ -1,6 +1,7 @@
 //! Layer 6: the roles on a machine. Sockets, threads, files, the clock and the system's randomness stand here and nowhere
 //! below.
 
+pub mod belongs;
 pub mod descriptors;
 pub mod dir;
 pub mod driver;

@@ -80,6 +80,9 @@ pub enum Command {
     Get(GetArgs),
     /// Open a browser window that reaches nothing but the network
     Browse(BrowseArgs),
+    /// Print an invite to the node's network, for others to join by
+    #[command(after_help = INVITE_EXAMPLES)]
+    Invite,
     /// Show what the node does
     Status,
     /// Show which relays keep a relay's record or a block, and which of them answer
@@ -143,10 +146,10 @@ pub struct RelayArgs {
     /// The address that others reach, where it is not the one listened on
     #[arg(long, value_name = "ADDR", env = "UMBEL_ADVERTISE", hide_env_values = true)]
     pub advertise: Option<Listen>,
-    /// The invite of the network to join; without one, a new network starts
+    /// An invite to the network to join, as many as there are; needed at the first start only. Without any, a new network starts
     #[arg(long, value_name = "FILE", env = "UMBEL_INVITE", hide_env_values = true)]
-    pub invite: Option<PathBuf>,
-    /// Write an invite with this relay as the seed, for others to join by
+    pub invite: Vec<PathBuf>,
+    /// Write an invite for others to join by, and keep it current
     #[arg(long, value_name = "FILE", env = "UMBEL_WRITE_INVITE", hide_env_values = true)]
     pub write_invite: Option<PathBuf>,
     /// How much content to keep for others, as in 512M or 10G; 0 keeps none [default: 1G]
@@ -194,9 +197,9 @@ The invite is needed at the first start only: the node keeps what it learns of t
 #[derive(Clone, Debug, Args)]
 #[command(after_help = CLIENT_EXAMPLES)]
 pub struct ClientArgs {
-    /// The invite of the network to use
+    /// An invite to the network to use, as many as there are; needed at the first start only
     #[arg(long, value_name = "FILE", env = "UMBEL_INVITE", hide_env_values = true)]
-    pub invite: Option<PathBuf>,
+    pub invite: Vec<PathBuf>,
     /// Where the proxy listens; port 0 takes any free port [default: 127.0.0.1:6250]
     #[arg(long, value_name = "ADDR", env = "UMBEL_SOCKS", hide_env_values = true)]
     pub socks: Option<Loopback>,
@@ -303,13 +306,22 @@ pub struct BrowseArgs {
     /// Keep the profile under this name, and use it again the next time
     #[arg(long, value_name = "NAME")]
     pub keep: Option<String>,
-    /// The invite of the network to use, where no node runs
+    /// An invite to the network to use, where no node runs
     #[arg(long, value_name = "FILE", env = "UMBEL_INVITE", hide_env_values = true)]
-    pub invite: Option<PathBuf>,
+    pub invite: Vec<PathBuf>,
     /// Further arguments for the browser, such as --headless
     #[arg(last = true, value_name = "ARGS")]
     pub arguments: Vec<OsString>,
 }
+
+const INVITE_EXAMPLES: &str = "\
+Examples:
+  umbel invite > net.invite
+  umbel --dir r2 invite | ssh friend 'cat > net.invite'
+
+Works on any node, whether it runs or not. The invite names at most 12 relays of the set that the node knows, of several
+operators and networks where there are, and the set itself, with which a newcomer can compare what it is told. It holds
+no secret; of a private network it lets a client in, and makes no relay a member: see umbel network invite.";
 
 const LOOKUP_EXAMPLES: &str = "\
 Examples:

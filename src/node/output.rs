@@ -3,7 +3,7 @@
 use crate::host::error::{Error, ErrorKind};
 use crate::host::system::unix_now;
 use crate::node::control::report::{
-    DirectoryStatus, GetReport, LookupReport, Progress, PutReport, Status, StoreStatus, Unit,
+    DirectoryStatus, GetReport, InviteReport, LookupReport, Progress, PutReport, Status, StoreStatus, Unit,
 };
 use crate::node::setting::Size;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -206,6 +206,12 @@ impl Report for GetReport {
         };
         let place = if self.path == "-" { "standard output" } else { &self.path };
         format!("{place}: {}{resumed}, in {}\nsha256 {}\n", Size(self.bytes), seconds(self.elapsed_ms), self.sha256)
+    }
+}
+
+impl Report for InviteReport {
+    fn text(&self) -> String {
+        self.invite.clone()
     }
 }
 

@@ -1,10 +1,11 @@
 //! From the parsed command line to the exit code.
 
+use crate::api::{INVITE_FILE, Invite};
 use crate::host::error::{Error, ErrorKind};
 use crate::node::cli::{BrowseArgs, Cli, Command, GetArgs, Global, PutArgs};
 use crate::node::config::{ClientConfig, Common, RelayConfig, TestnetConfig, default_dir, default_testnet_dir};
 use crate::node::control::client::Conversation;
-use crate::node::control::report::{Listing, LookupReport, Status};
+use crate::node::control::report::{InviteReport, Listing, LookupReport, Status};
 use crate::node::control::{LookupRequest, Request, SOCKET_NAME};
 use crate::node::get::Got;
 use crate::node::output::{Bar, exit_code, fail, print, print_aside, say_aside, written};
@@ -86,6 +87,7 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Put(args) => command(global, put(global, args)),
         Command::Get(args) => command(global, get(global, args)),
         Command::Browse(args) => command(global, browse(global, args)),
+        Command::Invite => command(global, invite(global)),
         Command::Status => command(global, status(global)),
         Command::Lookup(args) => command(global, lookup(global, args.key)),
     }
@@ -121,6 +123,21 @@ async fn browse(global: &Global, args: BrowseArgs) -> Result<ExitCode, Error> {
     let report = browse::browse(&node_dir(global)?, args, global.json).await?;
     // What the browser prints, with --dump-dom for one, has standard output to itself.
     Ok(if global.json { print(&report, true) } else { print_aside(&report, false) })
+}
+
+/// Asks the node that runs; else takes what an earlier run kept in the folder.
+async fn invite(global: &Global) -> Result<ExitCode, Error> {
+    let dir = node_dir(global)?;
+    let report = match Conversation::ask(&dir, &Request::Invite).await {
+        Ok(talk) => talk.report(|_| ()).await?,
+        Err(why) if why.kind() != ErrorKind::NotRunning => return Err(why),
+        Err(_) if !dir.join(INVITE_FILE).is_file() => {
+            let message = format!("no node runs on {}, and none has joined a network there", dir.display());
+            return Err(Error::new(ErrorKind::NotRunning, message).with_hint("name a node's folder with --dir"));
+        }
+        Err(_) => InviteReport::of(&Invite::read(dir.join(INVITE_FILE))?),
+    };
+    Ok(print(&report, global.json))
 }
 
 async fn status(global: &Global) -> Result<ExitCode, Error> {

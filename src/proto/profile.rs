@@ -42,6 +42,8 @@ pub struct Profile {
     pub private_exit: bool,
     /// Whether relays may have private and loopback addresses.
     pub private_relays: bool,
+    /// Whether every relay must be a member, signed by the network's founders.
+    pub members_only: bool,
     /// How far a peer's clock may be from ours.
     pub clock_tolerance: Duration,
     /// How long a stored object is kept without renewal.
@@ -79,6 +81,7 @@ impl Profile {
         distinct_prefixes: true,
         private_exit: false,
         private_relays: false,
+        members_only: false,
         clock_tolerance: Duration::from_secs(600),
         lease: Duration::from_secs(30 * 86_400),
         replicate_interval: DAY,
@@ -105,6 +108,7 @@ impl Profile {
         distinct_prefixes: false,
         private_exit: true,
         private_relays: true,
+        members_only: false,
         clock_tolerance: Duration::from_secs(300),
         lease: DAY,
         replicate_interval: Duration::from_secs(60),
@@ -125,6 +129,7 @@ impl Profile {
             work_bits: self.work_bits,
             private_addrs: self.private_relays,
             lifetime_max_s: u32::try_from(self.descriptor_lifetime.as_secs()).unwrap_or(u32::MAX),
+            members_of: self.members_only.then_some(self.name),
         }
     }
 

@@ -333,6 +333,7 @@ pub(super) fn keys(net: &mut Net, network: NetworkId, i: usize, is_exit: bool) -
         exit: is_exit,
         store: true,
         family: None,
+        membership: None,
         addrs: addrs.clone(),
     };
     let descriptor = SignedDescriptor::sign(descriptor, &identity);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! version u8 = 1 | flags u8 | cipher u8 | network 32 | identity 32 | work nonce u64 | published u64 | lifetime s u32
-//! | link key 32 | onion key 32 | [family 32] | count u8 (1..=4) | addresses (4 ‖ ip 4 ‖ port u16, or 6 ‖ ip 16 ‖ port u16)
+//! | link key 32 | onion key 32 | [family 32] | [membership] | count u8 (1..=4) | addresses (4 ‖ ip 4 ‖ port u16, or 6 ‖ ip 16 ‖ port u16)
 //! | signature 64, over all bytes before it
 //! ```
 //!
@@ -18,6 +18,7 @@ use crate::crypto::hash::{context, derive};
 use crate::crypto::identity::{self, IdentityKey, Purpose};
 use crate::wire::error::Malformed;
 use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::membership::{MEMBERSHIP_MAX, Membership};
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::ops::Deref;
@@ -26,13 +27,14 @@ use core::ops::Deref;
 pub const DESCRIPTOR_VERSION: u8 = 1;
 /// Most addresses of one relay (spec DIR-3).
 pub const ADDRS_MAX: usize = 4;
-/// The longest descriptor: all fields with a family and four IPv6 addresses.
-pub const DESCRIPTOR_MAX: usize = 324;
+/// The longest descriptor: all fields with a family, a membership of four founders and four IPv6 addresses.
+pub const DESCRIPTOR_MAX: usize = 324 + MEMBERSHIP_MAX;
 
 const SIGNATURE_SIZE: usize = 64;
 const FLAG_EXIT: u8 = 1;
 const FLAG_STORE: u8 = 2;
 const FLAG_FAMILY: u8 = 4;
+const FLAG_MEMBER: u8 = 8;
 
 /// A relay's description of itself. Unproven until it is in a [`SignedDescriptor`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub struct Descriptor {
     pub store: bool,
     /// Its operator's family tag, if it has one: no path holds two relays of one family.
     pub family: Option<[u8; 32]>,
+    /// Why it belongs to a private network; absent in others.
+    pub membership: Option<Box<Membership>>,
     /// Where its links are accepted: 1 to [`ADDRS_MAX`], the preferred first.
     pub addrs: Vec<SocketAddr>,
 }
@@ -77,7 +81,8 @@ impl Descriptor {
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(DESCRIPTOR_MAX);
         let mut flags = 0;
-        for (on, flag) in [(self.exit, FLAG_EXIT), (self.store, FLAG_STORE), (self.family.is_some(), FLAG_FAMILY)] {
+        let on = [self.exit, self.store, self.family.is_some(), self.membership.is_some()];
+        for (on, flag) in on.into_iter().zip([FLAG_EXIT, FLAG_STORE, FLAG_FAMILY, FLAG_MEMBER]) {
             flags |= if on { flag } else { 0 };
         }
         let mut w = Writer::new(&mut out);
@@ -86,6 +91,9 @@ impl Descriptor {
         w.put(&self.link_key).put(&self.onion_key);
         if let Some(family) = &self.family {
             w.put(family);
+        }
+        if let Some(membership) = &self.membership {
+            membership.encode(&mut w);
         }
         w.u8(self.addrs.len() as u8);
         for a in &self.addrs {
@@ -105,7 +113,7 @@ impl Descriptor {
         }
         let flags = r.u8()?;
         // spec: DIR-2
-        if flags & !(FLAG_EXIT | FLAG_STORE | FLAG_FAMILY) != 0 {
+        if flags & !(FLAG_EXIT | FLAG_STORE | FLAG_FAMILY | FLAG_MEMBER) != 0 {
             return Err(Malformed::UnknownKind);
         }
         let cipher = Cipher::from_wire(r.u8()?).ok_or(Malformed::UnknownKind)?;
@@ -121,6 +129,7 @@ impl Descriptor {
             exit: flags & FLAG_EXIT != 0,
             store: flags & FLAG_STORE != 0,
             family: if flags & FLAG_FAMILY == 0 { None } else { Some(r.array()?) },
+            membership: if flags & FLAG_MEMBER == 0 { None } else { Some(Box::new(Membership::decode(r)?)) },
             addrs: addresses(r)?,
         })
     }
@@ -186,6 +195,8 @@ pub struct DescriptorRules {
     pub private_addrs: bool,
     /// Longest lifetime, in seconds.
     pub lifetime_max_s: u32,
+    /// Of a private network, where every relay must be a member, the profile's name.
+    pub members_of: Option<&'static str>,
 }
 
 /// Why bytes are no descriptor of this network.
@@ -203,6 +214,9 @@ pub enum DescriptorError {
     /// An address that only a testing network allows (spec DIR-6).
     #[error("the descriptor names a private address")]
     PrivateAddress,
+    /// No membership in a private network, one that does not hold, or one where none is asked for (spec DIR-605).
+    #[error("the descriptor's relay is not a member of this network")]
+    Membership,
     /// Too little work (spec DIR-7).
     #[error("the descriptor's proof of work is too small")]
     Work,
@@ -258,6 +272,15 @@ impl SignedDescriptor {
         if work_bits(&descriptor.identity, descriptor.work_nonce) < rules.work_bits {
             return Err(DescriptorError::Work);
         }
+        let is_member = match (&descriptor.membership, rules.members_of) {
+            (None, None) => true,
+            (Some(m), Some(name)) => m.verify(name, rules.network, &descriptor.identity).is_ok(),
+            _ => false,
+        };
+        // spec: DIR-605
+        if !is_member {
+            return Err(DescriptorError::Membership);
+        }
         let signed = bytes.get(..bytes.len().saturating_sub(SIGNATURE_SIZE)).unwrap_or_default();
         // spec: DIR-8
         identity::verify(&descriptor.identity, Purpose::Descriptor, signed, &signature)
@@ -292,9 +315,16 @@ impl fmt::Debug for SignedDescriptor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::secret::Secret;
+    use crate::wire::membership::{Charter, MemberKey};
 
-    const RULES: DescriptorRules =
-        DescriptorRules { network: NetworkId([9; 32]), work_bits: 8, private_addrs: true, lifetime_max_s: 60 };
+    const RULES: DescriptorRules = DescriptorRules {
+        network: NetworkId([9; 32]),
+        work_bits: 8,
+        private_addrs: true,
+        lifetime_max_s: 60,
+        members_of: None,
+    };
 
     fn plain(key: &IdentityKey) -> Descriptor {
         Descriptor {
@@ -309,6 +339,7 @@ mod tests {
             exit: true,
             store: false,
             family: Some([3; 32]),
+            membership: None,
             addrs: vec!["127.0.0.1:9000".parse().unwrap(), "[::1]:9000".parse().unwrap()],
         }
     }
@@ -344,7 +375,7 @@ mod tests {
     #[test]
     fn an_unknown_flag_is_an_error() {
         let mut bytes = signed(|_| ());
-        bytes[1] |= 8;
+        bytes[1] |= 16;
         assert_eq!(SignedDescriptor::decode(&bytes, &RULES), Err(Malformed::UnknownKind.into()));
     }
 
@@ -381,6 +412,27 @@ mod tests {
         assert_eq!(judge(&bytes, DescriptorRules { work_bits: 60, ..RULES }), Err(DescriptorError::Work));
         assert_eq!(judge(&signed(|d| d.lifetime_s = 61), RULES), Err(DescriptorError::Lifetime));
         assert_eq!(judge(&signed(|d| d.lifetime_s = 0), RULES), Err(DescriptorError::Lifetime));
+    }
+
+    // spec: DIR-605
+    #[test]
+    fn a_private_network_takes_members_alone_and_others_take_none() {
+        let (me, founder) = (IdentityKey::from_bytes([7; 32]), IdentityKey::from_bytes([8; 32]));
+        let charter = Charter::private([9; 32], vec![founder.public()]).unwrap();
+        let network = charter.network("private");
+        let key = MemberKey::issue(&charter, network, &founder, Secret::new([5; 32])).unwrap();
+        let membership = |identity: &[u8; 32]| Some(Box::new(key.admit(&charter, network, identity)));
+        let of =
+            |membership| SignedDescriptor::sign(Descriptor { network, membership, ..plain(&me) }, &me).bytes().to_vec();
+        let private = DescriptorRules { network, members_of: Some("private"), ..RULES };
+        let (good, own) = (of(membership(&me.public())), membership(&me.public()));
+        let read = SignedDescriptor::decode(&good, &private).unwrap();
+        assert_eq!((read.bytes(), &read.membership), (&good[..], &own));
+        let refused =
+            |bytes: &[u8], rules| assert_eq!(SignedDescriptor::decode(bytes, &rules), Err(DescriptorError::Membership));
+        refused(&of(None), private);
+        refused(&of(membership(&founder.public())), private);
+        refused(&good, DescriptorRules { members_of: None, ..private });
     }
 
     proptest::proptest! {

@@ -61,9 +61,14 @@ id! {
 
 /// A network's id: its profile's name (at most 255 bytes) and its genesis bytes, hashed (spec KEY-1).
 pub fn network_id(profile: &str, genesis: &[u8; 32]) -> NetworkId {
+    network_id_of(profile, genesis, &[])
+}
+
+/// The id of a network with founders, in ascending order.
+pub fn network_id_of(profile: &str, genesis: &[u8; 32], founders: &[[u8; 32]]) -> NetworkId {
     // spec: KEY-1
     let length = u8::try_from(profile.len()).unwrap_or(u8::MAX);
-    NetworkId(derive(context::NETWORK, &[&[length], profile.as_bytes(), genesis]))
+    NetworkId(derive(context::NETWORK, &[&[length], profile.as_bytes(), genesis, founders.as_flattened()]))
 }
 
 id! {

@@ -15,6 +15,7 @@ pub mod handshake;
 pub mod ids;
 pub mod invite;
 pub mod link;
+pub mod membership;
 pub mod message;
 mod table;
 pub mod umbel_link;

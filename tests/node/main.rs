@@ -9,6 +9,7 @@ mod content;
 mod control;
 mod figures;
 mod harness;
+mod invites;
 mod names;
 mod processes;
 mod proxy;

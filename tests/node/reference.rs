@@ -142,7 +142,7 @@ fn an_invite_that_was_changed_or_names_another_network(client: &Reference, net: 
     assert_refused(&client.run(&file, &get), ("Changed", "DIR-11"), &out);
     // Its checksum holds, but its relays' records are of the network they were signed for.
     let mut other = Invite::parse(&written).unwrap();
-    other.genesis[0] ^= 1;
+    other.charter.genesis[0] ^= 1;
     fs::write(&file, other.format()).unwrap();
     assert_refused(&client.run(&file, &get), ("OtherNetwork", "DIR-4"), &out);
 }

@@ -365,7 +365,9 @@ fn names() {
         match case.kind.as_str() {
             "network" => {
                 case.expect("ok");
-                let id = ids::network_id(case.text("profile"), &case.array("genesis"));
+                let founders: Vec<[u8; 32]> =
+                    case.bytes("founders").chunks(32).map(|f| f.try_into().unwrap()).collect();
+                let id = ids::network_id_of(case.text("profile"), &case.array("genesis"), &founders);
                 assert_eq!(
                     (id.0, id.to_string().as_str()),
                     (case.array("network"), case.text("text")),

@@ -1,6 +1,6 @@
 //! What the control socket answers: each command is an operation of the library.
 
-use super::report::{Listing, LookupReport, PutReport, Status};
+use super::report::{InviteReport, Listing, LookupReport, PutReport, Status};
 use super::server::{self, DoorSink, GetSink, Handler, Input, News};
 use super::{BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
 use crate::api::{Client, Content, Link, Object, ObjectReader, Relay};
@@ -126,6 +126,14 @@ impl Handler for Control {
 
     async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Error> {
         self.client().lookup(&request.key).await
+    }
+
+    async fn invite(&self) -> Result<InviteReport, Error> {
+        let invite = match &self.node {
+            Node::Client(client) => client.invite().await?,
+            Node::Relay(relay) => relay.invite(),
+        };
+        Ok(InviteReport::of(&invite))
     }
 
     async fn browse(&self, request: BrowseRequest, opened: &mut DoorSink) -> Result<(), Error> {

@@ -8,6 +8,7 @@
 //! {"op":"put","path":"/abs","convergent":false}  {"listing":{..}}  {"progress":{..}}*  then {"ok":{..}}
 //! {"op":"get","link":"..","offset":0}       {"open":{..}}  then ({"entry":{..}} | {"data":N} and N bytes)*  then {"ok":null}
 //! {"op":"lookup","key":".."}                {"ok":{..}}
+//! {"op":"invite"}                           {"ok":{..}}
 //! {"op":"browse","outside":false}           {"door":{..}}  and nothing more: the door closes when the command goes away
 //! ```
 //!
@@ -47,6 +48,8 @@ pub enum Request {
     Lookup(LookupRequest),
     /// Open a proxy for one browser.
     Browse(BrowseRequest),
+    /// An invite for others.
+    Invite,
 }
 
 /// Publish a file or folder, or what follows the request.

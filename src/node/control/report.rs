@@ -9,6 +9,7 @@ pub use crate::api::{
 pub use crate::api::{Custodian as CustodianReport, LeftOut};
 use crate::host::{descriptors, system};
 use crate::node::process;
+use crate::wire::ids::to_text;
 use serde::{Deserialize, Serialize};
 
 /// What `umbel get` reports.
@@ -26,6 +27,38 @@ pub struct GetReport {
     pub resumed_from: u64,
     /// How long it took.
     pub elapsed_ms: u64,
+}
+
+/// What `umbel invite` reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteReport {
+    /// The network's id.
+    pub network: String,
+    /// The network profile's name.
+    pub profile: String,
+    /// How many relays it names.
+    pub relays: u64,
+    /// The cut of the set that it vouches for, in milliseconds since 1970; null before there is one.
+    pub cut: Option<u64>,
+    /// That set's root.
+    pub root: Option<String>,
+    /// The text of the file.
+    pub invite: String,
+}
+
+impl InviteReport {
+    /// What is to be said of an invite.
+    pub fn of(invite: &api::Invite) -> Self {
+        let fields = &invite.0;
+        Self {
+            network: fields.network().to_string(),
+            profile: fields.profile.clone(),
+            relays: fields.relays.len() as u64,
+            cut: fields.checkpoint.map(|(cut, _)| cut.0),
+            root: fields.checkpoint.map(|(_, root)| to_text(&root)),
+            invite: invite.to_string(),
+        }
+    }
 }
 
 /// What `umbel status` reports.

@@ -4,7 +4,7 @@ use crate::host::descriptors::{Pause, Reserve, is_shortage};
 use crate::host::dir::make_private;
 use crate::host::error::{Error, ErrorKind, reason};
 use crate::node::control::frame::{DATA_MAX, Frame, REQUEST_MAX, line, read_line};
-use crate::node::control::report::{Listing, LookupReport, Progress, PutReport, Status};
+use crate::node::control::report::{InviteReport, Listing, LookupReport, Progress, PutReport, Status};
 use crate::node::control::{
     BrowseRequest, Door, Entry, GetRequest, LookupRequest, Opened, PutRequest, Request, SOCKET_NAME, Sent, short_path,
 };
@@ -41,6 +41,8 @@ pub trait Handler: 'static {
     async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Error>;
     /// Asks the custodians.
     async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Error>;
+    /// An invite for others.
+    async fn invite(&self) -> Result<InviteReport, Error>;
     /// Opens a proxy for one browser, and hands it to `opened`. Dropped, and the proxy with it, when the command goes away.
     async fn browse(&self, request: BrowseRequest, opened: &mut DoorSink) -> Result<(), Error>;
 }
@@ -224,6 +226,7 @@ async fn receive(from: &mut BufReader<OwnedReadHalf>, feed: DuplexStream) -> io:
 async fn answer<H: Handler>(handler: &H, request: Request, input: Option<Input>, to: OwnedWriteHalf) -> io::Result<()> {
     match request {
         Request::Status => end(to, handler.status().await).await,
+        Request::Invite => end(to, handler.invite().await).await,
         Request::Lookup(request) => end(to, handler.lookup(request).await).await,
         Request::Put(request) => put(handler, request, input, to).await,
         Request::Browse(request) => {

@@ -15,7 +15,7 @@ use crate::node::signal::Signals;
 pub(super) async fn run(config: ClientConfig) -> Result<(), Error> {
     let (begun, signals) = (Timer::start(), Signals::catch()?);
     let mut builder = Client::builder(&config.common.dir).seeds(config.seeds.clone());
-    if let Some(path) = &config.invite {
+    for path in &config.invites {
         builder = builder.invite(Invite::read(path)?);
     }
     let client = builder.start().await?;
