@@ -4,6 +4,7 @@ use super::content::Content;
 use super::destination::{Destination, check_name, public_answers};
 use super::event::Events;
 use super::invite::Invite;
+use super::keep::keep_current;
 use super::link::Link;
 use super::local::{About, Local};
 use super::lookup::Lookup;
@@ -117,7 +118,7 @@ impl ClientBuilder {
         let clock = Clock::start();
         let agent = AgentHandle::start(Agent::new(config, rng.fork()), clock, None);
         let local = Local::new(agent, About::new(dir, network, clock, None, None));
-        tokio::task::spawn_local(network::keep_current(local.clone()));
+        tokio::task::spawn_local(keep_current(local.clone()));
         tokio::task::spawn_local(keep_guards(local.clone()));
         Ok(local)
     }

@@ -13,6 +13,7 @@ mod event;
 mod gather;
 mod health;
 mod invite;
+mod keep;
 mod link;
 pub(crate) mod local;
 mod lookup;

@@ -1,21 +1,19 @@
 //! Which network a node belongs to: from its invites, from its folder, or founded by it.
 
 use super::invite::Invite;
-use super::local::Local;
 use crate::base::rng::Rng;
 use crate::base::time::UnixMs;
 use crate::crypto::hash::{context, derive};
 use crate::host::belongs;
 use crate::host::dir::NodeDir;
 use crate::host::error::{Error, ErrorKind};
-use crate::proto::directory::seeds::{self, INVITE_RELAYS};
 use crate::proto::directory::snapshot::Snapshot;
+use crate::proto::path::seeds::{self, INVITE_RELAYS};
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::{DescriptorRules, SignedDescriptor};
 use crate::wire::ids::NetworkId;
 use crate::wire::invite as wire;
 use crate::wire::membership::{Charter, MemberKey, Membership};
-use core::time::Duration;
 use data_encoding::BASE64;
 
 /// Relays of the last good snapshot, one base64 line each: where a node begins when its invite's relays are gone.
@@ -23,9 +21,6 @@ const PEERS_FILE: &str = "peers";
 const PEERS_KEPT: usize = 256;
 /// A client's last verified directory. While it is fresh, a client that starts asks its guard for the next one and no seed.
 const DIRECTORY_FILE: &str = "directory";
-/// How often these and the invite are written at most; a node that just started writes sooner.
-const KEEP_EVERY: Duration = Duration::from_secs(60);
-const KEEP_FIRST: Duration = Duration::from_secs(2);
 /// The invite's name in the node's folder: a node started once with an invite needs none later, and hands it on. It holds no
 /// secret: a member key has a file of its own.
 pub(crate) const INVITE_FILE: &str = "invite";
@@ -248,35 +243,24 @@ fn profile_of(invite: &wire::Invite, wanted: Option<&'static Profile>) -> Result
     Ok(profile)
 }
 
+/// Keeps the relays of a good set for the next start and in the folder's invite; what cannot be written is remembered by the
+/// folder.
+pub(super) fn keep_set(dir: &NodeDir, network: &Network, set: &Snapshot) {
+    let lines: Vec<_> = set.relays().iter().take(PEERS_KEPT).map(|r| BASE64.encode(r.bytes())).collect();
+    let _ = dir.save(PEERS_FILE, lines.join("\n").as_bytes());
+    if network.is_kept {
+        let _ = dir.save(INVITE_FILE, network.invite(Some(set)).to_string().as_bytes());
+    }
+}
+
+/// Keeps a client's directory.
+pub(super) fn keep_directory(dir: &NodeDir, set: &Snapshot) {
+    let _ = dir.save(DIRECTORY_FILE, &set.encode());
+}
+
 /// The directory of an earlier run, for a client. The file is a cache: one that does not verify is not there.
 pub(super) fn kept_directory(dir: &NodeDir, profile: &Profile, network: NetworkId) -> Result<Option<Snapshot>, Error> {
     Ok(dir.load(DIRECTORY_FILE)?.and_then(|bytes| Snapshot::decode(&bytes, profile, network).ok()))
-}
-
-/// Keeps the relays of good snapshots for the next start and in the folder's invite, and for a client the snapshot whole.
-pub(super) async fn keep_current(local: Local) {
-    let mut snapshots = local.agent.snapshots();
-    let mut pause = KEEP_FIRST;
-    loop {
-        let newest = snapshots.borrow_and_update().clone();
-        if let Some(snapshot) = newest {
-            let (dir, network) = (&local.about.dir, &local.about.network);
-            let lines: Vec<_> = snapshot.relays().iter().take(PEERS_KEPT).map(|r| BASE64.encode(r.bytes())).collect();
-            // A failure is remembered by the folder, and the next snapshot tries again.
-            let _ = dir.save(PEERS_FILE, lines.join("\n").as_bytes());
-            if network.is_kept {
-                let _ = dir.save(INVITE_FILE, network.invite(Some(&snapshot)).to_string().as_bytes());
-            }
-            if local.about.relay.is_none() {
-                let _ = dir.save(DIRECTORY_FILE, &snapshot.encode());
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(KEEP_EVERY);
-        }
-        if snapshots.changed().await.is_err() {
-            return;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -14,13 +14,13 @@
 //! *Seen by:* whoever is given it. With a member key it is a secret; without one it holds none, but for a private network its
 //! name is what keeps strangers out.
 
+use crate::base::secret::Zeroizing;
 use crate::base::time::UnixMs;
 use crate::crypto::hash::blake3;
 use crate::wire::descriptor::{DESCRIPTOR_MAX, DescriptorError, DescriptorRules, SignedDescriptor};
 use crate::wire::ids::{self, NetworkId};
 use crate::wire::membership::{Charter, MEMBER_KEY_SIZE, MemberKey};
 use data_encoding::BASE64;
-use zeroize::Zeroizing;
 
 /// Most relays in one invite.
 pub const INVITE_RELAYS_MAX: usize = 64;
@@ -96,7 +96,7 @@ impl Invite {
 
     /// The text of the file, the member key included.
     pub fn format(&self) -> Zeroizing<String> {
-        // Long enough that nothing of a member key is left behind when the text grows.
+        // Long enough to hold it all: a text that grows leaves a copy of the member key.
         let mut out = Zeroizing::new(String::with_capacity(INVITE_MAX));
         out.push_str(&format!("{MAGIC}{VERSION}\nprofile {}\n", self.profile));
         out.push_str(&format!("genesis {}\n", ids::to_text(&self.charter.genesis)));

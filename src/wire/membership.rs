@@ -14,12 +14,11 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 use crate::base::bytes::{Reader, Writer};
-use crate::base::secret::Secret;
+use crate::base::secret::{Secret, Zeroizing};
 use crate::crypto::identity::{self, IdentityKey, Purpose};
 use crate::wire::error::Malformed;
 use crate::wire::ids::{self, NetworkId};
 use core::fmt;
-use zeroize::Zeroizing;
 
 /// Most founders of a private network.
 pub const FOUNDERS_MAX: usize = 4;

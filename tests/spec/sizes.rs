@@ -51,7 +51,7 @@ fn in_code(name: &str) -> Option<u64> {
         "CUTS_KEPT" => proto::directory::cuts::CUTS_KEPT,
         "PUSH_PEERS" => proto::directory::peers::PUSH_PEERS,
         "FOUNDERS_MAX" => wire::membership::FOUNDERS_MAX,
-        "INVITE_RELAYS" => proto::directory::seeds::INVITE_RELAYS,
+        "INVITE_RELAYS" => proto::path::seeds::INVITE_RELAYS,
         "INVITE_RELAYS_MAX" => wire::invite::INVITE_RELAYS_MAX,
         "INVITE_MAX" => wire::invite::INVITE_MAX,
         "LINKS_MAX" => role::limits::LINKS_MAX,

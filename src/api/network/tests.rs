@@ -85,7 +85,7 @@ fn a_folder_belongs_to_one_network() {
         assert!(why.to_string().contains(what) && why.hint().is_some(), "{why}");
     };
     refused(&[one.clone(), two.clone()], "different networks");
-    assert!(folder.find(&[]).unwrap().is_none(), "what was refused left nothing behind");
+    assert!(folder.find(&[]).unwrap().is_none(), "what was refused left nothing there");
     folder.find(core::slice::from_ref(&one)).unwrap();
     let before = folder.dir.load(INVITE_FILE).unwrap();
     refused(core::slice::from_ref(&two), "belongs to network");

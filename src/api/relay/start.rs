@@ -1,8 +1,9 @@
 //! Opens everything a relay needs, and starts it on the thread that calls.
 
 use super::{ExitPolicy, RelayBuilder};
+use crate::api::keep::keep_current;
 use crate::api::local::{About, Local};
-use crate::api::network::{self, Network};
+use crate::api::network::Network;
 use crate::base::rng::Rng;
 use crate::crypto::aead::Cipher;
 use crate::crypto::hash::blake3;
@@ -63,7 +64,7 @@ impl RelayBuilder {
             // The founder's own folder keeps the network's name for its next start.
             facts.network.keep(&local.about.dir)?;
         }
-        tokio::task::spawn_local(network::keep_current(local.clone()));
+        tokio::task::spawn_local(keep_current(local.clone()));
         Ok((local, facts))
     }
 

@@ -4,7 +4,7 @@
 //! says of each member's age), [`rendezvous`] says who is
 //! responsible for a key. [`relay_sync`] spreads records among relays and serves them (with [`peers`] and [`cuts`]);
 //! [`client_sync`] takes the settled set from one relay and checks it with others ([`vote`]);
-//! [`lookup`] asks the custodians of one key; [`seeds`] says whom an invite names.
+//! [`lookup`] asks the custodians of one key.
 
 pub mod client_sync;
 pub mod cuts;
@@ -13,7 +13,6 @@ pub mod peers;
 pub mod records;
 pub mod relay_sync;
 pub mod rendezvous;
-pub mod seeds;
 pub mod snapshot;
 pub mod standing;
 #[cfg(test)]

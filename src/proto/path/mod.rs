@@ -5,6 +5,7 @@
 //! be a hostile one.
 
 pub mod guards;
+pub mod seeds;
 
 use crate::base::addr;
 use crate::base::rng::Rng;
