@@ -137,8 +137,8 @@ class Message:
     body: bytes
 
 
-ABOUT_CIRCUIT = (umbel.EXTEND, umbel.EXTENDED, umbel.EXTEND_FAILED, umbel.ACK)
-FIXED_SIZES = {umbel.EXTENDED: REPLY_SIZE, umbel.EXTEND_FAILED: 1, umbel.CONNECTED: 0, umbel.END: 1, umbel.CREDIT: 4, umbel.ACK: TAG_SIZE}
+ABOUT_CIRCUIT = (umbel.EXTEND, umbel.EXTENDED, umbel.EXTEND_FAILED, umbel.ACK, umbel.LEAVING)
+FIXED_SIZES = {umbel.EXTENDED: REPLY_SIZE, umbel.EXTEND_FAILED: 1, umbel.CONNECTED: 0, umbel.END: 1, umbel.CREDIT: 4, umbel.ACK: TAG_SIZE, umbel.LEAVING: 0}
 FROM_CLIENT = (umbel.EXTEND, umbel.BEGIN, umbel.RESOLVE)
 
 
@@ -160,7 +160,7 @@ def parse_text(text: bytes) -> list[Message]:
 
 
 def check_message(m: Message) -> None:
-    if m.command > umbel.RESOLVED:
+    if m.command > umbel.LEAVING:
         raise UnknownKind("CELL-12", f"message {m.command}")
     if m.command in FROM_CLIENT:
         raise Violation("CIRC-10", f"message {m.command} is the client's to send")

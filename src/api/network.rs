@@ -102,7 +102,7 @@ impl Network {
     }
 
     /// Takes over what an invite says: of each relay its newest record, and the newest checkpoint.
-    // spec: DIR-603
+    // spec: DIR-54
     fn take(&mut self, invite: &wire::Invite, rules: &DescriptorRules) -> Result<(), wire::InviteError> {
         for seed in invite.seeds(rules)? {
             self.add_seed(seed);
@@ -168,8 +168,8 @@ impl Network {
 
     /// An invite for others: to a few relays of the set, or before there is one, to those that this node began with. It never
     /// holds the member key.
-    // spec: DIR-602
-    // spec: DIR-606
+    // spec: DIR-53
+    // spec: DIR-57
     pub(super) fn invite(&self, set: Option<&Snapshot>) -> Invite {
         let Some(set) = set else {
             let relays = self.own.iter().chain(&self.seeds);
@@ -179,7 +179,10 @@ impl Network {
         let own = self.own.as_ref().map(SignedDescriptor::id);
         let mut rng = Rng::from_seed(derive(context::LOCAL, &[b"invite", &self.salt, &set.root]));
         let chosen = seeds::choose(set, own.as_ref(), INVITE_RELAYS, self.profile, &mut rng);
-        let invite = wire::Invite::new(self.profile.name, self.charter.clone(), chosen.iter().map(|r| &**r));
+        // A relay that is not a member yet can be asked all the same.
+        let new = self.own.iter().filter(|own| set.get(&own.id()).is_none());
+        let relays = new.chain(chosen.iter().map(|r| &**r)).take(INVITE_RELAYS);
+        let invite = wire::Invite::new(self.profile.name, self.charter.clone(), relays);
         Invite(wire::Invite { checkpoint: Some((set.cut, set.root)), ..invite })
     }
 
@@ -206,13 +209,13 @@ fn kept_invite(dir: &NodeDir, others: bool) -> Result<Option<Invite>, Error> {
     }
 }
 
-// spec: NODE-601
+// spec: NODE-28
 fn check_one_network(dir: &NodeDir, given: &[Invite], kept: Option<&Invite>) -> Result<(), Error> {
     let mut ids = given.iter().map(|invite| invite.0.network());
     let first = ids.next();
     if ids.any(|id| Some(id) != first) {
         return Err(Error::new(ErrorKind::Config, "the invites are for different networks")
-            .with_rule("NODE-601")
+            .with_rule("NODE-28")
             .with_hint("give each network a node and a folder of its own"));
     }
     let (bound, kept) = (belongs::network(dir)?, kept.map(|kept| kept.0.network()));
@@ -220,13 +223,13 @@ fn check_one_network(dir: &NodeDir, given: &[Invite], kept: Option<&Invite>) -> 
     let Some(other) = [first, kept].into_iter().flatten().find(|id| *id != own) else { return Ok(()) };
     let what = format!("the folder {} belongs to network {own:?}…, the invite to {other:?}…", dir.path().display());
     Err(Error::new(ErrorKind::Config, what)
-        .with_rule("NODE-601")
+        .with_rule("NODE-28")
         .with_hint("give each network a folder of its own with --dir"))
 }
 
 fn invite_is_gone(dir: &NodeDir) -> Error {
     Error::config(&dir.file(INVITE_FILE), "the invite is gone, but this is the folder of a network's node")
-        .with_rule("NODE-601")
+        .with_rule("NODE-28")
         .with_hint("give an invite to the same network with --invite, or another folder with --dir")
 }
 

@@ -91,6 +91,8 @@ pub const EXIT_UNREAD_LEAST: usize = 48 * 1024;
 pub const PARK_AFTER: Duration = Duration::from_secs(1);
 /// How often it is looked whether a circuit of the client's is unused.
 pub const CIRCUIT_IDLE_CHECK: Duration = Duration::from_secs(10);
+/// The same of a circuit that ends with the last of its streams, because one of its relays does.
+pub const CIRCUIT_LEAVING_CHECK: Duration = Duration::from_secs(1);
 /// Free cell buffers a shard keeps for reuse.
 pub const POOL_MAX: usize = 2048;
 /// Addresses of one name that an exit tries, each a moment after the one before.

@@ -63,6 +63,7 @@ pub fn messages() -> Vec<Example<Message<'static>>> {
         ("extend", Message::Extend { to: RELAY, request: &[1; REQUEST_SIZE] }),
         ("extended", Message::Extended(&[1; REPLY_SIZE])),
         ("extend_failed", Message::ExtendFailed(ExtendFailure::Unreachable)),
+        ("leaving", Message::Leaving),
         ("begin_host", begin(Target::Host("example.org".into(), 443), b"GET / HTTP/1.1\r\n")),
         ("begin_ipv4", begin(Target::Addr(([1, 2, 3, 4], 80).into()), b"")),
         ("begin_ipv6", begin(Target::Addr(([0, 1, 2, 3, 4, 5, 6, 7], 80).into()), b"")),

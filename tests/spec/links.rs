@@ -208,6 +208,7 @@ impl Client {
                     ClientEvent::Stream(_, _, StreamEvent::End(why)) => format!("end {why:?}"),
                     ClientEvent::Stream(_, _, StreamEvent::Connected) => "connected".into(),
                     ClientEvent::Stream(_, _, StreamEvent::Resolved(addrs)) => format!("resolved {addrs:?}"),
+                    ClientEvent::Leaving => "leaving".into(),
                     ClientEvent::Stream(..) => "stream".into(),
                 });
             };

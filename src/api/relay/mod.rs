@@ -131,7 +131,7 @@ impl RelayBuilder {
     }
 
     /// The network to join. The folder keeps it: later starts need none. Given more than once, the relays of all invites are
-    /// tried; all must name the same network, and a folder belongs to one network (rule NODE-601).
+    /// tried; all must name the same network, and a folder belongs to one network (rule NODE-28).
     pub fn invite(mut self, invite: Invite) -> Self {
         self.invites.push(invite);
         self
@@ -259,10 +259,10 @@ impl Relay {
         self.node.readiness().ready().await
     }
 
-    /// Takes no new circuits and streams, and waits until the relay does nothing more for others: no exit stream is open, no
-    /// request unanswered, and no circuit is in use: it carried more than the cells that built it, within the last five seconds,
-    /// or thirty where it carried much. To end a relay without breaking what others do, wait for this, with a limit of your
-    /// own, and then shut it down.
+    /// Takes no new circuits and streams, tells the client of every circuit that the relay is about to end (rule CIRC-22), and
+    /// waits until it does nothing more for others: no exit stream is open, no request unanswered, and every circuit closed.
+    /// Clients close those that carry nothing at once, and each other with the last of its streams. To end a relay without
+    /// breaking what others do, wait for this, with a limit of your own, and then shut it down.
     pub async fn drain(&self) {
         let _ = self.node.run(|local| async move { start::drain(local.agent).await }).await;
     }

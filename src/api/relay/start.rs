@@ -154,14 +154,14 @@ fn start(
 }
 
 /// Why this relay belongs to its network, where that takes a founder's word.
-// spec: DIR-605
+// spec: DIR-56
 fn membership(network: &Network, identity: &IdentityKey) -> Result<Option<Box<Membership>>, Error> {
     if !network.profile.members_only {
         return Ok(None);
     }
     network.membership(&identity.public()).map(|m| Some(Box::new(m))).ok_or_else(|| {
         Error::new(ErrorKind::Config, "this network takes members only, and no invite given here makes a relay one")
-            .with_rule("DIR-605")
+            .with_rule("DIR-56")
             .with_hint("ask one of its founders for a member's invite: umbel network invite NAME")
     })
 }
@@ -276,7 +276,7 @@ pub(crate) struct Obligations {
     pub(crate) exits: usize,
     /// Requests to its services.
     pub(crate) calls: usize,
-    /// Circuits that carried something within the last seconds.
+    /// Circuits that their clients have not closed.
     pub(crate) circuits: usize,
 }
 
@@ -287,7 +287,7 @@ pub(super) async fn obligations(node: &AgentHandle) -> Obligations {
         let counts = shard.counts().await.relay;
         all.exits += counts.exits;
         all.calls += counts.calls;
-        all.circuits += counts.in_use;
+        all.circuits += counts.circuits;
     }
     all
 }

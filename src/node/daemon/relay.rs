@@ -49,7 +49,7 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
         builder = builder.invite(Invite::read(path)?);
     }
     let relay = builder.start().await?;
-    let done = serve(&relay, &config.common, config.write_invite.as_deref(), begun, signals).await;
+    let done = serve(&relay, (&config.common, config.drain), config.write_invite.as_deref(), begun, signals).await;
     relay.shutdown().await;
     done
 }
@@ -76,7 +76,7 @@ async fn keep_invite(relay: Relay, path: PathBuf) {
 /// Lets the relay work until a signal, and then drain.
 async fn serve(
     relay: &Relay,
-    common: &Common,
+    (common, most): (&Common, Duration),
     invite: Option<&Path>,
     begun: Timer,
     mut signals: Signals,
@@ -106,7 +106,7 @@ async fn serve(
         };
         write_ready(path, &report)?;
     }
-    let how = until_signal(signals, common, relay.drain()).await;
+    let how = until_signal(signals, common, most, relay.drain()).await;
     if how == Drained::Done {
         tracing::info!(?how, "ended");
     } else {

@@ -11,9 +11,19 @@ use std::sync::Arc;
 /// Relays that a node names in an invite, where the set has that many.
 pub const INVITE_RELAYS: usize = 12;
 
+/// What two relays of an invite may not share.
+enum Strictness {
+    /// A prefix, or a family.
+    Prefix,
+    /// A family.
+    Family,
+    /// Anything goes.
+    None,
+}
+
 /// Draws at most `n` relays of a set: `own` first, where it is a member; then such as have been members for a while and are
 /// mostly there, by chance, no two in one prefix or family while there are others.
-// spec: DIR-602
+// spec: DIR-53
 pub fn choose(
     set: &Snapshot,
     own: Option<&RelayId>,
@@ -32,10 +42,13 @@ pub fn choose(
     // A stable sort: by chance within each class.
     pool.sort_by_key(|r| (own != Some(&r.id()), !is_steady(r)));
     let mut chosen: Vec<Arc<SignedDescriptor>> = Vec::with_capacity(n);
-    let family = |a: &SignedDescriptor, b: &SignedDescriptor| a.family.is_none() || a.family != b.family;
-    let rules: [&dyn Fn(&SignedDescriptor, &SignedDescriptor) -> bool; 3] =
-        [&|a, b| apart(a, b, profile), &family, &|_, _| true];
-    for may_join in rules {
+    // First only such as share nothing with those chosen, then of the same prefixes, then of the same families.
+    for strictness in [Strictness::Prefix, Strictness::Family, Strictness::None] {
+        let may_join = |a: &SignedDescriptor, b: &SignedDescriptor| match strictness {
+            Strictness::Prefix => apart(a, b, profile),
+            Strictness::Family => a.family.is_none() || a.family != b.family,
+            Strictness::None => true,
+        };
         pool.retain(|r| {
             let takes = chosen.len() < n && chosen.iter().all(|c| may_join(c, r));
             if takes {
@@ -74,7 +87,7 @@ mod tests {
         choose(set, own, INVITE_RELAYS, &P, &mut Rng::from_seed([seed; 32]))
     }
 
-    // spec: DIR-602
+    // spec: DIR-53
     #[test]
     fn an_invite_s_relays_are_spread_over_prefixes_and_families_and_drawn_by_chance() {
         // 30 relays of one prefix, 10 of one family, 15 others.
@@ -96,7 +109,7 @@ mod tests {
         assert_eq!(draw(&set, Some(&own), 1)[0].id(), own);
     }
 
-    // spec: DIR-602
+    // spec: DIR-53
     #[test]
     fn where_all_are_alike_it_takes_what_there_is_and_each_once() {
         let set = set((0..5).map(|i| (i, [10, 1, 0, i], Some(1))));
@@ -104,7 +117,7 @@ mod tests {
         assert_eq!(ids.len(), 5);
     }
 
-    // spec: DIR-602
+    // spec: DIR-53
     #[test]
     fn newcomers_and_the_often_absent_come_last() {
         let set = set((0..40).map(|i| (i, [10, i, 0, 1], None)));
