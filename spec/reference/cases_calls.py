@@ -38,7 +38,7 @@ def directory_requests():
         ("kind_0", "DIR-12", "UnknownKind", u8(0)),
         ("kind_7", "DIR-12", "UnknownKind", u8(7)),
         ("put_of_129", "DIR-12", "OutOfRange", u8(1) + u8(129) + len16(b"x") * 129),
-        ("put_of_a_long_record", "DIR-12", "OutOfRange", u8(1) + u8(1) + len16(seq(647))),
+        ("put_of_a_long_record", "DIR-12", "OutOfRange", u8(1) + u8(1) + len16(seq(667))),
         ("get_cut", "DIR-12", "Truncated", u8(2) + ID[:31]),
         ("get_longer", "DIR-12", "TrailingBytes", u8(2) + ID + b"\x00"),
         ("digest_low_above_high", "DIR-12", "OutOfRange", u8(4) + u8(9) + u8(3) + u16(0)),

@@ -8,11 +8,11 @@ from umbel import *
 def directory():
     secret, network = seq(32, 7), network_id("testing", seq(32))
     identity = ed_public(secret)
-    nonce = find_work(identity, 8)
-    small = next(n for n in range(1000) if work_bits(identity, n) < 8)
     published, lifetime = 1_800_000_000_000, 60
+    work = find_work(network, identity, published)
+    window_later = find_work(network, identity, published + WORK_WINDOW)
     v4, v6 = address("127.0.0.1", 9000), address("20010db8000000000000000000000001", 443)
-    base = dict(secret=secret, network=network, nonce=nonce, published=published, lifetime=lifetime, link_key=seq(32, 1), onion_key=seq(32, 2),
+    base = dict(secret=secret, network=network, work=work, published=published, lifetime=lifetime, link_key=seq(32, 1), onion_key=seq(32, 2),
                 cipher=AES, flags=0, family=None, addresses=[v4])
 
     def make(**change):
@@ -21,7 +21,7 @@ def directory():
     plain = make()
     full = make(cipher=CHACHA, flags=7, family=seq(32, 3), addresses=[v4, v6, address("127.0.0.1", 9001), address("127.0.0.2", 9000)])
     for name, d, cipher, exit_, store, count in [("plain", plain, AES, 0, 0, 1), ("full", full, CHACHA, 1, 1, 4)]:
-        case("directory", "descriptor", name, "DIR-1 DIR-8 KEY-2", network=network, private="yes", members="no", descriptor=d, relay=relay_id(identity, nonce), published=published,
+        case("directory", "descriptor", name, "DIR-1 DIR-8 KEY-2", network=network, private="yes", members="no", descriptor=d, relay=relay_id(identity), published=published,
              lifetime=lifetime, cipher=cipher, exit=exit_, store=store, addresses=count)
     resigned = lambda body: body + sign(secret, "umbel 1 descriptor", body)
     body = plain[:-64]
@@ -38,9 +38,10 @@ def directory():
         ("lifetime_zero", "DIR-5", "Lifetime", make(lifetime=0)),
         ("lifetime_too_long", "DIR-5", "Lifetime", make(lifetime=61)),
         ("private_address", "DIR-6", "PrivateAddress", plain),
-        ("too_little_work", "DIR-7 KEY-3", "Work", make(nonce=small)),
+        ("no_work", "DIR-7 KEY-3", "Work", make(work=bytes(28))),
+        ("work_of_another_window", "DIR-7 KEY-3", "Work", make(work=window_later)),
         ("signature_changed", "DIR-8", "Signature", flipped(plain, len(plain) - 1)),
-        ("body_changed", "DIR-8", "Signature", flipped(plain, 90)),
+        ("body_changed", "DIR-8", "Signature", flipped(plain, 120)),
         ("signed_for_another_purpose", "DIR-8 KEY-4", "Signature", body + sign(secret, "umbel 1 link auth", body)),
         ("cut", "ENC-1", "Truncated", plain[:-1]),
         ("longer", "ENC-2", "TrailingBytes", plain + b"\x00"),
@@ -89,12 +90,13 @@ def member_cases(base, plain):
     network = network_id("testing", seq(32), map(ed_public, FOUNDERS))
     identity = ed_public(base["secret"])
     good = membership(seq(32), FOUNDERS, FOUNDERS[1], MEMBER, network, identity)
+    work = find_work(network, identity, base["published"])
 
     def make(raw, **change):
-        return descriptor(**(base | dict(network=network, flags=8, member=raw) | change))
+        return descriptor(**(base | dict(network=network, work=work, flags=8, member=raw) | change))
 
     record = make(good)
-    case("directory", "descriptor", "member", "DIR-56 DIR-55", network=network, private="yes", members="yes", descriptor=record, relay=relay_id(identity, base["nonce"]),
+    case("directory", "descriptor", "member", "DIR-56 DIR-55", network=network, private="yes", members="yes", descriptor=record, relay=relay_id(identity),
          published=base["published"], lifetime=base["lifetime"], cipher=AES, exit=0, store=0, addresses=1)
     swapped = good[:33] + good[65:97] + good[33:65] + good[97:]
     for name, spec, expect, members, raw in [
@@ -149,9 +151,9 @@ def sets(network, base):
 
     def relay(i, published=cut - 5_000, lifetime=60, **change):
         secret = seq(32, i)
-        nonce = find_work(ed_public(secret), 8)
-        record = descriptor(**(base | dict(secret=secret, nonce=nonce, published=published, lifetime=lifetime) | change))
-        return relay_id(ed_public(secret), nonce), published, lifetime * 1000, record
+        work = find_work(network, ed_public(secret), published)
+        record = descriptor(**(base | dict(secret=secret, work=work, published=published, lifetime=lifetime) | change))
+        return relay_id(ed_public(secret)), published, lifetime * 1000, record
 
     all_of = sorted(relay(i) for i in range(20, 27))
     lists = lambda records: b"".join(len16(r) for r in records)
@@ -162,7 +164,7 @@ def sets(network, base):
         case("directory", "set", f"of_{n}", "DIR-19 DIR-20 DIR-28", **named(records), root=dir_root(records), beacon=beacon)
     records = [r[3] for r in all_of[:4]]
     late, over = relay(30, published=cut - margin + 1)[3], relay(31, published=cut - 60_000)[3]
-    placed = lambda extra: [r for _, r in sorted((relay_id(r[35 + 0 : 67], int.from_bytes(r[67:75], "big")), r) for r in records + [extra])]
+    placed = lambda extra: [r for _, r in sorted((relay_id(r[35:67]), r) for r in records + [extra])]
     for name, expect, change in [
         ("out_of_order", "Misplaced", named([records[1], records[0]] + records[2:])),
         ("one_twice", "Misplaced", named(records[:1] + records)),

@@ -335,7 +335,7 @@ pub(super) fn keys(net: &mut Net, network: NetworkId, i: usize, is_exit: bool) -
     let descriptor = Descriptor {
         network,
         identity: identity.public(),
-        work_nonce: find_work(&identity.public(), profile.work_bits),
+        work: find_work(network, &identity.public(), net.now().unix, profile.work),
         published: net.now().unix,
         lifetime_s: profile.descriptor_lifetime.as_secs() as u32,
         link_key: link_secret.public(),

@@ -438,7 +438,7 @@ mod tests {
         assert_eq!(DirectoryRequest::decode(&[1, RECORDS_MAX as u8 + 1]), Err(Malformed::OutOfRange));
         assert_eq!(DirectoryRequest::decode(&[4, 2, 1, 0, 0]), Err(Malformed::OutOfRange));
         assert_eq!(DirectoryRequest::decode(&[1, 0, 0]), Err(Malformed::TrailingBytes));
-        let long = [&[1, 1, 1, 69][..], &[0; 325]].concat();
+        let long = [&[1, 1, 1, 89][..], &[0; 345]].concat();
         assert_eq!(DirectoryRequest::decode(&long), Err(Malformed::OutOfRange));
         assert_eq!(DirectoryAnswer::decode(&[4, 2, 0, 0, 0]), Err(Malformed::OutOfRange));
     }

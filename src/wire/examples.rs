@@ -3,6 +3,7 @@
 use crate::base::time::UnixMs;
 use crate::crypto::aead::Cipher;
 use crate::crypto::identity::IdentityKey;
+use crate::crypto::work::Work;
 use crate::wire::cell::{BODY_SIZE, Cell, CircuitId, DestroyReason};
 use crate::wire::content::store::{self, Missing, Status, StoreAnswer, StoreRequest};
 use crate::wire::content::{Class, SMALL};
@@ -28,7 +29,7 @@ pub fn relay(n: u8) -> SignedDescriptor {
     let description = Descriptor {
         network: NETWORK,
         identity: [0; 32],
-        work_nonce: u64::from(n),
+        work: Work::NONE,
         published: UnixMs(1_700_000_000_000),
         lifetime_s: 3600,
         link_key: [n; 32],

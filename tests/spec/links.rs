@@ -282,7 +282,7 @@ fn authenticate(link: &Link, holds: bool) -> CellBuf {
         Descriptor {
             network: NET,
             identity: identity.public(),
-            work_nonce: find_work(&identity.public(), Profile::TESTING.work_bits),
+            work: find_work(NET, &identity.public(), UnixMs(1_000_000), Profile::TESTING.work),
             published: UnixMs(1_000_000),
             lifetime_s: 60,
             link_key: key(20).public(),

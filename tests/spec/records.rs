@@ -28,8 +28,13 @@ fn descriptor_class(e: DescriptorError) -> String {
 fn one_descriptor(case: &Case) {
     let network = NetworkId(case.array("network"));
     let members_of = case.yes("members").then_some("testing");
-    let rules =
-        DescriptorRules { network, work_bits: 8, private_addrs: case.yes("private"), lifetime_max_s: 60, members_of };
+    let rules = DescriptorRules {
+        network,
+        work: Profile::TESTING.work,
+        private_addrs: case.yes("private"),
+        lifetime_max_s: 60,
+        members_of,
+    };
     match SignedDescriptor::decode(&case.bytes("descriptor"), &rules) {
         Err(why) => case.expect(&descriptor_class(why)),
         Ok(d) => {

@@ -8,10 +8,11 @@ const P: &Profile = &Profile::TESTING;
 
 fn record(charter: &Charter, n: u8, published: u64) -> SignedDescriptor {
     let key = IdentityKey::from_bytes([n; 32]);
+    let network = charter.network(P.name);
     let descriptor = Descriptor {
-        network: charter.network(P.name),
+        network,
         identity: key.public(),
-        work_nonce: find_work(&key.public(), P.work_bits),
+        work: find_work(network, &key.public(), UnixMs(published), P.work),
         published: UnixMs(published),
         lifetime_s: 60,
         link_key: [1; 32],

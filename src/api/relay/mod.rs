@@ -155,7 +155,8 @@ impl RelayBuilder {
         self
     }
 
-    /// Locks the folder, makes the relay's keys where there are none (some seconds of work on the default profile), listens,
+    /// Locks the folder, makes the relay's keys where there are none, finds its proof of work (some
+    /// seconds on a public network, once in thirty days; the folder keeps it), listens,
     /// and starts the relay's threads.
     ///
     /// # Errors
@@ -216,7 +217,7 @@ impl Relay {
         }
     }
 
-    /// The relay's id: a hash of its identity key and proof of work. The same after each restart on its folder.
+    /// The relay's id: a hash of its identity key. The same after each restart on its folder.
     pub fn id(&self) -> RelayId {
         self.facts.id
     }

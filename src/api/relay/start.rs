@@ -5,9 +5,11 @@ use crate::api::keep::keep_current;
 use crate::api::local::{About, Local};
 use crate::api::network::Network;
 use crate::base::rng::Rng;
+use crate::base::time::UnixMs;
 use crate::crypto::aead::Cipher;
 use crate::crypto::hash::blake3;
 use crate::crypto::identity::IdentityKey;
+use crate::crypto::work::Work;
 use crate::host::dir::NodeDir;
 use crate::host::driver::Clock;
 use crate::host::error::{Error, ErrorKind};
@@ -20,6 +22,7 @@ use crate::host::store::report::StoreReport;
 use crate::host::store::thread::StoreThread;
 use crate::host::store::{DiskStore, OpenError, denied};
 use crate::host::system;
+use crate::host::work::{Sought, Worker};
 use crate::proto::content::service::StoreService;
 use crate::proto::path::Guards;
 use crate::proto::profile::Profile;
@@ -97,17 +100,18 @@ fn start(
     rng: &mut Rng,
 ) -> Result<(Local, RelayFacts), Error> {
     let (clock, exits) = (Clock::start(), settings.exit != ExitPolicy::None);
-    let keys = RelayKeys::load_or_create(&dir, network.profile.work_bits, settings.new_identity, rng)?;
+    let keys = RelayKeys::load_or_create(&dir, settings.new_identity, rng)?;
     let (addr, listeners) =
         shard::listeners(settings.listen, settings.shards).map_err(|e| Error::bind(settings.listen, "--listen", &e))?;
     let id = keys.relay_id();
-    let RelayKeys { identity, link, onion, work_nonce } = keys;
+    let RelayKeys { identity, link, onion } = keys;
     let (identity, link, onion) = (Arc::new(identity), Arc::new(link), Arc::new(onion));
-    let descriptor = Descriptor {
+    let worker = Worker { network: network.id, identity: identity.public(), params: network.profile.work };
+    let mut descriptor = Descriptor {
         network: network.id,
         identity: identity.public(),
-        work_nonce,
-        published: clock.now().unix,
+        work: Work::NONE,
+        published: UnixMs(0),
         lifetime_s: u32::try_from(network.profile.descriptor_lifetime.as_secs()).unwrap_or(u32::MAX),
         link_key: link.public(),
         onion_key: onion.public(),
@@ -119,6 +123,8 @@ fn start(
         addrs: vec![settings.advertise.unwrap_or(addr)],
     };
     check_address(&descriptor, &network)?;
+    descriptor.work = worker.obtain(&dir, worker.window(clock.now().unix))?;
+    descriptor.published = clock.now().unix;
     let role = ShardConfig {
         network: network.id,
         profile: network.profile,
@@ -150,7 +156,42 @@ fn start(
     tokio::task::spawn_local(handle.clone().serve(inbox));
     network.own = Some(signed.clone());
     let about = About::new(dir, network.clone(), clock, Some(id), report);
-    Ok((Local::new(handle, about), RelayFacts { id, addr, descriptor: signed, network }))
+    let local = Local::new(handle, about);
+    tokio::task::spawn_local(renew_work(local.clone(), worker));
+    Ok((local, RelayFacts { id, addr, descriptor: signed, network }))
+}
+
+/// Finds the proofs of work that the relay will need, each when it is asked for, beside everything else.
+// spec: KEY-9
+async fn renew_work(local: Local, worker: Worker) {
+    let mut due = local.agent.work_due();
+    while due.changed().await.is_ok() {
+        let Some(window) = *due.borrow_and_update() else { continue };
+        match seek(&local, worker, window).await {
+            Ok(work) => local.agent.with(|node, now| node.work_found(now, window, work)),
+            Err(why) => tracing::warn!(%why, "the relay has no proof of work and cannot publish itself"),
+        }
+    }
+}
+
+/// One attempt after the other, each on a thread that may take its time; whoever drops this ends it.
+async fn seek(local: &Local, worker: Worker, window: u32) -> Result<Work, Error> {
+    let mut hunt = match worker.hunt(&local.about.dir, window)? {
+        Sought::Found(work) => return Ok(work),
+        Sought::Begun(hunt) => hunt,
+    };
+    loop {
+        let step = tokio::task::spawn_blocking(move || {
+            let found = hunt.step();
+            (hunt, found)
+        });
+        let (back, found) = step.await.map_err(|e| Error::new(ErrorKind::Io, "a thread ended").with_source(e))?;
+        hunt = back;
+        hunt.note(&local.about.dir, found);
+        if let Some(work) = found {
+            return Ok(work);
+        }
+    }
 }
 
 /// Why this relay belongs to its network, where that takes a founder's word.

@@ -45,6 +45,8 @@ struct Shared {
     skew: watch::Sender<Option<i64>>,
     /// Whether the node can do its work as far as the network goes.
     online: watch::Sender<bool>,
+    /// The window whose proof of work is wanted.
+    work_due: watch::Sender<Option<u32>>,
     relay: Option<RelayParts>,
     store: Option<StoreAccess>,
 }
@@ -96,6 +98,9 @@ impl Shared {
                         ShardCommand::Credentials(Box::new(credentials))
                     });
                 }
+            }
+            AgentEvent::WorkDue(window) => {
+                self.work_due.send_replace(Some(window));
             }
             AgentEvent::Snapshot(snapshot) => {
                 tracing::debug!(relays = snapshot.len(), "the directory is settled and checked");
@@ -166,6 +171,7 @@ impl AgentHandle {
             built: watch::Sender::new(0),
             skew: watch::Sender::new(None),
             online: watch::Sender::new(true),
+            work_due: watch::Sender::new(None),
             relay,
             store,
         });
@@ -185,6 +191,11 @@ impl AgentHandle {
                 shard.tell(ShardCommand::Answer(ask, answer));
             }
         }
+    }
+
+    /// The windows whose proof of work is wanted, as they come.
+    pub fn work_due(&self) -> watch::Receiver<Option<u32>> {
+        self.shared.work_due.subscribe()
     }
 
     /// Uses the node and lets it go on.

@@ -19,7 +19,7 @@ const INVITE_FIRST: Duration = Duration::from_secs(2);
 
 /// Runs the command.
 pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
-    let (begun, signals) = (Timer::start(), Signals::catch()?);
+    let (begun, mut signals) = (Timer::start(), Signals::catch()?);
     let mut builder = Relay::builder(&config.common.dir)
         .listen(config.listen)
         .new_identity(config.new_identity)
@@ -48,7 +48,11 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
     for path in &config.invites {
         builder = builder.invite(Invite::read(path)?);
     }
-    let relay = builder.start().await?;
+    // A first start on a public network may work for some seconds before there is a relay.
+    let relay = tokio::select! {
+        relay = builder.start() => relay?,
+        () = signals.next() => return Ok(()),
+    };
     let done = serve(&relay, (&config.common, config.drain), config.write_invite.as_deref(), begun, signals).await;
     relay.shutdown().await;
     done

@@ -33,7 +33,7 @@ pub(crate) fn with(i: u8, published: UnixMs, change: impl FnOnce(&mut Descriptor
     let mut d = Descriptor {
         network: NETWORK,
         identity: key.public(),
-        work_nonce: find_work(&key.public(), Profile::TESTING.work_bits),
+        work: find_work(NETWORK, &key.public(), published, Profile::TESTING.work),
         published,
         lifetime_s: Profile::TESTING.descriptor_lifetime.as_secs() as u32,
         link_key: [1; 32],

@@ -5,11 +5,13 @@
 
 mod jobs;
 mod paths;
+mod proofs;
 mod store;
 
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::crypto::identity::IdentityKey;
+use crate::crypto::work::Work;
 use crate::proto::content::fetch::Open;
 use crate::proto::directory::client_sync::{ClientDirOutput, ClientDirectory, SourceFault};
 use crate::proto::directory::relay_sync::{DirOutput, RelayDirectory};
@@ -28,6 +30,7 @@ use core::cell::RefCell;
 pub use jobs::{Job, JobId, JobNews};
 use jobs::{JobStep, Jobs};
 use paths::{PathState, Paths, roster};
+use proofs::Proofs;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -77,6 +80,8 @@ pub enum AgentEvent {
     Roster(Roster),
     /// A relay has a fresh descriptor.
     Published(Box<SignedDescriptor>),
+    /// A relay will need its proof of work of this window: [`Agent::work_found`] takes it.
+    WorkDue(u32),
     /// There is a new snapshot.
     Snapshot(Arc<Snapshot>),
     /// A job has something to say.
@@ -107,6 +112,7 @@ pub struct Agent {
     paths: Rc<RefCell<PathState>>,
     directory: Directory,
     relay: Option<RelayIdentity>,
+    proofs: Option<Proofs>,
     store: Option<Store>,
     store_calls: VecDeque<Output>,
     publish_at: Instant,
@@ -153,6 +159,7 @@ impl Agent {
             client,
             paths,
             directory,
+            proofs: cfg.relay.as_ref().map(|r| Proofs::new(&r.descriptor)),
             relay: cfg.relay,
             store: own.filter(|_| cfg.store).map(|own| Store::new(own, cfg.profile)),
             store_calls: VecDeque::new(),
@@ -272,15 +279,32 @@ impl Agent {
     }
 
     fn publish(&mut self, now: Now) {
-        let (Some(relay), Directory::Relay(directory)) = (&mut self.relay, &mut self.directory) else { return };
+        let (Some(relay), Some(proofs), Directory::Relay(directory)) =
+            (&mut self.relay, &mut self.proofs, &mut self.directory)
+        else {
+            return;
+        };
         if now.mono < self.publish_at {
             return;
         }
+        if let Some(window) = proofs.due(now.unix) {
+            self.events.push_back(AgentEvent::WorkDue(window));
+        }
         self.publish_at = now.mono + self.profile.descriptor_refresh;
+        // spec: KEY-9
+        let Some(work) = proofs.at(now.unix) else { return };
+        relay.descriptor.work = work;
         relay.descriptor.published = now.unix;
         let signed = SignedDescriptor::sign(relay.descriptor.clone(), &relay.key);
         directory.publish(now, signed.clone());
         self.events.push_back(AgentEvent::Published(Box::new(signed)));
+    }
+
+    /// A proof of work was found. One that a record waited for lets it be published at once.
+    pub fn work_found(&mut self, now: Now, window: u32, work: Work) {
+        if self.proofs.as_mut().is_some_and(|proofs| proofs.found(now.unix, window, work)) {
+            self.publish_at = now.mono;
+        }
     }
 
     fn call(&mut self, now: Now, owner: Owner, call: Call) {
