@@ -166,7 +166,7 @@ mod tests {
         let nodes = (2_usize << params.bits) * 16;
         println!(
             "an attempt: {attempt:?} and {} MiB; a proof: {:?} on average ({} attempts; {found} found)",
-            nodes * 7 / 2 >> 20,
+            (nodes * 7 / 2) >> 20,
             attempt * params.attempts(),
             params.attempts()
         );

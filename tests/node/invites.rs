@@ -4,7 +4,7 @@ use crate::harness::{COMMAND_MAX, Client, Net, Ran, START_MAX, run, text, umbel_
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use umbel::host::system::Timer;
 use umbel::proto::profile::Profile;
 use umbel::wire::invite::Invite;
 
@@ -58,9 +58,9 @@ fn half_of_the_relays_and_then_the_founder_die_and_newcomers_get_in() {
     let stopped = file(&net, "stopped", &invite(net.relays[0].dir()));
     assert!(named(&invite(client.dir())).len() > 3, "what a client's folder kept");
     for (name, invite) in [("c1", &running), ("c2", &stopped), ("c3", &net.invite())] {
-        let begun = Instant::now();
+        let begun = Timer::start();
         let newcomer = Client::start(&net.home().join(name), invite);
-        eprintln!("{name} is in after {} ms", begun.elapsed().as_millis());
+        eprintln!("{name} is in after {} ms", begun.elapsed_ms());
         drop(newcomer);
     }
     // An old client with the founder gone.
