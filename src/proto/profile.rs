@@ -155,6 +155,7 @@ mod tests {
     /// What a public network's work costs: `cargo test --release --lib what_work_costs -- --ignored --nocapture`.
     #[test]
     #[ignore = "takes ten seconds on a release build"]
+    #[allow(clippy::disallowed_methods, reason = "it measures")]
     fn what_work_costs() {
         let params = Profile::DEFAULT.work;
         let begun = std::time::Instant::now();

@@ -28,8 +28,10 @@ use core::ops::Deref;
 pub const DESCRIPTOR_VERSION: u8 = 1;
 /// Most addresses of one relay (spec DIR-3).
 pub const ADDRS_MAX: usize = 4;
-/// The longest descriptor: all fields with a family, a membership of four founders and four IPv6 addresses.
-pub const DESCRIPTOR_MAX: usize = 344 + MEMBERSHIP_MAX;
+/// The longest descriptor where anybody may join: all fields with a family and four IPv6 addresses.
+pub const DESCRIPTOR_OPEN_MAX: usize = 344;
+/// The longest descriptor: the same with a membership of four founders.
+pub const DESCRIPTOR_MAX: usize = DESCRIPTOR_OPEN_MAX + MEMBERSHIP_MAX;
 /// Time for which a proof of work serves a relay (spec KEY-3).
 pub const WORK_WINDOW: Duration = Duration::from_secs(30 * 86_400);
 const WINDOW_MS: u64 = 30 * 86_400_000;

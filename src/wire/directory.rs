@@ -11,7 +11,7 @@ use crate::base::bytes::{Reader, Writer};
 use crate::base::numbered::numbered;
 use crate::base::time::UnixMs;
 use crate::crypto::identity::{self, IdentityKey, Purpose};
-use crate::wire::descriptor::DESCRIPTOR_MAX;
+use crate::wire::descriptor::{DESCRIPTOR_MAX, DESCRIPTOR_OPEN_MAX};
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink, bytes16};
 use crate::wire::ids::RelayId;
@@ -30,6 +30,18 @@ pub const BUCKETS: usize = 256;
 
 const SIGNATURE_SIZE: usize = 64;
 
+/// How many records of these sizes, the first ones, go into one list of at most `most`: no more bytes than `most` of the
+/// longest records of an open network, so that the longer ones of a private network fit a body as well.
+pub fn fitting(sizes: impl IntoIterator<Item = usize>, most: usize) -> usize {
+    let mut left = DESCRIPTOR_OPEN_MAX.saturating_add(2).saturating_mul(most);
+    let takes = |size: &usize| {
+        let rest = left.checked_sub(size.saturating_add(2));
+        left = rest.unwrap_or(left);
+        rest.is_some()
+    };
+    sizes.into_iter().take(most).take_while(takes).count()
+}
+
 /// Names one version of one relay's record.
 pub type RecordKey = (RelayId, UnixMs);
 
@@ -42,6 +54,17 @@ pub struct Entry {
     pub published: UnixMs,
     /// First eight bytes of the record's leaf hash: two records of one relay and moment differ here.
     pub tag: u64,
+}
+
+/// The same records in as many such lists as they take.
+pub fn lists<T>(records: &[T], most: usize, size: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
+    let mut rest = records;
+    core::iter::from_fn(move || {
+        let n = fitting(rest.iter().map(&size), most).max(1).min(rest.len());
+        let (list, after) = rest.split_at_checked(n).filter(|(list, _)| !list.is_empty())?;
+        rest = after;
+        Some(list)
+    })
 }
 
 numbered! {
@@ -409,7 +432,15 @@ mod tests {
 
     #[test]
     fn every_answer_is_read_back_and_the_fullest_fits_a_body() {
-        let full = |n: usize| vec![vec![1; DESCRIPTOR_MAX]; n];
+        let full = |n: usize| vec![vec![1; DESCRIPTOR_OPEN_MAX]; n];
+        for (most, some) in [(RECORDS_MAX, 66), (PAGE_RECORDS_MAX, 99)] {
+            let sizes = |size: usize| core::iter::repeat_n(size, 500);
+            assert_eq!((fitting(sizes(DESCRIPTOR_OPEN_MAX), most), fitting(sizes(DESCRIPTOR_MAX), most)), (most, some));
+            assert_eq!(fitting([5; 3], most), 3);
+            let whole = vec![vec![1; DESCRIPTOR_MAX]; 2 * some + 1];
+            let lists: Vec<_> = lists(&whole, most, Vec::len).map(<[_]>::len).collect();
+            assert_eq!(lists, [some, some, 1]);
+        }
         for answer in [
             DirectoryAnswer::Taken { new: 1, held: 2, refused: 3 },
             DirectoryAnswer::Record(vec![1; 200]),
@@ -438,7 +469,7 @@ mod tests {
         assert_eq!(DirectoryRequest::decode(&[1, RECORDS_MAX as u8 + 1]), Err(Malformed::OutOfRange));
         assert_eq!(DirectoryRequest::decode(&[4, 2, 1, 0, 0]), Err(Malformed::OutOfRange));
         assert_eq!(DirectoryRequest::decode(&[1, 0, 0]), Err(Malformed::TrailingBytes));
-        let long = [&[1, 1, 1, 89][..], &[0; 345]].concat();
+        let long = [&[1, 1, 2, 155][..], &[0; DESCRIPTOR_MAX + 1]].concat();
         assert_eq!(DirectoryRequest::decode(&long), Err(Malformed::OutOfRange));
         assert_eq!(DirectoryAnswer::decode(&[4, 2, 0, 0, 0]), Err(Malformed::OutOfRange));
     }

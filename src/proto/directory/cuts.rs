@@ -3,7 +3,7 @@
 use crate::base::time::{Duration, UnixMs};
 use crate::crypto::identity::IdentityKey;
 use crate::proto::directory::snapshot::Snapshot;
-use crate::wire::directory::{DirectoryAnswer, PAGE_RECORDS_MAX, Statement};
+use crate::wire::directory::{DirectoryAnswer, PAGE_RECORDS_MAX, Statement, fitting};
 use crate::wire::ids::RelayId;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -75,7 +75,8 @@ impl Cuts {
         let s = Arc::clone(&c.snapshot);
         let from = usize::try_from(start).unwrap_or(usize::MAX);
         let Some(rest) = s.relays().get(from..).filter(|r| !r.is_empty()) else { return self.unknown(now) };
-        let records = rest.iter().take(PAGE_RECORDS_MAX).map(|r| r.bytes().to_vec()).collect();
+        let n = fitting(rest.iter().map(|r| r.bytes().len()), PAGE_RECORDS_MAX);
+        let records = rest.iter().take(n).map(|r| r.bytes().to_vec()).collect();
         DirectoryAnswer::Page { cut: s.cut, total: u32::try_from(s.len()).unwrap_or(u32::MAX), start, records }
     }
 }

@@ -15,7 +15,7 @@ use crate::proto::directory::snapshot::{RELAYS_MIN, Snapshot, cut_before};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RECORDS_MAX, RecordKey, Refusal};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RECORDS_MAX, RecordKey, Refusal, lists};
 use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -306,7 +306,7 @@ impl RelayDirectory {
         let fresh = core::mem::take(&mut self.fresh);
         let known = self.known(now.unix);
         let to = self.peers.push_to(self.own, &known, now.mono, rng);
-        for part in fresh.chunks(RECORDS_MAX) {
+        for part in lists(&fresh, RECORDS_MAX, |r| r.bytes().len()) {
             let request = DirectoryRequest::Put(part.iter().map(|r| r.bytes().to_vec()).collect());
             for peer in &to {
                 // spec: DIR-32
@@ -417,7 +417,7 @@ impl RelayDirectory {
         }
         let wanted: Vec<_> =
             wanted.iter().filter_map(|key| self.records.version(key)).map(|r| r.bytes().to_vec()).collect();
-        for part in wanted.chunks(RECORDS_MAX) {
+        for part in lists(&wanted, RECORDS_MAX, Vec::len) {
             self.call(now, peer, Pending::Push, &DirectoryRequest::Put(part.to_vec()));
         }
         // The same range again while it brings something new; a peer that only says so gets no second turn.
