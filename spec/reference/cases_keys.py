@@ -8,7 +8,7 @@ from umbel import *
 
 
 def ids():
-    for name, profile, genesis, founders in [("testing", "testing", seq(32), []), ("default", "default", bytes(32), []), ("founders", "private", seq(32), [seq(32, 1), seq(32, 2)])]:
+    for name, profile, genesis, founders in [("testing", "testing", seq(32), []), ("public", "public", bytes(32), []), ("founders", "private", seq(32), [seq(32, 1), seq(32, 2)])]:
         case("ids", "network", name, "KEY-1 ENC-4", profile=profile, genesis=genesis, founders=b"".join(founders), network=network_id(profile, genesis, founders),
              text=id_text(network_id(profile, genesis, founders)))
     identity = ed_public(seq(32, 7))

@@ -137,7 +137,7 @@ impl RelayBuilder {
         self
     }
 
-    /// Founds a network of this profile, `"default"` or `"testing"`, if there is neither an invite nor one in the folder.
+    /// Founds a network of this profile, `"public"` or `"testing"`, if there is neither an invite nor one in the folder.
     pub fn found(mut self, profile: impl Into<String>) -> Self {
         self.profile = Some(profile.into());
         self

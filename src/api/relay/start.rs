@@ -1,9 +1,9 @@
 //! Opens everything a relay needs, and starts it on the thread that calls.
 
 use super::{ExitPolicy, RelayBuilder};
-use crate::api::keep::keep_current;
+use crate::api::keep::{keep_current, keep_sets};
 use crate::api::local::{About, Local};
-use crate::api::network::Network;
+use crate::api::network::{self, Network};
 use crate::base::rng::Rng;
 use crate::base::time::UnixMs;
 use crate::crypto::aead::Cipher;
@@ -68,6 +68,7 @@ impl RelayBuilder {
             facts.network.keep(&local.about.dir)?;
         }
         tokio::task::spawn_local(keep_current(local.clone()));
+        tokio::task::spawn_local(keep_sets(local.clone()));
         Ok((local, facts))
     }
 
@@ -87,8 +88,7 @@ impl RelayBuilder {
 
 fn named_profile(name: &str) -> Result<&'static Profile, Error> {
     Profile::named(name).ok_or_else(|| {
-        Error::new(ErrorKind::Usage, format!("there is no profile {name:?}"))
-            .with_hint("use \"default\" or \"testing\"")
+        Error::new(ErrorKind::Usage, format!("there is no profile {name:?}")).with_hint(Profile::hint(name))
     })
 }
 
@@ -139,6 +139,7 @@ fn start(
     let (store, report) = open_store(&dir, settings, network.profile.lease, clock)?.unzip();
     let shards = start_shards(listeners, &role, (rng, clock), (&asks, store.as_ref()), settings)?;
     let signed = SignedDescriptor::sign(descriptor.clone(), &identity);
+    let kept = network::kept_sets(&dir, &network)?;
     let node = AgentConfig {
         network: network.id,
         profile: network.profile,
@@ -148,7 +149,7 @@ fn start(
         hops: 3,
         spare_circuits: 0,
         wants_exits: false,
-        relay: Some(RelayIdentity { key: identity.clone(), descriptor }),
+        relay: Some(RelayIdentity { key: identity.clone(), descriptor, kept }),
         store: store.is_some(),
     };
     let node = Agent::new(node, rng.fork());

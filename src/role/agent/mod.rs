@@ -6,14 +6,15 @@
 mod jobs;
 mod paths;
 mod proofs;
+mod publish;
 mod store;
 
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::crypto::identity::IdentityKey;
-use crate::crypto::work::Work;
 use crate::proto::content::fetch::Open;
 use crate::proto::directory::client_sync::{ClientDirOutput, ClientDirectory, SourceFault};
+use crate::proto::directory::kept::Kept;
 use crate::proto::directory::relay_sync::{DirOutput, RelayDirectory};
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::path::{GuardRecord, Guards};
@@ -69,6 +70,8 @@ pub struct RelayIdentity {
     pub key: Arc<IdentityKey>,
     /// What it says of itself; the time of publication is filled in.
     pub descriptor: Descriptor,
+    /// What its directory left for this start.
+    pub kept: Kept,
 }
 
 /// What a node tells its driver.
@@ -78,6 +81,8 @@ pub enum AgentEvent {
     Stream(Event),
     /// The relays a relay's shards can extend to.
     Roster(Roster),
+    /// A relay's directory has something for its next start ([`RelayIdentity::kept`]).
+    Keep(Vec<u8>),
     /// A relay has a fresh descriptor.
     Published(Box<SignedDescriptor>),
     /// A relay will need its proof of work of this window: [`Agent::work_found`] takes it.
@@ -112,6 +117,7 @@ pub struct Agent {
     paths: Rc<RefCell<PathState>>,
     directory: Directory,
     relay: Option<RelayIdentity>,
+    retired: bool,
     proofs: Option<Proofs>,
     store: Option<Store>,
     store_calls: VecDeque<Output>,
@@ -125,7 +131,7 @@ pub struct Agent {
 
 impl Agent {
     /// A node that knows nothing but its seeds.
-    pub fn new(cfg: AgentConfig, mut rng: Rng) -> Self {
+    pub fn new(mut cfg: AgentConfig, mut rng: Rng) -> Self {
         let own = cfg.relay.as_ref().map(|r| r.descriptor.relay_id());
         let seeds: Vec<_> = cfg.seeds.iter().cloned().map(Arc::new).collect();
         let paths = Rc::new(RefCell::new(PathState {
@@ -146,9 +152,10 @@ impl Agent {
             circuits_max: CLIENT_CIRCUITS_MAX,
         };
         let client = Client::new(client_cfg, Box::new(Paths(paths.clone())), rng.fork());
-        let directory = match (&cfg.relay, own) {
+        let directory = match (&mut cfg.relay, own) {
             (Some(relay), Some(own)) => {
-                let machine = RelayDirectory::new(cfg.network, cfg.profile, relay.key.clone(), own, cfg.seeds);
+                let mut machine = RelayDirectory::new(cfg.network, cfg.profile, relay.key.clone(), own, cfg.seeds);
+                machine.restore(core::mem::take(&mut relay.kept));
                 Directory::Relay(Box::new(machine))
             }
             _ => Directory::Client(Box::new(ClientDirectory::new(cfg.network, cfg.profile, cfg.seeds, cfg.snapshot))),
@@ -161,6 +168,7 @@ impl Agent {
             directory,
             proofs: cfg.relay.as_ref().map(|r| Proofs::new(&r.descriptor)),
             relay: cfg.relay,
+            retired: false,
             store: own.filter(|_| cfg.store).map(|own| Store::new(own, cfg.profile)),
             store_calls: VecDeque::new(),
             publish_at: Instant::default(),
@@ -278,35 +286,6 @@ impl Agent {
         any
     }
 
-    fn publish(&mut self, now: Now) {
-        let (Some(relay), Some(proofs), Directory::Relay(directory)) =
-            (&mut self.relay, &mut self.proofs, &mut self.directory)
-        else {
-            return;
-        };
-        if now.mono < self.publish_at {
-            return;
-        }
-        if let Some(window) = proofs.due(now.unix) {
-            self.events.push_back(AgentEvent::WorkDue(window));
-        }
-        self.publish_at = now.mono + self.profile.descriptor_refresh;
-        // spec: KEY-9
-        let Some(work) = proofs.at(now.unix) else { return };
-        relay.descriptor.work = work;
-        relay.descriptor.published = now.unix;
-        let signed = SignedDescriptor::sign(relay.descriptor.clone(), &relay.key);
-        directory.publish(now, signed.clone());
-        self.events.push_back(AgentEvent::Published(Box::new(signed)));
-    }
-
-    /// A proof of work was found. One that a record waited for lets it be published at once.
-    pub fn work_found(&mut self, now: Now, window: u32, work: Work) {
-        if self.proofs.as_mut().is_some_and(|proofs| proofs.found(now.unix, window, work)) {
-            self.publish_at = now.mono;
-        }
-    }
-
     fn call(&mut self, now: Now, owner: Owner, call: Call) {
         self.next_tag += 1;
         self.calls.insert(self.next_tag, (owner, call.id));
@@ -341,6 +320,10 @@ impl Agent {
                         let roster = roster(&known);
                         self.paths.borrow_mut().roster = roster.clone();
                         self.events.push_back(AgentEvent::Roster(roster));
+                        None
+                    }
+                    Some(DirOutput::Keep(bytes)) => {
+                        self.events.push_back(AgentEvent::Keep(bytes));
                         None
                     }
                     Some(DirOutput::Settled(snapshot)) => {
