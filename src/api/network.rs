@@ -189,6 +189,11 @@ impl Network {
         Invite(wire::Invite { checkpoint: Some((set.cut, set.root)), ..invite })
     }
 
+    /// The keys of a private network's founders.
+    pub(super) fn founders(&self) -> &[[u8; 32]] {
+        self.charter.founders()
+    }
+
     /// What makes the relay of this identity a member of a private network.
     pub(super) fn membership(&self, identity: &[u8; 32]) -> Option<Membership> {
         self.member.as_ref().map(|key| key.admit(&self.charter, self.id, identity))
@@ -198,6 +203,31 @@ impl Network {
     pub(super) fn invite_to(&self, relays: &[SignedDescriptor]) -> Invite {
         Invite(wire::Invite::new(self.profile.name, self.charter.clone(), relays))
     }
+}
+
+/// Founds a private network in a folder that has none yet: whatever node starts there is its first member. `issue` makes the
+/// member key of a network's id.
+///
+/// # Errors
+/// [`ErrorKind::Config`] (rule NODE-601) where the folder belongs to a network; the files cannot be written.
+// spec: NODE-601
+pub(crate) fn found(
+    dir: &NodeDir,
+    charter: &Charter,
+    issue: impl FnOnce(NetworkId) -> Option<MemberKey>,
+) -> Result<(NetworkId, MemberKey), Error> {
+    if belongs::network(dir)?.is_some() || dir.has(INVITE_FILE) {
+        let message = format!("the folder {} belongs to a network already", dir.path().display());
+        return Err(Error::new(ErrorKind::Config, message)
+            .with_rule("NODE-601")
+            .with_hint("give each network a folder of its own with --dir"));
+    }
+    let mut network = Network::new(&Profile::PRIVATE, charter.clone(), &mut crate::host::system::rng()?);
+    let no_founder = || Error::new(ErrorKind::Config, "the key is not that of a founder").with_rule("DIR-605");
+    let key = issue(network.id).ok_or_else(no_founder)?;
+    network.member = Some(key.clone());
+    network.keep(dir)?;
+    Ok((network.id, key))
 }
 
 /// The invite that the folder keeps. One that cannot be read is no loss where others are given.

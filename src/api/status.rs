@@ -1,6 +1,7 @@
 //! What a node does now. Nothing in it identifies users or destinations.
 
 use super::local::Local;
+use super::place::NetworkStatus;
 use super::problem::Problem;
 use crate::proto::content::store::StoreHealth;
 use crate::role::client::{CircuitInfo, CircuitPurpose, CircuitState, StreamInfo};
@@ -23,6 +24,8 @@ pub struct Status {
     pub ready: bool,
     /// What keeps it from its work, or a part of it.
     pub problems: Vec<Problem>,
+    /// The network, and the node's place in it.
+    pub network: NetworkStatus,
     /// The snapshot in use; none before the first.
     pub directory: Option<DirectoryStatus>,
     /// Open links.
@@ -172,6 +175,7 @@ impl Local {
             profile: self.about.profile.name.into(),
             uptime_s: now.mono.0 / 1_000_000,
             ready: self.readiness().is_ready(),
+            network: self.network_status(),
             directory,
             links: links + own_links as u64,
             circuits: circuits.iter().map(circuit).collect(),

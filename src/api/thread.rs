@@ -7,6 +7,7 @@ use crate::crypto::hash::{context, derive};
 use crate::crypto::self_test;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::system;
+use crate::proto::directory::snapshot::Snapshot;
 use crate::wire::ids::NetworkId;
 use std::future::Future;
 use std::path::PathBuf;
@@ -112,6 +113,11 @@ impl NodeThread {
             // The node has ended: this channel is closed at once.
             None => Events::new(&self.readiness, broadcast::channel(1).1),
         }
+    }
+
+    /// The set in use.
+    pub(crate) fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.readiness.snapshots.borrow().clone()
     }
 
     pub(super) fn dir(&self) -> &std::path::Path {

@@ -6,6 +6,7 @@ pub mod descriptors;
 pub mod dir;
 pub mod driver;
 pub mod error;
+pub mod founder;
 pub mod guards;
 pub mod keepalive;
 pub mod keys;

@@ -83,8 +83,12 @@ pub enum Command {
     /// Print an invite to the node's network, for others to join by
     #[command(after_help = INVITE_EXAMPLES)]
     Invite,
+    /// Found a private network, and make people members of it
+    Network(NetworkArgs),
     /// Show what the node does
     Status,
+    /// Show the relays of the set that the node knows
+    Relays(RelaysArgs),
     /// Show which relays keep a relay's record or a block, and which of them answer
     Lookup(LookupArgs),
 }
@@ -326,6 +330,67 @@ Examples:
 Works on any node, whether it runs or not. The invite names at most 12 relays of the set that the node knows, of several
 operators and networks where there are, and the set itself, with which a newcomer can compare what it is told. It holds
 no secret; of a private network it lets a client in, and makes no relay a member: see umbel network invite.";
+
+const NETWORK_EXAMPLES: &str = "\
+Examples:
+  umbel --dir r1 network create
+  umbel relay --dir r1 --listen 192.168.1.5:6251
+  umbel --dir r1 network invite bob > bob.invite
+  umbel relay --dir r2 --listen 192.168.1.6:6251 --invite bob.invite      on bob's machine
+
+A private network is for people who know each other: who has a member key may run relays, who has an invite without one may
+use the network, and nobody else gets an answer. Private addresses are allowed; nothing is audited.";
+
+/// Options of `umbel network`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = NETWORK_EXAMPLES)]
+pub struct NetworkArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: NetworkCommand,
+}
+
+/// What a founder does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum NetworkCommand {
+    /// Found a network in DIR: the key of its founder, and this machine's place in it, lie there
+    Create {
+        /// The key of another founder, as `umbel network key` prints it; up to three
+        #[arg(long, value_name = "KEY")]
+        founder: Vec<String>,
+    },
+    /// Print the public part of the founder's key in DIR; make one where there is none
+    Key,
+    /// Make somebody a member: print an invite with a key of theirs, which is SECRET
+    Invite {
+        /// What to call them; for you alone
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// An invite with the relays to name, where DIR is no node's
+        #[arg(long, value_name = "FILE")]
+        invite: Option<PathBuf>,
+    },
+    /// Show whom the founder in DIR made a member
+    Members,
+}
+
+const RELAYS_EXAMPLES: &str = "\
+Examples:
+  umbel relays
+  umbel relays --where 'age>7d && exit:443'
+  umbel relays --where '(presence<90 || !live) && store' --json
+
+A test is one of: age>7d (s, min, h, d), presence>=90 (percent of the last samples), exit, exit:PORT, store, live, family,
+family:TEXT, prefix:203.0, id:TEXT; a text is how the value begins. && binds closer than ||; ! negates; parentheses group.";
+
+/// Options of `umbel relays`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = RELAYS_EXAMPLES)]
+pub struct RelaysArgs {
+    /// Show only relays for which this holds
+    #[arg(long = "where", value_name = "FILTER")]
+    pub filter: Option<String>,
+}
 
 const LOOKUP_EXAMPLES: &str = "\
 Examples:

@@ -292,6 +292,11 @@ impl Report for Status {
         if let Some(socks) = &self.socks {
             row("proxy", socks.clone());
         }
+        row("network", self.network.message.clone());
+        if !self.network.founders.is_empty() {
+            let short: Vec<_> = self.network.founders.iter().filter_map(|f| f.get(..8)).collect();
+            row("founders", short.join(", "));
+        }
         row("directory", self.directory.as_ref().map_or("none yet".to_owned(), directory_text));
         row("links", self.links.to_string());
         row("circuits", self.circuits.len().to_string());

@@ -112,6 +112,31 @@ impl Profile {
         stream_window_bytes: 256 * 1024,
     };
 
+    /// Networks of people who know each other: members only, cuts of seconds, neither audits nor quotas.
+    pub const PRIVATE: Self = Self {
+        name: "private",
+        cuts: CutParams {
+            period_min: Duration::from_secs(5),
+            period_max: Duration::from_secs(60),
+            period_per_member: Duration::from_millis(500),
+        },
+        dormant_max: DAY,
+        sample_interval: HOUR,
+        settle_margin: Duration::from_millis(1_500),
+        usable_lag: Duration::from_millis(500),
+        descriptor_lifetime: Duration::from_secs(120),
+        descriptor_refresh: Duration::from_secs(40),
+        gossip_interval: Duration::from_secs(5),
+        client_refresh: Duration::from_secs(20),
+        snapshot_max_age: DAY,
+        signers_asked: 49,
+        work: WorkParams { bits: 2, effort: 0 },
+        distinct_prefixes: false,
+        private_relays: true,
+        members_only: true,
+        ..Self::PUBLIC
+    };
+
     /// Loopback networks: seconds instead of days, no address quotas. Used by `umbel testnet` and the tests.
     pub const TESTING: Self = Self {
         name: "testing",
@@ -143,7 +168,7 @@ impl Profile {
 
     /// The profile of that name.
     pub fn named(name: &str) -> Option<&'static Self> {
-        [&Self::PUBLIC, &Self::TESTING].into_iter().find(|p| p.name == name)
+        [&Self::PUBLIC, &Self::PRIVATE, &Self::TESTING].into_iter().find(|p| p.name == name)
     }
 
     /// What to do where no profile has this name.

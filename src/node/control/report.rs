@@ -2,7 +2,7 @@
 
 use crate::api;
 pub use crate::api::{
-    BytesStatus, CircuitStatus, DirectoryStatus, Listing, Lookup as LookupReport, Problem, Progress,
+    BytesStatus, CircuitStatus, DirectoryStatus, Listing, Lookup as LookupReport, NetworkStatus, Problem, Progress,
     Published as PutReport, StoreStatus, StreamStatus, Unit,
 };
 #[cfg(feature = "unstable")]
@@ -81,6 +81,9 @@ pub struct Status {
     pub problems: Vec<Problem>,
     /// Where the proxy listens; null where there is none.
     pub socks: Option<String>,
+    /// The network, and the node's place in it.
+    #[serde(default)]
+    pub network: NetworkStatus,
     /// The snapshot in use; null before the first.
     pub directory: Option<DirectoryStatus>,
     /// Open links.
@@ -118,6 +121,7 @@ impl Status {
             ready: node.ready,
             problems: node.problems,
             socks,
+            network: node.network,
             directory: node.directory,
             links: node.links,
             circuits: node.circuits,
@@ -188,6 +192,7 @@ mod tests {
             ready: true,
             problems: Vec::new(),
             socks: Some("127.0.0.1:6250".into()),
+            network: NetworkStatus::default(),
             directory: Some(DirectoryStatus { cut: 1, root: "r".into(), relays: 2, signers: 3, age_s: 4 }),
             links: 1,
             circuits: vec![CircuitStatus {
@@ -209,7 +214,8 @@ mod tests {
             &status,
             concat!(
                 r#"{"version":"1","role":"client","id":null,"profile":"testing","uptime_s":1,"ready":true,"problems":[],"#,
-                r#""socks":"127.0.0.1:6250","directory":{"cut":1,"root":"r","relays":2,"signers":3,"age_s":4},"links":1,"#,
+                r#""socks":"127.0.0.1:6250","network":{"id":"","founders":[],"relays":0,"next_cut_s":null,"member":null,"since_unix":null,"message":""},"#,
+                r#""directory":{"cut":1,"root":"r","relays":2,"signers":3,"age_s":4},"links":1,"#,
                 r#""circuits":[{"id":1,"hops":["h"],"state":"open","isolation":"i"}],"#,
                 r#""streams":[{"id":1,"circuit":2,"hops":3,"post_quantum":true,"bytes_in":4,"bytes_out":5}],"#,
                 r#""store":{"used":1,"cap":2,"objects":3,"health":"good","reason":"","since_unix":0,"before":null,"#,

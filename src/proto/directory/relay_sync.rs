@@ -16,7 +16,7 @@ use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RECORDS_MAX, RecordKey, Refusal, lists};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RecordKey, Refusal, lists};
 use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -236,6 +236,11 @@ impl Agent {
         guards.take_changed().then(|| guards.records())
     }
 
+    /// How many relays are known, of which circuits could be built: with valid records, or of the invite.
+    pub fn relays_known(&self) -> usize {
+        self.paths.borrow().roster.len()
+    }
+
     /// The network's numbers.
     pub fn profile(&self) -> &'static Profile {
         self.profile
