@@ -30,13 +30,3 @@ pub(super) async fn keep_current(local: Local) {
         }
     }
 }
-
-/// Writes down what a relay's directory needs after a restart, whenever it settled.
-pub(super) async fn keep_sets(local: Local) {
-    let mut kept = local.agent.kept();
-    while kept.changed().await.is_ok() {
-        let bytes = kept.borrow_and_update().clone();
-        // A failure is remembered by the folder, and the next cut tries again.
-        network::keep_kept(&local.about.dir, &bytes);
-    }
-}

@@ -25,6 +25,7 @@ mod problem;
 mod put;
 mod ready;
 mod relay;
+mod sets;
 pub(crate) mod site;
 mod status;
 mod stream;

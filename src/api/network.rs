@@ -7,7 +7,6 @@ use crate::crypto::hash::{context, derive};
 use crate::host::belongs;
 use crate::host::dir::NodeDir;
 use crate::host::error::{Error, ErrorKind};
-use crate::proto::directory::kept::Kept;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::path::seeds::{self, INVITE_RELAYS};
 use crate::proto::profile::Profile;
@@ -22,8 +21,6 @@ const PEERS_FILE: &str = "peers";
 const PEERS_KEPT: usize = 256;
 /// A client's last verified directory. While it is fresh, a client that starts asks its guard for the next one and no seed.
 const DIRECTORY_FILE: &str = "directory";
-/// What a relay's directory needs to go on after a restart: its newest settled sets, and records.
-const SETS_FILE: &str = "sets";
 /// The invite's name in the node's folder: a node started once with an invite needs none later, and hands it on. It holds no
 /// secret: a member key has a file of its own.
 pub(crate) const INVITE_FILE: &str = "invite";
@@ -291,21 +288,6 @@ pub(super) fn keep_set(dir: &NodeDir, network: &Network, set: &Snapshot) {
     if network.is_kept {
         let _ = dir.save(INVITE_FILE, network.invite(Some(set)).to_string().as_bytes());
     }
-}
-
-/// What a relay's directory left. The file is a cache: one that does not verify is not there.
-pub(super) fn kept_sets(dir: &NodeDir, network: &Network) -> Result<Kept, Error> {
-    let Some(bytes) = dir.load(SETS_FILE)? else { return Ok(Kept::default()) };
-    Ok(Kept::decode(&bytes, network.profile, network.id).unwrap_or_else(|why| {
-        // spec: NODE-24
-        tracing::warn!(file = %dir.file(SETS_FILE).display(), %why, "the file is damaged and left out");
-        Kept::default()
-    }))
-}
-
-/// Writes down what a relay's directory needs after a restart; a failure is remembered by the folder.
-pub(super) fn keep_kept(dir: &NodeDir, kept: &[u8]) {
-    let _ = dir.save(SETS_FILE, kept);
 }
 
 /// Keeps a client's directory.

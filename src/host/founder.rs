@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! founder: umbel founder key 1 CHECK       members: umbel members 1 CHECK
-//!          key SECRET CHECK                         member PUBLIC ISSUED STATE NAME CHECK
+//!          key SECRET CHECK                         member PUBLIC ISSUED NAME CHECK
 //! ```
 //!
-//! Each line has a check (`lines`). ISSUED is in seconds since 1970, STATE `active` or `revoked`. The names are for the founder
+//! Each line has a check (`lines`). ISSUED is in seconds since 1970. The names are for the founder
 //! alone: no other node learns them.
 
 use crate::base::secret::Secret;
@@ -63,14 +63,12 @@ pub fn make_key(dir: &NodeDir, secret: &Secret<32>) -> Result<IdentityKey, Error
 /// Somebody to whom the founder gave a member key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issued {
-    /// As the founder called them: what `revoke` takes.
+    /// As the founder called them.
     pub name: String,
     /// The public part of their member key.
     pub key: [u8; 32],
     /// When, in seconds since 1970.
     pub issued: u64,
-    /// Whether it was revoked since.
-    pub revoked: bool,
 }
 
 /// Whom this founder gave a member key, in order.
@@ -85,14 +83,9 @@ pub fn members(dir: &NodeDir) -> Result<Vec<Issued>, Error> {
 }
 
 fn issued(line: &str) -> Option<Issued> {
-    let mut parts = line.strip_prefix("member ")?.splitn(4, ' ');
+    let mut parts = line.strip_prefix("member ")?.splitn(3, ' ');
     let (key, issued) = (from_text(parts.next()?).ok()?, parts.next()?.parse().ok()?);
-    let revoked = match parts.next()? {
-        "active" => false,
-        "revoked" => true,
-        _ => return None,
-    };
-    Some(Issued { name: parts.next()?.to_owned(), key, issued, revoked })
+    Some(Issued { name: parts.next()?.to_owned(), key, issued })
 }
 
 /// Writes the list anew.
@@ -104,10 +97,7 @@ pub fn save_members(dir: &NodeDir, members: &[Issued]) -> Result<(), Error> {
         let message = format!("this founder signed {MEMBERS_MAX} member keys already, and signs no more");
         return Err(Error::new(ErrorKind::Usage, message).with_hint("another founder may sign further ones"));
     }
-    let line = |m: &Issued| {
-        let state = if m.revoked { "revoked" } else { "active" };
-        Zeroizing::new(format!("member {} {} {state} {}", to_text(&m.key), m.issued, m.name))
-    };
+    let line = |m: &Issued| Zeroizing::new(format!("member {} {} {}", to_text(&m.key), m.issued, m.name));
     dir.save(MEMBERS_FILE, lines::seal(MEMBERS_KIND, members.iter().map(line)).as_bytes())
 }
 
@@ -142,7 +132,7 @@ mod tests {
     fn the_list_of_members_is_read_back_and_bounded() {
         let temp = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(temp.path()).unwrap();
-        let one = |n: u8| Issued { name: format!("Frau {n} "), key: [n; 32], issued: n.into(), revoked: n == 2 };
+        let one = |n: u8| Issued { name: format!("Frau {n} "), key: [n; 32], issued: n.into() };
         let list: Vec<_> = (0..4).map(one).collect();
         save_members(&dir, &list).unwrap();
         assert_eq!(members(&dir).unwrap(), list);

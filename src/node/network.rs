@@ -1,7 +1,7 @@
-//! `umbel network`: what a founder of a private network does: found it, make people members, and end a membership.
+//! `umbel network`: what a founder of a private network does: found it, and make people members.
 //!
-//! The commands work on the folder's files, beside a node that runs there or without one. Two of them print a secret, because
-//! that is what they are for: `invite` prints an invite with a member key, and nothing else does.
+//! The commands work on the folder's files, beside a node that runs there or without one. One of them prints a secret, because
+//! that is what it is for: `invite`, an invite with a member key. Nothing else does.
 
 use crate::api::{INVITE_FILE, Invite, found};
 use crate::base::secret::{Secret, Zeroizing};
@@ -93,18 +93,16 @@ struct MemberRow {
     name: String,
     member: String,
     issued_unix: u64,
-    revoked: bool,
 }
 
 impl Report for MembersReport {
     fn text(&self) -> String {
         let mut text = String::new();
         for m in &self.members {
-            let state = if m.revoked { "revoked" } else { "active" };
-            let _ = writeln!(text, "{}  {state:<7}  {}", m.member, m.name);
+            let _ = writeln!(text, "{}  {}", m.member, m.name);
         }
-        let count = self.members.iter().filter(|m| !m.revoked).count();
-        let _ = writeln!(text, "{count} active member keys, signed by this founder for network {}", self.network);
+        let count = self.members.len();
+        let _ = writeln!(text, "{count} member keys, signed by this founder for network {}", self.network);
         text
     }
 }
@@ -157,7 +155,7 @@ pub(crate) fn create(dir: &Path, others: &[String]) -> Result<FounderReport, Err
     })?;
     let network = found(&dir, &charter, |id| MemberKey::issue(&charter, id, &key, Secret::new(rng.bytes())))?;
     let own = network.1.public();
-    founder::save_members(&dir, &[Issued { name: SELF.into(), key: own, issued: unix_now().secs(), revoked: false }])?;
+    founder::save_members(&dir, &[Issued { name: SELF.into(), key: own, issued: unix_now().secs() }])?;
     Ok(FounderReport {
         network: Some(network.0.to_string()),
         founder: to_text(&key.public()),
@@ -178,9 +176,9 @@ pub(crate) async fn invite(dir: &Path, name: &str, from: Option<PathBuf>) -> Res
     let key = founder_key(&dir)?;
     let (charter, network) = (current.0.charter.clone(), current.0.network());
     let mut members = founder::members(&dir)?;
-    if members.iter().any(|m| m.name == name && !m.revoked) {
+    if members.iter().any(|m| m.name == name) {
         return Err(Error::new(ErrorKind::Usage, format!("there is a member named {name:?} already"))
-            .with_hint("give another name, or revoke the first one: umbel network revoke NAME"));
+            .with_hint("give another name; umbel network members lists them"));
     }
     if current.0.relays.is_empty() {
         return Err(Error::new(ErrorKind::Config, "no relay of the network is known that the invite could name")
@@ -193,7 +191,7 @@ pub(crate) async fn invite(dir: &Path, name: &str, from: Option<PathBuf>) -> Res
             .with_hint("name the folder of a founder with --dir")
     })?;
     let public = member.public();
-    members.push(Issued { name: name.to_owned(), key: public, issued: unix_now().secs(), revoked: false });
+    members.push(Issued { name: name.to_owned(), key: public, issued: unix_now().secs() });
     founder::save_members(&dir, &members)?;
     let invite = wire::Invite { member: Some(member), ..current.0 };
     Ok(MemberInvite {
@@ -229,7 +227,6 @@ pub(crate) fn members(dir: &Path) -> Result<MembersReport, Error> {
     let dir = open(dir)?;
     founder_key(&dir)?;
     let network = Invite::read(dir.file(INVITE_FILE))?.0.network().to_string();
-    let row =
-        |m: Issued| MemberRow { name: m.name, member: to_text(&m.key), issued_unix: m.issued, revoked: m.revoked };
+    let row = |m: Issued| MemberRow { name: m.name, member: to_text(&m.key), issued_unix: m.issued };
     Ok(MembersReport { network, members: founder::members(&dir)?.into_iter().map(row).collect() })
 }

@@ -129,7 +129,7 @@ impl MemberKey {
         IdentityKey::from_bytes(*self.secret.expose())
     }
 
-    /// Its public key, by which it is revoked.
+    /// Its public key.
     pub fn public(&self) -> [u8; 32] {
         self.key().public()
     }
@@ -181,7 +181,7 @@ impl fmt::Debug for MemberKey {
 pub struct Membership {
     charter: Charter,
     founder: u8,
-    /// The member key that signed it: what a revocation names.
+    /// The member key that signed it.
     pub member: [u8; 32],
     founder_signature: [u8; 64],
     member_signature: [u8; 64],

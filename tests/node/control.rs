@@ -23,7 +23,9 @@ use umbel::host::error::Error;
 use umbel::host::system::Timer;
 use umbel::node::control::report::{CustodianReport, InviteReport, LookupReport, Progress, PutReport, Status, Unit};
 use umbel::node::control::server::{DoorSink, GetSink, Handler, Input, News, listen, serve};
-use umbel::node::control::{BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest, RelaysRequest};
+use umbel::node::control::{
+    BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest, RelaysRequest,
+};
 use umbel::node::relays::{RelayRow, RelaysReport};
 use umbel::wire::ids::Address;
 use umbel::wire::umbel_link::ContentLink;

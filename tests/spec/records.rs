@@ -143,13 +143,13 @@ fn settled(case: &Case) {
 
 fn statement(case: &Case) {
     let body = [&[5], &case.bytes("statement")[..]].concat();
-    let identity = case.array("identity");
+    let (network, identity) = (NetworkId(case.array("network")), case.array("identity"));
     let s = match DirectoryAnswer::decode(&body) {
         Err(why) => return case.expect(&format!("{why:?}")),
         Ok(DirectoryAnswer::Statement(s)) => s,
         Ok(other) => panic!("{}: {other:?}", case.name),
     };
-    match s.verify(NetworkId(case.array("network")), &identity) {
+    match s.verify(network, &identity) {
         Err(why) => case.expect(&format!("{why:?}")),
         Ok(()) => {
             case.expect("ok");

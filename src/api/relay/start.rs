@@ -1,9 +1,10 @@
 //! Opens everything a relay needs, and starts it on the thread that calls.
 
 use super::{ExitPolicy, RelayBuilder};
-use crate::api::keep::{keep_current, keep_sets};
+use crate::api::keep::keep_current;
 use crate::api::local::{About, Local};
-use crate::api::network::{self, Network};
+use crate::api::network::Network;
+use crate::api::sets;
 use crate::base::rng::Rng;
 use crate::base::time::UnixMs;
 use crate::crypto::aead::Cipher;
@@ -68,7 +69,7 @@ impl RelayBuilder {
             facts.network.keep(&local.about.dir)?;
         }
         tokio::task::spawn_local(keep_current(local.clone()));
-        tokio::task::spawn_local(keep_sets(local.clone()));
+        tokio::task::spawn_local(local.clone().keep_sets());
         Ok((local, facts))
     }
 
@@ -139,7 +140,7 @@ fn start(
     let (store, report) = open_store(&dir, settings, network.profile.lease, clock)?.unzip();
     let shards = start_shards(listeners, &role, (rng, clock), (&asks, store.as_ref()), settings)?;
     let signed = SignedDescriptor::sign(descriptor.clone(), &identity);
-    let kept = network::kept_sets(&dir, &network)?;
+    let kept = sets::read(&dir, network.profile, network.id)?;
     let node = AgentConfig {
         network: network.id,
         profile: network.profile,
@@ -156,8 +157,7 @@ fn start(
     let handle = AgentHandle::start(node, clock, Some(RelayParts { identity, shards, store }));
     tokio::task::spawn_local(handle.clone().serve(inbox));
     network.own = Some(signed.clone());
-    let about = About::new(dir, network.clone(), clock, Some(id), report);
-    let local = Local::new(handle, about);
+    let local = Local::new(handle, About::new(dir, network.clone(), clock, Some(id), report));
     tokio::task::spawn_local(renew_work(local.clone(), worker));
     Ok((local, RelayFacts { id, addr, descriptor: signed, network }))
 }

@@ -472,6 +472,6 @@ impl RelayDirectory {
 }
 
 #[cfg(test)]
-mod chain_tests;
-#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_chain;

@@ -236,7 +236,7 @@ impl RelayDirectory {
         self.adoption = Some(a);
     }
 
-    /// Whether so many name another root than ours that the next cut should be looked at as well.
+    /// Whether a third name another root than ours: the next cut should be looked at as well.
     fn is_divided(&self, a: &Adoption) -> bool {
         let ours = self.cuts.at(a.cut).map(|s| s.root);
         a.votes.iter().any(|(root, votes)| Some(*root) != ours && votes.len().saturating_mul(3) >= a.asked)
