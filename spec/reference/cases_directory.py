@@ -96,22 +96,22 @@ def member_cases(base, plain):
         return descriptor(**(base | dict(network=network, work=work, flags=8, member=raw) | change))
 
     record = make(good)
-    case("directory", "descriptor", "member", "DIR-605 DIR-604", network=network, private="yes", members="yes", descriptor=record, relay=relay_id(identity),
+    case("directory", "descriptor", "member", "DIR-66 DIR-65", network=network, private="yes", members="yes", descriptor=record, relay=relay_id(identity),
          published=base["published"], lifetime=base["lifetime"], cipher=AES, exit=0, store=0, addresses=1)
     swapped = good[:33] + good[65:97] + good[33:65] + good[97:]
     for name, spec, expect, members, raw in [
-        ("no_member", "DIR-605", "Membership", "yes", make(None, flags=0)),
-        ("member_where_none_is_asked_for", "DIR-605", "Membership", "no", record),
-        ("member_of_other_founders", "DIR-605", "Membership", "yes", make(membership(seq(32), FOUNDERS[:1], FOUNDERS[0], MEMBER, network, identity))),
-        ("membership_of_another_relay", "DIR-605", "Membership", "yes", make(membership(seq(32), FOUNDERS, FOUNDERS[1], MEMBER, network, seq(32, 1)))),
-        ("signed_by_another_founder", "DIR-605", "Membership", "yes", make(put(good, 97, bytes([1 - good[97]])))),
-        ("founder_that_is_not_there", "DIR-605", "Membership", "yes", make(put(good, 97, b"\x02"))),
-        ("founder_s_signature_changed", "DIR-605", "Membership", "yes", make(flipped(good, 140))),
-        ("member_s_signature_changed", "DIR-605", "Membership", "yes", make(flipped(good, len(good) - 1))),
-        ("no_founder", "DIR-604", "OutOfRange", "yes", make(put(good, 32, b"\x00"))),
-        ("five_founders", "DIR-604", "OutOfRange", "yes", make(put(good, 32, b"\x05"))),
-        ("founders_out_of_order", "DIR-604", "NotCanonical", "yes", make(swapped)),
-        ("founder_twice", "DIR-604", "NotCanonical", "yes", make(good[:65] + good[33:65] + good[97:])),
+        ("no_member", "DIR-66", "Membership", "yes", make(None, flags=0)),
+        ("member_where_none_is_asked_for", "DIR-66", "Membership", "no", record),
+        ("member_of_other_founders", "DIR-66", "Membership", "yes", make(membership(seq(32), FOUNDERS[:1], FOUNDERS[0], MEMBER, network, identity))),
+        ("membership_of_another_relay", "DIR-66", "Membership", "yes", make(membership(seq(32), FOUNDERS, FOUNDERS[1], MEMBER, network, seq(32, 1)))),
+        ("signed_by_another_founder", "DIR-66", "Membership", "yes", make(put(good, 97, bytes([1 - good[97]])))),
+        ("founder_that_is_not_there", "DIR-66", "Membership", "yes", make(put(good, 97, b"\x02"))),
+        ("founder_s_signature_changed", "DIR-66", "Membership", "yes", make(flipped(good, 140))),
+        ("member_s_signature_changed", "DIR-66", "Membership", "yes", make(flipped(good, len(good) - 1))),
+        ("no_founder", "DIR-65", "OutOfRange", "yes", make(put(good, 32, b"\x00"))),
+        ("five_founders", "DIR-65", "OutOfRange", "yes", make(put(good, 32, b"\x05"))),
+        ("founders_out_of_order", "DIR-65", "NotCanonical", "yes", make(swapped)),
+        ("founder_twice", "DIR-65", "NotCanonical", "yes", make(good[:65] + good[33:65] + good[97:])),
     ]:
         case("directory", "descriptor", name, spec, expect, network=network, private="yes", members=members, descriptor=raw)
 
@@ -122,9 +122,9 @@ def invite_cases(plain, checked):
     key, point = member_key(FOUNDERS, FOUNDERS[0], MEMBER, network), (1_800_000_000_000, seq(32, 9))
     told = dict(profile="testing", genesis=seq(32), founders=b"".join(public))
     text = invite("testing", seq(32), [], public, key, point)
-    case("directory", "invite", "member", "DIR-605 DIR-604", **told, member=key, checkpoint=u64(point[0]) + point[1], relays=0, invite=text.encode(), written=text.encode())
+    case("directory", "invite", "member", "DIR-66 DIR-65", **told, member=key, checkpoint=u64(point[0]) + point[1], relays=0, invite=text.encode(), written=text.encode())
     client = invite("testing", seq(32), [], public)
-    case("directory", "invite", "founders_and_no_key", "DIR-604", **told, member=b"", checkpoint=b"", relays=0, invite=client.encode(), written=client.encode())
+    case("directory", "invite", "founders_and_no_key", "DIR-65", **told, member=b"", checkpoint=b"", relays=0, invite=client.encode(), written=client.encode())
     plainly = invite("testing", seq(32), [plain], checkpoint=point)
     case("directory", "invite", "checkpoint", "DIR-10", profile="testing", genesis=seq(32), founders=b"", member=b"", checkpoint=u64(point[0]) + point[1], relays=1,
          invite=plainly.encode(), written=plainly.encode())
@@ -132,12 +132,12 @@ def invite_cases(plain, checked):
     body = lambda *order: checked("".join(lines[i] for i in order))
     stranger = member_key([MEMBER], MEMBER, seq(32, 63), network)
     for name, spec, expect, raw in [
-        ("founders_out_of_order", "DIR-604", "Line", body(0, 1, 2, 4, 3)),
-        ("founder_twice", "DIR-604", "Line", body(0, 1, 2, 3, 3)),
-        ("five_founders", "DIR-604", "Line", invite("testing", seq(32), [], [seq(32, i) for i in range(5)])),
-        ("member_key_of_a_stranger", "DIR-605", "Member", invite("testing", seq(32), [], public, stranger)),
-        ("member_key_without_founders", "DIR-605", "Member", body(0, 1, 2, 5)),
-        ("member_key_too_short", "DIR-605", "Line", invite("testing", seq(32), [], public, key[:-1])),
+        ("founders_out_of_order", "DIR-65", "Line", body(0, 1, 2, 4, 3)),
+        ("founder_twice", "DIR-65", "Line", body(0, 1, 2, 3, 3)),
+        ("five_founders", "DIR-65", "Line", invite("testing", seq(32), [], [seq(32, i) for i in range(5)])),
+        ("member_key_of_a_stranger", "DIR-66", "Member", invite("testing", seq(32), [], public, stranger)),
+        ("member_key_without_founders", "DIR-66", "Member", body(0, 1, 2, 5)),
+        ("member_key_too_short", "DIR-66", "Line", invite("testing", seq(32), [], public, key[:-1])),
         ("checkpoint_before_the_key", "DIR-10", "Line", body(0, 1, 2, 3, 4, 6, 5)),
         ("checkpoint_with_a_leading_zero", "DIR-10", "Line", checked("".join(lines[:-1]).replace("checkpoint 1", "checkpoint 01"))),
         ("checkpoint_zero", "DIR-10", "Line", checked("".join(lines[:-1]).replace("checkpoint 1800000000000", "checkpoint 0"))),

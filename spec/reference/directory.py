@@ -122,14 +122,14 @@ class MemberProof:
 def parse_membership(r: Reader) -> MemberProof:
     genesis, count = r.take(32), r.uint(1)
     if not 1 <= count <= FOUNDERS_MAX:
-        raise OutOfRange("DIR-604", f"{count} founders")
+        raise OutOfRange("DIR-65", f"{count} founders")
     founders = [r.take(32) for _ in range(count)]
     if founders != sorted(set(founders)):
-        raise NotCanonical("DIR-604", "the founders are not in ascending order")
+        raise NotCanonical("DIR-65", "the founders are not in ascending order")
     return MemberProof(Charter(genesis, founders), r.uint(1), r.take(32), r.take(64), r.take(64))
 
 
-def is_member(m: MemberProof, network: Network, identity: bytes) -> bool:  # DIR-605
+def is_member(m: MemberProof, network: Network, identity: bytes) -> bool:  # DIR-66
     if umbel.network_id(network.profile.name, m.charter.genesis, m.charter.founders) != network.id or m.founder >= len(m.charter.founders):
         return False
     by_founder = is_signed(m.charter.founders[m.founder], "umbel 1 member", network.id + m.key, m.by_founder)
@@ -161,7 +161,7 @@ def parse_record(raw: bytes, network: Network) -> Record:
     if not 0 < lifetime * SECOND <= network.profile.descriptor_lifetime:
         raise Lifetime("DIR-5", f"a lifetime of {lifetime} s")
     if (member is not None) != network.profile.members_only or member and not is_member(member, network, identity):
-        raise Membership("DIR-605", "the relay is no member of this network")
+        raise Membership("DIR-66", "the relay is no member of this network")
     if not umbel.is_work(network.id, identity, published, work, network.profile.work_bits, network.profile.work_effort):
         raise Work("DIR-7", "the proof of work does not hold in the window of the publication")
     if not is_signed(identity, "umbel 1 descriptor", signed, signature):

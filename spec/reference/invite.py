@@ -67,7 +67,7 @@ def read_invite_fields(lines: list[str]) -> Invite:
     while (text := optional("founder")) is not None:
         founders.append(id_of(text))
         if founders != sorted(set(founders)) or len(founders) > FOUNDERS_MAX:
-            raise wrong("founder")  # DIR-604
+            raise wrong("founder")  # DIR-65
     if name not in PROFILES:
         raise UnknownKind("PROF-1", f"profile {name!r}")
     network = Network(PROFILES[name], umbel.network_id(name, genesis, founders))  # KEY-1
@@ -75,7 +75,7 @@ def read_invite_fields(lines: list[str]) -> Invite:
     if (text := optional("member")) is not None:
         member = from_base64(text, MEMBER_KEY_SIZE)
         if not is_member_key(member, founders, network.id):
-            raise Member("DIR-605", "the member key is not signed by a founder")
+            raise Member("DIR-66", "the member key is not signed by a founder")
     if (text := optional("checkpoint")) is not None:
         cut, _, root = text.partition(" ")
         if not cut.isdecimal() or str(int(cut)) != cut or not 0 < int(cut) < 2**64:

@@ -53,7 +53,7 @@ impl FromStr for Invite {
 
 impl fmt::Display for Invite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // spec: DIR-606
+        // spec: DIR-67
         let without_key = wire::Invite { member: None, ..self.0.clone() };
         f.write_str(&without_key.format())
     }

@@ -102,7 +102,7 @@ impl Network {
     }
 
     /// Takes over what an invite says: of each relay its newest record, and the newest checkpoint.
-    // spec: DIR-603
+    // spec: DIR-64
     fn take(&mut self, invite: &wire::Invite, rules: &DescriptorRules) -> Result<(), wire::InviteError> {
         for seed in invite.seeds(rules)? {
             self.add_seed(seed);
@@ -168,8 +168,8 @@ impl Network {
 
     /// An invite for others: to a few relays of the set, or before there is one, to those that this node began with. It never
     /// holds the member key.
-    // spec: DIR-602
-    // spec: DIR-606
+    // spec: DIR-63
+    // spec: DIR-67
     pub(super) fn invite(&self, set: Option<&Snapshot>) -> Invite {
         let Some(set) = set else {
             let relays = self.own.iter().chain(&self.seeds);
@@ -206,8 +206,8 @@ impl Network {
 /// member key of a network's id.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] (rule NODE-601) where the folder belongs to a network; the files cannot be written.
-// spec: NODE-601
+/// [`ErrorKind::Config`] (rule NODE-28) where the folder belongs to a network; the files cannot be written.
+// spec: NODE-28
 pub(crate) fn found(
     dir: &NodeDir,
     charter: &Charter,
@@ -216,11 +216,11 @@ pub(crate) fn found(
     if belongs::network(dir)?.is_some() || dir.has(INVITE_FILE) {
         let message = format!("the folder {} belongs to a network already", dir.path().display());
         return Err(Error::new(ErrorKind::Config, message)
-            .with_rule("NODE-601")
+            .with_rule("NODE-28")
             .with_hint("give each network a folder of its own with --dir"));
     }
     let mut network = Network::new(&Profile::PRIVATE, charter.clone(), &mut crate::host::system::rng()?);
-    let no_founder = || Error::new(ErrorKind::Config, "the key is not that of a founder").with_rule("DIR-605");
+    let no_founder = || Error::new(ErrorKind::Config, "the key is not that of a founder").with_rule("DIR-66");
     let key = issue(network.id).ok_or_else(no_founder)?;
     network.member = Some(key.clone());
     network.keep(dir)?;
@@ -239,13 +239,13 @@ fn kept_invite(dir: &NodeDir, others: bool) -> Result<Option<Invite>, Error> {
     }
 }
 
-// spec: NODE-601
+// spec: NODE-28
 fn check_one_network(dir: &NodeDir, given: &[Invite], kept: Option<&Invite>) -> Result<(), Error> {
     let mut ids = given.iter().map(|invite| invite.0.network());
     let first = ids.next();
     if ids.any(|id| Some(id) != first) {
         return Err(Error::new(ErrorKind::Config, "the invites are for different networks")
-            .with_rule("NODE-601")
+            .with_rule("NODE-28")
             .with_hint("give each network a node and a folder of its own"));
     }
     let (bound, kept) = (belongs::network(dir)?, kept.map(|kept| kept.0.network()));
@@ -253,13 +253,13 @@ fn check_one_network(dir: &NodeDir, given: &[Invite], kept: Option<&Invite>) -> 
     let Some(other) = [first, kept].into_iter().flatten().find(|id| *id != own) else { return Ok(()) };
     let what = format!("the folder {} belongs to network {own:?}…, the invite to {other:?}…", dir.path().display());
     Err(Error::new(ErrorKind::Config, what)
-        .with_rule("NODE-601")
+        .with_rule("NODE-28")
         .with_hint("give each network a folder of its own with --dir"))
 }
 
 fn invite_is_gone(dir: &NodeDir) -> Error {
     Error::config(&dir.file(INVITE_FILE), "the invite is gone, but this is the folder of a network's node")
-        .with_rule("NODE-601")
+        .with_rule("NODE-28")
         .with_hint("give an invite to the same network with --invite, or another folder with --dir")
 }
 

@@ -76,7 +76,7 @@ fn next_cut(set: Option<&Snapshot>, now: UnixMs, profile: &Profile) -> UnixMs {
     set.map_or_else(|| schedule::first_cut_after(now, profile), |set| schedule::next_cut_after(set, now, profile))
 }
 
-// spec: NODE-604
+// spec: NODE-31
 fn message(facts: &Facts<'_>, member: Option<bool>, since: Option<UnixMs>, now: UnixMs) -> String {
     let next = facts.next_cut.map_or(String::new(), |d| format!(", the next cut is in {} s", d.as_secs()));
     let known = facts.known;

@@ -230,7 +230,7 @@ pub enum DescriptorError {
     /// An address that only a testing network allows (spec DIR-6).
     #[error("the descriptor names a private address")]
     PrivateAddress,
-    /// No membership in a private network, one that does not hold, or one where none is asked for (spec DIR-605).
+    /// No membership in a private network, one that does not hold, or one where none is asked for (spec DIR-66).
     #[error("the descriptor's relay is not a member of this network")]
     Membership,
     /// Not the work that its network asks for, or that of another window (spec DIR-7).
@@ -302,7 +302,7 @@ impl SignedDescriptor {
             (Some(m), Some(name)) => m.verify(name, rules.network, &descriptor.identity).is_ok(),
             _ => false,
         };
-        // spec: DIR-605
+        // spec: DIR-66
         if !is_member {
             return Err(DescriptorError::Membership);
         }
@@ -446,7 +446,7 @@ mod tests {
         assert_eq!(judge(&signed(|d| d.lifetime_s = 0), RULES), Err(DescriptorError::Lifetime));
     }
 
-    // spec: DIR-605
+    // spec: DIR-66
     #[test]
     fn a_private_network_takes_members_alone_and_others_take_none() {
         let (me, founder) = (IdentityKey::from_bytes([7; 32]), IdentityKey::from_bytes([8; 32]));

@@ -48,7 +48,7 @@ pub enum InviteError {
     /// A line that is not the one expected there.
     #[error("line {0} of the invite is not what should stand there")]
     Line(usize),
-    /// The member key is not signed by a founder (spec DIR-605).
+    /// The member key is not signed by a founder (spec DIR-66).
     #[error("the member key of the invite is not signed by a founder of its network")]
     Member,
     /// A line's descriptor does not verify.
@@ -311,8 +311,8 @@ mod tests {
         format!("{lines}check {}\n", ids::to_text(&blake3(lines.as_bytes())))
     }
 
-    // spec: DIR-604
-    // spec: DIR-605
+    // spec: DIR-65
+    // spec: DIR-66
     #[test]
     fn a_private_network_s_lines_have_one_form_and_its_key_a_founder() {
         let text = private().format();

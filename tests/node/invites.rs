@@ -31,8 +31,8 @@ fn file(net: &Net, name: &str, invite: &Invite) -> PathBuf {
     path
 }
 
-// spec: DIR-602
-// spec: NODE-602
+// spec: DIR-63
+// spec: NODE-29
 #[test]
 fn half_of_the_relays_and_then_the_founder_die_and_newcomers_get_in() {
     let mut net = Net::start(9, &[]);
@@ -68,8 +68,8 @@ fn half_of_the_relays_and_then_the_founder_die_and_newcomers_get_in() {
     client.wait();
 }
 
-// spec: DIR-603
-// spec: NODE-601
+// spec: DIR-64
+// spec: NODE-28
 #[test]
 fn several_invites_are_used_together_and_another_network_s_is_refused() {
     let mut net = Net::start(5, &[]);
@@ -97,12 +97,12 @@ fn several_invites_are_used_together_and_another_network_s_is_refused() {
         let given: Vec<_> = line(&given);
         let ran = umbel(&dir, &given.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(ran.code(), 12, "{}", ran.err());
-        assert!(ran.err().contains("NODE-601") && ran.err().contains("of its own"), "{}", ran.err());
+        assert!(ran.err().contains("NODE-28") && ran.err().contains("of its own"), "{}", ran.err());
     }
     let relay = net.relays[3].dir().to_owned();
     net.relays[3].process().kill();
     let ran = umbel(&relay, &["relay", "--listen", "127.0.0.1:0", "--invite", &text(&other)]);
-    assert!(ran.code() == 12 && ran.err().contains("NODE-601"), "{}", ran.err());
+    assert!(ran.code() == 12 && ran.err().contains("NODE-28"), "{}", ran.err());
     assert_eq!(fs::read(dir.join("invite")).unwrap(), before, "nothing of it is absorbed");
     Client::begin(&dir, None).wait();
 

@@ -66,8 +66,8 @@ impl Private {
     }
 }
 
-// spec: DIR-605
-// spec: DIR-606
+// spec: DIR-66
+// spec: DIR-67
 #[test]
 fn five_machines_are_a_private_network_within_half_a_minute() {
     let mut net = Private::found();
@@ -119,7 +119,7 @@ fn five_machines_are_a_private_network_within_half_a_minute() {
     assert_eq!(umbel(client.dir(), &["relays", "--where", "age>"]).code(), 2);
 }
 
-// spec: DIR-604
+// spec: DIR-65
 #[test]
 fn a_second_founder_makes_members_too_and_one_folder_founds_once() {
     let home = tempfile::tempdir().unwrap();
@@ -129,7 +129,7 @@ fn a_second_founder_makes_members_too_and_one_folder_founds_once() {
     let made = umbel(&one, &["--json", "network", "create", "--founder", key.trim()]).ok().json();
     assert_eq!(made["founders"].as_array().unwrap().len(), 2);
     let again = umbel(&one, &["network", "create"]);
-    assert!(again.code() == 12 && again.err().contains("NODE-601"), "{}", again.err());
+    assert!(again.code() == 12 && again.err().contains("NODE-28"), "{}", again.err());
     let nobody = umbel(&one, &["network", "invite", "bob"]);
     assert!(nobody.code() == 12 && nobody.err().contains("first relay"), "{}", nobody.err());
     assert_eq!(umbel(&two, &["network", "invite", "bob"]).code(), 12, "it has no invite of the network yet");

@@ -59,7 +59,7 @@ fn seeds(network: &Network) -> Vec<(u8, u64)> {
     network.seeds.iter().map(|s| (octet(s), s.published.0)).collect()
 }
 
-// spec: DIR-603
+// spec: DIR-64
 #[test]
 fn invites_are_merged_with_each_other_and_with_what_the_folder_keeps() {
     let (folder, net) = (Folder::new(), open(1));
@@ -75,14 +75,14 @@ fn invites_are_merged_with_each_other_and_with_what_the_folder_keeps() {
     assert_eq!(again.invite(None).0.relays.len(), 4, "what it hands on before it has a set");
 }
 
-// spec: NODE-601
+// spec: NODE-28
 #[test]
 fn a_folder_belongs_to_one_network() {
     let folder = Folder::new();
     let (one, two) = (invite(&open(1), &[(1, 10)], 0), invite(&open(2), &[(2, 10)], 0));
     let refused = |given: &[Invite], what: &str| {
         let why = folder.find(given).map(|_| ()).unwrap_err();
-        assert_eq!((why.kind(), why.rule()), (ErrorKind::Config, Some("NODE-601")), "{why}");
+        assert_eq!((why.kind(), why.rule()), (ErrorKind::Config, Some("NODE-28")), "{why}");
         assert!(why.to_string().contains(what) && why.hint().is_some(), "{why}");
     };
     refused(&[one.clone(), two.clone()], "different networks");
@@ -111,7 +111,7 @@ fn a_kept_invite_that_cannot_be_read_gives_way_to_one_that_is_given() {
     assert_eq!(seeds(&folder.find(&[]).unwrap().unwrap()), [(1, 10)]);
 }
 
-// spec: DIR-606
+// spec: DIR-67
 #[test]
 fn a_member_key_is_kept_apart_and_never_handed_on() {
     let (folder, founder) = (Folder::new(), IdentityKey::from_bytes([1; 32]));
@@ -135,7 +135,7 @@ fn a_member_key_is_kept_apart_and_never_handed_on() {
     }
 }
 
-// spec: DIR-602
+// spec: DIR-63
 #[test]
 fn an_invite_names_the_set_that_the_node_knows_and_itself_first() {
     let (folder, net) = (Folder::new(), open(1));

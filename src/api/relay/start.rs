@@ -196,14 +196,14 @@ async fn seek(local: &Local, worker: Worker, window: u32) -> Result<Work, Error>
 }
 
 /// Why this relay belongs to its network, where that takes a founder's word.
-// spec: DIR-605
+// spec: DIR-66
 fn membership(network: &Network, identity: &IdentityKey) -> Result<Option<Box<Membership>>, Error> {
     if !network.profile.members_only {
         return Ok(None);
     }
     network.membership(&identity.public()).map(|m| Some(Box::new(m))).ok_or_else(|| {
         Error::new(ErrorKind::Config, "this network takes members only, and no invite given here makes a relay one")
-            .with_rule("DIR-605")
+            .with_rule("DIR-66")
             .with_hint("ask one of its founders for a member's invite: umbel network invite NAME")
     })
 }

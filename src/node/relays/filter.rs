@@ -291,7 +291,7 @@ mod tests {
         }
     }
 
-    // spec: NODE-603
+    // spec: NODE-30
     #[test]
     fn tests_are_joined_as_they_bind() {
         let takes = |text: &str, r: &RelayRow| Filter::parse(text).unwrap().takes(r);
@@ -326,7 +326,7 @@ mod tests {
         }
     }
 
-    // spec: NODE-603
+    // spec: NODE-30
     #[test]
     fn a_mistake_is_named_with_its_place() {
         for (text, place, what) in [
