@@ -51,34 +51,28 @@ def directory():
         case("directory", "descriptor", name, spec, expect, network=network, private=rule, members="no", descriptor=raw)
     member_cases(base, plain)
     text = invite("testing", seq(32), [plain, full])
-    case("directory", "invite", "good", "DIR-10 DIR-11", profile="testing", genesis=seq(32), founders=b"", member=b"", checkpoint=b"", relays=2, invite=text.encode(), written=text.encode())
+    case("directory", "invite", "good", "INVITE-1 INVITE-2", profile="testing", genesis=seq(32), founders=b"", member=b"", checkpoint=b"", relays=2, invite=text.encode(), written=text.encode())
     changed = text.replace("profile testing", "profile testinh")
     checked = lambda lines: lines + f"check {id_text(b3.blake3(lines.encode()))}\n"
     lines = text[: text.index("check")]
-    case("directory", "invite", "crlf", "DIR-11", profile="testing", genesis=seq(32), founders=b"", member=b"", checkpoint=b"", relays=2, invite=text.replace("\n", "\r\n").encode(), written=text.encode())
-    case("directory", "invite", "white_space_after_the_end", "DIR-11", profile="testing", genesis=seq(32), founders=b"", member=b"", checkpoint=b"", relays=2, invite=(text + " \n\n").encode(), written=text.encode())
-    case("directory", "invite", "no_line_end_at_the_end", "DIR-11", profile="testing", genesis=seq(32), founders=b"", member=b"", checkpoint=b"", relays=2, invite=text[:-1].encode(), written=text.encode())
+    case("directory", "invite", "crlf", "INVITE-2", profile="testing", genesis=seq(32), founders=b"", member=b"", checkpoint=b"", relays=2, invite=text.replace("\n", "\r\n").encode(), written=text.encode())
+    case("directory", "invite", "white_space_after_the_end", "INVITE-2", profile="testing", genesis=seq(32), founders=b"", member=b"", checkpoint=b"", relays=2, invite=(text + " \n\n").encode(), written=text.encode())
+    case("directory", "invite", "no_line_end_at_the_end", "INVITE-2", profile="testing", genesis=seq(32), founders=b"", member=b"", checkpoint=b"", relays=2, invite=text[:-1].encode(), written=text.encode())
     for name, spec, expect, raw in [
-        ("no_relay", "DIR-10", "NoRelay", checked(lines[: lines.index("relay ")])),
-        ("two_spaces", "DIR-10", "Line", checked(lines.replace("genesis ", "genesis  "))),
-        ("fields_in_another_order", "DIR-10", "Line", checked("".join(lines.splitlines(True)[i] for i in (0, 2, 1, 3)))),
-        ("unknown_field", "DIR-10", "Line", checked(lines + "note x\n")),
-        ("base64_without_padding", "DIR-10", "Line", checked(lines.replace("=", ""))),
-        ("sixty_five_relays", "DIR-10", "TooLong", checked(lines + lines.splitlines(True)[3] * 63)),
-        ("version", "DIR-10", "UnknownVersion", text.replace("invite 2", "invite 1")),
-        ("changed", "DIR-11", "Changed", changed),
-        ("cut", "DIR-11", "CutOff", text[: text.index("check")]),
-        ("cut_in_check", "DIR-11", "CutOff", text[:-9]),
-        ("not_one", "DIR-10", "NotAnInvite", "hello\n"),
+        ("no_relay", "INVITE-1", "NoRelay", checked(lines[: lines.index("relay ")])),
+        ("two_spaces", "INVITE-1", "Line", checked(lines.replace("genesis ", "genesis  "))),
+        ("fields_in_another_order", "INVITE-1", "Line", checked("".join(lines.splitlines(True)[i] for i in (0, 2, 1, 3)))),
+        ("unknown_field", "INVITE-1", "Line", checked(lines + "note x\n")),
+        ("base64_without_padding", "INVITE-1", "Line", checked(lines.replace("=", ""))),
+        ("sixty_five_relays", "INVITE-1", "TooLong", checked(lines + lines.splitlines(True)[3] * 63)),
+        ("version", "INVITE-1", "UnknownVersion", text.replace("invite 2", "invite 1")),
+        ("changed", "INVITE-2", "Changed", changed),
+        ("cut", "INVITE-2", "CutOff", text[: text.index("check")]),
+        ("cut_in_check", "INVITE-2", "CutOff", text[:-9]),
+        ("not_one", "INVITE-1", "NotAnInvite", "hello\n"),
     ]:
         case("directory", "invite", name, spec, expect, invite=raw.encode())
     invite_cases(plain, checked)
-    beacon = dir_beacon(network, published, 3_600_000, seq(32, 77))
-    key = seq(32, 5)
-    relays = [seq(32, 10 * i) for i in range(8)]
-    best = sorted(relays, key=lambda r: score(beacon, key, r), reverse=True)
-    case("directory", "custodians", "best_three_of_eight", "DIR-20 DIR-21 DIR-22", network=network, cut=published, last=seq(32, 77), beacon=beacon, key=key, locator=derive("umbel 1 block locator", key),
-         relays=b"".join(relays), best=b"".join(best[:3]))
     sets(network, base)
 
 
@@ -96,22 +90,22 @@ def member_cases(base, plain):
         return descriptor(**(base | dict(network=network, work=work, flags=8, member=raw) | change))
 
     record = make(good)
-    case("directory", "descriptor", "member", "DIR-66 DIR-65", network=network, private="yes", members="yes", descriptor=record, relay=relay_id(identity),
+    case("directory", "descriptor", "member", "INVITE-6 INVITE-5", network=network, private="yes", members="yes", descriptor=record, relay=relay_id(identity),
          published=base["published"], lifetime=base["lifetime"], cipher=AES, exit=0, store=0, addresses=1)
     swapped = good[:33] + good[65:97] + good[33:65] + good[97:]
     for name, spec, expect, members, raw in [
-        ("no_member", "DIR-66", "Membership", "yes", make(None, flags=0)),
-        ("member_where_none_is_asked_for", "DIR-66", "Membership", "no", record),
-        ("member_of_other_founders", "DIR-66", "Membership", "yes", make(membership(seq(32), FOUNDERS[:1], FOUNDERS[0], MEMBER, network, identity))),
-        ("membership_of_another_relay", "DIR-66", "Membership", "yes", make(membership(seq(32), FOUNDERS, FOUNDERS[1], MEMBER, network, seq(32, 1)))),
-        ("signed_by_another_founder", "DIR-66", "Membership", "yes", make(put(good, 97, bytes([1 - good[97]])))),
-        ("founder_that_is_not_there", "DIR-66", "Membership", "yes", make(put(good, 97, b"\x02"))),
-        ("founder_s_signature_changed", "DIR-66", "Membership", "yes", make(flipped(good, 140))),
-        ("member_s_signature_changed", "DIR-66", "Membership", "yes", make(flipped(good, len(good) - 1))),
-        ("no_founder", "DIR-65", "OutOfRange", "yes", make(put(good, 32, b"\x00"))),
-        ("five_founders", "DIR-65", "OutOfRange", "yes", make(put(good, 32, b"\x05"))),
-        ("founders_out_of_order", "DIR-65", "NotCanonical", "yes", make(swapped)),
-        ("founder_twice", "DIR-65", "NotCanonical", "yes", make(good[:65] + good[33:65] + good[97:])),
+        ("no_member", "INVITE-6", "Membership", "yes", make(None, flags=0)),
+        ("member_where_none_is_asked_for", "INVITE-6", "Membership", "no", record),
+        ("member_of_other_founders", "INVITE-6", "Membership", "yes", make(membership(seq(32), FOUNDERS[:1], FOUNDERS[0], MEMBER, network, identity))),
+        ("membership_of_another_relay", "INVITE-6", "Membership", "yes", make(membership(seq(32), FOUNDERS, FOUNDERS[1], MEMBER, network, seq(32, 1)))),
+        ("signed_by_another_founder", "INVITE-6", "Membership", "yes", make(put(good, 97, bytes([1 - good[97]])))),
+        ("founder_that_is_not_there", "INVITE-6", "Membership", "yes", make(put(good, 97, b"\x02"))),
+        ("founder_s_signature_changed", "INVITE-6", "Membership", "yes", make(flipped(good, 140))),
+        ("member_s_signature_changed", "INVITE-6", "Membership", "yes", make(flipped(good, len(good) - 1))),
+        ("no_founder", "INVITE-5", "OutOfRange", "yes", make(put(good, 32, b"\x00"))),
+        ("five_founders", "INVITE-5", "OutOfRange", "yes", make(put(good, 32, b"\x05"))),
+        ("founders_out_of_order", "INVITE-5", "NotCanonical", "yes", make(swapped)),
+        ("founder_twice", "INVITE-5", "NotCanonical", "yes", make(good[:65] + good[33:65] + good[97:])),
     ]:
         case("directory", "descriptor", name, spec, expect, network=network, private="yes", members=members, descriptor=raw)
 
@@ -122,25 +116,25 @@ def invite_cases(plain, checked):
     key, point = member_key(FOUNDERS, FOUNDERS[0], MEMBER, network), (1_800_000_000_000, seq(32, 9))
     told = dict(profile="testing", genesis=seq(32), founders=b"".join(public))
     text = invite("testing", seq(32), [], public, key, point)
-    case("directory", "invite", "member", "DIR-66 DIR-65", **told, member=key, checkpoint=u64(point[0]) + point[1], relays=0, invite=text.encode(), written=text.encode())
+    case("directory", "invite", "member", "INVITE-6 INVITE-5", **told, member=key, checkpoint=u64(point[0]) + point[1], relays=0, invite=text.encode(), written=text.encode())
     client = invite("testing", seq(32), [], public)
-    case("directory", "invite", "founders_and_no_key", "DIR-65", **told, member=b"", checkpoint=b"", relays=0, invite=client.encode(), written=client.encode())
+    case("directory", "invite", "founders_and_no_key", "INVITE-5", **told, member=b"", checkpoint=b"", relays=0, invite=client.encode(), written=client.encode())
     plainly = invite("testing", seq(32), [plain], checkpoint=point)
-    case("directory", "invite", "checkpoint", "DIR-10", profile="testing", genesis=seq(32), founders=b"", member=b"", checkpoint=u64(point[0]) + point[1], relays=1,
+    case("directory", "invite", "checkpoint", "INVITE-1", profile="testing", genesis=seq(32), founders=b"", member=b"", checkpoint=u64(point[0]) + point[1], relays=1,
          invite=plainly.encode(), written=plainly.encode())
     lines = text.splitlines(True)
     body = lambda *order: checked("".join(lines[i] for i in order))
     stranger = member_key([MEMBER], MEMBER, seq(32, 63), network)
     for name, spec, expect, raw in [
-        ("founders_out_of_order", "DIR-65", "Line", body(0, 1, 2, 4, 3)),
-        ("founder_twice", "DIR-65", "Line", body(0, 1, 2, 3, 3)),
-        ("five_founders", "DIR-65", "Line", invite("testing", seq(32), [], [seq(32, i) for i in range(5)])),
-        ("member_key_of_a_stranger", "DIR-66", "Member", invite("testing", seq(32), [], public, stranger)),
-        ("member_key_without_founders", "DIR-66", "Member", body(0, 1, 2, 5)),
-        ("member_key_too_short", "DIR-66", "Line", invite("testing", seq(32), [], public, key[:-1])),
-        ("checkpoint_before_the_key", "DIR-10", "Line", body(0, 1, 2, 3, 4, 6, 5)),
-        ("checkpoint_with_a_leading_zero", "DIR-10", "Line", checked("".join(lines[:-1]).replace("checkpoint 1", "checkpoint 01"))),
-        ("checkpoint_zero", "DIR-10", "Line", checked("".join(lines[:-1]).replace("checkpoint 1800000000000", "checkpoint 0"))),
+        ("founders_out_of_order", "INVITE-5", "Line", body(0, 1, 2, 4, 3)),
+        ("founder_twice", "INVITE-5", "Line", body(0, 1, 2, 3, 3)),
+        ("five_founders", "INVITE-5", "Line", invite("testing", seq(32), [], [seq(32, i) for i in range(5)])),
+        ("member_key_of_a_stranger", "INVITE-6", "Member", invite("testing", seq(32), [], public, stranger)),
+        ("member_key_without_founders", "INVITE-6", "Member", body(0, 1, 2, 5)),
+        ("member_key_too_short", "INVITE-6", "Line", invite("testing", seq(32), [], public, key[:-1])),
+        ("checkpoint_before_the_key", "INVITE-1", "Line", body(0, 1, 2, 3, 4, 6, 5)),
+        ("checkpoint_with_a_leading_zero", "INVITE-1", "Line", checked("".join(lines[:-1]).replace("checkpoint 1", "checkpoint 01"))),
+        ("checkpoint_zero", "INVITE-1", "Line", checked("".join(lines[:-1]).replace("checkpoint 1800000000000", "checkpoint 0"))),
     ]:
         case("directory", "invite", name, spec, expect, invite=raw.encode())
 
@@ -163,6 +157,15 @@ def sets(network, base):
     for n in (3, 4, 5, 7):
         records = [live(r) for r in all_of[:n]]
         case("directory", "set", f"of_{n}", "DIR-19 DIR-28", **named(records), root=dir_root(beacon, records))
+    key, last = seq(32, 5), seq(32, 77)
+    places = [dict(addresses=[address(f"10.{i % 5}.0.{i + 1}", 9000)], flags=4 if i % 4 == 1 else 0, family=seq(32, 3) if i % 4 == 1 else None) for i in range(16)]
+    spread = sorted(relay(40 + i, **place) for i, place in enumerate(places))
+    marks = {relay(40 + i)[0]: {i % 5} | ({"family"} if i % 4 == 1 else set()) for i in range(16)}
+    drawn_by = dir_beacon(network, cut, term, last)
+    for n in (3, 12):
+        best = custodians(drawn_by, key, [(r[0], marks[r[0]]) for r in spread], n)
+        case("directory", "custodians", f"best_{n}_of_sixteen", "DIR-20 DIR-22 DIR-84", network=network, cut=cut, last=last, beacon=drawn_by, key=key, locator=derive("umbel 1 block locator", key),
+             records=lists(r[3] for r in spread), number=n, best=b"".join(best))
     sleeping = [live(r) for r in all_of[:4]] + [member(all_of[4][3], cut - 90_000, 0xFFFE, cut - 59_999)]
     case("directory", "set", "one_dormant", "DIR-19 DIR-28", **named(sleeping), root=dir_root(beacon, sleeping))
     records = [live(r) for r in all_of[:4]]
@@ -205,6 +208,20 @@ def sets(network, base):
     beacon_3 = dir_beacon(network, last, term, dir_root(beacon, wire(second)))
     case("directory", "settle", "in_the_next_term", spec, network=network, cut=last, records=records_of([relay(i, published=last - 1_000) for i in (20, 25, 28)]), before=then,
          old_members=lists(wire(second)), old_beacon=beacon, beacon=beacon_3, members=lists(wire(third)), root=dir_root(beacon_3, wire(third)))
+    step = lambda old, new, at, old_beacon, beacon, following: dict(
+        network=network, before=at, old_members=lists(wire(old)), old_beacon=old_beacon, changes=changes(old, new), cut=following, beacon=beacon, members=lists(wire(new)),
+        root=dir_root(beacon, wire(new)))  # fmt: skip
+    case("directory", "changes", "of_a_minute", "DIR-80", **step(first, second, cut, beacon, beacon, then))
+    case("directory", "changes", "over_a_term", "DIR-80", **step(second, third, then, beacon, beacon_3, last))
+    good = changes(first, second)
+    for name, expect, raw in [
+        ("nothing", "Truncated", b""),
+        ("one_byte_more", "TrailingBytes", good + b"\x00"),
+        ("one_byte_less", "Truncated", good[:-1]),
+        ("a_run_of_no_bytes", "OutOfRange", places([]) + places([]) + places([0]) + u8(1) + u16(0) + u8(0) + u32(0)),
+        ("places_beyond_all_numbers", "Truncated", u32(1) + u16(65535)),
+    ]:
+        case("directory", "changes", name, "DIR-80", expect, changes=raw)
     secret = seq(32, 7)
     identity = ed_public(secret)
     word = statement(secret, network, cut, dir_root(beacon, records), beacon, 4, seq(32, 3))

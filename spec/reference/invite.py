@@ -31,17 +31,17 @@ def parse_invite(raw: bytes) -> Invite:
     if not lines[0].startswith("umbel-invite "):
         raise NotAnInvite("10", "the first line is another")
     if lines[0] != "umbel-invite 2":
-        raise UnknownVersion("DIR-10", repr(lines[0]))
+        raise UnknownVersion("INVITE-1", repr(lines[0]))
     check = lines[-1].removeprefix("check ")
     if check == lines[-1] or len(check) < 52:
-        raise CutOff("DIR-11", "the invite is cut off: its checksum is missing or too short")
+        raise CutOff("INVITE-2", "the invite is cut off: its checksum is missing or too short")
     body = "".join(line + "\n" for line in lines[:-1]).encode()
     try:
         holds = id_from_text(check, "check") == blake3(body)
     except BadText:
         holds = False
     if not holds:
-        raise Changed("DIR-11", "the invite was changed: its checksum does not hold")
+        raise Changed("INVITE-2", "the invite was changed: its checksum does not hold")
     return read_invite_fields(lines[1:-1])
 
 
@@ -67,7 +67,7 @@ def read_invite_fields(lines: list[str]) -> Invite:
     while (text := optional("founder")) is not None:
         founders.append(id_of(text))
         if founders != sorted(set(founders)) or len(founders) > FOUNDERS_MAX:
-            raise wrong("founder")  # DIR-65
+            raise wrong("founder")  # INVITE-5
     if name not in PROFILES:
         raise UnknownKind("PROF-1", f"profile {name!r}")
     network = Network(PROFILES[name], umbel.network_id(name, genesis, founders))  # KEY-1
@@ -75,7 +75,7 @@ def read_invite_fields(lines: list[str]) -> Invite:
     if (text := optional("member")) is not None:
         member = from_base64(text, MEMBER_KEY_SIZE)
         if not is_member_key(member, founders, network.id):
-            raise Member("DIR-66", "the member key is not signed by a founder")
+            raise Member("INVITE-6", "the member key is not signed by a founder")
     if (text := optional("checkpoint")) is not None:
         cut, _, root = text.partition(" ")
         if not cut.isdecimal() or str(int(cut)) != cut or not 0 < int(cut) < 2**64:

@@ -20,7 +20,7 @@ impl Invite {
     /// Reads an invite file.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] where the file cannot be read; [`ErrorKind::Config`] (rule DIR-11) where it is cut off, changed,
+    /// [`ErrorKind::Io`] where the file cannot be read; [`ErrorKind::Config`] (rule INVITE-2) where it is cut off, changed,
     /// or no invite.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
@@ -36,7 +36,7 @@ impl Invite {
         let text =
             String::from_utf8(bytes).map_err(|_| Error::config(path, "this is not an umbel invite").with_hint(ASK))?;
         let invite = wire::Invite::parse(&text);
-        invite.map(Self).map_err(|why| Error::config(path, &why).with_rule("DIR-11").with_hint(ASK).with_source(why))
+        invite.map(Self).map_err(|why| Error::config(path, &why).with_rule("INVITE-2").with_hint(ASK).with_source(why))
     }
 }
 
@@ -45,7 +45,7 @@ impl FromStr for Invite {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let unusable = |why: wire::InviteError| {
-            Error::new(ErrorKind::Config, why.to_string()).with_rule("DIR-11").with_hint(ASK).with_source(why)
+            Error::new(ErrorKind::Config, why.to_string()).with_rule("INVITE-2").with_hint(ASK).with_source(why)
         };
         wire::Invite::parse(text).map(Self).map_err(unusable)
     }
@@ -53,7 +53,7 @@ impl FromStr for Invite {
 
 impl fmt::Display for Invite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // spec: DIR-67
+        // spec: INVITE-7
         let without_key = wire::Invite { member: None, ..self.0.clone() };
         f.write_str(&without_key.format())
     }

@@ -21,6 +21,9 @@ pub(super) async fn keep_current(local: Local) {
             network::keep_set(dir, network, &snapshot);
             if local.about.relay.is_none() {
                 network::keep_directory(dir, &snapshot);
+                if let Some(vouched) = local.agent.with(|n, _| n.report().and_then(|r| r.vouched)) {
+                    network::keep_vouched(dir, vouched);
+                }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(KEEP_EVERY);

@@ -7,6 +7,8 @@ use crate::crypto::hash::{context, derive};
 use crate::host::belongs;
 use crate::host::dir::NodeDir;
 use crate::host::error::{Error, ErrorKind};
+use crate::host::system::unix_now;
+use crate::proto::directory::client_sync::Checkpoint;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::path::seeds::{self, INVITE_RELAYS};
 use crate::proto::profile::Profile;
@@ -21,6 +23,8 @@ const PEERS_FILE: &str = "peers";
 const PEERS_KEPT: usize = 256;
 /// A client's last verified directory. While it is fresh, a client that starts asks its guard for the next one and no seed.
 const DIRECTORY_FILE: &str = "directory";
+/// How many seeds vouched for the first directory that led to the kept one: what it rests on is told in later runs as well.
+const VOUCHED_FILE: &str = "directory-vouched";
 /// The invite's name in the node's folder: a node started once with an invite needs none later, and hands it on. It holds no
 /// secret: a member key has a file of its own.
 pub(crate) const INVITE_FILE: &str = "invite";
@@ -33,8 +37,8 @@ pub(super) struct Network {
     pub(super) id: NetworkId,
     /// With which a relay becomes a member of a private network.
     pub(super) member: Option<MemberKey>,
-    /// The newest set that an invite vouches for.
-    pub(super) checkpoint: Option<(UnixMs, [u8; 32])>,
+    /// The newest set that an invite vouches for, and the relays of that invite.
+    checkpoint: Option<Checkpoint>,
     pub(super) seeds: Vec<SignedDescriptor>,
     /// This relay's own descriptor.
     pub(super) own: Option<SignedDescriptor>,
@@ -71,14 +75,17 @@ impl Network {
         let mut network = Self::new(profile_of(first, wanted)?, first.charter.clone(), rng);
         network.member = belongs::member_key(dir)?.filter(|key| key.verify(&network.charter, network.id).is_ok());
         let rules = network.profile.descriptor_rules(network.id);
+        let now = unix_now();
         for invite in given {
+            network.take_checkpoint(&invite.0, &rules, now)?;
             network.take(&invite.0, &rules).map_err(|why| {
-                Error::new(ErrorKind::Config, format!("the invite cannot be used: {why}")).with_rule("DIR-11")
+                Error::new(ErrorKind::Config, format!("the invite cannot be used: {why}")).with_rule("INVITE-2")
             })?;
         }
         if let Some(kept) = &kept {
             // Of what the node wrote itself, what does not verify any more is left out.
             let _ = network.take(&kept.0, &rules);
+            let _ = network.take_checkpoint(&kept.0, &rules, now);
         }
         network.take_seeds(more, &rules)?;
         network.keep(dir)?;
@@ -101,17 +108,43 @@ impl Network {
         Self { is_kept: false, ..self }
     }
 
-    /// Takes over what an invite says: of each relay its newest record, and the newest checkpoint.
-    // spec: DIR-64
+    /// Takes over what an invite says: of each relay its newest record.
+    // spec: INVITE-4
     fn take(&mut self, invite: &wire::Invite, rules: &DescriptorRules) -> Result<(), wire::InviteError> {
         for seed in invite.seeds(rules)? {
             self.add_seed(seed);
         }
-        self.checkpoint = self.checkpoint.max(invite.checkpoint);
         if invite.member.is_some() {
             self.member.clone_from(&invite.member);
         }
         Ok(())
+    }
+
+    /// Of several checkpoints the newest counts. One of a later time than ours would keep every set from us.
+    // spec: INVITE-8
+    fn take_checkpoint(&mut self, invite: &wire::Invite, rules: &DescriptorRules, now: UnixMs) -> Result<(), Error> {
+        let Some((cut, root)) = invite.checkpoint else { return Ok(()) };
+        if cut > now.plus(self.profile.clock_tolerance) {
+            tracing::warn!("an invite names a set of the future and is believed in all else: is this machine's clock right?");
+            return Ok(());
+        }
+        match &self.checkpoint {
+            Some(point) if point.cut == cut && point.root != root => {
+                return Err(Error::new(ErrorKind::Config, "two invites say different things of the same network")
+                    .with_rule("INVITE-8")
+                    .with_hint("one of them is false: use only the one whose writer you trust"));
+            }
+            Some(point) if point.cut >= cut => return Ok(()),
+            _ => {}
+        }
+        let relays = invite.seeds(rules).map_or_else(|_| Vec::new(), |seeds| seeds.iter().map(|s| s.id()).collect());
+        self.checkpoint = Some(Checkpoint { cut, root, relays });
+        Ok(())
+    }
+
+    /// The newest set that an invite vouches for.
+    pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
+        self.checkpoint.clone()
     }
 
     fn add_seed(&mut self, seed: SignedDescriptor) {
@@ -168,13 +201,14 @@ impl Network {
 
     /// An invite for others: to a few relays of the set, or before there is one, to those that this node began with. It never
     /// holds the member key.
-    // spec: DIR-63
-    // spec: DIR-67
+    // spec: INVITE-3
+    // spec: INVITE-7
     pub(super) fn invite(&self, set: Option<&Snapshot>) -> Invite {
         let Some(set) = set else {
             let relays = self.own.iter().chain(&self.seeds);
             let invite = wire::Invite::new(self.profile.name, self.charter.clone(), relays);
-            return Invite(wire::Invite { checkpoint: self.checkpoint, ..invite });
+            let checkpoint = self.checkpoint.as_ref().map(|point| (point.cut, point.root));
+            return Invite(wire::Invite { checkpoint, ..invite });
         };
         let own = self.own.as_ref().map(SignedDescriptor::id);
         let mut rng = Rng::from_seed(derive(context::LOCAL, &[b"invite", &self.salt, &set.root]));
@@ -220,7 +254,7 @@ pub(crate) fn found(
             .with_hint("give each network a folder of its own with --dir"));
     }
     let mut network = Network::new(&Profile::PRIVATE, charter.clone(), &mut crate::host::system::rng()?);
-    let no_founder = || Error::new(ErrorKind::Config, "the key is not that of a founder").with_rule("DIR-66");
+    let no_founder = || Error::new(ErrorKind::Config, "the key is not that of a founder").with_rule("INVITE-6");
     let key = issue(network.id).ok_or_else(no_founder)?;
     network.member = Some(key.clone());
     network.keep(dir)?;
@@ -298,6 +332,17 @@ pub(super) fn keep_directory(dir: &NodeDir, set: &Snapshot) {
 /// The directory of an earlier run, for a client. The file is a cache: one that does not verify is not there.
 pub(super) fn kept_directory(dir: &NodeDir, profile: &Profile, network: NetworkId) -> Result<Option<Snapshot>, Error> {
     Ok(dir.load(DIRECTORY_FILE)?.and_then(|bytes| Snapshot::decode(&bytes, profile, network).ok()))
+}
+
+/// How many seeds vouched for the directory of an earlier run, where that is known.
+pub(super) fn kept_vouched(dir: &NodeDir) -> Result<Option<usize>, Error> {
+    let text = dir.load(VOUCHED_FILE)?.and_then(|bytes| String::from_utf8(bytes).ok());
+    Ok(text.and_then(|text| text.trim().parse().ok()))
+}
+
+/// Keeps how many seeds vouched for the first directory.
+pub(super) fn keep_vouched(dir: &NodeDir, vouched: usize) {
+    let _ = dir.save(VOUCHED_FILE, format!("{vouched}\n").as_bytes());
 }
 
 #[cfg(test)]

@@ -18,3 +18,4 @@ pub mod relays;
 pub mod run;
 pub mod setting;
 pub mod signal;
+pub mod sim;

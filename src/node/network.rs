@@ -151,7 +151,7 @@ pub(crate) fn create(dir: &Path, others: &[String]) -> Result<FounderReport, Err
     let mut rng = system::rng()?;
     let charter = Charter::private(rng.bytes(), founders).ok_or_else(|| {
         Error::new(ErrorKind::Usage, "a private network has one to four founders, each with a key of its own")
-            .with_rule("DIR-65")
+            .with_rule("INVITE-5")
     })?;
     let network = found(&dir, &charter, |id| MemberKey::issue(&charter, id, &key, Secret::new(rng.bytes())))?;
     let own = network.1.public();
@@ -187,7 +187,7 @@ pub(crate) async fn invite(dir: &Path, name: &str, from: Option<PathBuf>) -> Res
     let secret = Secret::new(system::rng()?.bytes());
     let member = MemberKey::issue(&charter, network, &key, secret).ok_or_else(|| {
         Error::new(ErrorKind::Config, "the key of this folder is not that of a founder of its network")
-            .with_rule("DIR-66")
+            .with_rule("INVITE-6")
             .with_hint("name the folder of a founder with --dir")
     })?;
     let public = member.public();

@@ -11,7 +11,7 @@ use crate::node::get::Got;
 use crate::node::output::{Bar, exit_code, fail, print, print_aside, say_aside, written};
 use crate::node::relays::Filter;
 use crate::node::setting::Level;
-use crate::node::{browse, daemon, get, log, network, process, put};
+use crate::node::{browse, daemon, get, log, network, process, put, sim};
 use crate::wire::ids::{ID_TEXT_LEN, from_text};
 use clap::Parser;
 use std::ffi::OsString;
@@ -93,6 +93,7 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Status => command(global, status(global)),
         Command::Relays(args) => command(global, relays(global, args.filter)),
         Command::Lookup(args) => command(global, lookup(global, args.key)),
+        Command::Sim(args) => sim::run(&args, global.json),
     }
 }
 

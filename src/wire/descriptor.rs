@@ -16,7 +16,9 @@ use crate::base::time::{Duration, UnixMs};
 use crate::crypto::aead::Cipher;
 use crate::crypto::hash::{context, derive};
 use crate::crypto::identity::{self, IdentityKey, Purpose};
-use crate::crypto::work::{Search, Work, WorkParams};
+#[cfg(any(test, feature = "unstable"))]
+use crate::crypto::work::Search;
+use crate::crypto::work::{Work, WorkParams};
 use crate::wire::error::Malformed;
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::membership::{MEMBERSHIP_MAX, Membership};
@@ -33,6 +35,7 @@ pub const DESCRIPTOR_OPEN_MAX: usize = 344;
 /// The longest descriptor: the same with a membership of four founders.
 pub const DESCRIPTOR_MAX: usize = DESCRIPTOR_OPEN_MAX + MEMBERSHIP_MAX;
 /// Time for which a proof of work serves a relay (spec KEY-3).
+#[cfg(any(test, feature = "unstable"))]
 pub const WORK_WINDOW: Duration = Duration::from_secs(30 * 86_400);
 const WINDOW_MS: u64 = 30 * 86_400_000;
 
@@ -195,6 +198,7 @@ pub fn work_challenge(network: NetworkId, identity: &[u8; 32], window: u32) -> [
 }
 
 /// Finds a proof of work for a record that is published at this moment.
+#[cfg(any(test, feature = "unstable"))]
 pub fn find_work(network: NetworkId, identity: &[u8; 32], published: UnixMs, params: WorkParams) -> Work {
     let window = work_window(&relay_id(identity), published);
     Search::new(work_challenge(network, identity, window), params, 0).run()
@@ -230,7 +234,7 @@ pub enum DescriptorError {
     /// An address that only a testing network allows (spec DIR-6).
     #[error("the descriptor names a private address")]
     PrivateAddress,
-    /// No membership in a private network, one that does not hold, or one where none is asked for (spec DIR-66).
+    /// No membership in a private network, one that does not hold, or one where none is asked for (spec INVITE-6).
     #[error("the descriptor's relay is not a member of this network")]
     Membership,
     /// Not the work that its network asks for, or that of another window (spec DIR-7).
@@ -302,7 +306,7 @@ impl SignedDescriptor {
             (Some(m), Some(name)) => m.verify(name, rules.network, &descriptor.identity).is_ok(),
             _ => false,
         };
-        // spec: DIR-66
+        // spec: INVITE-6
         if !is_member {
             return Err(DescriptorError::Membership);
         }
@@ -446,7 +450,7 @@ mod tests {
         assert_eq!(judge(&signed(|d| d.lifetime_s = 0), RULES), Err(DescriptorError::Lifetime));
     }
 
-    // spec: DIR-66
+    // spec: INVITE-6
     #[test]
     fn a_private_network_takes_members_alone_and_others_take_none() {
         let (me, founder) = (IdentityKey::from_bytes([7; 32]), IdentityKey::from_bytes([8; 32]));

@@ -12,6 +12,7 @@ use crate::base::bytes::{Reader, Writer};
 use crate::base::numbered::numbered;
 use crate::base::time::UnixMs;
 use crate::crypto::identity::{self, IdentityKey, Purpose};
+use crate::wire::changes::CHANGES_PART_MAX;
 use crate::wire::descriptor::{DESCRIPTOR_MAX, DESCRIPTOR_OPEN_MAX};
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink, bytes16};
@@ -26,6 +27,8 @@ pub const PAGE_MEMBERS_MAX: usize = 182;
 pub const ENTRIES_MAX: usize = 1300;
 /// Most keys a relay asks for in one DELTA.
 pub const WANTED_MAX: usize = 512;
+/// Most relays whose statements are asked for together.
+pub const WITNESSED_MAX: usize = 16;
 /// Buckets of a comparison: by the first byte of the relay id.
 pub const BUCKETS: usize = 256;
 
@@ -46,6 +49,13 @@ pub fn fitting(sizes: impl IntoIterator<Item = usize>, most: usize, overhead: us
         rest.is_some()
     };
     sizes.into_iter().take(most).take_while(takes).count()
+}
+
+/// Whether a list of records of these sizes could hold no other one, as [`fitting`] fills it.
+pub fn is_full(sizes: impl IntoIterator<Item = usize>, most: usize, overhead: usize) -> bool {
+    let of = |size: usize| size.saturating_add(overhead);
+    let (count, bytes) = sizes.into_iter().fold((0, 0usize), |(n, sum), size| (n + 1, sum.saturating_add(of(size))));
+    count >= most || bytes.saturating_add(of(DESCRIPTOR_MAX)) > of(DESCRIPTOR_OPEN_MAX).saturating_mul(most)
 }
 
 /// Names one version of one relay's record.
@@ -132,6 +142,22 @@ table! {
         /// Index of the first member wanted.
         start: u32,
     } [Page];
+
+    /// What these relays state of a cut: statements that you hold, and from now on try to get. At most [`WITNESSED_MAX`].
+    7 WITNESS: Witness {
+        /// Which cut.
+        cut: UnixMs,
+        /// Whose statements.
+        relays: Vec<RelayId> => witnessed,
+    } [Witnessed];
+
+    /// What changed from this cut's set to the one that follows it, from this byte on.
+    8 CHANGES: Changes {
+        /// The cut of the set that the asker has.
+        from: UnixMs,
+        /// The first byte wanted.
+        offset: u32,
+    } [Changes];
 }
 
 table! {
@@ -186,6 +212,23 @@ table! {
 
     /// The request is not answered.
     8 REFUSED: Refused(why: Refusal);
+
+    /// Statements of a cut by several relays, as they gave them.
+    9 WITNESSED: Witnessed(list: Vec<Statement> => witnessed);
+
+    /// A part of what changed: of [`Changes`](crate::wire::changes::Changes), encoded.
+    10 CHANGES: Changes {
+        /// The cut of the set that follows.
+        cut: UnixMs,
+        /// Its beacon.
+        beacon: [u8; 32],
+        /// How many bytes there are in all.
+        total: u32,
+        /// Where these begin.
+        offset: u32,
+        /// At most [`CHANGES_PART_MAX`].
+        bytes: Vec<u8> => part,
+    };
 }
 
 impl DirectoryRequest {
@@ -413,6 +456,38 @@ mod tags {
 
     pub(super) fn write(tags: &[u64; BUCKETS], out: &mut impl Sink) {
         tags.iter().for_each(|t| t.write(out));
+    }
+}
+
+/// What a WITNESS and its answer list, with a count `u8`, at most [`WITNESSED_MAX`].
+mod witnessed {
+    use super::{Field, Malformed, Reader, Sink, WITNESSED_MAX};
+
+    pub(super) fn read<T: for<'a> Field<'a>>(r: &mut Reader<'_>) -> Result<Vec<T>, Malformed> {
+        let count = usize::from(r.u8()?);
+        if count > WITNESSED_MAX {
+            return Err(Malformed::OutOfRange);
+        }
+        (0..count).map(|_| T::read(r)).collect()
+    }
+
+    pub(super) fn write<T: for<'a> Field<'a>>(list: &[T], out: &mut impl Sink) {
+        out.put(&[list.len() as u8]);
+        list.iter().for_each(|item| item.write(out));
+    }
+}
+
+/// The bytes to the end, at most [`CHANGES_PART_MAX`].
+mod part {
+    use super::{CHANGES_PART_MAX, Malformed, Reader, Sink};
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
+        let bytes = r.rest();
+        if bytes.len() > CHANGES_PART_MAX { Err(Malformed::OutOfRange) } else { Ok(bytes.to_vec()) }
+    }
+
+    pub(super) fn write(bytes: &[u8], out: &mut impl Sink) {
+        out.put(bytes);
     }
 }
 

@@ -94,6 +94,8 @@ pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
         ("digest", DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry] }),
         ("statement_of", DirectoryRequest::Statement(UnixMs(60_000))),
         ("page_of", DirectoryRequest::Page { cut: UnixMs(60_000), start: 5 }),
+        ("changes_of", DirectoryRequest::Changes { from: UnixMs(60_000), offset: 7 }),
+        ("witness", DirectoryRequest::Witness { cut: UnixMs(60_000), relays: vec![RELAY, RelayId([4; 32])] }),
     ]
 }
 
@@ -105,6 +107,8 @@ pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
     let statement = Statement { cut, root: [1; 32], beacon: [2; 32], count: 3, relay: RelayId([4; 32]), signature };
     let statement = statement.sign(NetworkId([9; 32]), &key);
     let member = MemberBytes { record: record(), since: UnixMs(30_000), samples: 5, dormant: UnixMs(0) };
+    let changes =
+        DirectoryAnswer::Changes { cut: UnixMs(60_000), beacon: [2; 32], total: 9, offset: 7, bytes: vec![1, 2] };
     let delta = DirectoryAnswer::Delta { more: false, records: vec![record()], wanted: vec![(RELAY, UnixMs(7))] };
     vec![
         ("taken", DirectoryAnswer::Taken { new: 1, held: 2, refused: 3 }),
@@ -115,6 +119,8 @@ pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
         ("page", DirectoryAnswer::Page { cut: UnixMs(60_000), total: 1, start: 0, members: vec![member] }),
         ("unknown", DirectoryAnswer::Unknown(UnixMs(60_000))),
         ("refused", DirectoryAnswer::Refused(directory::Refusal::Busy)),
+        ("changes", changes),
+        ("witnessed", DirectoryAnswer::Witnessed(vec![statement, statement])),
     ]
 }
 

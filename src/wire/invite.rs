@@ -1,4 +1,4 @@
-//! An invite: the text file that names a network and some of its relays (spec 10).
+//! An invite: the text file that names a network and some of its relays (spec 18).
 //!
 //! ```text
 //! umbel-invite 2
@@ -36,7 +36,7 @@ pub enum InviteError {
     /// The first line is not an invite's.
     #[error("this is not an umbel invite (its first line should be \"umbel-invite 2\")")]
     NotAnInvite,
-    /// Another version (spec DIR-10).
+    /// Another version (spec INVITE-1).
     #[error("this invite is of another version of umbel: this one reads \"umbel-invite 2\"")]
     UnknownVersion,
     /// The last line is missing.
@@ -48,7 +48,7 @@ pub enum InviteError {
     /// A line that is not the one expected there.
     #[error("line {0} of the invite is not what should stand there")]
     Line(usize),
-    /// The member key is not signed by a founder (spec DIR-66).
+    /// The member key is not signed by a founder (spec INVITE-6).
     #[error("the member key of the invite is not signed by a founder of its network")]
     Member,
     /// A line's descriptor does not verify.
@@ -132,7 +132,7 @@ impl Invite {
             .collect();
         let (first, rest) = lines.split_first().ok_or(InviteError::NotAnInvite)?;
         let version = first.strip_prefix(MAGIC).ok_or(InviteError::NotAnInvite)?;
-        // spec: DIR-10
+        // spec: INVITE-1
         if version != VERSION {
             return Err(InviteError::UnknownVersion);
         }
@@ -143,7 +143,7 @@ impl Invite {
             checked.push_str(line);
             checked.push('\n');
         }
-        // spec: DIR-11
+        // spec: INVITE-2
         match ids::from_text(check) {
             Ok(hash) if hash == blake3(checked.as_bytes()) => Self::body(middle),
             Ok(_) => Err(InviteError::Changed),
@@ -311,8 +311,8 @@ mod tests {
         format!("{lines}check {}\n", ids::to_text(&blake3(lines.as_bytes())))
     }
 
-    // spec: DIR-65
-    // spec: DIR-66
+    // spec: INVITE-5
+    // spec: INVITE-6
     #[test]
     fn a_private_network_s_lines_have_one_form_and_its_key_a_founder() {
         let text = private().format();
@@ -334,8 +334,8 @@ mod tests {
         }
     }
 
-    // spec: DIR-10
-    // spec: DIR-11
+    // spec: INVITE-1
+    // spec: INVITE-2
     #[test]
     fn each_damage_has_its_own_error() {
         let text = sample().format();

@@ -1,4 +1,4 @@
-//! Membership in a private network (spec 10): founders sign member keys, and a member key signs relays.
+//! Membership in a private network (spec 18): founders sign member keys, and a member key signs relays.
 //!
 //! ```text
 //! charter: genesis 32 | count u8 | founders, 32 each, ascending
@@ -48,7 +48,7 @@ impl Charter {
         charter.check().is_ok().then_some(charter)
     }
 
-    // spec: DIR-65
+    // spec: INVITE-5
     fn check(&self) -> Result<(), Malformed> {
         if !(1..=FOUNDERS_MAX).contains(&self.founders.len()) {
             return Err(Malformed::OutOfRange);
@@ -135,7 +135,7 @@ impl MemberKey {
     }
 
     /// Whether a founder of this network signed it.
-    // spec: DIR-66
+    // spec: INVITE-6
     pub fn verify(&self, charter: &Charter, network: NetworkId) -> Result<(), NotAMember> {
         let founder = charter.founder(self.founder).ok_or(NotAMember)?;
         let signed = vouched(network, &self.public());
@@ -189,7 +189,7 @@ pub struct Membership {
 
 impl Membership {
     /// Whether it makes the relay of this identity a member of the network with this id and the profile of that name.
-    // spec: DIR-66
+    // spec: INVITE-6
     pub fn verify(&self, profile: &str, network: NetworkId, identity: &[u8; 32]) -> Result<(), NotAMember> {
         if self.charter.network(profile) != network {
             return Err(NotAMember);
@@ -231,7 +231,7 @@ mod tests {
         Charter::private([9; 32], founders.iter().map(|n| founder(*n).public()).collect()).unwrap()
     }
 
-    // spec: DIR-65
+    // spec: INVITE-5
     #[test]
     fn a_charter_has_one_form_and_makes_the_network_s_id() {
         let (one, two) = (charter(&[1, 2]), charter(&[2, 1]));
@@ -250,7 +250,7 @@ mod tests {
         assert!(Charter::private([9; 32], (0..5).map(|n| [n; 32]).collect()).is_none());
     }
 
-    // spec: DIR-66
+    // spec: INVITE-6
     #[test]
     fn a_membership_holds_for_one_relay_in_one_network() {
         let (charter, me) = (charter(&[1, 2]), [7; 32]);

@@ -31,7 +31,7 @@ fn file(net: &Net, name: &str, invite: &Invite) -> PathBuf {
     path
 }
 
-// spec: DIR-63
+// spec: INVITE-3
 // spec: NODE-29
 #[test]
 fn half_of_the_relays_and_then_the_founder_die_and_newcomers_get_in() {
@@ -68,7 +68,7 @@ fn half_of_the_relays_and_then_the_founder_die_and_newcomers_get_in() {
     client.wait();
 }
 
-// spec: DIR-64
+// spec: INVITE-4
 // spec: NODE-28
 #[test]
 fn several_invites_are_used_together_and_another_network_s_is_refused() {

@@ -16,4 +16,5 @@ mod processes;
 mod proxy;
 mod reference;
 mod sharing;
+mod sim;
 mod testnet;

@@ -66,8 +66,8 @@ impl Private {
     }
 }
 
-// spec: DIR-66
-// spec: DIR-67
+// spec: INVITE-6
+// spec: INVITE-7
 #[test]
 fn five_machines_are_a_private_network_within_half_a_minute() {
     let mut net = Private::found();
@@ -119,7 +119,7 @@ fn five_machines_are_a_private_network_within_half_a_minute() {
     assert_eq!(umbel(client.dir(), &["relays", "--where", "age>"]).code(), 2);
 }
 
-// spec: DIR-65
+// spec: INVITE-5
 #[test]
 fn a_second_founder_makes_members_too_and_one_folder_founds_once() {
     let home = tempfile::tempdir().unwrap();

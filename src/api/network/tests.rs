@@ -59,7 +59,27 @@ fn seeds(network: &Network) -> Vec<(u8, u64)> {
     network.seeds.iter().map(|s| (octet(s), s.published.0)).collect()
 }
 
-// spec: DIR-64
+fn point(network: &Network) -> Option<(UnixMs, [u8; 32])> {
+    network.checkpoint().map(|point| (point.cut, point.root))
+}
+
+// spec: INVITE-8
+#[test]
+fn a_checkpoint_of_the_future_is_left_out_and_two_that_disagree_are_refused() {
+    let (folder, net) = (Folder::new(), open(1));
+    let later = unix_now().plus(P.clock_tolerance).plus(crate::base::time::Duration::from_secs(60)).0;
+    let given = [invite(&net, &[(1, 10)], 5), invite(&net, &[(2, 10)], later)];
+    let found = folder.find(&given).unwrap().unwrap();
+    assert_eq!((seeds(&found), point(&found)), (vec![(1, 10), (2, 10)], Some((UnixMs(5), [5; 32]))));
+    let mut other = invite(&net, &[(3, 10)], 5);
+    other.0.checkpoint = Some((UnixMs(5), [6; 32]));
+    let why = Folder::new().find(&[given[0].clone(), other.clone()]).map(|_| ()).unwrap_err();
+    assert_eq!((why.kind(), why.rule()), (ErrorKind::Config, Some("INVITE-8")));
+    // What the folder keeps is not worth more than what is given.
+    assert_eq!(point(&folder.find(&[other]).unwrap().unwrap()), Some((UnixMs(5), [6; 32])));
+}
+
+// spec: INVITE-4
 #[test]
 fn invites_are_merged_with_each_other_and_with_what_the_folder_keeps() {
     let (folder, net) = (Folder::new(), open(1));
@@ -67,11 +87,11 @@ fn invites_are_merged_with_each_other_and_with_what_the_folder_keeps() {
     let first = first.unwrap().unwrap();
     assert_eq!(seeds(&first), [(1, 10), (2, 20), (3, 10)]);
     let kept = folder.find(&[]).unwrap().unwrap();
-    assert_eq!((seeds(&kept), kept.checkpoint), (seeds(&first), Some((UnixMs(5), [5; 32]))));
+    assert_eq!((seeds(&kept), point(&kept)), (seeds(&first), Some((UnixMs(5), [5; 32]))));
     // An older invite given again takes nothing back.
     let again = folder.find(&[invite(&net, &[(2, 10), (4, 10)], 3)]).unwrap().unwrap();
     assert_eq!(seeds(&again), [(2, 20), (4, 10), (1, 10), (3, 10)]);
-    assert_eq!(again.checkpoint, Some((UnixMs(5), [5; 32])));
+    assert_eq!(point(&again), Some((UnixMs(5), [5; 32])));
     assert_eq!(again.invite(None).0.relays.len(), 4, "what it hands on before it has a set");
 }
 
@@ -111,7 +131,7 @@ fn a_kept_invite_that_cannot_be_read_gives_way_to_one_that_is_given() {
     assert_eq!(seeds(&folder.find(&[]).unwrap().unwrap()), [(1, 10)]);
 }
 
-// spec: DIR-67
+// spec: INVITE-7
 #[test]
 fn a_member_key_is_kept_apart_and_never_handed_on() {
     let (folder, founder) = (Folder::new(), IdentityKey::from_bytes([1; 32]));
@@ -135,7 +155,7 @@ fn a_member_key_is_kept_apart_and_never_handed_on() {
     }
 }
 
-// spec: DIR-63
+// spec: INVITE-3
 #[test]
 fn an_invite_names_the_set_that_the_node_knows_and_itself_first() {
     let (folder, net) = (Folder::new(), open(1));

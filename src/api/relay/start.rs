@@ -147,6 +147,7 @@ fn start(
         seeds: network.seeds.clone(),
         guards: Guards::new(),
         snapshot: None,
+        checkpoint: None,
         hops: 3,
         spare_circuits: 0,
         wants_exits: false,
@@ -196,14 +197,14 @@ async fn seek(local: &Local, worker: Worker, window: u32) -> Result<Work, Error>
 }
 
 /// Why this relay belongs to its network, where that takes a founder's word.
-// spec: DIR-66
+// spec: INVITE-6
 fn membership(network: &Network, identity: &IdentityKey) -> Result<Option<Box<Membership>>, Error> {
     if !network.profile.members_only {
         return Ok(None);
     }
     network.membership(&identity.public()).map(|m| Some(Box::new(m))).ok_or_else(|| {
         Error::new(ErrorKind::Config, "this network takes members only, and no invite given here makes a relay one")
-            .with_rule("DIR-66")
+            .with_rule("INVITE-6")
             .with_hint("ask one of its founders for a member's invite: umbel network invite NAME")
     })
 }

@@ -2,7 +2,10 @@
 
 use crate::base::time::{Duration, UnixMs};
 use crate::crypto::identity::IdentityKey;
+use crate::proto::directory::changes;
 use crate::proto::directory::snapshot::{Member, Snapshot};
+use crate::proto::profile::Profile;
+use crate::wire::changes::{CHANGES_MAX, CHANGES_PART_MAX};
 use crate::wire::directory::{DirectoryAnswer, MEMBER_OVERHEAD, PAGE_MEMBERS_MAX, Statement, fitting};
 use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::VecDeque;
@@ -16,6 +19,8 @@ struct Cut {
     /// Whether we may put our name to it.
     is_ours: bool,
     statement: Option<Statement>,
+    /// What changed from it to the following one, once somebody asked; empty where that cannot be said.
+    changes: Option<Arc<Vec<u8>>>,
 }
 
 /// The last settled cuts, the newest last.
@@ -52,7 +57,7 @@ impl Cuts {
     pub fn push(&mut self, snapshot: Arc<Snapshot>) {
         // spec: DIR-25
         if self.newest().is_none_or(|n| n.cut < snapshot.cut) {
-            self.append(Cut { snapshot, is_ours: true, statement: None });
+            self.append(Cut { snapshot, is_ours: true, statement: None, changes: None });
         }
     }
 
@@ -61,7 +66,7 @@ impl Cuts {
     pub fn adopt(&mut self, snapshot: Arc<Snapshot>) {
         // spec: DIR-60
         self.list.retain(|c| c.snapshot.cut < snapshot.cut);
-        self.append(Cut { snapshot, is_ours: false, statement: None });
+        self.append(Cut { snapshot, is_ours: false, statement: None, changes: None });
     }
 
     /// Drops sets of cuts that lie after this moment: a clock was wrong.
@@ -74,6 +79,10 @@ impl Cuts {
         if self.list.len() >= CUTS_KEPT {
             self.list.pop_front();
         }
+        // What follows it is new: nothing that was said of what changed since then holds.
+        if let Some(last) = self.list.back_mut() {
+            last.changes = None;
+        }
         self.list.push_back(cut);
     }
 
@@ -82,6 +91,38 @@ impl Cuts {
         let wanted = |c: &Cut| (cut.0 == 0 || c.snapshot.cut == cut) && (c.is_ours || !ours);
         // spec: DIR-24
         self.list.iter_mut().rev().find(|c| c.snapshot.cut.plus(lag) <= now && wanted(c))
+    }
+
+    /// The set of this cut, if it may be spoken of.
+    pub fn spoken_of(&mut self, cut: UnixMs, now: UnixMs) -> Option<&Arc<Snapshot>> {
+        self.usable(cut, now, false).map(|c| &c.snapshot)
+    }
+
+    /// Part of what changed from the set of this cut to the one that follows it, from byte `offset` on.
+    pub fn changes(&mut self, from: UnixMs, offset: u32, now: UnixMs, profile: &Profile) -> DirectoryAnswer {
+        let (lag, network) = (self.lag, self.network);
+        let at = self.list.iter().position(|c| c.snapshot.cut == from);
+        let next = at.and_then(|at| self.list.get(at.saturating_add(1))).map(|c| Arc::clone(&c.snapshot));
+        let (Some(at), Some(next)) = (at, next.filter(|next| next.cut.plus(lag) <= now)) else {
+            return self.unknown(now);
+        };
+        let Some(cut) = self.list.get_mut(at) else { return self.unknown(now) };
+        let before = Arc::clone(&cut.snapshot);
+        // spec: DIR-80
+        let encode = || {
+            let found = changes::between(&before, &next, profile, network).map(|c| c.encode());
+            Arc::new(found.filter(|bytes| bytes.len() <= CHANGES_MAX).unwrap_or_default())
+        };
+        let bytes = Arc::clone(cut.changes.get_or_insert_with(encode));
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let Some(rest) = bytes.get(from..).filter(|rest| !rest.is_empty()) else { return self.unknown(now) };
+        DirectoryAnswer::Changes {
+            cut: next.cut,
+            beacon: next.beacon,
+            total: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            offset,
+            bytes: rest.iter().take(CHANGES_PART_MAX).copied().collect(),
+        }
     }
 
     fn unknown(&mut self, now: UnixMs) -> DirectoryAnswer {
@@ -119,7 +160,6 @@ impl Cuts {
 mod tests {
     use super::*;
     use crate::proto::directory::testing::{NETWORK, key, record};
-    use crate::proto::profile::Profile;
 
     const P: Profile = Profile::TESTING;
     const CUT: UnixMs = UnixMs(1_700_000_000_000);

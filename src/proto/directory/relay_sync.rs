@@ -18,11 +18,14 @@ use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RecordKey, Refusal, lists};
 use crate::wire::ids::{NetworkId, RelayId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 mod chain;
 mod service;
+mod witness;
+
+use witness::Witness;
 
 /// Calls in flight. Pushes beyond are dropped; anti-entropy makes up for them.
 pub const CALLS_MAX: usize = 64;
@@ -53,6 +56,8 @@ pub enum DirOutput {
     Call(Call),
     /// Every relay whose record is known and valid now, and seeds even where it is over: for extending circuits.
     Known(Vec<Arc<SignedDescriptor>>),
+    /// The relays that are called all the time, when they are others than before: links to them are kept.
+    Peers(BTreeSet<RelayId>),
     /// A cut was settled. Emitted every period, even if only the cut changed: compare the roots.
     Settled(Arc<Snapshot>),
     /// Write this down for [`RelayDirectory::restore`] at the next start.
@@ -66,6 +71,8 @@ enum Pending {
     Publish,
     /// A step of the round of anti-entropy.
     Round,
+    /// What it states of this cut, for a client.
+    State(UnixMs),
     /// What did you settle last?
     Newest,
     /// What did you settle at this cut?
@@ -116,10 +123,13 @@ pub struct RelayDirectory {
     mine: Option<Arc<SignedDescriptor>>,
     targets: BTreeMap<RelayId, Target>,
     fresh: Vec<Arc<SignedDescriptor>>,
+    /// Those that new records were last pushed to.
+    pushed_to: BTreeSet<RelayId>,
     push_at: Option<Instant>,
     pushed: BTreeMap<RelayId, Instant>,
     known_at: Option<Instant>,
     verifications: (u64, Instant),
+    witness: Witness,
 }
 
 impl RelayDirectory {
@@ -158,10 +168,12 @@ impl RelayDirectory {
             mine: None,
             targets: BTreeMap::new(),
             fresh: Vec::new(),
+            pushed_to: BTreeSet::new(),
             push_at: None,
             pushed: BTreeMap::new(),
             known_at: Some(Instant::default()),
             verifications: (VERIFY_BURST, Instant::default()),
+            witness: Witness::default(),
             seeds,
         }
     }
@@ -203,8 +215,10 @@ impl RelayDirectory {
             Some(s) => s.record_custodians(&self.own, n),
             None => {
                 let beacon = rendezvous::first_beacon(self.network, now.unix, self.profile);
-                let known = self.known(now.unix).into_iter();
-                rendezvous::best(&beacon, &self.own.0, known, n)
+                let valid = self.records.valid(now.unix).filter(|r| r.id() != self.own);
+                let mut known: Vec<_> = valid.cloned().collect();
+                known.sort_unstable_by_key(|r| r.id());
+                rendezvous::best(&beacon, &self.own.0, &known, n)
             }
         };
         if !self.joined {
@@ -308,6 +322,11 @@ impl RelayDirectory {
         let fresh = core::mem::take(&mut self.fresh);
         let known = self.known(now.unix);
         let to = self.peers.push_to(self.own, &known, now.mono, rng);
+        let peers: BTreeSet<RelayId> = to.iter().copied().collect();
+        if peers != self.pushed_to {
+            self.pushed_to.clone_from(&peers);
+            self.out.push_back(DirOutput::Peers(peers));
+        }
         for part in lists(&fresh, |r| r.bytes().len()) {
             let request = DirectoryRequest::Put(part.iter().map(|r| r.bytes().to_vec()).collect());
             for peer in &to {
@@ -380,6 +399,7 @@ impl RelayDirectory {
                 self.round_failed(now);
                 false
             }
+            (Pending::State(cut), answer) => self.stated(peer, cut, answer),
             (Pending::Newest, answer) => {
                 if let Some(DirectoryAnswer::Statement(s)) = &answer {
                     self.heard_newest(s, peer, now);

@@ -7,13 +7,17 @@ use crate::proto::profile::Profile;
 /// A network cuts no more seldom than its age divided by this.
 pub const CUTS_PER_AGE: u32 = 16;
 
+/// How long the network has been there at this set's cut, as far as its members remember.
+pub fn age(set: &Snapshot) -> Duration {
+    set.cut.distance(set.members().iter().map(|m| m.standing.since).min().unwrap_or(set.cut))
+}
+
 /// The time between the cut of this set and the next one.
 pub fn period(set: &Snapshot, profile: &Profile) -> Duration {
     let cuts = &profile.cuts;
     let members = u32::try_from(set.len()).unwrap_or(u32::MAX);
     let wanted = cuts.period_per_member.saturating_mul(members).min(cuts.period_max);
-    let oldest = set.members().iter().map(|m| m.standing.since).min().unwrap_or(set.cut);
-    let young = set.cut.distance(oldest) / CUTS_PER_AGE;
+    let young = age(set) / CUTS_PER_AGE;
     // spec: DIR-16
     // spec: DIR-53
     let mut period = cuts.period_min;

@@ -1,4 +1,4 @@
-//! Which relays an invite names: a few that are likely to be there tomorrow, of several operators and prefixes (spec 10).
+//! Which relays an invite names: a few that are likely to be there tomorrow, of several operators and prefixes (spec 18).
 
 use crate::base::rng::Rng;
 use crate::proto::directory::snapshot::Snapshot;
@@ -23,7 +23,7 @@ enum Strictness {
 
 /// Draws at most `n` relays of a set: `own` first, where it is a member; then such as have been members for a while and are
 /// mostly there, by chance, no two in one prefix or family while there are others.
-// spec: DIR-63
+// spec: INVITE-3
 pub fn choose(
     set: &Snapshot,
     own: Option<&RelayId>,
@@ -87,7 +87,7 @@ mod tests {
         choose(set, own, INVITE_RELAYS, &P, &mut Rng::from_seed([seed; 32]))
     }
 
-    // spec: DIR-63
+    // spec: INVITE-3
     #[test]
     fn an_invite_s_relays_are_spread_over_prefixes_and_families_and_drawn_by_chance() {
         // 30 relays of one prefix, 10 of one family, 15 others.
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(draw(&set, Some(&own), 1)[0].id(), own);
     }
 
-    // spec: DIR-63
+    // spec: INVITE-3
     #[test]
     fn where_all_are_alike_it_takes_what_there_is_and_each_once() {
         let set = set((0..5).map(|i| (i, [10, 1, 0, i], Some(1))));
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(ids.len(), 5);
     }
 
-    // spec: DIR-63
+    // spec: INVITE-3
     #[test]
     fn newcomers_and_the_often_absent_come_last() {
         let set = set((0..40).map(|i| (i, [10, i, 0, 1], None)));
