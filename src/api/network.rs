@@ -125,7 +125,9 @@ impl Network {
     fn take_checkpoint(&mut self, invite: &wire::Invite, rules: &DescriptorRules, now: UnixMs) -> Result<(), Error> {
         let Some((cut, root)) = invite.checkpoint else { return Ok(()) };
         if cut > now.plus(self.profile.clock_tolerance) {
-            tracing::warn!("an invite names a set of the future and is believed in all else: is this machine's clock right?");
+            tracing::warn!(
+                "an invite names a set of the future and is believed in all else: is this machine's clock right?"
+            );
             return Ok(());
         }
         match &self.checkpoint {

@@ -54,7 +54,10 @@ pub fn fitting(sizes: impl IntoIterator<Item = usize>, most: usize, overhead: us
 /// Whether a list of records of these sizes could hold no other one, as [`fitting`] fills it.
 pub fn is_full(sizes: impl IntoIterator<Item = usize>, most: usize, overhead: usize) -> bool {
     let of = |size: usize| size.saturating_add(overhead);
-    let (count, bytes) = sizes.into_iter().fold((0, 0usize), |(n, sum), size| (n + 1, sum.saturating_add(of(size))));
+    let (mut count, mut bytes) = (0usize, 0usize);
+    for size in sizes {
+        (count, bytes) = (count.saturating_add(1), bytes.saturating_add(of(size)));
+    }
     count >= most || bytes.saturating_add(of(DESCRIPTOR_MAX)) > of(DESCRIPTOR_OPEN_MAX).saturating_mul(most)
 }
 

@@ -270,7 +270,7 @@ mod tests {
 
     fn sample() -> Invite {
         let key = IdentityKey::from_bytes([7; 32]);
-        let network = ids::network_id("testing", &[5; 32]);
+        let network = ids::network_id("testing", &[5; 32], &[]);
         let descriptor = Descriptor {
             network,
             identity: key.public(),

@@ -72,7 +72,7 @@ impl Charter {
 
     /// The id of the network with this charter and the profile of that name.
     pub fn network(&self, profile: &str) -> NetworkId {
-        ids::network_id_of(profile, &self.genesis, &self.founders)
+        ids::network_id(profile, &self.genesis, &self.founders)
     }
 
     fn encode(&self, w: &mut Writer<'_>) {

@@ -66,12 +66,9 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         stream_window_bytes,
         paths,
     } = *profile;
-    let CutParams { period_min, period_max, period_per_member } = cuts;
-    let mut rows = vec![
-        ("name", Value::Text(name.to_owned())),
-        ("period_min", Value::Time(period_min)),
-        ("period_max", Value::Time(period_max)),
-        ("period_per_member", Value::Time(period_per_member)),
+    let mut rows = vec![("name", Value::Text(name.to_owned()))];
+    rows.extend(cut_rows(cuts));
+    rows.extend([
         ("dormant_max", Value::Time(dormant_max)),
         ("sample_interval", Value::Time(sample_interval)),
         ("settle_margin", Value::Time(settle_margin)),
@@ -94,11 +91,20 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         ("lease", Value::Time(lease)),
         ("replicate_interval", Value::Time(replicate_interval)),
         ("replicate_spread", Value::Time(replicate_spread)),
-    ];
+    ]);
     rows.extend(congestion_rows(congestion));
     rows.push(("stream_window_bytes", Value::Number(u64::from(stream_window_bytes))));
     rows.extend(path_rows(paths));
     rows
+}
+
+fn cut_rows(params: CutParams) -> Vec<(&'static str, Value)> {
+    let CutParams { period_min, period_max, period_per_member } = params;
+    vec![
+        ("period_min", Value::Time(period_min)),
+        ("period_max", Value::Time(period_max)),
+        ("period_per_member", Value::Time(period_per_member)),
+    ]
 }
 
 fn path_rows(rules: PathRules) -> Vec<(&'static str, Value)> {

@@ -368,7 +368,7 @@ fn names() {
                 case.expect("ok");
                 let founders: Vec<[u8; 32]> =
                     case.bytes("founders").chunks(32).map(|f| f.try_into().unwrap()).collect();
-                let id = ids::network_id_of(case.text("profile"), &case.array("genesis"), &founders);
+                let id = ids::network_id(case.text("profile"), &case.array("genesis"), &founders);
                 assert_eq!(
                     (id.0, id.to_string().as_str()),
                     (case.array("network"), case.text("text")),

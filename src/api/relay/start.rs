@@ -141,7 +141,19 @@ fn start(
     let shards = start_shards(listeners, &role, (rng, clock), (&asks, store.as_ref()), settings)?;
     let signed = SignedDescriptor::sign(descriptor.clone(), &identity);
     let kept = sets::read(&dir, network.profile, network.id)?;
-    let node = AgentConfig {
+    let relay = RelayIdentity { key: identity.clone(), descriptor, kept };
+    let node = Agent::new(agent_config(&network, relay, store.is_some()), rng.fork());
+    let handle = AgentHandle::start(node, clock, Some(RelayParts { identity, shards, store }));
+    tokio::task::spawn_local(handle.clone().serve(inbox));
+    network.own = Some(signed.clone());
+    let local = Local::new(handle, About::new(dir, network.clone(), clock, Some(id), report));
+    tokio::task::spawn_local(renew_work(local.clone(), worker));
+    Ok((local, RelayFacts { id, addr, descriptor: signed, network }))
+}
+
+/// What runs on the thread of a relay.
+fn agent_config(network: &Network, relay: RelayIdentity, store: bool) -> AgentConfig {
+    AgentConfig {
         network: network.id,
         profile: network.profile,
         seeds: network.seeds.clone(),
@@ -151,16 +163,9 @@ fn start(
         hops: 3,
         spare_circuits: 0,
         wants_exits: false,
-        relay: Some(RelayIdentity { key: identity.clone(), descriptor, kept }),
-        store: store.is_some(),
-    };
-    let node = Agent::new(node, rng.fork());
-    let handle = AgentHandle::start(node, clock, Some(RelayParts { identity, shards, store }));
-    tokio::task::spawn_local(handle.clone().serve(inbox));
-    network.own = Some(signed.clone());
-    let local = Local::new(handle, About::new(dir, network.clone(), clock, Some(id), report));
-    tokio::task::spawn_local(renew_work(local.clone(), worker));
-    Ok((local, RelayFacts { id, addr, descriptor: signed, network }))
+        relay: Some(relay),
+        store,
+    }
 }
 
 /// Finds the proofs of work that the relay will need, each when it is asked for, beside everything else.

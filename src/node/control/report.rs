@@ -2,8 +2,8 @@
 
 use crate::api;
 pub use crate::api::{
-    Bootstrap, BytesStatus, CircuitStatus, DirectoryStatus, Listing, Lookup as LookupReport, NetworkStatus, Problem, Progress,
-    Published as PutReport, StoreStatus, StreamStatus, Unit,
+    Bootstrap, BytesStatus, CircuitStatus, DirectoryStatus, Listing, Lookup as LookupReport, NetworkStatus, Problem,
+    Progress, Published as PutReport, StoreStatus, StreamStatus, Unit,
 };
 #[cfg(feature = "unstable")]
 pub use crate::api::{Custodian as CustodianReport, LeftOut};
