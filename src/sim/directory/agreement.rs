@@ -24,44 +24,40 @@ pub fn carry(
     releases: &[Release],
     lines: &Lines,
     n: usize,
-    side: impl Fn(usize) -> Option<u8> + Copy,
+    side: impl Fn(usize) -> Option<u8>,
     rng: &mut Rng,
 ) -> Vec<Contested> {
     if releases.is_empty() {
         return Vec::new();
     }
-    let templates: Vec<Vec<Offset>> =
-        (0..TEMPLATES).map(|_| lines.spread(n, side, &[(any(n, side, rng), 0.0)], rng)).collect();
-    releases
-        .iter()
-        .map(|r| Contested { identity: r.identity, climb: r.climb, heard: heard(r, &templates, lines, side, rng) })
-        .collect()
+    // Ways lead through those that are there: each way can be turned, and begins at another of them each time.
+    let there: Vec<usize> = (0..n).filter(|i| side(*i).is_some()).collect();
+    let side_of = |place: usize| there.get(place).and_then(|i| side(*i));
+    let way = |rng: &mut Rng| {
+        let first = rng.below(there.len());
+        lines.spread(there.len(), side_of, &[(first, 0.0)], rng)
+    };
+    let ways: Vec<Vec<Offset>> = (0..TEMPLATES).map(|_| way(rng)).collect();
+    let heard = |r: &Release, rng: &mut Rng| {
+        let mut heard = vec![NEVER; n];
+        for (offset, &i) in heard_along(r, &ways, lines, rng).into_iter().zip(&there) {
+            if let Some(at) = heard.get_mut(i) {
+                *at = offset;
+            }
+        }
+        heard
+    };
+    releases.iter().map(|r| Contested { identity: r.identity, climb: r.climb, heard: heard(r, rng) }).collect()
 }
 
-fn any(n: usize, side: impl Fn(usize) -> Option<u8>, rng: &mut Rng) -> usize {
-    (0..64).map(|_| rng.below(n)).find(|i| side(*i).is_some()).unwrap_or_default()
-}
-
-fn heard(
-    release: &Release,
-    templates: &[Vec<Offset>],
-    lines: &Lines,
-    side: impl Fn(usize) -> Option<u8>,
-    rng: &mut Rng,
-) -> Vec<Offset> {
-    let Some(way) = templates.get(rng.below(templates.len())) else { return Vec::new() };
-    // The same way through the network begins at another relay each time.
+/// When each of those that are there hears of an item.
+fn heard_along(release: &Release, ways: &[Vec<Offset>], lines: &Lines, rng: &mut Rng) -> Vec<Offset> {
+    let Some(way) = ways.get(rng.below(ways.len())).filter(|_| release.climb == Climb::Bare) else { return Vec::new() };
     let n = way.len();
     let turn = rng.below(n);
-    if release.climb != Climb::Bare {
-        return vec![NEVER; n];
-    }
     let direct = release.to == Audience::Half;
     let moved = way.iter().cycle().skip(turn).take(n);
-    let told = moved.enumerate().map(|(i, &offset)| {
-        if side(i).is_none() {
-            return NEVER;
-        }
+    let told = moved.map(|&offset| {
         let by_gossip = if offset == NEVER { lines.interval as Offset } else { offset };
         let first = if direct && rng.below(2) == 0 { lines.once(rng) as Offset } else { by_gossip };
         first.min(by_gossip).saturating_add(release.at as Offset)
