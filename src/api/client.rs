@@ -54,7 +54,7 @@ pub struct ClientBuilder {
 
 impl ClientBuilder {
     /// The network to join. The folder keeps it: later starts need none. Given more than once, the relays of all invites are
-    /// tried; all must name the same network, and a folder belongs to one network (rule NODE-28).
+    /// tried; all must name the same network, and a folder belongs to one network (rule NODE-29).
     pub fn invite(mut self, invite: Invite) -> Self {
         self.invites.push(invite);
         self

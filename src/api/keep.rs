@@ -9,7 +9,7 @@ const KEEP_EVERY: Duration = Duration::from_secs(60);
 const KEEP_FIRST: Duration = Duration::from_secs(2);
 
 /// Keeps the relays of good snapshots in the folder, for others in its invite, and for a client the snapshot whole.
-// spec: NODE-29
+// spec: NODE-30
 pub(super) async fn keep_current(local: Local) {
     let mut snapshots = local.agent.snapshots();
     let mut pause = KEEP_FIRST;

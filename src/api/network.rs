@@ -242,8 +242,8 @@ impl Network {
 /// member key of a network's id.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] (rule NODE-28) where the folder belongs to a network; the files cannot be written.
-// spec: NODE-28
+/// [`ErrorKind::Config`] (rule NODE-29) where the folder belongs to a network; the files cannot be written.
+// spec: NODE-29
 pub(crate) fn found(
     dir: &NodeDir,
     charter: &Charter,
@@ -252,7 +252,7 @@ pub(crate) fn found(
     if belongs::network(dir)?.is_some() || dir.has(INVITE_FILE) {
         let message = format!("the folder {} belongs to a network already", dir.path().display());
         return Err(Error::new(ErrorKind::Config, message)
-            .with_rule("NODE-28")
+            .with_rule("NODE-29")
             .with_hint("give each network a folder of its own with --dir"));
     }
     let mut network = Network::new(&Profile::PRIVATE, charter.clone(), &mut crate::host::system::rng()?);
@@ -275,13 +275,13 @@ fn kept_invite(dir: &NodeDir, others: bool) -> Result<Option<Invite>, Error> {
     }
 }
 
-// spec: NODE-28
+// spec: NODE-29
 fn check_one_network(dir: &NodeDir, given: &[Invite], kept: Option<&Invite>) -> Result<(), Error> {
     let mut ids = given.iter().map(|invite| invite.0.network());
     let first = ids.next();
     if ids.any(|id| Some(id) != first) {
         return Err(Error::new(ErrorKind::Config, "the invites are for different networks")
-            .with_rule("NODE-28")
+            .with_rule("NODE-29")
             .with_hint("give each network a node and a folder of its own"));
     }
     let (bound, kept) = (belongs::network(dir)?, kept.map(|kept| kept.0.network()));
@@ -289,13 +289,13 @@ fn check_one_network(dir: &NodeDir, given: &[Invite], kept: Option<&Invite>) -> 
     let Some(other) = [first, kept].into_iter().flatten().find(|id| *id != own) else { return Ok(()) };
     let what = format!("the folder {} belongs to network {own:?}…, the invite to {other:?}…", dir.path().display());
     Err(Error::new(ErrorKind::Config, what)
-        .with_rule("NODE-28")
+        .with_rule("NODE-29")
         .with_hint("give each network a folder of its own with --dir"))
 }
 
 fn invite_is_gone(dir: &NodeDir) -> Error {
     Error::config(&dir.file(INVITE_FILE), "the invite is gone, but this is the folder of a network's node")
-        .with_rule("NODE-28")
+        .with_rule("NODE-29")
         .with_hint("give an invite to the same network with --invite, or another folder with --dir")
 }
 

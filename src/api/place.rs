@@ -76,7 +76,7 @@ fn next_cut(set: Option<&Snapshot>, now: UnixMs, profile: &Profile) -> UnixMs {
     set.map_or_else(|| schedule::first_cut_after(now, profile), |set| schedule::next_cut_after(set, now, profile))
 }
 
-// spec: NODE-31
+// spec: NODE-32
 fn message(facts: &Facts<'_>, member: Option<bool>, since: Option<UnixMs>, now: UnixMs) -> String {
     let next = facts.next_cut.map_or(String::new(), |d| format!(", the next cut is in {} s", d.as_secs()));
     let known = facts.known;
@@ -96,5 +96,40 @@ fn message(facts: &Facts<'_>, member: Option<bool>, since: Option<UnixMs>, now: 
             "NOT in the set{next}: others must reach this relay at the address that it publishes, and its clock must be right"
         ),
         (Some(_), Some(false)) => format!("not in the set yet{next}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::directory::testing::{NETWORK, record};
+
+    const P: &Profile = &Profile::TESTING;
+    const CUT: UnixMs = UnixMs(1_700_000_000_000);
+
+    // spec: NODE-32
+    #[test]
+    fn a_node_says_where_it_stands_and_what_comes_next() {
+        let records: Vec<_> = (0..5).map(|i| record(i, CUT.minus(Duration::from_secs(5)))).collect();
+        let set = Snapshot::settle(&records, CUT, P, NETWORK);
+        let (second, now) = (Duration::from_secs(1), CUT.plus(Duration::from_secs(7)));
+        let facts = |set, known, uptime| {
+            let (next_cut, period) = (Some(Duration::from_secs(40)), second);
+            Facts { set, known, next_cut, uptime: second * uptime, period }
+        };
+        let (none, some) = (|known| facts(None, known, 1), |uptime| facts(Some(&set), 9, uptime));
+        for (facts, member, since, words) in [
+            (none(2), Some(false), None, &["2 of the 3 relays", "umbel invite"][..]),
+            (none(3), Some(false), None, &["3 relays are known", "next cut is in 40 s", "first set"]),
+            (none(3), None, None, &["no set yet", "relays of the invite"]),
+            (some(1), None, None, &["5 relays", "in 40 s"]),
+            (some(1), Some(true), Some(CUT), &["one of 5 relays for 7 s", "in 40 s"]),
+            (some(1), Some(true), None, &["one of 5 relays, the next cut"]),
+            (some(1), Some(false), None, &["not in the set yet", "in 40 s"]),
+            (some(4), Some(false), None, &["NOT in the set", "clock"]),
+        ] {
+            let said = message(&facts, member, since, now);
+            assert!(words.iter().all(|w| said.contains(w)) && !said.ends_with('.'), "{said}");
+        }
     }
 }

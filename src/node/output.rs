@@ -5,6 +5,7 @@ use crate::host::system::unix_now;
 use crate::node::control::report::{
     Bootstrap, DirectoryStatus, GetReport, InviteReport, LookupReport, Progress, PutReport, Status, StoreStatus, Unit,
 };
+use crate::node::relays::RelaysReport;
 use crate::node::setting::Size;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -212,6 +213,12 @@ impl Report for GetReport {
 impl Report for InviteReport {
     fn text(&self) -> String {
         self.invite.clone()
+    }
+}
+
+impl Report for RelaysReport {
+    fn text(&self) -> String {
+        self.table()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::base::numbered::numbered;
 use crate::base::time::UnixMs;
 use crate::crypto::identity::{self, IdentityKey, Purpose};
 use crate::wire::changes::CHANGES_PART_MAX;
-use crate::wire::descriptor::{DESCRIPTOR_MAX, DESCRIPTOR_OPEN_MAX};
+use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink, bytes16};
 use crate::wire::ids::{NetworkId, RelayId};
@@ -34,33 +34,6 @@ pub const BUCKETS: usize = 256;
 
 const SIGNATURE_SIZE: usize = 64;
 
-/// Bytes beside a record in a list of records.
-pub const RECORD_OVERHEAD: usize = 2;
-/// Bytes beside a record in a list of members.
-pub const MEMBER_OVERHEAD: usize = RECORD_OVERHEAD + 18;
-
-/// How many records of these sizes, the first ones, go into one list of at most `most`, where each has this much beside it: no
-/// more bytes than `most` of the longest records of an open network, so that the longer ones of a private network fit a body.
-pub fn fitting(sizes: impl IntoIterator<Item = usize>, most: usize, overhead: usize) -> usize {
-    let mut left = DESCRIPTOR_OPEN_MAX.saturating_add(overhead).saturating_mul(most);
-    let takes = |size: &usize| {
-        let rest = left.checked_sub(size.saturating_add(overhead));
-        left = rest.unwrap_or(left);
-        rest.is_some()
-    };
-    sizes.into_iter().take(most).take_while(takes).count()
-}
-
-/// Whether a list of records of these sizes could hold no other one, as [`fitting`] fills it.
-pub fn is_full(sizes: impl IntoIterator<Item = usize>, most: usize, overhead: usize) -> bool {
-    let of = |size: usize| size.saturating_add(overhead);
-    let (mut count, mut bytes) = (0usize, 0usize);
-    for size in sizes {
-        (count, bytes) = (count.saturating_add(1), bytes.saturating_add(of(size)));
-    }
-    count >= most || bytes.saturating_add(of(DESCRIPTOR_MAX)) > of(DESCRIPTOR_OPEN_MAX).saturating_mul(most)
-}
-
 /// Names one version of one relay's record.
 pub type RecordKey = (RelayId, UnixMs);
 
@@ -73,17 +46,6 @@ pub struct Entry {
     pub published: UnixMs,
     /// First eight bytes of the record's leaf hash: two records of one relay and moment differ here.
     pub tag: u64,
-}
-
-/// Records in as many lists of a PUT as they take.
-pub fn lists<T>(records: &[T], size: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
-    let mut rest = records;
-    core::iter::from_fn(move || {
-        let n = fitting(rest.iter().map(&size), RECORDS_MAX, RECORD_OVERHEAD).max(1).min(rest.len());
-        let (list, after) = rest.split_at_checked(n).filter(|(list, _)| !list.is_empty())?;
-        rest = after;
-        Some(list)
-    })
 }
 
 numbered! {

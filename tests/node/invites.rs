@@ -32,7 +32,7 @@ fn file(net: &Net, name: &str, invite: &Invite) -> PathBuf {
 }
 
 // spec: INVITE-3
-// spec: NODE-29
+// spec: NODE-30
 #[test]
 fn half_of_the_relays_and_then_the_founder_die_and_newcomers_get_in() {
     let mut net = Net::start(9, &[]);
@@ -69,7 +69,7 @@ fn half_of_the_relays_and_then_the_founder_die_and_newcomers_get_in() {
 }
 
 // spec: INVITE-4
-// spec: NODE-28
+// spec: NODE-29
 #[test]
 fn several_invites_are_used_together_and_another_network_s_is_refused() {
     let mut net = Net::start(5, &[]);
@@ -97,12 +97,12 @@ fn several_invites_are_used_together_and_another_network_s_is_refused() {
         let given: Vec<_> = line(&given);
         let ran = umbel(&dir, &given.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(ran.code(), 12, "{}", ran.err());
-        assert!(ran.err().contains("NODE-28") && ran.err().contains("of its own"), "{}", ran.err());
+        assert!(ran.err().contains("NODE-29") && ran.err().contains("of its own"), "{}", ran.err());
     }
     let relay = net.relays[3].dir().to_owned();
     net.relays[3].process().kill();
     let ran = umbel(&relay, &["relay", "--listen", "127.0.0.1:0", "--invite", &text(&other)]);
-    assert!(ran.code() == 12 && ran.err().contains("NODE-28"), "{}", ran.err());
+    assert!(ran.code() == 12 && ran.err().contains("NODE-29"), "{}", ran.err());
     assert_eq!(fs::read(dir.join("invite")).unwrap(), before, "nothing of it is absorbed");
     Client::begin(&dir, None).wait();
 

@@ -129,7 +129,7 @@ fn a_second_founder_makes_members_too_and_one_folder_founds_once() {
     let made = umbel(&one, &["--json", "network", "create", "--founder", key.trim()]).ok().json();
     assert_eq!(made["founders"].as_array().unwrap().len(), 2);
     let again = umbel(&one, &["network", "create"]);
-    assert!(again.code() == 12 && again.err().contains("NODE-28"), "{}", again.err());
+    assert!(again.code() == 12 && again.err().contains("NODE-29"), "{}", again.err());
     let nobody = umbel(&one, &["network", "invite", "bob"]);
     assert!(nobody.code() == 12 && nobody.err().contains("first relay"), "{}", nobody.err());
     assert_eq!(umbel(&two, &["network", "invite", "bob"]).code(), 12, "it has no invite of the network yet");

@@ -366,15 +366,10 @@ fn names() {
         match case.kind.as_str() {
             "network" => {
                 case.expect("ok");
-                let founders: Vec<[u8; 32]> =
-                    case.bytes("founders").chunks(32).map(|f| f.try_into().unwrap()).collect();
-                let id = ids::network_id(case.text("profile"), &case.array("genesis"), &founders);
-                assert_eq!(
-                    (id.0, id.to_string().as_str()),
-                    (case.array("network"), case.text("text")),
-                    "{}",
-                    case.name
-                );
+                let founders = case.bytes("founders");
+                let id = ids::network_id(case.text("profile"), &case.array("genesis"), founders.as_chunks().0);
+                let expected = (case.array("network"), case.text("text"));
+                assert_eq!((id.0, id.to_string().as_str()), expected, "{}", case.name);
             }
             "relay" => {
                 case.expect("ok");

@@ -95,14 +95,14 @@ fn invites_are_merged_with_each_other_and_with_what_the_folder_keeps() {
     assert_eq!(again.invite(None).0.relays.len(), 4, "what it hands on before it has a set");
 }
 
-// spec: NODE-28
+// spec: NODE-29
 #[test]
 fn a_folder_belongs_to_one_network() {
     let folder = Folder::new();
     let (one, two) = (invite(&open(1), &[(1, 10)], 0), invite(&open(2), &[(2, 10)], 0));
     let refused = |given: &[Invite], what: &str| {
         let why = folder.find(given).map(|_| ()).unwrap_err();
-        assert_eq!((why.kind(), why.rule()), (ErrorKind::Config, Some("NODE-28")), "{why}");
+        assert_eq!((why.kind(), why.rule()), (ErrorKind::Config, Some("NODE-29")), "{why}");
         assert!(why.to_string().contains(what) && why.hint().is_some(), "{why}");
     };
     refused(&[one.clone(), two.clone()], "different networks");

@@ -82,6 +82,7 @@ impl Filter {
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] with the place and what may stand there.
+    // spec: NODE-31
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let mut parser = Parser { text, at: 0, depth: 0 };
         if text.len() > FILTER_MAX {
@@ -291,7 +292,7 @@ mod tests {
         }
     }
 
-    // spec: NODE-30
+    // spec: NODE-31
     #[test]
     fn tests_are_joined_as_they_bind() {
         let takes = |text: &str, r: &RelayRow| Filter::parse(text).unwrap().takes(r);
@@ -326,7 +327,7 @@ mod tests {
         }
     }
 
-    // spec: NODE-30
+    // spec: NODE-31
     #[test]
     fn a_mistake_is_named_with_its_place() {
         for (text, place, what) in [

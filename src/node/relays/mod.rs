@@ -4,7 +4,6 @@ mod filter;
 
 use crate::base::addr::{Prefix, prefix};
 use crate::base::time::UnixMs;
-use crate::node::output::Report;
 use crate::proto::directory::snapshot::{Member, Snapshot};
 use crate::wire::ids::to_text;
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -105,8 +104,9 @@ fn span(seconds: u64) -> String {
     }
 }
 
-impl Report for RelaysReport {
-    fn text(&self) -> String {
+impl RelaysReport {
+    /// For people: a line for each relay.
+    pub(crate) fn table(&self) -> String {
         let mut text = format!(
             "{:<8} {:<8} {:<5} {:<4} {:<5} {:<8} {:<18} {}\n",
             "AGE", "PRESENCE", "LIVE", "EXIT", "STORE", "FAMILY", "PREFIX", "ID"
@@ -153,7 +153,7 @@ mod tests {
         );
         assert_eq!(serde_json::to_string(&report).unwrap(), json);
         assert_eq!(serde_json::from_str::<RelaysReport>(json).unwrap(), report);
-        let text = report.text();
+        let text = report.table();
         assert!(text.contains("8 d      93 %     yes   yes  -     -        203.7.0.0/16       i\n"), "{text}");
         assert!(text.ends_with("1 of 2 relays, of a set that is 61 s old\n"), "{text}");
         assert_eq!(prefix_text(prefix("2a00:1450::1".parse().unwrap())), "2a00:1450::/32");

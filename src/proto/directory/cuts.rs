@@ -6,8 +6,9 @@ use crate::proto::directory::changes;
 use crate::proto::directory::snapshot::{Member, Snapshot};
 use crate::proto::profile::Profile;
 use crate::wire::changes::{CHANGES_MAX, CHANGES_PART_MAX};
-use crate::wire::directory::{DirectoryAnswer, MEMBER_OVERHEAD, PAGE_MEMBERS_MAX, Statement, fitting};
+use crate::wire::directory::{DirectoryAnswer, PAGE_MEMBERS_MAX, Statement};
 use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::lists::{MEMBER_OVERHEAD, fitting};
 use std::collections::VecDeque;
 use std::sync::Arc;
 

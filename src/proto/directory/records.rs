@@ -7,10 +7,9 @@ use crate::base::time::{Duration, UnixMs};
 use crate::proto::directory::snapshot::RELAYS_MAX;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::{DescriptorRules, SignedDescriptor, record_hash};
-use crate::wire::directory::{
-    BUCKETS, ENTRIES_MAX, Entry, RECORD_OVERHEAD, RECORDS_MAX, RecordKey, WANTED_MAX, fitting,
-};
+use crate::wire::directory::{BUCKETS, ENTRIES_MAX, Entry, RECORDS_MAX, RecordKey, WANTED_MAX};
 use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::lists::{RECORD_OVERHEAD, fitting};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

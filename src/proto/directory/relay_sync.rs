@@ -16,8 +16,9 @@ use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RecordKey, Refusal, lists};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RecordKey, Refusal};
 use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::lists::lists;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 

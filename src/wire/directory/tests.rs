@@ -1,6 +1,7 @@
 //! Requests and answers are read back, and nothing else is.
 
 use super::*;
+use crate::wire::descriptor::DESCRIPTOR_OPEN_MAX;
 
 /// The calls' largest body (`proto::rpc::BODY_MAX`, which this layer cannot name).
 const BODY_MAX: usize = 65 * 1024;
@@ -53,17 +54,6 @@ fn every_answer_is_read_back_and_the_fullest_fits_a_body() {
         assert!(bytes.len() <= BODY_MAX, "{}", bytes.len());
         assert_eq!(DirectoryAnswer::decode(&bytes), Ok(answer));
     }
-}
-
-// spec: DIR-12
-#[test]
-fn longer_records_share_lists_of_as_many_bytes() {
-    for (most, overhead, some) in [(RECORDS_MAX, RECORD_OVERHEAD, 66), (PAGE_MEMBERS_MAX, MEMBER_OVERHEAD, 96)] {
-        let fits = |size: usize| fitting(core::iter::repeat_n(size, 500), most, overhead);
-        assert_eq!((fits(DESCRIPTOR_OPEN_MAX), fits(DESCRIPTOR_MAX), fits(5)), (most, some, most));
-    }
-    let lists: Vec<_> = lists(&vec![vec![1; DESCRIPTOR_MAX]; 133], Vec::len).map(<[_]>::len).collect();
-    assert_eq!(lists, [66, 66, 1]);
 }
 
 // spec: DIR-12

@@ -6,10 +6,9 @@ use crate::proto::directory::snapshot::{Member, Snapshot};
 use crate::proto::directory::vote::Root;
 use crate::proto::rpc::Route;
 use crate::wire::descriptor::{SignedDescriptor, record_hash};
-use crate::wire::directory::{
-    DirectoryAnswer, DirectoryRequest, MEMBER_OVERHEAD, PAGE_MEMBERS_MAX, Statement, is_full,
-};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, PAGE_MEMBERS_MAX, Statement};
 use crate::wire::ids::RelayId;
+use crate::wire::lists::{MEMBER_OVERHEAD, is_full};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
