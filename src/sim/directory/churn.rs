@@ -172,7 +172,7 @@ impl Presence {
     }
 
     /// Relays that ever were.
-    #[cfg(any(test, feature = "unstable"))]
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.lives.len()
     }
