@@ -46,7 +46,7 @@ def directory_requests():
         ("report_of_51", "DIR-12", "OutOfRange", u8(9) + u8(51) + REPORTS[0] * 51),
         ("reports_of_more_than_there_can_be", "DIR-12", "OutOfRange", u8(10) + u64(1) + u64(7) + len16(bytes(16_385))),
         ("put_of_129", "DIR-12", "OutOfRange", u8(1) + u8(129) + len16(b"x") * 129),
-        ("put_of_a_long_record", "DIR-12", "OutOfRange", u8(1) + u8(1) + len16(seq(345))),
+        ("put_of_a_long_record", "DIR-12", "OutOfRange", u8(1) + u8(1) + len16(seq(667))),
         ("get_cut", "DIR-12", "Truncated", u8(2) + ID[:31]),
         ("get_longer", "DIR-12", "TrailingBytes", u8(2) + ID + b"\x00"),
         ("digest_low_above_high", "DIR-12", "OutOfRange", u8(4) + u8(9) + u8(3) + u16(0)),

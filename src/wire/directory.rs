@@ -27,7 +27,7 @@ pub const RECORDS_MAX: usize = 128;
 pub const PAGE_MEMBERS_MAX: usize = 182;
 /// Most reports in a REPORT or REPORTS.
 pub const REPORTS_MAX: usize = 50;
-/// Most bytes of bits in a REPORTS: of 20,000 members.
+/// Most bytes of bits in a REPORTS: a bit for each member that a set may have.
 pub const HELD_MAX: usize = 16_384;
 /// Most entries of one digest.
 pub const ENTRIES_MAX: usize = 1300;

@@ -71,8 +71,6 @@ fn in_code(name: &str) -> Option<u64> {
         "CUSTODY_LEAST" => proto::directory::rendezvous::CUSTODY_LEAST,
         "RING_STEPS_MAX" => proto::directory::rendezvous::RING_STEPS_MAX,
         "PUSH_PEERS" => proto::directory::peers::PUSH_PEERS,
-        "INVITE_RELAYS_MAX" => wire::invite::INVITE_RELAYS_MAX,
-        "INVITE_MAX" => wire::invite::INVITE_MAX,
         "LINKS_MAX" => role::limits::LINKS_MAX,
         "DIRECT_CIRCUITS_MAX" => role::limits::DIRECT_CIRCUITS_MAX,
         "LINKS_RESERVED" => role::limits::LINKS_RESERVED,
@@ -83,6 +81,17 @@ fn in_code(name: &str) -> Option<u64> {
         "CLIENT_STREAMS_MAX" => role::limits::CLIENT_STREAMS_MAX,
         "GUARDS_KEPT" => proto::path::guards::GUARDS_KEPT,
         "GUARDS_MAX" => proto::path::guards::GUARDS_MAX,
+        _ => return of_invites(name),
+    };
+    Some(n as u64)
+}
+
+fn of_invites(name: &str) -> Option<u64> {
+    let n = match name {
+        "FOUNDERS_MAX" => wire::membership::FOUNDERS_MAX,
+        "INVITE_RELAYS" => proto::path::seeds::INVITE_RELAYS,
+        "INVITE_RELAYS_MAX" => wire::invite::INVITE_RELAYS_MAX,
+        "INVITE_MAX" => wire::invite::INVITE_MAX,
         _ => return in_the_proxy(name),
     };
     Some(n as u64)

@@ -17,8 +17,9 @@ use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::{Admission, Profile};
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RECORDS_MAX, Refusal};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal};
 use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::lists::lists;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -337,7 +338,7 @@ impl RelayDirectory {
                 self.call(now, peer, Pending::Push, &request);
             }
         }
-        for part in fresh.chunks(RECORDS_MAX) {
+        for part in lists(&fresh, |r| r.bytes().len()) {
             let request = DirectoryRequest::Put(part.iter().map(|r| r.bytes().to_vec()).collect());
             for peer in &to {
                 // spec: DIR-32
