@@ -285,6 +285,21 @@ fn directory_text(d: &DirectoryStatus) -> String {
     text
 }
 
+/// The directory, and at a relay of a public network who reached it.
+fn directory_rows(d: Option<&DirectoryStatus>) -> Vec<(&'static str, String)> {
+    let Some(d) = d else { return vec![("directory", "none yet".to_owned())] };
+    let mut rows = vec![("directory", directory_text(d))];
+    // spec: ADM-16
+    if d.auditors > 0 {
+        let by = match d.reached_by {
+            0 => "nobody".to_owned(),
+            n => format!("{n} of {}", d.auditors),
+        };
+        rows.push(("reachable", format!("confirmed by {by}; {} relays tried", d.auditors)));
+    }
+    rows
+}
+
 impl Report for Status {
     fn text(&self) -> String {
         let not_ready = if self.problems.is_empty() { "not ready yet" } else { "not ready" };
@@ -318,10 +333,7 @@ impl Report for Status {
             let short: Vec<_> = self.network.founders.iter().filter_map(|f| f.get(..8)).collect();
             row("founders", short.join(", "));
         }
-        row("directory", self.directory.as_ref().map_or("none yet".to_owned(), directory_text));
-        if let Some(d) = self.directory.as_ref().filter(|d| d.auditors > 0) {
-            row("reachable", format!("confirmed by {} of {} relays that tried", d.reached_by, d.auditors));
-        }
+        directory_rows(self.directory.as_ref()).into_iter().for_each(|(name, value)| row(name, value));
         row("links", self.links.to_string());
         row("circuits", self.circuits.len().to_string());
         row("streams", self.streams.len().to_string());
