@@ -244,6 +244,7 @@ mod tests {
             exit: false,
             store: false,
             family: None,
+            membership: None,
             addrs: vec!["1.2.3.4:5".parse().unwrap(), "[2a00::1]:5".parse().unwrap()],
         };
         let changed = |change: &dyn Fn(&mut Descriptor)| {

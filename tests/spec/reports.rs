@@ -42,7 +42,8 @@ fn reports() {
                 case.expect("ok");
                 let work = umbel::crypto::work::WorkParams { effort: 0, ..Profile::TESTING.work };
                 let network = NetworkId(core::array::from_fn(|i| i as u8 + 1));
-                let rules = DescriptorRules { network, work, private_addrs: true, lifetime_max_s: 60 };
+                let rules =
+                    DescriptorRules { network, work, private_addrs: true, lifetime_max_s: 60, members_of: None };
                 let record = SignedDescriptor::decode(&case.bytes("descriptor"), &rules).unwrap();
                 assert_eq!(endpoint(&record).to_be_bytes(), case.array("endpoint"), "{}", case.name);
             }

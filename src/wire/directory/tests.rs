@@ -1,7 +1,7 @@
 //! Requests and answers are read back, and nothing else is.
 
 use super::*;
-use crate::wire::descriptor::DESCRIPTOR_OPEN_MAX;
+use crate::wire::descriptor::{DESCRIPTOR_MAX, DESCRIPTOR_OPEN_MAX};
 
 /// The calls' largest body (`proto::rpc::BODY_MAX`, which this layer cannot name).
 const BODY_MAX: usize = 65 * 1024;

@@ -40,6 +40,7 @@ fn with(n: u32, change: impl FnOnce(&mut Descriptor)) -> Arc<SignedDescriptor> {
         exit: false,
         store: false,
         family: None,
+        membership: None,
         addrs: vec![addr(n)],
     };
     change(&mut d);

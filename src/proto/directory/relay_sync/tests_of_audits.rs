@@ -41,6 +41,7 @@ pub(super) fn ghost(n: u32, published: UnixMs, addr: SocketAddr) -> Vec<u8> {
         exit: false,
         store: false,
         family: None,
+        membership: None,
         addrs: vec![addr],
     };
     SignedDescriptor::sign(d, &key).bytes().to_vec()
