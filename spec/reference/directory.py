@@ -40,7 +40,6 @@ class Profile:
     period_min: int
     period_max: int
     dormant_max: int
-    settle_margin: int
     descriptor_lifetime: int
     term: int
     signers_asked: int
@@ -57,8 +56,8 @@ SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 PROFILES = {
     p.name: p
     for p in (
-        Profile("public", 30 * SECOND, HOUR, DAY, 6 * SECOND, DAY, 30 * DAY, 49, 18, 256, 12, True, False, 10 * MINUTE, 262_144),
-        Profile("testing", SECOND, SECOND, 60 * SECOND, 500, 60 * SECOND, HOUR, 5, 6, 1, 12, False, True, 5 * MINUTE, 262_144),
+        Profile("public", 30 * SECOND, HOUR, DAY, DAY, 30 * DAY, 49, 18, 256, 12, True, False, 10 * MINUTE, 262_144),
+        Profile("testing", SECOND, SECOND, 60 * SECOND, 60 * SECOND, HOUR, 5, 6, 1, 12, False, True, 5 * MINUTE, 262_144),
     )
 }
 

@@ -8,7 +8,9 @@ use crate::wire::cell::{BODY_SIZE, Cell, CircuitId, DestroyReason};
 use crate::wire::content::store::{self, Missing, Status, StoreAnswer, StoreRequest};
 use crate::wire::content::{Class, SMALL};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
-use crate::wire::directory::{self, BUCKETS, DirectoryAnswer, DirectoryRequest, Entry, MemberBytes, Statement};
+use crate::wire::directory::{
+    self, BUCKETS, Climbing, DirectoryAnswer, DirectoryRequest, Entry, MemberBytes, Rung, Statement,
+};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{Address, Locator, NetworkId, RelayId};
 use crate::wire::message::{EndReason, ExtendFailure, Message, Target};
@@ -84,6 +86,10 @@ pub fn messages() -> Vec<Example<Message<'static>>> {
 /// Requests to a directory.
 pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
     let entry = Entry { id: RELAY, published: UnixMs(7), tag: 9 };
+    let climbing = Climbing {
+        record: relay(1).bytes().to_vec(),
+        rungs: vec![Rung { place: 2, signature: [5; 64] }, Rung { place: 7, signature: [6; 64] }],
+    };
     vec![
         ("put", DirectoryRequest::Put(vec![relay(1).bytes().to_vec()])),
         ("get", DirectoryRequest::Get(RELAY)),
@@ -91,16 +97,20 @@ pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
         ("digest", DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry] }),
         ("statement_of", DirectoryRequest::Statement(UnixMs(60_000))),
         ("page_of", DirectoryRequest::Page { cut: UnixMs(60_000), start: 5 }),
+        ("climb", DirectoryRequest::Climb { cut: UnixMs(60_000), items: vec![climbing] }),
+        ("tell", DirectoryRequest::Tell(vec![statement()])),
     ]
+}
+
+fn statement() -> Statement {
+    let (cut, relay, signature) = (UnixMs(60_000), RelayId([4; 32]), [0; 64]);
+    let statement = Statement { cut, root: [1; 32], beacon: [2; 32], count: 3, relay, signature };
+    statement.sign(NetworkId([9; 32]), &IdentityKey::from_bytes([7; 32]))
 }
 
 /// Answers of a directory.
 pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
     let record = || relay(1).bytes().to_vec();
-    let key = IdentityKey::from_bytes([7; 32]);
-    let (cut, signature) = (UnixMs(60_000), [0; 64]);
-    let statement = Statement { cut, root: [1; 32], beacon: [2; 32], count: 3, relay: RelayId([4; 32]), signature };
-    let statement = statement.sign(NetworkId([9; 32]), &key);
     let member = MemberBytes { record: record(), since: UnixMs(30_000), samples: 5, dormant: UnixMs(0) };
     let delta = DirectoryAnswer::Delta { more: false, records: vec![record()], wanted: vec![(RELAY, UnixMs(7))] };
     vec![
@@ -108,7 +118,7 @@ pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
         ("record", DirectoryAnswer::Record(record())),
         ("differs", DirectoryAnswer::Differs([1; BUCKETS / 8])),
         ("delta", delta),
-        ("statement", DirectoryAnswer::Statement(statement)),
+        ("statement", DirectoryAnswer::Statement(statement())),
         ("page", DirectoryAnswer::Page { cut: UnixMs(60_000), total: 1, start: 0, members: vec![member] }),
         ("unknown", DirectoryAnswer::Unknown(UnixMs(60_000))),
         ("refused", DirectoryAnswer::Refused(directory::Refusal::Busy)),

@@ -9,6 +9,7 @@
 pub mod client_sync;
 pub mod cuts;
 pub mod kept;
+pub mod ladder;
 pub mod lookup;
 pub mod peers;
 pub mod records;

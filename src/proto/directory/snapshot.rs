@@ -27,12 +27,6 @@ pub fn is_cut(at: UnixMs, profile: &Profile) -> bool {
     at.0 != 0 && at.0.is_multiple_of(shortest)
 }
 
-/// Whether a record was published in time for a cut. The newest such record of a relay is the one that counts.
-pub fn in_time(record: &SignedDescriptor, cut: UnixMs, profile: &Profile) -> bool {
-    // spec: DIR-17
-    record.published <= cut.minus(profile.settle_margin)
-}
-
 /// Why members are not a cut's settled set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsettled {
@@ -115,18 +109,17 @@ fn newer(new: Arc<SignedDescriptor>, old: &Arc<SignedDescriptor>) -> Arc<SignedD
     if order(&new) < order(old) { Arc::clone(old) } else { new }
 }
 
-/// What records alone say of their relays: of each the newest in time counts, and it is there while that is valid. The order
+/// What records alone say of their relays: of each the newest counts, and it is there while that is valid. The order
 /// of `records` does not matter.
 pub fn heard_of<'a>(
     records: impl IntoIterator<Item = &'a Arc<SignedDescriptor>>,
     cut: UnixMs,
-    profile: &Profile,
 ) -> BTreeMap<RelayId, Heard> {
     let mut newest: BTreeMap<RelayId, Heard> = BTreeMap::new();
     for r in records {
         // spec: DIR-18
         let older = |old: &Heard| order(&old.record) < order(r);
-        if in_time(r, cut, profile) && newest.get(&r.id()).is_none_or(older) {
+        if newest.get(&r.id()).is_none_or(older) {
             newest.insert(r.id(), Heard { record: Arc::clone(r), live: r.expires() > cut });
         }
     }
@@ -157,7 +150,7 @@ impl Snapshot {
         profile: &Profile,
         network: NetworkId,
     ) -> Self {
-        Self::follow(None, heard_of(records, cut, profile), cut, profile, network)
+        Self::follow(None, heard_of(records, cut), cut, profile, network)
     }
 
     /// Settles a cut on top of the set before it.
@@ -271,6 +264,15 @@ impl Snapshot {
     pub fn get(&self, id: &RelayId) -> Option<&Arc<SignedDescriptor>> {
         let at = self.relays.binary_search_by_key(id, |r| r.id()).ok()?;
         self.relays.get(at)
+    }
+
+    /// The `n` live members drawn for a cut's group, in the order that the beacon draws them.
+    pub fn drawn(&self, cut: UnixMs, n: usize) -> Vec<&Arc<SignedDescriptor>> {
+        let lot = |r: &&Arc<SignedDescriptor>| derive(context::GROUP, &[&self.beacon, &cut.0.to_be_bytes(), &r.id().0]);
+        let mut drawn: Vec<_> = self.relays.iter().collect();
+        drawn.sort_by_cached_key(lot);
+        drawn.truncate(n);
+        drawn
     }
 
     /// Live members that were settled before anybody knew the beacon.

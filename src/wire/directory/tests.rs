@@ -1,6 +1,7 @@
 //! Requests and answers are read back, and nothing else is.
 
 use super::*;
+use crate::wire::descriptor::DESCRIPTOR_MAX;
 
 /// The calls' largest body (`proto::rpc::BODY_MAX`, which this layer cannot name).
 const BODY_MAX: usize = 65 * 1024;
@@ -15,6 +16,8 @@ fn statement() -> Statement {
 
 #[test]
 fn every_request_is_read_back() {
+    let rungs = vec![Rung { place: 9, signature: [3; 64] }; RUNGS_MAX];
+    let climbing = Climbing { record: vec![1; DESCRIPTOR_MAX], rungs };
     let entry = Entry { id: RelayId([8; 32]), published: UnixMs(7), tag: 9 };
     for request in [
         DirectoryRequest::Put(vec![vec![1; 300], vec![]]),
@@ -23,6 +26,8 @@ fn every_request_is_read_back() {
         DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry; ENTRIES_MAX] },
         DirectoryRequest::Statement(UnixMs(1)),
         DirectoryRequest::Page { cut: UnixMs(2), start: 192 },
+        DirectoryRequest::Climb { cut: UnixMs(3), items: vec![climbing; CLIMBING_MAX] },
+        DirectoryRequest::Tell(vec![statement(); STATEMENTS_MAX]),
     ] {
         let bytes = request.encode();
         assert!(bytes.len() <= BODY_MAX, "{}", bytes.len());

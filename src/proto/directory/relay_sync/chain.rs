@@ -5,8 +5,9 @@ use super::{DirOutput, Pending, RelayDirectory};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::directory::kept::Kept;
-use crate::proto::directory::schedule::{first_cut_after, next_cut_after};
-use crate::proto::directory::snapshot::{Member, RELAYS_MAX, RELAYS_MIN, Snapshot, heard_of, is_cut};
+use crate::proto::directory::ladder::{Group, Ladder};
+use crate::proto::directory::schedule::{Steps, first_cut_after, next_cut_after};
+use crate::proto::directory::snapshot::{Heard, Member, RELAYS_MAX, RELAYS_MIN, Snapshot, heard_of, is_cut, order};
 use crate::wire::descriptor::{SignedDescriptor, record_hash};
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, MemberBytes, Statement};
 use crate::wire::ids::RelayId;
@@ -19,8 +20,6 @@ const POLLED_MAX: usize = 96;
 const POLLED_AT_ONCE: usize = 16;
 /// How long a poll waits for answers, and a fetch for a page.
 const POLL_PATIENCE: Duration = Duration::from_secs(20);
-/// After a cut's statements can be had, when others are asked for theirs.
-const CHECK_DELAY: Duration = Duration::from_millis(50);
 /// How often the sets are written down at most.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -61,12 +60,14 @@ impl RelayDirectory {
         let current = |s: &Snapshot| {
             s.age(now.unix) <= self.profile.snapshot_max_age && s.cut <= now.unix.plus(self.profile.clock_tolerance)
         };
-        for (set, is_ours) in kept.sets.into_iter().filter(|(s, _)| current(s)) {
-            let set = Arc::new(set);
-            if is_ours { self.cuts.push(set) } else { self.cuts.adopt(set) }
+        for (set, is_ours) in kept.sets {
+            self.cuts.may_have_signed(set.cut);
+            if current(&set) {
+                self.cuts.restore(Arc::new(set), is_ours);
+            }
         }
-        for record in kept.records {
-            let _ = self.records.take(record, now.unix);
+        for record in &kept.records {
+            self.records.take_settled(record, now.unix);
         }
         if let Some(newest) = self.cuts.newest().cloned() {
             self.know(&newest, now);
@@ -78,29 +79,36 @@ impl RelayDirectory {
     /// Takes the records of a set into the table.
     fn know(&mut self, set: &Snapshot, now: Now) {
         for m in set.members() {
-            let _ = self.records.take(Arc::clone(&m.record), now.unix);
+            self.records.take_settled(&m.record, now.unix);
         }
         self.known_at.get_or_insert(now.mono);
     }
 
-    /// Settles the cut that has come, and finds the next one.
+    fn steps(&self) -> Steps {
+        Steps::after(self.cuts.newest().map(|s| &**s), self.profile)
+    }
+
+    /// Freezes what the cut that has come counts, settles it when its ladder is over, and finds the next one.
     pub(super) fn settle(&mut self, now: Now) {
-        if self.started.0 == 0 {
-            self.started = now.unix;
+        if !core::mem::replace(&mut self.started, true) {
             self.revive(now);
+            // An earlier run may have signed other sets of these cuts.
+            self.cuts.may_have_signed(now.unix);
         }
         let tolerated = now.unix.plus(self.profile.clock_tolerance);
         if self.cuts.newest().is_some_and(|n| n.cut > tolerated) {
             self.cuts.drop_after(tolerated);
-            self.next_cut = UnixMs(0);
+            self.leave_cut();
         }
-        if self.next_cut.0 != 0 && self.next_cut <= now.unix {
+        if self.next_cut.0 != 0 && self.next_cut <= now.unix && self.frozen.is_none() {
             // A cut that went by while we slept is settled by others.
-            let is_missed = now.unix.distance(self.next_cut) > self.profile.settle_margin;
-            if !is_missed {
-                self.settle_cut(self.next_cut, now);
+            let is_missed = now.unix.distance(self.next_cut) > self.profile.cuts.late_window;
+            if is_missed || !self.freeze(now) {
+                self.leave_cut();
             }
-            self.next_cut = UnixMs(0);
+        }
+        if self.frozen.is_some() && self.settled_at() <= now.unix {
+            self.settle_cut(now);
         }
         if self.next_cut.0 == 0 {
             self.next_cut = match self.cuts.newest() {
@@ -108,38 +116,103 @@ impl RelayDirectory {
                 None => first_cut_after(now.unix, self.profile),
             };
             let before = self.records.len();
-            self.records.advance(self.next_cut, now.unix);
+            self.records.advance(now.unix);
             if self.records.len() != before {
                 self.known_at.get_or_insert(now.mono);
             }
             let records = &self.records;
             self.pushed.retain(|id, _| records.newest(id).is_some());
         }
-        self.settle_at = now.mono + self.next_cut.distance(now.unix);
+        let due = if self.frozen.is_some() { self.settled_at() } else { self.next_cut };
+        self.settle_at = now.mono + due.distance(now.unix);
     }
 
-    fn settle_cut(&mut self, cut: UnixMs, now: Now) {
-        let previous = self.cuts.newest().cloned();
+    fn settled_at(&self) -> UnixMs {
+        self.next_cut.plus(self.steps().ladder())
+    }
+
+    fn leave_cut(&mut self) {
+        (self.next_cut, self.frozen, self.ladder) = (UnixMs(0), None, None);
+    }
+
+    /// The cut has come: what we hold now counts. What may not have reached all others begins to climb.
+    fn freeze(&mut self, now: Now) -> bool {
+        let (cut, window) = (self.next_cut, self.profile.cuts.late_window);
         // spec: DIR-23
-        if !self.joined || (previous.is_none() && self.adoption.is_some()) {
-            return;
+        if !self.joined {
+            return false;
         }
-        let heard = heard_of(self.records.all(), cut, self.profile);
+        let Some(previous) = self.cuts.newest().cloned() else {
+            // The first set of a network: of what all had time to hear of.
+            // spec: DIR-17
+            let old = self.records.all().filter(|r| r.published <= cut.minus(window));
+            self.frozen = self.adoption.is_none().then(|| heard_of(old, cut));
+            return self.frozen.is_some();
+        };
+        self.frozen = Some(heard_of(self.records.all(), cut));
+        self.open_ladder(cut, now);
+        for record in self.records.take_late(cut.minus(window)) {
+            if let Some(ladder) = &mut self.ladder {
+                let owner = previous.member(&record.id()).map(|_| record.id());
+                ladder.hold(record.hash(), owner, record);
+            }
+        }
+        true
+    }
+
+    /// Whether the ladder of this cut can be climbed: not long before the cut, until the last round is over.
+    pub(super) fn open_ladder(&mut self, cut: UnixMs, now: Now) -> bool {
+        if let Some(ladder) = self.ladder.as_ref().filter(|l| l.cut() == cut) {
+            return !ladder.is_over(now.unix);
+        }
+        let Some(previous) = self.cuts.newest() else { return false };
+        if cut != self.next_cut || now.unix.plus(self.profile.cuts.late_window) < cut {
+            return false;
+        }
+        let group = Group::new(self.network, previous, cut, self.steps());
+        self.ladder = Some(Ladder::new(group, self.own, Arc::clone(&self.key)));
+        true
+    }
+
+    /// The set before this cut's, where the relay is a member of it: whose late items are counted by themselves.
+    pub(super) fn owner(&self, id: RelayId) -> Option<RelayId> {
+        self.cuts.newest().and_then(|set| set.member(&id)).map(|_| id)
+    }
+
+    fn settle_cut(&mut self, now: Now) {
+        let (cut, steps) = (self.next_cut, self.steps());
+        let Some(mut heard) = self.frozen.take() else { return };
+        let ladder = self.ladder.take();
+        let previous = self.cuts.newest().cloned();
+        for (record, is_void) in ladder.iter().flat_map(Ladder::all) {
+            let id = record.id();
+            let before = previous.as_ref().and_then(|p| p.member(&id)).map(|m| &m.record);
+            let counts = if is_void { before } else { Some(record) };
+            match counts {
+                None => drop(heard.remove(&id)),
+                Some(r) if is_void || heard.get(&id).is_none_or(|h| order(&h.record) < order(r)) => {
+                    heard.insert(id, Heard { record: Arc::clone(r), live: r.expires() > cut });
+                }
+                Some(_) => {}
+            }
+        }
+        self.leave_cut();
         let set = Snapshot::follow(previous.as_deref(), heard, cut, self.profile, self.network);
         if set.len() < RELAYS_MIN {
             return;
         }
         let set = Arc::new(set);
-        self.cuts.push(Arc::clone(&set));
-        self.out.push_back(DirOutput::Settled(set));
+        self.cuts.push(Arc::clone(&set), cut.plus(steps.lag()));
+        self.out.push_back(DirOutput::Settled(Arc::clone(&set)));
         self.keep(now);
-        if previous.is_none() {
-            // Did all begin with the same set?
-            self.check = true;
+        // Did all begin with the same set?
+        if self.check || previous.is_none() {
+            self.check_at = Some((now.mono + steps.round, cut));
         }
-        if self.check {
-            self.check_at = Some((now.mono + self.profile.usable_lag + CHECK_DELAY, cut));
+        if ladder.is_some_and(|l| l.is_member() && l.all().next().is_some()) {
+            self.tell_own(cut, now);
         }
+        self.compare_told(&set, now);
     }
 
     /// Has the newest sets and the table written down.
@@ -155,8 +228,22 @@ impl RelayDirectory {
         Kept::encode(&self.cuts, &self.records)
     }
 
+    /// What somebody answered of its sets.
+    pub(super) fn answered(&mut self, peer: RelayId, to: &Pending, answer: Option<DirectoryAnswer>, now: Now) {
+        let statement = match &answer {
+            Some(DirectoryAnswer::Statement(s)) => Some(*s),
+            _ => None,
+        };
+        match (to, statement) {
+            (Pending::Newest, Some(s)) => self.heard_newest(&s, peer, now),
+            (Pending::Poll(cut), s) => self.polled(peer, *cut, s.as_ref()),
+            (Pending::Page(cut), _) => self.paged(peer, *cut, answer, now),
+            _ => {}
+        }
+    }
+
     /// A relay said what it settled last.
-    pub(super) fn heard_newest(&mut self, s: &Statement, from: RelayId, now: Now) {
+    fn heard_newest(&mut self, s: &Statement, from: RelayId, now: Now) {
         let p = self.profile;
         let is_due = is_cut(s.cut, p) && s.cut <= now.unix.plus(p.clock_tolerance);
         if self.adoption.is_some() || !is_due || !self.signed_by(s, &from) {
@@ -172,7 +259,7 @@ impl RelayDirectory {
     }
 
     /// Begins to ask members what they settled at this cut.
-    fn ask_others(&mut self, cut: UnixMs, besides: Option<RelayId>, now: Now) {
+    pub(super) fn ask_others(&mut self, cut: UnixMs, besides: Option<RelayId>, now: Now) {
         // spec: DIR-58
         let mut pool = match self.cuts.newest() {
             Some(set) => set.relays().iter().map(|r| r.id()).filter(|id| *id != self.own).collect(),
@@ -186,7 +273,7 @@ impl RelayDirectory {
         self.adoption = Some(Adoption { cut, pool, asked: 0, waiting, votes, fetch: None, ends });
     }
 
-    fn signed_by(&self, s: &Statement, from: &RelayId) -> bool {
+    pub(super) fn signed_by(&self, s: &Statement, from: &RelayId) -> bool {
         let listed = self.cuts.newest().and_then(|set| set.member(from)).map(|m| &m.record);
         let record =
             listed.or_else(|| self.records.newest(from)).or_else(|| self.seeds.iter().find(|r| r.id() == *from));
@@ -287,7 +374,7 @@ impl RelayDirectory {
     }
 
     /// A polled relay's statement, or none.
-    pub(super) fn polled(&mut self, from: RelayId, cut: UnixMs, s: Option<&Statement>) {
+    fn polled(&mut self, from: RelayId, cut: UnixMs, s: Option<&Statement>) {
         let valid = s.copied().filter(|s| s.cut == cut && self.signed_by(s, &from));
         let Some(a) = self.adoption.as_mut().filter(|a| a.cut == cut) else { return };
         if let Some(s) = valid.filter(|_| a.waiting.contains(&from)) {
@@ -297,7 +384,7 @@ impl RelayDirectory {
     }
 
     /// A page of the set that is adopted, or none.
-    pub(super) fn paged(&mut self, from: RelayId, cut: UnixMs, answer: Option<DirectoryAnswer>, now: Now) {
+    fn paged(&mut self, from: RelayId, cut: UnixMs, answer: Option<DirectoryAnswer>, now: Now) {
         let Some(mut a) = self.adoption.take() else { return };
         let Some(mut f) = a.fetch.take_if(|f| a.cut == cut && f.source == from) else {
             self.adoption = Some(a);
@@ -353,10 +440,10 @@ impl RelayDirectory {
     fn go_on_from(&mut self, set: Arc<Snapshot>, now: Now) {
         self.cuts.adopt(Arc::clone(&set));
         self.know(&set, now);
-        self.next_cut = next_cut_after(&set, now.unix, self.profile);
-        self.records.advance(self.next_cut, now.unix);
-        self.settle_at = now.mono + self.next_cut.distance(now.unix);
+        self.leave_cut();
         self.out.push_back(DirOutput::Settled(set));
+        self.keep_at = now.mono;
         self.keep(now);
+        self.settle(now);
     }
 }

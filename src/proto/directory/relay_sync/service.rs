@@ -31,6 +31,8 @@ impl RelayDirectory {
             }
             DirectoryRequest::Statement(cut) => self.cuts.statement(cut, now.unix),
             DirectoryRequest::Page { cut, start } => self.cuts.page(cut, start, now.unix),
+            DirectoryRequest::Climb { cut, items } => self.climb(now, cut, &items),
+            DirectoryRequest::Tell(list) => self.hear(now, &list),
         }
     }
 
