@@ -112,6 +112,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         spare_circuits: 0,
         wants_exits: false,
         circuits_max: usize::MAX,
+        is_relay: false,
     };
     let rng = system::rng().map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

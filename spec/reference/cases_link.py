@@ -14,11 +14,14 @@ def cells():
         "destroy_busy": (7, DESTROY, b"\x01", "CELL-6 CELL-14"),
         "authenticate": (0, AUTHENTICATE, seq(64) + len16(seq(200, 9)), "CELL-6"),
         "authenticate_longest": (0, AUTHENTICATE, seq(64) + len16(seq(1334, 9)), "CELL-6"),
+        "close": (0, CLOSE, b"", "CELL-6"),
+        "padding_negotiate_0": (0, PADDING_NEGOTIATE, b"\x00", "CELL-6"),
+        "padding_negotiate_1": (0, PADDING_NEGOTIATE, b"\x01", "CELL-6"),
     }
     for name, (circuit, command, body, spec) in good.items():
         case("cells", "cell", name, spec, circuit=circuit, command=command, cell=cell(circuit, command, body))
     bad = [
-        ("unknown_command", "CELL-2", "UnknownKind", cell(1, 6, b"")),
+        ("unknown_command", "CELL-2", "UnknownKind", cell(1, 8, b"")),
         ("unknown_command_255", "CELL-2", "UnknownKind", cell(1, 255, b"")),
         ("reserved_first", "CELL-3", "NonZeroPadding", put(cell(1, DESTROY, b""), 5, b"\x01")),
         ("reserved_last", "CELL-3", "NonZeroPadding", put(cell(1, RELAY, seq(1400)), 7, b"\x80")),
@@ -28,6 +31,11 @@ def cells():
         ("destroy_on_circuit_0", "CELL-4", "OutOfRange", cell(0, DESTROY, b"")),
         ("padding_on_a_circuit", "CELL-4", "OutOfRange", cell(1, PADDING, b"")),
         ("authenticate_on_a_circuit", "CELL-4", "OutOfRange", cell(1, AUTHENTICATE, seq(64) + len16(b"x"))),
+        ("close_on_a_circuit", "CELL-4", "OutOfRange", cell(1, CLOSE, b"")),
+        ("close_first_byte", "CELL-5", "NonZeroPadding", cell(0, CLOSE, b"\x01")),
+        ("padding_negotiate_on_a_circuit", "CELL-4", "OutOfRange", cell(1, PADDING_NEGOTIATE, b"\x01")),
+        ("padding_negotiate_2", "CELL-6", "OutOfRange", cell(0, PADDING_NEGOTIATE, b"\x02")),
+        ("padding_negotiate_after", "CELL-5", "NonZeroPadding", cell(0, PADDING_NEGOTIATE, b"\x01\x01")),
         ("padding_first_byte", "CELL-5", "NonZeroPadding", cell(0, PADDING, b"\x01")),
         ("padding_last_byte", "CELL-5", "NonZeroPadding", cell(0, PADDING, bytes(1399) + b"\x01")),
         ("create_after_request", "CELL-5", "NonZeroPadding", cell(1, CREATE, seq(1250) + b"\x01")),

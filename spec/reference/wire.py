@@ -114,14 +114,16 @@ class Cell:
 def parse_cell(raw: bytes) -> Cell:
     r = Reader(raw, "cell")
     circuit, command = r.uint(4), r.uint(1)
-    if command > umbel.AUTHENTICATE:  # CELL-2
+    if command > umbel.PADDING_NEGOTIATE:  # CELL-2
         raise UnknownKind("CELL-2", f"a cell of command {command}")
     r.zeros(3, "CELL-3")
-    if (circuit == 0) != (command in (umbel.PADDING, umbel.AUTHENTICATE)):  # CELL-4
+    if (circuit == 0) != (command in (umbel.PADDING, umbel.AUTHENTICATE, umbel.CLOSE, umbel.PADDING_NEGOTIATE)):  # CELL-4
         raise OutOfRange("CELL-4", f"command {command} on circuit {circuit}")
     if command == umbel.AUTHENTICATE:
         raise Violation("LINK-23", "an initiator was sent AUTHENTICATE")
-    sizes = {umbel.PADDING: 0, umbel.CREATE: REQUEST_SIZE, umbel.CREATED: REPLY_SIZE, umbel.RELAY: BODY_SIZE, umbel.DESTROY: 1}
+    if command == umbel.PADDING_NEGOTIATE:
+        raise Violation("LINK-36", "an initiator was sent PADDING_NEGOTIATE")
+    sizes = {umbel.PADDING: 0, umbel.CLOSE: 0, umbel.CREATE: REQUEST_SIZE, umbel.CREATED: REPLY_SIZE, umbel.RELAY: BODY_SIZE, umbel.DESTROY: 1}
     body = r.take(sizes[command])
     if command == umbel.DESTROY and body[0] > umbel.DESTROY_BUSY:  # CELL-14
         raise UnknownKind("CELL-14", f"DESTROY with reason {body[0]}")

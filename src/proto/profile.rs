@@ -192,6 +192,7 @@ mod tests {
     /// What a public network's work costs: `cargo test --release --lib what_work_costs -- --ignored --nocapture`.
     #[test]
     #[ignore = "takes ten seconds on a release build"]
+    #[allow(clippy::disallowed_methods, reason = "it measures")]
     fn what_work_costs() {
         let params = Profile::PUBLIC.work;
         let begun = std::time::Instant::now();
@@ -203,7 +204,7 @@ mod tests {
         let nodes = (2_usize << params.bits) * 16;
         println!(
             "an attempt: {attempt:?} and {} MiB; a proof: {:?} on average ({} attempts; {found} found)",
-            nodes * 7 / 2 >> 20,
+            (nodes * 7 / 2) >> 20,
             attempt * params.attempts(),
             params.attempts()
         );

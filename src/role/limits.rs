@@ -15,6 +15,19 @@ pub struct Limits {
     pub circuits_per_link: usize,
     /// Circuits over all links: [`CIRCUITS_MAX`].
     pub circuits: usize,
+    /// Links, accepted and dialled: [`LINKS_MAX`].
+    pub links: usize,
+}
+
+impl Limits {
+    /// The same for one of `shards` threads of a process that may have this many descriptors: half of them are for links, a
+    /// quarter is for exits, and the rest for what else the process opens.
+    // spec: LINK-37
+    #[must_use]
+    pub fn within(self, descriptors: u64, shards: usize) -> Self {
+        let of_shard = usize::try_from(descriptors).unwrap_or(usize::MAX) / shards.max(1);
+        Self { links: self.links.min(of_shard / 2), exits: self.exits.min(of_shard / 4), ..self }
+    }
 }
 
 impl Default for Limits {
@@ -25,16 +38,16 @@ impl Default for Limits {
             exit_unsent: EXIT_UNSENT_MAX,
             circuits_per_link: CIRCUITS_PER_LINK_MAX,
             circuits: CIRCUITS_MAX,
+            links: LINKS_MAX,
         }
     }
 }
 
 /// Links of a shard, accepted and dialled.
 pub const LINKS_MAX: usize = 8192;
-/// How many of them are kept for links to the next relays: whoever connects to a relay takes none of its own from it.
+/// How many of them are kept for links to the next relays: whoever connects to a relay takes none of its own from it. One more
+/// than the others pushes one of the largest holder's out (spec LINK-30).
 pub const LINKS_RESERVED: usize = 2048;
-/// Links of a shard that others opened, at most; one more pushes one of the largest holder's out (spec LINK-30).
-pub const LINKS_ACCEPTED_MAX: usize = LINKS_MAX - LINKS_RESERVED;
 /// Links of one source that are passed over, because they carried something, before the oldest goes all the same.
 pub const SECOND_CHANCES: usize = 16;
 /// Circuits one link may carry. Beyond it CREATE is answered with DESTROY (spec CIRC-16).
@@ -101,16 +114,27 @@ pub const EXIT_ADDRESSES_MAX: usize = 8;
 pub const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From EXTEND to CREATED at the extending relay (spec CIRC-9).
 pub const EXTEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// A link that carries no circuit is closed after this long.
-pub const LINK_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// A node closes a link that it opened once it has carried no circuit for this long (spec LINK-21).
+pub const LINK_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// A relay asks for the end of a link that another node opened, once it has carried no circuit for this long: only a node that
+/// keeps to no rules lets it come to that (spec LINK-33).
+pub const LINK_IDLE_ACCEPTED: Duration = Duration::from_secs(90);
+/// The same, while more than three quarters of the places for accepted links are taken.
+pub const LINK_IDLE_CROWDED: Duration = Duration::from_secs(10);
+/// From CLOSE to the end of the link, where its initiator neither ends it nor uses it. Longer than a CREATE may be on its way.
+pub const LINK_CLOSE_GRACE: Duration = Duration::from_secs(10);
 /// A link with circuits on which nothing arrived for this long is closed. Its peer pads within 9.5 s: three of those.
 pub const LINK_SILENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same of a link that is not padded: two of [`PROBE_AFTER`], and time for the system to give it up.
+pub const LINK_QUIET_TIMEOUT: Duration = Duration::from_secs(600);
 /// A link with circuits that has something to send and could write nothing for this long is closed: its peer reads nothing.
 pub const LINK_STUCK_TIMEOUT: Duration = Duration::from_secs(60);
 /// Consecutive turns of quiet circuits on a link before a busy one has its turn.
 pub const FRESH_RUN_MAX: u32 = 8;
 /// Bounds between which the silence before a padding cell is drawn (spec LINK-22).
 pub const PADDING_AFTER: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_millis(9500));
+/// The same of a link that is not padded: what then shows that both ends are there (spec LINK-22).
+pub const PROBE_AFTER: (Duration, Duration) = (Duration::from_secs(180), Duration::from_secs(240));
 /// A destination that takes none of what is left for it, after its stream has ended both ways, is given up after this long.
 pub const EXIT_LINGER: Duration = Duration::from_secs(600);
 /// At a full exit a stream on which something moved within this time keeps its place, unless its circuit holds more than
@@ -134,6 +158,10 @@ pub const CIRCUIT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const OFFLINE_AFTER: Duration = Duration::from_secs(12);
 /// From a call to its answer.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// A node closes a circuit of one hop that carries no call after this long: the next call to that relay comes late or never.
+pub const DIRECT_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Circuits of one hop that a node has at once, each of which takes a link: those unused for longest make way.
+pub const DIRECT_CIRCUITS_MAX: usize = 32;
 /// Circuits a client has at once.
 pub const CLIENT_CIRCUITS_MAX: usize = 512;
 /// Of them, circuits for streams through exits. Beyond it the one unused for longest makes way, and while none is unused

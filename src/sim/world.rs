@@ -313,7 +313,7 @@ fn client(net: &mut Net, network: NetworkId, relays: &[RelayKeys], shape: Shape)
     paths.middle = shape.middle.and_then(|i| relays.get(i)).map(|r| r.contact.id);
     let (profile, wants_exits) = (&Profile::TESTING, shape.exits > 0);
     let (spare_circuits, circuits_max) = (shape.spares, CLIENT_CIRCUITS_MAX);
-    let cfg = ClientConfig { network, profile, spare_circuits, wants_exits, circuits_max };
+    let cfg = ClientConfig { network, profile, spare_circuits, wants_exits, circuits_max, is_relay: false };
     Client::new(cfg, Box::new(paths), net.rng().fork())
 }
 

@@ -104,6 +104,12 @@ table! {
         /// The relay's descriptor, encoded.
         descriptor: &'a [u8] => bytes16,
     } [Link, Initiator];
+
+    /// Asks for the end of a link that carries no circuit.
+    6 CLOSE: Close [Link, Responder];
+
+    /// Says whether the link is padded from now on.
+    7 PADDING_NEGOTIATE: PaddingNegotiate(padded: bool) [Link, Initiator];
 }
 
 numbered! {
@@ -243,7 +249,7 @@ mod tests {
         encode_header(&mut cell, CircuitId(7), Command::Relay);
         assert_eq!(decode_header(&cell), Ok((CircuitId(7), Command::Relay)));
         for (at, value, reason) in
-            [(4, 6, Malformed::UnknownKind), (6, 1, Malformed::NonZeroPadding), (4, 0, Malformed::OutOfRange)]
+            [(4, 8, Malformed::UnknownKind), (6, 1, Malformed::NonZeroPadding), (4, 0, Malformed::OutOfRange)]
         {
             let mut bad = cell;
             bad[at] = value;
@@ -280,7 +286,7 @@ mod tests {
     proptest! {
         // spec: CELL-6
         #[test]
-        fn what_is_accepted_re_encodes_to_itself(circuit in 0u32..3, command in 0u8..7, body in proptest::collection::vec(any::<u8>(), 0..BODY_SIZE)) {
+        fn what_is_accepted_re_encodes_to_itself(circuit in 0u32..3, command in 0u8..9, body in proptest::collection::vec(any::<u8>(), 0..BODY_SIZE)) {
             let mut cell = [0; CELL_SIZE];
             cell[..4].copy_from_slice(&circuit.to_be_bytes());
             cell[4] = command;

@@ -55,6 +55,8 @@ pub fn cells(descriptor: &[u8]) -> Vec<Example<Cell<'_>>> {
         ("destroy", Cell::Destroy(CircuitId(9), DestroyReason::None)),
         ("destroy_busy", Cell::Destroy(CircuitId(9), DestroyReason::Busy)),
         ("authenticate", Cell::Authenticate { signature: [5; 64], descriptor }),
+        ("close", Cell::Close),
+        ("padding_negotiate", Cell::PaddingNegotiate(true)),
     ]
 }
 

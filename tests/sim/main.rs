@@ -9,6 +9,7 @@ mod chaos;
 mod churn;
 mod congestion;
 mod hostile;
+mod idle;
 mod leaving;
 mod limits;
 mod linkability;

@@ -140,7 +140,7 @@ impl Rogue {
                     self.onion(now, key, way, body_mut(buf));
                 }
             }
-            Cell::Padding | Cell::Authenticate { .. } => {}
+            Cell::Padding | Cell::Authenticate { .. } | Cell::Close | Cell::PaddingNegotiate(_) => {}
         }
     }
 

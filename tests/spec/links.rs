@@ -1,6 +1,7 @@
 //! One relay, its links held by the test: what may arrive on a link, and what the clock does.
 
 mod exits;
+mod idle;
 
 use crate::tables::table;
 use std::collections::BTreeMap;
@@ -339,11 +340,11 @@ fn at_column(column: &str) -> (Rig, Client, ConnId, CircuitId, CellBuf) {
     (rig, client, next, id, relayed)
 }
 
-// spec: LINK-23 LINK-28 LINK-29 CIRC-11 CIRC-12 CIRC-13 CIRC-15 CIRC-19
+// spec: LINK-23 LINK-28 LINK-29 LINK-34 LINK-36 CIRC-11 CIRC-12 CIRC-13 CIRC-15 CIRC-19
 #[test]
 fn what_a_relay_may_receive_on_a_link() {
     let table = table("LinkCells");
-    assert_eq!((table.columns.len(), table.rows.len()), (6, 8));
+    assert_eq!((table.columns.len(), table.rows.len()), (6, 11));
     for (row, cells) in &table.rows {
         for (column, expected) in table.columns.iter().zip(cells) {
             let (mut rig, mut client, conn, id, good) = at_column(column);
@@ -357,6 +358,9 @@ fn what_a_relay_may_receive_on_a_link() {
                 "DESTROY" => written(Cell::Destroy(id, DestroyReason::None)),
                 "DESTROY, busy" => written(Cell::Destroy(id, DestroyReason::Busy)),
                 "PADDING" => written(Cell::Padding),
+                "CLOSE" => written(Cell::Close),
+                "PADDING_NEGOTIATE that changes something" => written(Cell::PaddingNegotiate(false)),
+                "PADDING_NEGOTIATE that changes nothing" => written(Cell::PaddingNegotiate(true)),
                 "AUTHENTICATE that verifies" => authenticate(link, true),
                 "AUTHENTICATE that does not verify" => authenticate(link, false),
                 other => panic!("the table has an unknown row {other}"),
@@ -403,48 +407,6 @@ fn a_relay_proves_itself_once() {
     assert!(!rig.peers[&conn].closed);
     rig.send(conn, &[proof]);
     assert!(rig.peers[&conn].closed);
-}
-
-// spec: LINK-20 LINK-21
-#[test]
-fn links_that_do_not_open_or_carry_nothing_are_closed() {
-    let mut rig = Rig::new(None);
-    let conn = rig.relay.accept(rig.now, std::net::Ipv4Addr::LOCALHOST.into()).unwrap();
-    let silent = Link::initiator(NET, &key(10).public(), CIPHER, &mut rig.rng);
-    rig.peers.insert(conn, Peer { link: silent, heard: vec![], closed: false });
-    rig.wait(Duration::from_millis(9_990));
-    assert!(!rig.peers[&conn].closed);
-    rig.wait(Duration::from_millis(20));
-    assert!(rig.peers[&conn].closed, "no handshake in 10 s");
-
-    let idle = rig.connect();
-    rig.wait(Duration::from_secs(89));
-    assert!(!rig.peers[&idle].closed && rig.heard(idle).is_empty(), "an idle link is not padded");
-    rig.wait(Duration::from_secs(2));
-    assert!(rig.peers[&idle].closed, "no circuit in 90 s");
-}
-
-// spec: LINK-22 CELL-1
-#[test]
-fn a_link_with_circuits_is_never_silent_for_long() {
-    let mut rig = Rig::new(None);
-    let conn = rig.connect();
-    let _client = Client::new(&mut rig, conn);
-    let (mut silence, mut silences) = (Duration::ZERO, Vec::new());
-    while silences.len() < 40 {
-        rig.wait(Duration::from_millis(100));
-        silence += Duration::from_millis(100);
-        // The other end pads as well: a link on which nothing arrives would be given up.
-        rig.send(conn, &[written(Cell::Padding)]);
-        assert!(silence <= Duration::from_secs(11), "silent for {silence:?}");
-        if rig.heard(conn).iter().any(|c| Cell::decode(c) == Ok(Cell::Padding)) {
-            silences.push(silence);
-            silence = Duration::ZERO;
-        }
-    }
-    assert!(silences.iter().all(|s| *s >= Duration::from_millis(1400)), "{silences:?}");
-    silences.dedup();
-    assert!(silences.len() > 20, "the times are drawn: {silences:?}");
 }
 
 // spec: CIRC-8 CIRC-9

@@ -58,6 +58,7 @@ fn in_code(name: &str) -> Option<u64> {
         "INVITE_RELAYS_MAX" => wire::invite::INVITE_RELAYS_MAX,
         "INVITE_MAX" => wire::invite::INVITE_MAX,
         "LINKS_MAX" => role::limits::LINKS_MAX,
+        "DIRECT_CIRCUITS_MAX" => role::limits::DIRECT_CIRCUITS_MAX,
         "LINKS_RESERVED" => role::limits::LINKS_RESERVED,
         "CIRCUITS_PER_LINK_MAX" => role::limits::CIRCUITS_PER_LINK_MAX,
         "CIRCUITS_MAX" => role::limits::CIRCUITS_MAX,

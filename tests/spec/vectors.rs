@@ -458,7 +458,7 @@ fn acknowledged(case: &Case) {
 }
 
 fn paced(case: &Case) {
-    let mut sender = SendWindow::new(CongestionParams::DEFAULT);
+    let mut sender = SendWindow::new(&CongestionParams::DEFAULT);
     let (mut sent, mut acked) = (0u128, 0u128);
     for (n, event) in case.text("events").split(", ").enumerate() {
         let (what, numbers) = event.split_once(' ').expect("an event and its numbers");

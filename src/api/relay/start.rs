@@ -198,7 +198,7 @@ fn start_shards(
 ) -> Result<Vec<ShardThread>, Error> {
     // What waits for destinations is one budget of the node's, however many shards share it.
     let exit_unsent = (EXIT_UNSENT_MAX / listeners.len().max(1)).max(EXIT_UNSENT_OF_SHARD_MIN);
-    let limits = Limits { exit_unsent, ..Limits::default() };
+    let limits = Limits { exit_unsent, ..Limits::default() }.within(system::open_files_limit(), settings.shards);
     let mut shards = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
         let store = store.map(|store| store.shard_share(settings.shards));

@@ -2,7 +2,6 @@
 
 use crate::base::rng::Rng;
 use crate::base::time::Instant;
-use crate::proto::congestion::CongestionParams;
 use crate::proto::handshake::{ClientHandshake, HandshakeError, HopKey};
 use crate::proto::onion::{ClientLayers, text, text_mut};
 use crate::proto::profile::Profile;
@@ -44,7 +43,7 @@ pub enum CircuitError {
 /// [`Self::fill`] writes the next cell. Streams are opened at a hop through [`Self::mux`].
 pub struct ClientCircuit {
     network: NetworkId,
-    window: (CongestionParams, u32),
+    profile: &'static Profile,
     layers: ClientLayers,
     /// One end of streams for each hop that is built.
     muxes: Vec<Mux>,
@@ -64,7 +63,7 @@ impl ClientCircuit {
     pub fn start(
         network: NetworkId,
         path: &[HopKey],
-        profile: &Profile,
+        profile: &'static Profile,
         rng: &mut Rng,
     ) -> Option<(Self, [u8; REQUEST_SIZE])> {
         let (first, rest) = path.split_first()?;
@@ -76,7 +75,7 @@ impl ClientCircuit {
         let request = *pending.request();
         let circuit = Self {
             network,
-            window: (profile.congestion, profile.stream_window_bytes),
+            profile,
             layers: ClientLayers::default(),
             muxes: Vec::with_capacity(path.len()),
             path: Vec::with_capacity(path.len()),
@@ -150,7 +149,7 @@ impl ClientCircuit {
         let keys = pending.finish(reply).map_err(|e| CircuitError::Handshake(self.path.len(), e))?;
         self.layers.push(&keys);
         self.path.push(relay);
-        self.muxes.push(Mux::new(Side::Client, self.window.0, self.window.1));
+        self.muxes.push(Mux::new(Side::Client, &self.profile.congestion, self.profile.stream_window_bytes));
         self.extend_next(rng);
         if self.is_built() {
             sink(ClientEvent::Built);

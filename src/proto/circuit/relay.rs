@@ -54,11 +54,11 @@ pub struct RelayCircuit {
 
 impl RelayCircuit {
     /// From the keys of the CREATE that was answered.
-    pub fn new(keys: &LayerKeys, profile: &Profile) -> Self {
+    pub fn new(keys: &LayerKeys, profile: &'static Profile) -> Self {
         Self {
             layer: RelayLayer::new(keys),
             tail: Tail::Last,
-            mux: Mux::new(Side::Relay, profile.congestion, profile.stream_window_bytes),
+            mux: Mux::new(Side::Relay, &profile.congestion, profile.stream_window_bytes),
         }
     }
 

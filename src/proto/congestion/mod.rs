@@ -52,7 +52,7 @@ impl CongestionParams {
 #[cfg(test)]
 impl CongestionParams {
     /// A window that stays as it is.
-    pub fn fixed(cells: u32) -> Self {
+    pub const fn fixed(cells: u32) -> Self {
         Self { initial: cells, min: cells, max: cells, ..Self::DEFAULT }
     }
 }

@@ -19,7 +19,7 @@ use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RECORDS_MAX, Refusal, Statement};
 use crate::wire::ids::{NetworkId, RelayId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 mod chain;
@@ -56,6 +56,8 @@ pub enum DirOutput {
     Call(Call),
     /// Every relay whose record is known and valid now, and seeds even where it is over: for extending circuits.
     Known(Vec<Arc<SignedDescriptor>>),
+    /// The relays that are called all the time, when they are others than before: links to them are kept.
+    Peers(BTreeSet<RelayId>),
     /// A cut was settled. Emitted every period, even if only the cut changed: compare the roots.
     Settled(Arc<Snapshot>),
     /// Write this down for [`RelayDirectory::restore`] at the next start.
@@ -128,6 +130,8 @@ pub struct RelayDirectory {
     mine: Option<Arc<SignedDescriptor>>,
     targets: BTreeMap<RelayId, Target>,
     fresh: Vec<Arc<SignedDescriptor>>,
+    /// Those that new records were last pushed to.
+    pushed_to: BTreeSet<RelayId>,
     push_at: Option<Instant>,
     pushed: BTreeMap<RelayId, Instant>,
     known_at: Option<Instant>,
@@ -177,6 +181,7 @@ impl RelayDirectory {
             mine: None,
             targets: BTreeMap::new(),
             fresh: Vec::new(),
+            pushed_to: BTreeSet::new(),
             push_at: None,
             pushed: BTreeMap::new(),
             known_at: Some(Instant::default()),
@@ -333,6 +338,11 @@ impl RelayDirectory {
         fresh.iter().for_each(|r| self.records.passed_on(r));
         let known = self.known(now.unix);
         let to = self.peers.push_to(self.own, &known, now.mono, rng);
+        let peers: BTreeSet<RelayId> = to.iter().copied().collect();
+        if peers != self.pushed_to {
+            self.pushed_to.clone_from(&peers);
+            self.out.push_back(DirOutput::Peers(peers));
+        }
         for part in fresh.chunks(RECORDS_MAX) {
             let request = DirectoryRequest::Put(part.iter().map(|r| r.bytes().to_vec()).collect());
             for peer in &to {

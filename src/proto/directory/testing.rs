@@ -243,6 +243,7 @@ impl Net {
                 DirOutput::Call(call) => calls.push(call),
                 DirOutput::Settled(s) => node.settled.push(s),
                 DirOutput::Known(known) => node.known = known.len(),
+                DirOutput::Peers(_) => {}
                 DirOutput::Keep(bytes) => node.kept = bytes,
             }
         }

@@ -11,8 +11,15 @@ use std::collections::VecDeque;
 /// Counted cells for each acknowledgement (spec STREAM-2).
 pub const ACK_EVERY: u32 = 16;
 
-/// The sender's side of a hop's window: counted cells that are not acknowledged, with the tags to expect.
+/// The sender's side of a hop's window: counted cells that are not acknowledged, with the tags to expect. Most hops of most
+/// circuits never send a counted cell: what that takes is made with the first.
 pub struct SendWindow {
+    params: &'static CongestionParams,
+    flight: Option<Box<Flight>>,
+}
+
+/// What is kept from the first counted cell on.
+struct Flight {
     congestion: Congestion,
     pacer: Pacer,
     in_flight: u32,
@@ -25,9 +32,53 @@ pub struct SendWindow {
 
 impl SendWindow {
     /// A window under congestion control with these parameters.
-    pub fn new(params: CongestionParams) -> Self {
+    pub fn new(params: &'static CongestionParams) -> Self {
+        Self { params, flight: None }
+    }
+
+    /// Whether another counted cell may be sent.
+    // spec: STREAM-1
+    pub fn is_open(&self) -> bool {
+        self.flight.as_ref().is_none_or(|f| f.in_flight < f.congestion.window() && f.pacer.rests_until().is_none())
+    }
+
+    /// Until when no counted cell may leave, though the window may be open; call [`SendWindow::woken`] then.
+    pub fn rests_until(&self) -> Option<Instant> {
+        self.flight.as_ref()?.pacer.rests_until()
+    }
+
+    /// The time of [`SendWindow::rests_until`] has come.
+    pub fn woken(&mut self, now: Instant) {
+        if let Some(flight) = &mut self.flight {
+            flight.pacer.woken(now);
+        }
+    }
+
+    /// Frees the memory of tags that are no longer expected.
+    pub fn park(&mut self) {
+        if let Some(flight) = &mut self.flight {
+            flight.expected.shrink_to_fit();
+        }
+    }
+
+    /// A counted cell was sealed with this tag.
+    pub fn sent(&mut self, now: Instant, tag: Tag) {
+        self.flight.get_or_insert_with(|| Box::new(Flight::new(self.params))).sent(now, tag);
+    }
+
+    /// An ACK with this tag arrived.
+    ///
+    /// # Errors
+    /// [`Violation::FalseAck`] if none is due or the tag is another (spec STREAM-3).
+    pub fn acked(&mut self, now: Instant, tag: &Tag) -> Result<(), Violation> {
+        self.flight.as_mut().ok_or(Violation::FalseAck)?.acked(now, tag)
+    }
+}
+
+impl Flight {
+    fn new(params: &CongestionParams) -> Self {
         Self {
-            congestion: Congestion::new(params),
+            congestion: Congestion::new(*params),
             pacer: Pacer::default(),
             in_flight: 0,
             since_kept: 0,
@@ -35,29 +86,7 @@ impl SendWindow {
         }
     }
 
-    /// Whether another counted cell may be sent.
-    // spec: STREAM-1
-    pub fn is_open(&self) -> bool {
-        self.in_flight < self.congestion.window() && self.pacer.rests_until().is_none()
-    }
-
-    /// Until when no counted cell may leave, though the window may be open; call [`SendWindow::woken`] then.
-    pub fn rests_until(&self) -> Option<Instant> {
-        self.pacer.rests_until()
-    }
-
-    /// The time of [`SendWindow::rests_until`] has come.
-    pub fn woken(&mut self, now: Instant) {
-        self.pacer.woken(now);
-    }
-
-    /// Frees the memory of tags that are no longer expected.
-    pub fn park(&mut self) {
-        self.expected.shrink_to_fit();
-    }
-
-    /// A counted cell was sealed with this tag.
-    pub fn sent(&mut self, now: Instant, tag: Tag) {
+    fn sent(&mut self, now: Instant, tag: Tag) {
         self.in_flight += 1;
         // spec: CONG-9
         self.pacer.sent(now, self.congestion.interval());
@@ -68,11 +97,7 @@ impl SendWindow {
         }
     }
 
-    /// An ACK with this tag arrived.
-    ///
-    /// # Errors
-    /// [`Violation::FalseAck`] if none is due or the tag is another (spec STREAM-3).
-    pub fn acked(&mut self, now: Instant, tag: &Tag) -> Result<(), Violation> {
+    fn acked(&mut self, now: Instant, tag: &Tag) -> Result<(), Violation> {
         // spec: STREAM-3
         let (expected, sent) = self.expected.pop_front().ok_or(Violation::FalseAck)?;
         if !same(&expected, tag) {
@@ -114,7 +139,8 @@ mod tests {
     // spec: STREAM-1 STREAM-2
     #[test]
     fn acknowledgements_keep_the_window_open() {
-        let (mut send, mut receive) = (SendWindow::new(CongestionParams::fixed(32)), ReceiveWindow::default());
+        let (mut send, mut receive) =
+            (SendWindow::new(const { &CongestionParams::fixed(32) }), ReceiveWindow::default());
         for n in 0..1000u32 {
             assert!(send.is_open());
             let tag = [n as u8; 16];
@@ -128,7 +154,7 @@ mod tests {
     // spec: STREAM-1
     #[test]
     fn without_acknowledgements_the_window_closes() {
-        let mut send = SendWindow::new(CongestionParams::fixed(32));
+        let mut send = SendWindow::new(const { &CongestionParams::fixed(32) });
         for n in 0..32 {
             assert!(send.is_open());
             send.sent(Instant(0), [n; 16]);
@@ -139,7 +165,7 @@ mod tests {
     // spec: CONG-9
     #[test]
     fn a_sender_on_a_long_path_rests_between_its_cells() {
-        let mut send = SendWindow::new(CongestionParams::fixed(64));
+        let mut send = SendWindow::new(const { &CongestionParams::fixed(64) });
         let mut now = Instant(0);
         for n in 0..16 {
             send.sent(now, [n; 16]);
@@ -160,7 +186,7 @@ mod tests {
     // spec: STREAM-3
     #[test]
     fn an_acknowledgement_must_show_the_right_tag_at_the_right_time() {
-        let mut send = SendWindow::new(CongestionParams::fixed(32));
+        let mut send = SendWindow::new(const { &CongestionParams::fixed(32) });
         assert_eq!(send.acked(Instant(0), &[0; 16]), Err(Violation::FalseAck), "nothing was sent");
         for n in 0..16 {
             send.sent(Instant(0), [n; 16]);

@@ -132,7 +132,7 @@ pub enum Filled {
 impl Mux {
     /// An end with no streams, under this congestion control and with `stream_window` bytes granted to each stream's sender
     /// in advance.
-    pub fn new(side: Side, congestion: CongestionParams, stream_window: u32) -> Self {
+    pub fn new(side: Side, congestion: &'static CongestionParams, stream_window: u32) -> Self {
         Self {
             side,
             stream_window,

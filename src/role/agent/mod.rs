@@ -150,6 +150,7 @@ impl Agent {
             spare_circuits: cfg.spare_circuits,
             wants_exits: cfg.wants_exits,
             circuits_max: CLIENT_CIRCUITS_MAX,
+            is_relay: own.is_some(),
         };
         let client = Client::new(client_cfg, Box::new(Paths(paths.clone())), rng.fork());
         let directory = match (&mut cfg.relay, own) {
@@ -324,6 +325,10 @@ impl Agent {
                     }
                     Some(DirOutput::Keep(bytes)) => {
                         self.events.push_back(AgentEvent::Keep(bytes));
+                        None
+                    }
+                    Some(DirOutput::Peers(peers)) => {
+                        self.client.keep_links(now, peers);
                         None
                     }
                     Some(DirOutput::Settled(snapshot)) => {

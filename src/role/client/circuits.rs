@@ -15,8 +15,8 @@ use crate::proto::circuit::client::{CircuitError, ClientEvent};
 use crate::proto::stream::mux::{Mux, StreamEvent};
 use crate::role::LinkKey;
 use crate::role::limits::{
-    CIRCUIT_DIRTY_AFTER, CIRCUIT_IDLE_CHECK, CIRCUIT_IDLE_TIMEOUT, CIRCUIT_LEAVING_CHECK, PARK_AFTER, SPARE_LIFETIME,
-    SPARE_RETRY,
+    CIRCUIT_DIRTY_AFTER, CIRCUIT_IDLE_CHECK, CIRCUIT_IDLE_TIMEOUT, CIRCUIT_LEAVING_CHECK, DIRECT_IDLE_TIMEOUT,
+    PARK_AFTER, SPARE_LIFETIME, SPARE_RETRY,
 };
 use crate::role::links::{Links, Turn};
 use crate::role::slab::{Key, Slab};
@@ -27,7 +27,7 @@ use crate::wire::ids::RelayId;
 use crate::wire::message::{EndReason, StreamId};
 use core::net::IpAddr;
 pub(super) use room::Crowd;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Whoever waits for a circuit is looked at again this long after one closed.
 const CLOSED_RETRY: Duration = Duration::from_millis(20);
@@ -94,6 +94,8 @@ pub(super) struct Circuits {
     /// The circuits that serve a purpose.
     of_purpose: BTreeMap<CircuitPurpose, Vec<Key>>,
     drawn: DrawnExits,
+    /// Relays that are called all the time: circuits of one hop to them do not close.
+    kept: BTreeSet<RelayId>,
     timers: Timers<Timer>,
     /// Streams a write may have given room to.
     touched: Vec<Key>,
@@ -148,6 +150,7 @@ impl Circuits {
             table: Slab::default(),
             of_purpose: BTreeMap::new(),
             drawn: DrawnExits::default(),
+            kept: BTreeSet::new(),
             timers: Timers::default(),
             touched: Vec::new(),
             build_times: BuildTimes::default(),
@@ -178,6 +181,11 @@ impl Circuits {
     #[cfg(feature = "unstable")]
     pub(super) fn set_spares(&mut self, spares: usize) {
         self.demand.set_least(spares);
+    }
+
+    /// From now on circuits of one hop to these relays, and no others, stay when they are idle.
+    pub(super) fn keep(&mut self, relays: BTreeSet<RelayId>) {
+        self.kept = relays;
     }
 
     /// Paths can be drawn otherwise than before: builds that failed say nothing of the next.
@@ -374,6 +382,8 @@ impl Circuits {
             Some(CircuitPurpose::Exit(Isolation { part: Part::Shared(_), .. })) if circuit.takes_more(now.mono) => {
                 CIRCUIT_DIRTY_AFTER
             }
+            Some(CircuitPurpose::Direct(relay)) if self.kept.contains(&relay) => Duration::MAX,
+            Some(CircuitPurpose::Direct(_)) => DIRECT_IDLE_TIMEOUT,
             Some(_) => CIRCUIT_IDLE_TIMEOUT,
             None => SPARE_LIFETIME,
         };

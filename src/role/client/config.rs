@@ -16,4 +16,6 @@ pub struct ClientConfig {
     pub wants_exits: bool,
     /// Circuits it has at once, of all kinds.
     pub circuits_max: usize,
+    /// Whether it is a relay's: links that carry nothing but its calls to other relays hide nobody, and are not padded.
+    pub is_relay: bool,
 }

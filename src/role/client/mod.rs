@@ -105,6 +105,12 @@ impl Client {
         self.state.act(now, |state| state.paths_changed(now));
     }
 
+    /// These relays are called all the time: links to them stay while they are idle. Those named before are not, unless they are
+    /// named again.
+    pub fn keep_links(&mut self, now: Now, relays: std::collections::BTreeSet<RelayId>) {
+        self.state.act(now, |state| state.keep(relays));
+    }
+
     /// Opens a stream. It is there at once for writing; what is written travels with the request.
     pub fn open(&mut self, now: Now, purpose: CircuitPurpose, target: Target) -> Option<StreamKey> {
         self.state.act(now, |state| state.open(now, purpose, Opening::Open(target))).map(StreamKey)

@@ -116,6 +116,10 @@ impl ClientState {
         circuits.keep_spares(&mut cx);
     }
 
+    pub(super) fn keep(&mut self, relays: std::collections::BTreeSet<RelayId>) {
+        self.circuits.keep(relays);
+    }
+
     pub(super) fn open(&mut self, now: Now, purpose: CircuitPurpose, opening: Opening) -> Option<Key> {
         self.streams.add(now, purpose, opening, false)
     }
@@ -207,6 +211,7 @@ impl LinkHandler for ClientState {
                 Ok(())
             }
             (Cell::Created(..) | Cell::Destroy(..), None) | (Cell::Padding, _) => Ok(()),
+            (Cell::Close, _) => self.close_asked(now, link),
             // spec: LINK-29
             _ => Err(LinkViolation),
         }
@@ -234,8 +239,10 @@ impl ClientState {
     /// way to it broke. If it is gone, the next link says so.
     // spec: CLIENT-26
     fn link_lost(&mut self, now: Now, link: LinkKey, is_gone: bool) {
+        // A link that has served may have made room before its relay knew of the circuit: the next link tells.
+        let carried_before = self.links.carried_before(link);
         let Some(closed) = self.links.close(link, is_gone) else { return };
-        if closed.circuits.iter().all(|&circuit| self.circuits.hops(circuit).is_empty()) {
+        if !carried_before && closed.circuits.iter().all(|&circuit| self.circuits.hops(circuit).is_empty()) {
             return self.link_closed(now, closed);
         }
         for circuit in closed.circuits {

@@ -96,7 +96,14 @@ impl Rig {
     fn with_circuits(circuits_max: usize, spares: usize, answer: Answer) -> Self {
         let known = Rc::new(RefCell::new(Known::default()));
         let profile = &Profile::TESTING;
-        let cfg = ClientConfig { network: NET, profile, spare_circuits: spares, wants_exits: true, circuits_max };
+        let cfg = ClientConfig {
+            network: NET,
+            profile,
+            spare_circuits: spares,
+            wants_exits: true,
+            circuits_max,
+            is_relay: false,
+        };
         let client = Client::new(cfg, Box::new(Source(known.clone())), Rng::from_seed([5; 32]));
         let now = Now { mono: Instant(1_000_000), unix: UnixMs(1_000_000) };
         let mut rig =

@@ -1,7 +1,7 @@
 //! Which of the links that were accepted makes room for a new one.
 
 use crate::role::LinkKey;
-use crate::role::limits::{LINKS_ACCEPTED_MAX, SECOND_CHANCES};
+use crate::role::limits::SECOND_CHANCES;
 use crate::role::shares::{Holder, Shares, Source};
 use crate::wire::ids::RelayId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,10 +55,11 @@ impl Admission {
         &mut self,
         from: Source,
         taken: usize,
+        accepted_max: usize,
         carried: impl Fn(LinkKey) -> bool,
     ) -> Option<LinkKey> {
         // Links that this node opened take places too, beyond those that are kept for them.
-        let max = LINKS_ACCEPTED_MAX.min((LINKS_ACCEPTED_MAX + self.shares.total()).saturating_sub(taken));
+        let max = accepted_max.min((accepted_max + self.shares.total()).saturating_sub(taken));
         let source = self.shares.to_yield(from, max)?.source;
         for _ in 0..SECOND_CHANCES {
             let &(age, link) = self.ages.get(&source)?.first()?;

@@ -77,12 +77,28 @@ pub trait LinkHandler {
         }
     }
 
+    /// Closes a link of ours that carries nothing, after everything that was sent on it.
+    fn finish_link(&mut self, now: Now, link: LinkKey) {
+        if let Some(closed) = self.links().0.finish(link) {
+            self.link_closed(now, closed);
+        }
+    }
+
+    /// The peer asks for the end of a link.
+    fn close_asked(&mut self, now: Now, link: LinkKey) -> Result<(), LinkViolation> {
+        if self.links().0.close_asked(link)? {
+            self.finish_link(now, link);
+        }
+        Ok(())
+    }
+
     /// Lets the clock act on the links.
     fn tick_links(&mut self, now: Now) {
         loop {
             let (links, rng) = self.links();
             match links.tick(now, rng) {
                 Some(Due::Close(link)) => self.close_link(now, link, false),
+                Some(Due::Finish(link)) => self.finish_link(now, link),
                 Some(Due::Nothing) => {}
                 None => return,
             }

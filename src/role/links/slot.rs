@@ -5,7 +5,8 @@ use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::link::{Feed, Link, LinkError};
 use crate::role::limits::{
-    LINK_HANDSHAKE_TIMEOUT, LINK_IDLE_TIMEOUT, LINK_SILENT_TIMEOUT, LINK_STUCK_TIMEOUT, PADDING_AFTER,
+    LINK_CLOSE_GRACE, LINK_HANDSHAKE_TIMEOUT, LINK_IDLE_ACCEPTED, LINK_IDLE_CROWDED, LINK_IDLE_TIMEOUT,
+    LINK_QUIET_TIMEOUT, LINK_SILENT_TIMEOUT, LINK_STUCK_TIMEOUT, PADDING_AFTER, PROBE_AFTER,
 };
 use crate::wire::cell::{Cell, CellBuf, CircuitId};
 use crate::wire::ids::RelayId;
@@ -26,6 +27,8 @@ pub(super) struct LinkSlot<K> {
     pub(super) woken: bool,
     /// A circuit's cell arrived since somebody last asked.
     pub(super) carried: core::cell::Cell<bool>,
+    /// Its silences are filled; on a link for a relay's own calls they are not.
+    padded: bool,
     clock: LinkClock,
 }
 
@@ -37,6 +40,12 @@ struct LinkClock {
     padding_at: Instant,
     /// When something arrived, or the first circuit came.
     last_heard: Instant,
+    /// When the last circuit was asked for or left; at first when the link was made.
+    idle_since: Instant,
+    /// When its initiator was asked to close it.
+    close_asked: Option<Instant>,
+    /// When a link that was accepted and carries no circuit is next looked at.
+    idle_checked_at: Instant,
 }
 
 /// What [`LinkSlot::tick`] found.
@@ -44,8 +53,10 @@ struct LinkClock {
 pub(super) enum Tick {
     /// Nothing to do.
     Nothing,
-    /// A padding cell is ready to be written.
-    Padded,
+    /// A cell is ready to be written: padding, or the question to close the link.
+    Wrote,
+    /// We opened the link and need it no more: it is to be closed once everything is written.
+    Finish,
     /// The link is to be closed: its handshake took too long, it carried nothing for long, or its peer is gone.
     Close,
 }
@@ -62,7 +73,16 @@ impl<K> LinkSlot<K> {
             announced: false,
             woken: false,
             carried: core::cell::Cell::new(false),
-            clock: LinkClock { opened_at: now, last_used: now, padding_at: now, last_heard: now },
+            padded: true,
+            clock: LinkClock {
+                opened_at: now,
+                last_used: now,
+                padding_at: now,
+                last_heard: now,
+                idle_since: now,
+                close_asked: None,
+                idle_checked_at: now + LINK_IDLE_CROWDED,
+            },
         }
     }
 
@@ -75,14 +95,37 @@ impl<K> LinkSlot<K> {
         Some(CircuitId(id))
     }
 
-    /// Takes the number that the initiator chose for a new circuit. False if it is not greater than all before.
+    /// Takes the number that the initiator chose for a new circuit. False if it is not greater than all before. The link is in
+    /// use from now on, whatever was asked.
     // spec: LINK-29
-    pub(super) fn claim_circuit(&mut self, id: CircuitId) -> bool {
+    pub(super) fn claim_circuit(&mut self, now: Instant, id: CircuitId) -> bool {
         let is_new = u64::from(id.0) >= self.next_circuit;
         if is_new {
             self.next_circuit = u64::from(id.0) + 1;
+            (self.clock.idle_since, self.clock.close_asked) = (now, None);
         }
         is_new
+    }
+
+    /// Whether the link carried a circuit before those that are on it now: its peer may have given it up meanwhile.
+    pub(super) fn carried_before(&self) -> bool {
+        self.next_circuit > self.circuits.len() as u64 + 1
+    }
+
+    /// Whether its silences are filled.
+    pub(super) fn is_padded(&self) -> bool {
+        self.padded
+    }
+
+    /// Whether no circuit was ever on the link.
+    pub(super) fn is_unused(&self) -> bool {
+        self.next_circuit <= 2 && self.circuits.is_empty()
+    }
+
+    /// From now on silences are filled, or not.
+    pub(super) fn set_padded(&mut self, now: Instant, padded: bool) {
+        self.padded = padded;
+        self.clock.padding_at = now;
     }
 
     /// Something arrived, or nothing had to until now.
@@ -98,6 +141,7 @@ impl<K> LinkSlot<K> {
     /// The link got its first circuit or lost its last: it is padded from now on, or idles.
     pub(super) fn circuits_changed(&mut self, now: Instant) {
         self.clock.last_used = now;
+        (self.clock.idle_since, self.clock.close_asked) = (now, None);
         self.heard(now);
     }
 
@@ -151,25 +195,53 @@ impl<K> LinkSlot<K> {
         if !self.link.is_open() {
             clock.opened_at + LINK_HANDSHAKE_TIMEOUT
         } else if self.circuits.is_empty() {
-            clock.last_used + LINK_IDLE_TIMEOUT
+            if self.link.is_initiator() { clock.idle_since + LINK_IDLE_TIMEOUT } else { clock.idle_checked_at }
         } else {
-            clock.padding_at.min(clock.last_heard + LINK_SILENT_TIMEOUT)
+            clock.padding_at.min(clock.last_heard + self.silent_timeout())
+        }
+    }
+
+    /// How long the peer of a link with circuits may say nothing.
+    fn silent_timeout(&self) -> Duration {
+        if self.padded { LINK_SILENT_TIMEOUT } else { LINK_QUIET_TIMEOUT }
+    }
+
+    /// What the clock says about a link without circuits. Only its initiator can tell that none is on its way, so it is the
+    /// one that closes; `is_crowded` has the other ask for that earlier.
+    fn tick_idle(&mut self, now: Instant, is_crowded: bool) -> Tick {
+        let clock = &mut self.clock;
+        clock.padding_at = now;
+        if self.link.is_initiator() {
+            // spec: LINK-21
+            return if now >= clock.idle_since + LINK_IDLE_TIMEOUT { Tick::Finish } else { Tick::Nothing };
+        }
+        clock.idle_checked_at = now + LINK_IDLE_CROWDED;
+        let patience = if is_crowded { LINK_IDLE_CROWDED } else { LINK_IDLE_ACCEPTED };
+        match clock.close_asked {
+            // spec: LINK-34
+            Some(at) if now >= at + LINK_CLOSE_GRACE => Tick::Close,
+            None if now >= clock.idle_since + patience => {
+                // spec: LINK-33
+                clock.close_asked = Some(now);
+                clock.idle_checked_at = now + LINK_CLOSE_GRACE;
+                self.queue.push_control(&Cell::Close);
+                Tick::Wrote
+            }
+            _ => Tick::Nothing,
         }
     }
 
     /// What the clock says about the link.
-    pub(super) fn tick(&mut self, now: Instant, rng: &mut Rng) -> Tick {
+    pub(super) fn tick(&mut self, now: Instant, is_crowded: bool, rng: &mut Rng) -> Tick {
         if !self.link.is_open() {
             // spec: LINK-20
             return if now >= self.clock.opened_at + LINK_HANDSHAKE_TIMEOUT { Tick::Close } else { Tick::Nothing };
         }
         if self.circuits.is_empty() {
-            self.clock.padding_at = now;
-            // spec: LINK-21
-            return if now >= self.clock.last_used + LINK_IDLE_TIMEOUT { Tick::Close } else { Tick::Nothing };
+            return self.tick_idle(now, is_crowded);
         }
         // spec: LINK-25
-        if now >= self.clock.last_heard + LINK_SILENT_TIMEOUT {
+        if now >= self.clock.last_heard + self.silent_timeout() {
             return Tick::Close;
         }
         // spec: LINK-26
@@ -179,7 +251,7 @@ impl<K> LinkSlot<K> {
         if now < self.clock.padding_at {
             return Tick::Nothing;
         }
-        let (min, max) = PADDING_AFTER;
+        let (min, max) = if self.padded { PADDING_AFTER } else { PROBE_AFTER };
         // A silence that was broken meanwhile is drawn anew.
         let was_silent = now.since(self.clock.last_used) >= min;
         let spread = rng.below((max - min).as_millis() as usize + 1) as u64;
@@ -192,7 +264,7 @@ impl<K> LinkSlot<K> {
         if !self.queue.has_control() {
             self.queue.push_control(&Cell::Padding);
         }
-        Tick::Padded
+        Tick::Wrote
     }
 }
 
@@ -215,13 +287,13 @@ mod tests {
         let mut slot: LinkSlot<u32> = LinkSlot::new(link, None, at(0).mono);
         assert_eq!(slot.allocate_circuit(), Some(CircuitId(1)));
         assert_eq!(slot.allocate_circuit(), Some(CircuitId(2)));
-        assert!(slot.claim_circuit(CircuitId(9)), "numbers may be left out");
+        assert!(slot.claim_circuit(at(0).mono, CircuitId(9)), "numbers may be left out");
         for used_or_left_out in [1, 2, 5, 9] {
-            assert!(!slot.claim_circuit(CircuitId(used_or_left_out)), "{used_or_left_out}");
+            assert!(!slot.claim_circuit(at(0).mono, CircuitId(used_or_left_out)), "{used_or_left_out}");
         }
-        assert!(slot.claim_circuit(CircuitId(u32::MAX)));
+        assert!(slot.claim_circuit(at(0).mono, CircuitId(u32::MAX)));
         assert_eq!(slot.allocate_circuit(), None, "no number is left");
-        assert!(!slot.claim_circuit(CircuitId(u32::MAX)));
+        assert!(!slot.claim_circuit(at(0).mono, CircuitId(u32::MAX)));
     }
 
     // spec: LINK-26
@@ -234,9 +306,9 @@ mod tests {
         slot.queue.make_ready(0);
         for s in 1..60 {
             slot.heard(at(s).mono);
-            assert_ne!(slot.tick(at(s).mono, &mut rng), Tick::Close, "at {s} s");
+            assert_ne!(slot.tick(at(s).mono, false, &mut rng), Tick::Close, "at {s} s");
         }
         slot.heard(at(60).mono);
-        assert_eq!(slot.tick(at(60).mono, &mut rng), Tick::Close);
+        assert_eq!(slot.tick(at(60).mono, false, &mut rng), Tick::Close);
     }
 }

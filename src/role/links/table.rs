@@ -12,7 +12,7 @@ use crate::crypto::identity::{self, IdentityKey, Purpose};
 use crate::proto::link::{Feed, Link};
 use crate::role::contact::Contact;
 use crate::role::endpoint::Endpoint;
-use crate::role::limits::{LINKS_ACCEPTED_MAX, LINKS_MAX};
+use crate::role::limits::{LINKS_MAX, LINKS_RESERVED};
 use crate::role::shares::Source;
 use crate::role::slab::Slab;
 use crate::role::timers::Timers;
@@ -54,6 +54,8 @@ pub(super) enum Due {
     Nothing,
     /// It is to be closed.
     Close(LinkKey),
+    /// It is ours and is needed no more: it is to be closed once everything is written.
+    Finish(LinkKey),
 }
 
 /// A node's links by key, at most [`LINKS_MAX`]; `by_relay` names the one we dialled to a relay. `K` names a circuit
@@ -70,6 +72,8 @@ pub struct Links<K> {
     out: VecDeque<Output>,
     /// Links that others opened here, since the start.
     accepted: u64,
+    /// How many links there may be.
+    max: usize,
 }
 
 impl<K: Copy> Links<K> {
@@ -85,7 +89,24 @@ impl<K: Copy> Links<K> {
             timers: Timers::default(),
             out: VecDeque::new(),
             accepted: 0,
+            max: LINKS_MAX,
         }
+    }
+
+    /// How many links there may be, [`LINKS_MAX`] at most; of each four, three may be accepted ones.
+    // spec: LINK-37
+    pub fn set_max(&mut self, max: usize) {
+        self.max = max.clamp(1, LINKS_MAX);
+    }
+
+    /// Places for links that are accepted.
+    fn accepted_max(&self) -> usize {
+        self.max - self.max * LINKS_RESERVED / LINKS_MAX
+    }
+
+    /// Whether more than three quarters of the places for accepted links are taken.
+    fn is_crowded(&self) -> bool {
+        self.slots.len() * 4 > self.accepted_max() * 3
     }
 
     /// From now on links that are dialled are opened with a proof of identity.
@@ -97,13 +118,13 @@ impl<K: Copy> Links<K> {
     pub(super) fn yielding(&mut self, from: IpAddr) -> Option<LinkKey> {
         let slots = &self.slots;
         let carried = |link: LinkKey| slots.get(link.0).is_some_and(|slot| slot.carried.take());
-        self.admission.yielding(Source::of(from), slots.len(), carried)
+        self.admission.yielding(Source::of(from), slots.len(), self.accepted_max(), carried)
     }
 
     /// A peer connected from this address. `None` when this node's own links take all places, or it accepts none.
     pub fn accept(&mut self, now: Now, from: IpAddr, rng: &mut Rng) -> Option<LinkKey> {
         // spec: LINK-27
-        if self.slots.len() >= LINKS_ACCEPTED_MAX {
+        if self.slots.len() >= self.accepted_max() {
             return None;
         }
         let (secret, cipher) = self.own.as_ref()?;
@@ -141,7 +162,7 @@ impl<K: Copy> Links<K> {
         if let Some(&link) = self.by_relay.get(&relay.id) {
             return Some(link);
         }
-        if self.slots.len() >= LINKS_MAX {
+        if self.slots.len() >= self.max {
             return None;
         }
         let endpoint = Endpoint::relay(&relay.addrs)?;
@@ -157,6 +178,18 @@ impl<K: Copy> Links<K> {
         let link = LinkKey(self.slots.insert(slot));
         self.timers.set(link, Some(deadline));
         link
+    }
+
+    /// Forgets a link that carries nothing, as [`Links::close`], but lets its end follow everything that was sent.
+    // spec: LINK-21
+    pub fn finish(&mut self, link: LinkKey) -> Option<ClosedLink<K>> {
+        // What still waits is of no use to anybody: the peer reads nothing.
+        let is_written = self.slots.get(link.0).is_some_and(|slot| slot.queue.is_empty() && slot.link.is_open());
+        let closed = self.close(link, is_written)?;
+        if is_written {
+            self.out.push_back(Output::Close(ConnId::Link(link)));
+        }
+        Some(closed)
     }
 
     /// Forgets a link and gives back what was on it. The connection is closed as well, unless it is gone already.
@@ -215,8 +248,43 @@ impl<K: Copy> Links<K> {
 
     /// Takes the number that the peer chose for a new circuit on a link it opened. False if it is not greater than all
     /// before.
-    pub fn claim_circuit(&mut self, link: LinkKey, id: CircuitId) -> bool {
-        self.slots.get_mut(link.0).is_some_and(|slot| slot.claim_circuit(id))
+    pub fn claim_circuit(&mut self, now: Now, link: LinkKey, id: CircuitId) -> bool {
+        self.slots.get_mut(link.0).is_some_and(|slot| slot.claim_circuit(now.mono, id))
+    }
+
+    /// Whether the link carried a circuit before those that are on it now: its peer may have given it up meanwhile.
+    pub fn carried_before(&self, link: LinkKey) -> bool {
+        self.slots.get(link.0).is_some_and(LinkSlot::carried_before)
+    }
+
+    /// The first circuit comes, or one more, and wants the link's silences filled or does not need that. A link that is padded
+    /// once stays so.
+    // spec: LINK-35
+    pub fn want_padding(&mut self, now: Now, link: LinkKey, wanted: bool) {
+        let Some(slot) = self.slots.get_mut(link.0) else { return };
+        if slot.is_padded() != wanted && (wanted || slot.is_unused()) {
+            slot.set_padded(now.mono, wanted);
+            slot.queue.push_control(&Cell::PaddingNegotiate(wanted));
+        }
+    }
+
+    /// The peer says whether it wants the link's silences filled.
+    // spec: LINK-35 LINK-36
+    pub fn padding_negotiated(&mut self, now: Now, link: LinkKey, padded: bool) -> Result<(), LinkViolation> {
+        let slot = self.slots.get_mut(link.0).ok_or(LinkViolation)?;
+        if slot.link.is_initiator() || slot.is_padded() == padded {
+            return Err(LinkViolation);
+        }
+        slot.set_padded(now.mono, padded);
+        self.timers.set(link, Some(slot.deadline()));
+        Ok(())
+    }
+
+    /// The peer asks for the end of the link: whether we are to close it. A link with a circuit stays: the two crossed.
+    // spec: LINK-34
+    pub(super) fn close_asked(&self, link: LinkKey) -> Result<bool, LinkViolation> {
+        let slot = self.slots.get(link.0).ok_or(LinkViolation)?;
+        if slot.link.is_initiator() { Ok(slot.circuits.is_empty()) } else { Err(LinkViolation) }
     }
 
     /// Puts a circuit on the link and queues its first cell (CREATE or CREATED). False when too many such cells wait: the
@@ -386,13 +454,15 @@ impl<K: Copy> Links<K> {
     /// Lets the clock act on one link whose time has come; `None` when there is no such link.
     pub(super) fn tick(&mut self, now: Now, rng: &mut Rng) -> Option<Due> {
         let link = self.timers.pop(now.mono)?;
+        let is_crowded = self.is_crowded();
         let Some(slot) = self.slots.get_mut(link.0) else { return Some(Due::Nothing) };
-        let tick = slot.tick(now.mono, rng);
+        let tick = slot.tick(now.mono, is_crowded, rng);
         self.timers.set(link, Some(slot.deadline()));
         Some(match tick {
             Tick::Close => Due::Close(link),
+            Tick::Finish => Due::Finish(link),
             Tick::Nothing => Due::Nothing,
-            Tick::Padded => {
+            Tick::Wrote => {
                 self.wake(link);
                 Due::Nothing
             }

@@ -186,7 +186,7 @@ impl Circuits {
         now: Instant,
         prev: (LinkKey, CircuitId),
         keys: &LayerKeys,
-        profile: &Profile,
+        profile: &'static Profile,
     ) -> Key {
         let key = self.table.insert(Circuit::new(RelayCircuit::new(keys, profile), prev, profile, now));
         self.idle.insert((prev.0, now, key));

@@ -66,6 +66,7 @@ impl ShardState {
 
     pub(super) fn set_limits(&mut self, limits: Limits) {
         self.circuits.set_queued_max(limits.cells_queued);
+        self.links.set_max(limits.links);
         self.streams.set_limits(limits);
         self.limits = limits;
     }
@@ -154,6 +155,8 @@ impl LinkHandler for ShardState {
                 self.rank(link);
                 Ok(())
             }
+            Cell::Close => self.close_asked(now, link),
+            Cell::PaddingNegotiate(padded) => self.links.padding_negotiated(now, link, padded),
             Cell::Padding | Cell::Relay(..) => Ok(()),
         }
     }
@@ -189,7 +192,7 @@ impl ShardState {
         request: &[u8; REQUEST_SIZE],
     ) -> Result<(), LinkViolation> {
         // spec: LINK-29
-        if self.links.is_ours(link) || !self.links.claim_circuit(link, id) {
+        if self.links.is_ours(link) || !self.links.claim_circuit(now, link, id) {
             return Err(LinkViolation);
         }
         if self.draining {

@@ -58,8 +58,8 @@ fn carry(
 impl Pair {
     fn new() -> Self {
         Self {
-            client: Mux::new(Side::Client, CongestionParams::fixed(WINDOW), STREAM_WINDOW),
-            relay: Mux::new(Side::Relay, CongestionParams::fixed(WINDOW), STREAM_WINDOW),
+            client: Mux::new(Side::Client, const { &CongestionParams::fixed(WINDOW) }, STREAM_WINDOW),
+            relay: Mux::new(Side::Relay, const { &CongestionParams::fixed(WINDOW) }, STREAM_WINDOW),
             heard_by_client: vec![],
             heard_by_relay: vec![],
             cells: 0,
@@ -152,7 +152,7 @@ fn a_window_grows_with_what_goes_on_and_shrinks_when_it_must() {
 // spec: STREAM-4
 #[test]
 fn more_data_than_was_granted_is_a_violation() {
-    let mut relay = Mux::new(Side::Relay, CongestionParams::fixed(WINDOW), 10);
+    let mut relay = Mux::new(Side::Relay, const { &CongestionParams::fixed(WINDOW) }, 10);
     let id = StreamId(1);
     relay.message(Instant(0), id, Message::Begin { target: Target::Store, data: b"12345" }, &mut |_, _| ()).unwrap();
     relay.message(Instant(0), id, Message::Data(b"12345"), &mut |_, _| ()).unwrap();
@@ -234,7 +234,7 @@ fn messages_out_of_place_are_violations() {
         (vec![Message::Ack([0; 16])], Violation::FalseAck),
     ];
     for (story, reason) in at_relay {
-        let mut relay = Mux::new(Side::Relay, CongestionParams::fixed(WINDOW), STREAM_WINDOW);
+        let mut relay = Mux::new(Side::Relay, const { &CongestionParams::fixed(WINDOW) }, STREAM_WINDOW);
         let last = story.into_iter().map(|m| relay.message(Instant(0), id, m, &mut |_, _| ())).last().unwrap();
         assert_eq!(last, Err(reason));
     }
@@ -247,7 +247,7 @@ fn messages_out_of_place_are_violations() {
         (vec![Message::End(EndReason::Done)], Violation::StreamState),
     ];
     for (story, reason) in at_client {
-        let mut client = Mux::new(Side::Client, CongestionParams::fixed(WINDOW), STREAM_WINDOW);
+        let mut client = Mux::new(Side::Client, const { &CongestionParams::fixed(WINDOW) }, STREAM_WINDOW);
         let id = client.open(Target::Store).unwrap();
         client.fill(&mut [0; TEXT]);
         let last = story.into_iter().map(|m| client.message(Instant(0), id, m, &mut |_, _| ())).last().unwrap();
@@ -299,7 +299,7 @@ fn a_stream_whose_own_direction_is_done_can_still_be_given_up() {
 // spec: STREAM-14
 #[test]
 fn a_client_cannot_open_streams_without_end() {
-    let mut relay = Mux::new(Side::Relay, CongestionParams::fixed(WINDOW), STREAM_WINDOW);
+    let mut relay = Mux::new(Side::Relay, const { &CongestionParams::fixed(WINDOW) }, STREAM_WINDOW);
     let mut begin =
         |n| relay.message(Instant(0), StreamId(n), Message::Begin { target: Target::Store, data: b"" }, &mut |_, _| ());
     for n in 1..=STREAMS_MAX as u16 {
@@ -311,7 +311,7 @@ fn a_client_cannot_open_streams_without_end() {
 // spec: STREAM-12
 #[test]
 fn a_peer_that_makes_us_hold_more_than_we_may_is_noticed() {
-    let mut relay = Mux::new(Side::Relay, CongestionParams::fixed(WINDOW), STREAM_WINDOW);
+    let mut relay = Mux::new(Side::Relay, const { &CongestionParams::fixed(WINDOW) }, STREAM_WINDOW);
     for n in 0..=CONTROL_MAX {
         let id = StreamId((n % 500 + 1) as u16);
         relay.message(Instant(0), id, Message::Begin { target: Target::Store, data: b"" }, &mut |_, _| ()).unwrap();

@@ -125,6 +125,8 @@ impl Circuits {
         let hops: Vec<_> = path.iter().map(Contact::hop_key).collect();
         let (machine, request) = ClientCircuit::start(self.cfg.network, &hops, self.cfg.profile, cx.rng)?;
         let link = cx.links.link_to(cx.now, path.first()?, cx.rng)?;
+        let calls_alone = self.cfg.is_relay && matches!(purpose, Some(CircuitPurpose::Direct(_)));
+        cx.links.want_padding(cx.now, link, !calls_alone);
         let id = cx.links.allocate_circuit(link)?;
         let relays = path.iter().map(|c| c.id).collect();
         let key = self.table.insert(Circuit::new(machine, (link, id), relays, is_exit, purpose, cx.now.mono));

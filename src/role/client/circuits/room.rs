@@ -3,7 +3,9 @@
 use super::Circuits;
 use crate::role::client::circuit::Circuit;
 use crate::role::client::purpose::{CircuitPurpose, Isolation, Share};
-use crate::role::limits::{CLIENT_CIRCUITS_MAX, EXIT_CIRCUITS_MAX, SITE_CIRCUITS_MAX, USER_CIRCUITS_MAX};
+use crate::role::limits::{
+    CLIENT_CIRCUITS_MAX, DIRECT_CIRCUITS_MAX, EXIT_CIRCUITS_MAX, SITE_CIRCUITS_MAX, USER_CIRCUITS_MAX,
+};
 use crate::role::slab::Key;
 
 /// What stands in the way of a new circuit.
@@ -11,6 +13,8 @@ use crate::role::slab::Key;
 pub(in crate::role::client) enum Crowd {
     /// The circuits of one user.
     User([u8; 16]),
+    /// Those of one hop: each takes a link of its own.
+    Direct,
     /// All of one share.
     Share(Share),
     /// All.
@@ -20,17 +24,19 @@ pub(in crate::role::client) enum Crowd {
 impl Crowd {
     /// Those that a new circuit for this purpose would be among, the smallest first.
     pub(in crate::role::client) fn of(purpose: CircuitPurpose) -> impl Iterator<Item = Self> {
-        let user = match purpose {
+        let least = match purpose {
             CircuitPurpose::Exit(Isolation { user, .. }) => Some(Self::User(user)),
-            _ => None,
+            CircuitPurpose::Direct(_) => Some(Self::Direct),
+            CircuitPurpose::Last(..) | CircuitPurpose::Fourth(..) => None,
         };
-        user.into_iter().chain([Self::Share(purpose.share()), Self::All])
+        least.into_iter().chain([Self::Share(purpose.share()), Self::All])
     }
 
     fn holds(self, circuit: &Circuit) -> bool {
         match (self, circuit.purpose()) {
             (Self::All, _) => true,
             (Self::Share(share), Some(purpose)) => purpose.share() == share,
+            (Self::Direct, Some(CircuitPurpose::Direct(_))) => true,
             (Self::User(of), Some(CircuitPurpose::Exit(Isolation { user, .. }))) => of == user,
             _ => false,
         }
@@ -43,6 +49,8 @@ impl Circuits {
         let part = |of: usize| self.cfg.circuits_max.saturating_mul(of).div_ceil(CLIENT_CIRCUITS_MAX);
         match crowd {
             Crowd::User(_) => part(USER_CIRCUITS_MAX),
+            // spec: LINK-38
+            Crowd::Direct => DIRECT_CIRCUITS_MAX,
             Crowd::Share(Share::Exits) => part(EXIT_CIRCUITS_MAX),
             Crowd::Share(Share::Sites) => part(SITE_CIRCUITS_MAX),
             Crowd::Share(Share::Own) | Crowd::All => self.cfg.circuits_max,

@@ -12,8 +12,14 @@ use crate::wire::message::Target;
 #[test]
 fn the_stream_for_which_most_waits_ends_when_too_much_waits_for_all() {
     let network = NetworkId([1; 32]);
-    let cfg =
-        ClientConfig { network, profile: &Profile::TESTING, spare_circuits: 0, wants_exits: true, circuits_max: 1 };
+    let cfg = ClientConfig {
+        network,
+        profile: &Profile::TESTING,
+        spare_circuits: 0,
+        wants_exits: true,
+        circuits_max: 1,
+        is_relay: false,
+    };
     let (mut circuits, mut links) = (Circuits::new(cfg), Links::new(network, None));
     let mut circuits = LinkedCircuits { circuits: &mut circuits, links: &mut links };
     let (mut streams, now) = (Streams::default(), Now { mono: Instant::default(), unix: UnixMs(0) });
