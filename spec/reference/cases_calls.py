@@ -33,18 +33,20 @@ def directory_requests():
         ("digest", u8(4) + u8(3) + u8(9) + u16(2) + ENTRIES, dict(low=3, high=9, entries=ENTRIES)),
         ("statement", u8(5) + u64(1_800_000_000_000), dict(cut=1_800_000_000_000)),
         ("page", u8(6) + u64(0) + u32(192), dict(cut=0, start=192)),
-        ("climb", u8(7) + u64(1_800_000_000_000) + u8(2) + b"".join(CLIMBING), dict(cut=1_800_000_000_000, climbing=b"".join(len16(c) for c in CLIMBING))),
-        ("tell", u8(8) + u8(2) + STATED + STATED, dict(statements=STATED + STATED)),
+        ("changes", u8(8) + u64(1_800_000_000_000) + u32(60_000), dict(cut=1_800_000_000_000, start=60_000)),
+        ("witness", u8(7) + u64(1_800_000_000_000) + u8(2) + ID + ID[::-1], dict(cut=1_800_000_000_000, relays=ID + ID[::-1])),
+        ("climb", u8(9) + u64(1_800_000_000_000) + u8(2) + b"".join(CLIMBING), dict(cut=1_800_000_000_000, climbing=b"".join(len16(c) for c in CLIMBING))),
+        ("tell", u8(10) + u8(2) + STATED + STATED, dict(statements=STATED + STATED)),
     ]:
         case("calls", "directory_request", name, "DIR-12", body=body, **fields)
     refused("directory_request", [
         ("empty", "DIR-12", "Truncated", b""),
         ("kind_0", "DIR-12", "UnknownKind", u8(0)),
-        ("kind_9", "DIR-12", "UnknownKind", u8(9)),
-        ("climb_of_15", "DIR-12", "OutOfRange", u8(7) + u64(1) + u8(15) + (len16(b"x") + u8(0)) * 15),
-        ("climb_with_65_rungs", "DIR-12", "OutOfRange", u8(7) + u64(1) + u8(1) + len16(b"x") + u8(65) + bytes(65 * 65)),
-        ("tell_of_97", "DIR-12", "OutOfRange", u8(8) + u8(97) + STATED * 97),
-        ("tell_cut", "DIR-12", "Truncated", u8(8) + u8(1) + STATED[:-1]),
+        ("kind_11", "DIR-12", "UnknownKind", u8(11)),
+        ("climb_of_15", "DIR-12", "OutOfRange", u8(9) + u64(1) + u8(15) + (len16(b"x") + u8(0)) * 15),
+        ("climb_with_65_rungs", "DIR-12", "OutOfRange", u8(9) + u64(1) + u8(1) + len16(b"x") + u8(65) + bytes(65 * 65)),
+        ("tell_of_97", "DIR-12", "OutOfRange", u8(10) + u8(97) + STATED * 97),
+        ("tell_cut", "DIR-12", "Truncated", u8(10) + u8(1) + STATED[:-1]),
         ("put_of_129", "DIR-12", "OutOfRange", u8(1) + u8(129) + len16(b"x") * 129),
         ("put_of_a_long_record", "DIR-12", "OutOfRange", u8(1) + u8(1) + len16(seq(345))),
         ("get_cut", "DIR-12", "Truncated", u8(2) + ID[:31]),
@@ -54,6 +56,9 @@ def directory_requests():
         ("compare_cut", "DIR-12", "Truncated", u8(3) + seq(2047)),
         ("statement_longer", "DIR-12", "TrailingBytes", u8(5) + u64(0) + b"\x00"),
         ("page_without_start", "DIR-12", "Truncated", u8(6) + u64(0)),
+        ("witness_of_17", "DIR-12", "OutOfRange", u8(7) + u64(0) + u8(17) + ID * 17),
+        ("changes_without_start", "DIR-12", "Truncated", u8(8) + u64(0)),
+        ("witness_cut", "DIR-12", "Truncated", u8(7) + u64(0) + u8(2) + ID + ID[:31]),
     ])
 
 
@@ -68,10 +73,13 @@ def directory_answers():
         ("unknown", u8(7) + u64(0), dict(newest=0)),
         ("refused_malformed", u8(8) + u8(1), dict(reason=1)),
         ("refused_busy", u8(8) + u8(2), dict(reason=2)),
+        ("changes", u8(10) + u64(1_800_000_000_000) + seq(32) + u32(60_007) + u32(60_000) + seq(7), dict(cut=1_800_000_000_000, beacon=seq(32), total=60_007, start=60_000, changes=seq(7))),
+        ("witnessed", u8(9) + u8(2) + STATED + STATED, dict(statements=STATED + STATED)),
+        ("witnessed_nothing", u8(9) + u8(0), dict(statements=b"")),
     ]:
         case("calls", "directory_answer", name, "DIR-12", body=body, **fields)
     refused("directory_answer", [
-        ("kind_9", "DIR-12", "UnknownKind", u8(9)),
+        ("kind_11", "DIR-12", "UnknownKind", u8(11)),
         ("more_is_2", "DIR-12", "OutOfRange", u8(4) + u8(2) + u8(0) + u16(0)),
         ("keys_513", "DIR-12", "OutOfRange", u8(4) + u8(0) + u8(0) + u16(513)),
         ("page_of_183", "DIR-12", "OutOfRange", u8(6) + u64(1) + u32(193) + u32(0) + u8(183) + member(b"x", 1, 1) * 183),
@@ -81,6 +89,8 @@ def directory_answers():
         ("taken_cut", "DIR-12", "Truncated", u8(1) + u16(1) + u16(2)),
         ("differs_longer", "DIR-12", "TrailingBytes", u8(3) + seq(33)),
         ("statement_cut", "DIR-12", "Truncated", u8(5) + STATED[:-1]),
+        ("witnessed_17", "DIR-12", "OutOfRange", u8(9) + u8(17) + STATED * 17),
+        ("changes_of_60001", "DIR-12", "OutOfRange", u8(10) + u64(1) + seq(32) + u32(60_001) + u32(0) + bytes(60_001)),
         ("unknown_longer", "DIR-12", "TrailingBytes", u8(7) + u64(0) + b"\x00"),
     ])
 

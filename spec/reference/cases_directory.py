@@ -71,12 +71,6 @@ def directory():
         ("not_one", "DIR-10", "NotAnInvite", "hello\n"),
     ]:
         case("directory", "invite", name, spec, expect, invite=raw.encode())
-    beacon = dir_beacon(network, published, 3_600_000, seq(32, 77))
-    key = seq(32, 5)
-    relays = [seq(32, 10 * i) for i in range(8)]
-    best = sorted(relays, key=lambda r: score(beacon, key, r), reverse=True)
-    case("directory", "custodians", "best_three_of_eight", "DIR-20 DIR-21 DIR-22", network=network, cut=published, last=seq(32, 77), beacon=beacon, key=key, locator=derive("umbel 1 block locator", key),
-         relays=b"".join(relays), best=b"".join(best[:3]))
     sets(network, base)
 
 
@@ -98,6 +92,15 @@ def sets(network, base):
     for n in (3, 4, 5, 7):
         records = [live(r) for r in all_of[:n]]
         case("directory", "set", f"of_{n}", "DIR-19 DIR-28", **named(records), root=dir_root(beacon, records))
+    key, last = seq(32, 5), seq(32, 77)
+    spots = [dict(addresses=[address(f"10.{i % 5}.0.{i + 1}", 9000)], flags=4 if i % 4 == 1 else 0, family=seq(32, 3) if i % 4 == 1 else None) for i in range(16)]
+    spread = sorted(relay(40 + i, **place) for i, place in enumerate(spots))
+    marks = {relay(40 + i)[0]: {i % 5} | ({"family"} if i % 4 == 1 else set()) for i in range(16)}
+    drawn_by = dir_beacon(network, cut, term, last)
+    for n in (3, 12):
+        best = custodians(drawn_by, key, [(r[0], marks[r[0]]) for r in spread], n)
+        case("directory", "custodians", f"best_{n}_of_sixteen", "DIR-20 DIR-22 DIR-84", network=network, cut=cut, last=last, beacon=drawn_by, key=key, locator=derive("umbel 1 block locator", key),
+             records=lists(r[3] for r in spread), number=n, best=b"".join(best))
     sleeping = [live(r) for r in all_of[:4]] + [member(all_of[4][3], cut - 90_000, 0xFFFE, cut - 59_999)]
     case("directory", "set", "one_dormant", "DIR-19 DIR-28", **named(sleeping), root=dir_root(beacon, sleeping))
     records = [live(r) for r in all_of[:4]]
@@ -143,8 +146,22 @@ def sets(network, base):
     secrets = {relay(i)[0]: seq(32, i) for i in range(20, 27)}
     item = record_hash(relay(28)[3])
     steps = b"".join(rung(secrets[member], network, cut + 1_000, item, place) for place, member in enumerate(drawn[:3]))
-    case("directory", "group", "five_of_seven", "DIR-111 DIR-112", network=network, cut=cut, beacon=beacon, members=lists(wire(settled(None, all_of, cut))), next=cut + 1_000, drawn=b"".join(drawn),
+    case("directory", "group", "five_of_seven", "AGREE-1 AGREE-2", network=network, cut=cut, beacon=beacon, members=lists(wire(settled(None, all_of, cut))), next=cut + 1_000, drawn=b"".join(drawn),
          item=item, rungs=steps)
+    step = lambda old, new, at, old_beacon, beacon, following: dict(
+        network=network, before=at, old_members=lists(wire(old)), old_beacon=old_beacon, changes=changes(old, new), cut=following, beacon=beacon, members=lists(wire(new)),
+        root=dir_root(beacon, wire(new)))  # fmt: skip
+    case("directory", "changes", "of_a_minute", "DIR-80", **step(first, second, cut, beacon, beacon, then))
+    case("directory", "changes", "over_a_term", "DIR-80", **step(second, third, then, beacon, beacon_3, last))
+    good = changes(first, second)
+    for name, expect, raw in [
+        ("nothing", "Truncated", b""),
+        ("one_byte_more", "TrailingBytes", good + b"\x00"),
+        ("one_byte_less", "Truncated", good[:-1]),
+        ("a_run_of_no_bytes", "OutOfRange", places([]) + places([]) + places([0]) + u8(1) + u16(0) + u8(0) + u32(0)),
+        ("places_beyond_all_numbers", "Truncated", u32(1) + u16(65535)),
+    ]:
+        case("directory", "changes", name, "DIR-80", expect, changes=raw)
     secret = seq(32, 7)
     identity = ed_public(secret)
     word = statement(secret, network, cut, dir_root(beacon, records), beacon, 4, seq(32, 3))

@@ -13,27 +13,14 @@ from collections import Counter
 from dataclasses import replace
 from typing import Callable
 
+import directory
 import pages
 import umbel
 from circuit import Handshake, Hop, Target, open_onion, seal_onion
 from content import NODE_FAN, ContentLink, check_address, leaf_content, node_addresses, open_root, parse_link, parse_manifest
 from directory import (
-    EXIT,
-    KEEPS_CONTENT,
-    PAGE,
-    PROFILES,
-    STATEMENT,
-    Network,
-    answer_reader,
-    ask_page,
-    ask_statement,
-    check_statement_signature,
-    parse_page,
-    parse_record,
-    parse_statement,
-    read_statement,
-    settled,
-    parse_member,
+    EXIT, KEEPS_CONTENT, PAGE, PROFILES, STATEMENT, WITNESS, WITNESSED, Network, answer_reader, ask_page, ask_statement, ask_witness,
+    check_statement_signature, parse_member, parse_page, parse_record, parse_statement, parse_witnessed, read_statement, settled,
 )
 from errors import Refused, Unavailable, Unproven, Violation, Work
 from fetch import GET, ask_block, block_of
@@ -150,8 +137,9 @@ def custodians(case: Case) -> None:
     network = network_of(case)
     now = umbel.dir_beacon(network.id, case.number("cut"), network.profile.term, case.raw("last"))
     same(now, case.raw("beacon"))
-    best = sorted(case.ids("relays"), key=lambda relay: umbel.score(now, case.raw("key"), relay), reverse=True)
-    same(best[:3], case.ids("best"))
+    able = [parse_record(record, network) for record in case.elements("records")]
+    best = directory.custodians(now, case.raw("key"), able, case.number("number"))
+    same([record.relay for record in best], case.ids("best"))
     same(ContentLink(case.raw("key"), b"").locator, case.raw("locator"))
 
 
@@ -194,13 +182,16 @@ def directory_request(case: Case) -> None:
         same(ask_statement(case.number("cut")), body)
     elif body[:1] == umbel.u8(PAGE):
         same(ask_page(case.number("cut"), case.number("start")), body)
+    elif body[:1] == umbel.u8(WITNESS):
+        relays = case.raw("relays")
+        same(ask_witness(case.number("cut"), [relays[i : i + 32] for i in range(0, len(relays), 32)]), body)
     else:
         raise NotForAClient
 
 
 def directory_answer(case: Case) -> None:
     body = case.raw("body")
-    if 1 <= body[0] <= 4:
+    if 1 <= body[0] <= 4 or body[0] == 10:
         raise NotForAClient
     if body[0] == PAGE:
         cut, total, start, members = parse_page(body)
@@ -208,6 +199,8 @@ def directory_answer(case: Case) -> None:
         same([m.whole for m in members], case.elements("members"))
     elif body[0] == STATEMENT:
         parse_statement(body)
+    elif body[0] == WITNESSED:
+        same(len(parse_witnessed(body)) * 172, len(case.raw("statements")))
     else:
         answer_reader(body, STATEMENT)
 

@@ -16,6 +16,10 @@ pub mod context {
     pub const NETWORK: &str = "umbel 1 network id";
     /// A block's locator from its address (content).
     pub const LOCATE: &str = "umbel 1 block locator";
+    /// A relay's place on the ring of custodians (directory).
+    pub const RING_PLACE: &str = "umbel 1 ring place";
+    /// A key's point on the ring of custodians (directory).
+    pub const RING_POINT: &str = "umbel 1 ring point";
     /// Rendezvous scores (directory).
     pub const RENDEZVOUS: &str = "umbel 1 rendezvous score";
     /// A relay's record, without its signature.

@@ -13,7 +13,7 @@ pub enum Purpose {
     LinkAuth,
     /// A relay's statement of a cut's root.
     Statement,
-    /// A relay's signature of a late item (spec DIR-113).
+    /// A relay's signature of a late item (spec AGREE-3).
     Rung,
 }
 

@@ -55,6 +55,54 @@ pub struct Profile {
     pub congestion: CongestionParams,
     /// Bytes a stream's receiver grants in advance. More than the first window of a circuit can carry; what is fast grows.
     pub stream_window_bytes: u32,
+    /// Who may stand where in a path, and for how long.
+    pub paths: PathRules,
+}
+
+/// Which relays may be guards, last hops and middles, and how guards are replaced (spec 12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathRules {
+    /// For how long a guard has been a member when it is drawn.
+    pub guard_age: Duration,
+    /// In which share of its samples a guard was present when it is drawn, in percent.
+    pub guard_presence: u32,
+    /// For how long a last hop that chance draws has been a member.
+    pub last_hop_age: Duration,
+    /// For how long a middle has been a member.
+    pub middle_age: Duration,
+    /// The shortest lifetime of a guard; it is drawn between this and the longest.
+    pub guard_lifetime_min: Duration,
+    /// The longest lifetime of a guard.
+    pub guard_lifetime_max: Duration,
+    /// Within this time a client asks a bounded number of guards for circuits.
+    pub guard_window: Duration,
+    /// With fewer operators of exits than this, as far as families and prefixes tell them apart, exits are used with a warning.
+    pub exit_operators: usize,
+}
+
+impl PathRules {
+    /// Real networks.
+    pub const PUBLIC: Self = Self {
+        guard_age: Duration::from_secs(21 * 86_400),
+        guard_presence: 95,
+        last_hop_age: Duration::from_secs(7 * 86_400),
+        middle_age: DAY,
+        guard_lifetime_min: Duration::from_secs(270 * 86_400),
+        guard_lifetime_max: Duration::from_secs(365 * 86_400),
+        guard_window: Duration::from_secs(90 * 86_400),
+        exit_operators: 12,
+    };
+
+    /// Networks of one machine or one group: who is a member may stand anywhere.
+    pub const OPEN: Self = Self {
+        guard_age: Duration::ZERO,
+        guard_presence: 0,
+        last_hop_age: Duration::ZERO,
+        middle_age: Duration::ZERO,
+        guard_window: Duration::from_secs(600),
+        exit_operators: 1,
+        ..Self::PUBLIC
+    };
 }
 
 /// When cuts are: they lie the closer the fewer and the younger the members are (spec 10).
@@ -113,6 +161,7 @@ impl Profile {
         replicate_spread: Duration::from_secs(300),
         congestion: CongestionParams::DEFAULT,
         stream_window_bytes: 256 * 1024,
+        paths: PathRules::PUBLIC,
     };
 
     /// Loopback networks: seconds instead of days, no address quotas. Used by `umbel testnet` and the tests.
@@ -135,7 +184,7 @@ impl Profile {
         client_refresh: Duration::from_secs(5),
         snapshot_max_age: Duration::from_secs(600),
         term: HOUR,
-        signers_asked: 5,
+        signers_asked: 49,
         work: WorkParams { bits: 6, effort: 1 },
         custodians: 12,
         distinct_prefixes: false,
@@ -147,6 +196,7 @@ impl Profile {
         replicate_spread: SECOND,
         congestion: CongestionParams::DEFAULT,
         stream_window_bytes: 256 * 1024,
+        paths: PathRules::OPEN,
     };
 
     /// The profile of that name.

@@ -16,7 +16,7 @@ use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::table::table;
-use lists::{climbing, entries, keys, page, record, records, statements, tags};
+use lists::{climbing, entries, keys, page, part, record, records, statements, tags, witnessed};
 
 mod lists;
 
@@ -34,6 +34,8 @@ pub const RUNGS_MAX: usize = 64;
 pub const CLIMBING_MAX: usize = 14;
 /// Most statements in one TELL.
 pub const STATEMENTS_MAX: usize = 96;
+/// Most relays whose statements are asked for together.
+pub const WITNESSED_MAX: usize = 16;
 /// Buckets of a comparison: by the first byte of the relay id.
 pub const BUCKETS: usize = 256;
 
@@ -113,8 +115,24 @@ table! {
         start: u32,
     } [Page];
 
+    /// What these relays state of a cut: statements that you hold, and from now on try to get. At most [`WITNESSED_MAX`].
+    7 WITNESS: Witness {
+        /// Which cut.
+        cut: UnixMs,
+        /// Whose statements.
+        relays: Vec<RelayId> => witnessed,
+    } [Witnessed];
+
+    /// What changed from this cut's set to the one that follows it, from this byte on.
+    8 CHANGES: Changes {
+        /// The cut of the set that the asker has.
+        from: UnixMs,
+        /// The first byte wanted.
+        offset: u32,
+    } [Changes];
+
     /// Late items of this cut, with the signatures that make them count.
-    7 CLIMB: Climb {
+    9 CLIMB: Climb {
         /// Which cut.
         cut: UnixMs,
         /// At most [`CLIMBING_MAX`].
@@ -122,7 +140,7 @@ table! {
     } [Taken];
 
     /// What members settled. At most [`STATEMENTS_MAX`].
-    8 TELL: Tell(list: Vec<Statement> => statements) [Taken];
+    10 TELL: Tell(list: Vec<Statement> => statements) [Taken];
 }
 
 table! {
@@ -177,6 +195,23 @@ table! {
 
     /// The request is not answered.
     8 REFUSED: Refused(why: Refusal);
+
+    /// Statements of a cut by several relays, as they gave them.
+    9 WITNESSED: Witnessed(list: Vec<Statement> => witnessed);
+
+    /// A part of what changed: of [`Changes`](crate::wire::changes::Changes), encoded.
+    10 CHANGES: Changes {
+        /// The cut of the set that follows.
+        cut: UnixMs,
+        /// Its beacon.
+        beacon: [u8; 32],
+        /// How many bytes there are in all.
+        total: u32,
+        /// Where these begin.
+        offset: u32,
+        /// At most [`CHANGES_PART_MAX`](crate::wire::changes::CHANGES_PART_MAX).
+        bytes: Vec<u8> => part,
+    };
 }
 
 impl DirectoryRequest {

@@ -99,6 +99,8 @@ pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
         ("digest", DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry] }),
         ("statement_of", DirectoryRequest::Statement(UnixMs(60_000))),
         ("page_of", DirectoryRequest::Page { cut: UnixMs(60_000), start: 5 }),
+        ("changes_of", DirectoryRequest::Changes { from: UnixMs(60_000), offset: 7 }),
+        ("witness", DirectoryRequest::Witness { cut: UnixMs(60_000), relays: vec![RELAY, RelayId([4; 32])] }),
         ("climb", DirectoryRequest::Climb { cut: UnixMs(60_000), items: vec![climbing] }),
         ("tell", DirectoryRequest::Tell(vec![statement()])),
     ]
@@ -114,6 +116,8 @@ fn statement() -> Statement {
 pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
     let record = || relay(1).bytes().to_vec();
     let member = MemberBytes { record: record(), since: UnixMs(30_000), samples: 5, dormant: UnixMs(0) };
+    let changes =
+        DirectoryAnswer::Changes { cut: UnixMs(60_000), beacon: [2; 32], total: 9, offset: 7, bytes: vec![1, 2] };
     let delta = DirectoryAnswer::Delta { more: false, records: vec![record()], wanted: vec![(RELAY, UnixMs(7))] };
     vec![
         ("taken", DirectoryAnswer::Taken { new: 1, held: 2, refused: 3 }),
@@ -124,6 +128,8 @@ pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
         ("page", DirectoryAnswer::Page { cut: UnixMs(60_000), total: 1, start: 0, members: vec![member] }),
         ("unknown", DirectoryAnswer::Unknown(UnixMs(60_000))),
         ("refused", DirectoryAnswer::Refused(directory::Refusal::Busy)),
+        ("changes", changes),
+        ("witnessed", DirectoryAnswer::Witnessed(vec![statement, statement])),
     ]
 }
 

@@ -50,6 +50,13 @@ fn directory_request(case: &Case) -> directory::DirectoryRequest {
             }
         }
         "statement" => DirectoryRequest::Statement(UnixMs(case.number("cut"))),
+        "changes" => {
+            DirectoryRequest::Changes { from: UnixMs(case.number("cut")), offset: case.number("start") as u32 }
+        }
+        "witness" => {
+            let relays = pieces::<32>(case, "relays").iter().map(|r| id(r)).collect();
+            DirectoryRequest::Witness { cut: UnixMs(case.number("cut")), relays }
+        }
         "page" => DirectoryRequest::Page { cut: UnixMs(case.number("cut")), start: case.number("start") as u32 },
         "climb" => DirectoryRequest::Climb {
             cut: UnixMs(case.number("cut")),
@@ -60,8 +67,19 @@ fn directory_request(case: &Case) -> directory::DirectoryRequest {
     }
 }
 
+fn statement(s: &[u8; 172]) -> directory::Statement {
+    directory::Statement {
+        cut: UnixMs(number(s)),
+        root: *s[8..].first_chunk().unwrap(),
+        beacon: *s[40..].first_chunk().unwrap(),
+        count: u32::from_be_bytes(*s[72..].first_chunk().unwrap()),
+        relay: id(&s[76..]),
+        signature: *s[108..].first_chunk().unwrap(),
+    }
+}
+
 fn directory_answer(case: &Case) -> directory::DirectoryAnswer {
-    use directory::{DirectoryAnswer, Refusal, Statement};
+    use directory::{DirectoryAnswer, Refusal};
     match name(case) {
         "taken" => {
             let n = |key| case.number(key) as u16;
@@ -75,6 +93,16 @@ fn directory_answer(case: &Case) -> directory::DirectoryAnswer {
             wanted: pieces::<40>(case, "keys").iter().map(|k| (id(k), UnixMs(number(&k[32..])))).collect(),
         },
         "statement" => DirectoryAnswer::Statement(statement(&case.array("statement"))),
+        "changes" => DirectoryAnswer::Changes {
+            cut: UnixMs(case.number("cut")),
+            beacon: case.array("beacon"),
+            total: case.number("total") as u32,
+            offset: case.number("start") as u32,
+            bytes: case.bytes("changes"),
+        },
+        "witnessed" | "witnessed_nothing" => {
+            DirectoryAnswer::Witnessed(pieces::<172>(case, "statements").iter().map(statement).collect())
+        }
         "page" => DirectoryAnswer::Page {
             cut: UnixMs(case.number("cut")),
             total: case.number("total") as u32,

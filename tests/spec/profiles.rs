@@ -3,7 +3,7 @@
 use crate::pages::{pages, tables};
 use umbel::base::time::Duration;
 use umbel::proto::congestion::CongestionParams;
-use umbel::proto::profile::{CutParams, Profile};
+use umbel::proto::profile::{CutParams, PathRules, Profile};
 
 #[derive(Debug, PartialEq, Eq)]
 enum Value {
@@ -61,6 +61,7 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         replicate_spread,
         congestion,
         stream_window_bytes,
+        paths,
     } = *profile;
     let CutParams { period_min, period_max, period_per_member, group, round, round_large, late_window } = cuts;
     let mut rows = vec![
@@ -94,7 +95,31 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
     ];
     rows.extend(congestion_rows(congestion));
     rows.push(("stream_window_bytes", Value::Number(u64::from(stream_window_bytes))));
+    rows.extend(path_rows(paths));
     rows
+}
+
+fn path_rows(rules: PathRules) -> Vec<(&'static str, Value)> {
+    let PathRules {
+        guard_age,
+        guard_presence,
+        last_hop_age,
+        middle_age,
+        guard_lifetime_min,
+        guard_lifetime_max,
+        guard_window,
+        exit_operators,
+    } = rules;
+    vec![
+        ("guard_age", Value::Time(guard_age)),
+        ("guard_presence", Value::Number(u64::from(guard_presence))),
+        ("last_hop_age", Value::Time(last_hop_age)),
+        ("middle_age", Value::Time(middle_age)),
+        ("guard_lifetime_min", Value::Time(guard_lifetime_min)),
+        ("guard_lifetime_max", Value::Time(guard_lifetime_max)),
+        ("guard_window", Value::Time(guard_window)),
+        ("exit_operators", Value::Number(exit_operators as u64)),
+    ]
 }
 
 fn congestion_rows(params: CongestionParams) -> Vec<(&'static str, Value)> {

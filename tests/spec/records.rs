@@ -9,11 +9,13 @@ use umbel::crypto::identity::IdentityKey;
 use umbel::proto::content::block::{self, BlockError};
 use umbel::proto::content::tree::{KeyChoice, Label, Tree};
 use umbel::proto::content::view::Opened;
+use umbel::proto::directory::changes;
 use umbel::proto::directory::ladder::{Group, Ladder};
 use umbel::proto::directory::rendezvous;
 use umbel::proto::directory::schedule::Steps;
 use umbel::proto::directory::snapshot::{Member, Snapshot, Unsettled, heard_of};
 use umbel::proto::profile::Profile;
+use umbel::wire::changes::Changes;
 use umbel::wire::content::Kind;
 use umbel::wire::content::manifest::Manifest;
 use umbel::wire::descriptor::{DescriptorError, DescriptorRules, SignedDescriptor};
@@ -80,12 +82,11 @@ fn custodians(case: &Case) {
     let cut = UnixMs(case.number("cut"));
     let beacon = rendezvous::beacon(network, cut, &Profile::TESTING, &case.array("last"));
     assert_eq!(beacon, case.array("beacon"));
-    let key: [u8; 32] = case.array("key");
+    let (key, number): ([u8; 32], _) = (case.array("key"), case.number("number") as usize);
     assert_eq!(rendezvous::locate(&key), case.array("locator"));
-    let relays = case.bytes("relays");
-    let relays = relays.as_chunks::<32>().0.iter().map(|c| RelayId(*c));
-    let best: Vec<u8> = rendezvous::best(&beacon, &key, relays, 3).iter().flat_map(|r| r.0).collect();
-    assert_eq!(best, case.bytes("best"));
+    let (_, _, relays) = records(case, "records");
+    let best: Vec<u8> = rendezvous::best(&beacon, &key, &relays, number).iter().flat_map(|r| r.0).collect();
+    assert_eq!(best, case.bytes("best"), "{}", case.name);
 }
 
 fn records(case: &Case, key: &str) -> (NetworkId, UnixMs, Vec<Arc<SignedDescriptor>>) {
@@ -155,6 +156,22 @@ fn group(case: &Case) {
     }
 }
 
+fn changed(case: &Case) {
+    let found = match Changes::decode(&case.bytes("changes")) {
+        Err(why) => return case.expect(&format!("{why:?}")),
+        Ok(found) => found,
+    };
+    case.expect("ok");
+    assert_eq!(found.encode(), case.bytes("changes"), "{}", case.name);
+    let before = assemble(case, "before", "old_beacon", "old_members").unwrap();
+    let (cut, network) = (UnixMs(case.number("cut")), NetworkId(case.array("network")));
+    let set = changes::apply(&before, &found, (cut, case.array("beacon")), &Profile::TESTING, network).unwrap();
+    assert_eq!(set.members(), members(case, "members").unwrap(), "{}", case.name);
+    assert_eq!(set.root, case.array("root"), "{}", case.name);
+    let again = changes::between(&before, &set, &Profile::TESTING, network).expect("it follows");
+    assert_eq!((again.gone, again.turned, again.new), (found.gone, found.turned, found.new), "{}", case.name);
+}
+
 fn statement(case: &Case) {
     let body = [&[5], &case.bytes("statement")[..]].concat();
     let (network, identity) = (NetworkId(case.array("network")), case.array("identity"));
@@ -183,6 +200,7 @@ fn directory() {
             "set" => one_set(&case),
             "settle" => settled(&case),
             "group" => group(&case),
+            "changes" => changed(&case),
             "statement" => statement(&case),
             _ => unknown(&case),
         }

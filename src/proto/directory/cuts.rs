@@ -2,7 +2,10 @@
 
 use crate::base::time::UnixMs;
 use crate::crypto::identity::IdentityKey;
+use crate::proto::directory::changes;
 use crate::proto::directory::snapshot::{Member, Snapshot};
+use crate::proto::profile::Profile;
+use crate::wire::changes::{CHANGES_MAX, CHANGES_PART_MAX};
 use crate::wire::directory::{DirectoryAnswer, PAGE_MEMBERS_MAX, Statement};
 use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::VecDeque;
@@ -18,6 +21,8 @@ struct Cut {
     /// From when on it is the newest that we name.
     named_at: UnixMs,
     statement: Option<Statement>,
+    /// What changed from it to the following one, once somebody asked; empty where that cannot be said.
+    changes: Option<Arc<Vec<u8>>>,
 }
 
 /// The last settled cuts, the newest last.
@@ -56,7 +61,7 @@ impl Cuts {
         // spec: DIR-25
         if self.newest().is_none_or(|n| n.cut < snapshot.cut) {
             let is_ours = snapshot.cut > self.signed_until;
-            self.append(Cut { snapshot, is_ours, named_at, statement: None });
+            self.append(Cut { snapshot, is_ours, named_at, statement: None, changes: None });
         }
     }
 
@@ -64,7 +69,7 @@ impl Cuts {
     pub fn restore(&mut self, snapshot: Arc<Snapshot>, is_ours: bool) {
         self.signed_until = self.signed_until.max(snapshot.cut);
         self.list.retain(|c| c.snapshot.cut < snapshot.cut);
-        self.append(Cut { named_at: snapshot.cut, snapshot, is_ours, statement: None });
+        self.append(Cut { named_at: snapshot.cut, snapshot, is_ours, statement: None, changes: None });
     }
 
     /// We may have signed sets of cuts up to this one in an earlier run.
@@ -75,10 +80,10 @@ impl Cuts {
     /// Goes on from a set that others settled, and drops what we have of its cut and of later ones. We sign it only where our
     /// name cannot stand under another root of that cut.
     pub fn adopt(&mut self, snapshot: Arc<Snapshot>) {
-        // spec: DIR-60
+        // spec: AGREE-10
         let at = snapshot.cut;
         self.drop_after(UnixMs(at.0.saturating_sub(1)));
-        self.append(Cut { is_ours: at > self.signed_until, named_at: at, snapshot, statement: None });
+        self.append(Cut { is_ours: at > self.signed_until, named_at: at, snapshot, statement: None, changes: None });
     }
 
     /// Drops sets of cuts that lie after this moment.
@@ -95,13 +100,49 @@ impl Cuts {
         if self.list.len() >= CUTS_KEPT {
             self.list.pop_front();
         }
+        // What follows it is new: nothing that was said of what changed since then holds.
+        if let Some(last) = self.list.back_mut() {
+            last.changes = None;
+        }
         self.list.push_back(cut);
     }
 
     fn usable(&mut self, cut: UnixMs, now: UnixMs, ours: bool) -> Option<&mut Cut> {
-        // spec: DIR-24
+        // spec: AGREE-8
         let wanted = |c: &Cut| if cut.0 == 0 { c.named_at <= now } else { c.snapshot.cut == cut };
         self.list.iter_mut().rev().find(|c| wanted(c) && (c.is_ours || !ours))
+    }
+
+    /// The set of this cut, if it may be spoken of.
+    pub fn spoken_of(&mut self, cut: UnixMs, now: UnixMs) -> Option<&Arc<Snapshot>> {
+        self.usable(cut, now, false).map(|c| &c.snapshot)
+    }
+
+    /// Part of what changed from the set of this cut to the one that follows it, from byte `offset` on.
+    pub fn changes(&mut self, from: UnixMs, offset: u32, now: UnixMs, profile: &Profile) -> DirectoryAnswer {
+        let network = self.network;
+        let at = self.list.iter().position(|c| c.snapshot.cut == from);
+        let next = at.and_then(|at| self.list.get(at.saturating_add(1))).filter(|c| c.named_at <= now);
+        let (Some(at), Some(next)) = (at, next.map(|c| Arc::clone(&c.snapshot))) else {
+            return self.unknown(now);
+        };
+        let Some(cut) = self.list.get_mut(at) else { return self.unknown(now) };
+        let before = Arc::clone(&cut.snapshot);
+        // spec: DIR-80
+        let encode = || {
+            let found = changes::between(&before, &next, profile, network).map(|c| c.encode());
+            Arc::new(found.filter(|bytes| bytes.len() <= CHANGES_MAX).unwrap_or_default())
+        };
+        let bytes = Arc::clone(cut.changes.get_or_insert_with(encode));
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let Some(rest) = bytes.get(from..).filter(|rest| !rest.is_empty()) else { return self.unknown(now) };
+        DirectoryAnswer::Changes {
+            cut: next.cut,
+            beacon: next.beacon,
+            total: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            offset,
+            bytes: rest.iter().take(CHANGES_PART_MAX).copied().collect(),
+        }
     }
 
     fn unknown(&mut self, now: UnixMs) -> DirectoryAnswer {
@@ -139,7 +180,6 @@ mod tests {
     use super::*;
     use crate::base::time::Duration;
     use crate::proto::directory::testing::{NETWORK, key, record};
-    use crate::proto::profile::Profile;
 
     const P: Profile = Profile::TESTING;
     const LAG: Duration = Duration::from_millis(200);
@@ -155,7 +195,7 @@ mod tests {
         cuts
     }
 
-    // spec: DIR-24
+    // spec: AGREE-8
     #[test]
     fn a_cut_is_not_named_as_the_newest_before_its_lag_is_over() {
         let mut c = cuts(1);
@@ -184,7 +224,7 @@ mod tests {
         assert_eq!(c.newest(), Some(&newest));
     }
 
-    // spec: DIR-60
+    // spec: AGREE-10
     #[test]
     fn our_name_never_stands_under_two_roots_of_one_cut() {
         let said = |c: &mut Cuts| match c.statement(CUT, CUT.plus(LAG)) {

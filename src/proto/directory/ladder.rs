@@ -17,7 +17,7 @@ use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Late items of one identity at one cut; where there are as many, none of them counts (spec DIR-115).
+/// Late items of one identity at one cut; where there are as many, none of them counts (spec AGREE-5).
 pub const LATE_MAX: usize = 4;
 /// The same for all identities together that are no members.
 pub const LATE_STRANGERS_MAX: usize = 64;
@@ -34,7 +34,7 @@ pub struct Group {
 impl Group {
     /// The group of the cut that follows `previous`: as many live members as the profile says, drawn by the beacon.
     pub fn new(network: NetworkId, previous: &Snapshot, cut: UnixMs, steps: Steps) -> Self {
-        // spec: DIR-111
+        // spec: AGREE-1
         let members = previous.drawn(cut, steps.group).into_iter().map(|r| (r.id(), r.identity)).collect();
         Self { network, cut, members, steps }
     }
@@ -136,7 +136,7 @@ impl<T: Clone> Ladder<T> {
             }
             valid.insert(rung.place, rung.signature);
         }
-        // spec: DIR-112
+        // spec: AGREE-2
         if valid.len() < needed {
             return false;
         }
@@ -153,7 +153,7 @@ impl<T: Clone> Ladder<T> {
         if self.counted.contains_key(&hash) || self.is_full(owner) {
             return;
         }
-        // spec: DIR-113
+        // spec: AGREE-3
         if let Some((place, key)) = &self.own {
             rungs.insert(*place, key.sign(Purpose::Rung, &self.group.message(&hash, *place)));
         }
@@ -191,7 +191,7 @@ impl<T: Clone> Ladder<T> {
 
     /// The late items, each with whether it is void: of an identity that released too much too late nothing counts but what
     /// was settled before.
-    // spec: DIR-115
+    // spec: AGREE-5
     pub fn all(&self) -> impl Iterator<Item = (&T, bool)> {
         self.counted.values().map(|l| (&l.item, self.is_full(l.owner)))
     }

@@ -103,7 +103,7 @@ impl Records {
         if self.spent(&record, now) || record.published > now.plus(self.tolerance) {
             return Taken::Refused;
         }
-        // spec: DIR-15
+        // spec: AGREE-9
         if !self.relays.contains_key(&record.id()) && self.relays.len() >= RELAYS_MAX {
             return Taken::Refused;
         }
@@ -309,7 +309,7 @@ mod tests {
         Records::new(NETWORK, &P)
     }
 
-    // spec: DIR-15
+    // spec: AGREE-9
     // spec: DIR-18
     #[test]
     fn it_keeps_the_newest_of_each_relay_in_any_order() {
@@ -331,7 +331,7 @@ mod tests {
         }
     }
 
-    // spec: DIR-113
+    // spec: AGREE-3
     #[test]
     fn what_came_lately_or_was_not_passed_on_may_be_known_to_nobody_else() {
         let mut t = table();

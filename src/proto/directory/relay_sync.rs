@@ -26,6 +26,9 @@ mod chain;
 mod rounds;
 mod service;
 mod telling;
+mod witness;
+
+use witness::Witness;
 
 /// Calls in flight. Pushes beyond are dropped; anti-entropy makes up for them.
 pub const CALLS_MAX: usize = 64;
@@ -71,6 +74,8 @@ enum Pending {
     Publish,
     /// A step of the round of anti-entropy.
     Round,
+    /// What it states of this cut, for a client.
+    State(UnixMs),
     /// What did you settle last?
     Newest,
     /// What did you settle at this cut?
@@ -136,6 +141,7 @@ pub struct RelayDirectory {
     pushed: BTreeMap<RelayId, Instant>,
     known_at: Option<Instant>,
     verifications: (u64, Instant),
+    witness: Witness,
 }
 
 impl RelayDirectory {
@@ -186,6 +192,7 @@ impl RelayDirectory {
             pushed: BTreeMap::new(),
             known_at: Some(Instant::default()),
             verifications: (VERIFY_BURST, Instant::default()),
+            witness: Witness::default(),
             seeds,
         }
     }
@@ -227,8 +234,10 @@ impl RelayDirectory {
             Some(s) => s.record_custodians(&self.own, n),
             None => {
                 let beacon = rendezvous::first_beacon(self.network, now.unix, self.profile);
-                let known = self.known(now.unix).into_iter();
-                rendezvous::best(&beacon, &self.own.0, known, n)
+                let valid = self.records.valid(now.unix).filter(|r| r.id() != self.own);
+                let mut known: Vec<_> = valid.cloned().collect();
+                known.sort_unstable_by_key(|r| r.id());
+                rendezvous::best(&beacon, &self.own.0, &known, n)
             }
         };
         if !self.joined {
@@ -407,6 +416,7 @@ impl RelayDirectory {
                 self.round_failed(now);
                 false
             }
+            (Pending::State(cut), answer) => self.stated(peer, cut, answer),
             (pending @ (Pending::Newest | Pending::Poll(_) | Pending::Page(_)), answer) => {
                 let answered = answer.is_some();
                 self.answered(peer, &pending, answer, now);

@@ -31,9 +31,7 @@ impl Steps {
         let cuts = &profile.cuts;
         let Some(set) = set else { return Self { group: 0, rounds: 0, round: cuts.round } };
         let group = set.len().min(cuts.group);
-        // spec: DIR-114
-        let rounds = group.saturating_mul(2).div_ceil(3).saturating_add(1).min(ROUNDS_MAX);
-        Self { group, rounds, round: if set.len() > SMALL_MAX { cuts.round_large } else { cuts.round } }
+        Self { group, rounds: rounds(group), round: if set.len() > SMALL_MAX { cuts.round_large } else { cuts.round } }
     }
 
     /// How long after its cut the set is settled.
@@ -47,13 +45,23 @@ impl Steps {
     }
 }
 
+/// Rounds of the ladder of a group of this size.
+pub fn rounds(group: usize) -> usize {
+    // spec: AGREE-4
+    group.saturating_mul(2).div_ceil(3).saturating_add(1).min(ROUNDS_MAX)
+}
+
+/// How long the network has been there at this set's cut, as far as its members remember.
+pub fn age(set: &Snapshot) -> Duration {
+    set.cut.distance(set.members().iter().map(|m| m.standing.since).min().unwrap_or(set.cut))
+}
+
 /// The time between the cut of this set and the next one.
 pub fn period(set: &Snapshot, profile: &Profile) -> Duration {
     let cuts = &profile.cuts;
     let members = u32::try_from(set.len()).unwrap_or(u32::MAX);
     let wanted = cuts.period_per_member.saturating_mul(members).min(cuts.period_max);
-    let oldest = set.members().iter().map(|m| m.standing.since).min().unwrap_or(set.cut);
-    let young = set.cut.distance(oldest) / CUTS_PER_AGE;
+    let young = age(set) / CUTS_PER_AGE;
     // spec: DIR-16
     // spec: DIR-53
     // A cut is over before the next one begins.

@@ -49,6 +49,27 @@ pub(crate) fn with(i: u8, published: UnixMs, change: impl FnOnce(&mut Descriptor
     Arc::new(SignedDescriptor::sign(d, &key))
 }
 
+/// Any number of records, each in a prefix of its own while there are enough.
+pub(crate) fn many(
+    n: u32,
+    published: UnixMs,
+    mut change: impl FnMut(u32, &mut Descriptor),
+) -> Vec<Arc<SignedDescriptor>> {
+    let template = record(0, published);
+    let make = |i: u32| {
+        let mut secret = [0x55; 32];
+        secret[..4].copy_from_slice(&i.to_be_bytes());
+        let key = IdentityKey::from_bytes(secret);
+        let [_, _, b, c] = i.to_be_bytes();
+        let mut d = (**template).clone();
+        (d.identity, d.work) = (key.public(), crate::crypto::work::Work::NONE);
+        (d.exit, d.store) = (i.is_multiple_of(3), i.is_multiple_of(2));
+        d.addrs = vec![format!("{}.{c}.0.1:9000", b % 200 + 1).parse().unwrap()];
+        change(i, &mut d);
+        Arc::new(SignedDescriptor::sign(d, &key))
+    };
+    (0..n).map(make).collect()
+}
 /// The profile `public`, for relays on private addresses with little work.
 pub(crate) const PUBLIC: Profile = Profile { private_relays: true, work: Profile::TESTING.work, ..Profile::PUBLIC };
 

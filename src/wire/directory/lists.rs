@@ -2,9 +2,10 @@
 
 use super::{
     BUCKETS, CLIMBING_MAX, Climbing, ENTRIES_MAX, Entry, MemberBytes, PAGE_MEMBERS_MAX, RECORDS_MAX, RecordKey,
-    STATEMENTS_MAX, Statement, WANTED_MAX,
+    STATEMENTS_MAX, Statement, WANTED_MAX, WITNESSED_MAX,
 };
 use crate::base::bytes::Reader;
+use crate::wire::changes::CHANGES_PART_MAX;
 use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink, bytes16};
@@ -64,6 +65,33 @@ pub(crate) mod statements {
 
     pub(crate) fn write(list: &[Statement], out: &mut impl Sink) {
         put_counted(list, out);
+    }
+}
+
+/// What a WITNESS and its answer list, with a count `u8`, at most [`WITNESSED_MAX`].
+pub(crate) mod witnessed {
+    use super::{Field, Malformed, Reader, Sink, WITNESSED_MAX, counted, put_counted};
+
+    pub(crate) fn read<T: for<'a> Field<'a>>(r: &mut Reader<'_>) -> Result<Vec<T>, Malformed> {
+        counted(r, WITNESSED_MAX)
+    }
+
+    pub(crate) fn write<T: for<'a> Field<'a>>(list: &[T], out: &mut impl Sink) {
+        put_counted(list, out);
+    }
+}
+
+/// The bytes to the end, at most [`CHANGES_PART_MAX`].
+pub(crate) mod part {
+    use super::{CHANGES_PART_MAX, Malformed, Reader, Sink};
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
+        let bytes = r.rest();
+        if bytes.len() > CHANGES_PART_MAX { Err(Malformed::OutOfRange) } else { Ok(bytes.to_vec()) }
+    }
+
+    pub(crate) fn write(bytes: &[u8], out: &mut impl Sink) {
+        out.put(bytes);
     }
 }
 

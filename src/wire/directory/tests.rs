@@ -63,7 +63,7 @@ fn every_answer_is_read_back_and_the_fullest_fits_a_body() {
 // spec: DIR-12
 #[test]
 fn what_is_unknown_or_too_much_is_an_error() {
-    assert_eq!(DirectoryRequest::decode(&[9]), Err(Malformed::UnknownKind));
+    assert_eq!(DirectoryRequest::decode(&[11]), Err(Malformed::UnknownKind));
     assert_eq!(DirectoryRequest::decode(&[1, RECORDS_MAX as u8 + 1]), Err(Malformed::OutOfRange));
     assert_eq!(DirectoryRequest::decode(&[4, 2, 1, 0, 0]), Err(Malformed::OutOfRange));
     assert_eq!(DirectoryRequest::decode(&[1, 0, 0]), Err(Malformed::TrailingBytes));

@@ -104,8 +104,8 @@ impl World {
     }
 }
 
-// spec: DIR-112
-// spec: DIR-113
+// spec: AGREE-2
+// spec: AGREE-3
 #[test]
 fn an_item_released_to_one_relay_in_any_round_counts_for_all_or_for_none() {
     // Seven of ten are hostile, and there are eight rounds.
@@ -127,7 +127,7 @@ fn an_item_released_to_one_relay_in_any_round_counts_for_all_or_for_none() {
 }
 
 /// The bound is sharp: with as many hostile members as rounds the last round can be abused.
-// spec: DIR-114
+// spec: AGREE-4
 #[test]
 fn it_holds_while_hostile_members_are_fewer_than_rounds() {
     let mut w = World::new(10, 7, steps(10, 7), 1);
@@ -153,7 +153,7 @@ fn items_released_to_half_of_the_relays_one_after_the_other_divide_nobody() {
     }
 }
 
-// spec: DIR-115
+// spec: AGREE-5
 #[test]
 fn an_identity_that_releases_too_much_counts_with_nothing_of_it_everywhere() {
     for seed in 0..10 {
@@ -181,7 +181,7 @@ fn honest_items_of_the_last_moment_reach_all_though_members_are_dead_and_withhol
     assert_eq!(w.counted(), [[1].into()].into());
 }
 
-// spec: DIR-112
+// spec: AGREE-2
 #[test]
 fn forged_doubled_and_strangers_signatures_lift_nothing() {
     let (set, steps) = (set(10), steps(8, 6));
@@ -207,7 +207,7 @@ fn forged_doubled_and_strangers_signatures_lift_nothing() {
     assert!(!l.climb(now, hash(1), None, 1, &[one, sign(inside[1], 1)]), "once is enough");
 }
 
-// spec: DIR-111
+// spec: AGREE-1
 #[test]
 fn the_group_is_drawn_anew_for_each_cut_and_alike_for_all() {
     let set = set(30);

@@ -144,7 +144,7 @@ impl RelayDirectory {
         }
         let Some(previous) = self.cuts.newest().cloned() else {
             // The first set of a network: of what all had time to hear of.
-            // spec: DIR-17
+            // spec: AGREE-7
             let old = self.records.all().filter(|r| r.published <= cut.minus(window));
             self.frozen = self.adoption.is_none().then(|| heard_of(old, cut));
             return self.frozen.is_some();

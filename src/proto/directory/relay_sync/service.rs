@@ -2,10 +2,24 @@
 
 use super::{RelayDirectory, VERIFY_BURST, VERIFY_PER_MS};
 use crate::base::time::{Instant, Now, UnixMs};
+use crate::proto::directory::progress::Stage;
 use crate::proto::directory::records::Taken;
+use crate::proto::directory::snapshot::RELAYS_MIN;
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal};
 
 impl RelayDirectory {
+    /// How far we are on the way to a settled set.
+    pub fn stage(&self, now: Now) -> Stage {
+        match self.cuts.newest() {
+            Some(_) => Stage::Settled(self.settle_at),
+            None if self.joined => {
+                let known = self.records.valid(now.unix).count();
+                Stage::Gathering(known, (known >= RELAYS_MIN).then_some(self.settle_at))
+            }
+            None => Stage::Asking(1, self.seeds.len()),
+        }
+    }
+
     /// Answers a request to this relay's directory.
     pub fn request(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
         let Ok(request) = DirectoryRequest::decode(body) else {
@@ -31,6 +45,8 @@ impl RelayDirectory {
             }
             DirectoryRequest::Statement(cut) => self.cuts.statement(cut, now.unix),
             DirectoryRequest::Page { cut, start } => self.cuts.page(cut, start, now.unix),
+            DirectoryRequest::Changes { from, offset } => self.cuts.changes(from, offset, now.unix, self.profile),
+            DirectoryRequest::Witness { cut, relays } => self.witness(now, cut, &relays),
             DirectoryRequest::Climb { cut, items } => self.climb(now, cut, &items),
             DirectoryRequest::Tell(list) => self.hear(now, &list),
         }

@@ -24,7 +24,7 @@ impl RelayDirectory {
             let items: Vec<_> =
                 fresh.into_iter().map(|(record, rungs)| Climbing { record: record.bytes().to_vec(), rungs }).collect();
             for part in items.chunks(CLIMBING_MAX) {
-                // spec: DIR-113
+                // spec: AGREE-3
                 let request = DirectoryRequest::Climb { cut, items: part.to_vec() };
                 to.iter().for_each(|peer| self.call(now, *peer, Pending::Push(Vec::new()), &request));
             }

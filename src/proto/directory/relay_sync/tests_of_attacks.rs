@@ -37,7 +37,7 @@ fn agree(net: &Net, honest: std::ops::Range<usize>, from: UnixMs) -> usize {
     roots.len()
 }
 
-// spec: DIR-113
+// spec: AGREE-3
 #[test]
 fn a_record_published_just_before_a_cut_divides_nobody() {
     for before in [5, 10, 15, 20, 25, 30, 35, 40, 120, 190] {
@@ -72,8 +72,8 @@ fn seventeen_relays_that_publish_every_twenty_milliseconds_divide_nobody() {
     assert!(agree(&net, 0..12, from) >= 4);
 }
 
-// spec: DIR-112
-// spec: DIR-113
+// spec: AGREE-2
+// spec: AGREE-3
 #[test]
 fn a_record_released_to_half_of_the_relays_divides_nobody() {
     for seed in 0..4 {
@@ -115,7 +115,7 @@ fn two_records_of_one_version_for_two_halves_divide_nobody() {
     }
 }
 
-// spec: DIR-115
+// spec: AGREE-5
 #[test]
 fn a_relay_that_releases_many_records_late_is_settled_as_it_was() {
     let mut net = Net::start(12, 3);

@@ -178,22 +178,22 @@ fn the_root_covers_all_that_is_said_of_a_member() {
 }
 
 // spec: DIR-20
-// spec: DIR-57
+// spec: DIR-83
 #[test]
 fn a_term_s_beacon_and_custodians_are_of_the_set_before_it() {
-    let first = settle(&records(8));
+    let first = settle(&records(60));
     let next = rendezvous::term_begins(CUT, &P).plus(P.term).plus(P.cuts.period_min);
-    let live: Vec<_> = (0..10).map(|i| record(i, next.minus(Duration::from_millis(500)))).collect();
+    let live: Vec<_> = (0..64).map(|i| record(i, next.minus(Duration::from_millis(500)))).collect();
     let second = follow(&first, &live, next);
     assert_eq!(second.beacon, rendezvous::beacon(NETWORK, next, &P, &first.root));
     let third = follow(&second, &live, after(&second, 1));
     assert_eq!(third.beacon, second.beacon);
-    // Relays 8 and 9 could have been made for the beacon.
+    // Relays 60 to 63 could have been made for the beacon.
     for s in [&second, &third] {
-        let custodians = s.record_custodians(&live[0].id(), 12);
-        assert_eq!((custodians.len(), s.len()), (8, 10));
-        assert!(!custodians.contains(&live[8].id()) && !custodians.contains(&live[9].id()));
+        let custodians = s.record_custodians(&live[0].id(), 64);
+        assert_eq!((custodians.len(), s.len()), (60, 64));
+        assert!(live[60..].iter().all(|r| !custodians.contains(&r.id())));
     }
     // In a network's first term all are.
-    assert_eq!(first.record_custodians(&live[0].id(), 12).len(), 8);
+    assert_eq!(first.record_custodians(&live[0].id(), 64).len(), 60);
 }
