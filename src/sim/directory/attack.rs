@@ -96,7 +96,9 @@ impl Strategy for Late {
         // In turns: to half just before what is in time ends, and with all hostile signatures in the last moment for these.
         let one = |identity| {
             let at = boundary + between(rng, JUST_BEFORE.0, JUST_BEFORE.1);
-            let climb = [Climb::Bare, Climb::ToOne, Climb::ToHalf][rng.below(3)];
+            // Where nobody climbs, the cut itself is the boundary.
+            let ways = if boundary < 0.0 { 3 } else { 1 };
+            let climb = [Climb::Bare, Climb::ToOne, Climb::ToHalf][rng.below(ways)];
             Release { identity, at, to: Audience::Half, climb }
         };
         (0..identities).map(one).collect()

@@ -8,10 +8,10 @@ use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::directory::vote::{Root, Tally, Vote};
 use crate::proto::path::{Guards, LastHop, PathNeed, choose_path};
+use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::RelayId;
+use std::sync::Arc;
 
-/// Paths that one client draws: its guard is the same for all of them.
-pub const PATHS_OF_CLIENT: u64 = 4;
 /// Guards through which a signer that gives no answer is asked again.
 const GUARDS: usize = 3;
 
@@ -65,23 +65,18 @@ pub fn check(world: &World, pool: &[RelayId], rng: &mut Rng, report: &mut Report
     report.wrong_roots.count(tally == Tally::Majority(world.forged));
 }
 
-/// A client draws its guard and a few paths, and tries the first of them at once.
+/// A new client draws its guard and a path, and tries it at once.
 pub fn draw(world: &World, rng: &mut Rng, report: &mut Report) {
-    let mut guards = Guards::new();
+    let Some(path) = path(world, &mut Guards::new(), rng) else { return };
+    let hostile = |r: Option<&Arc<SignedDescriptor>>| r.is_some_and(|r| world.population.is_hostile(&r.id()));
+    report.compromised.count(hostile(path.first()) && hostile(path.last()));
+    let there = |r: &Arc<SignedDescriptor>| world.population.number(&r.id()).is_some_and(|i| world.is_up(i));
+    report.first_build.count(path.iter().all(there));
+}
+
+/// A path of three relays, as a client of this set draws it.
+pub fn path(world: &World, guards: &mut Guards, rng: &mut Rng) -> Option<Vec<Arc<SignedDescriptor>>> {
     let now = Now { mono: Instant(1_000_000), unix: world.set.cut.plus(Duration::from_secs(1)) };
     let need = PathNeed { length: 3, last: LastHop::Any, exclude: None, guard: 0 };
-    for turn in 0..PATHS_OF_CLIENT {
-        let Some(path) = choose_path(&world.set, &mut guards, now, rng, world.profile, need) else { return };
-        let hostile = |r: Option<&std::sync::Arc<crate::wire::descriptor::SignedDescriptor>>| {
-            r.is_some_and(|r| world.population.is_hostile(&r.id()))
-        };
-        report.compromised.count(hostile(path.first()) && hostile(path.last()));
-        if turn == 0 {
-            let there = |id: &RelayId| world.population.number(id).is_some_and(|i| world.is_up(i));
-            report.first_build.count(path.iter().all(|r| there(&r.id())));
-        }
-        if let Some(first) = path.first() {
-            guards.succeeded(&first.id(), now);
-        }
-    }
+    choose_path(&world.set, guards, now, rng, world.profile, need)
 }

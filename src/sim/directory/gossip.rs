@@ -9,6 +9,9 @@ use crate::proto::profile::Profile;
 use core::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+/// Draws for one push peer, at most.
+const FIT_TRIES: usize = 32;
+
 /// Milliseconds after its release; [`NEVER`] where a relay does not hear of it.
 pub type Offset = i32;
 /// A relay that is away, or on the other side of a cut line.
@@ -64,10 +67,10 @@ impl Lines {
                 _ => continue,
             }
             for peer in 0..=PUSH_PEERS {
-                let to = if peer == PUSH_PEERS { (i + 1) % n } else { rng.below(n) };
-                if side(to) == Some(mine) && heard.get(to) == Some(&NEVER) {
+                let to = if peer == PUSH_PEERS { successor(i, n, mine, &side) } else { fit(n, mine, &side, rng) };
+                if to.is_some_and(|to| heard.get(to) == Some(&NEVER)) {
                     let then = at as f64 + batch + self.once(rng);
-                    queue.push(Reverse((then as i64, to)));
+                    queue.extend(to.map(|to| Reverse((then as i64, to))));
                 }
             }
         }
@@ -92,6 +95,16 @@ impl Lines {
             }
         }
     }
+}
+
+/// A relay by chance that answers: those that fail are left alone for a while.
+fn fit(n: usize, mine: u8, side: impl Fn(usize) -> Option<u8>, rng: &mut Rng) -> Option<usize> {
+    (0..FIT_TRIES).map(|_| rng.below(n)).find(|to| side(*to) == Some(mine))
+}
+
+/// The next relay that answers: everybody is somebody's successor.
+fn successor(i: usize, n: usize, mine: u8, side: impl Fn(usize) -> Option<u8>) -> Option<usize> {
+    (1..n).map(|step| (i + step) % n).find(|to| side(*to) == Some(mine))
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub mod world;
 
 use crate::base::rng::Rng;
 use crate::base::time::Duration;
+use crate::proto::path::Guards;
 use plan::Plan;
 use report::Report;
 use world::World;
@@ -57,7 +58,7 @@ pub fn run(plan: &Plan, watch: &mut dyn Watch) -> Report {
     let end = plan.days * 86_400_000.0;
     let period = world.period().as_millis() as f64;
     let moments = (end / period).ceil().max(1.0) * MOMENTS as f64;
-    let (checks, clients) = (share(plan.checks, moments), share(plan.paths / 4, moments));
+    let (checks, clients) = (share(plan.checks, moments), share(plan.paths, moments));
     while world.ms(world.set.cut.plus(world.period())) <= end {
         world.cut(&mut report);
         act(&mut world, checks, clients, &mut rng, &mut report);
@@ -74,7 +75,6 @@ pub fn run(plan: &Plan, watch: &mut dyn Watch) -> Report {
 
 /// Times the two things that a client does often, on the last set.
 fn measure(world: &World, watch: &mut dyn Watch, rng: &mut Rng, report: &mut Report) {
-    let mut ignored = Report::default();
     let mut time = |act: &mut dyn FnMut(&mut Rng)| {
         let start = watch.clock();
         for _ in 0..TIMED {
@@ -82,9 +82,11 @@ fn measure(world: &World, watch: &mut dyn Watch, rng: &mut Rng, report: &mut Rep
         }
         watch.clock().saturating_sub(start) / TIMED
     };
-    // One client draws a few paths.
-    report.choose_path =
-        Some(time(&mut |rng| clients::draw(world, rng, &mut ignored)) / clients::PATHS_OF_CLIENT as u32);
+    let mut guards = Guards::new();
+    report.choose_path = Some(time(&mut |rng| {
+        let path = clients::path(world, &mut guards, rng);
+        debug_assert!(path.is_none_or(|p| p.len() == 3));
+    }));
     report.custodians = Some(time(&mut |rng| {
         let found = world.set.custodians(&rng.bytes(), world.profile.custodians);
         debug_assert!(found.len() <= world.profile.custodians);

@@ -22,7 +22,9 @@ fn a_quiet_network_is_of_one_mind() {
     assert_eq!((found.completeness.quantile(0.0), found.dead.quantile(1.0)), (1.0, 0.0));
     assert!(found.relay_bytes_day > 0.0 && found.client_bytes_day > found.client_first_bytes);
     let (low, high) = found.compromised.limits();
-    assert!((0.03..0.05).contains(&low) && high > 0.035, "f² is 0.04: {low} to {high}");
+    // Without the guard itself 23 of 119 relays are hostile.
+    let expected = 24.0 / 120.0 * 23.0 / 119.0;
+    assert!(low < 1.05 * expected && high > 0.95 * expected, "{low} to {high}");
 }
 
 #[test]
@@ -66,7 +68,7 @@ fn late_and_sprayed_records_divide_no_cut() {
                 (p.checks, p.paths) = (10, 100);
             };
             let found = find(plan);
-            assert!(found.agreement.quantile(0.0) > 0.999, "{attack:?} {identities}: {:?}", found.lines);
+            assert!(found.divided_cuts == 0, "{attack:?} {identities}: {:.3}", found.agreement.quantile(0.0));
             let found = find(|p| {
                 plan(p);
                 p.without = vec![Defence::Ladder];
@@ -87,7 +89,7 @@ fn a_forged_root_is_taken_by_nobody_at_a_fifth_and_by_some_at_four_fifths() {
 #[test]
 fn real_machines_agree_as_the_model_says() {
     let found = find(|p| (p.relays, p.real, p.days) = (16, true, 0.1));
-    assert!(found.cuts >= 2 && found.agreement.mean() > 0.999, "{:?}", found.lines);
+    assert!(found.cuts >= 2 && found.agreement.mean() > 0.999, "{:?}", found.agreement);
     assert!(found.completeness.mean() > 0.999 && found.relay_bytes_day > 1e5);
 }
 
