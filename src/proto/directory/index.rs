@@ -40,7 +40,7 @@ impl LazyIndex {
     }
 
     /// The set changed: it is made anew.
-    #[cfg(any(test, feature = "unstable"))]
+    #[cfg(any(test, feature = "unstable", feature = "cli"))]
     pub fn forget(&mut self) {
         self.made = OnceLock::new();
     }

@@ -146,7 +146,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The first set of a network, from records alone.
-    #[cfg(any(test, feature = "unstable"))]
+    #[cfg(any(test, feature = "unstable", feature = "cli"))]
     pub fn settle<'a>(
         records: impl IntoIterator<Item = &'a Arc<SignedDescriptor>>,
         cut: UnixMs,
