@@ -129,7 +129,7 @@ pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
         ("unknown", DirectoryAnswer::Unknown(UnixMs(60_000))),
         ("refused", DirectoryAnswer::Refused(directory::Refusal::Busy)),
         ("changes", changes),
-        ("witnessed", DirectoryAnswer::Witnessed(vec![statement, statement])),
+        ("witnessed", DirectoryAnswer::Witnessed(vec![statement(), statement()])),
     ]
 }
 

@@ -67,17 +67,6 @@ fn directory_request(case: &Case) -> directory::DirectoryRequest {
     }
 }
 
-fn statement(s: &[u8; 172]) -> directory::Statement {
-    directory::Statement {
-        cut: UnixMs(number(s)),
-        root: *s[8..].first_chunk().unwrap(),
-        beacon: *s[40..].first_chunk().unwrap(),
-        count: u32::from_be_bytes(*s[72..].first_chunk().unwrap()),
-        relay: id(&s[76..]),
-        signature: *s[108..].first_chunk().unwrap(),
-    }
-}
-
 fn directory_answer(case: &Case) -> directory::DirectoryAnswer {
     use directory::{DirectoryAnswer, Refusal};
     match name(case) {
