@@ -68,6 +68,16 @@ struct Late<T> {
     rungs: BTreeMap<u8, [u8; 64]>,
 }
 
+/// What a relay held at the cut for a short while only, and could not sign.
+pub struct Doubt<T> {
+    /// It counts if it climbs.
+    pub item: T,
+    /// What counts in its place if it does not, besides what was settled: what we held before it.
+    pub before: Option<T>,
+    hash: [u8; 32],
+    owner: Option<RelayId>,
+}
+
 /// What a relay counts at one cut besides what it held before.
 pub struct Ladder<T> {
     group: Group,
@@ -76,6 +86,7 @@ pub struct Ladder<T> {
     counted: BTreeMap<[u8; 32], Late<T>>,
     /// How many are counted of each owner; of those that are no members, together.
     owners: BTreeMap<Option<RelayId>, usize>,
+    held: Vec<Doubt<T>>,
     /// Counted, and not passed on yet.
     fresh: Vec<[u8; 32]>,
 }
@@ -84,7 +95,7 @@ impl<T: Clone> Ladder<T> {
     /// Nothing is late yet.
     pub fn new(group: Group, own: RelayId, key: Arc<IdentityKey>) -> Self {
         let own = group.place(&own).map(|place| (place, key));
-        Self { group, own, counted: BTreeMap::new(), owners: BTreeMap::new(), fresh: Vec::new() }
+        Self { group, own, counted: BTreeMap::new(), owners: BTreeMap::new(), held: Vec::new(), fresh: Vec::new() }
     }
 
     /// The cut.
@@ -112,11 +123,20 @@ impl<T: Clone> Ladder<T> {
         self.group.round(now)
     }
 
-    /// An item that we held at the cut, but so short before it that others may not: it begins to climb, if we are in the group.
-    pub fn hold(&mut self, hash: [u8; 32], owner: Option<RelayId>, item: T) {
-        if self.own.is_some() {
+    /// An item that we held at the cut, but so short before it that others may not; `before`: what we held until it came. It
+    /// begins to climb, if we are in the group. If we are not, it counts where a member of the group has it.
+    pub fn hold(&mut self, hash: [u8; 32], owner: Option<RelayId>, item: T, before: Option<T>) {
+        if self.own.is_none() || self.is_full(owner) {
+            self.held.push(Doubt { item, before, hash, owner });
+        } else {
             self.count(hash, owner, item, BTreeMap::new());
         }
+    }
+
+    /// What we held at the cut and does not count, each with whether its owner released too much.
+    // spec: AGREE-11
+    pub fn doubtful(&self) -> impl Iterator<Item = (&Doubt<T>, bool)> {
+        self.held.iter().filter(|d| !self.counted.contains_key(&d.hash)).map(|d| (d, self.is_full(d.owner)))
     }
 
     /// An item that somebody passed on, with its signatures. Whether it counts and was not counted before.

@@ -31,9 +31,26 @@ struct Held {
     passed_on: bool,
     /// Whether its time had nearly come or was nearly over when it came: others' clocks may have said otherwise.
     is_marginal: bool,
+    /// The record before it and when that came, if all others have had it.
+    before: Option<(Arc<SignedDescriptor>, UnixMs)>,
+}
+
+/// A record that others may not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// The record.
+    pub record: Arc<SignedDescriptor>,
+    /// What was known of the relay before it came, and all others know as well.
+    pub before: Option<Arc<SignedDescriptor>>,
 }
 
 impl Held {
+    /// The newest record, of this and the one before it, that came before this moment and that all others have.
+    fn certain_before(self, limit: UnixMs) -> Option<(Arc<SignedDescriptor>, UnixMs)> {
+        let is_certain = self.arrived < limit && self.passed_on && !self.is_marginal;
+        if is_certain { Some((self.record, self.arrived)) } else { self.before }
+    }
+
     fn tag(&self) -> u64 {
         tag(&self.record.hash())
     }
@@ -112,10 +129,11 @@ impl Records {
         if self.relays.get(&id).is_some_and(|h| order(&h.record) >= order(&record)) {
             return Taken::Held;
         }
-        self.remove(&id);
-        let close = |limit: UnixMs| limit.distance(now) < self.window;
+        let window = self.window;
+        let before = self.remove(&id).and_then(|old| old.certain_before(now.minus(window / 2)));
+        let close = |limit: UnixMs| limit.distance(now) < window;
         let is_marginal = close(record.published.minus(self.tolerance)) || close(self.spent_at(&record));
-        let new = Held { record: Arc::clone(&record), arrived: now, passed_on: false, is_marginal };
+        let new = Held { record: Arc::clone(&record), arrived: now, passed_on: false, is_marginal, before };
         add(&mut self.sums, id, &new);
         self.hashes.insert(record.hash(), id);
         self.relays.insert(id, new);
@@ -147,20 +165,27 @@ impl Records {
 
     /// Records that others may not have: those that came since this moment, and those that were not passed on, or refused.
     /// Each is named once.
-    pub fn take_late(&mut self, since: UnixMs) -> Vec<Arc<SignedDescriptor>> {
+    pub fn take_late(&mut self, since: UnixMs) -> Vec<Late> {
         let is_late = |h: &&mut Held| h.arrived >= since || !h.passed_on || h.is_marginal;
         let late = self.relays.values_mut().filter(is_late).map(|h| {
             (h.arrived, h.passed_on, h.is_marginal) = (UnixMs(0), true, false);
-            Arc::clone(&h.record)
+            let before = h.before.take().filter(|(_, arrived)| *arrived < since).map(|(record, _)| record);
+            Late { record: Arc::clone(&h.record), before }
         });
         late.collect()
     }
 
-    fn remove(&mut self, id: &RelayId) {
-        if let Some(old) = self.relays.remove(id) {
-            self.hashes.remove(&old.record.hash());
-            sub(&mut self.sums, *id, &old);
-        }
+    /// It turned out that nobody else may have this one: it is as if it came now. Whether it is held still.
+    pub fn doubt(&mut self, record: &SignedDescriptor, now: UnixMs) -> bool {
+        let held = self.relays.get_mut(&record.id()).filter(|h| h.record.hash() == record.hash());
+        held.map(|h| (h.arrived, h.passed_on) = (now, false)).is_some()
+    }
+
+    fn remove(&mut self, id: &RelayId) -> Option<Held> {
+        let old = self.relays.remove(id)?;
+        self.hashes.remove(&old.record.hash());
+        sub(&mut self.sums, *id, &old);
+        Some(old)
     }
 
     /// Drops what no later cut can need.
@@ -354,7 +379,7 @@ mod tests {
             assert_eq!(t.take(Arc::clone(r), ago(5000)), Taken::New(Arc::clone(r)));
             t.passed_on(r);
         }
-        let mut ids: Vec<_> = t.take_late(ago(400)).iter().map(|r| r.id()).collect();
+        let mut ids: Vec<_> = t.take_late(ago(400)).iter().map(|l| l.record.id()).collect();
         ids.sort();
         let mut expected = [&late, &quiet, &busy, &early_bird, &relic].map(|r| r.id());
         expected.sort();

@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 mod chain;
+mod cut;
 mod rounds;
 mod service;
 mod telling;
@@ -254,7 +255,13 @@ impl RelayDirectory {
         // spec: DIR-33
         let pause = self.profile.cuts.period_min / 10;
         let often = self.pushed.get(&record.id()).is_some_and(|at| now.mono < *at + pause);
-        if self.fresh.len() < FRESH_MAX && !(often && record.id() != self.own) {
+        if !often || record.id() == self.own {
+            self.push_soon(record, now);
+        }
+    }
+
+    fn push_soon(&mut self, record: Arc<SignedDescriptor>, now: Now) {
+        if self.fresh.len() < FRESH_MAX {
             self.pushed.insert(record.id(), now.mono);
             self.fresh.push(record);
             self.push_at.get_or_insert(now.mono + PUSH_DELAY);

@@ -176,7 +176,7 @@ fn an_identity_that_releases_too_much_counts_with_nothing_of_it_everywhere() {
 fn honest_items_of_the_last_moment_reach_all_though_members_are_dead_and_withhold() {
     // Two of nine are honest and alive; the rest say nothing.
     let mut w = World::new(9, 7, steps(9, 7), 3);
-    w.honest[0].1.hold(hash(1), Some(id(7)), 1);
+    w.honest[0].1.hold(hash(1), Some(id(7)), 1, None);
     w.pass_on(0, Some(id(7)));
     assert_eq!(w.counted(), [[1].into()].into());
 }

@@ -5,9 +5,8 @@ use super::{DirOutput, Pending, RelayDirectory};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::directory::kept::Kept;
-use crate::proto::directory::ladder::{Group, Ladder};
-use crate::proto::directory::schedule::{Steps, first_cut_after, next_cut_after};
-use crate::proto::directory::snapshot::{Heard, Member, RELAYS_MAX, RELAYS_MIN, Snapshot, heard_of, is_cut, order};
+use crate::proto::directory::schedule::{Steps, first_cut_after, next_cut_after, period};
+use crate::proto::directory::snapshot::{Member, RELAYS_MAX, Snapshot, is_cut};
 use crate::wire::descriptor::{SignedDescriptor, record_hash};
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, MemberBytes, Statement};
 use crate::wire::ids::RelayId;
@@ -84,7 +83,7 @@ impl RelayDirectory {
         self.known_at.get_or_insert(now.mono);
     }
 
-    fn steps(&self) -> Steps {
+    pub(super) fn steps(&self) -> Steps {
         Steps::after(self.cuts.newest().map(|s| &**s), self.profile)
     }
 
@@ -115,6 +114,7 @@ impl RelayDirectory {
                 Some(set) => next_cut_after(set, now.unix, self.profile),
                 None => first_cut_after(now.unix, self.profile),
             };
+            self.ask_for_missed(now);
             let before = self.records.len();
             self.records.advance(now.unix);
             if self.records.len() != before {
@@ -127,96 +127,27 @@ impl RelayDirectory {
         self.settle_at = now.mono + due.distance(now.unix);
     }
 
+    /// Asks for the cut that went by since our newest set, once it is named.
+    fn ask_for_missed(&mut self, now: Now) {
+        let Some(set) = self.cuts.newest() else { return };
+        let missed = self.next_cut.minus(period(set, self.profile));
+        if missed > set.cut && missed <= now.unix {
+            // spec: DIR-58
+            let named = missed.plus(self.steps().lag());
+            self.check_at.get_or_insert((now.mono + named.distance(now.unix), missed));
+        }
+    }
+
     fn settled_at(&self) -> UnixMs {
         self.next_cut.plus(self.steps().ladder())
     }
 
-    fn leave_cut(&mut self) {
+    pub(super) fn leave_cut(&mut self) {
         (self.next_cut, self.frozen, self.ladder) = (UnixMs(0), None, None);
     }
 
-    /// The cut has come: what we hold now counts. What may not have reached all others begins to climb.
-    fn freeze(&mut self, now: Now) -> bool {
-        let (cut, window) = (self.next_cut, self.profile.cuts.late_window);
-        // spec: DIR-23
-        if !self.joined {
-            return false;
-        }
-        let Some(previous) = self.cuts.newest().cloned() else {
-            // The first set of a network: of what all had time to hear of.
-            // spec: AGREE-7
-            let old = self.records.all().filter(|r| r.published <= cut.minus(window));
-            self.frozen = self.adoption.is_none().then(|| heard_of(old, cut));
-            return self.frozen.is_some();
-        };
-        self.frozen = Some(heard_of(self.records.all(), cut));
-        self.open_ladder(cut, now);
-        for record in self.records.take_late(cut.minus(window)) {
-            if let Some(ladder) = &mut self.ladder {
-                let owner = previous.member(&record.id()).map(|_| record.id());
-                ladder.hold(record.hash(), owner, record);
-            }
-        }
-        true
-    }
-
-    /// Whether the ladder of this cut can be climbed: not long before the cut, until the last round is over.
-    pub(super) fn open_ladder(&mut self, cut: UnixMs, now: Now) -> bool {
-        if let Some(ladder) = self.ladder.as_ref().filter(|l| l.cut() == cut) {
-            return !ladder.is_over(now.unix);
-        }
-        let Some(previous) = self.cuts.newest() else { return false };
-        if cut != self.next_cut || now.unix.plus(self.profile.cuts.late_window) < cut {
-            return false;
-        }
-        let group = Group::new(self.network, previous, cut, self.steps());
-        self.ladder = Some(Ladder::new(group, self.own, Arc::clone(&self.key)));
-        true
-    }
-
-    /// The set before this cut's, where the relay is a member of it: whose late items are counted by themselves.
-    pub(super) fn owner(&self, id: RelayId) -> Option<RelayId> {
-        self.cuts.newest().and_then(|set| set.member(&id)).map(|_| id)
-    }
-
-    fn settle_cut(&mut self, now: Now) {
-        let (cut, steps) = (self.next_cut, self.steps());
-        let Some(mut heard) = self.frozen.take() else { return };
-        let ladder = self.ladder.take();
-        let previous = self.cuts.newest().cloned();
-        for (record, is_void) in ladder.iter().flat_map(Ladder::all) {
-            let id = record.id();
-            let before = previous.as_ref().and_then(|p| p.member(&id)).map(|m| &m.record);
-            let counts = if is_void { before } else { Some(record) };
-            match counts {
-                None => drop(heard.remove(&id)),
-                Some(r) if is_void || heard.get(&id).is_none_or(|h| order(&h.record) < order(r)) => {
-                    heard.insert(id, Heard { record: Arc::clone(r), live: r.expires() > cut });
-                }
-                Some(_) => {}
-            }
-        }
-        self.leave_cut();
-        let set = Snapshot::follow(previous.as_deref(), heard, cut, self.profile, self.network);
-        if set.len() < RELAYS_MIN {
-            return;
-        }
-        let set = Arc::new(set);
-        self.cuts.push(Arc::clone(&set), cut.plus(steps.lag()));
-        self.out.push_back(DirOutput::Settled(Arc::clone(&set)));
-        self.keep(now);
-        // Did all begin with the same set?
-        if self.check || previous.is_none() {
-            self.check_at = Some((now.mono + steps.round, cut));
-        }
-        if ladder.is_some_and(|l| l.is_member() && l.all().next().is_some()) {
-            self.tell_own(cut, now);
-        }
-        self.compare_told(&set, now);
-    }
-
     /// Has the newest sets and the table written down.
-    fn keep(&mut self, now: Now) {
+    pub(super) fn keep(&mut self, now: Now) {
         if self.keep_at <= now.mono {
             self.keep_at = now.mono + KEEP_EVERY;
             self.out.push_back(DirOutput::Keep(self.to_keep()));
@@ -313,6 +244,12 @@ impl RelayDirectory {
             let Some(next) = a.pool.pop() else { break };
             a.waiting.insert(next);
             self.call(now, next, Pending::Poll(a.cut), &DirectoryRequest::Statement(a.cut));
+        }
+        // Who is asked beyond that changes nothing.
+        let half = a.asked.saturating_add(1) / 2;
+        if a.fetch.is_none() && a.votes.values().any(|v| v.len() > half) {
+            a.pool.clear();
+            a.waiting.clear();
         }
         if a.fetch.is_none() && a.pool.is_empty() && a.waiting.is_empty() {
             self.check = self.is_divided(&a);
@@ -439,6 +376,8 @@ impl RelayDirectory {
 
     fn go_on_from(&mut self, set: Arc<Snapshot>, now: Now) {
         self.cuts.adopt(Arc::clone(&set));
+        // Others may have gone on meanwhile.
+        self.check = true;
         self.know(&set, now);
         self.leave_cut();
         self.out.push_back(DirOutput::Settled(set));

@@ -145,9 +145,12 @@ fn clocks_a_second_apart_and_a_twentieth_of_all_calls_lost_divide_nobody() {
     net.loss = 5;
     net.run(120_000);
     let from = net.now().unix;
-    for n in 0..40 {
+    for n in 0..40u32 {
         // Records of all moments, to few.
-        let record = variant((n % 9) as u8, net.now().unix, n);
+        let record = with((n % 9) as u8, net.now().unix, |d| {
+            d.onion_key[..4].copy_from_slice(&n.to_be_bytes());
+            d.lifetime_s = PUBLIC.descriptor_lifetime.as_secs() as u32;
+        });
         let (a, b) = (net.rng.below(9), net.rng.below(9));
         give(&mut net, a, &record);
         give(&mut net, b, &record);
@@ -157,6 +160,33 @@ fn clocks_a_second_apart_and_a_twentieth_of_all_calls_lost_divide_nobody() {
     net.run(60_000);
     assert!(agree(&net, 0..9, from) >= 8);
     assert_eq!(net.agreed(), Some(9));
+}
+
+// spec: AGREE-11
+#[test]
+fn what_those_outside_the_group_alone_hold_divides_nobody() {
+    for seed in 0..3 {
+        let mut net = Net::start(29, seed);
+        net.run(6_000);
+        let from = net.now().unix;
+        for n in 0..6u32 {
+            net.run(to_cut(&net) - 260);
+            let cut = net.now().unix.plus(Duration::from_millis(260));
+            // One that all know in time, and then another that no member of the group sees before the cut.
+            let first = variant(28, net.now().unix, 2 * n);
+            (0..28).for_each(|to| give(&mut net, to, &first));
+            net.run(257);
+            let set = Arc::clone(net.nodes[0].dir.snapshot().unwrap());
+            let group: BTreeSet<_> = set.drawn(cut, Profile::TESTING.cuts.group).iter().map(|r| r.id()).collect();
+            let second = variant(28, net.now().unix, 2 * n + 1);
+            let outside: Vec<_> = (0..28).filter(|i| !group.contains(&net.nodes[*i].id)).collect();
+            assert!(outside.len() >= 16);
+            outside.into_iter().for_each(|to| give(&mut net, to, &second));
+            net.run(100);
+        }
+        net.run(2_000);
+        assert!(agree(&net, 0..28, from) >= 6, "seed {seed}");
+    }
 }
 
 #[test]
