@@ -93,8 +93,8 @@ def sets(network, base):
         records = [live(r) for r in all_of[:n]]
         case("directory", "set", f"of_{n}", "DIR-19 DIR-28", **named(records), root=dir_root(beacon, records))
     key, last = seq(32, 5), seq(32, 77)
-    spots = [dict(addresses=[address(f"10.{i % 5}.0.{i + 1}", 9000)], flags=4 if i % 4 == 1 else 0, family=seq(32, 3) if i % 4 == 1 else None) for i in range(16)]
-    spread = sorted(relay(40 + i, **place) for i, place in enumerate(spots))
+    given_places = [dict(addresses=[address(f"10.{i % 5}.0.{i + 1}", 9000)], flags=4 if i % 4 == 1 else 0, family=seq(32, 3) if i % 4 == 1 else None) for i in range(16)]
+    spread = sorted(relay(40 + i, **place) for i, place in enumerate(given_places))
     marks = {relay(40 + i)[0]: {i % 5} | ({"family"} if i % 4 == 1 else set()) for i in range(16)}
     drawn_by = dir_beacon(network, cut, term, last)
     for n in (3, 12):

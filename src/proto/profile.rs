@@ -174,7 +174,7 @@ impl Profile {
             group: 12,
             round: Duration::from_millis(60),
             round_large: Duration::from_millis(60),
-            late_window: Duration::from_millis(200),
+            late_window: Duration::from_millis(300),
         },
         dormant_max: Duration::from_secs(60),
         sample_interval: HOUR,

@@ -17,6 +17,7 @@ pub mod disk;
 pub mod net;
 #[cfg(feature = "unstable")]
 pub mod path;
+#[cfg(feature = "unstable")]
 pub mod paths;
 #[cfg(feature = "unstable")]
 mod sender;

@@ -130,7 +130,7 @@ impl Records {
             return Taken::Held;
         }
         let window = self.window;
-        let before = self.remove(&id).and_then(|old| old.certain_before(now.minus(window / 2)));
+        let before = self.remove(&id).and_then(|old| old.certain_before(now.minus(window / 4)));
         let close = |limit: UnixMs| limit.distance(now) < window;
         let is_marginal = close(record.published.minus(self.tolerance)) || close(self.spent_at(&record));
         let new = Held { record: Arc::clone(&record), arrived: now, passed_on: false, is_marginal, before };

@@ -1,6 +1,7 @@
 //! How long a relay has been a member, and how often it was there: what guards are chosen by (spec 10).
 
-use crate::base::time::{Duration, UnixMs};
+use crate::base::time::Duration;
+use crate::base::time::UnixMs;
 
 /// Samples of its presence that are remembered of a relay.
 pub const SAMPLES_MAX: u32 = 15;

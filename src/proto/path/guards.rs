@@ -127,6 +127,7 @@ impl Guards {
     }
 
     /// The guard to use now: the first that is listed, not us, and not waiting for a retry.
+    #[cfg(any(test, feature = "unstable"))]
     pub fn current(&mut self, snapshot: &Snapshot, own: Option<RelayId>, now: Now, rng: &mut Rng) -> Option<RelayId> {
         // spec: CLIENT-2
         self.usable(snapshot, own, now, rng).first().map(|r| r.id())

@@ -4,6 +4,7 @@ use super::attack::{Audience, Release};
 use super::gossip::{Lines, NEVER, Offset};
 use super::ladder::{Climb, Group};
 use crate::base::rng::Rng;
+use crate::proto::directory::ladder::LATE_MAX;
 use std::collections::BTreeMap;
 
 /// Ways through the network that are computed for each cut; every item takes one of them.
@@ -24,44 +25,40 @@ pub fn carry(
     releases: &[Release],
     lines: &Lines,
     n: usize,
-    side: impl Fn(usize) -> Option<u8> + Copy,
+    side: impl Fn(usize) -> Option<u8>,
     rng: &mut Rng,
 ) -> Vec<Contested> {
     if releases.is_empty() {
         return Vec::new();
     }
-    let templates: Vec<Vec<Offset>> =
-        (0..TEMPLATES).map(|_| lines.spread(n, side, &[(any(n, side, rng), 0.0)], rng)).collect();
-    releases
-        .iter()
-        .map(|r| Contested { identity: r.identity, climb: r.climb, heard: heard(r, &templates, lines, side, rng) })
-        .collect()
+    // Ways lead through those that are there: each way can be turned, and begins at another of them each time.
+    let there: Vec<usize> = (0..n).filter(|i| side(*i).is_some()).collect();
+    let side_of = |place: usize| there.get(place).and_then(|i| side(*i));
+    let way = |rng: &mut Rng| {
+        let first = rng.below(there.len());
+        lines.spread(there.len(), side_of, &[(first, 0.0)], rng)
+    };
+    let ways: Vec<Vec<Offset>> = (0..TEMPLATES).map(|_| way(rng)).collect();
+    let heard = |r: &Release, rng: &mut Rng| {
+        let mut heard = vec![NEVER; n];
+        for (offset, &i) in heard_along(r, &ways, lines, rng).into_iter().zip(&there) {
+            if let Some(at) = heard.get_mut(i) {
+                *at = offset;
+            }
+        }
+        heard
+    };
+    releases.iter().map(|r| Contested { identity: r.identity, climb: r.climb, heard: heard(r, rng) }).collect()
 }
 
-fn any(n: usize, side: impl Fn(usize) -> Option<u8>, rng: &mut Rng) -> usize {
-    (0..64).map(|_| rng.below(n)).find(|i| side(*i).is_some()).unwrap_or_default()
-}
-
-fn heard(
-    release: &Release,
-    templates: &[Vec<Offset>],
-    lines: &Lines,
-    side: impl Fn(usize) -> Option<u8>,
-    rng: &mut Rng,
-) -> Vec<Offset> {
-    let Some(way) = templates.get(rng.below(templates.len())) else { return Vec::new() };
-    // The same way through the network begins at another relay each time.
+/// When each of those that are there hears of an item.
+fn heard_along(release: &Release, ways: &[Vec<Offset>], lines: &Lines, rng: &mut Rng) -> Vec<Offset> {
+    let Some(way) = ways.get(rng.below(ways.len())).filter(|_| release.climb == Climb::Bare) else { return Vec::new() };
     let n = way.len();
     let turn = rng.below(n);
-    if release.climb != Climb::Bare {
-        return vec![NEVER; n];
-    }
     let direct = release.to == Audience::Half;
     let moved = way.iter().cycle().skip(turn).take(n);
-    let told = moved.enumerate().map(|(i, &offset)| {
-        if side(i).is_none() {
-            return NEVER;
-        }
+    let told = moved.map(|&offset| {
         let by_gossip = if offset == NEVER { lines.interval as Offset } else { offset };
         let first = if direct && rng.below(2) == 0 { lines.once(rng) as Offset } else { by_gossip };
         first.min(by_gossip).saturating_add(release.at as Offset)
@@ -127,7 +124,8 @@ pub fn by_group(
     lines: &Lines,
     rng: &mut Rng,
 ) -> Division {
-    let counts: Vec<Vec<bool>> = contested.iter().map(|c| group.climb(&c.heard, c.climb, lines, rng)).collect();
+    let climbed: Vec<_> = contested.iter().map(|c| group.climb(&c.heard, c.climb, lines, rng)).collect();
+    let counts: Vec<Vec<bool>> = settle_each(contested, &climbed, group.members.len());
     let places: BTreeMap<usize, usize> =
         group.honest().filter_map(|place| Some((group.members.get(place)?.number, place))).collect();
     let counted = |place: usize, item: usize| counts.get(item).and_then(|c| c.get(place)) == Some(&true);
@@ -147,6 +145,25 @@ pub fn by_group(
         }
     }
     all
+}
+
+/// What each member of the group settles of each item: of an identity the newest that it counts, and nothing where too many
+/// climbed (spec AGREE-5).
+fn settle_each(contested: &[Contested], climbed: &[(Vec<bool>, bool)], members: usize) -> Vec<Vec<bool>> {
+    let mut of: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (item, c) in contested.iter().enumerate() {
+        of.entry(c.identity).or_default().push(item);
+    }
+    let mut settled = vec![vec![false; members]; contested.len()];
+    for (items, place) in of.values().flat_map(|items| (0..members).map(move |place| (items, place))) {
+        let counted = |item: &&usize| climbed.get(**item).is_some_and(|(counts, _)| counts.get(place) == Some(&true));
+        let late = items.iter().filter(counted).filter(|item| climbed.get(**item).is_some_and(|(_, climbs)| *climbs));
+        let newest = items.iter().rev().find(counted).filter(|_| late.count() < LATE_MAX);
+        if let Some(s) = newest.and_then(|item| settled.get_mut(*item)).and_then(|s| s.get_mut(place)) {
+            *s = true;
+        }
+    }
+    settled
 }
 
 #[cfg(test)]

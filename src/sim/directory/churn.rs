@@ -172,6 +172,7 @@ impl Presence {
     }
 
     /// Relays that ever were.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.lives.len()
     }

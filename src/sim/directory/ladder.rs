@@ -70,8 +70,9 @@ impl Group {
         self.members.iter().filter(|m| m.hostile).count()
     }
 
-    /// Which members count an item, by their place in the group. `heard` says when each relay heard of it bare.
-    pub fn climb(&self, heard: &[Offset], how: Climb, lines: &Lines, rng: &mut Rng) -> Vec<bool> {
+    /// Which members count an item, by their place in the group, and whether it climbed. `heard` says when each relay heard of
+    /// it bare.
+    pub fn climb(&self, heard: &[Offset], how: Climb, lines: &Lines, rng: &mut Rng) -> (Vec<bool>, bool) {
         let mut counts = vec![false; self.members.len()];
         let mut queue: BinaryHeap<Reverse<(i64, usize, usize)>> = BinaryHeap::new();
         for (place, m) in self.members.iter().enumerate().filter(|(_, m)| m.is_up && !m.hostile) {
@@ -90,7 +91,8 @@ impl Group {
         if how != Climb::Bare {
             self.push_signed(how, rng, &mut queue);
         }
-        self.follow(queue, counts, lines, rng)
+        let climbs = !queue.is_empty();
+        (self.follow(queue, counts, lines, rng), climbs)
     }
 
     fn push_signed(&self, how: Climb, rng: &mut Rng, queue: &mut BinaryHeap<Reverse<(i64, usize, usize)>>) {
@@ -163,7 +165,7 @@ mod tests {
         let (mut alike, mut all) = (0, 0);
         for _ in 0..200 {
             let heard: Vec<_> = (0..group.members.len()).map(|i| heard(&mut rng, i)).collect();
-            let counts = group.climb(&heard, how, &LINES, &mut rng);
+            let (counts, _) = group.climb(&heard, how, &LINES, &mut rng);
             let of: Vec<_> = group.honest().map(|place| counts[place]).collect();
             alike += usize::from(of.iter().all(|c| *c == of[0]));
             all += usize::from(of.iter().all(|c| *c));

@@ -153,7 +153,7 @@ fn between_cuts(world: &mut World, objects: &mut [Object], rng: &mut Rng, found:
     // First reads while copies are still where they were, then copies move.
     world.pass(cut + lag);
     read(world, objects, &keepers, found);
-    world.pass(cut + lag + world.profile.replicate_spread.as_millis() as f64);
+    world.pass((cut + lag + world.profile.replicate_spread.as_millis() as f64).min(cut + period - 1.0));
     for (object, keepers) in objects.iter_mut().zip(&keepers) {
         let population = &world.presence;
         object.holders.retain(|i| !population.is_gone(*i));

@@ -47,6 +47,7 @@ impl Sample {
     }
 
     /// How many.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -65,6 +66,7 @@ impl Sample {
     }
 
     /// The mean's 95 % limits, from the values' own spread.
+    #[cfg(test)]
     pub fn limits(&self) -> (f64, f64) {
         let (n, mean) = (self.0.len() as f64, self.mean());
         if n < 2.0 {

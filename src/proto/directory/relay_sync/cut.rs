@@ -27,6 +27,9 @@ impl RelayDirectory {
         };
         self.frozen = Some(heard_of(self.records.all(), cut));
         self.open_ladder(cut, now);
+        // What outsiders had for half the time has reached the group before the cut, which signs it or has it long since.
+        let is_outside = self.ladder.as_ref().is_some_and(|l| !l.is_member());
+        let window = if is_outside { window / 2 } else { window };
         for late in self.records.take_late(cut.minus(window)) {
             if let Some(ladder) = &mut self.ladder {
                 let owner = previous.member(&late.record.id()).map(|_| late.record.id());
@@ -109,7 +112,8 @@ fn count_late(
     for (late, is_void) in ladder.doubtful() {
         in_doubt |= !is_void;
         let id = late.item.id();
-        put(id, settled(&id).into_iter().chain(&late.before).max_by_key(|r| order(r)));
+        let before = late.before.as_ref().filter(|_| !is_void);
+        put(id, settled(&id).into_iter().chain(before).max_by_key(|r| order(r)));
     }
     for (record, _) in ladder.all().filter(|(_, is_void)| *is_void) {
         let id = record.id();

@@ -7,6 +7,7 @@ use crate::proto::directory::snapshot::Snapshot;
 use crate::wire::descriptor::{SignedDescriptor, record_hash};
 use crate::wire::directory::{CLIMBING_MAX, Climbing, DirectoryAnswer, DirectoryRequest, STATEMENTS_MAX, Statement};
 use crate::wire::ids::RelayId;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A group of so few is told each late item by every one of its members.
@@ -44,14 +45,21 @@ impl RelayDirectory {
         }
     }
 
-    /// Whom a late item is passed on to: the whole group where it is small; else push peers, who pass it on as well.
+    /// Whom a late item is passed on to: the whole group where it is small; and where there are others push peers, who pass it
+    /// on as well.
     fn climbers(&mut self, now: Now, rng: &mut Rng) -> Vec<RelayId> {
-        let group: Vec<_> = self.ladder.iter().flat_map(|l| l.members()).filter(|id| *id != self.own).collect();
-        if group.len() <= MESH_MAX {
-            return group;
-        }
+        let group: BTreeSet<_> = self.ladder.iter().flat_map(|l| l.members()).filter(|id| *id != self.own).collect();
         let known = self.known(now.unix);
-        self.peers.push_to(self.own, &known, now.mono, rng)
+        let is_small = group.len() <= MESH_MAX;
+        if is_small && known.iter().all(|id| group.contains(id)) {
+            return group.into_iter().collect();
+        }
+        let mut to = self.peers.push_to(self.own, &known, now.mono, rng);
+        if is_small {
+            to.retain(|id| !group.contains(id));
+            to.extend(group);
+        }
+        to
     }
 
     /// Late items that somebody passed on.

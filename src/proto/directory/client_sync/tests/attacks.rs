@@ -316,8 +316,7 @@ fn a_slow_source_lets_another_go_on_and_what_is_there_stays() {
     let records: Vec<_> = (0..250).map(|i| record(i, cut.minus(Duration::from_secs(5)))).collect();
     let set = Arc::new(Snapshot::settle(&records, cut, P, NETWORK));
     for short in [false, true] {
-        let mut cuts: BTreeMap<_, _> =
-            [0, 1].map(|i| (id(i), Cuts::new(NETWORK, id(i), Arc::new(key(i))))).into();
+        let mut cuts: BTreeMap<_, _> = [0, 1].map(|i| (id(i), Cuts::new(NETWORK, id(i), Arc::new(key(i))))).into();
         cuts.values_mut().for_each(|c| c.push(Arc::clone(&set), cut));
         let seeds = [0, 1].map(|i| (*records[i]).clone()).to_vec();
         let (mut dir, mut rng) = (ClientDirectory::new(NETWORK, P, seeds, None), Rng::from_seed([1; 32]));
