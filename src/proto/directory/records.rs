@@ -248,11 +248,11 @@ impl Records {
         let mut ranges: Vec<(u8, u8, usize)> = Vec::new();
         for b in (0..=u8::MAX).filter(|b| differs(*b)) {
             let alone = self.range(b, b).count();
-            if let Some((low, high, _)) = ranges.last_mut() {
-                if self.range(*low, b).count() <= ENTRIES_MAX {
-                    *high = b;
-                    continue;
-                }
+            if let Some((low, high, _)) = ranges.last_mut()
+                && self.range(*low, b).count() <= ENTRIES_MAX
+            {
+                *high = b;
+                continue;
             }
             ranges.push((b, b, alone));
         }
