@@ -9,6 +9,7 @@ use crate::proto::profile::Profile;
 use crate::wire::descriptor::{DescriptorRules, SignedDescriptor, record_hash};
 use crate::wire::directory::{BUCKETS, ENTRIES_MAX, Entry, RECORDS_MAX, RecordKey, WANTED_MAX};
 use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::lists::{RECORD_OVERHEAD, fitting};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -273,9 +274,10 @@ impl Records {
     /// What somebody with this digest lacks, and what we lack: more, records, wanted.
     pub fn delta(&self, low: u8, high: u8, theirs: &[Entry], now: UnixMs) -> (bool, Vec<Vec<u8>>, Vec<RecordKey>) {
         let has: BTreeSet<u64> = theirs.iter().map(|e| e.tag).collect();
-        let mut lacks = self.range(low, high).filter(|(_, h)| !has.contains(&h.tag()) && !self.spent(&h.record, now));
-        let records: Vec<_> = lacks.by_ref().take(RECORDS_MAX).map(|(_, h)| h.record.bytes().to_vec()).collect();
-        let more = lacks.next().is_some();
+        let lacks = || self.range(low, high).filter(|(_, h)| !has.contains(&h.tag()) && !self.spent(&h.record, now));
+        let n = fitting(lacks().map(|(_, h)| h.record.bytes().len()), RECORDS_MAX, RECORD_OVERHEAD);
+        let records: Vec<_> = lacks().take(n).map(|(_, h)| h.record.bytes().to_vec()).collect();
+        let more = lacks().nth(n).is_some();
         let ours = |e: &&Entry| (low..=high).contains(&bucket(&e.id)) && self.wants(e, now);
         let wanted = theirs.iter().filter(ours).take(WANTED_MAX).map(|e| (e.id, e.published)).collect();
         (more, records, wanted)

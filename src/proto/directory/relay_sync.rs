@@ -17,8 +17,9 @@ use crate::proto::directory::snapshot::{Heard, Snapshot};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RECORDS_MAX, Refusal, Statement};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal, Statement};
 use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::lists::lists;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -359,7 +360,7 @@ impl RelayDirectory {
             self.pushed_to.clone_from(&peers);
             self.out.push_back(DirOutput::Peers(peers));
         }
-        for part in fresh.chunks(RECORDS_MAX) {
+        for part in lists(&fresh, |r| r.bytes().len()) {
             let request = DirectoryRequest::Put(part.iter().map(|r| r.bytes().to_vec()).collect());
             for peer in &to {
                 // spec: DIR-32

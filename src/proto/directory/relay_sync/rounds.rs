@@ -4,8 +4,9 @@ use super::{DIGESTS_MAX, JOIN_RETRY_FIRST, Pending, RelayDirectory, Round, WARM_
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Now, UnixMs};
 use crate::proto::directory::records::Taken;
-use crate::wire::directory::{DirectoryRequest, RECORDS_MAX, RecordKey};
+use crate::wire::directory::{DirectoryRequest, RecordKey};
 use crate::wire::ids::RelayId;
+use crate::wire::lists::lists;
 use std::collections::VecDeque;
 
 impl RelayDirectory {
@@ -44,7 +45,7 @@ impl RelayDirectory {
         }
         let wanted: Vec<_> =
             wanted.iter().filter_map(|key| self.records.version(key)).map(|r| r.bytes().to_vec()).collect();
-        for part in wanted.chunks(RECORDS_MAX) {
+        for part in lists(&wanted, Vec::len) {
             self.call(now, peer, Pending::Push(Vec::new()), &DirectoryRequest::Put(part.to_vec()));
         }
         // The same range again while it brings something new; a peer that only says so gets no second turn.
