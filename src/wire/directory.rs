@@ -17,7 +17,7 @@ use crate::wire::field::{Field, Sink};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::report::Report;
 use crate::wire::table::table;
-use lists::{entries, held, keys, page, part, record, records, reports, tags, witnessed};
+use lists::{climbing, entries, held, keys, page, part, record, records, reports, statements, tags, witnessed};
 
 mod lists;
 
@@ -33,6 +33,12 @@ pub const HELD_MAX: usize = 16_384;
 pub const ENTRIES_MAX: usize = 1300;
 /// Most keys a relay asks for in one DELTA.
 pub const WANTED_MAX: usize = 512;
+/// Most signatures of one late item.
+pub const RUNGS_MAX: usize = 64;
+/// Most late items in one CLIMB.
+pub const CLIMBING_MAX: usize = 13;
+/// Most statements in one TELL.
+pub const STATEMENTS_MAX: usize = 96;
 /// Most relays whose statements are asked for together.
 pub const WITNESSED_MAX: usize = 16;
 /// Buckets of a comparison: by the first byte of the relay id.
@@ -130,11 +136,22 @@ table! {
         offset: u32,
     } [Changes];
 
+    /// Late items of this cut, with the signatures that make them count.
+    9 CLIMB: Climb {
+        /// Which cut.
+        cut: UnixMs,
+        /// At most [`CLIMBING_MAX`].
+        items: Vec<Climbing> => climbing,
+    } [Taken];
+
+    /// What members settled. At most [`STATEMENTS_MAX`].
+    10 TELL: Tell(list: Vec<Statement> => statements) [Taken];
+
     /// Take these reports of audits. At most [`REPORTS_MAX`].
-    9 REPORT: Report(list: Vec<Report> => reports) [Taken];
+    11 REPORT: Report(list: Vec<Report> => reports) [Taken];
 
     /// The reports for this cut that I lack.
-    10 REPORTS: Reports {
+    12 REPORTS: Reports {
         /// Which cut.
         cut: UnixMs,
         /// First eight bytes of the root of the set before it.
@@ -210,7 +227,7 @@ table! {
         total: u32,
         /// Where these begin.
         offset: u32,
-        /// At most [`CHANGES_PART_MAX`].
+        /// At most [`CHANGES_PART_MAX`](crate::wire::changes::CHANGES_PART_MAX).
         bytes: Vec<u8> => part,
     };
 
@@ -263,6 +280,24 @@ impl DirectoryAnswer {
         r.finish()?;
         Ok(answer)
     }
+}
+
+/// A signature of a member of a cut's group over a late item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rung {
+    /// The member's place in the group.
+    pub place: u8,
+    /// Over the network, the cut, the item's hash and the place.
+    pub signature: [u8; SIGNATURE_SIZE],
+}
+
+/// A late item on its way: a record, and signatures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Climbing {
+    /// The record.
+    pub record: Vec<u8>,
+    /// At most [`RUNGS_MAX`].
+    pub rungs: Vec<Rung>,
 }
 
 /// A member of a settled set, as pages and files have it; its record is not verified.
@@ -364,6 +399,27 @@ impl Field<'_> for MemberBytes {
         self.since.write(out);
         self.samples.write(out);
         self.dormant.write(out);
+    }
+}
+
+impl Field<'_> for Climbing {
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let record = record::read(r)?;
+        let count = usize::from(r.u8()?);
+        if count > RUNGS_MAX {
+            return Err(Malformed::OutOfRange);
+        }
+        let rung = |r: &mut Reader<'_>| Ok(Rung { place: r.u8()?, signature: r.array()? });
+        Ok(Self { record, rungs: (0..count).map(|_| rung(r)).collect::<Result<_, Malformed>>()? })
+    }
+
+    fn write(&self, out: &mut impl Sink) {
+        record::write(&self.record, out);
+        out.put(&[self.rungs.len() as u8]);
+        for rung in &self.rungs {
+            out.put(&[rung.place]);
+            out.put(&rung.signature);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ pub mod cuts;
 pub mod draw;
 pub mod index;
 pub mod kept;
+pub mod ladder;
 pub mod lookup;
 pub mod peers;
 pub mod progress;

@@ -10,14 +10,15 @@ use crate::crypto::identity::IdentityKey;
 use crate::proto::directory::audit::Dial;
 use crate::proto::directory::cuts::Cuts;
 use crate::proto::directory::kept::Kept;
+use crate::proto::directory::ladder::Ladder;
 use crate::proto::directory::peers::Peers;
 use crate::proto::directory::records::{Records, Taken};
 use crate::proto::directory::rendezvous;
-use crate::proto::directory::snapshot::Snapshot;
+use crate::proto::directory::snapshot::{Heard, Snapshot};
 use crate::proto::profile::{Admission, Profile};
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal, Statement};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::lists::lists;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,9 +26,11 @@ use std::sync::Arc;
 
 mod audits;
 mod chain;
+mod cut;
 mod known;
 mod rounds;
 mod service;
+mod telling;
 mod witness;
 
 use witness::Witness;
@@ -72,8 +75,8 @@ pub enum DirOutput {
 }
 
 enum Pending {
-    /// New records, pushed.
-    Push,
+    /// New records, pushed: of these relays.
+    Push(Vec<RelayId>),
     /// Our own record, brought to a custodian.
     Publish,
     /// A step of the round of anti-entropy.
@@ -121,9 +124,18 @@ pub struct RelayDirectory {
     /// The members of its sets.
     last_run: BTreeSet<RelayId>,
     keep_at: Instant,
-    started: UnixMs,
+    started: bool,
     next_cut: UnixMs,
     settle_at: Instant,
+    /// What the cut that is being settled counts, besides what climbs.
+    frozen: Option<BTreeMap<RelayId, Heard>>,
+    ladder: Option<Ladder<Arc<SignedDescriptor>>>,
+    /// What others stated, of the newest cut and the one that is being settled.
+    told: BTreeMap<(UnixMs, RelayId), Statement>,
+    to_tell: Vec<Statement>,
+    tell_at: Option<Instant>,
+    asked_cut: UnixMs,
+    key: Arc<IdentityKey>,
     adoption: Option<chain::Adoption>,
     /// Whether the next cut is compared with others' in any case, and when.
     check: bool,
@@ -161,7 +173,7 @@ impl RelayDirectory {
             own,
             records: Records::new(network, profile),
             audits: (profile.admission == Admission::Audits).then(|| audits::Audits::new(own, Arc::clone(&key))),
-            cuts: Cuts::new(network, own, key, profile.usable_lag),
+            cuts: Cuts::new(network, own, Arc::clone(&key)),
             peers: Peers::default(),
             next_call: 0,
             calls: BTreeMap::new(),
@@ -169,9 +181,16 @@ impl RelayDirectory {
             kept: None,
             last_run: BTreeSet::new(),
             keep_at: Instant::default(),
-            started: UnixMs(0),
+            started: false,
             next_cut: UnixMs(0),
             settle_at: Instant::default(),
+            frozen: None,
+            ladder: None,
+            told: BTreeMap::new(),
+            to_tell: Vec::new(),
+            tell_at: None,
+            asked_cut: UnixMs(0),
+            key,
             adoption: None,
             check: false,
             check_at: None,
@@ -217,7 +236,7 @@ impl RelayDirectory {
 
     /// Whether nothing of ours is on its way to others.
     pub fn is_quiet(&self) -> bool {
-        let is_told = |c: &(RelayId, Instant, Pending)| matches!(c.2, Pending::Push | Pending::Publish);
+        let is_told = |c: &(RelayId, Instant, Pending)| matches!(c.2, Pending::Push(_) | Pending::Publish);
         self.push_at.is_none() && self.out.is_empty() && !self.calls.values().any(is_told)
     }
 
@@ -254,7 +273,13 @@ impl RelayDirectory {
         // spec: DIR-33
         let pause = self.profile.cuts.period_min / 10;
         let often = self.pushed.get(&record.id()).is_some_and(|at| now.mono < *at + pause);
-        if self.fresh.len() < FRESH_MAX && !(often && record.id() != self.own) {
+        if !often || record.id() == self.own {
+            self.push_soon(record, now);
+        }
+    }
+
+    fn push_soon(&mut self, record: Arc<SignedDescriptor>, now: Now) {
+        if self.fresh.len() < FRESH_MAX {
             self.pushed.insert(record.id(), now.mono);
             self.fresh.push(record);
             self.push_at.get_or_insert(now.mono + PUSH_DELAY);
@@ -276,7 +301,11 @@ impl RelayDirectory {
         }
         let round = if self.round.is_none() && !self.idle_alone() { Some(self.round_at) } else { None };
         let targets = self.targets.values().filter(|t| !t.calling).map(|t| t.at).min();
-        let due = [Some(self.settle_at), round, targets, self.push_at, self.known_at, self.adoption_due()];
+        if self.ladder.as_ref().is_some_and(|l| l.is_fresh()) {
+            return Some(Instant::default());
+        }
+        let due =
+            [Some(self.settle_at), self.tell_at, round, targets, self.push_at, self.known_at, self.adoption_due()];
         let due = due.into_iter().chain([self.audits.as_ref().and_then(audits::Audits::deadline)]);
         due.flatten().min()
     }
@@ -300,6 +329,7 @@ impl RelayDirectory {
         }
         self.bring(now);
         self.adopt(now, rng);
+        self.tell(now, rng);
         if self.round.is_none() && self.round_at <= now.mono {
             self.start_round(now, rng);
         }
@@ -326,6 +356,7 @@ impl RelayDirectory {
 
     fn push(&mut self, now: Now, rng: &mut Rng) {
         let fresh = core::mem::take(&mut self.fresh);
+        fresh.iter().for_each(|r| self.records.passed_on(r));
         let known = self.known(now.unix);
         let to = self.peers.push_to(self.own, &known, now.mono, rng);
         let peers: BTreeSet<RelayId> = to.iter().copied().collect();
@@ -335,15 +366,18 @@ impl RelayDirectory {
         }
         for request in self.fresh_reports() {
             for peer in to.iter().filter(|_| self.calls.len() < CALLS_MAX).copied().collect::<Vec<_>>() {
-                self.call(now, peer, Pending::Push, &request);
+                self.call(now, peer, Pending::Push(Vec::new()), &request);
             }
         }
         for part in lists(&fresh, |r| r.bytes().len()) {
             let request = DirectoryRequest::Put(part.iter().map(|r| r.bytes().to_vec()).collect());
             for peer in &to {
                 // spec: DIR-32
-                if self.room() && !part.iter().all(|r| r.id() == *peer) {
-                    self.call(now, *peer, Pending::Push, &request);
+                if !self.room() {
+                    part.iter().for_each(|r| self.records.refused(&r.id()));
+                } else if !part.iter().all(|r| r.id() == *peer) {
+                    let of = part.iter().map(|r| r.id()).collect();
+                    self.call(now, *peer, Pending::Push(of), &request);
                 }
             }
         }
@@ -370,7 +404,11 @@ impl RelayDirectory {
         let Some((peer, _, pending)) = self.calls.remove(&id) else { return };
         let answer = result.ok().and_then(|body| DirectoryAnswer::decode(&body).ok());
         let good = match (pending, answer) {
-            (Pending::Push, Some(DirectoryAnswer::Taken { .. } | DirectoryAnswer::Refused(Refusal::Busy))) => true,
+            (Pending::Push(_), Some(DirectoryAnswer::Taken { refused: 0, .. })) => true,
+            (Pending::Push(of), Some(DirectoryAnswer::Taken { .. } | DirectoryAnswer::Refused(Refusal::Busy))) => {
+                of.iter().for_each(|id| self.records.refused(id));
+                true
+            }
             (Pending::Publish, Some(DirectoryAnswer::Taken { refused: 0, .. })) => {
                 self.targets.remove(&peer);
                 true
@@ -400,26 +438,12 @@ impl RelayDirectory {
                 true
             }
             (Pending::State(cut), answer) => self.stated(peer, cut, answer),
-            (Pending::Newest, answer) => {
-                if let Some(DirectoryAnswer::Statement(s)) = &answer {
-                    self.heard_newest(s, peer, now);
-                }
-                answer.is_some()
-            }
-            (Pending::Poll(cut), answer) => {
-                let statement = answer.as_ref().and_then(|a| match a {
-                    DirectoryAnswer::Statement(s) => Some(s),
-                    _ => None,
-                });
-                self.polled(peer, cut, statement);
-                answer.is_some()
-            }
-            (Pending::Page(cut), answer) => {
+            (pending @ (Pending::Newest | Pending::Poll(_) | Pending::Page(_)), answer) => {
                 let answered = answer.is_some();
-                self.paged(peer, cut, answer, now);
+                self.answered(peer, &pending, answer, now);
                 answered
             }
-            (Pending::Push | Pending::Reports, _) => false,
+            (Pending::Push(_) | Pending::Reports, _) => false,
         };
         if good {
             self.peers.succeeded(&peer);
@@ -442,6 +466,8 @@ impl RelayDirectory {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_attacks;
 #[cfg(test)]
 mod tests_of_audits;
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! How the lists of the directory's calls are read and written.
 
 use super::{
-    BUCKETS, ENTRIES_MAX, Entry, HELD_MAX, MemberBytes, PAGE_MEMBERS_MAX, RECORDS_MAX, REPORTS_MAX, RecordKey,
-    WANTED_MAX, WITNESSED_MAX,
+    BUCKETS, CLIMBING_MAX, Climbing, ENTRIES_MAX, Entry, HELD_MAX, MemberBytes, PAGE_MEMBERS_MAX, RECORDS_MAX,
+    REPORTS_MAX, RecordKey, STATEMENTS_MAX, Statement, WANTED_MAX, WITNESSED_MAX,
 };
 use crate::base::bytes::Reader;
 use crate::wire::changes::CHANGES_PART_MAX;
@@ -43,39 +43,42 @@ pub(crate) mod records {
     }
 }
 
-/// Members with a count `u8`, at most [`PAGE_MEMBERS_MAX`].
-pub(crate) mod page {
-    use super::{Field, Malformed, MemberBytes, PAGE_MEMBERS_MAX, Reader, Sink};
+/// Late items with a count `u8`, at most [`CLIMBING_MAX`].
+pub(crate) mod climbing {
+    use super::{CLIMBING_MAX, Climbing, Malformed, Reader, Sink, counted, put_counted};
 
-    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<MemberBytes>, Malformed> {
-        let count = usize::from(r.u8()?);
-        if count > PAGE_MEMBERS_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| Field::read(r)).collect()
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<Climbing>, Malformed> {
+        counted(r, CLIMBING_MAX)
     }
 
-    pub(crate) fn write(list: &[MemberBytes], out: &mut impl Sink) {
-        out.put(&[list.len() as u8]);
-        list.iter().for_each(|m| m.write(out));
+    pub(crate) fn write(list: &[Climbing], out: &mut impl Sink) {
+        put_counted(list, out);
+    }
+}
+
+/// Statements with a count `u8`, at most [`STATEMENTS_MAX`].
+pub(crate) mod statements {
+    use super::{Malformed, Reader, STATEMENTS_MAX, Sink, Statement, counted, put_counted};
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<Statement>, Malformed> {
+        counted(r, STATEMENTS_MAX)
+    }
+
+    pub(crate) fn write(list: &[Statement], out: &mut impl Sink) {
+        put_counted(list, out);
     }
 }
 
 /// Reports with a count `u8`, at most [`REPORTS_MAX`].
 pub(crate) mod reports {
-    use super::{Field, Malformed, REPORTS_MAX, Reader, Report, Sink};
+    use super::{Malformed, REPORTS_MAX, Reader, Report, Sink, counted, put_counted};
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<Report>, Malformed> {
-        let count = usize::from(r.u8()?);
-        if count > REPORTS_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| Field::read(r)).collect()
+        counted(r, REPORTS_MAX)
     }
 
     pub(crate) fn write(list: &[Report], out: &mut impl Sink) {
-        out.put(&[list.len() as u8]);
-        list.iter().for_each(|r| r.write(out));
+        put_counted(list, out);
     }
 }
 
@@ -93,38 +96,16 @@ pub(crate) mod held {
     }
 }
 
-/// A sum for each bucket, without a count.
-pub(crate) mod tags {
-    use super::{BUCKETS, Field, Malformed, Reader, Sink};
-
-    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Box<[u64; BUCKETS]>, Malformed> {
-        let mut tags = Box::new([0; BUCKETS]);
-        for t in tags.iter_mut() {
-            *t = r.u64()?;
-        }
-        Ok(tags)
-    }
-
-    pub(crate) fn write(tags: &[u64; BUCKETS], out: &mut impl Sink) {
-        tags.iter().for_each(|t| t.write(out));
-    }
-}
-
 /// What a WITNESS and its answer list, with a count `u8`, at most [`WITNESSED_MAX`].
 pub(crate) mod witnessed {
-    use super::{Field, Malformed, Reader, Sink, WITNESSED_MAX};
+    use super::{Field, Malformed, Reader, Sink, WITNESSED_MAX, counted, put_counted};
 
     pub(crate) fn read<T: for<'a> Field<'a>>(r: &mut Reader<'_>) -> Result<Vec<T>, Malformed> {
-        let count = usize::from(r.u8()?);
-        if count > WITNESSED_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| T::read(r)).collect()
+        counted(r, WITNESSED_MAX)
     }
 
     pub(crate) fn write<T: for<'a> Field<'a>>(list: &[T], out: &mut impl Sink) {
-        out.put(&[list.len() as u8]);
-        list.iter().for_each(|item| item.write(out));
+        put_counted(list, out);
     }
 }
 
@@ -139,6 +120,50 @@ pub(crate) mod part {
 
     pub(crate) fn write(bytes: &[u8], out: &mut impl Sink) {
         out.put(bytes);
+    }
+}
+
+/// A list with a count `u8`.
+fn counted<'a, T: Field<'a>>(r: &mut Reader<'a>, most: usize) -> Result<Vec<T>, Malformed> {
+    let count = usize::from(r.u8()?);
+    if count > most {
+        return Err(Malformed::OutOfRange);
+    }
+    (0..count).map(|_| T::read(r)).collect()
+}
+
+fn put_counted<'a, T: Field<'a>>(list: &[T], out: &mut impl Sink) {
+    out.put(&[list.len() as u8]);
+    list.iter().for_each(|item| item.write(out));
+}
+
+/// Members with a count `u8`, at most [`PAGE_MEMBERS_MAX`].
+pub(crate) mod page {
+    use super::{Malformed, MemberBytes, PAGE_MEMBERS_MAX, Reader, Sink, counted, put_counted};
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<MemberBytes>, Malformed> {
+        counted(r, PAGE_MEMBERS_MAX)
+    }
+
+    pub(crate) fn write(list: &[MemberBytes], out: &mut impl Sink) {
+        put_counted(list, out);
+    }
+}
+
+/// A sum for each bucket, without a count.
+pub(crate) mod tags {
+    use super::{BUCKETS, Field, Malformed, Reader, Sink};
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Box<[u64; BUCKETS]>, Malformed> {
+        let mut tags = Box::new([0; BUCKETS]);
+        for t in tags.iter_mut() {
+            *t = r.u64()?;
+        }
+        Ok(tags)
+    }
+
+    pub(crate) fn write(tags: &[u64; BUCKETS], out: &mut impl Sink) {
+        tags.iter().for_each(|t| t.write(out));
     }
 }
 

@@ -121,9 +121,9 @@ fn liar(i: u8, of: Vec<Arc<SignedDescriptor>>) -> Lie {
             (_, Ok(DirectoryAnswer::Statement(s))) => s.cut,
             _ => return Some(honest),
         };
-        let mut cuts = Cuts::new(NETWORK, id(i), Arc::clone(&key), P.usable_lag);
-        cuts.push(Arc::new(Snapshot::settle(&of, cut, P, NETWORK)));
-        let late = cut.plus(P.usable_lag);
+        let mut cuts = Cuts::new(NETWORK, id(i), Arc::clone(&key));
+        cuts.push(Arc::new(Snapshot::settle(&of, cut, P, NETWORK)), cut);
+        let late = cut;
         Some(match request {
             DirectoryRequest::Statement(_) => cuts.statement(cut, late).encode(),
             DirectoryRequest::Page { start, .. } => cuts.page(cut, *start, late).encode(),

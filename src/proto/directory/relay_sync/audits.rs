@@ -3,15 +3,15 @@
 
 use super::{DirOutput, Pending, RelayDirectory, Target};
 use crate::base::rng::Rng;
-use crate::base::time::{Duration, Instant, Now, UnixMs};
+use crate::base::time::{Instant, Now, UnixMs};
 use crate::crypto::hash::{context, derive};
 use crate::crypto::identity::IdentityKey;
 use crate::proto::directory::admission::{Admitted, Confirmations, Found, admit, founders};
 use crate::proto::directory::audit::{AuditOutput, Auditor};
 use crate::proto::directory::draw::Draw;
 use crate::proto::directory::quota::Shares;
+use crate::proto::directory::schedule::report_lead;
 use crate::proto::directory::snapshot::{Heard, Snapshot};
-use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, REPORTS_MAX, Refusal};
 use crate::wire::ids::RelayId;
@@ -47,6 +47,10 @@ pub(super) struct Audits {
     fresh: Vec<Report>,
     /// When reports that are missing are asked for once more.
     last_call: Option<Instant>,
+    /// Whether the cut has come: what comes now is too late for it.
+    is_frozen: bool,
+    /// Whether a report came so late that others may not have it, or have it in time.
+    has_late: bool,
     /// The cut that might be the first, for which we go to everybody.
     founding: Option<UnixMs>,
     /// Who came from which of its own addresses, in this period and in the one before.
@@ -65,6 +69,8 @@ impl Audits {
             reports: BTreeMap::new(),
             fresh: Vec::new(),
             last_call: None,
+            is_frozen: false,
+            has_late: false,
             founding: None,
             knocked: [BTreeMap::new(), BTreeMap::new()],
             knocks: Shares::default(),
@@ -101,7 +107,7 @@ impl Audits {
         self.knocks = Shares::default();
         self.reports.clear();
         self.fresh.clear();
-        self.last_call = None;
+        (self.is_frozen, self.has_late, self.last_call) = (false, false, None);
     }
 
     /// Which auditors' reports we hold: a bit for each live member of the set, in the order of ids.
@@ -128,11 +134,6 @@ impl Audits {
     pub(super) fn deadline(&self) -> Option<Instant> {
         [self.auditor.deadline(), self.last_call].into_iter().flatten().min()
     }
-}
-
-/// How long before a cut reports are made: time for them to reach everybody.
-fn report_lead(profile: &Profile) -> Duration {
-    profile.settle_margin.saturating_mul(2)
 }
 
 impl RelayDirectory {
@@ -164,6 +165,20 @@ impl RelayDirectory {
         Some(heard)
     }
 
+    /// The cut has come: the reports that we hold are those that count.
+    // spec: ADM-21
+    pub(super) fn freeze_reports(&mut self) {
+        if let Some(audits) = &mut self.audits {
+            audits.is_frozen = true;
+        }
+    }
+
+    /// Whether reports came so late that others may settle another set.
+    // spec: ADM-22
+    pub(super) fn has_late_reports(&self) -> bool {
+        self.audits.as_ref().is_some_and(|audits| audits.has_late)
+    }
+
     /// The newest set or the next cut is another: the audits for it begin.
     pub(super) fn begin_audits(&mut self, now: Now) {
         let Some(set) = self.cuts.newest().cloned() else { return self.begin_founding(now) };
@@ -184,7 +199,7 @@ impl RelayDirectory {
         self.records.reached(knocked.map(|id| short(&id.0)).collect::<Vec<_>>());
         let until = self.next_cut.distance(now.unix);
         let lead = report_lead(self.profile);
-        audits.last_call = Some(now.mono + until.saturating_sub(lead / 2 + self.profile.settle_margin / 4));
+        audits.last_call = Some(now.mono + until.saturating_sub(lead / 2 + self.profile.cuts.late_window / 4));
         let mut candidates: Vec<_> = self
             .records
             .valid(now.unix)
@@ -331,6 +346,14 @@ impl RelayDirectory {
                         break;
                     }
                     new += 1;
+                    // Others may not have it before the cut.
+                    let is_late = now.unix.plus(self.profile.cuts.late_window) >= self.next_cut;
+                    if let Some(audits) = self.audits.as_mut().filter(|_| is_late) {
+                        audits.has_late = true;
+                        if audits.is_frozen {
+                            continue;
+                        }
+                    }
                     let reached = self.audits.as_mut().map(|audits| audits.take(report));
                     self.records.reached(reached.unwrap_or_default());
                 }

@@ -47,7 +47,7 @@ impl RelayDirectory {
         let wanted: Vec<_> =
             wanted.iter().filter_map(|key| self.records.version(key)).map(|r| r.bytes().to_vec()).collect();
         for part in lists(&wanted, Vec::len) {
-            self.call(now, peer, Pending::Push, &DirectoryRequest::Put(part.to_vec()));
+            self.call(now, peer, Pending::Push(Vec::new()), &DirectoryRequest::Put(part.to_vec()));
         }
         // The same range again while it brings something new; a peer that only says so gets no second turn.
         if let Some(r) = self.round.as_mut().filter(|_| !(more && new)) {

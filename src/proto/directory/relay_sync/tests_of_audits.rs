@@ -14,7 +14,7 @@ use core::net::SocketAddr;
 
 const P: Profile = Profile { work: Profile::TESTING.work, private_relays: true, ..Profile::PUBLIC };
 /// The time between two cuts of a network of at most eight relays, in milliseconds.
-pub(super) const CUT_MS: u64 = 30_000;
+pub(super) const CUT_MS: u64 = 60_000;
 
 /// Nets whose relays settled their first set.
 pub(super) fn formed(n: u8, seed: u8) -> Net {
