@@ -8,6 +8,7 @@ RECORDS, NAMES, ID, BLOCK = [seq(200, 1), seq(199, 2)], b"".join(seq(32, 50 + i)
 ENTRIES = b"".join(seq(32, 40 + i) + u64(1000 + i) + u64(77 + i) for i in range(2))
 KEYS = b"".join(seq(32, 60 + i) + u64(2000 + i) for i in range(2))
 STATED = seq(76 + 32 + 64, 3)
+MEMBERS = [member(r, 1_799_999_000_000, 5, dormant) for r, dormant in zip(RECORDS, (0, 1_799_999_500_000))]
 LISTED = dict(records=b"".join(len16(r) for r in RECORDS))
 
 
@@ -56,7 +57,7 @@ def directory_answers():
         ("differs", u8(3) + seq(32), dict(differs=seq(32))),
         ("delta", u8(4) + u8(1) + record_list(RECORDS) + u16(2) + KEYS, dict(more=1, keys=KEYS) | LISTED),
         ("statement", u8(5) + STATED, dict(statement=STATED)),
-        ("page", u8(6) + u64(1_800_000_000_000) + u32(900) + u32(192) + record_list(RECORDS), dict(cut=1_800_000_000_000, total=900, start=192) | LISTED),
+        ("page", u8(6) + u64(1_800_000_000_000) + u32(900) + u32(192) + u8(2) + b"".join(MEMBERS), dict(cut=1_800_000_000_000, total=900, start=192, members=b"".join(len16(m) for m in MEMBERS))),
         ("unknown", u8(7) + u64(0), dict(newest=0)),
         ("refused_malformed", u8(8) + u8(1), dict(reason=1)),
         ("refused_busy", u8(8) + u8(2), dict(reason=2)),
@@ -66,7 +67,8 @@ def directory_answers():
         ("kind_9", "DIR-12", "UnknownKind", u8(9)),
         ("more_is_2", "DIR-12", "OutOfRange", u8(4) + u8(2) + u8(0) + u16(0)),
         ("keys_513", "DIR-12", "OutOfRange", u8(4) + u8(0) + u8(0) + u16(513)),
-        ("page_of_193", "DIR-12", "OutOfRange", u8(6) + u64(1) + u32(193) + u32(0) + u8(193) + len16(b"x") * 193),
+        ("page_of_193", "DIR-12", "OutOfRange", u8(6) + u64(1) + u32(193) + u32(0) + u8(193) + member(b"x", 1, 1) * 193),
+        ("member_cut", "DIR-12", "Truncated", u8(6) + u64(1) + u32(1) + u32(0) + u8(1) + MEMBERS[0][:-1]),
         ("reason_3", "DIR-12", "UnknownKind", u8(8) + u8(3)),
         ("record_without_length", "DIR-12", "Truncated", u8(2) + RECORDS[0]),
         ("taken_cut", "DIR-12", "Truncated", u8(1) + u16(1) + u16(2)),

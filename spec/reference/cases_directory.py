@@ -70,11 +70,11 @@ def directory():
         ("not_one", "DIR-10", "NotAnInvite", "hello\n"),
     ]:
         case("directory", "invite", name, spec, expect, invite=raw.encode())
-    beacon = derive("umbel 1 beacon", network + u64(published // 3_600_000))
+    beacon = dir_beacon(network, published, 3_600_000, seq(32, 77))
     key = seq(32, 5)
     relays = [seq(32, 10 * i) for i in range(8)]
     best = sorted(relays, key=lambda r: score(beacon, key, r), reverse=True)
-    case("directory", "custodians", "best_three_of_eight", "DIR-20 DIR-21 DIR-22", network=network, cut=published, beacon=beacon, key=key, locator=derive("umbel 1 block locator", key),
+    case("directory", "custodians", "best_three_of_eight", "DIR-20 DIR-21 DIR-22", network=network, cut=published, last=seq(32, 77), beacon=beacon, key=key, locator=derive("umbel 1 block locator", key),
          relays=b"".join(relays), best=b"".join(best[:3]))
     sets(network, base)
 
@@ -91,38 +91,65 @@ def sets(network, base):
 
     all_of = sorted(relay(i) for i in range(20, 27))
     lists = lambda records: b"".join(len16(r) for r in records)
-    named = lambda records: dict(network=network, cut=cut, records=lists(records))
     beacon = dir_beacon(network, cut, term)
+    named = lambda members: dict(network=network, cut=cut, beacon=beacon, members=lists(members))
+    live = lambda r, since=cut - 9_000, samples=0b1101: member(r[3], since, samples)
     for n in (3, 4, 5, 7):
-        records = [r[3] for r in all_of[:n]]
-        case("directory", "set", f"of_{n}", "DIR-19 DIR-20 DIR-28", **named(records), root=dir_root(records), beacon=beacon)
-    records = [r[3] for r in all_of[:4]]
-    late, over = relay(30, published=cut - margin + 1)[3], relay(31, published=cut - 60_000)[3]
-    placed = lambda extra: [r for _, r in sorted((relay_id(r[35 + 0 : 67], int.from_bytes(r[67:75], "big")), r) for r in records + [extra])]
+        records = [live(r) for r in all_of[:n]]
+        case("directory", "set", f"of_{n}", "DIR-19 DIR-28", **named(records), root=dir_root(beacon, records))
+    sleeping = [live(r) for r in all_of[:4]] + [member(all_of[4][3], cut - 90_000, 0xFFFE, cut - 59_999)]
+    case("directory", "set", "one_dormant", "DIR-19 DIR-28", **named(sleeping), root=dir_root(beacon, sleeping))
+    records = [live(r) for r in all_of[:4]]
+    over = live(relay(31, published=cut - 60_000))
+    placed = lambda extra: [m for _, m in sorted((relay_id(m[37:69], int.from_bytes(m[69:77], "big")), m) for m in records + [extra])]
+    other = all_of[5]
     for name, expect, change in [
         ("out_of_order", "Misplaced", named([records[1], records[0]] + records[2:])),
         ("one_twice", "Misplaced", named(records[:1] + records)),
-        ("published_late", "Misplaced", named(placed(late))),
+        ("since_after_the_cut", "Misplaced", named(placed(live(other, since=cut + 1)))),
+        ("dormant_for_too_long", "Misplaced", named(placed(member(other[3], cut - 90_000, 1, cut - 60_000)))),
+        ("dormant_before_it_was_a_member", "Misplaced", named(placed(member(other[3], cut - 9_000, 1, cut - 9_000)))),
+        ("samples_without_a_leading_one", "OutOfRange", named(placed(live(other, samples=0)))),
         ("over_at_the_cut", "Misplaced", named(placed(over))),
         ("two_relays", "NoCut", named(records[:2])),
+        ("two_live_relays", "NoCut", named(records[:2] + sleeping[4:])),
         ("not_a_cut", "NoCut", named(records) | dict(cut=cut + 1)),
     ]:
         case("directory", "set", name, "DIR-28", expect, **change)
     edge = relay(32, published=cut - margin)
     twins = [relay(20, published=cut - 4_000), relay(20, published=cut - 4_000, link_key=seq(32, 9))]
     given = all_of + twins + [edge, relay(21, published=cut - margin + 1), relay(22, published=cut - 3_000, lifetime=3), relay(23, published=cut - 9_000), relay(31, published=cut - 60_000)]
-    kept = settle(given, cut, margin)
-    case("directory", "settle", "late_over_twice_and_older", "DIR-17 DIR-18", **named([r[3] for r in given]), kept=lists(kept), root=dir_root(kept))
+    wire = lambda members: [member(r[3], since, samples, dormant) for r, since, samples, dormant in members.values()]
+    settled = lambda before, records, at: settle(before, records, at, margin, 60_000, 60_000)
+    first = settled(None, given, cut)
+    spec = "DIR-17 DIR-18 DIR-19 DIR-20 DIR-102 DIR-103 DIR-104"
+    fields = lambda members: dict(members=lists(wire(members)), root=dir_root(beacon, wire(members)))
+    records_of = lambda given: lists([r[3] for r in given])
+    case("directory", "settle", "late_over_twice_and_older", spec, network=network, cut=cut, records=records_of(given), beacon=beacon, **fields(first))
+    # A minute later: relay 20 is there again, 24 retires, 28 is new, and the others' time is over.
+    then = cut + 57_000
+    later = [relay(20, published=then - 1_000), relay(24, published=then - 1_500, lifetime=1), relay(28, published=then - 2_000), relay(25, published=then - 3_000)]
+    before = (cut, dir_root(beacon, wire(first)), first)
+    second = settled(before, later + all_of, then)
+    case("directory", "settle", "on_top_of_another", spec, network=network, cut=then, records=records_of(later + all_of), before=cut, old_members=lists(wire(first)), old_beacon=beacon,
+         beacon=beacon, **fields(second))
+    # And in the next term.
+    last = cut - cut % term + term
+    third = settled((then, dir_root(beacon, wire(second)), second), [relay(i, published=last - 1_000) for i in (20, 25, 28)], last)
+    beacon_3 = dir_beacon(network, last, term, dir_root(beacon, wire(second)))
+    case("directory", "settle", "in_the_next_term", spec, network=network, cut=last, records=records_of([relay(i, published=last - 1_000) for i in (20, 25, 28)]), before=then,
+         old_members=lists(wire(second)), old_beacon=beacon, beacon=beacon_3, members=lists(wire(third)), root=dir_root(beacon_3, wire(third)))
     secret = seq(32, 7)
     identity = ed_public(secret)
-    word = statement(secret, cut, dir_root(records), beacon, 4, seq(32, 3))
+    word = statement(secret, network, cut, dir_root(beacon, records), beacon, 4, seq(32, 3))
     for name, expect, raw in [
         ("good", "ok", word),
         ("cut_changed", "Unproven", flipped(word, 7)),
         ("signature_changed", "Unproven", flipped(word, len(word) - 1)),
-        ("for_another_purpose", "Unproven", word[:-64] + sign(secret, "umbel 1 descriptor", word[:-64])),
+        ("for_another_purpose", "Unproven", word[:-64] + sign(secret, "umbel 1 descriptor", network + word[:-64])),
+        ("of_another_network", "Unproven", statement(secret, seq(32, 9), cut, dir_root(beacon, records), beacon, 4, seq(32, 3))),
         ("cut_off", "Truncated", word[:-1]),
         ("longer", "TrailingBytes", word + b"\x00"),
     ]:
-        fields = dict(cut=cut, root=dir_root(records), beacon=beacon, count=4, relay=seq(32, 3)) if expect == "ok" else {}
-        case("directory", "statement", name, "DIR-27", expect, identity=identity, statement=raw, **fields)
+        fields = dict(cut=cut, root=dir_root(beacon, records), beacon=beacon, count=4, relay=seq(32, 3)) if expect == "ok" else {}
+        case("directory", "statement", name, "DIR-27", expect, network=network, identity=identity, statement=raw, **fields)

@@ -8,7 +8,7 @@ from umbel import *
 
 
 def ids():
-    for profile, genesis in [("testing", seq(32)), ("default", bytes(32))]:
+    for profile, genesis in [("testing", seq(32)), ("public", bytes(32))]:
         case("ids", "network", profile, "KEY-1 ENC-4", profile=profile, genesis=genesis, network=network_id(profile, genesis),
              text=id_text(network_id(profile, genesis)))
     identity = ed_public(seq(32, 7))

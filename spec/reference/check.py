@@ -27,13 +27,13 @@ from directory import (
     answer_reader,
     ask_page,
     ask_statement,
-    beacon,
     check_statement_signature,
     parse_page,
     parse_record,
     parse_statement,
     read_statement,
     settled,
+    parse_member,
 )
 from errors import Refused, Unavailable, Unproven, Violation
 from fetch import GET, ask_block, block_of
@@ -147,7 +147,8 @@ def invite(case: Case) -> None:
 
 
 def custodians(case: Case) -> None:
-    now = beacon(network_of(case), case.number("cut"))
+    network = network_of(case)
+    now = umbel.dir_beacon(network.id, case.number("cut"), network.profile.term, case.raw("last"))
     same(now, case.raw("beacon"))
     best = sorted(case.ids("relays"), key=lambda relay: umbel.score(now, case.raw("key"), relay), reverse=True)
     same(best[:3], case.ids("best"))
@@ -155,14 +156,15 @@ def custodians(case: Case) -> None:
 
 
 def settled_set(case: Case) -> None:
-    network, cut, records = network_of(case), case.number("cut"), case.elements("records")
-    same([record.raw for record in settled(network, cut, records)], records)
-    same((umbel.dir_root(records), beacon(network, cut)), (case.raw("root"), case.raw("beacon")))
+    members = [parse_member(Reader(m, "member")) for m in case.elements("members")]
+    found = settled(network_of(case), case.number("cut"), case.raw("beacon"), members)
+    same([record.raw for record in found.relays], [m.raw for m in members if not m.dormant])
+    same(found.root, case.raw("root"))
 
 
 def statement(case: Case) -> None:
     found = read_statement(Reader(case.raw("statement"), "statement"))
-    check_statement_signature(found, case.raw("identity"))
+    check_statement_signature(found, network_of(case), case.raw("identity"))
     same((found.cut, found.count), (case.number("cut"), case.number("count")))
     same((found.root, found.beacon, found.relay), (case.raw("root"), case.raw("beacon"), case.raw("relay")))
 
@@ -184,8 +186,9 @@ def directory_answer(case: Case) -> None:
     if 1 <= body[0] <= 4:
         raise NotForAClient
     if body[0] == PAGE:
-        cut, total, start, records = parse_page(body)
-        same((cut, total, start, records), (case.number("cut"), case.number("total"), case.number("start"), case.elements("records")))
+        cut, total, start, members = parse_page(body)
+        same((cut, total, start), (case.number("cut"), case.number("total"), case.number("start")))
+        same([m.whole for m in members], case.elements("members"))
     elif body[0] == STATEMENT:
         parse_statement(body)
     else:

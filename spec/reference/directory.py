@@ -28,7 +28,7 @@ from wire import Reader, is_signed
 
 EXIT, KEEPS_CONTENT, FAMILY = 1, 2, 4
 DESCRIPTOR_MAX, ADDRS_MAX, RELAYS_MAX, RELAYS_MIN = 324, 4, 20_000, 3
-PAGE_RECORDS_MAX = 192
+PAGE_MEMBERS_MAX = 192
 STATEMENT, PAGE, UNKNOWN, REFUSED = 5, 6, 7, 8
 
 
@@ -37,7 +37,9 @@ class Profile:
     """The numbers of page 15 that a client needs, by their names there; times in milliseconds."""
 
     name: str
-    period: int
+    period_min: int
+    period_max: int
+    dormant_max: int
     settle_margin: int
     descriptor_lifetime: int
     term: int
@@ -54,8 +56,8 @@ SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 PROFILES = {
     p.name: p
     for p in (
-        Profile("default", 3 * HOUR, 10 * MINUTE, DAY, 30 * DAY, 49, 22, 12, True, False, 10 * MINUTE, 262_144),
-        Profile("testing", SECOND, 500, 60 * SECOND, HOUR, 5, 8, 12, False, True, 5 * MINUTE, 262_144),
+        Profile("public", 30 * SECOND, HOUR, DAY, 6 * SECOND, DAY, 30 * DAY, 49, 22, 12, True, False, 10 * MINUTE, 262_144),
+        Profile("testing", SECOND, SECOND, 60 * SECOND, 500, 60 * SECOND, HOUR, 5, 8, 12, False, True, 5 * MINUTE, 262_144),
     )
 }
 
@@ -179,31 +181,50 @@ def read_statement(r: Reader) -> Statement:
     return Statement(cut, root, beacon, count, relay, signed, signature)
 
 
-def check_statement_signature(s: Statement, identity: bytes) -> None:  # DIR-27
-    if not is_signed(identity, "umbel 1 root statement", s.signed, s.signature):
+def check_statement_signature(s: Statement, network: Network, identity: bytes) -> None:  # DIR-27
+    if not is_signed(identity, "umbel 1 root statement", network.id + s.signed, s.signature):
         raise Unproven("DIR-27", "the statement is not signed by the relay it names")
 
 
 def check_statement(s: Statement, network: Network, relay: bytes, identity: bytes, now: int) -> None:
     profile = network.profile
-    check_statement_signature(s, identity)
-    if s.relay != relay or s.beacon != beacon(network, s.cut):
-        raise Unproven("DIR-41", "the statement names another relay or another beacon")
-    if s.cut % profile.period or not RELAYS_MIN <= s.count <= RELAYS_MAX:
+    check_statement_signature(s, network, identity)
+    if s.relay != relay:
+        raise Unproven("DIR-41", "the statement names another relay")
+    if s.cut % profile.period_min or not RELAYS_MIN <= s.count <= RELAYS_MAX:
         raise NoCut("DIR-23", f"a set of {s.count} relays at {s.cut}")
-    if not now - profile.clock_tolerance - 3 * profile.period <= s.cut <= now + profile.clock_tolerance:
+    if not now - profile.clock_tolerance - 3 * profile.period_max <= s.cut <= now + profile.clock_tolerance:
         raise OutOfRange("DIR-52", f"clocks differ: the cut lies {(s.cut - now) / SECOND:+.0f} s from this one")
 
 
-def parse_page(body: bytes) -> tuple[int, int, int, list[bytes]]:
-    """Cut, number of relays in the set, index of the first record, and the records."""
+@dataclass(frozen=True)
+class Member:
+    """A member as a page has it; its record is not verified."""
+
+    raw: bytes
+    since: int
+    samples: int
+    dormant: int
+    whole: bytes
+
+
+def parse_member(r: Reader) -> Member:
+    begun = r.at
+    raw, since, samples, dormant = r.take(r.uint(2)), r.uint(8), r.uint(2), r.uint(8)
+    if len(raw) > DESCRIPTOR_MAX:
+        raise OutOfRange("DIR-12", f"a record of {len(raw)} bytes")
+    return Member(raw, since, samples, dormant, r.data[begun : r.at])
+
+
+def parse_page(body: bytes) -> tuple[int, int, int, list[Member]]:
+    """Cut, number of members of the set, index of the first one here, and these."""
     r = answer_reader(body, PAGE)
     cut, total, start, count = r.uint(8), r.uint(4), r.uint(4), r.uint(1)
-    if count > PAGE_RECORDS_MAX:
-        raise OutOfRange("DIR-28", f"a page of {count} records")
-    records = [r.take(r.uint(2)) for _ in range(count)]
+    if count > PAGE_MEMBERS_MAX:
+        raise OutOfRange("DIR-28", f"a page of {count} members")
+    members = [parse_member(r) for _ in range(count)]
     r.end()
-    return cut, total, start, records
+    return cut, total, start, members
 
 
 # The settled set
@@ -212,37 +233,52 @@ class SettledSet:
     network: Network
     cut: int
     root: bytes
+    beacon: bytes
     relays: list[Record]
+    """The records of live members, in the order of ids."""
+    since: dict[bytes, int]
+    """The cut since which each of them is a member."""
 
     def find(self, relay: bytes) -> Record:
         return next(r for r in self.relays if r.relay == relay)
 
     def custodians(self, key: bytes, flag: int) -> list[Record]:
         """The relays with all bits of `flag` that keep `key`, the greatest score first (DIR-21)."""
-        now = beacon(self.network, self.cut)
-        able = [r for r in self.relays if r.flags & flag == flag]
-        return sorted(able, key=lambda r: umbel.score(now, key, r.relay), reverse=True)[: self.network.profile.custodians]
+        able = [r for r in self.settled_before_the_beacon() if r.flags & flag == flag]
+        best = sorted(able, key=lambda r: umbel.score(self.beacon, key, r.relay), reverse=True)
+        return best[: self.network.profile.custodians]
+
+    def settled_before_the_beacon(self) -> list[Record]:  # DIR-105
+        term = self.cut - self.cut % self.network.profile.term
+        able = [r for r in self.relays if self.since[r.relay] < term]
+        return able if 2 * len(able) >= len(self.relays) else self.relays
 
 
-def beacon(network: Network, cut: int) -> bytes:  # DIR-20
-    return umbel.dir_beacon(network.id, cut, network.profile.term)
+def belongs(record: Record, m: Member, cut: int, profile: Profile) -> bool:
+    if m.dormant:
+        return m.since < m.dormant <= cut < m.dormant + profile.dormant_max
+    return m.since <= cut and not record.is_over(cut)
 
 
-def settled(network: Network, cut: int, raw: list[bytes]) -> list[Record]:
-    """The records that are given out as the set of a cut (DIR-28)."""
-    if cut % network.profile.period or not RELAYS_MIN <= len(raw) <= RELAYS_MAX:
-        raise NoCut("DIR-23", f"{len(raw)} records at {cut}")
-    relays = [parse_record(record, network) for record in raw]
-    for record in relays:
-        if record.published > cut - network.profile.settle_margin or record.is_over(cut):
-            raise Misplaced("DIR-28", "a record that is late, or whose lifetime has ended, is in the set")
-    if any(a.relay >= b.relay for a, b in zip(relays, relays[1:])):
+def settled(network: Network, cut: int, beacon: bytes, members: list[Member]) -> SettledSet:
+    """What is given out as the set of a cut (DIR-19, DIR-28)."""
+    records = [parse_record(m.raw, network) for m in members]
+    if not all(m.samples for m in members):
+        raise OutOfRange("DIR-28", "samples without a leading one")
+    live = [r for r, m in zip(records, members) if not m.dormant]
+    if cut % network.profile.period_min or len(live) < RELAYS_MIN or len(members) > RELAYS_MAX:
+        raise NoCut("DIR-23", f"{len(live)} live members at {cut}")
+    if any(a.relay >= b.relay for a, b in zip(records, records[1:])):
         raise Misplaced("DIR-28", "the set is not in order")
-    return relays
+    if not all(belongs(r, m, cut, network.profile) for r, m in zip(records, members)):
+        raise Misplaced("DIR-28", "a member that does not belong to this cut is in the set")
+    root = umbel.dir_root(beacon, [m.whole for m in members])
+    return SettledSet(network, cut, root, beacon, live, {r.relay: m.since for r, m in zip(records, members)})
 
 
-def settle(network: Network, named: Statement, raw: list[bytes]) -> SettledSet:
-    """The set that a statement names (DIR-19, DIR-28)."""
-    if len(raw) != named.count or umbel.dir_root(raw) != named.root:
-        raise Unproven("DIR-28", "the records do not have the root of the statement")
-    return SettledSet(network, named.cut, named.root, settled(network, named.cut, raw))
+def settle(network: Network, named: Statement, members: list[Member]) -> SettledSet:
+    """The set that a statement names (DIR-28)."""
+    found = settled(network, named.cut, named.beacon, members)
+    if len(members) != named.count or found.root != named.root:
+        raise Unproven("DIR-28", "the members do not have the root of the statement")
+    return found

@@ -13,7 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from circuit import Circuit
-from directory import Network, Record, SettledSet, Statement, ask_page, ask_statement, check_statement, parse_page, parse_statement, settle
+from directory import Member, Network, Record, SettledSet, Statement, ask_page, ask_statement, check_statement, parse_page, parse_statement, settle
 from errors import OutOfRange, Refused, Unavailable, Unproven
 from link import Link, connect
 from stream import TO_DIRECTORY, Calls
@@ -89,13 +89,13 @@ class Session:
 
 def fetch_set(calls: Calls, named: Statement, network: Network) -> SettledSet:
     """The set of a statement, page by page."""
-    raw: list[bytes] = []
-    while len(raw) < named.count:
-        cut, total, start, records = parse_page(calls.call(ask_page(named.cut, len(raw))))
-        if (cut, total, start) != (named.cut, named.count, len(raw)) or not records:
-            raise Unproven("DIR-28", f"a page of cut {cut} with {len(records)} records from {start} of {total}")
-        raw += records
-    return settle(network, named, raw)
+    members: list[Member] = []
+    while len(members) < named.count:
+        cut, total, start, page = parse_page(calls.call(ask_page(named.cut, len(members))))
+        if (cut, total, start) != (named.cut, named.count, len(members)) or not page:
+            raise Unproven("DIR-28", f"a page of cut {cut} with {len(page)} members from {start} of {total}")
+        members += page
+    return settle(network, named, members)
 
 
 def ask_for_statement(calls: Calls, of: Record, cut: int, network: Network) -> Statement:
@@ -160,7 +160,7 @@ def verified_set(session: Session, seeds: list[Record], source: Record) -> Settl
     if 5 * len(named) <= 3 * wanted:  # DIR-43
         raise Unproven("DIR-43", f"{len(named)} of {wanted} signers name one root")
     check_seeds(session, seeds, source, candidate.cut, candidate.root, root)
-    say(f"directory: cut {candidate.cut}, {statement.count} relays, {len(named)} of {wanted} signers name its root")
+    say(f"directory: cut {candidate.cut}, {len(candidate.relays)} relays, {len(named)} of {wanted} signers name its root")
     if root != candidate.root:  # DIR-49
         candidate = fetch_set(named[0][0], named[0][1], session.network)
     for calls, _ in sum(votes.values(), []):

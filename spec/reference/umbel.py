@@ -322,37 +322,75 @@ def is_public(ip):
 
 
 # 10: the settled set
-def dir_leaf(record):
-    return derive("umbel 1 directory leaf", record)
+def record_hash(record):
+    return derive("umbel 1 record", record[:-64])
 
 
-def dir_root(records):
-    """The root over records in the order of their relays' ids."""
-    level = [dir_leaf(r) for r in records]
+def member(record, since, samples, dormant=0):
+    """A member as pages have it."""
+    return len16(record) + u64(since) + u16(samples) + u64(dormant)
+
+
+def dir_leaf(member):
+    return derive("umbel 1 directory leaf", record_hash(member[2:-18]) + member[-18:])
+
+
+def dir_root(beacon, members):
+    """The root over members in the order of their relays' ids."""
+    level = [dir_leaf(m) for m in members]
     while len(level) > 1:
         pairs = [derive("umbel 1 directory node", b"".join(level[i : i + 2])) for i in range(0, len(level) - 1, 2)]
         level = pairs + level[len(pairs) * 2 :]
-    return derive("umbel 1 directory node", u32(len(records)) + (level[0] if level else bytes(32)))
+    return derive("umbel 1 directory node", u32(len(members)) + beacon + (level[0] if level else bytes(32)))
 
 
-def settle(records, cut, margin):
-    """`records` as tuples (relay id, published, lifetime in ms, bytes); the settled set of `cut`."""
+def newest_in_time(records, cut, margin):
+    """`records` as tuples (relay id, published, lifetime in ms, bytes); of each relay the one that counts at `cut`."""
     newest = {}
     for r in records:
-        rank = (r[1], dir_leaf(r[3]))
-        if r[1] <= cut - margin and (r[0] not in newest or rank > newest[r[0]][0]):
-            newest[r[0]] = rank, r
-    kept = [r for _, r in newest.values() if r[1] + r[2] > cut]
-    return [r[3] for r in sorted(kept)]
+        if r[1] <= cut - margin and (r[0] not in newest or record_rank(r) > record_rank(newest[r[0]])):
+            newest[r[0]] = r
+    return newest
 
 
-def dir_beacon(network, cut, term):
-    return derive("umbel 1 beacon", network + u64(cut // term))
+def record_rank(r):
+    return r[1], record_hash(r[3])
 
 
-def statement(secret, cut, root, beacon, count, relay):
-    signed = u64(cut) + root + beacon + u32(count) + relay
-    return signed + sign(secret, "umbel 1 root statement", signed)
+def is_sampled(root, cut, relay, passed, interval):
+    drawn = derive("umbel 1 presence sample", root + u64(cut) + relay)
+    return int.from_bytes(drawn[:4], "big") * interval < passed << 32
+
+
+def sampled(samples, present):
+    """Fifteen samples are remembered under a leading one."""
+    return (samples & 0x3FFF | 0x4000 if samples >= 0x8000 else samples) << 1 | present
+
+
+def settle(previous, records, cut, margin, dormant_max, sample_interval):
+    """The members of `cut` on top of the set (cut, root, {relay id: (record tuple, since, samples, dormant)}) before it."""
+    before, root, old = previous or (0, bytes(32), {})
+    heard, members = newest_in_time(records, cut, margin), {}
+    for relay, (record, since, samples, dormant) in old.items():
+        new = heard.pop(relay, None)
+        record = new if new and record_rank(new) > record_rank(record) else record
+        live = new is not None and record[1] + record[2] > cut
+        if is_sampled(root, cut, relay, cut - before, sample_interval):
+            samples = sampled(samples, live)
+        dormant = 0 if live else dormant or cut
+        if not dormant or dormant + dormant_max > cut:
+            members[relay] = record, since, samples, dormant
+    members |= {r[0]: (r, cut, 1, 0) for r in heard.values() if r[1] + r[2] > cut}
+    return dict(sorted(members.items()))
+
+
+def dir_beacon(network, cut, term, last=bytes(32)):
+    return derive("umbel 1 beacon", network + u64(cut // term) + last)
+
+
+def statement(secret, network, cut, root, beacon, count, relay):
+    fields = u64(cut) + root + beacon + u32(count) + relay
+    return fields + sign(secret, "umbel 1 root statement", network + fields)
 
 
 def record_list(records):

@@ -25,6 +25,11 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// How long a relay that ends tells others so, at most.
+const RETIRE_MAX: Duration = Duration::from_secs(1);
+/// How often it looks whether they know.
+const RETIRE_LOOK: Duration = Duration::from_millis(5);
+
 /// A handle on a node, for its thread alone. A clone is another handle on the same node.
 #[derive(Clone)]
 pub(crate) struct Local {
@@ -156,9 +161,18 @@ impl Local {
     }
 
     /// The last thing before the thread ends.
-    pub(super) fn close(&self) {
+    pub(super) async fn close(&self) {
         if self.about.relay.is_none() {
-            self.save_guards();
+            return self.save_guards();
         }
+        self.agent.with(|node, now| node.retire(now));
+        let gone = async {
+            while !self.agent.with(|node, _| node.has_retired()) {
+                tokio::time::sleep(RETIRE_LOOK).await;
+            }
+        };
+        // Whoever does not hear of it finds out at one of the next cuts.
+        let _ = tokio::time::timeout(RETIRE_MAX, gone).await;
+        super::network::save_sets(self);
     }
 }

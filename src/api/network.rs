@@ -5,6 +5,7 @@ use super::local::Local;
 use crate::base::rng::Rng;
 use crate::host::dir::NodeDir;
 use crate::host::error::{Error, ErrorKind};
+use crate::proto::directory::kept::Kept;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
@@ -18,7 +19,9 @@ const PEERS_FILE: &str = "peers";
 const PEERS_KEPT: usize = 256;
 /// A client's last verified directory. While it is fresh, a client that starts asks its guard for the next one and no seed.
 const DIRECTORY_FILE: &str = "directory";
-/// How often these are written at most.
+/// What a relay's directory needs to go on after a restart: its newest settled sets, and records.
+const SETS_FILE: &str = "sets";
+/// How often the peers and a client's directory are written at most.
 const KEEP_PEERS_EVERY: Duration = Duration::from_secs(60);
 /// The invite's name in the node's folder: a node started once with an invite needs none later. A founder's genesis bytes
 /// stand in it.
@@ -56,7 +59,11 @@ impl Network {
         // spec: PROF-1
         let profile = Profile::named(&invite.profile).ok_or_else(|| {
             Error::new(ErrorKind::Config, format!("this program knows no network profile named {:?}", invite.profile))
-                .with_hint("use a newer version of umbel")
+                .with_hint(if invite.profile == "default" {
+                    "the network is of an older version of umbel: ask for an invite to one of profile \"public\""
+                } else {
+                    "use a newer version of umbel"
+                })
         })?;
         if let Some(wanted) = wanted.filter(|w| w.name != profile.name) {
             let message = format!("the invite is for profile {}, not {}", profile.name, wanted.name);
@@ -113,6 +120,33 @@ impl Network {
 /// The directory of an earlier run, for a client. The file is a cache: one that does not verify is not there.
 pub(super) fn kept_directory(dir: &NodeDir, profile: &Profile, network: NetworkId) -> Result<Option<Snapshot>, Error> {
     Ok(dir.load(DIRECTORY_FILE)?.and_then(|bytes| Snapshot::decode(&bytes, profile, network).ok()))
+}
+
+/// What a relay's directory left. The file is a cache: one that does not verify is not there.
+pub(super) fn kept_sets(dir: &NodeDir, network: &Network) -> Result<Kept, Error> {
+    let Some(bytes) = dir.load(SETS_FILE)? else { return Ok(Kept::default()) };
+    Ok(Kept::decode(&bytes, network.profile, network.id).unwrap_or_else(|why| {
+        // spec: NODE-24
+        tracing::warn!(file = %dir.file(SETS_FILE).display(), %why, "the file is damaged and left out");
+        Kept::default()
+    }))
+}
+
+/// Writes down what a relay's directory needs after a restart, whenever it settled.
+pub(super) async fn keep_sets(local: Local) {
+    let mut kept = local.agent.kept();
+    while kept.changed().await.is_ok() {
+        let bytes = kept.borrow_and_update().clone();
+        // A failure is remembered by the folder, and the next cut tries again.
+        let _ = local.about.dir.save(SETS_FILE, &bytes);
+    }
+}
+
+/// The same at the end of a run.
+pub(super) fn save_sets(local: &Local) {
+    if let Some(bytes) = local.agent.with(|n, _| n.to_keep()) {
+        let _ = local.about.dir.save(SETS_FILE, &bytes);
+    }
 }
 
 /// Keeps the relays of good snapshots for the next start, and for a client the snapshot whole.

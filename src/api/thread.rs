@@ -170,7 +170,7 @@ fn run<T>(
         while let Some(request) = inbox.recv().await {
             request(&local);
         }
-        local.close();
+        local.close().await;
     });
     drop(tasks);
     // A file that is still being read must not hold the end back.

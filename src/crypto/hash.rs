@@ -16,6 +16,10 @@ pub mod context {
     pub const LOCATE: &str = "umbel 1 block locator";
     /// Rendezvous scores (directory).
     pub const RENDEZVOUS: &str = "umbel 1 rendezvous score";
+    /// A relay's record, without its signature.
+    pub const RECORD: &str = "umbel 1 record";
+    /// Whose presence is sampled at a cut.
+    pub const SAMPLE: &str = "umbel 1 presence sample";
     /// Leaves of the snapshot's Merkle tree.
     pub const DIR_LEAF: &str = "umbel 1 directory leaf";
     /// Inner nodes of the snapshot's Merkle tree.

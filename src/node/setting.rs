@@ -47,9 +47,7 @@ impl FromStr for ProfileName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Profile::named(text)
-            .map(Self)
-            .ok_or_else(|| format!("there is no profile {text:?}: use \"default\" or \"testing\""))
+        Profile::named(text).map(Self).ok_or_else(|| format!("there is no profile {text:?}: {}", Profile::hint(text)))
     }
 }
 

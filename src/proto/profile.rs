@@ -12,8 +12,12 @@ use crate::wire::ids::NetworkId;
 pub struct Profile {
     /// The name in configuration and invites.
     pub name: &'static str,
-    /// Time between two cuts.
-    pub period: Duration,
+    /// When cuts are.
+    pub cuts: CutParams,
+    /// How long a member that is not heard of stays in the set, with its record and its standing.
+    pub dormant_max: Duration,
+    /// Mean time between two samples of a member's presence.
+    pub sample_interval: Duration,
     /// A record published less than this before a cut waits for the next one: gossip has that long to spread it.
     pub settle_margin: Duration,
     /// How long after a cut its root is signed and its snapshot given out.
@@ -56,17 +60,34 @@ pub struct Profile {
     pub stream_window_bytes: u32,
 }
 
+/// When cuts are: they lie the closer the fewer and the younger the members are (spec 10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CutParams {
+    /// The shortest time between two cuts. Every cut is a multiple of it since 1970.
+    pub period_min: Duration,
+    /// The longest.
+    pub period_max: Duration,
+    /// Time between two cuts for each live member.
+    pub period_per_member: Duration,
+}
+
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 impl Profile {
     /// Real networks: hours and days, one address prefix a hop.
-    pub const DEFAULT: Self = Self {
-        name: "default",
-        period: Duration::from_secs(3 * 3600),
-        settle_margin: Duration::from_secs(600),
-        usable_lag: Duration::from_secs(300),
+    pub const PUBLIC: Self = Self {
+        name: "public",
+        cuts: CutParams {
+            period_min: Duration::from_secs(30),
+            period_max: HOUR,
+            period_per_member: Duration::from_millis(3600),
+        },
+        dormant_max: DAY,
+        sample_interval: DAY,
+        settle_margin: Duration::from_secs(6),
+        usable_lag: Duration::from_secs(6),
         descriptor_lifetime: DAY,
         descriptor_refresh: Duration::from_secs(12 * 3600),
         gossip_interval: Duration::from_secs(30),
@@ -90,7 +111,9 @@ impl Profile {
     /// Loopback networks: seconds instead of days, no address quotas. Used by `umbel testnet` and the tests.
     pub const TESTING: Self = Self {
         name: "testing",
-        period: SECOND,
+        cuts: CutParams { period_min: SECOND, period_max: SECOND, period_per_member: Duration::ZERO },
+        dormant_max: Duration::from_secs(60),
+        sample_interval: Duration::from_secs(60),
         settle_margin: Duration::from_millis(500),
         usable_lag: Duration::from_millis(200),
         descriptor_lifetime: Duration::from_secs(60),
@@ -115,7 +138,14 @@ impl Profile {
 
     /// The profile of that name.
     pub fn named(name: &str) -> Option<&'static Self> {
-        [&Self::DEFAULT, &Self::TESTING].into_iter().find(|p| p.name == name)
+        [&Self::PUBLIC, &Self::TESTING].into_iter().find(|p| p.name == name)
+    }
+
+    /// What to do where no profile has this name.
+    pub fn hint(name: &str) -> &'static str {
+        // Founded by a version whose directories nobody can read any more.
+        let is_old = name == "default";
+        if is_old { "\"default\" is called \"public\" now" } else { "use \"public\" or \"testing\"" }
     }
 
     /// What this kind of network asks of the descriptors of `network`.

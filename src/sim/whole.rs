@@ -9,6 +9,7 @@ use super::web::Web;
 use super::world::{RELAY_PORT, RelayKeys, WEB_PORT, keys, web_addr};
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::content::call::{StoreCall, StoreReply};
+use crate::proto::directory::kept::Kept;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::path::Guards;
 use crate::proto::profile::Profile;
@@ -44,6 +45,8 @@ pub struct ServiceCore {
     pub failed_sources: Vec<RelayId>,
     /// How many snapshots were taken into use.
     pub snapshots: u32,
+    /// What a relay's directory wrote down last.
+    pub kept: Vec<u8>,
     /// Changes what is answered to others.
     pub lie: Option<Lie>,
     /// On a relay, its store; answers for others go where the network takes them from.
@@ -61,6 +64,7 @@ impl ServiceCore {
             news: BTreeMap::new(),
             failed_sources: Vec::new(),
             snapshots: 0,
+            kept: Vec::new(),
             lie: None,
             disk: None,
             out: VecDeque::new(),
@@ -127,6 +131,7 @@ impl ServiceCore {
                         shard.get_mut().set_credentials(now, Credentials { identity, descriptor });
                     }
                 }
+                AgentEvent::Keep(bytes) => self.kept = bytes,
                 AgentEvent::Snapshot(_) => self.snapshots += 1,
                 AgentEvent::Job(job, news) => self.news.entry(job).or_default().push_back(news),
                 AgentEvent::SourceFailed(relay, _) => self.failed_sources.push(relay),
@@ -185,6 +190,10 @@ pub struct WholeRelay {
     pub keys: RelayKeys,
     /// Its service core, while it runs.
     pub service: Option<Shared<ServiceCore>>,
+    /// Where that runs.
+    core: Option<CoreId>,
+    /// What the directory of a relay that was killed had written down.
+    kept: Vec<u8>,
     /// Its shards, while it runs.
     pub shards: Vec<Shared<Shard>>,
 }
@@ -223,11 +232,17 @@ pub struct Whole {
     /// The web server.
     pub web: Shared<Web>,
     shape: WholeShape,
+    profile: &'static Profile,
 }
 
 impl Whole {
     /// Starts all relays within a second; none of them knows more than the first one's descriptor.
     pub fn new(seed: u64, shape: WholeShape, change: impl FnOnce(&mut Net)) -> Self {
+        Self::under(&Profile::TESTING, seed, shape, change)
+    }
+
+    /// The same under another profile.
+    pub fn under(profile: &'static Profile, seed: u64, shape: WholeShape, change: impl FnOnce(&mut Net)) -> Self {
         let mut net = Net::new(seed);
         change(&mut net);
         let network = NetworkId(net.rng().bytes());
@@ -235,7 +250,7 @@ impl Whole {
         net.set_name("web.example", vec![web_addr().ip()]);
         let web = Shared::new(Web::default());
         net.add_core(web_host, Box::new(web.clone()), Some(WEB_PORT));
-        let mut whole = Self { net, network, relays: Vec::new(), clients: Vec::new(), web, shape };
+        let mut whole = Self { net, network, relays: Vec::new(), clients: Vec::new(), web, shape, profile };
         for i in 0..shape.relays {
             let i = whole.add_relay(i + shape.exits >= shape.relays);
             whole.start_relay(i);
@@ -248,8 +263,8 @@ impl Whole {
     /// A new relay that does not run yet; its number.
     pub fn add_relay(&mut self, exit: bool) -> usize {
         let i = self.relays.len();
-        let keys = keys(&mut self.net, self.network, i, exit);
-        self.relays.push(WholeRelay { keys, service: None, shards: Vec::new() });
+        let keys = keys(&mut self.net, (self.network, self.profile), i, exit);
+        self.relays.push(WholeRelay { keys, service: None, core: None, kept: Vec::new(), shards: Vec::new() });
         i
     }
 
@@ -268,8 +283,32 @@ impl Whole {
         self.start_relay_with(i, seeds);
     }
 
-    /// The same for a relay that begins with these.
+    /// Starts a relay that was killed again, with what its directory wrote down.
+    pub fn restart_relay(&mut self, i: usize) {
+        let kept = core::mem::take(&mut self.relays[i].kept);
+        let kept = Kept::decode(&kept, self.profile, self.network).unwrap_or_default();
+        let seeds = self.seeds();
+        self.begin_relay(i, seeds, kept);
+    }
+
+    /// Has a relay say that it ends.
+    pub fn retire(&mut self, i: usize) {
+        let now = self.net.now();
+        let service = self.relays[i].service.clone().expect("it runs");
+        {
+            let mut service = service.get_mut();
+            service.node.act(now, |node| node.retire(now));
+            service.settle(now);
+        }
+        self.net.poke(self.relays[i].core.expect("it runs"));
+    }
+
+    /// The same as [`Whole::start_relay`] for a relay that begins with these.
     pub fn start_relay_with(&mut self, i: usize, seeds: Vec<SignedDescriptor>) {
+        self.begin_relay(i, seeds, Kept::default());
+    }
+
+    fn begin_relay(&mut self, i: usize, seeds: Vec<SignedDescriptor>, kept: Kept) {
         let keys = self.relays[i].keys.clone();
         let mut shards = Vec::new();
         for _ in 0..self.shape.shards {
@@ -279,7 +318,7 @@ impl Whole {
         }
         let mut cfg = self.config(seeds);
         let descriptor = (*keys.descriptor).clone();
-        cfg.relay = Some(RelayIdentity { key: Arc::clone(&keys.identity), descriptor });
+        cfg.relay = Some(RelayIdentity { key: Arc::clone(&keys.identity), descriptor, kept });
         cfg.store = true;
         let disk = Disk::new(STORE_CAP, cfg.profile.lease);
         let node = Agent::new(cfg, self.net.rng().fork());
@@ -291,13 +330,14 @@ impl Whole {
             move |now: Now, asker: Asker, which: Service, body: &[u8]| asked.get_mut().request(now, asker, which, body);
         self.net.set_services(keys.host, Box::new(answer), Some(core));
         self.relays[i].service = Some(service);
+        self.relays[i].core = Some(core);
         self.relays[i].shards = shards;
     }
 
     fn config(&self, seeds: Vec<SignedDescriptor>) -> AgentConfig {
         AgentConfig {
             network: self.network,
-            profile: &Profile::TESTING,
+            profile: self.profile,
             seeds,
             guards: Guards::new(),
             snapshot: None,
@@ -324,7 +364,9 @@ impl Whole {
 
     /// Stops a relay.
     pub fn kill(&mut self, i: usize, death: Death) {
-        self.relays[i].service = None;
+        if let Some(service) = self.relays[i].service.take() {
+            self.relays[i].kept = core::mem::take(&mut service.get_mut().kept);
+        }
         self.relays[i].shards.clear();
         self.net.kill(self.relays[i].keys.host, death);
     }

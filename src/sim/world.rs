@@ -180,8 +180,9 @@ impl World {
         let mut net = Net::new(seed);
         change(&mut net);
         let network = NetworkId(net.rng().bytes());
-        let relays: Vec<_> =
-            (0..shape.relays).map(|i| keys(&mut net, network, i, i + shape.exits >= shape.relays)).collect();
+        let relays: Vec<_> = (0..shape.relays)
+            .map(|i| keys(&mut net, (network, &Profile::TESTING), i, i + shape.exits >= shape.relays))
+            .collect();
         let roster: Roster = Arc::new(relays.iter().map(|r| (r.contact.id, r.contact.clone())).collect());
         let user_host = net.add_host("client", IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)));
         let web_host = net.add_host("web", web_addr().ip());
@@ -312,10 +313,14 @@ pub fn paths(relays: &[RelayKeys], length: usize) -> Paths {
     Paths { relays: list, guard, length, middle: None, failures: 0 }
 }
 
-pub(super) fn keys(net: &mut Net, network: NetworkId, i: usize, is_exit: bool) -> RelayKeys {
+pub(super) fn keys(
+    net: &mut Net,
+    (network, profile): (NetworkId, &'static Profile),
+    i: usize,
+    is_exit: bool,
+) -> RelayKeys {
     let ip = relay_ip(i);
     let host = net.add_host(&format!("relay {i}"), ip);
-    let profile = &Profile::TESTING;
     let identity = Arc::new(IdentityKey::from_bytes(net.rng().bytes()));
     let link_secret = Arc::new(AgreeSecret::from_bytes(net.rng().bytes()));
     let onion_secret = Arc::new(AgreeSecret::from_bytes(net.rng().bytes()));

@@ -211,11 +211,17 @@ pub enum DescriptorError {
     Signature,
 }
 
+/// The hash of a record's bytes without the signature at their end.
+pub fn record_hash(bytes: &[u8]) -> [u8; 32] {
+    derive(context::RECORD, &[bytes.get(..bytes.len().saturating_sub(SIGNATURE_SIZE)).unwrap_or_default()])
+}
+
 /// A descriptor whose signature, work and network were checked, with its exact bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedDescriptor {
     descriptor: Descriptor,
     id: RelayId,
+    hash: [u8; 32],
     bytes: Box<[u8]>,
 }
 
@@ -233,7 +239,7 @@ impl SignedDescriptor {
         let mut bytes = descriptor.encode();
         let signature = key.sign(Purpose::Descriptor, &bytes);
         bytes.extend_from_slice(&signature);
-        Self { id: descriptor.relay_id(), descriptor, bytes: bytes.into() }
+        Self { id: descriptor.relay_id(), hash: record_hash(&bytes), descriptor, bytes: bytes.into() }
     }
 
     /// Reads and verifies a descriptor. Whether it is still valid is not asked: that depends on the cut.
@@ -262,12 +268,17 @@ impl SignedDescriptor {
         // spec: DIR-8
         identity::verify(&descriptor.identity, Purpose::Descriptor, signed, &signature)
             .map_err(|_| DescriptorError::Signature)?;
-        Ok(Self { id: descriptor.relay_id(), descriptor, bytes: bytes.into() })
+        Ok(Self { id: descriptor.relay_id(), hash: record_hash(bytes), descriptor, bytes: bytes.into() })
     }
 
     /// The exact bytes, signature included.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The hash of all that is signed. It names the record: a signature can be made anew, and says nothing new.
+    pub fn hash(&self) -> [u8; 32] {
+        self.hash
     }
 
     /// The relay's id: a hash of its identity key and proof of work.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! record: length u16 | signed descriptor; entry: relay id 32 | published u64 | tag u64; key: relay id 32 | published u64
-//! statement: cut u64 | root 32 | beacon 32 | count u32 | relay id 32 | signature 64, over all that comes before it
+//! statement: cut u64 | root 32 | beacon 32 | count u32 | relay id 32 | signature 64, over the network's id and all before it
+//! member: record | since u64 | samples u16 | dormant u64
 //! ```
 //!
 //! *Seen by:* the asked relay. A client asks through circuits, but for its guard.
@@ -14,13 +15,13 @@ use crate::crypto::identity::{self, IdentityKey, Purpose};
 use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink, bytes16};
-use crate::wire::ids::RelayId;
+use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::table::table;
 
 /// Most records in one PUT or DELTA.
 pub const RECORDS_MAX: usize = 128;
-/// Most records in one page of a snapshot.
-pub const PAGE_RECORDS_MAX: usize = 192;
+/// Most members in one page of a snapshot.
+pub const PAGE_MEMBERS_MAX: usize = 192;
 /// Most entries of one digest.
 pub const ENTRIES_MAX: usize = 1300;
 /// Most keys a relay asks for in one DELTA.
@@ -96,11 +97,11 @@ table! {
     /// Your statement of this cut; 0: of your newest.
     5 STATEMENT: Statement(cut: UnixMs) [Statement];
 
-    /// The records of a cut's snapshot from this index on.
+    /// The members of a cut's snapshot from this index on.
     6 PAGE: Page {
         /// Which cut; 0: the newest.
         cut: UnixMs,
-        /// Index of the first record wanted.
+        /// Index of the first member wanted.
         start: u32,
     } [Page];
 }
@@ -144,12 +145,12 @@ table! {
     6 PAGE: Page {
         /// Its cut.
         cut: UnixMs,
-        /// How many records the whole snapshot has.
+        /// How many members the whole snapshot has.
         total: u32,
-        /// Index of the first record here.
+        /// Index of the first member here.
         start: u32,
-        /// At most [`PAGE_RECORDS_MAX`].
-        records: Vec<Vec<u8>> => page,
+        /// At most [`PAGE_MEMBERS_MAX`].
+        members: Vec<MemberBytes> => page,
     };
 
     /// No such record, cut or page; with the newest cut that can be asked for (0: none).
@@ -206,6 +207,31 @@ impl DirectoryAnswer {
     }
 }
 
+/// A member of a settled set, as pages and files have it; its record is not verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberBytes {
+    /// The record.
+    pub record: Vec<u8>,
+    /// The cut since which it is a member.
+    pub since: UnixMs,
+    /// Samples of its presence: the newest in bit 0, a leading one above the oldest.
+    pub samples: u16,
+    /// The cut since which it is dormant; 0: it is live.
+    pub dormant: UnixMs,
+}
+
+impl MemberBytes {
+    /// Reads one among others.
+    pub fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Field::read(r)
+    }
+
+    /// Writes it after others.
+    pub fn encode(&self, w: &mut Writer<'_>) {
+        Field::write(self, w);
+    }
+}
+
 /// A relay's signed claim of what the directory is at a cut. Unproven until [`Statement::verify`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statement {
@@ -213,9 +239,9 @@ pub struct Statement {
     pub cut: UnixMs,
     /// Root of the settled set.
     pub root: [u8; 32],
-    /// The cut's beacon; it depends on the network, so a statement serves no other network.
+    /// The set's beacon.
     pub beacon: [u8; 32],
-    /// How many records the set has.
+    /// How many members the set has.
     pub count: u32,
     /// Who says so.
     pub relay: RelayId,
@@ -224,20 +250,26 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// States a cut under our own name.
-    pub fn sign(cut: UnixMs, root: [u8; 32], beacon: [u8; 32], count: u32, relay: RelayId, key: &IdentityKey) -> Self {
-        let mut s = Self { cut, root, beacon, count, relay, signature: [0; SIGNATURE_SIZE] };
-        s.signature = key.sign(Purpose::Statement, &s.signed());
-        s
+    /// Signs what it says, under our own name.
+    #[must_use]
+    pub fn sign(mut self, network: NetworkId, key: &IdentityKey) -> Self {
+        self.signature = key.sign(Purpose::Statement, &self.signed(network));
+        self
     }
 
     /// Checks the signature under the identity key of the relay it names (the caller's, from that relay's descriptor).
-    pub fn verify(&self, identity: &[u8; 32]) -> Result<(), Malformed> {
+    pub fn verify(&self, network: NetworkId, identity: &[u8; 32]) -> Result<(), Malformed> {
         // spec: DIR-27
-        identity::verify(identity, Purpose::Statement, &self.signed(), &self.signature).map_err(|_| Malformed::Unproven)
+        identity::verify(identity, Purpose::Statement, &self.signed(network), &self.signature)
+            .map_err(|_| Malformed::Unproven)
     }
 
-    fn signed(&self) -> Vec<u8> {
+    /// The network is signed and not sent: who reads it knows which one it is in.
+    fn signed(&self, network: NetworkId) -> Vec<u8> {
+        [&network.0[..], &self.fields()].concat()
+    }
+
+    fn fields(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let mut w = Writer::new(&mut out);
         w.u64(self.cut.0).put(&self.root).put(&self.beacon).u32(self.count).put(&self.relay.0);
@@ -258,8 +290,22 @@ impl Field<'_> for Statement {
     }
 
     fn write(&self, out: &mut impl Sink) {
-        out.put(&self.signed());
+        out.put(&self.fields());
         out.put(&self.signature);
+    }
+}
+
+impl Field<'_> for MemberBytes {
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let record = record::read(r)?;
+        Ok(Self { record, since: Field::read(r)?, samples: r.u16()?, dormant: Field::read(r)? })
+    }
+
+    fn write(&self, out: &mut impl Sink) {
+        record::write(&self.record, out);
+        self.since.write(out);
+        self.samples.write(out);
+        self.dormant.write(out);
     }
 }
 
@@ -294,12 +340,8 @@ mod records {
     use super::{Malformed, RECORDS_MAX, Reader, Sink, record};
 
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Malformed> {
-        read_most(r, RECORDS_MAX)
-    }
-
-    pub(super) fn read_most(r: &mut Reader<'_>, most: usize) -> Result<Vec<Vec<u8>>, Malformed> {
         let count = usize::from(r.u8()?);
-        if count > most {
+        if count > RECORDS_MAX {
             return Err(Malformed::OutOfRange);
         }
         (0..count).map(|_| record::read(r)).collect()
@@ -311,15 +353,22 @@ mod records {
     }
 }
 
-/// Records of a page, at most [`PAGE_RECORDS_MAX`].
+/// Members with a count `u8`, at most [`PAGE_MEMBERS_MAX`].
 mod page {
-    use super::{Malformed, PAGE_RECORDS_MAX, Reader, records};
+    use super::{Field, Malformed, MemberBytes, PAGE_MEMBERS_MAX, Reader, Sink};
 
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Malformed> {
-        records::read_most(r, PAGE_RECORDS_MAX)
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<MemberBytes>, Malformed> {
+        let count = usize::from(r.u8()?);
+        if count > PAGE_MEMBERS_MAX {
+            return Err(Malformed::OutOfRange);
+        }
+        (0..count).map(|_| Field::read(r)).collect()
     }
 
-    pub(super) use super::records::write;
+    pub(super) fn write(list: &[MemberBytes], out: &mut impl Sink) {
+        out.put(&[list.len() as u8]);
+        list.iter().for_each(|m| m.write(out));
+    }
 }
 
 /// A sum for each bucket, without a count.
@@ -379,92 +428,4 @@ mod keys {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The calls' largest body (`proto::rpc::BODY_MAX`, which this layer cannot name).
-    const BODY_MAX: usize = 65 * 1024;
-
-    fn statement() -> Statement {
-        let key = IdentityKey::from_bytes([3; 32]);
-        Statement::sign(UnixMs(5000), [1; 32], [2; 32], 12, RelayId([4; 32]), &key)
-    }
-
-    #[test]
-    fn every_request_is_read_back() {
-        let entry = Entry { id: RelayId([8; 32]), published: UnixMs(7), tag: 9 };
-        for request in [
-            DirectoryRequest::Put(vec![vec![1; 300], vec![]]),
-            DirectoryRequest::Get(RelayId([1; 32])),
-            DirectoryRequest::Compare(Box::new([5; BUCKETS])),
-            DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry; ENTRIES_MAX] },
-            DirectoryRequest::Statement(UnixMs(1)),
-            DirectoryRequest::Page { cut: UnixMs(2), start: 192 },
-        ] {
-            let bytes = request.encode();
-            assert!(bytes.len() <= BODY_MAX, "{}", bytes.len());
-            assert_eq!(DirectoryRequest::decode(&bytes), Ok(request));
-        }
-    }
-
-    #[test]
-    fn every_answer_is_read_back_and_the_fullest_fits_a_body() {
-        let full = |n: usize| vec![vec![1; DESCRIPTOR_MAX]; n];
-        for answer in [
-            DirectoryAnswer::Taken { new: 1, held: 2, refused: 3 },
-            DirectoryAnswer::Record(vec![1; 200]),
-            DirectoryAnswer::Differs([1; 32]),
-            DirectoryAnswer::Delta {
-                more: true,
-                records: full(RECORDS_MAX),
-                wanted: vec![(RelayId([1; 32]), UnixMs(1)); WANTED_MAX],
-            },
-            DirectoryAnswer::Statement(statement()),
-            DirectoryAnswer::Page { cut: UnixMs(1), total: 900, start: 192, records: full(PAGE_RECORDS_MAX) },
-            DirectoryAnswer::Unknown(UnixMs(9)),
-            DirectoryAnswer::Refused(Refusal::Malformed),
-            DirectoryAnswer::Refused(Refusal::Busy),
-        ] {
-            let bytes = answer.encode();
-            assert!(bytes.len() <= BODY_MAX, "{}", bytes.len());
-            assert_eq!(DirectoryAnswer::decode(&bytes), Ok(answer));
-        }
-    }
-
-    // spec: DIR-12
-    #[test]
-    fn what_is_unknown_or_too_much_is_an_error() {
-        assert_eq!(DirectoryRequest::decode(&[9]), Err(Malformed::UnknownKind));
-        assert_eq!(DirectoryRequest::decode(&[1, RECORDS_MAX as u8 + 1]), Err(Malformed::OutOfRange));
-        assert_eq!(DirectoryRequest::decode(&[4, 2, 1, 0, 0]), Err(Malformed::OutOfRange));
-        assert_eq!(DirectoryRequest::decode(&[1, 0, 0]), Err(Malformed::TrailingBytes));
-        let long = [&[1, 1, 1, 69][..], &[0; 325]].concat();
-        assert_eq!(DirectoryRequest::decode(&long), Err(Malformed::OutOfRange));
-        assert_eq!(DirectoryAnswer::decode(&[4, 2, 0, 0, 0]), Err(Malformed::OutOfRange));
-    }
-
-    // spec: DIR-27
-    #[test]
-    fn a_statement_holds_for_what_was_signed_alone() {
-        let s = statement();
-        let key = IdentityKey::from_bytes([3; 32]).public();
-        assert_eq!(s.verify(&key), Ok(()));
-        assert!(Statement { count: 13, ..s }.verify(&key).is_err());
-        assert!(Statement { cut: UnixMs(6000), ..s }.verify(&key).is_err());
-        assert!(Statement { relay: RelayId([5; 32]), ..s }.verify(&key).is_err());
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_bytes_give_a_value_that_encodes_to_them_or_an_error(
-            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)
-        ) {
-            if let Ok(request) = DirectoryRequest::decode(&bytes) {
-                proptest::prop_assert_eq!(request.encode(), bytes.clone());
-            }
-            if let Ok(answer) = DirectoryAnswer::decode(&bytes) {
-                proptest::prop_assert_eq!(answer.encode(), bytes);
-            }
-        }
-    }
-}
+mod tests;

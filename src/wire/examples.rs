@@ -7,7 +7,7 @@ use crate::wire::cell::{BODY_SIZE, Cell, CircuitId, DestroyReason};
 use crate::wire::content::store::{self, Missing, Status, StoreAnswer, StoreRequest};
 use crate::wire::content::{Class, SMALL};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
-use crate::wire::directory::{self, BUCKETS, DirectoryAnswer, DirectoryRequest, Entry, Statement};
+use crate::wire::directory::{self, BUCKETS, DirectoryAnswer, DirectoryRequest, Entry, MemberBytes, Statement};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{Address, Locator, NetworkId, RelayId};
 use crate::wire::message::{EndReason, ExtendFailure, Message, Target};
@@ -98,7 +98,10 @@ pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
 pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
     let record = || relay(1).bytes().to_vec();
     let key = IdentityKey::from_bytes([7; 32]);
-    let statement = Statement::sign(UnixMs(60_000), [1; 32], [2; 32], 3, RelayId([4; 32]), &key);
+    let (cut, signature) = (UnixMs(60_000), [0; 64]);
+    let statement = Statement { cut, root: [1; 32], beacon: [2; 32], count: 3, relay: RelayId([4; 32]), signature };
+    let statement = statement.sign(NetworkId([9; 32]), &key);
+    let member = MemberBytes { record: record(), since: UnixMs(30_000), samples: 5, dormant: UnixMs(0) };
     let delta = DirectoryAnswer::Delta { more: false, records: vec![record()], wanted: vec![(RELAY, UnixMs(7))] };
     vec![
         ("taken", DirectoryAnswer::Taken { new: 1, held: 2, refused: 3 }),
@@ -106,7 +109,7 @@ pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
         ("differs", DirectoryAnswer::Differs([1; BUCKETS / 8])),
         ("delta", delta),
         ("statement", DirectoryAnswer::Statement(statement)),
-        ("page", DirectoryAnswer::Page { cut: UnixMs(60_000), total: 1, start: 0, records: vec![record()] }),
+        ("page", DirectoryAnswer::Page { cut: UnixMs(60_000), total: 1, start: 0, members: vec![member] }),
         ("unknown", DirectoryAnswer::Unknown(UnixMs(60_000))),
         ("refused", DirectoryAnswer::Refused(directory::Refusal::Busy)),
     ]

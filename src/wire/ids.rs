@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn profile_and_genesis_both_make_the_network() {
         let id = network_id("testing", &[1; 32]);
-        assert_ne!(id, network_id("default", &[1; 32]));
+        assert_ne!(id, network_id("public", &[1; 32]));
         assert_ne!(id, network_id("testing", &[2; 32]));
         assert_eq!(id.0, derive(context::NETWORK, &[b"\x07testing", &[1; 32]]));
     }

@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(parse(&text.replace("invite 1", "invite 2")), InviteError::UnknownVersion);
         assert_eq!(parse(&text[..text.len() - 60]), InviteError::CutOff);
         assert_eq!(parse(&text[..text.len() - 9]), InviteError::CutOff);
-        assert_eq!(parse(&text.replace("testing", "default")), InviteError::Changed);
+        assert_eq!(parse(&text.replace("testing", "public")), InviteError::Changed);
         assert_eq!(parse(&"x".repeat(INVITE_MAX + 1)), InviteError::TooLong);
         let none = Invite { relays: vec![], ..sample() };
         assert_eq!(parse(&none.format()), InviteError::NoRelay);

@@ -138,7 +138,7 @@ fn an_invite_that_was_changed_or_names_another_network(client: &Reference, net: 
     let (file, out) = (net.home().join("other.invite"), net.home().join("other-network"));
     let written = fs::read_to_string(invite_of(net)).unwrap();
     let get = ["--get", link, "--out", &text(&out)];
-    fs::write(&file, written.replace("profile testing", "profile default")).unwrap();
+    fs::write(&file, written.replace("profile testing", "profile public")).unwrap();
     assert_refused(&client.run(&file, &get), ("Changed", "DIR-11"), &out);
     // Its checksum holds, but its relays' records are of the network they were signed for.
     let mut other = Invite::parse(&written).unwrap();

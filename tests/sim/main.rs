@@ -16,6 +16,7 @@ mod log;
 mod long_paths;
 mod names;
 mod nodes;
+mod restarts;
 mod rogue;
 mod sharing;
 mod transfer;

@@ -2,10 +2,11 @@
 
 use crate::case::{Case, cases, unknown};
 use std::collections::BTreeSet;
+use umbel::base::bytes::Reader;
 use umbel::base::time::UnixMs;
 use umbel::wire::content::Class;
 use umbel::wire::content::store::{self, Missing, Status, StoreAnswerKind, StoreRequestKind};
-use umbel::wire::directory::{self, DirectoryAnswerKind, DirectoryRequestKind, Entry};
+use umbel::wire::directory::{self, DirectoryAnswerKind, DirectoryRequestKind, Entry, MemberBytes};
 use umbel::wire::ids::{Address, Locator, RelayId};
 
 fn name(case: &Case) -> &str {
@@ -81,7 +82,7 @@ fn directory_answer(case: &Case) -> directory::DirectoryAnswer {
             cut: UnixMs(case.number("cut")),
             total: case.number("total") as u32,
             start: case.number("start") as u32,
-            records: case.list("records"),
+            members: case.list("members").iter().map(|m| member(m)).collect(),
         },
         "unknown" => DirectoryAnswer::Unknown(UnixMs(case.number("newest"))),
         "refused_malformed" | "refused_busy" => {
@@ -89,6 +90,13 @@ fn directory_answer(case: &Case) -> directory::DirectoryAnswer {
         }
         _ => unknown(case),
     }
+}
+
+fn member(bytes: &[u8]) -> MemberBytes {
+    let mut r = Reader::new(bytes);
+    let member = MemberBytes::decode(&mut r).unwrap();
+    r.finish().unwrap();
+    member
 }
 
 /// Checks a store's request; it borrows its block from the case's bytes.

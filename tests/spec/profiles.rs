@@ -3,7 +3,7 @@
 use crate::pages::{pages, tables};
 use umbel::base::time::Duration;
 use umbel::proto::congestion::CongestionParams;
-use umbel::proto::profile::Profile;
+use umbel::proto::profile::{CutParams, Profile};
 
 #[derive(Debug, PartialEq, Eq)]
 enum Value {
@@ -40,7 +40,9 @@ fn value(cell: &str) -> Value {
 fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
     let Profile {
         name,
-        period,
+        cuts,
+        dormant_max,
+        sample_interval,
         settle_margin,
         usable_lag,
         descriptor_lifetime,
@@ -62,10 +64,15 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         congestion,
         stream_window_bytes,
     } = *profile;
+    let CutParams { period_min, period_max, period_per_member } = cuts;
     let CongestionParams { initial, min, max, queue, grace, standing_min, base_lifetime } = congestion;
     vec![
         ("name", Value::Text(name.to_owned())),
-        ("period", Value::Time(period)),
+        ("period_min", Value::Time(period_min)),
+        ("period_max", Value::Time(period_max)),
+        ("period_per_member", Value::Time(period_per_member)),
+        ("dormant_max", Value::Time(dormant_max)),
+        ("sample_interval", Value::Time(sample_interval)),
         ("settle_margin", Value::Time(settle_margin)),
         ("usable_lag", Value::Time(usable_lag)),
         ("descriptor_lifetime", Value::Time(descriptor_lifetime)),
@@ -101,8 +108,8 @@ fn the_table_of_profiles_is_the_code_s() {
     let page = pages().into_iter().find(|p| p.path.ends_with("15-profiles.md")).expect("the page on profiles");
     let mut table = tables(&page, "profiles").remove(0);
     let head = table.remove(0);
-    assert_eq!(&head[..3], ["number", "default", "testing"]);
-    for (column, profile) in [(1, &Profile::DEFAULT), (2, &Profile::TESTING)] {
+    assert_eq!(&head[..3], ["number", "public", "testing"]);
+    for (column, profile) in [(1, &Profile::PUBLIC), (2, &Profile::TESTING)] {
         assert_eq!(Profile::named(&head[column]), Some(profile));
         let expected = rows(profile);
         let written: Vec<_> = table.iter().map(|r| (r[0].trim_matches('`').to_owned(), value(&r[column]))).collect();

@@ -2,18 +2,20 @@
 
 use crate::case::{Case, cases, unknown};
 use std::sync::Arc;
+use umbel::base::bytes::Reader;
 use umbel::base::secret::Secret;
 use umbel::base::time::UnixMs;
 use umbel::proto::content::block::{self, BlockError};
 use umbel::proto::content::tree::{KeyChoice, Label, Tree};
 use umbel::proto::content::view::Opened;
 use umbel::proto::directory::rendezvous;
-use umbel::proto::directory::snapshot::{Snapshot, Unsettled};
+use umbel::proto::directory::snapshot::{Member, Snapshot, Unsettled, heard_of};
 use umbel::proto::profile::Profile;
 use umbel::wire::content::Kind;
 use umbel::wire::content::manifest::Manifest;
 use umbel::wire::descriptor::{DescriptorError, DescriptorRules, SignedDescriptor};
-use umbel::wire::directory::DirectoryAnswer;
+use umbel::wire::directory::{DirectoryAnswer, MemberBytes};
+use umbel::wire::error::Malformed;
 use umbel::wire::ids::{Address, NetworkId, RelayId};
 use umbel::wire::invite::{Invite, InviteError};
 use umbel::wire::umbel_link::{ContentLink, verify_key};
@@ -67,7 +69,8 @@ fn one_invite(case: &Case) {
 fn custodians(case: &Case) {
     case.expect("ok");
     let network = NetworkId(case.array("network"));
-    let beacon = rendezvous::beacon(network, UnixMs(case.number("cut")), &Profile::TESTING);
+    let cut = UnixMs(case.number("cut"));
+    let beacon = rendezvous::beacon(network, cut, &Profile::TESTING, &case.array("last"));
     assert_eq!(beacon, case.array("beacon"));
     let key: [u8; 32] = case.array("key");
     assert_eq!(rendezvous::locate(&key), case.array("locator"));
@@ -84,14 +87,32 @@ fn records(case: &Case, key: &str) -> (NetworkId, UnixMs, Vec<Arc<SignedDescript
     (network, UnixMs(case.number("cut")), case.list(key).into_iter().map(read).collect())
 }
 
+/// Members, or why one of them is malformed.
+fn members(case: &Case, key: &str) -> Result<Vec<Member>, Malformed> {
+    let rules = Profile::TESTING.descriptor_rules(NetworkId(case.array("network")));
+    let read = |bytes: Vec<u8>| {
+        let mut r = Reader::new(&bytes);
+        let member = MemberBytes::decode(&mut r)?;
+        r.finish()?;
+        let record = SignedDescriptor::decode(&member.record, &rules).expect("a good record");
+        Member::from_wire(Arc::new(record), &member)
+    };
+    case.list(key).into_iter().map(read).collect()
+}
+
+fn assemble(case: &Case, cut: &str, beacon: &str, key: &str) -> Result<Snapshot, Unsettled> {
+    let (cut, beacon) = (UnixMs(case.number(cut)), case.array(beacon));
+    Snapshot::assemble(members(case, key)?, cut, beacon, &Profile::TESTING)
+}
+
 fn one_set(case: &Case) {
-    let (network, cut, records) = records(case, "records");
-    match Snapshot::assemble(records, cut, &Profile::TESTING, network) {
+    match assemble(case, "cut", "beacon", "members") {
+        Err(Unsettled::Malformed(why)) => case.expect(&format!("{why:?}")),
         Err(why @ (Unsettled::Misplaced | Unsettled::NoCut)) => case.expect(&format!("{why:?}")),
         Err(why) => panic!("{}: {why}", case.name),
         Ok(set) => {
             case.expect("ok");
-            assert_eq!((set.root, set.beacon), (case.array("root"), case.array("beacon")), "{}", case.name);
+            assert_eq!(set.root, case.array("root"), "{}", case.name);
         }
     }
 }
@@ -99,10 +120,11 @@ fn one_set(case: &Case) {
 fn settled(case: &Case) {
     case.expect("ok");
     let (network, cut, records) = records(case, "records");
-    let set = Snapshot::settle(&records, cut, &Profile::TESTING, network);
-    let kept: Vec<_> = set.relays().iter().map(|r| r.bytes().to_vec()).collect();
-    assert_eq!(kept, case.list("kept"), "{}", case.name);
-    assert_eq!(set.root, case.array("root"), "{}", case.name);
+    let profile = &Profile::TESTING;
+    let before = case.has("before").then(|| assemble(case, "before", "old_beacon", "old_members").unwrap());
+    let set = Snapshot::follow(before.as_ref(), heard_of(&records, cut, profile), cut, profile, network);
+    assert_eq!(set.members(), members(case, "members").unwrap(), "{}", case.name);
+    assert_eq!((set.root, set.beacon), (case.array("root"), case.array("beacon")), "{}", case.name);
 }
 
 fn statement(case: &Case) {
@@ -113,7 +135,7 @@ fn statement(case: &Case) {
         Ok(DirectoryAnswer::Statement(s)) => s,
         Ok(other) => panic!("{}: {other:?}", case.name),
     };
-    match s.verify(&identity) {
+    match s.verify(NetworkId(case.array("network")), &identity) {
         Err(why) => case.expect(&format!("{why:?}")),
         Ok(()) => {
             case.expect("ok");

@@ -42,7 +42,7 @@ fn in_code(name: &str) -> Option<u64> {
         "DESCRIPTOR_MAX" => wire::descriptor::DESCRIPTOR_MAX,
         "ADDRS_MAX" => wire::descriptor::ADDRS_MAX,
         "RECORDS_MAX" => wire::directory::RECORDS_MAX,
-        "PAGE_RECORDS_MAX" => wire::directory::PAGE_RECORDS_MAX,
+        "PAGE_MEMBERS_MAX" => wire::directory::PAGE_MEMBERS_MAX,
         "ENTRIES_MAX" => wire::directory::ENTRIES_MAX,
         "WANTED_MAX" => wire::directory::WANTED_MAX,
         "RELAYS_MAX" => proto::directory::snapshot::RELAYS_MAX,

@@ -136,7 +136,7 @@ impl RelayBuilder {
         self
     }
 
-    /// Founds a network of this profile, `"default"` or `"testing"`, if there is neither an invite nor one in the folder.
+    /// Founds a network of this profile, `"public"` or `"testing"`, if there is neither an invite nor one in the folder.
     pub fn found(mut self, profile: impl Into<String>) -> Self {
         self.profile = Some(profile.into());
         self
@@ -154,7 +154,7 @@ impl RelayBuilder {
         self
     }
 
-    /// Locks the folder, makes the relay's keys where there are none (some seconds of work on the default profile), listens,
+    /// Locks the folder, makes the relay's keys where there are none (some seconds of work on the profile `public`), listens,
     /// and starts the relay's threads.
     ///
     /// # Errors

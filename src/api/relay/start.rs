@@ -63,6 +63,7 @@ impl RelayBuilder {
             local.about.dir.save(INVITE_FILE, own.to_string().as_bytes())?;
         }
         tokio::task::spawn_local(network::keep_peers(local.clone()));
+        tokio::task::spawn_local(network::keep_sets(local.clone()));
         Ok((local, facts))
     }
 
@@ -83,8 +84,7 @@ impl RelayBuilder {
 
 fn named_profile(name: &str) -> Result<&'static Profile, Error> {
     Profile::named(name).ok_or_else(|| {
-        Error::new(ErrorKind::Usage, format!("there is no profile {name:?}"))
-            .with_hint("use \"default\" or \"testing\"")
+        Error::new(ErrorKind::Usage, format!("there is no profile {name:?}")).with_hint(Profile::hint(name))
     })
 }
 
@@ -126,6 +126,7 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
     let (store, report) = open_store(&dir, settings, network.profile.lease, clock)?.unzip();
     let shards = start_shards(listeners, &role, (rng, clock), (&asks, store.as_ref()), settings)?;
     let signed = SignedDescriptor::sign(descriptor.clone(), &identity);
+    let kept = network::kept_sets(&dir, &network)?;
     let node = AgentConfig {
         network: network.id,
         profile: network.profile,
@@ -135,7 +136,7 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
         hops: 3,
         spare_circuits: 0,
         wants_exits: false,
-        relay: Some(RelayIdentity { key: identity.clone(), descriptor }),
+        relay: Some(RelayIdentity { key: identity.clone(), descriptor, kept }),
         store: store.is_some(),
     };
     let node = Agent::new(node, rng.fork());

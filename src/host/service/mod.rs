@@ -45,6 +45,8 @@ struct Shared {
     skew: watch::Sender<Option<i64>>,
     /// Whether the node can do its work as far as the network goes.
     online: watch::Sender<bool>,
+    /// What a relay's directory wants written down.
+    kept: watch::Sender<Vec<u8>>,
     relay: Option<RelayParts>,
     store: Option<StoreAccess>,
 }
@@ -88,6 +90,9 @@ impl Shared {
         match event {
             AgentEvent::Stream(event) => self.on_stream(event),
             AgentEvent::Roster(roster) => self.tell_shards(|| ShardCommand::Roster(roster.clone())),
+            AgentEvent::Keep(bytes) => {
+                self.kept.send_replace(bytes);
+            }
             AgentEvent::Published(descriptor) => {
                 if let Some(relay) = &self.relay {
                     self.tell_shards(|| {
@@ -166,6 +171,7 @@ impl AgentHandle {
             built: watch::Sender::new(0),
             skew: watch::Sender::new(None),
             online: watch::Sender::new(true),
+            kept: watch::Sender::new(Vec::new()),
             relay,
             store,
         });
@@ -200,6 +206,11 @@ impl AgentHandle {
     /// The newest snapshot, and word of newer ones.
     pub fn snapshots(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
         self.shared.snapshot.subscribe()
+    }
+
+    /// What a relay's directory wants written down for its next start, the newest alone.
+    pub fn kept(&self) -> watch::Receiver<Vec<u8>> {
+        self.shared.kept.subscribe()
     }
 
     /// How many circuits were built so far.

@@ -7,13 +7,11 @@
 
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
-use crate::crypto::hash::{context, derive};
-use crate::proto::directory::rendezvous;
-use crate::proto::directory::snapshot::{RELAYS_MAX, Snapshot, leaf};
+use crate::proto::directory::snapshot::{Member, RELAYS_MAX, Snapshot};
 use crate::proto::directory::vote::{Root, Vote};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
-use crate::wire::descriptor::SignedDescriptor;
+use crate::wire::descriptor::{SignedDescriptor, record_hash};
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Statement};
 use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::{BTreeMap, VecDeque};
@@ -106,8 +104,8 @@ struct Fetch {
     source: RelayId,
     route: Route,
     statement: Statement,
-    got: Vec<Arc<SignedDescriptor>>,
-    /// Records verified before, by their leaves.
+    got: Vec<Member>,
+    /// Records verified before, by their hashes.
     known: BTreeMap<Root, Arc<SignedDescriptor>>,
     /// Whether a majority named this root already; then other sources that could serve it.
     agreed: Option<Vec<RelayId>>,
@@ -342,8 +340,7 @@ impl ClientDirectory {
 
     fn holds(&self, s: &Statement, from: &RelayId, candidate: Option<&Snapshot>) -> bool {
         // spec: DIR-41
-        let ours = s.relay == *from && s.beacon == rendezvous::beacon(self.network, s.cut, self.profile);
-        ours && self.identity(from, candidate).is_some_and(|key| s.verify(&key).is_ok())
+        s.relay == *from && self.identity(from, candidate).is_some_and(|key| s.verify(self.network, &key).is_ok())
     }
 
     /// The source named its newest root.
@@ -352,7 +349,7 @@ impl ClientDirectory {
         if !self.holds(&s, &source, None) {
             return self.fail(now, SourceFault::BadStatement);
         }
-        let oldest = s.cut.plus(p.clock_tolerance).plus(p.period.saturating_mul(3));
+        let oldest = s.cut.plus(p.clock_tolerance).plus(p.cuts.period_max.saturating_mul(3));
         // spec: DIR-52
         if s.cut > now.unix.plus(p.clock_tolerance) || oldest < now.unix {
             return self.fail(now, SourceFault::Clock);
@@ -370,7 +367,7 @@ impl ClientDirectory {
                 return self.rest(now, p.client_refresh);
             }
             if v.same_as(&s.root, &s.beacon) {
-                let again = Snapshot::assemble(v.relays().to_vec(), s.cut, p, self.network);
+                let again = Snapshot::assemble(v.members().to_vec(), s.cut, s.beacon, p);
                 if let Ok(candidate) = again {
                     return self.check(now, source, Arc::new(candidate), s);
                 }
@@ -381,7 +378,7 @@ impl ClientDirectory {
 
     fn fetch(&mut self, now: Now, source: RelayId, route: Route, statement: Statement, agreed: Option<Vec<RelayId>>) {
         let verified = self.verified.iter().flat_map(|v| v.relays());
-        let known = verified.map(|r| (leaf(r), Arc::clone(r))).collect();
+        let known = verified.map(|r| (r.hash(), Arc::clone(r))).collect();
         self.enter(now, Step::Fetch(Fetch { source, route, statement, got: Vec::new(), known, agreed }));
         self.call(source, route, false, &DirectoryRequest::Page { cut: statement.cut, start: 0 });
     }
@@ -399,7 +396,7 @@ impl ClientDirectory {
         let settled = taken.and_then(|()| {
             // spec: DIR-28
             let got = core::mem::take(&mut fetch.got);
-            let all = Snapshot::assemble(got, s.cut, self.profile, self.network);
+            let all = Snapshot::assemble(got, s.cut, s.beacon, self.profile);
             all.ok().filter(|all| all.root == s.root).ok_or(SourceFault::WrongRecords)
         });
         match (settled, fetch.agreed.take()) {
@@ -423,20 +420,23 @@ impl ClientDirectory {
     }
 
     fn take_page(&self, fetch: &mut Fetch, answer: DirectoryAnswer) -> Result<(), SourceFault> {
-        let DirectoryAnswer::Page { cut, total, start, records } = answer else { return Err(SourceFault::Malformed) };
+        let DirectoryAnswer::Page { cut, total, start, members } = answer else { return Err(SourceFault::Malformed) };
         let whole = usize::try_from(fetch.statement.count).unwrap_or(usize::MAX);
         let expected = usize::try_from(start).is_ok_and(|n| n == fetch.got.len());
-        let fits = fetch.got.len().saturating_add(records.len()) <= whole;
-        if cut != fetch.statement.cut || total != fetch.statement.count || !expected || !fits || records.is_empty() {
+        let fits = fetch.got.len().saturating_add(members.len()) <= whole;
+        if cut != fetch.statement.cut || total != fetch.statement.count || !expected || !fits || members.is_empty() {
             return Err(SourceFault::Malformed);
         }
         let rules = self.profile.descriptor_rules(self.network);
-        for bytes in records {
-            let record = match fetch.known.get(&derive(context::DIR_LEAF, &[&bytes])) {
+        for bytes in members {
+            let record = match fetch.known.get(&record_hash(&bytes.record)) {
                 Some(known) => Arc::clone(known),
-                None => Arc::new(SignedDescriptor::decode(&bytes, &rules).map_err(|_| SourceFault::WrongRecords)?),
+                None => {
+                    let record = SignedDescriptor::decode(&bytes.record, &rules);
+                    Arc::new(record.map_err(|_| SourceFault::WrongRecords)?)
+                }
             };
-            fetch.got.push(record);
+            fetch.got.push(Member::from_wire(record, &bytes).map_err(|_| SourceFault::WrongRecords)?);
         }
         Ok(())
     }

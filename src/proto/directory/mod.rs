@@ -8,11 +8,13 @@
 
 pub mod client_sync;
 pub mod cuts;
+pub mod kept;
 pub mod lookup;
 pub mod peers;
 pub mod records;
 pub mod relay_sync;
 pub mod rendezvous;
+pub mod schedule;
 pub mod snapshot;
 pub mod standing;
 #[cfg(test)]

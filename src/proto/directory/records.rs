@@ -4,10 +4,9 @@
 //! keeps depends on what it was given and not on the sequence, so two relays that exchanged all they have agree.
 
 use crate::base::time::{Duration, UnixMs};
-use crate::crypto::hash::{context, derive};
-use crate::proto::directory::snapshot::{RELAYS_MAX, leaf};
+use crate::proto::directory::snapshot::RELAYS_MAX;
 use crate::proto::profile::Profile;
-use crate::wire::descriptor::{DescriptorRules, SignedDescriptor};
+use crate::wire::descriptor::{DescriptorRules, SignedDescriptor, record_hash};
 use crate::wire::directory::{BUCKETS, ENTRIES_MAX, Entry, RECORDS_MAX, RecordKey, WANTED_MAX};
 use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,20 +28,20 @@ pub enum Taken {
 
 struct Held {
     record: Arc<SignedDescriptor>,
-    leaf: [u8; 32],
+    hash: [u8; 32],
 }
 
 impl Held {
     fn tag(&self) -> u64 {
-        tag(&self.leaf)
+        tag(&self.hash)
     }
     fn order(&self) -> (UnixMs, [u8; 32]) {
-        (self.record.published, self.leaf)
+        (self.record.published, self.hash)
     }
 }
 
-fn tag(leaf: &[u8; 32]) -> u64 {
-    leaf.iter().take(8).fold(0, |n, b| n << 8 | u64::from(*b))
+fn tag(hash: &[u8; 32]) -> u64 {
+    hash.iter().take(8).fold(0, |n, b| n << 8 | u64::from(*b))
 }
 
 fn bucket(id: &RelayId) -> u8 {
@@ -55,8 +54,8 @@ pub struct Records {
     tolerance: Duration,
     margin: Duration,
     relays: BTreeMap<RelayId, Vec<Held>>,
-    /// The leaf hashes of all held records, to know one again without verifying it.
-    leaves: BTreeSet<[u8; 32]>,
+    /// The hashes of all held records, to know one again without verifying it.
+    hashes: BTreeMap<[u8; 32], RelayId>,
     sums: Box<[u64; BUCKETS]>,
     next_cut: UnixMs,
 }
@@ -69,7 +68,7 @@ impl Records {
             tolerance: profile.clock_tolerance,
             margin: profile.settle_margin,
             relays: BTreeMap::new(),
-            leaves: BTreeSet::new(),
+            hashes: BTreeMap::new(),
             sums: Box::new([0; BUCKETS]),
             next_cut: UnixMs(0),
         }
@@ -82,7 +81,13 @@ impl Records {
 
     /// Whether the very record of these bytes is held.
     pub fn holds(&self, bytes: &[u8]) -> bool {
-        self.leaves.contains(&derive(context::DIR_LEAF, &[bytes]))
+        self.hashes.contains_key(&record_hash(bytes))
+    }
+
+    /// The record of this hash.
+    pub fn hashed(&self, hash: &[u8; 32]) -> Option<&Arc<SignedDescriptor>> {
+        let list = self.relays.get(self.hashes.get(hash)?)?;
+        list.iter().find(|h| h.hash == *hash).map(|h| &h.record)
     }
 
     /// Verifies a record and takes it in.
@@ -106,24 +111,24 @@ impl Records {
         if !self.relays.contains_key(&record.id()) && self.relays.len() >= RELAYS_MAX {
             return Taken::Refused;
         }
-        let new = Held { leaf: leaf(&record), record: Arc::clone(&record) };
+        let new = Held { hash: record.hash(), record: Arc::clone(&record) };
         let order = new.order();
         let limit = self.next_cut.minus(self.margin);
         let id = record.id();
         let list = self.relays.entry(id).or_default();
         let newer = list.iter().any(|h| h.record.published <= limit && h.order() >= order);
         let twin = list.iter().position(|h| h.record.published == record.published);
-        if newer || twin.and_then(|at| list.get(at)).is_some_and(|h| h.leaf >= new.leaf) {
+        if newer || twin.and_then(|at| list.get(at)).is_some_and(|h| h.hash >= new.hash) {
             return Taken::Held;
         }
         if let Some(at) = twin {
             let old = list.remove(at);
-            self.leaves.remove(&old.leaf);
+            self.hashes.remove(&old.hash);
             sub(&mut self.sums, id, &old);
         }
         let at = list.partition_point(|h| h.order() < order);
         add(&mut self.sums, id, &new);
-        self.leaves.insert(new.leaf);
+        self.hashes.insert(new.hash, id);
         list.insert(at, new);
         self.trim(id);
         let kept = self.relays.get(&id).is_some_and(|l| l.iter().any(|h| h.order() == order));
@@ -137,11 +142,11 @@ impl Records {
         let in_time = list.partition_point(|h| h.record.published <= limit);
         let end = list.len().min(in_time.saturating_add(PENDING_MAX));
         for old in list.drain(end..) {
-            self.leaves.remove(&old.leaf);
+            self.hashes.remove(&old.hash);
             sub(&mut self.sums, id, &old);
         }
         for old in list.drain(..in_time.saturating_sub(1)) {
-            self.leaves.remove(&old.leaf);
+            self.hashes.remove(&old.hash);
             sub(&mut self.sums, id, &old);
         }
     }
@@ -157,7 +162,7 @@ impl Records {
             list.retain(|h| {
                 let keep = h.record.published.plus(life) > now;
                 if !keep {
-                    self.leaves.remove(&h.leaf);
+                    self.hashes.remove(&h.hash);
                     sub(&mut self.sums, id, h);
                 }
                 keep

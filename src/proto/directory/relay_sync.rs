@@ -8,10 +8,11 @@ use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::crypto::identity::IdentityKey;
 use crate::proto::directory::cuts::Cuts;
+use crate::proto::directory::kept::Kept;
 use crate::proto::directory::peers::Peers;
 use crate::proto::directory::records::{Records, Taken};
 use crate::proto::directory::rendezvous;
-use crate::proto::directory::snapshot::{RELAYS_MIN, Snapshot, cut_before};
+use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
@@ -20,6 +21,7 @@ use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+mod chain;
 mod service;
 
 /// Calls in flight. Pushes beyond are dropped; anti-entropy makes up for them.
@@ -53,6 +55,8 @@ pub enum DirOutput {
     Known(Vec<Arc<SignedDescriptor>>),
     /// A cut was settled. Emitted every period, even if only the cut changed: compare the roots.
     Settled(Arc<Snapshot>),
+    /// Write this down for [`RelayDirectory::restore`] at the next start.
+    Keep(Vec<u8>),
 }
 
 enum Pending {
@@ -62,6 +66,12 @@ enum Pending {
     Publish,
     /// A step of the round of anti-entropy.
     Round,
+    /// What did you settle last?
+    Newest,
+    /// What did you settle at this cut?
+    Poll(UnixMs),
+    /// A page of the set of this cut.
+    Page(UnixMs),
 }
 
 struct Round {
@@ -88,8 +98,13 @@ pub struct RelayDirectory {
     next_call: u64,
     calls: BTreeMap<CallId, (RelayId, Instant, Pending)>,
     out: VecDeque<DirOutput>,
+    /// What an earlier run left, until the first poll.
+    kept: Option<Kept>,
+    keep_at: Instant,
+    started: UnixMs,
     next_cut: UnixMs,
     settle_at: Instant,
+    adoption: Option<chain::Adoption>,
     round: Option<Round>,
     round_at: Instant,
     joined: bool,
@@ -119,13 +134,17 @@ impl RelayDirectory {
             profile,
             own,
             records: Records::new(network, profile),
-            cuts: Cuts::new(own, key, profile.usable_lag),
+            cuts: Cuts::new(network, own, key, profile.usable_lag),
             peers: Peers::default(),
             next_call: 0,
             calls: BTreeMap::new(),
             out: VecDeque::new(),
+            kept: None,
+            keep_at: Instant::default(),
+            started: UnixMs(0),
             next_cut: UnixMs(0),
             settle_at: Instant::default(),
+            adoption: None,
             round: None,
             round_at: Instant::default(),
             joined: seeds.is_empty(),
@@ -164,6 +183,12 @@ impl RelayDirectory {
         self.aim(now);
     }
 
+    /// Whether nothing of ours is on its way to others.
+    pub fn is_quiet(&self) -> bool {
+        let is_told = |c: &(RelayId, Instant, Pending)| matches!(c.2, Pending::Push | Pending::Publish);
+        self.push_at.is_none() && self.out.is_empty() && !self.calls.values().any(is_told)
+    }
+
     /// Chooses whom to bring our record to: the custodians of our id, by the look-up that also places content; the seeds
     /// while we know nobody else.
     fn aim(&mut self, now: Now) {
@@ -172,7 +197,7 @@ impl RelayDirectory {
         let mut to = match self.cuts.newest() {
             Some(s) => s.record_custodians(&self.own, n),
             None => {
-                let beacon = rendezvous::beacon(self.network, now.unix, self.profile);
+                let beacon = rendezvous::first_beacon(self.network, now.unix, self.profile);
                 let known = self.known(now.unix).into_iter();
                 rendezvous::best(&beacon, &self.own.0, known, n)
             }
@@ -189,7 +214,7 @@ impl RelayDirectory {
         self.known_at.get_or_insert(now.mono + KNOWN_DELAY);
         self.peers.succeeded(&record.id());
         // spec: DIR-33
-        let pause = self.profile.period / 10;
+        let pause = self.profile.cuts.period_min / 10;
         let often = self.pushed.get(&record.id()).is_some_and(|at| now.mono < *at + pause);
         if self.fresh.len() < FRESH_MAX && !(often && record.id() != self.own) {
             self.pushed.insert(record.id(), now.mono);
@@ -213,7 +238,8 @@ impl RelayDirectory {
         }
         let round = if self.round.is_none() && !self.idle_alone() { Some(self.round_at) } else { None };
         let targets = self.targets.values().filter(|t| !t.calling).map(|t| t.at).min();
-        [Some(self.settle_at), round, targets, self.push_at, self.known_at].into_iter().flatten().min()
+        let due = [Some(self.settle_at), round, targets, self.push_at, self.known_at, self.adoption_due()];
+        due.into_iter().flatten().min()
     }
 
     fn idle_alone(&self) -> bool {
@@ -232,6 +258,7 @@ impl RelayDirectory {
             self.push(now, rng);
         }
         self.bring(now);
+        self.adopt(now, rng);
         if self.round.is_none() && self.round_at <= now.mono {
             self.start_round(now, rng);
         }
@@ -242,36 +269,6 @@ impl RelayDirectory {
         for id in lost {
             self.answer(now, id, Err(CallError::TimedOut));
         }
-    }
-
-    fn settle(&mut self, now: Now) {
-        let period = self.profile.period;
-        let last = cut_before(now.unix, self.profile);
-        let stepped_back = self.next_cut > last.plus(period);
-        if self.next_cut.0 == 0 || stepped_back {
-            self.next_cut = last.plus(period);
-            self.records.advance(self.next_cut, now.unix);
-        }
-        if self.next_cut <= now.unix {
-            // spec: DIR-23
-            if self.joined {
-                let s = Snapshot::settle(self.records.all(), last, self.profile, self.network);
-                if s.len() >= RELAYS_MIN {
-                    let s = Arc::new(s);
-                    self.cuts.push(Arc::clone(&s));
-                    self.out.push_back(DirOutput::Settled(s));
-                }
-            }
-            self.next_cut = last.plus(period);
-            let before = self.records.len();
-            self.records.advance(self.next_cut, now.unix);
-            if self.records.len() != before {
-                self.known_at.get_or_insert(now.mono);
-            }
-            let records = &self.records;
-            self.pushed.retain(|id, _| records.newest(id).is_some());
-        }
-        self.settle_at = now.mono + self.next_cut.distance(now.unix);
     }
 
     fn tell_known(&mut self, now: UnixMs) {
@@ -345,6 +342,7 @@ impl RelayDirectory {
         // spec: DIR-31
         self.round = Some(Round { peer, ranges: VecDeque::new(), digests: 0 });
         self.call(now, peer, Pending::Round, &DirectoryRequest::Compare(Box::new(*self.records.sums())));
+        self.call(now, peer, Pending::Newest, &DirectoryRequest::Statement(UnixMs(0)));
     }
 
     /// The answer to a call of ours.
@@ -376,6 +374,25 @@ impl RelayDirectory {
             (Pending::Round, _) => {
                 self.round_failed(now);
                 false
+            }
+            (Pending::Newest, answer) => {
+                if let Some(DirectoryAnswer::Statement(s)) = &answer {
+                    self.heard_newest(s, peer, now);
+                }
+                answer.is_some()
+            }
+            (Pending::Poll(cut), answer) => {
+                let statement = answer.as_ref().and_then(|a| match a {
+                    DirectoryAnswer::Statement(s) => Some(s),
+                    _ => None,
+                });
+                self.polled(peer, cut, statement);
+                answer.is_some()
+            }
+            (Pending::Page(cut), answer) => {
+                let answered = answer.is_some();
+                self.paged(peer, cut, answer, now);
+                answered
             }
             (Pending::Push, _) => false,
         };
@@ -448,5 +465,7 @@ impl RelayDirectory {
     }
 }
 
+#[cfg(test)]
+mod chain_tests;
 #[cfg(test)]
 mod tests;

@@ -9,11 +9,29 @@ use crate::proto::profile::Profile;
 use crate::wire::ids::{NetworkId, RelayId};
 use core::cmp::Reverse;
 
-/// The beacon of the cut's term. Known in advance in this version: see spec 10, Security.
-pub fn beacon(network: NetworkId, cut: UnixMs, profile: &Profile) -> [u8; 32] {
+/// The number of the term in which a moment lies.
+pub fn term(at: UnixMs, profile: &Profile) -> u64 {
+    at.0 / term_ms(profile)
+}
+
+/// When that term began.
+pub fn term_begins(at: UnixMs, profile: &Profile) -> UnixMs {
+    UnixMs(at.0 - at.0 % term_ms(profile))
+}
+
+fn term_ms(profile: &Profile) -> u64 {
+    u64::try_from(profile.term.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// The beacon of the cut's term, from the root of the last set before it: nobody knows it before that set is settled.
+pub fn beacon(network: NetworkId, cut: UnixMs, profile: &Profile, last: &[u8; 32]) -> [u8; 32] {
     // spec: DIR-20
-    let term = u64::try_from(profile.term.as_millis()).unwrap_or(u64::MAX).max(1);
-    derive(context::BEACON, &[&network.0, &(cut.0 / term).to_be_bytes()])
+    derive(context::BEACON, &[&network.0, &term(cut, profile).to_be_bytes(), last])
+}
+
+/// The beacon of a network's first term, which nothing was settled before.
+pub fn first_beacon(network: NetworkId, cut: UnixMs, profile: &Profile) -> [u8; 32] {
+    beacon(network, cut, profile, &[0; 32])
 }
 
 /// The key under which a block of that address is placed: who sees the key does not know the address.
@@ -76,13 +94,15 @@ mod tests {
 
     // spec: DIR-20
     #[test]
-    fn a_beacon_lasts_a_term_and_belongs_to_one_network() {
+    fn a_beacon_lasts_a_term_and_belongs_to_one_network_and_history() {
         let p = Profile::TESTING;
         let term = p.term.as_millis() as u64;
-        let of = |n, t| beacon(NetworkId([n; 32]), UnixMs(t), &p);
-        assert_eq!(of(1, 5 * term), of(1, 6 * term - 1));
-        assert_ne!(of(1, 5 * term), of(1, 6 * term));
-        assert_ne!(of(1, 5 * term), of(2, 5 * term));
+        let of = |n, t, last| beacon(NetworkId([n; 32]), UnixMs(t), &p, &[last; 32]);
+        assert_eq!(of(1, 5 * term, 3), of(1, 6 * term - 1, 3));
+        assert_ne!(of(1, 5 * term, 3), of(1, 6 * term, 3));
+        assert_ne!(of(1, 5 * term, 3), of(2, 5 * term, 3));
+        assert_ne!(of(1, 5 * term, 3), of(1, 5 * term, 4));
+        assert_eq!(term_begins(UnixMs(6 * term - 1), &p), UnixMs(5 * term));
     }
 
     // spec: DIR-22

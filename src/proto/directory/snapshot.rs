@@ -1,4 +1,4 @@
-//! The settled set of a cut: a pure function of records, and its Merkle root (spec 10).
+//! The settled set of a cut: a pure function of the set before it and of what was heard since, and its Merkle root (spec 10).
 
 use crate::base::bytes::{Reader, Writer};
 use crate::base::time::{Duration, UnixMs};
@@ -7,6 +7,7 @@ use crate::proto::directory::rendezvous;
 use crate::proto::directory::standing::Standing;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::{DescriptorError, SignedDescriptor};
+use crate::wire::directory::MemberBytes;
 use crate::wire::error::Malformed;
 use crate::wire::ids::{NetworkId, RelayId};
 use core::fmt;
@@ -15,24 +16,15 @@ use std::sync::Arc;
 
 /// Most relays of a network; also the most that anybody keeps records of (spec DIR-15).
 pub const RELAYS_MAX: usize = 20_000;
-/// With fewer records nothing is settled: no path could be drawn.
+/// With fewer live members nothing is settled: no path could be drawn.
 pub const RELAYS_MIN: usize = 3;
 
-const FILE_VERSION: u8 = 1;
+const FILE_VERSION: u8 = 2;
 
-/// The cut at or before a moment: cuts are the multiples of the period since 1970.
-pub fn cut_before(at: UnixMs, profile: &Profile) -> UnixMs {
-    // spec: DIR-16
-    UnixMs(at.0 - at.0 % period_ms(profile))
-}
-
-/// Whether a moment is a cut.
+/// Whether a moment can be a cut: every period is a multiple of the shortest one.
 pub fn is_cut(at: UnixMs, profile: &Profile) -> bool {
-    at.0 != 0 && at.0.is_multiple_of(period_ms(profile))
-}
-
-fn period_ms(profile: &Profile) -> u64 {
-    u64::try_from(profile.period.as_millis()).unwrap_or(u64::MAX).max(1)
+    let shortest = u64::try_from(profile.cuts.period_min.as_millis()).unwrap_or(u64::MAX).max(1);
+    at.0 != 0 && at.0.is_multiple_of(shortest)
 }
 
 /// Whether a record was published in time for a cut. The newest such record of a relay is the one that counts.
@@ -41,12 +33,7 @@ pub fn in_time(record: &SignedDescriptor, cut: UnixMs, profile: &Profile) -> boo
     record.published <= cut.minus(profile.settle_margin)
 }
 
-/// The hash of a record; among two records of one relay and moment the greater one counts.
-pub fn leaf(record: &SignedDescriptor) -> [u8; 32] {
-    derive(context::DIR_LEAF, &[record.bytes()])
-}
-
-/// Why records are not a cut's settled set.
+/// Why members are not a cut's settled set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsettled {
     /// The bytes around the records are malformed.
@@ -55,115 +42,255 @@ pub enum Unsettled {
     /// A record does not verify.
     #[error("the snapshot holds a bad record: {0}")]
     Record(#[from] DescriptorError),
-    /// Records out of order, twice, too late or over at the cut.
-    #[error("the snapshot holds a record that does not belong there")]
+    /// Members out of order, twice, over at the cut, or dormant for too long.
+    #[error("the snapshot holds a member that does not belong there")]
     Misplaced,
-    /// No cut of this network, or too many or too few records.
+    /// No cut of this network, or too many or too few members.
     #[error("the snapshot is not of a cut of this network")]
     NoCut,
 }
 
-/// What all honest relays agree on at a cut: the relays, sorted by id. Immutable; shared by `Arc`.
+/// A relay of the settled set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The record that counts.
+    pub record: Arc<SignedDescriptor>,
+    /// How long it has been a member, and how often it was there.
+    pub standing: Standing,
+    /// The first cut of those at which it was not heard of; `None` while it is live.
+    pub dormant: Option<UnixMs>,
+}
+
+impl Member {
+    /// What the root covers of it.
+    pub fn leaf(&self) -> [u8; 32] {
+        let (since, dormant) = (self.standing.since.0.to_be_bytes(), self.dormant.unwrap_or(UnixMs(0)).0.to_be_bytes());
+        let samples = self.standing.samples_to_wire().to_be_bytes();
+        // spec: DIR-19
+        derive(context::DIR_LEAF, &[&self.record.hash(), &since, &samples, &dormant])
+    }
+
+    /// As pages and files have it.
+    pub fn to_wire(&self) -> MemberBytes {
+        MemberBytes {
+            record: self.record.bytes().to_vec(),
+            since: self.standing.since,
+            samples: self.standing.samples_to_wire(),
+            dormant: self.dormant.unwrap_or(UnixMs(0)),
+        }
+    }
+
+    /// From its record, verified, and the rest of what a page or file says of it.
+    pub fn from_wire(record: Arc<SignedDescriptor>, bytes: &MemberBytes) -> Result<Self, Malformed> {
+        let standing = Standing::from_wire(bytes.since, bytes.samples).ok_or(Malformed::OutOfRange)?;
+        Ok(Self { record, standing, dormant: (bytes.dormant.0 != 0).then_some(bytes.dormant) })
+    }
+
+    /// Whether it may stand in the set of this cut.
+    fn belongs(&self, cut: UnixMs, profile: &Profile) -> bool {
+        let since = self.standing.since;
+        since <= cut
+            && match self.dormant {
+                None => self.record.expires() > cut,
+                Some(at) => at > since && at <= cut && at.plus(profile.dormant_max) > cut,
+            }
+    }
+}
+
+/// What was heard of a relay until a cut.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// Its newest record.
+    pub record: Arc<SignedDescriptor>,
+    /// Whether it is there.
+    pub live: bool,
+}
+
+/// Of several records of one relay the last in this order counts.
+pub fn order(record: &SignedDescriptor) -> (UnixMs, [u8; 32]) {
+    (record.published, record.hash())
+}
+
+fn newer(new: Arc<SignedDescriptor>, old: &Arc<SignedDescriptor>) -> Arc<SignedDescriptor> {
+    if order(&new) < order(old) { Arc::clone(old) } else { new }
+}
+
+/// What records alone say of their relays: of each the newest in time counts, and it is there while that is valid. The order
+/// of `records` does not matter.
+pub fn heard_of<'a>(
+    records: impl IntoIterator<Item = &'a Arc<SignedDescriptor>>,
+    cut: UnixMs,
+    profile: &Profile,
+) -> BTreeMap<RelayId, Heard> {
+    let mut newest: BTreeMap<RelayId, Heard> = BTreeMap::new();
+    for r in records {
+        // spec: DIR-18
+        let older = |old: &Heard| order(&old.record) < order(r);
+        if in_time(r, cut, profile) && newest.get(&r.id()).is_none_or(older) {
+            newest.insert(r.id(), Heard { record: Arc::clone(r), live: r.expires() > cut });
+        }
+    }
+    newest
+}
+
+/// What all honest relays agree on at a cut: the members, sorted by id. Immutable; shared by `Arc`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// The moment it was settled for.
     pub cut: UnixMs,
-    /// The cut's beacon.
+    /// Draws custodians and more; stays the same for a term.
     pub beacon: [u8; 32],
-    /// Merkle root over the records and their number.
+    /// Merkle root over the members, their number and the beacon.
     pub root: [u8; 32],
+    members: Vec<Member>,
+    /// The records of the live ones.
     relays: Vec<Arc<SignedDescriptor>>,
-    /// Of each relay, in the same order.
-    standings: Vec<Standing>,
+    /// Members since before this are custodians.
+    settled_before: UnixMs,
 }
 
 impl Snapshot {
-    /// Settles a cut: of each relay the newest record in time, where that is still valid. The order of `records` does
-    /// not matter. A newest record that is over takes its relay out: an older one does not come back in its place.
+    /// The first set of a network, from records alone.
     pub fn settle<'a>(
         records: impl IntoIterator<Item = &'a Arc<SignedDescriptor>>,
         cut: UnixMs,
         profile: &Profile,
         network: NetworkId,
     ) -> Self {
-        let mut newest: BTreeMap<RelayId, &Arc<SignedDescriptor>> = BTreeMap::new();
-        for r in records {
-            // spec: DIR-18
-            let better = |old: &Arc<SignedDescriptor>| (r.published, leaf(r)) > (old.published, leaf(old));
-            if in_time(r, cut, profile) && newest.get(&r.id()).is_none_or(|old| better(old)) {
-                newest.insert(r.id(), r);
-            }
-        }
-        let valid = newest.into_values().filter(|r| r.expires() > cut).cloned().collect();
-        Self::of(valid, cut, profile, network)
+        Self::follow(None, heard_of(records, cut, profile), cut, profile, network)
     }
 
-    /// Takes records that somebody says are a cut's settled set. They must be sorted by id, one for each relay, in time and valid;
-    /// whether they are *all* is decided by the root.
-    pub fn assemble(
-        relays: Vec<Arc<SignedDescriptor>>,
+    /// Settles a cut on top of the set before it.
+    pub fn follow(
+        previous: Option<&Self>,
+        mut heard: BTreeMap<RelayId, Heard>,
         cut: UnixMs,
         profile: &Profile,
         network: NetworkId,
-    ) -> Result<Self, Unsettled> {
-        // spec: DIR-28
-        if !is_cut(cut, profile) || !(RELAYS_MIN..=RELAYS_MAX).contains(&relays.len()) {
-            return Err(Unsettled::NoCut);
+    ) -> Self {
+        let mut members = Vec::new();
+        for old in previous.iter().flat_map(|p| &p.members) {
+            let id = old.record.id();
+            let (record, is_live) = match heard.remove(&id) {
+                Some(h) => (newer(h.record, &old.record), h.live),
+                None => (Arc::clone(&old.record), false),
+            };
+            // spec: DIR-103
+            let is_live = is_live && record.expires() > cut;
+            let dormant = if is_live { None } else { Some(old.dormant.unwrap_or(cut)) };
+            // spec: DIR-104
+            let is_sampled = previous.is_some_and(|p| p.samples(&id, cut, profile));
+            let standing = if is_sampled { old.standing.sampled(is_live) } else { old.standing };
+            members.push(Member { record, standing, dormant });
         }
-        let ordered = relays.is_sorted_by(|a, b| a.id() < b.id());
-        if !ordered || !relays.iter().all(|r| in_time(r, cut, profile) && r.expires() > cut) {
-            return Err(Unsettled::Misplaced);
-        }
-        Ok(Self::of(relays, cut, profile, network))
+        // spec: DIR-102
+        let new = heard.into_values().filter(|h| h.live);
+        members.extend(new.map(|h| Member { record: h.record, standing: Standing::new(cut), dormant: None }));
+        members.retain(|m| m.belongs(cut, profile));
+        members.sort_unstable_by_key(|m| m.record.id());
+        let beacon = match previous {
+            Some(p) if rendezvous::term(p.cut, profile) == rendezvous::term(cut, profile) => p.beacon,
+            // spec: DIR-20
+            Some(p) => rendezvous::beacon(network, cut, profile, &p.root),
+            None => rendezvous::first_beacon(network, cut, profile),
+        };
+        Self::of(members, cut, beacon, profile)
     }
 
-    fn of(relays: Vec<Arc<SignedDescriptor>>, cut: UnixMs, profile: &Profile, network: NetworkId) -> Self {
-        let root = root(relays.iter().map(|r| leaf(r)).collect());
-        let standings = relays.iter().map(|_| Standing::new(UnixMs(0))).collect();
-        Self { cut, beacon: rendezvous::beacon(network, cut, profile), root, relays, standings }
+    /// Takes members that somebody says are a cut's settled set. They must be sorted by id, one for each relay, and belong there;
+    /// whether they are *all* is decided by the root.
+    pub fn assemble(members: Vec<Member>, cut: UnixMs, beacon: [u8; 32], profile: &Profile) -> Result<Self, Unsettled> {
+        // spec: DIR-28
+        let live = members.iter().filter(|m| m.dormant.is_none()).count();
+        if !is_cut(cut, profile) || live < RELAYS_MIN || members.len() > RELAYS_MAX {
+            return Err(Unsettled::NoCut);
+        }
+        let ordered = members.is_sorted_by(|a, b| a.record.id() < b.record.id());
+        if !ordered || !members.iter().all(|m| m.belongs(cut, profile)) {
+            return Err(Unsettled::Misplaced);
+        }
+        Ok(Self::of(members, cut, beacon, profile))
+    }
+
+    fn of(members: Vec<Member>, cut: UnixMs, beacon: [u8; 32], profile: &Profile) -> Self {
+        let root = root(&beacon, members.iter().map(Member::leaf).collect());
+        let live = || members.iter().filter(|m| m.dormant.is_none());
+        let relays: Vec<_> = live().map(|m| Arc::clone(&m.record)).collect();
+        let term = rendezvous::term_begins(cut, profile);
+        // spec: DIR-105
+        let is_young = live().filter(|m| m.standing.since < term).count().saturating_mul(2) < relays.len();
+        let settled_before = if is_young { UnixMs(u64::MAX) } else { term };
+        Self { cut, beacon, root, members, relays, settled_before }
+    }
+
+    /// Whether a member's presence is sampled at the cut that follows: about once in the profile's interval, at moments that
+    /// nobody knows before this set is settled.
+    fn samples(&self, id: &RelayId, next: UnixMs, profile: &Profile) -> bool {
+        let drawn = derive(context::SAMPLE, &[&self.root, &next.0.to_be_bytes(), &id.0]);
+        let [a, b, c, d, ..] = drawn;
+        let (passed, interval) = (next.distance(self.cut).as_millis(), profile.sample_interval.as_millis());
+        u128::from(u32::from_be_bytes([a, b, c, d])).saturating_mul(interval) < passed << 32
     }
 
     /// The same with other standings, in the order of [`Snapshot::relays`].
     #[cfg(any(test, feature = "unstable"))]
     pub fn with_standings(mut self, standings: impl Fn(&SignedDescriptor) -> Standing) -> Self {
-        self.standings = self.relays.iter().map(|r| standings(r)).collect();
+        for m in &mut self.members {
+            m.standing = standings(&m.record);
+        }
         self
     }
 
     /// How long this relay has been a member, and how often present; `None` if it is not in the settled set.
     pub fn standing(&self, id: &RelayId) -> Option<Standing> {
-        let at = self.relays.binary_search_by_key(id, |r| r.id()).ok()?;
-        self.standings.get(at).copied()
+        self.member(id).map(|m| m.standing)
     }
 
-    /// All relays, in the order of their ids.
+    /// All members, dormant ones as well, in the order of their ids.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// This member, live or dormant.
+    pub fn member(&self, id: &RelayId) -> Option<&Member> {
+        let at = self.members.binary_search_by_key(id, |m| m.record.id()).ok()?;
+        self.members.get(at)
+    }
+
+    /// All live relays, in the order of their ids.
     pub fn relays(&self) -> &[Arc<SignedDescriptor>] {
         &self.relays
     }
 
-    /// How many relays there are.
+    /// How many live relays there are.
     pub fn len(&self) -> usize {
         self.relays.len()
     }
 
-    /// The record of this relay; `None` if it is not in the settled set.
+    /// The record of this relay; `None` if it is not a live member.
     pub fn get(&self, id: &RelayId) -> Option<&Arc<SignedDescriptor>> {
         let at = self.relays.binary_search_by_key(id, |r| r.id()).ok()?;
         self.relays.get(at)
     }
 
+    /// Live members that were settled before anybody knew the beacon.
+    fn able(&self) -> impl Iterator<Item = &Arc<SignedDescriptor>> {
+        let able = |m: &&Member| m.dormant.is_none() && m.standing.since < self.settled_before;
+        self.members.iter().filter(able).map(|m| &m.record)
+    }
+
     /// The `n` relays responsible for content placed under `key` (from [`rendezvous::locate`]), best first: of those
     /// that keep content.
     pub fn custodians(&self, key: &[u8; 32], n: usize) -> Vec<RelayId> {
-        rendezvous::best(&self.beacon, key, self.relays.iter().filter(|r| r.store).map(|r| r.id()), n)
+        rendezvous::best(&self.beacon, key, self.able().filter(|r| r.store).map(|r| r.id()), n)
     }
 
     /// The `n` relays responsible for the record of `relay`, best first.
     pub fn record_custodians(&self, relay: &RelayId, n: usize) -> Vec<RelayId> {
-        rendezvous::best(&self.beacon, &relay.0, self.relays.iter().map(|r| r.id()), n)
+        rendezvous::best(&self.beacon, &relay.0, self.able().map(|r| r.id()), n)
     }
 
-    /// Whether it says the same of the network as another: same records, same placement, maybe of another cut.
+    /// Whether it says the same of the network as another: same members, same placement, maybe of another cut.
     pub fn same_as(&self, root: &[u8; 32], beacon: &[u8; 32]) -> bool {
         self.root == *root && self.beacon == *beacon
     }
@@ -177,9 +304,9 @@ impl Snapshot {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let mut w = Writer::new(&mut out);
-        w.u8(FILE_VERSION).u64(self.cut.0).u32(self.relays.len() as u32);
-        for r in &self.relays {
-            w.bytes16(r.bytes());
+        w.u8(FILE_VERSION).u64(self.cut.0).put(&self.root).put(&self.beacon).u32(self.members.len() as u32);
+        for m in &self.members {
+            m.to_wire().encode(&mut w);
         }
         out
     }
@@ -190,18 +317,20 @@ impl Snapshot {
         if r.u8()? != FILE_VERSION {
             return Err(Malformed::UnknownVersion.into());
         }
-        let cut = UnixMs(r.u64()?);
-        let count = r.u32()?;
+        let (cut, root, beacon, count) = (UnixMs(r.u64()?), r.array()?, r.array()?, r.u32()?);
         if usize::try_from(count).is_ok_and(|n| n > RELAYS_MAX) {
             return Err(Unsettled::NoCut);
         }
         let rules = profile.descriptor_rules(network);
-        let mut relays = Vec::new();
+        let mut members = Vec::new();
         for _ in 0..count {
-            relays.push(Arc::new(SignedDescriptor::decode(r.bytes16()?, &rules)?));
+            let member = MemberBytes::decode(&mut r)?;
+            let record = Arc::new(SignedDescriptor::decode(&member.record, &rules)?);
+            members.push(Member::from_wire(record, &member)?);
         }
         r.finish()?;
-        Self::assemble(relays, cut, profile, network)
+        Self::assemble(members, cut, beacon, profile)
+            .and_then(|s| (s.root == root).then_some(s).ok_or(Unsettled::Misplaced))
     }
 }
 
@@ -211,8 +340,8 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// The root: leaves in pairs, level by level, an odd last one carried up as it is; then the number of leaves over it all.
-fn root(mut level: Vec<[u8; 32]>) -> [u8; 32] {
+/// The root: leaves in pairs, level by level, an odd last one carried up as it is; then their number and the beacon over it all.
+fn root(beacon: &[u8; 32], mut level: Vec<[u8; 32]>) -> [u8; 32] {
     let count = (level.len() as u32).to_be_bytes();
     while level.len() > 1 {
         let pair = |two: &[[u8; 32]]| match two {
@@ -222,105 +351,8 @@ fn root(mut level: Vec<[u8; 32]>) -> [u8; 32] {
         level = level.chunks(2).map(pair).collect();
     }
     // spec: DIR-19
-    derive(context::DIR_NODE, &[&count, &level.first().copied().unwrap_or_default()])
+    derive(context::DIR_NODE, &[&count, beacon, &level.first().copied().unwrap_or_default()])
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proto::directory::testing::{NETWORK, record};
-
-    const P: Profile = Profile::TESTING;
-    const CUT: UnixMs = UnixMs(1_700_000_000_000);
-
-    fn records(n: u8) -> Vec<Arc<SignedDescriptor>> {
-        (0..n).map(|i| record(i, CUT.minus(Duration::from_secs(5)))).collect()
-    }
-
-    fn settle(records: &[Arc<SignedDescriptor>]) -> Snapshot {
-        Snapshot::settle(records, CUT, &P, NETWORK)
-    }
-
-    // spec: DIR-17
-    // spec: DIR-18
-    #[test]
-    fn the_newest_record_in_time_counts_in_whatever_order_they_came() {
-        let mut all = records(5);
-        let newer = record(0, CUT.minus(P.settle_margin));
-        let late = record(1, CUT.minus(P.settle_margin).plus(Duration::from_millis(1)));
-        let expired = record(9, CUT.minus(P.descriptor_lifetime));
-        all.extend([newer.clone(), late, expired]);
-        let one = settle(&all);
-        all.reverse();
-        let two = settle(&all);
-        assert_eq!(one, two);
-        assert_eq!(one.len(), 5);
-        assert_eq!(one.get(&newer.id()).unwrap().published, newer.published);
-        assert!(one.relays().iter().all(|r| r.published <= newer.published));
-    }
-
-    // spec: DIR-18
-    #[test]
-    fn of_two_records_of_one_moment_all_take_the_same() {
-        let at = CUT.minus(Duration::from_secs(5));
-        let (a, b) = (record(0, at), crate::proto::directory::testing::with(0, at, |d| d.exit = true));
-        let (one, two) = (settle(&[a.clone(), b.clone()]), settle(&[b.clone(), a.clone()]));
-        assert_eq!(one, two);
-        let greater = if leaf(&a) > leaf(&b) { a } else { b };
-        assert_eq!(one.relays(), [greater]);
-    }
-
-    // spec: DIR-19
-    #[test]
-    fn the_root_tells_sets_apart() {
-        let roots: Vec<_> = (0..12).map(|n| settle(&records(n)).root).collect();
-        for (i, a) in roots.iter().enumerate() {
-            assert!(roots[..i].iter().all(|b| a != b));
-        }
-        // A tree whose odd leaf is carried up looks like a smaller tree of inner nodes: the count tells them apart.
-        let three = vec![[1; 32], [2; 32], [3; 32]];
-        let two = vec![derive(context::DIR_NODE, &[&[1; 32], &[2; 32]]), [3; 32]];
-        assert_ne!(root(three), root(two));
-        assert_eq!(root(vec![]), derive(context::DIR_NODE, &[&[0; 4], &[0; 32]]));
-    }
-
-    // spec: DIR-16
-    #[test]
-    fn cuts_are_multiples_of_the_period() {
-        let p = Profile::DEFAULT;
-        let cut = cut_before(UnixMs(1_700_000_000_123), &p);
-        assert!(is_cut(cut, &p) && !is_cut(UnixMs(cut.0 + 1000), &p) && !is_cut(UnixMs(0), &p));
-        assert!(UnixMs(1_700_000_000_123).distance(cut) < p.period);
-    }
-
-    // spec: DIR-28
-    #[test]
-    fn a_file_is_read_back_and_a_changed_one_is_refused() {
-        let s = settle(&records(9));
-        let bytes = s.encode();
-        assert_eq!(Snapshot::decode(&bytes, &P, NETWORK), Ok(s.clone()));
-        assert!(Snapshot::decode(&bytes, &P, NetworkId([0; 32])).is_err());
-        for at in [0, 3, 12, 40, bytes.len() - 1] {
-            let mut changed = bytes.clone();
-            changed[at] ^= 1;
-            assert!(Snapshot::decode(&changed, &P, NETWORK).is_err(), "byte {at}");
-        }
-        let assemble = |list: Vec<_>| Snapshot::assemble(list, CUT, &P, NETWORK);
-        let mut swapped = s.relays().to_vec();
-        swapped.swap(0, 1);
-        assert_eq!(assemble(swapped), Err(Unsettled::Misplaced));
-        let mut twice = s.relays().to_vec();
-        twice.insert(0, twice[0].clone());
-        assert_eq!(assemble(twice), Err(Unsettled::Misplaced));
-        assert_eq!(assemble(s.relays()[..2].to_vec()), Err(Unsettled::NoCut));
-    }
-
-    #[test]
-    fn only_relays_with_a_store_keep_content() {
-        let s = settle(&records(10));
-        let custodians = s.custodians(&[1; 32], 12);
-        assert_eq!(custodians.len(), s.relays().iter().filter(|r| r.store).count());
-        assert!(custodians.iter().all(|id| s.get(id).unwrap().store));
-        assert_eq!(s.record_custodians(&custodians[0], 12).len(), 10);
-    }
-}
+mod tests;

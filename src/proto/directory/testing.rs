@@ -4,6 +4,7 @@ use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::crypto::aead::Cipher;
 use crate::crypto::identity::IdentityKey;
+use crate::proto::directory::kept::Kept;
 use crate::proto::directory::relay_sync::{DirOutput, RelayDirectory};
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
@@ -48,6 +49,9 @@ pub(crate) fn with(i: u8, published: UnixMs, change: impl FnOnce(&mut Descriptor
     Arc::new(SignedDescriptor::sign(d, &key))
 }
 
+/// The profile `public`, for relays on private addresses with little work.
+pub(crate) const PUBLIC: Profile = Profile { private_relays: true, work_bits: 8, ..Profile::PUBLIC };
+
 /// When the tests' time begins: 300 ms after a cut of the testing profile.
 pub(crate) const START: UnixMs = UnixMs(1_700_000_000_300);
 
@@ -69,12 +73,17 @@ pub(crate) struct Node {
     pub(crate) settled: Vec<Arc<Snapshot>>,
     pub(crate) known: usize,
     pub(crate) id: RelayId,
+    /// What it wrote down last.
+    pub(crate) kept: Vec<u8>,
     publishes_at: u64,
     index: u8,
 }
 
 /// Relays that carry each other's calls in virtual time, 5 to 25 ms a way.
 pub(crate) struct Net {
+    pub(crate) profile: &'static Profile,
+    /// Relays below this number do not hear those from it on, nor they them.
+    pub(crate) divided: Option<usize>,
     pub(crate) ms: u64,
     pub(crate) nodes: Vec<Node>,
     pub(crate) rng: Rng,
@@ -86,9 +95,14 @@ pub(crate) struct Net {
 impl Net {
     /// Relays `0..n` that start at once and know relay 0 alone.
     pub(crate) fn start(n: u8, seed: u8) -> Self {
+        Self::under(&Profile::TESTING, n, seed)
+    }
+
+    /// The same under another profile.
+    pub(crate) fn under(profile: &'static Profile, n: u8, seed: u8) -> Self {
         let rng = Rng::from_seed([seed; 32]);
         let (nodes, events) = (Vec::new(), BTreeMap::new());
-        let mut net = Self { ms: 0, nodes, rng, calls: 0, events, sequence: 0 };
+        let mut net = Self { profile, divided: None, ms: 0, nodes, rng, calls: 0, events, sequence: 0 };
         (0..n).for_each(|i| net.join(i));
         net
     }
@@ -96,9 +110,7 @@ impl Net {
     /// Adds relay `i` (its number must be the next).
     pub(crate) fn join(&mut self, i: u8) {
         assert_eq!(self.nodes.len(), usize::from(i));
-        let seeds = if i == 0 { vec![] } else { vec![(*record(0, START)).clone()] };
-        let dir = RelayDirectory::new(NETWORK, &Profile::TESTING, Arc::new(key(i)), id(i), seeds);
-        let publishes_at = self.ms;
+        let (dir, publishes_at) = (self.directory(i), self.ms);
         self.nodes.push(Node {
             dir,
             up: true,
@@ -107,9 +119,32 @@ impl Net {
             settled: vec![],
             known: 0,
             id: id(i),
+            kept: vec![],
             publishes_at,
             index: i,
         });
+    }
+
+    fn directory(&self, i: u8) -> RelayDirectory {
+        let seeds = if i == 0 { vec![] } else { vec![(*record(0, START)).clone()] };
+        RelayDirectory::new(NETWORK, self.profile, Arc::new(key(i)), id(i), seeds)
+    }
+
+    /// Kills relay `i` and starts it again, with what it wrote down or without.
+    pub(crate) fn restart(&mut self, i: usize, with_disk: bool) {
+        let mut dir = self.directory(self.nodes[i].index);
+        if with_disk {
+            dir.restore(Kept::decode(&self.nodes[i].kept, self.profile, NETWORK).unwrap());
+        }
+        let node = &mut self.nodes[i];
+        (node.dir, node.up, node.publishes_at) = (dir, true, self.ms);
+        node.settled.clear();
+        self.forget(i);
+    }
+
+    /// What was on its way to a relay that died.
+    fn forget(&mut self, i: usize) {
+        self.events.retain(|_, e| !matches!(e, Event::Answered(to, ..) if *to == i));
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -137,10 +172,11 @@ impl Net {
         self.events.insert((at, self.sequence), event);
     }
 
-    /// Lets time pass, millisecond by millisecond.
+    /// Lets time pass, from one thing that happens to the next.
     pub(crate) fn run(&mut self, ms: u64) {
-        for _ in 0..ms {
-            self.ms += 1;
+        let end = self.ms + ms;
+        while self.ms < end {
+            self.ms = self.next_turn().clamp(self.ms + 1, end);
             while self.events.first_key_value().is_some_and(|((at, _), _)| *at <= self.ms) {
                 let (_, event) = self.events.pop_first().unwrap();
                 self.happen(event);
@@ -149,12 +185,20 @@ impl Net {
         }
     }
 
+    fn next_turn(&self) -> u64 {
+        let event = self.events.first_key_value().map(|((at, _), _)| *at);
+        let active = self.nodes.iter().filter(|n| n.up && !n.silent);
+        let turn = |n: &Node| n.dir.deadline().map_or(u64::MAX, |at| at.0.div_ceil(1000)).min(n.publishes_at);
+        active.map(turn).chain(event).min().unwrap_or(u64::MAX)
+    }
+
     fn happen(&mut self, event: Event) {
         match event {
             Event::Arrives(from, call) => {
                 self.calls += 1;
                 assert!(call.body.len() <= BODY_MAX);
-                let answer = self.find(&call.to).and_then(|to| self.ask(to, &call.body));
+                let reached = |to: &usize| self.divided.is_none_or(|d| (*to < d) == (from < d));
+                let answer = self.find(&call.to).filter(reached).and_then(|to| self.ask(to, &call.body));
                 assert!(answer.as_ref().is_none_or(|a| a.len() <= BODY_MAX));
                 self.later(Event::Answered(from, call.id, answer.ok_or(CallError::Unreachable)));
             }
@@ -172,8 +216,10 @@ impl Net {
             return;
         }
         if node.publishes_at <= self.ms {
-            node.publishes_at = self.ms + Profile::TESTING.descriptor_refresh.as_millis() as u64;
-            node.dir.publish(now, (*record(node.index, now.unix)).clone());
+            node.publishes_at = self.ms + self.profile.descriptor_refresh.as_millis() as u64;
+            let lifetime = self.profile.descriptor_lifetime.as_secs() as u32;
+            let own = with(node.index, now.unix, |d| d.lifetime_s = lifetime);
+            node.dir.publish(now, (*own).clone());
         }
         if node.dir.deadline().is_none_or(|at| at > now.mono) {
             return;
@@ -184,6 +230,7 @@ impl Net {
                 DirOutput::Call(call) => calls.push(call),
                 DirOutput::Settled(s) => node.settled.push(s),
                 DirOutput::Known(known) => node.known = known.len(),
+                DirOutput::Keep(bytes) => node.kept = bytes,
             }
         }
         assert!(node.dir.deadline().is_none_or(|at| at > now.mono), "a drained machine asks for no turn at once");

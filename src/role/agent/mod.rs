@@ -8,10 +8,11 @@ mod paths;
 mod store;
 
 use crate::base::rng::Rng;
-use crate::base::time::{Instant, Now};
+use crate::base::time::{Duration, Instant, Now};
 use crate::crypto::identity::IdentityKey;
 use crate::proto::content::fetch::Open;
 use crate::proto::directory::client_sync::{ClientDirOutput, ClientDirectory, SourceFault};
+use crate::proto::directory::kept::Kept;
 use crate::proto::directory::relay_sync::{DirOutput, RelayDirectory};
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::path::{GuardRecord, Guards};
@@ -35,6 +36,9 @@ use store::Store;
 
 /// Relays whose clocks must be known before they say anything of ours; all others, where there are fewer.
 pub const CLOCK_WITNESSES: usize = 3;
+
+/// Lifetime of a relay's last record, in seconds.
+const RETIRED_LIFETIME_S: u32 = 1;
 
 /// What a node is told at its start.
 pub struct AgentConfig {
@@ -66,6 +70,8 @@ pub struct RelayIdentity {
     pub key: Arc<IdentityKey>,
     /// What it says of itself; the time of publication is filled in.
     pub descriptor: Descriptor,
+    /// What its directory left for this start.
+    pub kept: Kept,
 }
 
 /// What a node tells its driver.
@@ -75,6 +81,8 @@ pub enum AgentEvent {
     Stream(Event),
     /// The relays a relay's shards can extend to.
     Roster(Roster),
+    /// A relay's directory has something for its next start ([`RelayIdentity::kept`]).
+    Keep(Vec<u8>),
     /// A relay has a fresh descriptor.
     Published(Box<SignedDescriptor>),
     /// There is a new snapshot.
@@ -107,6 +115,7 @@ pub struct Agent {
     paths: Rc<RefCell<PathState>>,
     directory: Directory,
     relay: Option<RelayIdentity>,
+    retired: bool,
     store: Option<Store>,
     store_calls: VecDeque<Output>,
     publish_at: Instant,
@@ -119,7 +128,7 @@ pub struct Agent {
 
 impl Agent {
     /// A node that knows nothing but its seeds.
-    pub fn new(cfg: AgentConfig, mut rng: Rng) -> Self {
+    pub fn new(mut cfg: AgentConfig, mut rng: Rng) -> Self {
         let own = cfg.relay.as_ref().map(|r| r.descriptor.relay_id());
         let seeds: Vec<_> = cfg.seeds.iter().cloned().map(Arc::new).collect();
         let paths = Rc::new(RefCell::new(PathState {
@@ -141,9 +150,10 @@ impl Agent {
             is_relay: own.is_some(),
         };
         let client = Client::new(client_cfg, Box::new(Paths(paths.clone())), rng.fork());
-        let directory = match (&cfg.relay, own) {
+        let directory = match (&mut cfg.relay, own) {
             (Some(relay), Some(own)) => {
-                let machine = RelayDirectory::new(cfg.network, cfg.profile, relay.key.clone(), own, cfg.seeds);
+                let mut machine = RelayDirectory::new(cfg.network, cfg.profile, relay.key.clone(), own, cfg.seeds);
+                machine.restore(core::mem::take(&mut relay.kept));
                 Directory::Relay(Box::new(machine))
             }
             _ => Directory::Client(Box::new(ClientDirectory::new(cfg.network, cfg.profile, cfg.seeds, cfg.snapshot))),
@@ -155,6 +165,7 @@ impl Agent {
             paths,
             directory,
             relay: cfg.relay,
+            retired: false,
             store: own.filter(|_| cfg.store).map(|own| Store::new(own, cfg.profile)),
             store_calls: VecDeque::new(),
             publish_at: Instant::default(),
@@ -274,14 +285,44 @@ impl Agent {
 
     fn publish(&mut self, now: Now) {
         let (Some(relay), Directory::Relay(directory)) = (&mut self.relay, &mut self.directory) else { return };
-        if now.mono < self.publish_at {
+        if now.mono < self.publish_at || self.retired {
             return;
         }
         self.publish_at = now.mono + self.profile.descriptor_refresh;
-        relay.descriptor.published = now.unix;
+        // A later record of an earlier run would count instead.
+        relay.descriptor.published = now.unix.max(relay.descriptor.published);
         let signed = SignedDescriptor::sign(relay.descriptor.clone(), &relay.key);
         directory.publish(now, signed.clone());
         self.events.push_back(AgentEvent::Published(Box::new(signed)));
+    }
+
+    /// Says farewell: a record whose time is over at once, so that the next cut does without this relay. It keeps its standing
+    /// for a while, should it come back.
+    // spec: DIR-109
+    pub fn retire(&mut self, now: Now) {
+        let (Some(relay), Directory::Relay(directory)) = (&mut self.relay, &mut self.directory) else { return };
+        if core::mem::replace(&mut self.retired, true) {
+            return;
+        }
+        relay.descriptor.published = now.unix.max(relay.descriptor.published.plus(Duration::from_millis(1)));
+        relay.descriptor.lifetime_s = RETIRED_LIFETIME_S;
+        directory.publish(now, SignedDescriptor::sign(relay.descriptor.clone(), &relay.key));
+    }
+
+    /// Whether the farewell reached those that it is told to.
+    pub fn has_retired(&self) -> bool {
+        match &self.directory {
+            Directory::Relay(directory) => self.retired && directory.is_quiet(),
+            Directory::Client(_) => true,
+        }
+    }
+
+    /// What a relay's directory should begin with at the next start.
+    pub fn to_keep(&self) -> Option<Vec<u8>> {
+        match &self.directory {
+            Directory::Relay(directory) => Some(directory.to_keep()),
+            Directory::Client(_) => None,
+        }
     }
 
     fn call(&mut self, now: Now, owner: Owner, call: Call) {
@@ -318,6 +359,10 @@ impl Agent {
                         let roster = roster(&known);
                         self.paths.borrow_mut().roster = roster.clone();
                         self.events.push_back(AgentEvent::Roster(roster));
+                        None
+                    }
+                    Some(DirOutput::Keep(bytes)) => {
+                        self.events.push_back(AgentEvent::Keep(bytes));
                         None
                     }
                     Some(DirOutput::Settled(snapshot)) => {

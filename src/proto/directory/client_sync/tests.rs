@@ -82,7 +82,7 @@ fn liar(i: u8, of: Vec<Arc<SignedDescriptor>>) -> Lie {
             (_, Ok(DirectoryAnswer::Statement(s))) => s.cut,
             _ => return Some(honest),
         };
-        let mut cuts = Cuts::new(id(i), Arc::clone(&key), P.usable_lag);
+        let mut cuts = Cuts::new(NETWORK, id(i), Arc::clone(&key), P.usable_lag);
         cuts.push(Arc::new(Snapshot::settle(&of, cut, P, NETWORK)));
         let late = cut.plus(P.usable_lag);
         Some(match request {
@@ -180,15 +180,15 @@ fn wrong_pages_bad_signatures_old_and_future_cuts_are_each_told_apart() {
     type Change = fn(&DirectoryRequest, DirectoryAnswer) -> Option<DirectoryAnswer>;
     let cases: [(SourceFault, Change); 6] = [
         (SourceFault::WrongRecords, |_, honest| match honest {
-            DirectoryAnswer::Page { cut, total, start, mut records } => {
-                records.swap(0, 1);
-                Some(DirectoryAnswer::Page { cut, total, start, records })
+            DirectoryAnswer::Page { cut, total, start, mut members } => {
+                members.swap(0, 1);
+                Some(DirectoryAnswer::Page { cut, total, start, members })
             }
             other => Some(other),
         }),
         (SourceFault::Malformed, |_, honest| match honest {
-            DirectoryAnswer::Page { cut, total, records, .. } => {
-                Some(DirectoryAnswer::Page { cut, total, start: 1, records })
+            DirectoryAnswer::Page { cut, total, members, .. } => {
+                Some(DirectoryAnswer::Page { cut, total, start: 1, members })
             }
             other => Some(other),
         }),
@@ -197,17 +197,13 @@ fn wrong_pages_bad_signatures_old_and_future_cuts_are_each_told_apart() {
             other => Some(other),
         }),
         (SourceFault::BadStatement, |_, honest| match honest {
-            DirectoryAnswer::Statement(s) => {
-                let beacon = rendezvous::beacon(NetworkId([1; 32]), s.cut, P);
-                Some(DirectoryAnswer::Statement(Statement::sign(s.cut, s.root, beacon, s.count, s.relay, &key(4))))
-            }
+            DirectoryAnswer::Statement(s) => Some(DirectoryAnswer::Statement(s.sign(NetworkId([1; 32]), &key(4)))),
             other => Some(other),
         }),
         (SourceFault::Clock, |_, honest| match honest {
             DirectoryAnswer::Statement(s) => {
                 let cut = s.cut.plus(Duration::from_secs(3599));
-                let beacon = rendezvous::beacon(NETWORK, cut, P);
-                Some(DirectoryAnswer::Statement(Statement::sign(cut, s.root, beacon, s.count, s.relay, &key(4))))
+                Some(DirectoryAnswer::Statement(Statement { cut, ..s }.sign(NETWORK, &key(4))))
             }
             other => Some(other),
         }),
@@ -365,12 +361,9 @@ fn a_word_for_another_cut_or_without_a_signature_is_none() {
             net.nodes[i].lie = Some(Box::new(move |_, honest| {
                 let Ok(DirectoryAnswer::Statement(s)) = DirectoryAnswer::decode(&honest) else { return Some(honest) };
                 let signer = key(i as u8);
-                let (cut, signer) = if forged { (s.cut, key(77)) } else { (s.cut.minus(P.period), signer) };
-                let beacon = rendezvous::beacon(NETWORK, cut, P);
-                Some(
-                    DirectoryAnswer::Statement(Statement::sign(cut, [1; 32], beacon, s.count, s.relay, &signer))
-                        .encode(),
-                )
+                let (cut, signer) = if forged { (s.cut, key(77)) } else { (s.cut.minus(P.cuts.period_min), signer) };
+                let s = Statement { cut, root: [1; 32], ..s }.sign(NETWORK, &signer);
+                Some(DirectoryAnswer::Statement(s).encode())
             }));
         }
         client.run(&mut net, 30_000);

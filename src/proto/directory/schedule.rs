@@ -1,0 +1,99 @@
+//! When cuts are: a pure function of the last settled set, so that all who hold it settle the next one at one moment (spec 10).
+
+use crate::base::time::{Duration, UnixMs};
+use crate::proto::directory::snapshot::Snapshot;
+use crate::proto::profile::Profile;
+
+/// A network cuts no more seldom than its age divided by this.
+pub const CUTS_PER_AGE: u32 = 16;
+
+/// The time between the cut of this set and the next one.
+pub fn period(set: &Snapshot, profile: &Profile) -> Duration {
+    let cuts = &profile.cuts;
+    let members = u32::try_from(set.len()).unwrap_or(u32::MAX);
+    let wanted = cuts.period_per_member.saturating_mul(members).min(cuts.period_max);
+    let oldest = set.members().iter().map(|m| m.standing.since).min().unwrap_or(set.cut);
+    let young = set.cut.distance(oldest) / CUTS_PER_AGE;
+    // spec: DIR-16
+    // spec: DIR-101
+    let mut period = cuts.period_min;
+    while period < wanted && period.saturating_mul(2) <= young {
+        period = period.saturating_mul(2).min(cuts.period_max);
+    }
+    period
+}
+
+/// The first cut after `at` that is settled on top of this set: the next one, where `at` is its own cut or soon after.
+pub fn next_cut_after(set: &Snapshot, at: UnixMs, profile: &Profile) -> UnixMs {
+    multiple_after(at.max(set.cut), period(set, profile))
+}
+
+/// The first cut after `at` of a network that has settled nothing yet.
+pub fn first_cut_after(at: UnixMs, profile: &Profile) -> UnixMs {
+    multiple_after(at, profile.cuts.period_min)
+}
+
+fn multiple_after(at: UnixMs, period: Duration) -> UnixMs {
+    let period = ms(period);
+    UnixMs(at.0.saturating_sub(at.0 % period).saturating_add(period))
+}
+
+fn ms(period: Duration) -> u64 {
+    u64::try_from(period.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::directory::snapshot::is_cut;
+    use crate::proto::directory::standing::Standing;
+    use crate::proto::directory::testing::{NETWORK, record};
+    use crate::proto::profile::CutParams;
+
+    /// A set of `n` relays of which the oldest is that old.
+    fn set(n: u8, age: Duration, profile: &Profile) -> Snapshot {
+        let cut = UnixMs(1_700_000_010_000);
+        let records: Vec<_> = (0..n).map(|i| record(i, cut.minus(Duration::from_secs(50)))).collect();
+        Snapshot::settle(&records, cut, profile, NETWORK).with_standings(|_| Standing::new(cut.minus(age)))
+    }
+
+    // spec: DIR-101
+    #[test]
+    fn old_and_large_networks_cut_more_seldom() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let p = &Profile::PUBLIC;
+        for (n, age, seconds) in [
+            (3, DAY, 30),
+            (8, DAY, 30),
+            (9, DAY, 60),
+            (30, DAY, 120),
+            (200, DAY, 960),
+            (200, DAY / 24, 120),
+            (200, Duration::ZERO, 30),
+        ] {
+            let s = set(n, age, p);
+            assert_eq!(period(&s, p), Duration::from_secs(seconds), "{n} members, {age:?}");
+            let next = next_cut_after(&s, s.cut, p);
+            assert!(next > s.cut && next.distance(s.cut) <= Duration::from_secs(seconds));
+            assert!(next.0.is_multiple_of(seconds * 1000) && is_cut(next, p));
+            assert_eq!(next_cut_after(&s, next, p), next.plus(Duration::from_secs(seconds)), "where one was missed");
+        }
+        assert!(!is_cut(UnixMs(0), p) && !is_cut(UnixMs(1_700_000_010_001), p));
+        const LARGE: Profile = Profile {
+            cuts: CutParams { period_per_member: Duration::from_secs(3600), ..Profile::PUBLIC.cuts },
+            ..Profile::PUBLIC
+        };
+        assert_eq!(period(&set(8, DAY, &LARGE), &LARGE), LARGE.cuts.period_max);
+        assert_eq!(period(&set(8, DAY, &Profile::TESTING), &Profile::TESTING), Duration::from_secs(1));
+    }
+
+    // spec: DIR-16
+    #[test]
+    fn a_network_that_has_settled_nothing_cuts_often() {
+        let at = UnixMs(1_700_000_000_123);
+        assert_eq!(first_cut_after(at, &Profile::TESTING), UnixMs(1_700_000_001_000));
+        assert_eq!(first_cut_after(UnixMs(1_700_000_001_000), &Profile::TESTING), UnixMs(1_700_000_002_000));
+        let first = first_cut_after(at, &Profile::PUBLIC);
+        assert!(first > at && first.distance(at) <= Duration::from_secs(30) && first.0.is_multiple_of(30_000));
+    }
+}
