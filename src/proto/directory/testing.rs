@@ -12,7 +12,7 @@ use crate::proto::rpc::{BODY_MAX, Call, CallError, CallId};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
 use crate::wire::directory::DirectoryRequest;
 use crate::wire::ids::{NetworkId, RelayId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The tests' network.
@@ -77,6 +77,8 @@ pub(crate) struct Node {
     pub(crate) kept: Vec<u8>,
     publishes_at: u64,
     index: u8,
+    /// Relays that it calls all the time.
+    pub(crate) peers: BTreeSet<RelayId>,
 }
 
 /// Relays that carry each other's calls in virtual time, 5 to 25 ms a way.
@@ -118,6 +120,7 @@ impl Net {
             lie: None,
             settled: vec![],
             known: 0,
+            peers: BTreeSet::new(),
             id: id(i),
             kept: vec![],
             publishes_at,
@@ -230,6 +233,7 @@ impl Net {
                 DirOutput::Call(call) => calls.push(call),
                 DirOutput::Settled(s) => node.settled.push(s),
                 DirOutput::Known(known) => node.known = known.len(),
+                DirOutput::Peers(peers) => node.peers = peers,
                 DirOutput::Keep(bytes) => node.kept = bytes,
             }
         }
