@@ -12,6 +12,7 @@ use crate::proto::directory::kept::Kept;
 use crate::proto::directory::peers::Peers;
 use crate::proto::directory::records::{Records, Taken, tag_of};
 use crate::proto::directory::rendezvous;
+use crate::proto::directory::schedule::period;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
@@ -117,6 +118,8 @@ pub struct RelayDirectory {
     ids: Vec<RelayId>,
     /// The push peers, as last told.
     told_peers: BTreeSet<RelayId>,
+    /// The time between two cuts after the cut of that time.
+    paced: (UnixMs, Duration),
     salted_at: Option<Instant>,
     pushed: BTreeMap<RelayId, Instant>,
     known_at: Option<Instant>,
@@ -159,6 +162,7 @@ impl RelayDirectory {
             news: gossip::News::default(),
             ids: Vec::new(),
             told_peers: BTreeSet::new(),
+            paced: (UnixMs(0), profile.cuts.period_min),
             salted_at: None,
             pushed: BTreeMap::new(),
             known_at: Some(Instant::default()),
@@ -226,8 +230,17 @@ impl RelayDirectory {
         let often = self.pushed.get(&record.id()).is_some_and(|at| now.mono < *at + pause);
         if !often || record.id() == self.own {
             self.pushed.insert(record.id(), now.mono);
-            self.news.add(tag_of(&record.hash()), now.mono);
+            let period = self.period();
+            self.news.add(tag_of(&record.hash()), period, now.mono);
         }
+    }
+
+    /// The time between two cuts, as things stand.
+    fn period(&mut self) -> Duration {
+        if let Some(set) = self.cuts.newest().filter(|set| set.cut != self.paced.0) {
+            self.paced = (set.cut, period(set, self.profile));
+        }
+        self.paced.1
     }
 
     /// What to do next. Drain it until `None`.
@@ -324,7 +337,7 @@ impl RelayDirectory {
         if self.rounds.is_multiple_of(TURN_EVERY) {
             self.peers.turn(rng);
         }
-        let interval = self.profile.gossip_interval;
+        let interval = self.profile.gossip_interval.max(gossip::gather_time(self.period()));
         let warm = WARM_ROUND_FIRST.saturating_mul(1 << self.rounds.min(12)).min(interval);
         let jitter = rng.below(1 + usize::try_from(warm.as_millis() / 2).unwrap_or(0)) as u64;
         self.round_at = now.mono + warm.mul_f32(0.75) + Duration::from_millis(jitter);

@@ -12,9 +12,13 @@ use crate::wire::directory::{
 use crate::wire::ids::RelayId;
 use std::collections::VecDeque;
 
-/// How long new records are gathered before they are announced together, at first: as long as nearly nothing comes.
-pub const PUSH_DELAY: Duration = Duration::from_millis(20);
-/// And this many times as long while very much comes: then each call carries much.
+/// How long new records are gathered before they are announced together, at least.
+pub(super) const PUSH_DELAY: Duration = Duration::from_millis(20);
+/// And this part of the time between two cuts, so that a large network, which cuts seldom, fills its cells.
+const PUSH_DELAY_OF_PERIOD: u32 = 100;
+/// But never longer.
+const PUSH_DELAY_MAX: Duration = Duration::from_secs(60);
+/// While very much comes it is so many times the least: then each call carries much.
 const PUSH_DELAY_FACTOR_MAX: u32 = 25;
 /// New records that one delay is for; for each more of them that came together the next ones wait longer.
 const PUSH_BATCH: usize = 4;
@@ -31,6 +35,12 @@ const ROUND_CALLS_MAX: usize = 2048;
 /// The salt of a relay's sketch is another one after this long.
 const SALT_LIFETIME: Duration = Duration::from_secs(3600);
 
+/// How long news is gathered in a network that cuts so often, if not much comes. To the last of `n` relays it takes some
+/// `log4(n)` of these times.
+pub(super) fn gather_time(period: Duration) -> Duration {
+    (period / PUSH_DELAY_OF_PERIOD).clamp(PUSH_DELAY, PUSH_DELAY_MAX)
+}
+
 /// What is new here and was not announced.
 #[derive(Default)]
 pub(super) struct News {
@@ -43,16 +53,16 @@ pub(super) struct News {
 }
 
 impl News {
-    /// Something is new. What finds no room is left to comparisons.
-    pub(super) fn add(&mut self, tag: u64, now: Instant) {
+    /// Something is new, in a network that cuts so often. What finds no room is left to comparisons.
+    pub(super) fn add(&mut self, tag: u64, period: Duration, now: Instant) {
         if self.tags.len() >= FRESH_MAX {
             return;
         }
         self.tags.push(tag);
         let factor = u32::try_from(self.last / PUSH_BATCH).unwrap_or(u32::MAX).clamp(1, PUSH_DELAY_FACTOR_MAX);
-        let longest = PUSH_DELAY.saturating_mul(PUSH_DELAY_FACTOR_MAX);
-        let delay = PUSH_DELAY.saturating_mul(factor).max(self.late.saturating_mul(2)).min(longest);
-        self.at.get_or_insert(now + delay);
+        let rushed = PUSH_DELAY.saturating_mul(factor).max(self.late.saturating_mul(2));
+        let rushed = rushed.min(PUSH_DELAY.saturating_mul(PUSH_DELAY_FACTOR_MAX));
+        self.at.get_or_insert(now + rushed.max(gather_time(period)));
     }
 
     /// When it is to be announced.
