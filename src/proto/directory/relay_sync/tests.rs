@@ -360,3 +360,22 @@ fn who_lacks_very_much_takes_the_list() {
     assert_eq!((asked, dir.records.len()), (vec![7, 8, 4], 60));
     assert!(SUMS_MAX > 60);
 }
+
+/// However many relays there are, each talks with few: its push peers, the custodians of its record, and a stranger now and then.
+// spec: DIR-31 DIR-32
+#[test]
+fn a_relay_of_a_large_network_calls_as_few_as_one_of_a_small_one() {
+    for n in [30, 90] {
+        let mut net = Net::start(n, 3);
+        net.run(10_000);
+        assert_eq!(net.agreed(), Some(usize::from(n)));
+        net.called.clear();
+        let before = (net.calls, net.bytes);
+        net.run(40_000);
+        let most = (0..net.nodes.len()).map(|i| net.called.iter().filter(|(from, _)| *from == i).count()).max().unwrap();
+        assert!(most <= 24, "{most} of {n}");
+        assert!(net.nodes.iter().all(|node| (4..=5).contains(&node.peers.len())));
+        let calls = (net.calls - before.0) as f64 / f64::from(n) / 40.0;
+        assert!(calls < 8.0, "{calls} calls a second of each of {n}");
+    }
+}
