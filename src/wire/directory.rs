@@ -95,7 +95,7 @@ table! {
         start: u32,
     } [Page];
 
-    /// The sums of your sketch from this one on, so many of them: at most [`SUMS_ASKED_MAX`].
+    /// The sums of your sketch from this one on: at most [`SUMS_ASKED_MAX`].
     7 SKETCH: Sketch {
         /// Index of the first sum.
         from: u16,

@@ -108,7 +108,10 @@ pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
         ("record", DirectoryAnswer::Record(record())),
         ("wanted", DirectoryAnswer::Wanted(vec![0xc0])),
         ("items", DirectoryAnswer::Items(vec![record()])),
-        ("sums", DirectoryAnswer::Sums { salt: 5, items: 1, from: 0, sums: vec![Sum { tags: 9, checks: 8, count: 1 }] }),
+        (
+            "sums",
+            DirectoryAnswer::Sums { salt: 5, items: 1, from: 0, sums: vec![Sum { tags: 9, checks: 8, count: 1 }] },
+        ),
         ("listed", DirectoryAnswer::Listed { more: false, tags: vec![1, 2] }),
         ("statement", DirectoryAnswer::Statement(statement)),
         ("page", DirectoryAnswer::Page { cut: UnixMs(60_000), total: 1, start: 0, members: vec![member] }),

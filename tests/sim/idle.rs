@@ -161,8 +161,8 @@ fn links_to_relays_that_are_called_all_the_time_stay() {
         let mut w = world(seed, 6);
         let ids: Vec<_> = w.relays.iter().map(|r| r.contact.id).collect();
         w.with_user(|user, now| user.client.keep_links(now, [ids[1], ids[2]].into()));
-        for n in 1..4 {
-            call(&mut w, n as u64, ids[n]);
+        for (tag, to) in (1..).zip(&ids[1..4]) {
+            call(&mut w, tag, *to);
         }
         w.net.run_for(5 * MINUTE);
         let open = w.user.get().client.circuits();

@@ -284,7 +284,9 @@ mod tests {
         assert!(matches!(t.take(record(1, ago(1000)), NOW), Taken::New(_)));
         let late = NOW.plus(P.descriptor_lifetime);
         t.advance(late, late);
-        assert!(t.len() == 0 && t.sketch().items() == 0 && t.sketch().sums(0, 99).iter().all(|s| *s == Default::default()));
+        assert!(
+            t.len() == 0 && t.sketch().items() == 0 && t.sketch().sums(0, 99).iter().all(|s| *s == Default::default())
+        );
     }
 
     // spec: DIR-14
@@ -330,7 +332,8 @@ mod tests {
         b.set_salt(77);
         let found = difference(b.sketch().sums(0, 200), 77, a.tags(0)).unwrap();
         assert!(!found.theirs.is_empty() && !found.ours.is_empty());
-        let tagged = |t: &Records, tags: &BTreeSet<u64>| tags.iter().map(|tag| t.tagged(*tag).unwrap().clone()).collect();
+        let tagged =
+            |t: &Records, tags: &BTreeSet<u64>| tags.iter().map(|tag| t.tagged(*tag).unwrap().clone()).collect();
         let (to_a, to_b): (Vec<_>, Vec<_>) = (tagged(&b, &found.theirs), tagged(&a, &found.ours));
         to_a.iter().for_each(|r| drop(a.offer(r.bytes(), NOW)));
         to_b.iter().for_each(|r| drop(b.offer(r.bytes(), NOW)));

@@ -30,12 +30,12 @@ mod service;
 pub const CALLS_MAX: usize = 64;
 /// Minimum time between two reports of the list of known relays, while there are few.
 pub const KNOWN_DELAY: Duration = Duration::from_millis(50);
-/// That many relays more make it so much longer, up to a hundred times: each report costs as much as it names relays.
+/// Each of this many relays more makes it longer by as much, up to a hundred times: a report costs what it names.
 const KNOWN_RELAYS: usize = 50;
 const KNOWN_DELAY_FACTOR_MAX: u32 = 100;
 /// Rounds after which one push peer is replaced.
 const TURN_EVERY: u32 = 16;
-/// Of so many rounds one is with a relay of all, and the others with push peers, to which there are links.
+/// One round in this many is with any relay, the others are with push peers, to which there are links.
 const STRANGER_EVERY: u32 = 4;
 /// First pause between attempts to join; doubles up to the gossip interval.
 pub const JOIN_RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -195,7 +195,8 @@ impl RelayDirectory {
 
     /// Whether nothing of ours is on its way to others.
     pub fn is_quiet(&self) -> bool {
-        let is_told = |c: &(RelayId, Instant, Pending)| matches!(c.2, Pending::Push | Pending::Announced(_) | Pending::Publish);
+        let is_told =
+            |c: &(RelayId, Instant, Pending)| matches!(c.2, Pending::Push | Pending::Announced(_) | Pending::Publish);
         self.news.due().is_none() && self.out.is_empty() && !self.calls.values().any(is_told)
     }
 

@@ -154,7 +154,11 @@ pub fn difference(theirs: &[Sum], salt: u64, ours: impl Iterator<Item = u64>) ->
         }
         let mut places = Places::of(sum.tags, salt);
         while let Some((at, s)) = usize::try_from(places.place).ok().and_then(|at| Some((at, left.get_mut(at)?))) {
-            if is_theirs { remove(s, sum.tags, sum.checks) } else { add(s, sum.tags, sum.checks) }
+            if is_theirs {
+                remove(s, sum.tags, sum.checks)
+            } else {
+                add(s, sum.tags, sum.checks)
+            }
             to_look.push(at);
             places.advance();
         }
@@ -226,7 +230,11 @@ mod tests {
         let mut rng = Rng::from_seed([4; 32]);
         for _ in 0..200 {
             let mut sums: Vec<_> = (0..300)
-                .map(|_| Sum { tags: u64::from_be_bytes(rng.bytes()), checks: 0, count: [0, 1, u16::MAX][rng.below(3)] })
+                .map(|_| Sum {
+                    tags: u64::from_be_bytes(rng.bytes()),
+                    checks: 0,
+                    count: [0, 1, u16::MAX][rng.below(3)],
+                })
                 .collect();
             for sum in &mut sums {
                 sum.checks = Places::check(sum.tags, 9);

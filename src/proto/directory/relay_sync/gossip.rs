@@ -6,9 +6,7 @@ use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now};
 use crate::proto::directory::records::Taken;
 use crate::proto::directory::sketch::{Difference, SUMS_MAX, difference};
-use crate::wire::directory::{
-    DirectoryAnswer, DirectoryRequest, RECORDS_MAX, SUMS_ASKED_MAX, Sum, TAGS_MAX,
-};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RECORDS_MAX, SUMS_ASKED_MAX, Sum, TAGS_MAX};
 use crate::wire::ids::RelayId;
 use std::collections::VecDeque;
 
@@ -18,7 +16,7 @@ pub(super) const PUSH_DELAY: Duration = Duration::from_millis(20);
 const PUSH_DELAY_OF_PERIOD: u32 = 100;
 /// But never longer.
 const PUSH_DELAY_MAX: Duration = Duration::from_secs(60);
-/// While very much comes it is so many times the least: then each call carries much.
+/// While very much comes it is up to this many times the least: then each call carries much.
 const PUSH_DELAY_FACTOR_MAX: u32 = 25;
 /// New records that one delay is for; for each more of them that came together the next ones wait longer.
 const PUSH_BATCH: usize = 4;
@@ -96,12 +94,22 @@ pub(super) struct Round {
 
 impl Round {
     pub(super) fn with(peer: RelayId) -> Self {
-        Self { peer, salt: None, sums: Vec::new(), wants: SUMS_FIRST, listing: None, lacking: VecDeque::new(), is_read: false, calls: 0 }
+        Self {
+            peer,
+            salt: None,
+            sums: Vec::new(),
+            wants: SUMS_FIRST,
+            listing: None,
+            lacking: VecDeque::new(),
+            is_read: false,
+            calls: 0,
+        }
     }
 
     /// What to ask next; `None` at the end.
     fn next(&mut self) -> Option<DirectoryRequest> {
         self.calls += 1;
+        // spec: DIR-703
         if self.calls > ROUND_CALLS_MAX {
             return None;
         }
@@ -150,6 +158,7 @@ impl RelayDirectory {
     }
 
     /// The other relay said what of an announcement it lacks.
+    // spec: DIR-701
     pub(super) fn wanted(&mut self, peer: RelayId, tags: &[u64], bits: &[u8], now: Now) {
         let wants = |n: usize| bits.get(n / 8).is_some_and(|byte| byte & (0x80 >> (n % 8)) != 0);
         let wanted: Vec<_> = tags.iter().enumerate().filter(|(n, _)| wants(*n)).map(|(_, tag)| *tag).collect();
@@ -158,7 +167,8 @@ impl RelayDirectory {
 
     /// Brings these records to a relay that lacks them.
     fn give(&mut self, peer: RelayId, tags: &[u64], now: Now) {
-        let held: Vec<_> = tags.iter().filter_map(|tag| self.records.tagged(*tag)).map(|r| r.bytes().to_vec()).collect();
+        let held: Vec<_> =
+            tags.iter().filter_map(|tag| self.records.tagged(*tag)).map(|r| r.bytes().to_vec()).collect();
         for part in held.chunks(RECORDS_MAX) {
             if self.room() {
                 self.call(now, peer, Pending::Push, &DirectoryRequest::Put(part.to_vec()));
@@ -169,6 +179,7 @@ impl RelayDirectory {
     /// Compares with this relay.
     // spec: DIR-31
     pub(super) fn compare(&mut self, peer: RelayId, now: Now, rng: &mut Rng) {
+        // spec: DIR-704
         if self.salted_at.is_none_or(|at| now.mono >= at + SALT_LIFETIME) {
             self.salted_at = Some(now.mono);
             self.records.set_salt(u64::from_be_bytes(rng.bytes()));
@@ -190,6 +201,7 @@ impl RelayDirectory {
     }
 
     /// The other relay's answer in a comparison; false where it is none, and the comparison failed.
+    // spec: DIR-702
     pub(super) fn compared(&mut self, peer: RelayId, answer: Option<DirectoryAnswer>, now: Now) -> bool {
         let Some(mut round) = self.round.take_if(|r| r.peer == peer) else { return true };
         let good = match answer {
@@ -209,14 +221,7 @@ impl RelayDirectory {
         good
     }
 
-    fn take_sums(
-        &mut self,
-        round: &mut Round,
-        (salt, items): (u64, u32),
-        from: u16,
-        sums: Vec<Sum>,
-        now: Now,
-    ) -> bool {
+    fn take_sums(&mut self, round: &mut Round, (salt, items): (u64, u32), from: u16, sums: Vec<Sum>, now: Now) -> bool {
         let fits = usize::from(from) == round.sums.len() && round.salt.is_none_or(|s| s == salt);
         if !fits || round.listing.is_some() || round.is_read {
             // Its salt changed meanwhile, or it answers something else.

@@ -1,10 +1,10 @@
 //! Networks of relay directories without any link.
 
 use super::*;
-use crate::wire::directory::Sum;
 use crate::proto::directory::relay_sync::gossip::PUSH_DELAY;
 use crate::proto::directory::sketch::{SUMS_MAX, Sketch};
 use crate::proto::directory::testing::{NETWORK, Net, START, id, key, record, with};
+use crate::wire::directory::Sum;
 
 // spec: DIR-16 DIR-19
 #[test]
@@ -244,7 +244,8 @@ fn hostile(way: usize) -> crate::proto::directory::testing::Lie {
         Some(match (way, request) {
             // It has always more, and gives none of it.
             (0, DirectoryRequest::List(from)) => {
-                DirectoryAnswer::Listed { more: true, tags: (0..4096).map(|i| from.saturating_add(i)).collect() }.encode()
+                DirectoryAnswer::Listed { more: true, tags: (0..4096).map(|i| from.saturating_add(i)).collect() }
+                    .encode()
             }
             (0, DirectoryRequest::Sketch { from, .. }) => {
                 DirectoryAnswer::Sums { salt: 1, items: 1_000_000, from: *from, sums: vec![] }.encode()
@@ -257,7 +258,9 @@ fn hostile(way: usize) -> crate::proto::directory::testing::Lie {
             }
             (1, DirectoryRequest::List(_)) => DirectoryAnswer::Listed { more: true, tags: junk(4096) }.encode(),
             // It wants all, and takes nothing.
-            (2, DirectoryRequest::Announce(tags)) => DirectoryAnswer::Wanted(vec![0xff; tags.len().div_ceil(8)]).encode(),
+            (2, DirectoryRequest::Announce(tags)) => {
+                DirectoryAnswer::Wanted(vec![0xff; tags.len().div_ceil(8)]).encode()
+            }
             (2, DirectoryRequest::Put(_)) => DirectoryAnswer::Refused(Refusal::Busy).encode(),
             // It answers one step with the answer of another, again and again.
             (3, DirectoryRequest::Sketch { .. } | DirectoryRequest::Fetch(_)) => {
@@ -268,7 +271,7 @@ fn hostile(way: usize) -> crate::proto::directory::testing::Lie {
     })
 }
 
-// spec: DIR-31 DIR-702 DIR-703
+// spec: DIR-702 DIR-703
 #[test]
 fn relays_that_lie_in_comparisons_waste_little_and_keep_nobody_apart() {
     for way in 0..4 {
@@ -297,7 +300,9 @@ fn what_is_announced_is_given_to_those_who_lack_it() {
             DirOutput::Call(c) => Some((c.id, DirectoryRequest::decode(&c.body).unwrap())),
             _ => None,
         });
-        calls.filter(|(_, r)| !matches!(r, DirectoryRequest::Sketch { .. } | DirectoryRequest::Statement(_))).collect::<Vec<_>>()
+        calls
+            .filter(|(_, r)| !matches!(r, DirectoryRequest::Sketch { .. } | DirectoryRequest::Statement(_)))
+            .collect::<Vec<_>>()
     };
     let records: Vec<_> = (1..40).map(|i| record(i, START.minus(Duration::from_secs(1))).bytes().to_vec()).collect();
     dir.request(now, &DirectoryRequest::Put(records).encode());
@@ -372,10 +377,24 @@ fn a_relay_of_a_large_network_calls_as_few_as_one_of_a_small_one() {
         net.called.clear();
         let before = (net.calls, net.bytes);
         net.run(40_000);
-        let most = (0..net.nodes.len()).map(|i| net.called.iter().filter(|(from, _)| *from == i).count()).max().unwrap();
+        let most =
+            (0..net.nodes.len()).map(|i| net.called.iter().filter(|(from, _)| *from == i).count()).max().unwrap();
         assert!(most <= 24, "{most} of {n}");
         assert!(net.nodes.iter().all(|node| (4..=5).contains(&node.peers.len())));
         let calls = (net.calls - before.0) as f64 / f64::from(n) / 40.0;
         assert!(calls < 8.0, "{calls} calls a second of each of {n}");
     }
+}
+
+// spec: DIR-704
+#[test]
+fn the_salt_of_a_sketch_is_another_one_after_an_hour() {
+    let mut dir = RelayDirectory::new(NETWORK, &Profile::TESTING, Arc::new(key(0)), id(0), vec![]);
+    let mut rng = Rng::from_seed([1; 32]);
+    let mut salt = |dir: &mut RelayDirectory, minutes: u64| {
+        dir.compare(id(1), Now { mono: Instant(minutes * 60_000_000), unix: START }, &mut rng);
+        dir.records.sketch().salt()
+    };
+    let first = salt(&mut dir, 0);
+    assert!(first != 0 && salt(&mut dir, 59) == first && salt(&mut dir, 61) != first);
 }
