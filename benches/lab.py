@@ -13,7 +13,8 @@ import sys
 import threading
 import time
 
-TICK = os.sysconf("SC_CLK_TCK")
+# The scheduler's own account of a process: /proc counts ticks of 10 ms, a twentieth of what one stream of 200 MB costs a client.
+CPU_CLOCK = 2
 
 
 def free_port():
@@ -48,10 +49,8 @@ class Process:
         return process
 
     def cpu(self):
-        """User and system seconds of all its threads, ended ones included."""
-        with open(f"/proc/{self.child.pid}/stat") as f:
-            fields = f.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
+        """User and system seconds of all its threads, ended ones included, to the nanosecond."""
+        return time.clock_gettime(~self.child.pid << 3 | CPU_CLOCK)
 
     def rss(self):
         """Bytes of it that lie in memory."""

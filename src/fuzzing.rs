@@ -8,6 +8,7 @@ pub mod seeds;
 
 use crate::base::bytes::Reader;
 use crate::crypto::identity::IdentityKey;
+use crate::crypto::work::WorkParams;
 use crate::wire::cell::{CELL_SIZE, Cell, CellBuf};
 use crate::wire::content::manifest::Manifest;
 use crate::wire::content::store;
@@ -44,9 +45,10 @@ pub const TARGETS: &[(&str, Target)] = &[
 
 /// The network of all targets.
 pub(crate) use crate::wire::examples::NETWORK;
+const NO_WORK: WorkParams = WorkParams { bits: 2, effort: 0 };
 /// What a descriptor must keep to here.
 pub(crate) const RULES: DescriptorRules =
-    DescriptorRules { network: NETWORK, work_bits: 0, private_addrs: true, lifetime_max_s: u32::MAX };
+    DescriptorRules { network: NETWORK, work: NO_WORK, private_addrs: true, lifetime_max_s: u32::MAX };
 
 /// Bytes of a fixed length, filled up with zeros; `None` if there are more.
 pub(crate) fn padded<const N: usize>(bytes: &[u8]) -> Option<Box<[u8; N]>> {

@@ -9,11 +9,11 @@ from umbel import *
 def directory():
     secret, network = seq(32, 7), network_id("testing", seq(32))
     identity = ed_public(secret)
-    nonce = find_work(identity, 8)
-    small = next(n for n in range(1000) if work_bits(identity, n) < 8)
     published, lifetime = 1_800_000_000_000, 60
+    work = find_work(network, identity, published)
+    window_later = find_work(network, identity, published + WORK_WINDOW)
     v4, v6 = address("127.0.0.1", 9000), address("20010db8000000000000000000000001", 443)
-    base = dict(secret=secret, network=network, nonce=nonce, published=published, lifetime=lifetime, link_key=seq(32, 1), onion_key=seq(32, 2),
+    base = dict(secret=secret, network=network, work=work, published=published, lifetime=lifetime, link_key=seq(32, 1), onion_key=seq(32, 2),
                 cipher=AES, flags=0, family=None, addresses=[v4])
 
     def make(**change):
@@ -22,7 +22,7 @@ def directory():
     plain = make()
     full = make(cipher=CHACHA, flags=7, family=seq(32, 3), addresses=[v4, v6, address("127.0.0.1", 9001), address("127.0.0.2", 9000)])
     for name, d, cipher, exit_, store, count in [("plain", plain, AES, 0, 0, 1), ("full", full, CHACHA, 1, 1, 4)]:
-        case("directory", "descriptor", name, "DIR-1 DIR-8 KEY-2", network=network, private="yes", descriptor=d, relay=relay_id(identity, nonce), published=published,
+        case("directory", "descriptor", name, "DIR-1 DIR-8 KEY-2", network=network, private="yes", descriptor=d, relay=relay_id(identity), published=published,
              lifetime=lifetime, cipher=cipher, exit=exit_, store=store, addresses=count)
     resigned = lambda body: body + sign(secret, "umbel 1 descriptor", body)
     body = plain[:-64]
@@ -39,9 +39,10 @@ def directory():
         ("lifetime_zero", "DIR-5", "Lifetime", make(lifetime=0)),
         ("lifetime_too_long", "DIR-5", "Lifetime", make(lifetime=61)),
         ("private_address", "DIR-6", "PrivateAddress", plain),
-        ("too_little_work", "DIR-7 KEY-3", "Work", make(nonce=small)),
+        ("no_work", "DIR-7 KEY-3", "Work", make(work=bytes(28))),
+        ("work_of_another_window", "DIR-7 KEY-3", "Work", make(work=window_later)),
         ("signature_changed", "DIR-8", "Signature", flipped(plain, len(plain) - 1)),
-        ("body_changed", "DIR-8", "Signature", flipped(plain, 90)),
+        ("body_changed", "DIR-8", "Signature", flipped(plain, 120)),
         ("signed_for_another_purpose", "DIR-8 KEY-4", "Signature", body + sign(secret, "umbel 1 link auth", body)),
         ("cut", "ENC-1", "Truncated", plain[:-1]),
         ("longer", "ENC-2", "TrailingBytes", plain + b"\x00"),
@@ -86,9 +87,9 @@ def sets(network, base):
 
     def relay(i, published=cut - 5_000, lifetime=60, **change):
         secret = seq(32, i)
-        nonce = find_work(ed_public(secret), 8)
-        record = descriptor(**(base | dict(secret=secret, nonce=nonce, published=published, lifetime=lifetime) | change))
-        return relay_id(ed_public(secret), nonce), published, lifetime * 1000, record
+        work = find_work(network, ed_public(secret), published)
+        record = descriptor(**(base | dict(secret=secret, work=work, published=published, lifetime=lifetime) | change))
+        return relay_id(ed_public(secret)), published, lifetime * 1000, record
 
     all_of = sorted(relay(i) for i in range(20, 27))
     lists = lambda records: b"".join(len16(r) for r in records)
@@ -102,7 +103,7 @@ def sets(network, base):
     case("directory", "set", "one_dormant", "DIR-19 DIR-28", **named(sleeping), root=dir_root(beacon, sleeping))
     records = [live(r) for r in all_of[:4]]
     over = live(relay(31, published=cut - 60_000))
-    placed = lambda extra: [m for _, m in sorted((relay_id(m[37:69], int.from_bytes(m[69:77], "big")), m) for m in records + [extra])]
+    placed = lambda extra: [m for _, m in sorted((relay_id(m[37:69]), m) for m in records + [extra])]
     other = all_of[5]
     for name, expect, change in [
         ("out_of_order", "Misplaced", named([records[1], records[0]] + records[2:])),
@@ -123,7 +124,7 @@ def sets(network, base):
     wire = lambda members: [member(r[3], since, samples, dormant) for r, since, samples, dormant in members.values()]
     settled = lambda before, records, at: settle(before, records, at, margin, 60_000, 60_000)
     first = settled(None, given, cut)
-    spec = "DIR-17 DIR-18 DIR-19 DIR-20 DIR-102 DIR-103 DIR-104"
+    spec = "DIR-17 DIR-18 DIR-19 DIR-20 DIR-54 DIR-55 DIR-56"
     fields = lambda members: dict(members=lists(wire(members)), root=dir_root(beacon, wire(members)))
     records_of = lambda given: lists([r[3] for r in given])
     case("directory", "settle", "late_over_twice_and_older", spec, network=network, cut=cut, records=records_of(given), beacon=beacon, **fields(first))

@@ -12,16 +12,45 @@ def ids():
         case("ids", "network", profile, "KEY-1 ENC-4", profile=profile, genesis=genesis, network=network_id(profile, genesis),
              text=id_text(network_id(profile, genesis)))
     identity = ed_public(seq(32, 7))
-    nonce = find_work(identity, 8)
-    for n in (0, nonce):
-        case("ids", "relay", f"nonce_{n}", "KEY-2 KEY-3", identity=identity, nonce=n, bits=work_bits(identity, n), relay=relay_id(identity, n),
-             text=id_text(relay_id(identity, n)))
+    case("ids", "relay", "good", "KEY-2", identity=identity, relay=relay_id(identity), text=id_text(relay_id(identity)))
+    works(identity)
     text = id_text(seq(32, 0x55))
     bad = [("id_too_short", text[:51]), ("id_too_long", text + "a"), ("id_empty", ""), ("id_bad_letter", "1" + text[1:]), ("id_padded", text + "===="),
            ("id_spare_bits", text[:51] + ("b" if text[51] == "a" else chr(ord(text[51]) + 1)))]
     for name, wrong in bad:
         case("ids", "id_text", name, "ENC-3", "BadText", text=wrong)
     case("ids", "id_text", "id_upper_case", "ENC-3 ENC-4", id=seq(32, 0x55), text=text.upper(), canonical=text)
+
+
+# A proof under the numbers of a public network but for the effort: found by the implementation, verified here.
+PUBLIC_WORK = bytes.fromhex("0000000001562607701c01e080056f96018b4607d75302597907bd58")
+
+
+def works(identity):
+    network, published, (bits, effort) = seq(32, 1), 1_800_000_000_000, (6, 4)
+    window, good = work_window(identity, published), find_work(network, identity, published, bits, effort)
+    ends = (window + 1) * WORK_WINDOW - int.from_bytes(relay_id(identity)[:8], "big") % WORK_WINDOW
+    base = dict(network=network, identity=identity, published=published, bits=bits, effort=effort)
+    challenge = work_challenge(network, identity, window)
+    weak = next(w for n in range(1000) for w in work_solutions(challenge, n, bits) if not is_work(network, identity, published, w, bits, effort))
+
+    def index(work, i, value=None):
+        at = 4 + 3 * i
+        return work[at : at + 3] if value is None else work[:at] + value + work[at + 3 :]
+
+    halves = good[:4] + good[16:] + good[4:16]
+    twice = good[:4] + good[4:16] * 2
+    cases = [
+        ("good", "ok", good, {}), ("last_moment_of_its_window", "ok", good, dict(published=ends - 1)), ("none_asked_for", "ok", bytes(28), dict(effort=0)),
+        ("as_on_a_public_network", "ok", PUBLIC_WORK, dict(bits=18, effort=1)),
+        ("of_the_window_before", "Work", good, dict(published=ends)), ("of_another_network", "Work", good, dict(network=seq(32, 2))),
+        ("of_another_identity", "Work", good, dict(identity=ed_public(seq(32, 8)))), ("too_little", "Work", weak, {}),
+        ("halves_swapped", "Work", halves, {}), ("first_pair_swapped", "Work", index(index(good, 0, index(good, 1)), 1, index(good, 0)), {}),
+        ("four_twice", "Work", twice, {}), ("index_out_of_range", "Work", index(good, 7, (2 << bits).to_bytes(3, "big")), {}),
+        ("nonce_changed", "Work", u32(int.from_bytes(good[:4], "big") + 1) + good[4:], {}), ("index_changed", "Work", index(good, 7, u32(1 + int.from_bytes(index(good, 7), "big"))[1:]), {}),
+    ]
+    for name, expect, work, change in cases:
+        case("ids", "work", name, "KEY-3", expect, **(base | change), work=work)
 
 
 def signatures():

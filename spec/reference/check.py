@@ -35,7 +35,7 @@ from directory import (
     settled,
     parse_member,
 )
-from errors import Refused, Unavailable, Unproven, Violation
+from errors import Refused, Unavailable, Unproven, Violation, Work
 from fetch import GET, ask_block, block_of
 from invite import parse_invite
 from link import RECORDS_PER_KEY, Direction, Initiator, RecordReader
@@ -155,6 +155,12 @@ def custodians(case: Case) -> None:
     same(ContentLink(case.raw("key"), b"").locator, case.raw("locator"))
 
 
+def work(case: Case) -> None:
+    numbers = (case.number("published"), case.raw("work"), case.number("bits"), case.number("effort"))
+    if not umbel.is_work(case.raw("network"), case.raw("identity"), *numbers):
+        raise Work("KEY-3", "it does not hold")
+
+
 def settled_set(case: Case) -> None:
     members = [parse_member(Reader(m, "member")) for m in case.elements("members")]
     found = settled(network_of(case), case.number("cut"), case.raw("beacon"), members)
@@ -253,7 +259,7 @@ READERS: dict[str, Callable[[Case], None]] = {
     "calls/store_answer": store_answer, "calls/store_request": store_request, "cells/cell": cell, "content/link": content_link,
     "content/manifest": manifest, "content/node": content_node, "content/object": content_object, "content/root": content_root,
     "directory/custodians": custodians, "directory/descriptor": descriptor, "directory/invite": invite, "directory/set": settled_set,
-    "directory/statement": statement, "handshake/handshake": reply, "handshake/reply": reply, "ids/id_text": id_text, "link/link": link,
+    "directory/statement": statement, "handshake/handshake": reply, "handshake/reply": reply, "ids/id_text": id_text, "ids/work": work, "link/link": link,
     "link/received": link_received, "messages/text": text, "onion/body": onion_body, "onion/path": onion_path, "signatures/signature": signature,
 }  # fmt: skip
 

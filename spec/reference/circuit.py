@@ -84,6 +84,7 @@ class Hop:
     acknowledged: int = 0
     due: deque[bytes] = field(default_factory=deque)
     received: int = 0
+    leaving: bool = False
 
     def in_flight(self) -> int:
         return self.sent - self.acknowledged
@@ -243,6 +244,10 @@ class Circuit:
                 self.on_reply(self.asked, m.body)
             else:
                 self.asked, self.failed = None, m.body[0]
+        elif m.command == umbel.LEAVING:
+            if hop.leaving:  # CIRC-20
+                raise Violation("CIRC-20", f"hop {hop.position} leaves twice")
+            hop.leaving = True
         elif m.stream in hop.streams:
             hop.streams[m.stream].on_message(m)
         else:  # STREAM-13

@@ -27,8 +27,8 @@ from umbel import u8, u32, u64
 from wire import Reader, is_signed
 
 EXIT, KEEPS_CONTENT, FAMILY = 1, 2, 4
-DESCRIPTOR_MAX, ADDRS_MAX, RELAYS_MAX, RELAYS_MIN = 324, 4, 20_000, 3
-PAGE_MEMBERS_MAX = 192
+DESCRIPTOR_MAX, ADDRS_MAX, RELAYS_MAX, RELAYS_MIN = 344, 4, 20_000, 3
+PAGE_MEMBERS_MAX = 182
 STATEMENT, PAGE, UNKNOWN, REFUSED = 5, 6, 7, 8
 
 
@@ -45,6 +45,7 @@ class Profile:
     term: int
     signers_asked: int
     work_bits: int
+    work_effort: int
     custodians: int
     distinct_prefixes: bool
     private_relays: bool
@@ -56,8 +57,8 @@ SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 PROFILES = {
     p.name: p
     for p in (
-        Profile("public", 30 * SECOND, HOUR, DAY, 6 * SECOND, DAY, 30 * DAY, 49, 22, 12, True, False, 10 * MINUTE, 262_144),
-        Profile("testing", SECOND, SECOND, 60 * SECOND, 500, 60 * SECOND, HOUR, 5, 8, 12, False, True, 5 * MINUTE, 262_144),
+        Profile("public", 30 * SECOND, HOUR, DAY, 6 * SECOND, DAY, 30 * DAY, 49, 18, 256, 12, True, False, 10 * MINUTE, 262_144),
+        Profile("testing", SECOND, SECOND, 60 * SECOND, 500, 60 * SECOND, HOUR, 5, 6, 1, 12, False, True, 5 * MINUTE, 262_144),
     )
 }
 
@@ -109,7 +110,7 @@ def parse_record(raw: bytes, network: Network) -> Record:
         raise UnknownKind("DIR-2", f"flags {flags}, cipher {cipher}")
     if r.take(32) != network.id:
         raise OtherNetwork("DIR-4", "the record is of another network")
-    identity, nonce, published, lifetime = r.take(32), r.uint(8), r.uint(8), r.uint(4)
+    identity, work, published, lifetime = r.take(32), r.take(28), r.uint(8), r.uint(4)
     link_key, onion_key = r.take(32), r.take(32)
     family = r.take(32) if flags & FAMILY else None
     count = r.uint(1)
@@ -123,11 +124,11 @@ def parse_record(raw: bytes, network: Network) -> Record:
     r.end()
     if not 0 < lifetime * SECOND <= network.profile.descriptor_lifetime:
         raise Lifetime("DIR-5", f"a lifetime of {lifetime} s")
-    if umbel.work_bits(identity, nonce) < network.profile.work_bits:
-        raise Work("DIR-7", "too little work")
+    if not umbel.is_work(network.id, identity, published, work, network.profile.work_bits, network.profile.work_effort):
+        raise Work("DIR-7", "the proof of work does not hold in the window of the publication")
     if not is_signed(identity, "umbel 1 descriptor", signed, signature):
         raise Signature("DIR-8", "the record is not signed by its identity")
-    relay = umbel.relay_id(identity, nonce)
+    relay = umbel.relay_id(identity)
     endpoint, target = Endpoint(relay, link_key, cipher, addresses), Target(relay, onion_key, cipher)
     return Record(raw, relay, identity, flags, published, lifetime, family, endpoint, target)
 
@@ -248,7 +249,7 @@ class SettledSet:
         best = sorted(able, key=lambda r: umbel.score(self.beacon, key, r.relay), reverse=True)
         return best[: self.network.profile.custodians]
 
-    def settled_before_the_beacon(self) -> list[Record]:  # DIR-105
+    def settled_before_the_beacon(self) -> list[Record]:  # DIR-57
         term = self.cut - self.cut % self.network.profile.term
         able = [r for r in self.relays if self.since[r.relay] < term]
         return able if 2 * len(able) >= len(self.relays) else self.relays

@@ -244,8 +244,8 @@ class Link:
         """The columns *initiator* of the table LinkCells on page 07."""
         if cell.command == umbel.CREATE:  # LINK-29
             raise Violation("LINK-29", "an initiator was sent CREATE")
-        if cell.command == umbel.CLOSE and not self.circuits:  # LINK-702
-            self.close(LinkClosed("LINK-702", "the relay needs the place of an idle link"))
+        if cell.command == umbel.CLOSE and not self.circuits:  # LINK-34
+            self.close(LinkClosed("LINK-34", "the relay needs the place of an idle link"))
         circuit = self.circuits.get(cell.circuit)
         if circuit is not None:  # CIRC-12: any other number is dropped without effect
             circuit.on_cell(cell)

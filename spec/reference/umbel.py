@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import mlkem
-from blake3 import blake3, derive
+from blake3 import blake3, derive, keyed
 
 AES, CHACHA = 1, 2
 
@@ -56,20 +56,65 @@ def network_id(profile, genesis):
     return derive("umbel 1 network id", len8(profile.encode()) + genesis)
 
 
-def relay_id(identity, nonce):
-    return derive("umbel 1 relay id", identity + u64(nonce))
+def relay_id(identity):
+    return derive("umbel 1 relay id", identity)
 
 
-def work_bits(identity, nonce):
-    work = int.from_bytes(derive("umbel 1 relay work", identity + u64(nonce)), "big")
-    return 256 - work.bit_length()
+WORK_WINDOW = 30 * 86_400_000
 
 
-def find_work(identity, bits):
-    nonce = 0
-    while work_bits(identity, nonce) < bits:
+def work_window(identity, published):
+    offset = int.from_bytes(relay_id(identity)[:8], "big") % WORK_WINDOW
+    return (published + offset) // WORK_WINDOW
+
+
+def work_challenge(network, identity, window):
+    return derive("umbel 1 relay work", network + identity + u32(window))
+
+
+def work_string(challenge, nonce, index, bits):
+    size = bits // 2
+    block, at = divmod(index, 32 // size)
+    return int.from_bytes(keyed(challenge, u32(nonce) + u32(block))[size * at : size * (at + 1)], "big")
+
+
+def is_work(network, identity, published, work, bits, effort):
+    if effort == 0:
+        return True
+    challenge = work_challenge(network, identity, work_window(identity, published))
+    nonce, indices = int.from_bytes(work[:4], "big"), [int.from_bytes(work[i : i + 3], "big") for i in range(4, 28, 3)]
+    if max(indices) >= 2 << bits or len(set(indices)) < 8:
+        return False
+    if any(indices[i] > indices[i + half] for half in (1, 2, 4) for i in range(0, 8, 2 * half)):
+        return False
+    level = [work_string(challenge, nonce, i, bits) for i in indices]
+    for left in (3, 2, 0):
+        level = [a ^ b for a, b in zip(level[::2], level[1::2])]
+        if any(v >> left * bits for v in level):
+            return False
+    value = int.from_bytes(derive("umbel 1 relay work value", challenge + work)[:8], "big")
+    return value <= (2**64 - 1) // effort
+
+
+def work_solutions(challenge, nonce, bits):
+    """All proofs of one nonce, whatever their value: by sorting, for small `bits`."""
+    trees = [((i,), work_string(challenge, nonce, i, bits)) for i in range(2 << bits)]
+    for left in (3, 2, 0):
+        places = {}
+        for tree in trees:
+            places.setdefault(tree[1] >> left * bits, []).append(tree)
+        pairs = ((a, b) for place in places.values() for a in place for b in place if a[0] < b[0] and not set(a[0]) & set(b[0]))
+        trees = [(a[0] + b[0], a[1] ^ b[1]) for a, b in pairs]
+    return [u32(nonce) + b"".join(i.to_bytes(3, "big") for i in indices) for indices, _ in trees]
+
+
+def find_work(network, identity, published, bits=6, effort=1):
+    challenge, nonce = work_challenge(network, identity, work_window(identity, published)), 0
+    while True:
+        for work in work_solutions(challenge, nonce, bits):
+            if is_work(network, identity, published, work, bits, effort):
+                return work
         nonce += 1
-    return nonce
 
 
 def x_public(secret):
@@ -109,7 +154,7 @@ def hmac256(key, data):
 # 04: cells and messages
 PADDING, CREATE, CREATED, RELAY, DESTROY, AUTHENTICATE, CLOSE, PADDING_NEGOTIATE = range(8)
 DESTROY_BUSY = 1
-EXTEND, EXTENDED, EXTEND_FAILED, BEGIN, CONNECTED, DATA, END, CREDIT, ACK, RESOLVE, RESOLVED = range(1, 12)
+EXTEND, EXTENDED, EXTEND_FAILED, BEGIN, CONNECTED, DATA, END, CREDIT, ACK, RESOLVE, RESOLVED, LEAVING = range(1, 13)
 
 
 def cell(circuit, command, body):
@@ -235,8 +280,8 @@ def address(ip, port):
     return u8(4 if len(raw) == 4 else 6) + raw + u16(port)
 
 
-def descriptor(secret, network, nonce, published, lifetime, link_key, onion_key, cipher, flags, family, addresses):
-    body = u8(1) + u8(flags) + u8(cipher) + network + ed_public(secret) + u64(nonce) + u64(published) + u32(lifetime)
+def descriptor(secret, network, work, published, lifetime, link_key, onion_key, cipher, flags, family, addresses):
+    body = u8(1) + u8(flags) + u8(cipher) + network + ed_public(secret) + work + u64(published) + u32(lifetime)
     body += link_key + onion_key + (family or b"") + u8(len(addresses)) + b"".join(addresses)
     return body + sign(secret, "umbel 1 descriptor", body)
 

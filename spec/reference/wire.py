@@ -122,7 +122,7 @@ def parse_cell(raw: bytes) -> Cell:
     if command == umbel.AUTHENTICATE:
         raise Violation("LINK-23", "an initiator was sent AUTHENTICATE")
     if command == umbel.PADDING_NEGOTIATE:
-        raise Violation("LINK-704", "an initiator was sent PADDING_NEGOTIATE")
+        raise Violation("LINK-36", "an initiator was sent PADDING_NEGOTIATE")
     sizes = {umbel.PADDING: 0, umbel.CLOSE: 0, umbel.CREATE: REQUEST_SIZE, umbel.CREATED: REPLY_SIZE, umbel.RELAY: BODY_SIZE, umbel.DESTROY: 1}
     body = r.take(sizes[command])
     if command == umbel.DESTROY and body[0] > umbel.DESTROY_BUSY:  # CELL-14
@@ -139,8 +139,8 @@ class Message:
     body: bytes
 
 
-ABOUT_CIRCUIT = (umbel.EXTEND, umbel.EXTENDED, umbel.EXTEND_FAILED, umbel.ACK)
-FIXED_SIZES = {umbel.EXTENDED: REPLY_SIZE, umbel.EXTEND_FAILED: 1, umbel.CONNECTED: 0, umbel.END: 1, umbel.CREDIT: 4, umbel.ACK: TAG_SIZE}
+ABOUT_CIRCUIT = (umbel.EXTEND, umbel.EXTENDED, umbel.EXTEND_FAILED, umbel.ACK, umbel.LEAVING)
+FIXED_SIZES = {umbel.EXTENDED: REPLY_SIZE, umbel.EXTEND_FAILED: 1, umbel.CONNECTED: 0, umbel.END: 1, umbel.CREDIT: 4, umbel.ACK: TAG_SIZE, umbel.LEAVING: 0}
 FROM_CLIENT = (umbel.EXTEND, umbel.BEGIN, umbel.RESOLVE)
 
 
@@ -162,7 +162,7 @@ def parse_text(text: bytes) -> list[Message]:
 
 
 def check_message(m: Message) -> None:
-    if m.command > umbel.RESOLVED:
+    if m.command > umbel.LEAVING:
         raise UnknownKind("CELL-12", f"message {m.command}")
     if m.command in FROM_CLIENT:
         raise Violation("CIRC-10", f"message {m.command} is the client's to send")

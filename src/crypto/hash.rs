@@ -6,10 +6,12 @@ use zeroize::Zeroize;
 
 /// Every context string under which BLAKE3 derives, in one table so that no two can meet.
 pub mod context {
-    /// A relay's id from its identity key and its proof of work (spec KEY-2).
+    /// A relay's id from its identity key (spec KEY-2).
     pub const RELAY_ID: &str = "umbel 1 relay id";
-    /// The work itself (spec KEY-3).
+    /// What a relay's proof of work answers (spec KEY-3).
     pub const WORK: &str = "umbel 1 relay work";
+    /// Whether a proof is one of the few that count (spec KEY-3).
+    pub const WORK_VALUE: &str = "umbel 1 relay work value";
     /// A network's id from its profile and its genesis bytes (spec KEY-1).
     pub const NETWORK: &str = "umbel 1 network id";
     /// A block's locator from its address (content).

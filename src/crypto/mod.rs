@@ -8,6 +8,7 @@ pub mod hash;
 pub mod identity;
 pub mod kdf;
 mod self_test;
+pub mod work;
 
 #[cfg(feature = "unstable")]
 pub use self_test::Fault;

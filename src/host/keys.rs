@@ -1,15 +1,15 @@
 //! A relay's long-term secrets, in one file of its folder, written once.
 //!
 //! ```text
-//! umbel relay keys 2 <check>
+//! umbel relay keys 3 <check>
 //! identity <52 characters of base32> <check>
 //! link <52> <check>
 //! onion <52> <check>
-//! work <nonce, decimal> <check>
 //! ```
 //!
-//! Each line has a check of 8 characters (`lines`). Form 1, which had none, is read and written anew. The file
-//! `relay-id` says which relay the folder is of: keys that are lost are not replaced by others without a word.
+//! Each line has a check of 8 characters (`lines`). Forms 1, which had none, and 2 are read and written anew: they had a line
+//! more, with the work that the relay's id depended on then. The file `relay-id` says which relay the folder is of: keys that
+//! are lost are not replaced by others without a word.
 
 use crate::base::rng::Rng;
 use crate::crypto::agree::AgreeSecret;
@@ -17,7 +17,7 @@ use crate::crypto::identity::IdentityKey;
 use crate::host::dir::NodeDir;
 use crate::host::error::Error;
 use crate::host::lines;
-use crate::wire::descriptor::{find_work, relay_id, work_bits};
+use crate::wire::descriptor::relay_id;
 use crate::wire::ids::{RelayId, from_text, to_text};
 use zeroize::Zeroizing;
 
@@ -27,7 +27,8 @@ pub const KEYS_FILE: &str = "keys";
 /// Which relay the folder is of.
 const ID_FILE: &str = "relay-id";
 
-const KIND: &str = "umbel relay keys 2";
+const KIND: &str = "umbel relay keys 3";
+const KIND_WITH_WORK: &str = "umbel relay keys 2";
 const KIND_PLAIN: &str = "umbel relay keys 1";
 const ID_KIND: &str = "umbel relay id 1";
 /// What a relay's folder has besides, once it ran.
@@ -43,32 +44,28 @@ pub struct RelayKeys {
     pub link: AgreeSecret,
     /// The static key of its circuit handshake.
     pub onion: AgreeSecret,
-    /// Its proof of work.
-    pub work_nonce: u64,
 }
 
 impl RelayKeys {
-    /// Fresh keys; finding the work takes about 2^`work_bits_needed` hashes.
-    pub fn generate(work_bits_needed: u32, rng: &mut Rng) -> Self {
+    /// Fresh keys.
+    pub fn generate(rng: &mut Rng) -> Self {
         let identity = IdentityKey::from_bytes(rng.bytes());
-        let work_nonce = find_work(&identity.public(), work_bits_needed);
         let (link, onion) = (AgreeSecret::from_bytes(rng.bytes()), AgreeSecret::from_bytes(rng.bytes()));
-        Self { identity, link, onion, work_nonce }
+        Self { identity, link, onion }
     }
 
     /// The keys of the folder; made and written first where there are none. Where other state says that there were some, only if
     /// `anew`.
     ///
     /// # Errors
-    /// `ErrorKind::Config` when the file can be read by others, is damaged or gone, is another relay's, or has too little work for
-    /// the network.
-    pub fn load_or_create(dir: &NodeDir, work_bits_needed: u32, anew: bool, rng: &mut Rng) -> Result<Self, Error> {
+    /// `ErrorKind::Config` when the file can be read by others, is damaged or gone, or is another relay's.
+    pub fn load_or_create(dir: &NodeDir, anew: bool, rng: &mut Rng) -> Result<Self, Error> {
         let known = known_id(dir)?;
         let Some(bytes) = dir.load_secret(KEYS_FILE)?.map(Zeroizing::new) else {
             if !anew && let Some(trace) = trace(dir, known) {
                 return Err(gone(dir, &trace));
             }
-            let keys = Self::generate(work_bits_needed, rng);
+            let keys = Self::generate(rng);
             dir.save(KEYS_FILE, keys.to_file().as_bytes())?;
             save_id(dir, keys.relay_id())?;
             return Ok(keys);
@@ -82,16 +79,10 @@ impl RelayKeys {
             .map_err(|e| 1 + bytes.iter().take(e.valid_up_to()).filter(|b| **b == b'\n').count())
             .and_then(Self::parse)
             .map_err(damaged)?;
-        if work_bits(&keys.identity.public(), keys.work_nonce) < work_bits_needed {
-            return Err(Error::config(
-                &dir.file(KEYS_FILE),
-                "these keys were made for a network that asks for less work",
-            )
-            .with_rule("KEY-3")
-            .with_hint("give each network its own --dir"));
-        }
         let id = keys.relay_id();
-        if let Some(other) = known.filter(|known| *known != id && !anew) {
+        let is_old = !bytes.starts_with(KIND.as_bytes());
+        // The id that an old form had is not known any more: it depended on the work.
+        if let Some(other) = known.filter(|known| *known != id && !anew && !is_old) {
             let what = format_args!("these are the keys of relay {id}, but the folder is of relay {other}").to_string();
             return Err(Error::config(&dir.file(KEYS_FILE), what)
                 .with_rule("NODE-25")
@@ -100,7 +91,7 @@ impl RelayKeys {
         if known != Some(id) {
             save_id(dir, id)?;
         }
-        if bytes.starts_with(KIND_PLAIN.as_bytes()) {
+        if is_old {
             dir.save(KEYS_FILE, keys.to_file().as_bytes())?;
         }
         Ok(keys)
@@ -108,7 +99,7 @@ impl RelayKeys {
 
     /// The relay's id.
     pub fn relay_id(&self) -> RelayId {
-        relay_id(&self.identity.public(), self.work_nonce)
+        relay_id(&self.identity.public())
     }
 
     fn to_file(&self) -> Zeroizing<String> {
@@ -119,18 +110,21 @@ impl RelayKeys {
             text(self.onion.to_bytes().expose()),
         );
         let line = |name: &str, value: &str| Zeroizing::new(format!("{name} {value}"));
-        let work = self.work_nonce.to_string();
-        let lines = [("identity", identity.as_str()), ("link", &link), ("onion", &onion), ("work", &work)];
+        let lines = [("identity", identity.as_str()), ("link", &link), ("onion", &onion)];
         lines::seal(KIND, lines.map(|(name, value)| line(name, value)))
     }
 
     /// The keys, or the number of the line that is wrong.
     fn parse(text: &str) -> Result<Self, usize> {
-        let lines = match text.strip_prefix(KIND_PLAIN).and_then(|rest| rest.strip_prefix('\n')) {
+        let mut lines = match text.strip_prefix(KIND_PLAIN).and_then(|rest| rest.strip_prefix('\n')) {
             // Without its end a line may have lost some of it.
             Some(rest) => rest.strip_suffix('\n').ok_or(1 + text.matches('\n').count())?.split('\n').collect(),
+            None if text.starts_with(KIND_WITH_WORK) => lines::open(KIND_WITH_WORK, text)?,
             None => lines::open(KIND, text)?,
         };
+        if !text.starts_with(KIND) && lines.pop().is_none_or(|line| !line.starts_with("work ")) {
+            return Err(5);
+        }
         let field = |name: &str, line: usize| {
             let text = lines.get(line - 2).and_then(|l| l.strip_prefix(name)?.strip_prefix(' '));
             text.ok_or(line)
@@ -140,9 +134,8 @@ impl RelayKeys {
             identity: IdentityKey::from_bytes(secret(field("identity", 2)?, 2)?),
             link: AgreeSecret::from_bytes(secret(field("link", 3)?, 3)?),
             onion: AgreeSecret::from_bytes(secret(field("onion", 4)?, 4)?),
-            work_nonce: field("work", 5)?.parse().map_err(|_| 5_usize)?,
         };
-        if lines.len() == 4 { Ok(keys) } else { Err(6) }
+        if lines.len() == 3 { Ok(keys) } else { Err(5) }
     }
 }
 
@@ -189,15 +182,15 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(temp.path()).unwrap();
         let mut rng = Rng::from_seed([3; 32]);
-        let made = RelayKeys::load_or_create(&dir, 4, false, &mut rng).unwrap();
-        let read = RelayKeys::load_or_create(&dir, 4, false, &mut rng).unwrap();
+        let made = RelayKeys::load_or_create(&dir, false, &mut rng).unwrap();
+        let read = RelayKeys::load_or_create(&dir, false, &mut rng).unwrap();
         assert_eq!(made.relay_id(), read.relay_id());
         assert!(made.link.public() == read.link.public() && made.onion.public() == read.onion.public());
         assert_eq!(std::fs::metadata(dir.file(KEYS_FILE)).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     fn refused(dir: &NodeDir) -> Error {
-        let refused = RelayKeys::load_or_create(dir, 4, false, &mut Rng::from_seed([3; 32])).map(|_| ()).unwrap_err();
+        let refused = RelayKeys::load_or_create(dir, false, &mut Rng::from_seed([3; 32])).map(|_| ()).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Config);
         refused
     }
@@ -207,7 +200,7 @@ mod tests {
     fn a_changed_byte_in_any_line_of_any_file_is_named_with_its_line_and_kept() {
         let temp = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(temp.path()).unwrap();
-        RelayKeys::load_or_create(&dir, 4, false, &mut Rng::from_seed([3; 32])).unwrap();
+        RelayKeys::load_or_create(&dir, false, &mut Rng::from_seed([3; 32])).unwrap();
         for file in [KEYS_FILE, ID_FILE] {
             let good = dir.load(file).unwrap().unwrap();
             for at in 0..good.len() {
@@ -223,22 +216,32 @@ mod tests {
             assert!(refused(&dir).to_string().contains("is damaged"));
             dir.save(file, &good).unwrap();
         }
-        RelayKeys::load_or_create(&dir, 4, false, &mut Rng::from_seed([4; 32])).unwrap();
+        RelayKeys::load_or_create(&dir, false, &mut Rng::from_seed([4; 32])).unwrap();
     }
 
     #[test]
-    fn keys_without_checks_are_read_and_written_with_them() {
+    fn keys_of_older_forms_are_read_and_written_anew() {
         let temp = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(temp.path()).unwrap();
         let mut rng = Rng::from_seed([3; 32]);
-        let made = RelayKeys::load_or_create(&dir, 4, false, &mut rng).unwrap();
+        let made = RelayKeys::load_or_create(&dir, false, &mut rng).unwrap();
         let sealed = dir.load(KEYS_FILE).unwrap().unwrap();
         let text = core::str::from_utf8(&sealed).unwrap();
-        let plain: String = lines::open(KIND, text).unwrap().iter().map(|line| format!("{line}\n")).collect();
-        dir.save(KEYS_FILE, format!("{KIND_PLAIN}\n{plain}").as_bytes()).unwrap();
-        let read = RelayKeys::load_or_create(&dir, 4, false, &mut rng).unwrap();
-        assert_eq!((read.relay_id(), dir.load(KEYS_FILE).unwrap().unwrap()), (made.relay_id(), sealed));
-        dir.save(KEYS_FILE, format!("{KIND_PLAIN}\n{plain}").trim_end().as_bytes()).unwrap();
+        let mut plain: Vec<String> = lines::open(KIND, text).unwrap().into_iter().map(str::to_owned).collect();
+        plain.push("work 622".to_owned());
+        let form_1 = format!("{KIND_PLAIN}\n{}\n", plain.join("\n"));
+        let form_2 = lines::seal(KIND_WITH_WORK, plain.into_iter().map(Zeroizing::new));
+        for old in [&form_1, &*form_2] {
+            dir.save(KEYS_FILE, old.as_bytes()).unwrap();
+            save_id(&dir, RelayId([5; 32])).unwrap();
+            let read = RelayKeys::load_or_create(&dir, false, &mut rng).unwrap();
+            assert_eq!((read.relay_id(), dir.load(KEYS_FILE).unwrap().unwrap()), (made.relay_id(), sealed.clone()));
+            assert_eq!(known_id(&dir).unwrap(), Some(made.relay_id()));
+        }
+        dir.save(KEYS_FILE, form_1.trim_end().as_bytes()).unwrap();
+        assert!(refused(&dir).to_string().contains("line 5 "));
+        let (without_work, _) = form_1.split_at(form_1.find("work").unwrap());
+        dir.save(KEYS_FILE, without_work.as_bytes()).unwrap();
         assert!(refused(&dir).to_string().contains("line 5 "));
     }
 
@@ -248,7 +251,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(temp.path()).unwrap();
         let mut rng = Rng::from_seed([3; 32]);
-        let made = RelayKeys::load_or_create(&dir, 4, false, &mut rng).unwrap();
+        let made = RelayKeys::load_or_create(&dir, false, &mut rng).unwrap();
         std::fs::remove_file(dir.file(KEYS_FILE)).unwrap();
         let said = refused(&dir);
         assert!(said.to_string().contains(&made.relay_id().to_string()), "{said}");
@@ -258,23 +261,11 @@ mod tests {
         dir.save("peers", b"").unwrap();
         assert!(refused(&dir).to_string().contains("(peers)"));
         dir.save("guards", b"").unwrap();
-        let fresh = RelayKeys::load_or_create(&dir, 4, false, &mut rng).unwrap();
+        let fresh = RelayKeys::load_or_create(&dir, false, &mut rng).unwrap();
         std::fs::remove_file(dir.file(KEYS_FILE)).unwrap();
-        let anew = RelayKeys::load_or_create(&dir, 4, true, &mut rng).unwrap();
+        let anew = RelayKeys::load_or_create(&dir, true, &mut rng).unwrap();
         assert!(anew.relay_id() != fresh.relay_id());
         dir.save(KEYS_FILE, fresh.to_file().as_bytes()).unwrap();
         assert!(refused(&dir).to_string().contains(&anew.relay_id().to_string()), "another relay's keys");
-    }
-
-    #[test]
-    fn keys_of_a_laxer_network_are_refused() {
-        let temp = tempfile::tempdir().unwrap();
-        let dir = NodeDir::open(temp.path()).unwrap();
-        let mut rng = Rng::from_seed([3; 32]);
-        RelayKeys::load_or_create(&dir, 1, false, &mut rng).unwrap();
-        assert_eq!(
-            RelayKeys::load_or_create(&dir, 40, false, &mut rng).map(|_| ()).unwrap_err().rule().unwrap(),
-            "KEY-3"
-        );
     }
 }

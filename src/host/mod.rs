@@ -15,3 +15,4 @@ pub mod service;
 pub mod shard;
 pub mod store;
 pub mod system;
+pub mod work;

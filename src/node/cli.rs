@@ -175,6 +175,10 @@ pub struct RelayArgs {
     /// The name that all relays of one operator share: no path holds two of them
     #[arg(long, value_name = "NAME", env = "UMBEL_FAMILY", hide_env_values = true)]
     pub family: Option<String>,
+    /// How many seconds the relay goes on for those it serves after the first signal to end; a second signal ends it at once
+    /// [default: 30]
+    #[arg(long, value_name = "SECONDS", env = "UMBEL_DRAIN", hide_env_values = true)]
+    pub drain: Option<u32>,
     /// The configuration file [default: DIR/umbel.toml, if it exists]
     #[arg(long, value_name = "FILE", env = "UMBEL_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,

@@ -7,11 +7,13 @@ use crate::api::{INVITE_FILE, LISTEN_DEFAULT, SHARDS_MAX};
 use crate::host::error::{Error, ErrorKind, reason};
 use crate::node::cli::{ClientArgs, Global, RelayArgs, TestnetArgs};
 use crate::node::setting::{Level, Listen, Loopback, NameServer, ProfileName, Size};
+use crate::node::signal::DRAIN_MAX;
 use crate::proto::profile::Profile;
 use serde::Deserialize;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The configuration file's name in the node's folder.
 pub const CONFIG_FILE: &str = "umbel.toml";
@@ -89,6 +91,8 @@ pub struct RelayConfig {
     pub shards: usize,
     /// The operator's family.
     pub family: Option<String>,
+    /// How long it goes on for others after the signal to end.
+    pub drain: Duration,
 }
 
 /// The settings of `umbel client`.
@@ -132,6 +136,7 @@ struct File {
     name_servers: Vec<NameServer>,
     shards: Option<u16>,
     family: Option<String>,
+    drain: Option<u32>,
     log: Option<Level>,
 }
 
@@ -177,6 +182,7 @@ impl RelayConfig {
             name_servers: name_servers(&args.name_servers, &file.name_servers),
             shards: args.shards.or(file.shards).map_or_else(cores, usize::from).clamp(1, SHARDS_MAX),
             family: args.family.clone().or(file.family.clone()),
+            drain: args.drain.or(file.drain).map_or(DRAIN_MAX, |s| Duration::from_secs(s.into())),
             common: Common::new(dir, global, (args.ready_file.clone(), args.config.clone()), &file),
         })
     }

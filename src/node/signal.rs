@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How long a node may take to finish what it does.
+/// How long a node takes at most to finish what it does, unless its owner says otherwise.
 pub const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 /// The signals that end a node, as one, and SIGHUP, which does not.
@@ -21,7 +21,7 @@ pub struct Signals {
 pub enum Drained {
     /// All was finished.
     Done,
-    /// [`DRAIN_MAX`] ran out.
+    /// Its time ran out.
     OutOfTime,
     /// A second signal came.
     Cut,
@@ -57,11 +57,11 @@ impl Signals {
         }
     }
 
-    /// After the first signal: runs `work` to its end, for [`DRAIN_MAX`], or until the second signal.
-    pub async fn drain(&mut self, work: impl Future<Output = ()>) -> Drained {
+    /// After the first signal: runs `work` to its end, for `most`, or until the second signal.
+    pub async fn drain(&mut self, most: Duration, work: impl Future<Output = ()>) -> Drained {
         tokio::select! {
             () = work => Drained::Done,
-            () = tokio::time::sleep(DRAIN_MAX) => Drained::OutOfTime,
+            () = tokio::time::sleep(most) => Drained::OutOfTime,
             () = self.next() => Drained::Cut,
         }
     }
@@ -79,7 +79,7 @@ mod tests {
     fn a_drain_ends_with_its_work() {
         block_on(async {
             let mut signals = Signals::catch().unwrap();
-            assert_eq!(signals.drain(async {}).await, Drained::Done);
+            assert_eq!(signals.drain(DRAIN_MAX, async {}).await, Drained::Done);
         });
     }
 }

@@ -3,6 +3,7 @@
 //! The rules are the same code on every network; only these numbers differ.
 
 use crate::base::time::Duration;
+use crate::crypto::work::WorkParams;
 use crate::proto::congestion::CongestionParams;
 use crate::wire::descriptor::DescriptorRules;
 use crate::wire::ids::NetworkId;
@@ -36,8 +37,8 @@ pub struct Profile {
     pub term: Duration,
     /// How many signers a client asks for a root (all, where there are fewer relays).
     pub signers_asked: usize,
-    /// Leading zero bits of a relay's proof of work.
-    pub work_bits: u32,
+    /// What a relay's proof of work costs.
+    pub work: WorkParams,
     /// Custodians of a key (all relays, where there are fewer).
     pub custodians: usize,
     /// Whether the hops of a path must lie in distinct /16 (IPv4) or /32 (IPv6) and families.
@@ -95,7 +96,7 @@ impl Profile {
         snapshot_max_age: Duration::from_secs(48 * 3600),
         term: Duration::from_secs(30 * 86_400),
         signers_asked: 49,
-        work_bits: 22,
+        work: WorkParams { bits: 18, effort: 256 },
         custodians: 12,
         distinct_prefixes: true,
         private_exit: false,
@@ -123,7 +124,7 @@ impl Profile {
         snapshot_max_age: Duration::from_secs(600),
         term: HOUR,
         signers_asked: 5,
-        work_bits: 8,
+        work: WorkParams { bits: 6, effort: 1 },
         custodians: 12,
         distinct_prefixes: false,
         private_exit: true,
@@ -152,7 +153,7 @@ impl Profile {
     pub fn descriptor_rules(&self, network: NetworkId) -> DescriptorRules {
         DescriptorRules {
             network,
-            work_bits: self.work_bits,
+            work: self.work,
             private_addrs: self.private_relays,
             lifetime_max_s: u32::try_from(self.descriptor_lifetime.as_secs()).unwrap_or(u32::MAX),
         }
@@ -167,11 +168,39 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::work::Search;
 
     #[test]
     fn thirty_of_forty_nine_signers_are_needed() {
         assert_eq!(Profile::signers_needed(49), 30);
         assert_eq!(Profile::signers_needed(5), 4);
         assert_eq!(Profile::signers_needed(1), 1);
+    }
+
+    /// What a public network's work costs: `cargo test --release --lib what_work_costs -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "takes ten seconds on a release build"]
+    fn what_work_costs() {
+        let params = Profile::PUBLIC.work;
+        let begun = std::time::Instant::now();
+        let (mut search, mut found) = (Search::new([5; 32], params, 0), 0);
+        for _ in 0..50 {
+            found += u32::from(search.step().is_some());
+        }
+        let attempt = begun.elapsed() / 50;
+        let nodes = (2_usize << params.bits) * 16;
+        println!(
+            "an attempt: {attempt:?} and {} MiB; a proof: {:?} on average ({} attempts; {found} found)",
+            nodes * 7 / 2 >> 20,
+            attempt * params.attempts(),
+            params.attempts()
+        );
+        let easy = WorkParams { effort: 1, ..params };
+        let work = Search::new([5; 32], easy, 0).run();
+        let begun = std::time::Instant::now();
+        for _ in 0..10_000 {
+            assert!(std::hint::black_box(&work).holds(&[5; 32], easy));
+        }
+        println!("verifying: {:?}", begun.elapsed() / 10_000);
     }
 }

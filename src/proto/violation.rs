@@ -21,6 +21,9 @@ pub enum Violation {
     /// EXTENDED or EXTEND_FAILED that nothing asked for, or from a hop that was not asked (spec CIRC-4, CIRC-6).
     #[error("an extension nobody asked for")]
     UnaskedExtension,
+    /// LEAVING from a hop that said so before (spec CIRC-20).
+    #[error("a relay leaves twice")]
+    LeavingTwice,
     /// A cell from the next relay before it answered (spec CIRC-11).
     #[error("a cell from a relay that has not answered")]
     NotExtended,

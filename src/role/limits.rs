@@ -22,7 +22,7 @@ pub struct Limits {
 impl Limits {
     /// The same for one of `shards` threads of a process that may have this many descriptors: half of them are for links, a
     /// quarter is for exits, and the rest for what else the process opens.
-    // spec: LINK-705
+    // spec: LINK-37
     #[must_use]
     pub fn within(self, descriptors: u64, shards: usize) -> Self {
         let of_shard = usize::try_from(descriptors).unwrap_or(usize::MAX) / shards.max(1);
@@ -104,6 +104,8 @@ pub const EXIT_UNREAD_LEAST: usize = 48 * 1024;
 pub const PARK_AFTER: Duration = Duration::from_secs(1);
 /// How often it is looked whether a circuit of the client's is unused.
 pub const CIRCUIT_IDLE_CHECK: Duration = Duration::from_secs(10);
+/// The same of a circuit that ends with the last of its streams, because one of its relays does.
+pub const CIRCUIT_LEAVING_CHECK: Duration = Duration::from_secs(1);
 /// Free cell buffers a shard keeps for reuse.
 pub const POOL_MAX: usize = 2048;
 /// Addresses of one name that an exit tries, each a moment after the one before.
@@ -115,7 +117,7 @@ pub const EXTEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// A node closes a link that it opened once it has carried no circuit for this long (spec LINK-21).
 pub const LINK_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A relay asks for the end of a link that another node opened, once it has carried no circuit for this long: only a node that
-/// keeps to no rules lets it come to that (spec LINK-701).
+/// keeps to no rules lets it come to that (spec LINK-33).
 pub const LINK_IDLE_ACCEPTED: Duration = Duration::from_secs(90);
 /// The same, while more than three quarters of the places for accepted links are taken.
 pub const LINK_IDLE_CROWDED: Duration = Duration::from_secs(10);

@@ -379,6 +379,11 @@ impl Net {
         }
     }
 
+    /// The cores that run on a host.
+    pub fn cores_of(&self, host: HostId) -> Vec<CoreId> {
+        self.hosts.get(host.0 as usize).map_or_else(Vec::new, |h| h.cores.clone())
+    }
+
     /// Carries out what a role wants after somebody else changed it.
     pub fn poke(&mut self, core: CoreId) {
         self.drain(core);

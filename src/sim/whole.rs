@@ -8,6 +8,7 @@ use super::user::{Desk, Task, User};
 use super::web::Web;
 use super::world::{RELAY_PORT, RelayKeys, WEB_PORT, keys, web_addr};
 use crate::base::time::{Duration, Instant, Now};
+use crate::crypto::work::Search;
 use crate::proto::content::call::{StoreCall, StoreReply};
 use crate::proto::directory::kept::Kept;
 use crate::proto::directory::snapshot::Snapshot;
@@ -20,7 +21,7 @@ use crate::role::driven::Driven;
 use crate::role::links::Credentials;
 use crate::role::shard::Shard;
 use crate::role::{ConnId, Input, Output, Role};
-use crate::wire::descriptor::SignedDescriptor;
+use crate::wire::descriptor::{SignedDescriptor, work_challenge};
 use crate::wire::ids::{NetworkId, RelayId};
 use core::net::{IpAddr, Ipv4Addr};
 use std::collections::{BTreeMap, VecDeque};
@@ -132,6 +133,13 @@ impl ServiceCore {
                     }
                 }
                 AgentEvent::Keep(bytes) => self.kept = bytes,
+                AgentEvent::WorkDue(window) => {
+                    let Some(keys) = &self.identity else { continue };
+                    let (network, params) = (keys.descriptor.network, keys.config.profile.work);
+                    let challenge = work_challenge(network, &keys.descriptor.identity, window);
+                    let work = Search::new(challenge, params, 0).run();
+                    self.node.act(now, |node| node.work_found(now, window, work));
+                }
                 AgentEvent::Snapshot(_) => self.snapshots += 1,
                 AgentEvent::Job(job, news) => self.news.entry(job).or_default().push_back(news),
                 AgentEvent::SourceFailed(relay, _) => self.failed_sources.push(relay),

@@ -237,6 +237,17 @@ impl World {
         self.net.kill(self.relays[i].host, death);
     }
 
+    /// Tells relay `i` that it will end soon.
+    pub fn drain(&mut self, i: usize) {
+        let now = self.net.now();
+        for shard in &self.shards[i] {
+            shard.get_mut().drain(now);
+        }
+        for core in self.net.cores_of(self.relays[i].host) {
+            self.net.poke(core);
+        }
+    }
+
     /// Another client like the world's own, for a host of the test's.
     pub fn new_client(&mut self) -> Client {
         client(&mut self.net, self.network, &self.relays, self.shape)
@@ -329,7 +340,7 @@ pub(super) fn keys(
     let descriptor = Descriptor {
         network,
         identity: identity.public(),
-        work_nonce: find_work(&identity.public(), profile.work_bits),
+        work: find_work(network, &identity.public(), net.now().unix, profile.work),
         published: net.now().unix,
         lifetime_s: profile.descriptor_lifetime.as_secs() as u32,
         link_key: link_secret.public(),

@@ -1,7 +1,7 @@
 //! A relay's signed description of itself (spec 10).
 //!
 //! ```text
-//! version u8 = 1 | flags u8 | cipher u8 | network 32 | identity 32 | work nonce u64 | published u64 | lifetime s u32
+//! version u8 = 1 | flags u8 | cipher u8 | network 32 | identity 32 | work 28 | published u64 | lifetime s u32
 //! | link key 32 | onion key 32 | [family 32] | count u8 (1..=4) | addresses (4 ‖ ip 4 ‖ port u16, or 6 ‖ ip 16 ‖ port u16)
 //! | signature 64, over all bytes before it
 //! ```
@@ -16,6 +16,7 @@ use crate::base::time::{Duration, UnixMs};
 use crate::crypto::aead::Cipher;
 use crate::crypto::hash::{context, derive};
 use crate::crypto::identity::{self, IdentityKey, Purpose};
+use crate::crypto::work::{Search, Work, WorkParams};
 use crate::wire::error::Malformed;
 use crate::wire::ids::{NetworkId, RelayId};
 use core::fmt;
@@ -27,7 +28,10 @@ pub const DESCRIPTOR_VERSION: u8 = 1;
 /// Most addresses of one relay (spec DIR-3).
 pub const ADDRS_MAX: usize = 4;
 /// The longest descriptor: all fields with a family and four IPv6 addresses.
-pub const DESCRIPTOR_MAX: usize = 324;
+pub const DESCRIPTOR_MAX: usize = 344;
+/// Time for which a proof of work serves a relay (spec KEY-3).
+pub const WORK_WINDOW: Duration = Duration::from_secs(30 * 86_400);
+const WINDOW_MS: u64 = 30 * 86_400_000;
 
 const SIGNATURE_SIZE: usize = 64;
 const FLAG_EXIT: u8 = 1;
@@ -41,8 +45,8 @@ pub struct Descriptor {
     pub network: NetworkId,
     /// Its Ed25519 identity key.
     pub identity: [u8; 32],
-    /// Its proof of work; with the identity it makes the relay's id.
-    pub work_nonce: u64,
+    /// Its proof of work, of the window in which it was published.
+    pub work: Work,
     /// When it was made. Also its sequence number: of two the later counts.
     pub published: UnixMs,
     /// Seconds it is valid from `published` on.
@@ -69,9 +73,9 @@ impl Descriptor {
         self.published.plus(Duration::from_secs(u64::from(self.lifetime_s)))
     }
 
-    /// The id that belongs to the identity and the work.
+    /// The id that belongs to the identity.
     pub fn relay_id(&self) -> RelayId {
-        relay_id(&self.identity, self.work_nonce)
+        relay_id(&self.identity)
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -82,7 +86,8 @@ impl Descriptor {
         }
         let mut w = Writer::new(&mut out);
         w.u8(DESCRIPTOR_VERSION).u8(flags).u8(self.cipher.to_wire());
-        w.put(&self.network.0).put(&self.identity).u64(self.work_nonce).u64(self.published.0).u32(self.lifetime_s);
+        w.put(&self.network.0).put(&self.identity).put(&self.work.to_bytes());
+        w.u64(self.published.0).u32(self.lifetime_s);
         w.put(&self.link_key).put(&self.onion_key);
         if let Some(family) = &self.family {
             w.put(family);
@@ -113,7 +118,7 @@ impl Descriptor {
             cipher,
             network: NetworkId(r.array()?),
             identity: r.array()?,
-            work_nonce: r.u64()?,
+            work: Work::from_bytes(&r.array()?),
             published: UnixMs(r.u64()?),
             lifetime_s: r.u32()?,
             link_key: r.array()?,
@@ -152,27 +157,36 @@ fn addresses(r: &mut Reader<'_>) -> Result<Vec<SocketAddr>, Malformed> {
     Ok(addrs)
 }
 
-/// The id that belongs to an identity key and its work (spec KEY-2).
-pub fn relay_id(identity: &[u8; 32], work_nonce: u64) -> RelayId {
+/// The id that belongs to an identity key (spec KEY-2).
+pub fn relay_id(identity: &[u8; 32]) -> RelayId {
     // spec: KEY-2
-    RelayId(derive(context::RELAY_ID, &[identity, &work_nonce.to_be_bytes()]))
+    RelayId(derive(context::RELAY_ID, &[identity]))
 }
 
-/// How many leading zero bits the work of an identity and a nonce has (spec KEY-3).
-pub fn work_bits(identity: &[u8; 32], work_nonce: u64) -> u32 {
-    let mut bits = 0;
-    for byte in derive(context::WORK, &[identity, &work_nonce.to_be_bytes()]) {
-        bits = byte.leading_zeros().saturating_add(bits);
-        if byte != 0 {
-            break;
-        }
-    }
-    bits
+/// The number of a relay's window for work at a moment. Windows of different relays begin at different times (spec KEY-3).
+pub fn work_window(relay: &RelayId, at: UnixMs) -> u32 {
+    u32::try_from(at.0.saturating_add(window_offset(relay)) / WINDOW_MS).unwrap_or(u32::MAX)
 }
 
-/// Finds the first nonce whose work has `bits` leading zero bits. Takes about 2^`bits` hashes.
-pub fn find_work(identity: &[u8; 32], bits: u32) -> u64 {
-    (0..=u64::MAX).find(|&nonce| work_bits(identity, nonce) >= bits).unwrap_or_default()
+/// When a relay's window for work ends: the first moment of the next.
+pub fn work_window_end(relay: &RelayId, window: u32) -> UnixMs {
+    let next = u64::from(window).saturating_add(1);
+    UnixMs(next.saturating_mul(WINDOW_MS).saturating_sub(window_offset(relay)))
+}
+
+fn window_offset(relay: &RelayId) -> u64 {
+    relay.0.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes) % WINDOW_MS)
+}
+
+/// What the proof of work of an identity answers, in one network and one window (spec KEY-3).
+pub fn work_challenge(network: NetworkId, identity: &[u8; 32], window: u32) -> [u8; 32] {
+    derive(context::WORK, &[&network.0, identity, &window.to_be_bytes()])
+}
+
+/// Finds a proof of work for a record that is published at this moment.
+pub fn find_work(network: NetworkId, identity: &[u8; 32], published: UnixMs, params: WorkParams) -> Work {
+    let window = work_window(&relay_id(identity), published);
+    Search::new(work_challenge(network, identity, window), params, 0).run()
 }
 
 /// What a network requires of descriptors, from its profile (`Profile::descriptor_rules`).
@@ -180,8 +194,8 @@ pub fn find_work(identity: &[u8; 32], bits: u32) -> u64 {
 pub struct DescriptorRules {
     /// The network they must name.
     pub network: NetworkId,
-    /// Leading zero bits of the work.
-    pub work_bits: u32,
+    /// The work it asks for.
+    pub work: WorkParams,
     /// Whether relays may have private and loopback addresses.
     pub private_addrs: bool,
     /// Longest lifetime, in seconds.
@@ -203,8 +217,8 @@ pub enum DescriptorError {
     /// An address that only a testing network allows (spec DIR-6).
     #[error("the descriptor names a private address")]
     PrivateAddress,
-    /// Too little work (spec DIR-7).
-    #[error("the descriptor's proof of work is too small")]
+    /// Not the work that its network asks for, or that of another window (spec DIR-7).
+    #[error("the descriptor's proof of work does not hold")]
     Work,
     /// The signature is not the identity's (spec DIR-8).
     #[error("the descriptor's signature does not hold")]
@@ -261,14 +275,17 @@ impl SignedDescriptor {
             return Err(DescriptorError::PrivateAddress);
         }
         // spec: DIR-7 KEY-3
-        if work_bits(&descriptor.identity, descriptor.work_nonce) < rules.work_bits {
+        let id = descriptor.relay_id();
+        let window = work_window(&id, descriptor.published);
+        let challenge = work_challenge(descriptor.network, &descriptor.identity, window);
+        if !descriptor.work.holds(&challenge, rules.work) {
             return Err(DescriptorError::Work);
         }
         let signed = bytes.get(..bytes.len().saturating_sub(SIGNATURE_SIZE)).unwrap_or_default();
         // spec: DIR-8
         identity::verify(&descriptor.identity, Purpose::Descriptor, signed, &signature)
             .map_err(|_| DescriptorError::Signature)?;
-        Ok(Self { id: descriptor.relay_id(), hash: record_hash(bytes), descriptor, bytes: bytes.into() })
+        Ok(Self { id, hash: record_hash(bytes), descriptor, bytes: bytes.into() })
     }
 
     /// The exact bytes, signature included.
@@ -281,7 +298,7 @@ impl SignedDescriptor {
         self.hash
     }
 
-    /// The relay's id: a hash of its identity key and proof of work.
+    /// The relay's id: a hash of its identity key.
     pub fn id(&self) -> RelayId {
         self.id
     }
@@ -304,14 +321,15 @@ impl fmt::Debug for SignedDescriptor {
 mod tests {
     use super::*;
 
+    const WORK: WorkParams = WorkParams { bits: 6, effort: 1 };
     const RULES: DescriptorRules =
-        DescriptorRules { network: NetworkId([9; 32]), work_bits: 8, private_addrs: true, lifetime_max_s: 60 };
+        DescriptorRules { network: NetworkId([9; 32]), work: WORK, private_addrs: true, lifetime_max_s: 60 };
 
     fn plain(key: &IdentityKey) -> Descriptor {
         Descriptor {
             network: RULES.network,
             identity: key.public(),
-            work_nonce: find_work(&key.public(), 8),
+            work: find_work(RULES.network, &key.public(), UnixMs(1_000_000), WORK),
             published: UnixMs(1_000_000),
             lifetime_s: 60,
             link_key: [1; 32],
@@ -389,9 +407,33 @@ mod tests {
             judge(&bytes, DescriptorRules { private_addrs: false, ..RULES }),
             Err(DescriptorError::PrivateAddress)
         );
-        assert_eq!(judge(&bytes, DescriptorRules { work_bits: 60, ..RULES }), Err(DescriptorError::Work));
+        let harder = WorkParams { effort: 1 << 30, ..WORK };
+        assert_eq!(judge(&bytes, DescriptorRules { work: harder, ..RULES }), Err(DescriptorError::Work));
         assert_eq!(judge(&signed(|d| d.lifetime_s = 61), RULES), Err(DescriptorError::Lifetime));
         assert_eq!(judge(&signed(|d| d.lifetime_s = 0), RULES), Err(DescriptorError::Lifetime));
+    }
+
+    // spec: KEY-3
+    #[test]
+    fn work_serves_one_window_and_the_id_stays_the_same() {
+        let key = IdentityKey::from_bytes([7; 32]);
+        let id = relay_id(&key.public());
+        let window = work_window(&id, plain(&key).published);
+        let end = work_window_end(&id, window);
+        assert_eq!(work_window(&id, end.minus(Duration::from_millis(1))), window);
+        assert_eq!(work_window(&id, end), window + 1);
+        assert_eq!(work_window_end(&id, window + 1).distance(end), WORK_WINDOW);
+        let at = |published: UnixMs, work: Work| {
+            let bytes = signed(|d| (d.published, d.work) = (published, work));
+            SignedDescriptor::decode(&bytes, &RULES).map(|d| d.id())
+        };
+        let (old, new) = (plain(&key).work, find_work(RULES.network, &key.public(), end, WORK));
+        assert_eq!(at(end.minus(Duration::from_millis(1)), old), Ok(id));
+        assert_eq!(at(end, old), Err(DescriptorError::Work), "that of the window before");
+        assert_eq!(at(end, new), Ok(id), "renewed: the same relay");
+        assert_eq!(at(end.minus(Duration::from_millis(1)), new), Err(DescriptorError::Work));
+        let elsewhere = find_work(NetworkId([8; 32]), &key.public(), end, WORK);
+        assert_eq!(at(end, elsewhere), Err(DescriptorError::Work), "made for another network");
     }
 
     proptest::proptest! {

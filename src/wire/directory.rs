@@ -21,7 +21,7 @@ use crate::wire::table::table;
 /// Most records in one PUT or ITEMS, and tags in one FETCH.
 pub const RECORDS_MAX: usize = 128;
 /// Most members in one page of a snapshot.
-pub const PAGE_MEMBERS_MAX: usize = 192;
+pub const PAGE_MEMBERS_MAX: usize = 182;
 /// Most tags in one ANNOUNCE or LISTED.
 pub const TAGS_MAX: usize = 4096;
 /// Most bytes in a WANTED.

@@ -3,6 +3,7 @@
 use crate::base::time::UnixMs;
 use crate::crypto::aead::Cipher;
 use crate::crypto::identity::IdentityKey;
+use crate::crypto::work::Work;
 use crate::wire::cell::{BODY_SIZE, Cell, CircuitId, DestroyReason};
 use crate::wire::content::store::{self, Missing, Status, StoreAnswer, StoreRequest};
 use crate::wire::content::{Class, SMALL};
@@ -28,7 +29,7 @@ pub fn relay(n: u8) -> SignedDescriptor {
     let description = Descriptor {
         network: NETWORK,
         identity: [0; 32],
-        work_nonce: u64::from(n),
+        work: Work::NONE,
         published: UnixMs(1_700_000_000_000),
         lifetime_s: 3600,
         link_key: [n; 32],
@@ -64,6 +65,7 @@ pub fn messages() -> Vec<Example<Message<'static>>> {
         ("extend", Message::Extend { to: RELAY, request: &[1; REQUEST_SIZE] }),
         ("extended", Message::Extended(&[1; REPLY_SIZE])),
         ("extend_failed", Message::ExtendFailed(ExtendFailure::Unreachable)),
+        ("leaving", Message::Leaving),
         ("begin_host", begin(Target::Host("example.org".into(), 443), b"GET / HTTP/1.1\r\n")),
         ("begin_ipv4", begin(Target::Addr(([1, 2, 3, 4], 80).into()), b"")),
         ("begin_ipv6", begin(Target::Addr(([0, 1, 2, 3, 4, 5, 6, 7], 80).into()), b"")),

@@ -51,7 +51,7 @@ macro_rules! id {
 }
 
 id! {
-    /// A relay: a hash of its identity key and proof of work (spec KEY-2).
+    /// A relay: a hash of its identity key (spec KEY-2).
     RelayId
 }
 id! {

@@ -170,18 +170,22 @@ mod tests {
     use crate::base::time::UnixMs;
     use crate::crypto::aead::Cipher;
     use crate::crypto::identity::IdentityKey;
+    use crate::crypto::work::WorkParams;
     use crate::wire::descriptor::{Descriptor, find_work};
 
+    const WORK: WorkParams = WorkParams { bits: 6, effort: 1 };
+
     fn rules(network: NetworkId) -> DescriptorRules {
-        DescriptorRules { network, work_bits: 4, private_addrs: true, lifetime_max_s: 60 }
+        DescriptorRules { network, work: WORK, private_addrs: true, lifetime_max_s: 60 }
     }
 
     fn sample() -> Invite {
         let key = IdentityKey::from_bytes([7; 32]);
+        let network = ids::network_id("testing", &[5; 32]);
         let descriptor = Descriptor {
-            network: ids::network_id("testing", &[5; 32]),
+            network,
             identity: key.public(),
-            work_nonce: find_work(&key.public(), 4),
+            work: find_work(network, &key.public(), UnixMs(1_000_000), WORK),
             published: UnixMs(1_000_000),
             lifetime_s: 60,
             link_key: [1; 32],

@@ -42,13 +42,17 @@ class Capture:
         except OSError:
             pass
         self.stop_pipe = os.pipe()
-        self.dropped = 0
+        self.dropped, self.drained = 0, threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
     def run(self):
         while True:
-            ready, _, _ = select.select([self.socket, self.stop_pipe[0]], [], [])
+            ready, _, _ = select.select([self.socket, self.stop_pipe[0]], [], [], 0)
+            if not ready:
+                self.drained.set()
+                select.select([self.socket, self.stop_pipe[0]], [], [], 0.2)
+                continue
             if self.stop_pipe[0] in ready:
                 return
             frame, where = self.socket.recvfrom(256)
@@ -98,6 +102,12 @@ class Capture:
     def leak(self, *what):
         with self.lock:
             self.leaks[(self.phase, *what)] += 1
+
+    def begin(self, phase):
+        """All that was sent before counts to the phase before."""
+        self.drained.clear()
+        self.drained.wait()
+        self.phase = phase
 
     def stop(self):
         packets, drops = struct.unpack("II", self.socket.getsockopt(263, 6, 8))

@@ -132,6 +132,20 @@ def from_sites(since):
     return found
 
 
+def living_in(profile):
+    """The processes of a browser with this profile, and their command lines."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            line = open(f"/proc/{pid}/cmdline").read()
+            state = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            continue
+        if profile in line and state != "Z":
+            found.append((int(pid), line))
+    return found
+
+
 class Window:
     """A browser that `umbel browse` started."""
 
@@ -154,17 +168,7 @@ class Window:
         return {n for n in os.listdir(base) if n.startswith("umbel-browse-")}
 
     def browsers(self):
-        """The processes that live in the profile."""
-        found = []
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                line = open(f"/proc/{pid}/cmdline").read()
-                state = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0]
-            except OSError:
-                continue
-            if self.profile in line and state != "Z":
-                found.append((int(pid), line))
-        return found
+        return living_in(self.profile)
 
     def main(self):
         for pid, line in self.browsers():
@@ -208,7 +212,7 @@ def picture(driver, name):
 def sites(seen, kind, site, quick):
     """A window for sites: they work, and nothing gets out."""
     what, since = f"{kind}, sites", len(world_log())
-    seen.phase = what
+    seen.begin(what)
     window = Window(seen, kind, site)
     d = window.driver
     d.go(site)
@@ -247,7 +251,7 @@ def sites(seen, kind, site, quick):
 def outside(seen, kind, site, quick):
     """A window for hosts outside: it reaches them through the exit, and sites come without scripts."""
     what, since = f"{kind}, outside", len(world_log())
-    seen.phase = what
+    seen.begin(what)
     window = Window(seen, kind, "https://web.outside.test/")
     d = window.driver
     d.go("https://web.outside.test/")
@@ -290,7 +294,7 @@ def plain(seen, kind, site, socks):
     """A browser that is only pointed at the proxy: no script of a site runs, nothing of its pages gets out."""
     what, since = f"{kind}, pointed at the proxy", len(world_log())
     # A browser's own services may do as they like here; what a page of a site may do is seen in the world, and by UDP.
-    seen.phase = what
+    seen.begin(what)
     profile = os.path.join(base, f"plain-{kind}")
     os.makedirs(profile, exist_ok=True)
     driver = drive.Chromium() if kind == "chromium" else drive.Firefox()
@@ -315,8 +319,15 @@ def plain(seen, kind, site, socks):
             if "umbel browse" not in re.sub(r"\s|\\u00a0", " ", driver.run("document.body.innerText") or ""):
                 wrong(f"{what}: the page does not say how to get its scripts")
             picture(driver, f"{kind}-plain-hostile")
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    # A child that outlives it would go on into the next window.
+    end = time.monotonic() + 20
+    while left := living_in(profile):
+        for pid, _ in left:
+            os.kill(pid, signal.SIGKILL)
+        process.poll()
+        time.sleep(0.1)
+        if time.monotonic() > end:
+            sys.exit(f"{what}: processes {left} cannot be ended")
     for name, n in from_sites(since).items():
         wrong(f"{what}: a page of a site reached {name} outside ({n} times)")
     for key, n in sorted(seen.leaks.items()):

@@ -43,7 +43,7 @@ fn until(w: &mut World, most: Duration, so: impl Fn(&World) -> bool) -> Duration
     w.net.now().mono.since(start)
 }
 
-// spec: LINK-21 LINK-706
+// spec: LINK-21 LINK-38
 #[test]
 fn a_call_at_the_moment_when_its_link_closes_is_answered() {
     seeds("a_call_at_the_moment_when_its_link_closes_is_answered", 2, |seed| {
@@ -103,7 +103,7 @@ fn a_stream_at_the_moment_when_its_links_close_is_served() {
 }
 
 /// A relay that is short of places asks for those of idle links, and nothing is lost that begins meanwhile.
-// spec: LINK-701 LINK-702 LINK-705
+// spec: LINK-33 LINK-34 LINK-37
 #[test]
 fn a_relay_that_needs_its_places_gets_them_and_loses_nothing() {
     seeds("a_relay_that_needs_its_places_gets_them_and_loses_nothing", 2, |seed| {
@@ -132,7 +132,7 @@ fn a_relay_that_needs_its_places_gets_them_and_loses_nothing() {
     });
 }
 
-// spec: LINK-706
+// spec: LINK-38
 #[test]
 fn a_node_that_calls_many_relays_holds_links_to_few_at_a_time() {
     seeds("a_node_that_calls_many_relays_holds_links_to_few_at_a_time", 1, |seed| {

@@ -10,6 +10,7 @@ mod churn;
 mod congestion;
 mod hostile;
 mod idle;
+mod leaving;
 mod limits;
 mod linkability;
 mod log;

@@ -12,8 +12,13 @@ use umbel::sim::world::task;
 const SECOND: Duration = Duration::from_secs(1);
 const EIGHT: WholeShape = WholeShape { relays: 8, exits: 3, shards: 1 };
 /// The profile `public` on the simulator's addresses, with little work.
-static PUBLIC: Profile =
-    Profile { private_relays: true, private_exit: true, work_bits: 8, distinct_prefixes: false, ..Profile::PUBLIC };
+static PUBLIC: Profile = Profile {
+    private_relays: true,
+    private_exit: true,
+    work: Profile::TESTING.work,
+    distinct_prefixes: false,
+    ..Profile::PUBLIC
+};
 
 fn formed(seed: u64) -> Whole {
     let mut w = Whole::under(&PUBLIC, seed, EIGHT, |_| ());
@@ -51,7 +56,7 @@ fn roots(w: &Whole) -> BTreeSet<(u64, [u8; 32])> {
     (0..8).filter_map(|i| w.settled(i)).map(|s| (s.cut.0, s.root)).collect()
 }
 
-// spec: DIR-110
+// spec: DIR-62
 #[test]
 fn half_of_the_relays_are_killed_at_once_and_clients_notice_nothing() {
     seeds("half_of_the_relays_are_killed_at_once_and_clients_notice_nothing", 1, |seed| {
@@ -72,8 +77,8 @@ fn half_of_the_relays_are_killed_at_once_and_clients_notice_nothing() {
     });
 }
 
-// spec: DIR-109
-// spec: DIR-110
+// spec: DIR-61
+// spec: DIR-62
 #[test]
 fn all_relays_restart_one_after_another_and_every_client_works_throughout() {
     seeds("all_relays_restart_one_after_another_and_every_client_works_throughout", 1, |seed| {
@@ -98,7 +103,7 @@ fn all_relays_restart_one_after_another_and_every_client_works_throughout() {
     });
 }
 
-// spec: DIR-109
+// spec: DIR-61
 #[test]
 fn a_relay_that_is_shut_down_is_missed_by_nobody_after_two_cuts_and_keeps_its_age() {
     seeds("a_relay_that_is_shut_down_is_missed_by_nobody_after_two_cuts_and_keeps_its_age", 1, |seed| {

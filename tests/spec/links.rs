@@ -209,6 +209,7 @@ impl Client {
                     ClientEvent::Stream(_, _, StreamEvent::End(why)) => format!("end {why:?}"),
                     ClientEvent::Stream(_, _, StreamEvent::Connected) => "connected".into(),
                     ClientEvent::Stream(_, _, StreamEvent::Resolved(addrs)) => format!("resolved {addrs:?}"),
+                    ClientEvent::Leaving => "leaving".into(),
                     ClientEvent::Stream(..) => "stream".into(),
                 });
             };
@@ -282,7 +283,7 @@ fn authenticate(link: &Link, holds: bool) -> CellBuf {
         Descriptor {
             network: NET,
             identity: identity.public(),
-            work_nonce: find_work(&identity.public(), Profile::TESTING.work_bits),
+            work: find_work(NET, &identity.public(), UnixMs(1_000_000), Profile::TESTING.work),
             published: UnixMs(1_000_000),
             lifetime_s: 60,
             link_key: key(20).public(),
@@ -339,7 +340,7 @@ fn at_column(column: &str) -> (Rig, Client, ConnId, CircuitId, CellBuf) {
     (rig, client, next, id, relayed)
 }
 
-// spec: LINK-23 LINK-28 LINK-29 LINK-702 LINK-704 CIRC-11 CIRC-12 CIRC-13 CIRC-15 CIRC-19
+// spec: LINK-23 LINK-28 LINK-29 LINK-34 LINK-36 CIRC-11 CIRC-12 CIRC-13 CIRC-15 CIRC-19
 #[test]
 fn what_a_relay_may_receive_on_a_link() {
     let table = table("LinkCells");

@@ -52,7 +52,7 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         snapshot_max_age,
         term,
         signers_asked,
-        work_bits,
+        work,
         custodians,
         distinct_prefixes,
         private_exit,
@@ -65,8 +65,7 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         stream_window_bytes,
     } = *profile;
     let CutParams { period_min, period_max, period_per_member } = cuts;
-    let CongestionParams { initial, min, max, queue, grace, standing_min, base_lifetime } = congestion;
-    vec![
+    let mut rows = vec![
         ("name", Value::Text(name.to_owned())),
         ("period_min", Value::Time(period_min)),
         ("period_max", Value::Time(period_max)),
@@ -82,7 +81,8 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         ("snapshot_max_age", Value::Time(snapshot_max_age)),
         ("term", Value::Time(term)),
         ("signers_asked", Value::Number(signers_asked as u64)),
-        ("work_bits", Value::Number(u64::from(work_bits))),
+        ("work_bits", Value::Number(u64::from(work.bits))),
+        ("work_effort", Value::Number(u64::from(work.effort))),
         ("custodians", Value::Number(custodians as u64)),
         ("distinct_prefixes", Value::Yes(distinct_prefixes)),
         ("private_exit", Value::Yes(private_exit)),
@@ -91,6 +91,15 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         ("lease", Value::Time(lease)),
         ("replicate_interval", Value::Time(replicate_interval)),
         ("replicate_spread", Value::Time(replicate_spread)),
+    ];
+    rows.extend(congestion_rows(congestion));
+    rows.push(("stream_window_bytes", Value::Number(u64::from(stream_window_bytes))));
+    rows
+}
+
+fn congestion_rows(params: CongestionParams) -> Vec<(&'static str, Value)> {
+    let CongestionParams { initial, min, max, queue, grace, standing_min, base_lifetime } = params;
+    vec![
         ("congestion_initial", Value::Number(u64::from(initial))),
         ("congestion_min", Value::Number(u64::from(min))),
         ("congestion_max", Value::Number(u64::from(max))),
@@ -98,7 +107,6 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         ("congestion_grace", Value::Time(grace)),
         ("congestion_standing_min", Value::Time(standing_min)),
         ("congestion_base_lifetime", Value::Time(base_lifetime)),
-        ("stream_window_bytes", Value::Number(u64::from(stream_window_bytes))),
     ]
 }
 

@@ -29,7 +29,12 @@ fn descriptor_class(e: DescriptorError) -> String {
 
 fn one_descriptor(case: &Case) {
     let network = NetworkId(case.array("network"));
-    let rules = DescriptorRules { network, work_bits: 8, private_addrs: case.yes("private"), lifetime_max_s: 60 };
+    let rules = DescriptorRules {
+        network,
+        work: Profile::TESTING.work,
+        private_addrs: case.yes("private"),
+        lifetime_max_s: 60,
+    };
     match SignedDescriptor::decode(&case.bytes("descriptor"), &rules) {
         Err(why) => case.expect(&descriptor_class(why)),
         Ok(d) => {

@@ -156,7 +156,7 @@ fn due_tag(at: &mut AtRelay) -> Tag {
 #[test]
 fn what_a_relay_may_receive_by_its_tail() {
     let table = table("RelayTail");
-    assert_eq!((table.columns.len(), table.rows.len()), (3, 8));
+    assert_eq!((table.columns.len(), table.rows.len()), (3, 9));
     for (row, cells) in &table.rows {
         for (tail, expected) in table.columns.iter().zip(cells) {
             let mut at = AtRelay::with_tail(tail);
@@ -166,6 +166,7 @@ fn what_a_relay_may_receive_by_its_tail() {
                 "EXTEND" => at.send(StreamId::CIRCUIT, &extend(&request)),
                 "EXTENDED" => at.send(StreamId::CIRCUIT, &Message::Extended(&[0; REPLY_SIZE])),
                 "EXTEND_FAILED" => at.send(StreamId::CIRCUIT, &Message::ExtendFailed(ExtendFailure::Unknown)),
+                "LEAVING" => at.send(StreamId::CIRCUIT, &Message::Leaving),
                 "ACK that is due" => {
                     let tag = due_tag(&mut at);
                     at.send(StreamId::CIRCUIT, &Message::Ack(tag))
@@ -358,11 +359,11 @@ fn at_client(column: &str) -> (AtClient, usize) {
     (at, if from == "the last hop" { 1 } else { 0 })
 }
 
-// spec: CIRC-2 CIRC-4 CIRC-6 CIRC-10 STREAM-8 STREAM-13
+// spec: CIRC-2 CIRC-4 CIRC-6 CIRC-10 CIRC-20 STREAM-8 STREAM-13
 #[test]
-fn what_a_client_may_receive_about_extension() {
+fn what_a_client_may_receive_about_its_circuit() {
     let table = table("ClientExtension");
-    assert_eq!((table.columns.len(), table.rows.len()), (4, 5));
+    assert_eq!((table.columns.len(), table.rows.len()), (4, 7));
     for (row, cells) in &table.rows {
         for (column, expected) in table.columns.iter().zip(cells) {
             let (mut at, from) = at_client(column);
@@ -377,6 +378,14 @@ fn what_a_client_may_receive_about_extension() {
                     at.hear_from(from, StreamId::CIRCUIT, &Message::ExtendFailed(ExtendFailure::Refused))
                 }
                 "EXTEND" => at.hear_from(from, StreamId::CIRCUIT, &extend(&request)),
+                "LEAVING of a hop that sent none" => {
+                    at.hear_from(1 - from, StreamId::CIRCUIT, &Message::Leaving).expect("another hop's");
+                    at.hear_from(from, StreamId::CIRCUIT, &Message::Leaving)
+                }
+                "LEAVING of a hop that sent one" => {
+                    at.hear_from(from, StreamId::CIRCUIT, &Message::Leaving).expect("the first");
+                    at.hear_from(from, StreamId::CIRCUIT, &Message::Leaving)
+                }
                 "CREATED" => at.client.created(&reply, &mut at.rng, &mut |_| ()),
                 "a message about a stream" => {
                     assert_eq!(expected, "ClientStream");

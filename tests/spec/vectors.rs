@@ -11,6 +11,7 @@ use umbel::base::time::{Duration, Instant, Now, UnixMs};
 use umbel::crypto::aead::Cipher;
 use umbel::crypto::agree::{AgreeSecret, KemSecret, encapsulate};
 use umbel::crypto::identity::{self, Purpose};
+use umbel::crypto::work::{Work, WorkParams};
 use umbel::proto::circuit::relay::{RelayCircuit, Verdict};
 use umbel::proto::congestion::{Congestion, CongestionParams};
 use umbel::proto::handshake::{ClientHandshake, HandshakeError, HopKey, LayerKeys, respond_with};
@@ -375,10 +376,18 @@ fn names() {
             }
             "relay" => {
                 case.expect("ok");
-                let (identity, nonce) = (case.array("identity"), case.number("nonce"));
-                let id = descriptor::relay_id(&identity, nonce);
+                let id = descriptor::relay_id(&case.array("identity"));
                 assert_eq!((id.0, id.to_string().as_str()), (case.array("relay"), case.text("text")), "{}", case.name);
-                assert_eq!(u64::from(descriptor::work_bits(&identity, nonce)), case.number("bits"), "{}", case.name);
+            }
+            "work" => {
+                let identity = case.array("identity");
+                let window =
+                    descriptor::work_window(&descriptor::relay_id(&identity), UnixMs(case.number("published")));
+                let challenge = descriptor::work_challenge(NetworkId(case.array("network")), &identity, window);
+                let number = |key| u32::try_from(case.number(key)).unwrap();
+                let params = WorkParams { bits: number("bits"), effort: number("effort") };
+                let holds = Work::from_bytes(&case.array("work")).holds(&challenge, params);
+                case.expect(if holds { "ok" } else { "Work" });
             }
             "id_text" => match ids::from_text(case.text("text")) {
                 Err(why) => case.expect(&format!("{why:?}")),

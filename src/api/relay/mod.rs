@@ -154,7 +154,8 @@ impl RelayBuilder {
         self
     }
 
-    /// Locks the folder, makes the relay's keys where there are none (some seconds of work on the profile `public`), listens,
+    /// Locks the folder, makes the relay's keys where there are none, finds its proof of work (some
+    /// seconds on a public network, once in thirty days; the folder keeps it), listens,
     /// and starts the relay's threads.
     ///
     /// # Errors
@@ -215,7 +216,7 @@ impl Relay {
         }
     }
 
-    /// The relay's id: a hash of its identity key and proof of work. The same after each restart on its folder.
+    /// The relay's id: a hash of its identity key. The same after each restart on its folder.
     pub fn id(&self) -> RelayId {
         self.facts.id
     }
@@ -257,10 +258,10 @@ impl Relay {
         self.node.readiness().ready().await
     }
 
-    /// Takes no new circuits and streams, and waits until the relay does nothing more for others: no exit stream is open, no
-    /// request unanswered, and no circuit is in use: it carried more than the cells that built it, within the last five seconds,
-    /// or thirty where it carried much. To end a relay without breaking what others do, wait for this, with a limit of your
-    /// own, and then shut it down.
+    /// Takes no new circuits and streams, tells the client of every circuit that the relay is about to end (rule CIRC-22), and
+    /// waits until it does nothing more for others: no exit stream is open, no request unanswered, and every circuit closed.
+    /// Clients close those that carry nothing at once, and each other with the last of its streams. To end a relay without
+    /// breaking what others do, wait for this, with a limit of your own, and then shut it down.
     pub async fn drain(&self) {
         let _ = self.node.run(|local| async move { start::drain(local.agent).await }).await;
     }

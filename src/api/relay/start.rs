@@ -4,8 +4,10 @@ use super::{ExitPolicy, RelayBuilder};
 use crate::api::local::{About, Local};
 use crate::api::network::{self, INVITE_FILE, Network};
 use crate::base::rng::Rng;
+use crate::base::time::UnixMs;
 use crate::crypto::aead::Cipher;
 use crate::crypto::hash::blake3;
+use crate::crypto::work::Work;
 use crate::host::dir::NodeDir;
 use crate::host::driver::Clock;
 use crate::host::error::{Error, ErrorKind};
@@ -18,6 +20,7 @@ use crate::host::store::report::StoreReport;
 use crate::host::store::thread::StoreThread;
 use crate::host::store::{DiskStore, OpenError, denied};
 use crate::host::system;
+use crate::host::work::{Sought, Worker};
 use crate::proto::content::service::StoreService;
 use crate::proto::path::Guards;
 use crate::proto::profile::Profile;
@@ -91,17 +94,18 @@ fn named_profile(name: &str) -> Result<&'static Profile, Error> {
 /// Opens everything a relay needs, and starts it.
 fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng) -> Result<(Local, RelayFacts), Error> {
     let (clock, exits) = (Clock::start(), settings.exit != ExitPolicy::None);
-    let keys = RelayKeys::load_or_create(&dir, network.profile.work_bits, settings.new_identity, rng)?;
+    let keys = RelayKeys::load_or_create(&dir, settings.new_identity, rng)?;
     let (addr, listeners) =
         shard::listeners(settings.listen, settings.shards).map_err(|e| Error::bind(settings.listen, "--listen", &e))?;
     let id = keys.relay_id();
-    let RelayKeys { identity, link, onion, work_nonce } = keys;
+    let RelayKeys { identity, link, onion } = keys;
     let (identity, link, onion) = (Arc::new(identity), Arc::new(link), Arc::new(onion));
-    let descriptor = Descriptor {
+    let worker = Worker { network: network.id, identity: identity.public(), params: network.profile.work };
+    let mut descriptor = Descriptor {
         network: network.id,
         identity: identity.public(),
-        work_nonce,
-        published: clock.now().unix,
+        work: Work::NONE,
+        published: UnixMs(0),
         lifetime_s: u32::try_from(network.profile.descriptor_lifetime.as_secs()).unwrap_or(u32::MAX),
         link_key: link.public(),
         onion_key: onion.public(),
@@ -112,6 +116,8 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
         addrs: vec![settings.advertise.unwrap_or(addr)],
     };
     check_address(&descriptor, &network)?;
+    descriptor.work = worker.obtain(&dir, worker.window(clock.now().unix))?;
+    descriptor.published = clock.now().unix;
     let role = ShardConfig {
         network: network.id,
         profile: network.profile,
@@ -143,7 +149,42 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
     let handle = AgentHandle::start(node, clock, Some(RelayParts { identity, shards, store }));
     tokio::task::spawn_local(handle.clone().serve(inbox));
     let about = About::new(dir, (network.profile, network.id), clock, Some(id), report);
-    Ok((Local::new(handle, about), RelayFacts { id, addr, descriptor: signed, network }))
+    let local = Local::new(handle, about);
+    tokio::task::spawn_local(renew_work(local.clone(), worker));
+    Ok((local, RelayFacts { id, addr, descriptor: signed, network }))
+}
+
+/// Finds the proofs of work that the relay will need, each when it is asked for, beside everything else.
+// spec: KEY-9
+async fn renew_work(local: Local, worker: Worker) {
+    let mut due = local.agent.work_due();
+    while due.changed().await.is_ok() {
+        let Some(window) = *due.borrow_and_update() else { continue };
+        match seek(&local, worker, window).await {
+            Ok(work) => local.agent.with(|node, now| node.work_found(now, window, work)),
+            Err(why) => tracing::warn!(%why, "the relay has no proof of work and cannot publish itself"),
+        }
+    }
+}
+
+/// One attempt after the other, each on a thread that may take its time; whoever drops this ends it.
+async fn seek(local: &Local, worker: Worker, window: u32) -> Result<Work, Error> {
+    let mut hunt = match worker.hunt(&local.about.dir, window)? {
+        Sought::Found(work) => return Ok(work),
+        Sought::Begun(hunt) => hunt,
+    };
+    loop {
+        let step = tokio::task::spawn_blocking(move || {
+            let found = hunt.step();
+            (hunt, found)
+        });
+        let (back, found) = step.await.map_err(|e| Error::new(ErrorKind::Io, "a thread ended").with_source(e))?;
+        hunt = back;
+        hunt.note(&local.about.dir, found);
+        if let Some(work) = found {
+            return Ok(work);
+        }
+    }
 }
 
 /// Starts a shard for each listener.
@@ -256,7 +297,7 @@ pub(crate) struct Obligations {
     pub(crate) exits: usize,
     /// Requests to its services.
     pub(crate) calls: usize,
-    /// Circuits that carried something within the last seconds.
+    /// Circuits that their clients have not closed.
     pub(crate) circuits: usize,
 }
 
@@ -267,7 +308,7 @@ pub(super) async fn obligations(node: &AgentHandle) -> Obligations {
         let counts = shard.counts().await.relay;
         all.exits += counts.exits;
         all.calls += counts.calls;
-        all.circuits += counts.in_use;
+        all.circuits += counts.circuits;
     }
     all
 }

@@ -47,6 +47,8 @@ struct Shared {
     online: watch::Sender<bool>,
     /// What a relay's directory wants written down.
     kept: watch::Sender<Vec<u8>>,
+    /// The window whose proof of work is wanted.
+    work_due: watch::Sender<Option<u32>>,
     relay: Option<RelayParts>,
     store: Option<StoreAccess>,
 }
@@ -101,6 +103,9 @@ impl Shared {
                         ShardCommand::Credentials(Box::new(credentials))
                     });
                 }
+            }
+            AgentEvent::WorkDue(window) => {
+                self.work_due.send_replace(Some(window));
             }
             AgentEvent::Snapshot(snapshot) => {
                 tracing::debug!(relays = snapshot.len(), "the directory is settled and checked");
@@ -172,6 +177,7 @@ impl AgentHandle {
             skew: watch::Sender::new(None),
             online: watch::Sender::new(true),
             kept: watch::Sender::new(Vec::new()),
+            work_due: watch::Sender::new(None),
             relay,
             store,
         });
@@ -191,6 +197,11 @@ impl AgentHandle {
                 shard.tell(ShardCommand::Answer(ask, answer));
             }
         }
+    }
+
+    /// The windows whose proof of work is wanted, as they come.
+    pub fn work_due(&self) -> watch::Receiver<Option<u32>> {
+        self.shared.work_due.subscribe()
     }
 
     /// Uses the node and lets it go on.

@@ -9,7 +9,7 @@ use crate::node::config::ClientConfig;
 use crate::node::control::handlers::{self, Node};
 use crate::node::control::server;
 use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
-use crate::node::signal::Signals;
+use crate::node::signal::{DRAIN_MAX, Signals};
 
 /// Runs the command.
 pub(super) async fn run(config: ClientConfig) -> Result<(), Error> {
@@ -49,7 +49,7 @@ async fn serve(client: &Client, config: &ClientConfig, begun: Timer, mut signals
         };
         write_ready(path, &report)?;
     }
-    let how = until_signal(signals, &config.common, proxy.drain()).await;
+    let how = until_signal(signals, &config.common, DRAIN_MAX, proxy.drain()).await;
     tracing::info!(?how, "ended");
     Ok(())
 }

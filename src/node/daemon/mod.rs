@@ -11,6 +11,7 @@ use crate::node::config::{ClientConfig, Common, RelayConfig, TestnetConfig};
 use crate::node::log;
 use crate::node::signal::{Drained, Signals};
 use std::future::Future;
+use std::time::Duration;
 
 /// Runs a testnet until it is told to stop.
 pub(crate) fn testnet(config: TestnetConfig) -> Result<(), Error> {
@@ -34,11 +35,16 @@ fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error>
     tokio::task::LocalSet::new().block_on(&runtime, work)
 }
 
-/// Runs until a signal, then lets `drain` finish for as long as [`Signals::drain`] allows. At SIGHUP the settings are read again.
-async fn until_signal(mut signals: Signals, common: &Common, drain: impl Future<Output = ()>) -> Drained {
+/// Runs until a signal, then lets `drain` finish, for `most`. At SIGHUP the settings are read again.
+async fn until_signal(
+    mut signals: Signals,
+    common: &Common,
+    most: Duration,
+    drain: impl Future<Output = ()>,
+) -> Drained {
     signals.next_or_hangup(|| reload(common)).await;
     tracing::info!("draining; a second signal ends at once");
-    signals.drain(drain).await
+    signals.drain(most, drain).await
 }
 
 /// Reads the configuration file again, and takes from it what can change while the node runs.

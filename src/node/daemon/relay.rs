@@ -11,10 +11,11 @@ use crate::node::control::server;
 use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
 use crate::node::signal::{Drained, Signals};
 use std::path::Path;
+use std::time::Duration;
 
 /// Runs the command.
 pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
-    let (begun, signals) = (Timer::start(), Signals::catch()?);
+    let (begun, mut signals) = (Timer::start(), Signals::catch()?);
     let mut builder = Relay::builder(&config.common.dir)
         .listen(config.listen)
         .new_identity(config.new_identity)
@@ -43,8 +44,12 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
     if let Some(path) = &config.invite {
         builder = builder.invite(Invite::read(path)?);
     }
-    let relay = builder.start().await?;
-    let done = serve(&relay, &config.common, config.write_invite.as_deref(), begun, signals).await;
+    // A first start on a public network may work for some seconds before there is a relay.
+    let relay = tokio::select! {
+        relay = builder.start() => relay?,
+        () = signals.next() => return Ok(()),
+    };
+    let done = serve(&relay, (&config.common, config.drain), config.write_invite.as_deref(), begun, signals).await;
     relay.shutdown().await;
     done
 }
@@ -52,7 +57,7 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
 /// Lets the relay work until a signal, and then drain.
 async fn serve(
     relay: &Relay,
-    common: &Common,
+    (common, most): (&Common, Duration),
     invite: Option<&Path>,
     begun: Timer,
     mut signals: Signals,
@@ -81,7 +86,7 @@ async fn serve(
         };
         write_ready(path, &report)?;
     }
-    let how = until_signal(signals, common, relay.drain()).await;
+    let how = until_signal(signals, common, most, relay.drain()).await;
     if how == Drained::Done {
         tracing::info!(?how, "ended");
     } else {

@@ -12,7 +12,7 @@ use crate::node::control::handlers::{self, Node};
 use crate::node::control::server;
 use crate::node::output::say;
 use crate::node::ready::{READY_VERSION, RelayReady, TestnetReady, write_ready};
-use crate::node::signal::Signals;
+use crate::node::signal::{DRAIN_MAX, Signals};
 
 /// Runs the command.
 pub(super) async fn run(config: TestnetConfig) -> Result<(), Error> {
@@ -70,7 +70,7 @@ async fn serve(net: &Testnet, config: &TestnetConfig, begun: Timer, mut signals:
         write_ready(path, &report)?;
     }
     greet(&report, config.common.json);
-    let how = until_signal(signals, &config.common, proxy.drain()).await;
+    let how = until_signal(signals, &config.common, DRAIN_MAX, proxy.drain()).await;
     tracing::info!(?how, "ended");
     Ok(())
 }

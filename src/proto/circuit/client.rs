@@ -21,6 +21,8 @@ pub enum ClientEvent<'a> {
     Built,
     /// The hop with this index (from 0) could not be added; the circuit still works as it is.
     ExtendFailed(usize, ExtendFailure),
+    /// A hop is about to end: what the circuit carries goes on, and it should carry nothing new.
+    Leaving,
     /// Something about a stream at the hop with this index.
     Stream(usize, StreamId, StreamEvent<'a>),
 }
@@ -53,6 +55,8 @@ pub struct ClientCircuit {
     /// Where the search for the next hop with something to send begins, so that hops take turns.
     turn: usize,
     heard: usize,
+    /// Of each hop, nearest in bit 0: whether it said that it leaves.
+    leaving: u8,
 }
 
 impl ClientCircuit {
@@ -80,6 +84,7 @@ impl ClientCircuit {
             pending: Some(pending),
             turn: 0,
             heard: 0,
+            leaving: 0,
         };
         Some((circuit, request))
     }
@@ -188,6 +193,14 @@ impl ClientCircuit {
                     self.pending = None;
                     self.ahead.clear();
                     sink(ClientEvent::ExtendFailed(hop + 1, reason));
+                }
+                Message::Leaving => {
+                    // spec: CIRC-20
+                    if self.leaving & 1 << hop != 0 {
+                        return Err(Violation::LeavingTwice.into());
+                    }
+                    self.leaving |= 1 << hop;
+                    sink(ClientEvent::Leaving);
                 }
                 other => {
                     let mux = self.muxes.get_mut(hop).ok_or(Violation::UnknownStream)?;

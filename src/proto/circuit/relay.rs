@@ -131,6 +131,11 @@ impl RelayCircuit {
         self.mux.extend_failed(reason);
     }
 
+    /// Tells the client that this relay is about to end.
+    pub fn leave(&mut self) {
+        self.mux.leave();
+    }
+
     /// Whether [`RelayCircuit::fill`] would write something.
     pub fn wants_to_send(&self) -> bool {
         self.mux.wants_to_send()

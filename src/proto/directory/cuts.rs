@@ -59,7 +59,7 @@ impl Cuts {
     /// Goes on from a set that others settled, and drops what we have of its cut and of later ones. We sign none of it: our
     /// name may stand under another root of that cut.
     pub fn adopt(&mut self, snapshot: Arc<Snapshot>) {
-        // spec: DIR-108
+        // spec: DIR-60
         self.list.retain(|c| c.snapshot.cut < snapshot.cut);
         self.append(Cut { snapshot, is_ours: false, statement: None });
     }

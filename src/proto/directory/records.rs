@@ -227,7 +227,7 @@ mod tests {
     use super::*;
     use crate::base::rng::Rng;
     use crate::proto::directory::sketch::difference;
-    use crate::proto::directory::testing::{NETWORK, key, record, with};
+    use crate::proto::directory::testing::{NETWORK, record, with};
 
     use std::collections::BTreeSet;
 
@@ -307,10 +307,7 @@ mod tests {
         assert_eq!(t.offer(&forged, NOW), Taken::Refused);
         let other = with(1, ago(1000), |d| d.network = NetworkId([1; 32]));
         assert_eq!(t.offer(other.bytes(), NOW), Taken::Refused);
-        let lazy = with(1, ago(1000), |d| {
-            let weak = |n: &u64| crate::wire::descriptor::work_bits(&key(1).public(), *n) < P.work_bits;
-            d.work_nonce = (0..).find(weak).unwrap();
-        });
+        let lazy = with(1, ago(1000), |d| d.work = crate::crypto::work::Work::NONE);
         assert_eq!(t.offer(lazy.bytes(), NOW), Taken::Refused);
         assert_eq!(t.len(), 0);
         let good = record(1, ago(1000));

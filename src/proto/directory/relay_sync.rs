@@ -106,6 +106,9 @@ pub struct RelayDirectory {
     next_cut: UnixMs,
     settle_at: Instant,
     adoption: Option<chain::Adoption>,
+    /// Whether the next cut is compared with others' in any case, and when.
+    check: bool,
+    check_at: Option<(Instant, UnixMs)>,
     round: Option<gossip::Round>,
     round_at: Instant,
     joined: bool,
@@ -152,6 +155,8 @@ impl RelayDirectory {
             next_cut: UnixMs(0),
             settle_at: Instant::default(),
             adoption: None,
+            check: false,
+            check_at: None,
             round: None,
             round_at: Instant::default(),
             joined: seeds.is_empty(),

@@ -15,7 +15,7 @@ pub fn period(set: &Snapshot, profile: &Profile) -> Duration {
     let oldest = set.members().iter().map(|m| m.standing.since).min().unwrap_or(set.cut);
     let young = set.cut.distance(oldest) / CUTS_PER_AGE;
     // spec: DIR-16
-    // spec: DIR-101
+    // spec: DIR-53
     let mut period = cuts.period_min;
     while period < wanted && period.saturating_mul(2) <= young {
         period = period.saturating_mul(2).min(cuts.period_max);
@@ -57,7 +57,7 @@ mod tests {
         Snapshot::settle(&records, cut, profile, NETWORK).with_standings(|_| Standing::new(cut.minus(age)))
     }
 
-    // spec: DIR-101
+    // spec: DIR-53
     #[test]
     fn old_and_large_networks_cut_more_seldom() {
         const DAY: Duration = Duration::from_secs(86_400);

@@ -175,15 +175,15 @@ impl Snapshot {
                 Some(h) => (newer(h.record, &old.record), h.live),
                 None => (Arc::clone(&old.record), false),
             };
-            // spec: DIR-103
+            // spec: DIR-55
             let is_live = is_live && record.expires() > cut;
             let dormant = if is_live { None } else { Some(old.dormant.unwrap_or(cut)) };
-            // spec: DIR-104
+            // spec: DIR-56
             let is_sampled = previous.is_some_and(|p| p.samples(&id, cut, profile));
             let standing = if is_sampled { old.standing.sampled(is_live) } else { old.standing };
             members.push(Member { record, standing, dormant });
         }
-        // spec: DIR-102
+        // spec: DIR-54
         let new = heard.into_values().filter(|h| h.live);
         members.extend(new.map(|h| Member { record: h.record, standing: Standing::new(cut), dormant: None }));
         members.retain(|m| m.belongs(cut, profile));
@@ -217,7 +217,7 @@ impl Snapshot {
         let live = || members.iter().filter(|m| m.dormant.is_none());
         let relays: Vec<_> = live().map(|m| Arc::clone(&m.record)).collect();
         let term = rendezvous::term_begins(cut, profile);
-        // spec: DIR-105
+        // spec: DIR-57
         let is_young = live().filter(|m| m.standing.since < term).count().saturating_mul(2) < relays.len();
         let settled_before = if is_young { UnixMs(u64::MAX) } else { term };
         Self { cut, beacon, root, members, relays, settled_before }

@@ -202,6 +202,11 @@ impl Mux {
         self.control(StreamId::CIRCUIT, Message::ExtendFailed(reason));
     }
 
+    /// Relay: queues LEAVING.
+    pub fn leave(&mut self) {
+        self.control(StreamId::CIRCUIT, Message::Leaving);
+    }
+
     fn free_id(&mut self) -> Option<StreamId> {
         if self.streams.len() >= STREAMS_MAX {
             return None;

@@ -5,10 +5,12 @@
 
 mod jobs;
 mod paths;
+mod proofs;
+mod publish;
 mod store;
 
 use crate::base::rng::Rng;
-use crate::base::time::{Duration, Instant, Now};
+use crate::base::time::{Instant, Now};
 use crate::crypto::identity::IdentityKey;
 use crate::proto::content::fetch::Open;
 use crate::proto::directory::client_sync::{ClientDirOutput, ClientDirectory, SourceFault};
@@ -29,6 +31,7 @@ use core::cell::RefCell;
 pub use jobs::{Job, JobId, JobNews};
 use jobs::{JobStep, Jobs};
 use paths::{PathState, Paths, roster};
+use proofs::Proofs;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,9 +39,6 @@ use store::Store;
 
 /// Relays whose clocks must be known before they say anything of ours; all others, where there are fewer.
 pub const CLOCK_WITNESSES: usize = 3;
-
-/// Lifetime of a relay's last record, in seconds.
-const RETIRED_LIFETIME_S: u32 = 1;
 
 /// What a node is told at its start.
 pub struct AgentConfig {
@@ -85,6 +85,8 @@ pub enum AgentEvent {
     Keep(Vec<u8>),
     /// A relay has a fresh descriptor.
     Published(Box<SignedDescriptor>),
+    /// A relay will need its proof of work of this window: [`Agent::work_found`] takes it.
+    WorkDue(u32),
     /// There is a new snapshot.
     Snapshot(Arc<Snapshot>),
     /// A job has something to say.
@@ -116,6 +118,7 @@ pub struct Agent {
     directory: Directory,
     relay: Option<RelayIdentity>,
     retired: bool,
+    proofs: Option<Proofs>,
     store: Option<Store>,
     store_calls: VecDeque<Output>,
     publish_at: Instant,
@@ -164,6 +167,7 @@ impl Agent {
             client,
             paths,
             directory,
+            proofs: cfg.relay.as_ref().map(|r| Proofs::new(&r.descriptor)),
             relay: cfg.relay,
             retired: false,
             store: own.filter(|_| cfg.store).map(|own| Store::new(own, cfg.profile)),
@@ -281,48 +285,6 @@ impl Agent {
             }
         }
         any
-    }
-
-    fn publish(&mut self, now: Now) {
-        let (Some(relay), Directory::Relay(directory)) = (&mut self.relay, &mut self.directory) else { return };
-        if now.mono < self.publish_at || self.retired {
-            return;
-        }
-        self.publish_at = now.mono + self.profile.descriptor_refresh;
-        // A later record of an earlier run would count instead.
-        relay.descriptor.published = now.unix.max(relay.descriptor.published);
-        let signed = SignedDescriptor::sign(relay.descriptor.clone(), &relay.key);
-        directory.publish(now, signed.clone());
-        self.events.push_back(AgentEvent::Published(Box::new(signed)));
-    }
-
-    /// Says farewell: a record whose time is over at once, so that the next cut does without this relay. It keeps its standing
-    /// for a while, should it come back.
-    // spec: DIR-109
-    pub fn retire(&mut self, now: Now) {
-        let (Some(relay), Directory::Relay(directory)) = (&mut self.relay, &mut self.directory) else { return };
-        if core::mem::replace(&mut self.retired, true) {
-            return;
-        }
-        relay.descriptor.published = now.unix.max(relay.descriptor.published.plus(Duration::from_millis(1)));
-        relay.descriptor.lifetime_s = RETIRED_LIFETIME_S;
-        directory.publish(now, SignedDescriptor::sign(relay.descriptor.clone(), &relay.key));
-    }
-
-    /// Whether the farewell reached those that it is told to.
-    pub fn has_retired(&self) -> bool {
-        match &self.directory {
-            Directory::Relay(directory) => self.retired && directory.is_quiet(),
-            Directory::Client(_) => true,
-        }
-    }
-
-    /// What a relay's directory should begin with at the next start.
-    pub fn to_keep(&self) -> Option<Vec<u8>> {
-        match &self.directory {
-            Directory::Relay(directory) => Some(directory.to_keep()),
-            Directory::Client(_) => None,
-        }
     }
 
     fn call(&mut self, now: Now, owner: Owner, call: Call) {

@@ -53,6 +53,8 @@ pub(super) struct Circuit {
     last_stream: Instant,
     /// Takes no new streams.
     is_spent: bool,
+    /// One of its relays is about to end.
+    is_leaving: bool,
     /// Its first hop had no place for it.
     is_refused: bool,
     streams: StreamNames,
@@ -86,6 +88,7 @@ impl Circuit {
             used: None,
             last_stream: now,
             is_spent: false,
+            is_leaving: false,
             is_refused: false,
             streams: BTreeMap::new(),
             begun: now,
@@ -140,6 +143,7 @@ impl Circuit {
     /// Whether it is a spare one that can be made to serve a purpose.
     pub(super) fn can_serve(&self, purpose: CircuitPurpose, paths: &dyn PathSource) -> bool {
         self.purpose.is_none()
+            && !self.is_spent
             && match purpose {
                 CircuitPurpose::Exit(_) => self.is_exit,
                 // spec: CLIENT-9
@@ -190,6 +194,16 @@ impl Circuit {
     /// It takes no new streams.
     pub(super) fn spend(&mut self) {
         self.is_spent = true;
+    }
+
+    /// One of its relays is about to end.
+    pub(super) fn leaves(&mut self) {
+        self.is_spent = true;
+        self.is_leaving = true;
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving
     }
 
     /// It got or lost a stream.

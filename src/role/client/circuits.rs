@@ -15,8 +15,8 @@ use crate::proto::circuit::client::{CircuitError, ClientEvent};
 use crate::proto::stream::mux::{Mux, StreamEvent};
 use crate::role::LinkKey;
 use crate::role::limits::{
-    CIRCUIT_DIRTY_AFTER, CIRCUIT_IDLE_CHECK, CIRCUIT_IDLE_TIMEOUT, DIRECT_IDLE_TIMEOUT, PARK_AFTER, SPARE_LIFETIME,
-    SPARE_RETRY,
+    CIRCUIT_DIRTY_AFTER, CIRCUIT_IDLE_CHECK, CIRCUIT_IDLE_TIMEOUT, CIRCUIT_LEAVING_CHECK, DIRECT_IDLE_TIMEOUT,
+    PARK_AFTER, SPARE_LIFETIME, SPARE_RETRY,
 };
 use crate::role::links::{Links, Turn};
 use crate::role::slab::{Key, Slab};
@@ -45,6 +45,7 @@ pub(super) struct Context<'a> {
 pub(super) enum Effect {
     Built,
     ExtendFailed,
+    Leaving,
     Opened(Key),
     Resolved(Key, Vec<IpAddr>),
     Received(Key),
@@ -136,6 +137,9 @@ impl LinkedCircuits<'_> {
             circuit.forget((place.hop, place.id), stream);
             circuit.used(now.mono);
         });
+        if self.circuits.table.get(place.circuit).is_some_and(Circuit::is_leaving) {
+            self.circuits.timers.set(Timer::Idle(place.circuit), Some(now.mono));
+        }
     }
 }
 
@@ -251,6 +255,7 @@ impl Circuits {
             circuit.receive(cx.now.mono, cell, cx.rng, &mut |names, event| match event {
                 ClientEvent::Built => effects.push(Effect::Built),
                 ClientEvent::ExtendFailed(..) => effects.push(Effect::ExtendFailed),
+                ClientEvent::Leaving => effects.push(Effect::Leaving),
                 ClientEvent::Stream(hop, id, event) => {
                     let Some(&stream) = names.get(&(hop, id)) else { return };
                     effects.push(match event {
@@ -311,6 +316,15 @@ impl Circuits {
         }
     }
 
+    /// A relay of a circuit is about to end: the circuit ends with the last of its streams.
+    // spec: CIRC-21
+    pub(super) fn leaves(&mut self, now: Now, key: Key) {
+        if let Some(circuit) = self.table.get_mut(key) {
+            circuit.leaves();
+            self.timers.set(Timer::Idle(key), Some(now.mono));
+        }
+    }
+
     /// A circuit was not built in time. Gives its link, and since when an answer is owed, when it is still being built.
     pub(super) fn ran_out(&mut self, key: Key) -> Option<(LinkKey, Instant)> {
         let circuit = self.table.get(key).filter(|c| c.state() == CircuitState::Building)?;
@@ -364,6 +378,7 @@ impl Circuits {
         // A circuit that a user's streams share stays for as long as more of them may come: to build it anew would draw
         // another exit.
         let lifetime = match circuit.purpose() {
+            _ if circuit.is_leaving() => Duration::ZERO,
             Some(CircuitPurpose::Exit(Isolation { part: Part::Shared(_), .. })) if circuit.takes_more(now.mono) => {
                 CIRCUIT_DIRTY_AFTER
             }
@@ -374,7 +389,8 @@ impl Circuits {
         };
         let idle = circuit.is_idle(now.mono, lifetime, is_idle);
         if !idle {
-            self.timers.set(Timer::Idle(key), Some(now.mono + CIRCUIT_IDLE_CHECK));
+            let check = if circuit.is_leaving() { CIRCUIT_LEAVING_CHECK } else { CIRCUIT_IDLE_CHECK };
+            self.timers.set(Timer::Idle(key), Some(now.mono + check));
         }
         idle
     }

@@ -259,6 +259,7 @@ impl ClientState {
                     circuits.opened(key, &mut cx);
                 }
                 Effect::ExtendFailed => self.close_circuit(now, key, false),
+                Effect::Leaving => self.circuits.leaves(now, key),
                 Effect::Opened(stream) => streams.opened(stream, &mut circuits),
                 Effect::Resolved(stream, addrs) => streams.resolved(now, stream, addrs, &mut circuits),
                 Effect::Received(stream) => self.stream_received(now, stream),

@@ -218,10 +218,10 @@ impl<K> LinkSlot<K> {
         clock.idle_checked_at = now + LINK_IDLE_CROWDED;
         let patience = if is_crowded { LINK_IDLE_CROWDED } else { LINK_IDLE_ACCEPTED };
         match clock.close_asked {
-            // spec: LINK-702
+            // spec: LINK-34
             Some(at) if now >= at + LINK_CLOSE_GRACE => Tick::Close,
             None if now >= clock.idle_since + patience => {
-                // spec: LINK-701
+                // spec: LINK-33
                 clock.close_asked = Some(now);
                 clock.idle_checked_at = now + LINK_CLOSE_GRACE;
                 self.queue.push_control(&Cell::Close);

@@ -94,7 +94,7 @@ impl<K: Copy> Links<K> {
     }
 
     /// How many links there may be, [`LINKS_MAX`] at most; of each four, three may be accepted ones.
-    // spec: LINK-705
+    // spec: LINK-37
     pub fn set_max(&mut self, max: usize) {
         self.max = max.clamp(1, LINKS_MAX);
     }
@@ -259,7 +259,7 @@ impl<K: Copy> Links<K> {
 
     /// The first circuit comes, or one more, and wants the link's silences filled or does not need that. A link that is padded
     /// once stays so.
-    // spec: LINK-703
+    // spec: LINK-35
     pub fn want_padding(&mut self, now: Now, link: LinkKey, wanted: bool) {
         let Some(slot) = self.slots.get_mut(link.0) else { return };
         if slot.is_padded() != wanted && (wanted || slot.is_unused()) {
@@ -269,7 +269,7 @@ impl<K: Copy> Links<K> {
     }
 
     /// The peer says whether it wants the link's silences filled.
-    // spec: LINK-703 LINK-704
+    // spec: LINK-35 LINK-36
     pub fn padding_negotiated(&mut self, now: Now, link: LinkKey, padded: bool) -> Result<(), LinkViolation> {
         let slot = self.slots.get_mut(link.0).ok_or(LinkViolation)?;
         if slot.link.is_initiator() || slot.is_padded() == padded {
@@ -281,7 +281,7 @@ impl<K: Copy> Links<K> {
     }
 
     /// The peer asks for the end of the link: whether we are to close it. A link with a circuit stays: the two crossed.
-    // spec: LINK-702
+    // spec: LINK-34
     pub(super) fn close_asked(&self, link: LinkKey) -> Result<bool, LinkViolation> {
         let slot = self.slots.get(link.0).ok_or(LinkViolation)?;
         if slot.link.is_initiator() { Ok(slot.circuits.is_empty()) } else { Err(LinkViolation) }

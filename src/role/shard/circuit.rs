@@ -1,7 +1,7 @@
 //! One circuit of a shard: its machine, its two ends, and the cells that wait at each.
 
 use super::pool::Pool;
-use crate::base::time::{Duration, Instant};
+use crate::base::time::Instant;
 use crate::proto::circuit::relay::{RelayCircuit, RelayEvent, Tail, Verdict};
 use crate::proto::profile::Profile;
 use crate::proto::stream::mux::Mux;
@@ -49,15 +49,6 @@ pub(super) enum StreamEnd {
     Service(Key),
 }
 
-/// Cells that pass on at the first hop while a circuit of six hops is built.
-const BUILDING_CELLS_MAX: u8 = 8;
-/// More cells than calls and small pages take: a stream of such a circuit may pause while its reader catches up.
-const MANY_CELLS: u8 = 64;
-/// A circuit on which nothing passed for this long holds no relay back that wants to end: its client closes it soon.
-const QUIET_MAX: Duration = Duration::from_secs(5);
-/// The same of a circuit that carried much.
-const QUIET_MAX_OF_MANY: Duration = Duration::from_secs(30);
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Activity {
     Passed,
@@ -89,8 +80,6 @@ pub(super) struct Circuit {
     queued_max: usize,
     /// Since when it is parked.
     idle_since: Instant,
-    /// Cells that passed on, up to more than its building takes.
-    passed: u8,
 }
 
 impl Circuit {
@@ -107,7 +96,6 @@ impl Circuit {
             starved: Vec::new(),
             queued_max: profile.congestion.max as usize + CELLS_QUEUED_SLACK,
             idle_since: now,
-            passed: 0,
         }
     }
 
@@ -156,6 +144,11 @@ impl Circuit {
 
     pub(super) fn take_starved(&mut self) -> Vec<StreamId> {
         core::mem::take(&mut self.starved)
+    }
+
+    /// Tells the client that this relay is about to end.
+    pub(super) fn leave(&mut self) {
+        self.machine.leave();
     }
 
     /// Until when none of its own cells may leave.
@@ -220,13 +213,6 @@ impl Circuit {
         core::mem::replace(&mut self.activity, Activity::Passed) == Activity::Parked
     }
 
-    /// Whether it carries something for its client: more passed on than the cells that build it, and the last not long ago.
-    pub(super) fn is_in_use(&self, now: Instant) -> bool {
-        let quiet_max = if self.passed > MANY_CELLS { QUIET_MAX_OF_MANY } else { QUIET_MAX };
-        let is_quiet = self.activity == Activity::Parked && now.since(self.idle_since) >= quiet_max;
-        self.passed > BUILDING_CELLS_MAX && !is_quiet
-    }
-
     /// Its place among the parked circuits of its link, the longest idle first.
     pub(super) fn idle_place(&self) -> (LinkKey, Instant) {
         (self.prev.0, self.idle_since)
@@ -253,7 +239,6 @@ impl Circuit {
             Toward::Next => &mut self.to_next,
         };
         queue.push_back(Waiting { since: now, cell });
-        self.passed = self.passed.saturating_add(1);
         queue.len() <= self.queued_max
     }
 

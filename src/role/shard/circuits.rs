@@ -161,9 +161,13 @@ impl Circuits {
         self.table.len()
     }
 
-    /// Circuits that carry something for their clients.
-    pub(super) fn in_use(&self, now: Instant) -> usize {
-        self.table.iter().filter(|(_, circuit)| circuit.is_in_use(now)).count()
+    /// Tells the client of every circuit that this relay is about to end.
+    // spec: CIRC-22
+    pub(super) fn leave(&mut self, links: &mut Links<CircuitEnd>) {
+        let keys: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.act(key, links, Circuit::leave);
+        }
     }
 
     /// Cells that wait.

@@ -61,8 +61,6 @@ pub struct ShardCounts {
     pub links: usize,
     /// Circuits.
     pub circuits: usize,
-    /// Circuits of others that carry something for them: cells went on over them within the last seconds.
-    pub in_use: usize,
     /// Questions that the node's services have not answered.
     pub calls: usize,
     /// Exit connections, and names that are looked up.

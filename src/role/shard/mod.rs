@@ -73,13 +73,7 @@ impl Shard {
         self.state.act(now, |state| state.ask_refused(ask));
     }
 
-    /// How much there is of everything, with the circuits that are in use.
-    pub fn obligations(&self, now: Now) -> ShardCounts {
-        self.state.look().obligations(now)
-    }
-
     /// How much there is of everything.
-    #[cfg(feature = "unstable")]
     pub fn counts(&self) -> ShardCounts {
         self.state.look().counts()
     }

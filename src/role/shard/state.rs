@@ -82,7 +82,9 @@ impl ShardState {
     }
 
     pub(super) fn drain(&mut self) {
-        self.draining = true;
+        if !core::mem::replace(&mut self.draining, true) {
+            self.circuits.leave(&mut self.links);
+        }
     }
 
     pub(super) fn set_roster(&mut self, roster: Roster) {
@@ -105,7 +107,6 @@ impl ShardState {
         ShardCounts {
             links: self.links.len(),
             circuits: self.circuits.len(),
-            in_use: 0,
             calls: self.streams.calls(),
             exits: self.streams.exits(),
             violations: self.violations,
@@ -115,11 +116,6 @@ impl ShardState {
             accepted: self.links.accepted(),
             carried: self.streams.carried(),
         }
-    }
-
-    /// [`ShardState::counts`] with what it takes a while to count.
-    pub(super) fn obligations(&self, now: Now) -> ShardCounts {
-        ShardCounts { in_use: self.circuits.in_use(now.mono), ..self.counts() }
     }
 
     /// Bytes that wait for destinations.

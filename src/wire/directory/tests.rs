@@ -62,7 +62,7 @@ fn what_is_unknown_or_too_much_is_an_error() {
     assert_eq!(DirectoryRequest::decode(&[4, 0, RECORDS_MAX as u8 + 1]), Err(Malformed::OutOfRange));
     assert_eq!(DirectoryRequest::decode(&[7, 0, 0, 4, 1]), Err(Malformed::OutOfRange));
     assert_eq!(DirectoryRequest::decode(&[1, 0, 0]), Err(Malformed::TrailingBytes));
-    let long = [&[1, 1, 1, 69][..], &[0; 325]].concat();
+    let long = [&[1, 1, 1, 0x59][..], &[0; DESCRIPTOR_MAX + 1]].concat();
     assert_eq!(DirectoryRequest::decode(&long), Err(Malformed::OutOfRange));
     assert_eq!(DirectoryAnswer::decode(&[10, 2, 0, 0]), Err(Malformed::OutOfRange));
 }

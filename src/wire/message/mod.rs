@@ -89,6 +89,10 @@ table! {
     /// Exit to client: at most [`RESOLVED_MAX`] addresses; none if nothing was found.
     11 RESOLVED: Resolved(addrs: Vec<IpAddr> => addresses)
         [Stream, Uncounted, relay: Never, client: In(&[Resolving, GivenUp])];
+
+    /// Hop to client: this relay is about to end. It serves the streams that the circuit has and takes no others.
+    12 LEAVING: Leaving
+        [Circuit, Uncounted, relay: Never, client: Circuit];
 }
 
 impl<'a> Message<'a> {

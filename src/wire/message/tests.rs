@@ -78,7 +78,7 @@ fn a_message_has_its_own_length_and_its_own_kind_of_stream() {
     assert_eq!(all(&[8, 0, 1, 0, 4, 0, 0, 0, 0]), Err(Malformed::OutOfRange), "CREDIT is never nothing");
     assert_eq!(all(&[6, 0, 0, 0, 1, 9]), Err(Malformed::OutOfRange), "DATA needs a stream");
     assert_eq!(all(&[3, 0, 1, 0, 1, 1]), Err(Malformed::OutOfRange), "EXTEND_FAILED has none");
-    assert_eq!(all(&[12, 0, 1, 0, 0]), Err(Malformed::UnknownKind));
+    assert_eq!(all(&[13, 0, 1, 0, 0]), Err(Malformed::UnknownKind));
     assert_eq!(all(&[6, 0, 1, 0, 200, 1]), Err(Malformed::Truncated), "a length is not believed");
 }
 

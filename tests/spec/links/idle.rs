@@ -6,7 +6,7 @@ use umbel::proto::link::Link;
 use umbel::role::Role;
 use umbel::wire::cell::{Cell, DestroyReason};
 
-// spec: LINK-20 LINK-701 LINK-702
+// spec: LINK-20 LINK-33 LINK-34
 #[test]
 fn links_that_do_not_open_or_carry_nothing_are_closed() {
     let mut rig = Rig::new(None);
@@ -36,7 +36,7 @@ fn links_that_do_not_open_or_carry_nothing_are_closed() {
     assert!(rig.peers[&idle].closed, "who does not close is closed");
 }
 
-// spec: LINK-22 LINK-25 LINK-703
+// spec: LINK-22 LINK-25 LINK-35
 #[test]
 fn a_link_that_is_not_padded_is_probed_and_given_up_late() {
     let mut rig = Rig::new(None);

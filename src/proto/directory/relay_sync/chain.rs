@@ -19,6 +19,8 @@ const POLLED_MAX: usize = 96;
 const POLLED_AT_ONCE: usize = 16;
 /// How long a poll waits for answers, and a fetch for a page.
 const POLL_PATIENCE: Duration = Duration::from_secs(20);
+/// After a cut's statements can be had, when others are asked for theirs.
+const CHECK_DELAY: Duration = Duration::from_millis(50);
 /// How often the sets are written down at most.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -46,7 +48,7 @@ struct Fetch {
 
 impl RelayDirectory {
     /// Goes on from an earlier run. Before the first poll.
-    // spec: DIR-110
+    // spec: DIR-62
     pub fn restore(&mut self, kept: Kept) {
         // A relay that knows others learns from them what it missed before it settles anything.
         self.joined &= kept.sets.is_empty() && kept.records.is_empty();
@@ -133,7 +135,10 @@ impl RelayDirectory {
         self.keep(now);
         if previous.is_none() {
             // Did all begin with the same set?
-            self.round_at = self.round_at.min(now.mono + self.profile.usable_lag + Duration::from_millis(50));
+            self.check = true;
+        }
+        if self.check {
+            self.check_at = Some((now.mono + self.profile.usable_lag + CHECK_DELAY, cut));
         }
     }
 
@@ -162,24 +167,23 @@ impl RelayDirectory {
             None => self.cuts.newest().is_none_or(|n| n.cut < s.cut),
         };
         if deviates {
-            // spec: DIR-106
-            let mut pool = match self.cuts.newest() {
-                Some(set) => set.relays().iter().map(|r| r.id()).filter(|id| *id != self.own).collect(),
-                None => self.known(now.unix),
-            };
-            if !pool.contains(&from) {
-                pool.push(from);
-            }
-            self.adoption = Some(Adoption {
-                cut: s.cut,
-                pool,
-                asked: 0,
-                waiting: BTreeSet::new(),
-                votes: BTreeMap::new(),
-                fetch: None,
-                ends: now.mono + POLL_PATIENCE,
-            });
+            self.ask_others(s.cut, Some(from), now);
         }
+    }
+
+    /// Begins to ask members what they settled at this cut.
+    fn ask_others(&mut self, cut: UnixMs, besides: Option<RelayId>, now: Now) {
+        // spec: DIR-58
+        let mut pool = match self.cuts.newest() {
+            Some(set) => set.relays().iter().map(|r| r.id()).filter(|id| *id != self.own).collect(),
+            None => self.known(now.unix),
+        };
+        pool.extend(besides.filter(|id| !pool.contains(id)));
+        if pool.is_empty() {
+            return;
+        }
+        let (waiting, votes, ends) = (BTreeSet::new(), BTreeMap::new(), now.mono + POLL_PATIENCE);
+        self.adoption = Some(Adoption { cut, pool, asked: 0, waiting, votes, fetch: None, ends });
     }
 
     fn signed_by(&self, s: &Statement, from: &RelayId) -> bool {
@@ -191,7 +195,7 @@ impl RelayDirectory {
 
     /// When the adoption wants a turn.
     pub(super) fn adoption_due(&self) -> Option<Instant> {
-        let a = self.adoption.as_ref()?;
+        let Some(a) = &self.adoption else { return self.check_at.map(|(at, _)| at) };
         let can_ask = !a.pool.is_empty() && a.waiting.len() < POLLED_AT_ONCE && self.room();
         let is_over = a.pool.is_empty() && a.waiting.is_empty();
         Some(if a.fetch.is_none() && (can_ask || is_over) { Instant::default() } else { a.ends })
@@ -199,6 +203,11 @@ impl RelayDirectory {
 
     /// Asks on.
     pub(super) fn adopt(&mut self, now: Now, rng: &mut Rng) {
+        if let Some((_, cut)) = self.check_at.take_if(|(at, _)| *at <= now.mono)
+            && self.adoption.is_none()
+        {
+            self.ask_others(cut, None, now);
+        }
         let Some(mut a) = self.adoption.take() else { return };
         if a.ends <= now.mono {
             // What came until now decides; a source that hangs is left.
@@ -219,11 +228,18 @@ impl RelayDirectory {
             self.call(now, next, Pending::Poll(a.cut), &DirectoryRequest::Statement(a.cut));
         }
         if a.fetch.is_none() && a.pool.is_empty() && a.waiting.is_empty() {
+            self.check = self.is_divided(&a);
             let Some((statement, mut voters)) = self.winner(&mut a) else { return };
             let Some(source) = voters.pop() else { return };
             self.fetch(&mut a, Fetch { statement, source, others: voters, got: Vec::new() }, now);
         }
         self.adoption = Some(a);
+    }
+
+    /// Whether so many name another root than ours that the next cut should be looked at as well.
+    fn is_divided(&self, a: &Adoption) -> bool {
+        let ours = self.cuts.at(a.cut).map(|s| s.root);
+        a.votes.iter().any(|(root, votes)| Some(*root) != ours && votes.len().saturating_mul(3) >= a.asked)
     }
 
     /// The root to go on from, where it is not ours.
@@ -243,7 +259,7 @@ impl RelayDirectory {
         let adopts = match ours {
             None => n.saturating_mul(2) > answered || self.cuts.newest().is_none(),
             Some(ours) => {
-                // spec: DIR-107
+                // spec: DIR-59
                 let (own, all) = (own.saturating_add(1), a.asked.saturating_add(1));
                 let divided = own.saturating_mul(2) <= all && n.saturating_mul(3) >= all;
                 n.saturating_mul(2) > all || (divided && (n, root) > (own, ours))

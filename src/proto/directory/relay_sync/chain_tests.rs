@@ -15,8 +15,8 @@ fn statement(net: &mut Net, of: usize) -> Option<Statement> {
     }
 }
 
-// spec: DIR-102
-// spec: DIR-106
+// spec: DIR-54
+// spec: DIR-58
 #[test]
 fn a_relay_that_joins_goes_on_from_the_others_set() {
     let mut net = Net::start(6, 1);
@@ -29,7 +29,7 @@ fn a_relay_that_joins_goes_on_from_the_others_set() {
     assert!(since(6) > since(0).plus(Duration::from_secs(15)), "and all know who is older");
 }
 
-// spec: DIR-110
+// spec: DIR-62
 #[test]
 fn half_of_a_public_network_is_killed_and_states_its_set_when_it_is_back() {
     let mut net = Net::under(&PUBLIC, 8, 2);
@@ -51,8 +51,8 @@ fn half_of_a_public_network_is_killed_and_states_its_set_when_it_is_back() {
     assert!(net.newest()[0].members().iter().all(|m| m.standing.since < before.cut));
 }
 
-// spec: DIR-108
-// spec: DIR-110
+// spec: DIR-60
+// spec: DIR-62
 #[test]
 fn without_its_file_a_relay_goes_on_from_the_others_set_and_signs_nothing_of_it() {
     let mut net = Net::under(&PUBLIC, 8, 3);
@@ -105,7 +105,7 @@ fn a_network_that_was_off_goes_on_from_its_last_set() {
     assert!(newest.members().iter().all(|m| m.standing.since <= first.cut));
 }
 
-// spec: DIR-106
+// spec: DIR-58
 #[test]
 fn a_relay_that_slept_through_many_cuts_adopts_what_it_missed() {
     let mut net = Net::under(&PUBLIC, 8, 6);
@@ -118,7 +118,7 @@ fn a_relay_that_slept_through_many_cuts_adopts_what_it_missed() {
 }
 
 /// Two halves that do not hear of each other, and then do.
-// spec: DIR-107
+// spec: DIR-59
 #[test]
 fn a_network_that_was_divided_finds_one_set_again() {
     for (seed, half) in [(1, 4), (2, 3), (3, 4)] {
@@ -137,7 +137,7 @@ fn a_network_that_was_divided_finds_one_set_again() {
     }
 }
 
-// spec: DIR-107
+// spec: DIR-59
 #[test]
 fn a_few_liars_move_nobody_from_the_set_that_most_settled() {
     let mut net = Net::start(12, 7);

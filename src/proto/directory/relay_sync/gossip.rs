@@ -280,6 +280,7 @@ impl RelayDirectory {
         self.round = None;
         if !self.joined {
             self.joined = true;
+            self.rounds = 0;
             self.aim(now);
         }
     }

@@ -97,8 +97,8 @@ fn follow(s: &Snapshot, records: &[Arc<SignedDescriptor>], cut: UnixMs) -> Snaps
     Snapshot::follow(Some(s), heard_of(records, cut, &P), cut, &P, NETWORK)
 }
 
-// spec: DIR-102
-// spec: DIR-103
+// spec: DIR-54
+// spec: DIR-55
 #[test]
 fn a_member_keeps_its_standing_while_it_sleeps_for_a_while() {
     let first = settle(&records(5));
@@ -147,7 +147,7 @@ fn an_older_record_than_the_set_s_does_not_come_back() {
     assert_eq!(second.relays(), first.relays());
 }
 
-// spec: DIR-104
+// spec: DIR-56
 #[test]
 fn presence_is_sampled_about_once_in_an_interval() {
     let (mut s, cuts) = (settle(&records(20)), 600);
@@ -179,7 +179,7 @@ fn the_root_covers_all_that_is_said_of_a_member() {
 }
 
 // spec: DIR-20
-// spec: DIR-105
+// spec: DIR-57
 #[test]
 fn a_term_s_beacon_and_custodians_are_of_the_set_before_it() {
     let first = settle(&records(8));

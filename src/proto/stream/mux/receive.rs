@@ -78,7 +78,7 @@ impl Mux {
                 }
             }
             Message::Credit(more) => self.credit(id, more)?,
-            Message::Extend { .. } | Message::Extended(_) | Message::ExtendFailed(_) => {
+            Message::Extend { .. } | Message::Extended(_) | Message::ExtendFailed(_) | Message::Leaving => {
                 return Err(Violation::WrongDirection);
             }
         }

@@ -49,7 +49,7 @@ impl Circuits {
         let part = |of: usize| self.cfg.circuits_max.saturating_mul(of).div_ceil(CLIENT_CIRCUITS_MAX);
         match crowd {
             Crowd::User(_) => part(USER_CIRCUITS_MAX),
-            // spec: LINK-706
+            // spec: LINK-38
             Crowd::Direct => DIRECT_CIRCUITS_MAX,
             Crowd::Share(Share::Exits) => part(EXIT_CIRCUITS_MAX),
             Crowd::Share(Share::Sites) => part(SITE_CIRCUITS_MAX),
