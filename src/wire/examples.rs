@@ -8,7 +8,7 @@ use crate::wire::cell::{BODY_SIZE, Cell, CircuitId, DestroyReason};
 use crate::wire::content::store::{self, Missing, Status, StoreAnswer, StoreRequest};
 use crate::wire::content::{Class, SMALL};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
-use crate::wire::directory::{self, BUCKETS, DirectoryAnswer, DirectoryRequest, Entry, MemberBytes, Statement};
+use crate::wire::directory::{self, DirectoryAnswer, DirectoryRequest, MemberBytes, Statement, Sum};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{Address, Locator, NetworkId, RelayId};
 use crate::wire::message::{EndReason, ExtendFailure, Message, Target};
@@ -85,14 +85,15 @@ pub fn messages() -> Vec<Example<Message<'static>>> {
 
 /// Requests to a directory.
 pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
-    let entry = Entry { id: RELAY, published: UnixMs(7), tag: 9 };
     vec![
         ("put", DirectoryRequest::Put(vec![relay(1).bytes().to_vec()])),
         ("get", DirectoryRequest::Get(RELAY)),
-        ("compare", DirectoryRequest::Compare(Box::new([3; BUCKETS]))),
-        ("digest", DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry] }),
+        ("announce", DirectoryRequest::Announce(vec![1, 2])),
+        ("fetch", DirectoryRequest::Fetch(vec![1, 2])),
         ("statement_of", DirectoryRequest::Statement(UnixMs(60_000))),
         ("page_of", DirectoryRequest::Page { cut: UnixMs(60_000), start: 5 }),
+        ("sketch", DirectoryRequest::Sketch { from: 48, count: 96 }),
+        ("list", DirectoryRequest::List(7)),
     ]
 }
 
@@ -104,12 +105,16 @@ pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
     let statement = Statement { cut, root: [1; 32], beacon: [2; 32], count: 3, relay: RelayId([4; 32]), signature };
     let statement = statement.sign(NetworkId([9; 32]), &key);
     let member = MemberBytes { record: record(), since: UnixMs(30_000), samples: 5, dormant: UnixMs(0) };
-    let delta = DirectoryAnswer::Delta { more: false, records: vec![record()], wanted: vec![(RELAY, UnixMs(7))] };
     vec![
         ("taken", DirectoryAnswer::Taken { new: 1, held: 2, refused: 3 }),
         ("record", DirectoryAnswer::Record(record())),
-        ("differs", DirectoryAnswer::Differs([1; BUCKETS / 8])),
-        ("delta", delta),
+        ("wanted", DirectoryAnswer::Wanted(vec![0xc0])),
+        ("items", DirectoryAnswer::Items(vec![record()])),
+        (
+            "sums",
+            DirectoryAnswer::Sums { salt: 5, items: 1, from: 0, sums: vec![Sum { tags: 9, checks: 8, count: 1 }] },
+        ),
+        ("listed", DirectoryAnswer::Listed { more: false, tags: vec![1, 2] }),
         ("statement", DirectoryAnswer::Statement(statement)),
         ("page", DirectoryAnswer::Page { cut: UnixMs(60_000), total: 1, start: 0, members: vec![member] }),
         ("unknown", DirectoryAnswer::Unknown(UnixMs(60_000))),

@@ -6,7 +6,7 @@ use crate::wire::ids::RelayId;
 use std::collections::BTreeMap;
 
 /// Relays that a relay pushes new records to (spec DIR-32).
-pub const PUSH_PEERS: usize = 8;
+pub const PUSH_PEERS: usize = 4;
 /// How long a relay that failed once is left alone; doubles with each failure.
 pub const REST_FIRST: Duration = Duration::from_millis(500);
 /// The longest time for which a relay that failed is left alone.
@@ -55,6 +55,11 @@ impl Peers {
         if !self.push.is_empty() {
             self.push.swap_remove(rng.below(self.push.len()));
         }
+    }
+
+    /// The relays that news was pushed to last.
+    pub fn pushed(&self) -> &[RelayId] {
+        &self.push
     }
 
     /// Whom to push to: a few that stay the same (so that links are reused), and our successor by id, which

@@ -1,15 +1,15 @@
-//! What one relay knows of the others: a bounded table of verified records, and its digests for anti-entropy.
+//! What one relay knows of the others: a bounded table of verified records, and a sketch of it for comparisons.
 //!
 //! Of each relay it keeps the newest record that is in time for the next cut, and the first few that are not yet. What it
 //! keeps depends on what it was given and not on the sequence, so two relays that exchanged all they have agree.
 
 use crate::base::time::{Duration, UnixMs};
+use crate::proto::directory::sketch::{SUMS_MAX, Sketch};
 use crate::proto::directory::snapshot::RELAYS_MAX;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::{DescriptorRules, SignedDescriptor, record_hash};
-use crate::wire::directory::{BUCKETS, ENTRIES_MAX, Entry, RECORDS_MAX, RecordKey, WANTED_MAX};
 use crate::wire::ids::{NetworkId, RelayId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Records of one relay that wait for a later cut (spec DIR-15).
@@ -33,19 +33,16 @@ struct Held {
 
 impl Held {
     fn tag(&self) -> u64 {
-        tag(&self.hash)
+        tag_of(&self.hash)
     }
     fn order(&self) -> (UnixMs, [u8; 32]) {
         (self.record.published, self.hash)
     }
 }
 
-fn tag(hash: &[u8; 32]) -> u64 {
+/// The tag of a record with this hash: the first eight bytes.
+pub(super) fn tag_of(hash: &[u8; 32]) -> u64 {
     hash.iter().take(8).fold(0, |n, b| n << 8 | u64::from(*b))
-}
-
-fn bucket(id: &RelayId) -> u8 {
-    id.0[0]
 }
 
 /// A relay's table of records: of each relay the newest in time for the next cut, and the first few that are not yet.
@@ -56,7 +53,7 @@ pub struct Records {
     relays: BTreeMap<RelayId, Vec<Held>>,
     /// The hashes of all held records, to know one again without verifying it.
     hashes: BTreeMap<[u8; 32], RelayId>,
-    sums: Box<[u64; BUCKETS]>,
+    sketch: Sketch,
     next_cut: UnixMs,
 }
 
@@ -69,7 +66,7 @@ impl Records {
             margin: profile.settle_margin,
             relays: BTreeMap::new(),
             hashes: BTreeMap::new(),
-            sums: Box::new([0; BUCKETS]),
+            sketch: Sketch::new(0, SUMS_MAX),
             next_cut: UnixMs(0),
         }
     }
@@ -124,10 +121,10 @@ impl Records {
         if let Some(at) = twin {
             let old = list.remove(at);
             self.hashes.remove(&old.hash);
-            sub(&mut self.sums, id, &old);
+            self.sketch.remove(old.tag());
         }
         let at = list.partition_point(|h| h.order() < order);
-        add(&mut self.sums, id, &new);
+        self.sketch.add(new.tag());
         self.hashes.insert(new.hash, id);
         list.insert(at, new);
         self.trim(id);
@@ -143,11 +140,11 @@ impl Records {
         let end = list.len().min(in_time.saturating_add(PENDING_MAX));
         for old in list.drain(end..) {
             self.hashes.remove(&old.hash);
-            sub(&mut self.sums, id, &old);
+            self.sketch.remove(old.tag());
         }
         for old in list.drain(..in_time.saturating_sub(1)) {
             self.hashes.remove(&old.hash);
-            sub(&mut self.sums, id, &old);
+            self.sketch.remove(old.tag());
         }
     }
 
@@ -163,7 +160,7 @@ impl Records {
                 let keep = h.record.published.plus(life) > now;
                 if !keep {
                     self.hashes.remove(&h.hash);
-                    sub(&mut self.sums, id, h);
+                    self.sketch.remove(h.tag());
                 }
                 keep
             });
@@ -189,118 +186,50 @@ impl Records {
         self.relays.get(id).and_then(|l| l.last()).map(|h| &h.record)
     }
 
-    /// One version of one relay's record.
-    pub fn version(&self, key: &RecordKey) -> Option<&Arc<SignedDescriptor>> {
-        self.relays.get(&key.0)?.iter().map(|h| &h.record).find(|r| r.published == key.1)
+    /// The record with this tag.
+    pub fn tagged(&self, tag: u64) -> Option<&Arc<SignedDescriptor>> {
+        let (hash, id) = self.hashes.range(first(tag)..).next().filter(|(hash, _)| tag_of(hash) == tag)?;
+        self.relays.get(id)?.iter().find(|h| h.hash == *hash).map(|h| &h.record)
+    }
+
+    /// The tags of all records held, from this one on, in order.
+    pub fn tags(&self, from: u64) -> impl Iterator<Item = u64> {
+        self.hashes.range(first(from)..).map(|(hash, _)| tag_of(hash))
+    }
+
+    /// A sketch of all records held.
+    pub fn sketch(&self) -> &Sketch {
+        &self.sketch
+    }
+
+    /// From now on the sketch has this salt.
+    pub fn set_salt(&mut self, salt: u64) {
+        let mut sketch = Sketch::new(salt, SUMS_MAX);
+        self.tags(0).for_each(|tag| sketch.add(tag));
+        self.sketch = sketch;
     }
 
     /// The newest records of all relays that are valid now.
     pub fn valid(&self, now: UnixMs) -> impl Iterator<Item = &Arc<SignedDescriptor>> {
         self.relays.values().filter_map(|l| l.last()).map(|h| &h.record).filter(move |r| r.expires() > now)
     }
-
-    /// The tags of all records, added up per bucket.
-    pub fn sums(&self) -> &[u64; BUCKETS] {
-        &self.sums
-    }
-
-    /// The buckets in which another table differs, as a DIFFERS answer has them.
-    pub fn differing(&self, theirs: &[u64; BUCKETS]) -> [u8; BUCKETS / 8] {
-        let mut bits = [0; BUCKETS / 8];
-        for (i, (a, b)) in self.sums.iter().zip(theirs).enumerate() {
-            if let Some(byte) = bits.get_mut(i / 8).filter(|_| a != b) {
-                *byte |= 0x80 >> (i % 8);
-            }
-        }
-        bits
-    }
-
-    /// The ranges of buckets to send digests of: all that differ, in as few digests as hold them.
-    pub fn ranges(&self, bits: &[u8; BUCKETS / 8]) -> Vec<(u8, u8)> {
-        let differs = |b: u8| bits.get(usize::from(b / 8)).is_some_and(|byte| byte & (0x80 >> (b % 8)) != 0);
-        let mut ranges: Vec<(u8, u8, usize)> = Vec::new();
-        for b in (0..=u8::MAX).filter(|b| differs(*b)) {
-            let alone = self.range(b, b).count();
-            if let Some((low, high, _)) = ranges.last_mut() {
-                let joined: usize =
-                    self.relays.range(RelayId(first(*low))..=RelayId(last(b))).map(|(_, l)| l.len()).sum();
-                if joined <= ENTRIES_MAX {
-                    *high = b;
-                    continue;
-                }
-            }
-            ranges.push((b, b, alone));
-        }
-        ranges.into_iter().map(|(low, high, _)| (low, high)).collect()
-    }
-
-    fn range(&self, low: u8, high: u8) -> impl Iterator<Item = (&RelayId, &Held)> {
-        let span = RelayId(first(low))..=RelayId(last(high));
-        self.relays.range(span).flat_map(|(id, l)| l.iter().map(move |h| (id, h)))
-    }
-
-    /// The digest of a range.
-    pub fn digest(&self, low: u8, high: u8) -> Vec<Entry> {
-        let entry = |(id, h): (&RelayId, &Held)| Entry { id: *id, published: h.record.published, tag: h.tag() };
-        self.range(low, high).take(ENTRIES_MAX).map(entry).collect()
-    }
-
-    /// What somebody with this digest lacks, and what we lack: more, records, wanted.
-    pub fn delta(&self, low: u8, high: u8, theirs: &[Entry], now: UnixMs) -> (bool, Vec<Vec<u8>>, Vec<RecordKey>) {
-        let has: BTreeSet<u64> = theirs.iter().map(|e| e.tag).collect();
-        let mut lacks = self.range(low, high).filter(|(_, h)| !has.contains(&h.tag()) && !self.spent(&h.record, now));
-        let records: Vec<_> = lacks.by_ref().take(RECORDS_MAX).map(|(_, h)| h.record.bytes().to_vec()).collect();
-        let more = lacks.next().is_some();
-        let ours = |e: &&Entry| (low..=high).contains(&bucket(&e.id)) && self.wants(e, now);
-        let wanted = theirs.iter().filter(ours).take(WANTED_MAX).map(|e| (e.id, e.published)).collect();
-        (more, records, wanted)
-    }
-
-    fn wants(&self, e: &Entry, now: UnixMs) -> bool {
-        let life = Duration::from_secs(u64::from(self.rules.lifetime_max_s));
-        if e.published.plus(life) <= now || e.published > now.plus(self.tolerance) {
-            return false;
-        }
-        let Some(list) = self.relays.get(&e.id) else { return self.relays.len() < RELAYS_MAX };
-        let limit = self.next_cut.minus(self.margin);
-        let newest_in_time = list.iter().map(|h| h.record.published).filter(|p| *p <= limit).max();
-        let pending = list.iter().filter(|h| h.record.published > limit).count();
-        let room = e.published <= limit
-            || pending < PENDING_MAX
-            || list.last().is_some_and(|h| e.published < h.record.published);
-        room && list.iter().all(|h| h.tag() != e.tag) && newest_in_time.is_none_or(|p| e.published >= p)
-    }
 }
 
-fn first(bucket: u8) -> [u8; 32] {
-    let mut id = [0; 32];
-    id[0] = bucket;
-    id
-}
-
-fn last(bucket: u8) -> [u8; 32] {
-    let mut id = [0xff; 32];
-    id[0] = bucket;
-    id
-}
-
-fn add(sums: &mut [u64; BUCKETS], id: RelayId, h: &Held) {
-    if let Some(sum) = sums.get_mut(usize::from(bucket(&id))) {
-        *sum = sum.wrapping_add(h.tag());
-    }
-}
-
-fn sub(sums: &mut [u64; BUCKETS], id: RelayId, h: &Held) {
-    if let Some(sum) = sums.get_mut(usize::from(bucket(&id))) {
-        *sum = sum.wrapping_sub(h.tag());
-    }
+/// The least hash with this tag.
+fn first(tag: u64) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash[..8].copy_from_slice(&tag.to_be_bytes());
+    hash
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::rng::Rng;
+    use crate::proto::directory::sketch::difference;
     use crate::proto::directory::testing::{NETWORK, record, with};
+
+    use std::collections::BTreeSet;
 
     const P: Profile = Profile::TESTING;
     const NOW: UnixMs = UnixMs(1_700_000_000_000);
@@ -332,8 +261,13 @@ mod tests {
                 t.take(r, NOW);
             }
             assert_eq!(times(&t), [5_000, 400, 300, 200]);
-            let again = t.digest(0, 255).iter().fold(0u64, |n, e| n.wrapping_add(e.tag));
-            assert_eq!(t.sums().iter().fold(0u64, |n, s| n.wrapping_add(*s)), again);
+            let kept: Vec<_> = t.all().map(|r| (tag_of(&r.hash()), r.clone())).collect();
+            assert!(kept.iter().all(|(tag, r)| t.tagged(*tag) == Some(r)) && t.tags(0).count() == kept.len());
+            let fresh = kept.iter().fold(Sketch::new(0, SUMS_MAX), |mut s, (tag, _)| {
+                s.add(*tag);
+                s
+            });
+            assert_eq!(t.sketch().sums(0, 99), fresh.sums(0, 99), "what it dropped is in the sketch no more");
             t.advance(NOW.plus(Duration::from_secs(1)), NOW);
             assert_eq!(times(&t), [200]);
         }
@@ -350,7 +284,9 @@ mod tests {
         assert!(matches!(t.take(record(1, ago(1000)), NOW), Taken::New(_)));
         let late = NOW.plus(P.descriptor_lifetime);
         t.advance(late, late);
-        assert!(t.len() == 0 && t.sums().iter().all(|s| *s == 0));
+        assert!(
+            t.len() == 0 && t.sketch().items() == 0 && t.sketch().sums(0, 99).iter().all(|s| *s == Default::default())
+        );
     }
 
     // spec: DIR-14
@@ -390,19 +326,16 @@ mod tests {
                 b.take(record(i, ago(1000 + u64::from(i % 5))), NOW);
             }
         }
-        let bits = b.differing(a.sums());
-        for (low, high) in a.ranges(&bits) {
-            let (more, records, wanted) = b.delta(low, high, &a.digest(low, high), NOW);
-            assert!(!more);
-            for key in wanted {
-                let record = a.version(&key).unwrap().clone();
-                b.take(record, NOW);
-            }
-            for r in records {
-                a.offer(&r, NOW);
-            }
-        }
-        assert_eq!(a.sums(), b.sums());
-        assert_eq!(a.differing(b.sums()), [0; 32]);
+        b.set_salt(77);
+        let found = difference(b.sketch().sums(0, 200), 77, a.tags(0)).unwrap();
+        assert!(!found.theirs.is_empty() && !found.ours.is_empty());
+        let tagged =
+            |t: &Records, tags: &BTreeSet<u64>| tags.iter().map(|tag| t.tagged(*tag).unwrap().clone()).collect();
+        let (to_a, to_b): (Vec<_>, Vec<_>) = (tagged(&b, &found.theirs), tagged(&a, &found.ours));
+        to_a.iter().for_each(|r| drop(a.offer(r.bytes(), NOW)));
+        to_b.iter().for_each(|r| drop(b.offer(r.bytes(), NOW)));
+        a.set_salt(77);
+        assert_eq!(a.sketch().sums(0, SUMS_MAX), b.sketch().sums(0, SUMS_MAX));
+        assert!(a.tags(0).eq(b.tags(0)));
     }
 }

@@ -10,34 +10,37 @@ use crate::crypto::identity::IdentityKey;
 use crate::proto::directory::cuts::Cuts;
 use crate::proto::directory::kept::Kept;
 use crate::proto::directory::peers::Peers;
-use crate::proto::directory::records::{Records, Taken};
+use crate::proto::directory::records::{Records, Taken, tag_of};
 use crate::proto::directory::rendezvous;
+use crate::proto::directory::schedule::period;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RECORDS_MAX, RecordKey, Refusal};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal};
 use crate::wire::ids::{NetworkId, RelayId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 mod chain;
+mod gossip;
 mod service;
 
 /// Calls in flight. Pushes beyond are dropped; anti-entropy makes up for them.
 pub const CALLS_MAX: usize = 64;
-/// How long new records are gathered before they are pushed on together.
-pub const PUSH_DELAY: Duration = Duration::from_millis(20);
-/// Minimum time between two reports of the list of known relays.
+/// Minimum time between two reports of the list of known relays, while there are few.
 pub const KNOWN_DELAY: Duration = Duration::from_millis(50);
+/// Each of this many relays more makes it longer by as much, up to a hundred times: a report costs what it names.
+const KNOWN_RELAYS: usize = 50;
+const KNOWN_DELAY_FACTOR_MAX: u32 = 100;
+/// Rounds after which one push peer is replaced.
+const TURN_EVERY: u32 = 16;
+/// One round in this many is with any relay, the others are with push peers, to which there are links.
+const STRANGER_EVERY: u32 = 4;
 /// First pause between attempts to join; doubles up to the gossip interval.
 pub const JOIN_RETRY_FIRST: Duration = Duration::from_millis(50);
 /// First pause between the rounds of anti-entropy after joining; doubles up to the gossip interval (spec DIR-31).
 pub const WARM_ROUND_FIRST: Duration = Duration::from_millis(100);
-/// Digests of one round of anti-entropy.
-const DIGESTS_MAX: usize = 512;
-/// New records that wait to be pushed on; more come by anti-entropy.
-const FRESH_MAX: usize = 4096;
 /// Pushed records that may be verified at once, and how many more each millisecond (spec DIR-34).
 const VERIFY_BURST: u64 = 4096;
 const VERIFY_PER_MS: u64 = 1;
@@ -55,13 +58,17 @@ pub enum DirOutput {
     Known(Vec<Arc<SignedDescriptor>>),
     /// A cut was settled. Emitted every period, even if only the cut changed: compare the roots.
     Settled(Arc<Snapshot>),
+    /// The relays that are called all the time, when they are others than before: links to them are kept.
+    Peers(BTreeSet<RelayId>),
     /// Write this down for [`RelayDirectory::restore`] at the next start.
     Keep(Vec<u8>),
 }
 
 enum Pending {
-    /// New records, pushed.
+    /// Records that the other lacks.
     Push,
+    /// New records, announced by these tags.
+    Announced(Vec<u64>),
     /// Our own record, brought to a custodian.
     Publish,
     /// A step of the round of anti-entropy.
@@ -72,12 +79,6 @@ enum Pending {
     Poll(UnixMs),
     /// A page of the set of this cut.
     Page(UnixMs),
-}
-
-struct Round {
-    peer: RelayId,
-    ranges: VecDeque<(u8, u8)>,
-    digests: usize,
 }
 
 struct Target {
@@ -108,15 +109,21 @@ pub struct RelayDirectory {
     /// Whether the next cut is compared with others' in any case, and when.
     check: bool,
     check_at: Option<(Instant, UnixMs)>,
-    round: Option<Round>,
+    round: Option<gossip::Round>,
     round_at: Instant,
     joined: bool,
     join_failures: u32,
     rounds: u32,
     mine: Option<Arc<SignedDescriptor>>,
     targets: BTreeMap<RelayId, Target>,
-    fresh: Vec<Arc<SignedDescriptor>>,
-    push_at: Option<Instant>,
+    news: gossip::News,
+    /// The relays we could call, without our own, as last reported.
+    ids: Vec<RelayId>,
+    /// The push peers, as last told.
+    told_peers: BTreeSet<RelayId>,
+    /// The time between two cuts after the cut of that time.
+    paced: (UnixMs, Duration),
+    salted_at: Option<Instant>,
     pushed: BTreeMap<RelayId, Instant>,
     known_at: Option<Instant>,
     verifications: (u64, Instant),
@@ -157,8 +164,11 @@ impl RelayDirectory {
             rounds: 0,
             mine: None,
             targets: BTreeMap::new(),
-            fresh: Vec::new(),
-            push_at: None,
+            news: gossip::News::default(),
+            ids: Vec::new(),
+            told_peers: BTreeSet::new(),
+            paced: (UnixMs(0), profile.cuts.period_min),
+            salted_at: None,
             pushed: BTreeMap::new(),
             known_at: Some(Instant::default()),
             verifications: (VERIFY_BURST, Instant::default()),
@@ -190,8 +200,9 @@ impl RelayDirectory {
 
     /// Whether nothing of ours is on its way to others.
     pub fn is_quiet(&self) -> bool {
-        let is_told = |c: &(RelayId, Instant, Pending)| matches!(c.2, Pending::Push | Pending::Publish);
-        self.push_at.is_none() && self.out.is_empty() && !self.calls.values().any(is_told)
+        let is_told =
+            |c: &(RelayId, Instant, Pending)| matches!(c.2, Pending::Push | Pending::Announced(_) | Pending::Publish);
+        self.news.due().is_none() && self.out.is_empty() && !self.calls.values().any(is_told)
     }
 
     /// Chooses whom to bring our record to: the custodians of our id, by the look-up that also places content; the seeds
@@ -216,16 +227,26 @@ impl RelayDirectory {
 
     /// A record is new to us: tell the push peers soon, unless its relay makes new ones too fast.
     fn learned(&mut self, record: Arc<SignedDescriptor>, now: Now) {
-        self.known_at.get_or_insert(now.mono + KNOWN_DELAY);
+        let factor = u32::try_from(self.records.len() / KNOWN_RELAYS).unwrap_or(u32::MAX);
+        let delay = KNOWN_DELAY.saturating_mul(factor.clamp(1, KNOWN_DELAY_FACTOR_MAX));
+        self.known_at.get_or_insert(now.mono + delay);
         self.peers.succeeded(&record.id());
         // spec: DIR-33
         let pause = self.profile.cuts.period_min / 10;
         let often = self.pushed.get(&record.id()).is_some_and(|at| now.mono < *at + pause);
-        if self.fresh.len() < FRESH_MAX && !(often && record.id() != self.own) {
+        if !often || record.id() == self.own {
             self.pushed.insert(record.id(), now.mono);
-            self.fresh.push(record);
-            self.push_at.get_or_insert(now.mono + PUSH_DELAY);
+            let period = self.period();
+            self.news.add(tag_of(&record.hash()), period, now.mono);
         }
+    }
+
+    /// The time between two cuts, as things stand.
+    fn period(&mut self) -> Duration {
+        if let Some(set) = self.cuts.newest().filter(|set| set.cut != self.paced.0) {
+            self.paced = (set.cut, period(set, self.profile));
+        }
+        self.paced.1
     }
 
     /// What to do next. Drain it until `None`.
@@ -243,7 +264,7 @@ impl RelayDirectory {
         }
         let round = if self.round.is_none() && !self.idle_alone() { Some(self.round_at) } else { None };
         let targets = self.targets.values().filter(|t| !t.calling).map(|t| t.at).min();
-        let due = [Some(self.settle_at), round, targets, self.push_at, self.known_at, self.adoption_due()];
+        let due = [Some(self.settle_at), round, targets, self.news.due(), self.known_at, self.adoption_due()];
         due.into_iter().flatten().min()
     }
 
@@ -258,10 +279,7 @@ impl RelayDirectory {
             self.known_at = None;
             self.tell_known(now.unix);
         }
-        if self.push_at.is_some_and(|at| at <= now.mono) {
-            self.push_at = None;
-            self.push(now, rng);
-        }
+        self.announce(now, rng);
         self.bring(now);
         self.adopt(now, rng);
         if self.round.is_none() && self.round_at <= now.mono {
@@ -280,6 +298,7 @@ impl RelayDirectory {
         let mut known: Vec<_> = self.records.valid(now).cloned().collect();
         let unknown = self.seeds.iter().filter(|s| self.records.newest(&s.id()).is_none_or(|r| r.expires() <= now));
         known.extend(unknown.cloned());
+        self.ids = self.known(now);
         self.out.push_back(DirOutput::Known(known));
     }
 
@@ -304,21 +323,6 @@ impl RelayDirectory {
         self.calls.len() < CALLS_MAX
     }
 
-    fn push(&mut self, now: Now, rng: &mut Rng) {
-        let fresh = core::mem::take(&mut self.fresh);
-        let known = self.known(now.unix);
-        let to = self.peers.push_to(self.own, &known, now.mono, rng);
-        for part in fresh.chunks(RECORDS_MAX) {
-            let request = DirectoryRequest::Put(part.iter().map(|r| r.bytes().to_vec()).collect());
-            for peer in &to {
-                // spec: DIR-32
-                if self.room() && !part.iter().all(|r| r.id() == *peer) {
-                    self.call(now, *peer, Pending::Push, &request);
-                }
-            }
-        }
-    }
-
     /// Brings our record to the custodians that do not have it yet.
     fn bring(&mut self, now: Now) {
         let Some(mine) = &self.mine else { return };
@@ -336,17 +340,18 @@ impl RelayDirectory {
     }
 
     fn start_round(&mut self, now: Now, rng: &mut Rng) {
-        self.peers.turn(rng);
-        let interval = self.profile.gossip_interval;
+        if self.rounds.is_multiple_of(TURN_EVERY) {
+            self.peers.turn(rng);
+        }
+        let interval = self.profile.gossip_interval.max(gossip::gather_time(self.period()));
         let warm = WARM_ROUND_FIRST.saturating_mul(1 << self.rounds.min(12)).min(interval);
         let jitter = rng.below(1 + usize::try_from(warm.as_millis() / 2).unwrap_or(0)) as u64;
         self.round_at = now.mono + warm.mul_f32(0.75) + Duration::from_millis(jitter);
-        let known = self.known(now.unix);
-        let Some(peer) = self.peers.any(&known, now.mono, rng) else { return };
+        let among = if self.rounds % STRANGER_EVERY == 0 { &self.ids[..] } else { self.peers.pushed() };
+        let among = if among.is_empty() { &self.ids[..] } else { among };
+        let Some(peer) = self.peers.any(among, now.mono, rng) else { return };
         self.rounds = self.rounds.saturating_add(1);
-        // spec: DIR-31
-        self.round = Some(Round { peer, ranges: VecDeque::new(), digests: 0 });
-        self.call(now, peer, Pending::Round, &DirectoryRequest::Compare(Box::new(*self.records.sums())));
+        self.compare(peer, now, rng);
         self.call(now, peer, Pending::Newest, &DirectoryRequest::Statement(UnixMs(0)));
     }
 
@@ -356,6 +361,11 @@ impl RelayDirectory {
         let answer = result.ok().and_then(|body| DirectoryAnswer::decode(&body).ok());
         let good = match (pending, answer) {
             (Pending::Push, Some(DirectoryAnswer::Taken { .. } | DirectoryAnswer::Refused(Refusal::Busy))) => true,
+            (Pending::Announced(tags), Some(DirectoryAnswer::Wanted(bits))) => {
+                self.wanted(peer, &tags, &bits, now);
+                true
+            }
+            (Pending::Announced(_), Some(DirectoryAnswer::Refused(Refusal::Busy))) => true,
             (Pending::Publish, Some(DirectoryAnswer::Taken { refused: 0, .. })) => {
                 self.targets.remove(&peer);
                 true
@@ -364,22 +374,7 @@ impl RelayDirectory {
                 self.publish_failed(peer, now);
                 answer.is_some()
             }
-            (Pending::Round, Some(DirectoryAnswer::Differs(bits))) => {
-                let ranges = self.records.ranges(&bits);
-                if let Some(r) = &mut self.round {
-                    r.ranges = ranges.into();
-                }
-                self.next_digest(now);
-                true
-            }
-            (Pending::Round, Some(DirectoryAnswer::Delta { more, records, wanted })) => {
-                self.delta(peer, more, &records, &wanted, now);
-                true
-            }
-            (Pending::Round, _) => {
-                self.round_failed(now);
-                false
-            }
+            (Pending::Round, answer) => self.compared(peer, answer, now),
             (Pending::Newest, answer) => {
                 if let Some(DirectoryAnswer::Statement(s)) = &answer {
                     self.heard_newest(s, peer, now);
@@ -399,7 +394,7 @@ impl RelayDirectory {
                 self.paged(peer, cut, answer, now);
                 answered
             }
-            (Pending::Push, _) => false,
+            (Pending::Push | Pending::Announced(_), _) => false,
         };
         if good {
             self.peers.succeeded(&peer);
@@ -426,47 +421,6 @@ impl RelayDirectory {
         if !self.joined {
             // spec: DIR-35
             self.round_at = now.mono + pause;
-        }
-    }
-
-    fn delta(&mut self, peer: RelayId, more: bool, records: &[Vec<u8>], wanted: &[RecordKey], now: Now) {
-        let mut new = false;
-        for bytes in records {
-            if let Taken::New(record) = self.records.offer(bytes, now.unix) {
-                self.learned(record, now);
-                new = true;
-            }
-        }
-        let wanted: Vec<_> =
-            wanted.iter().filter_map(|key| self.records.version(key)).map(|r| r.bytes().to_vec()).collect();
-        for part in wanted.chunks(RECORDS_MAX) {
-            self.call(now, peer, Pending::Push, &DirectoryRequest::Put(part.to_vec()));
-        }
-        // The same range again while it brings something new; a peer that only says so gets no second turn.
-        if let Some(r) = self.round.as_mut().filter(|_| !(more && new)) {
-            r.ranges.pop_front();
-        }
-        self.next_digest(now);
-    }
-
-    fn next_digest(&mut self, now: Now) {
-        let Some(round) = &mut self.round else { return };
-        round.digests += 1;
-        let (peer, spent) = (round.peer, round.digests > DIGESTS_MAX);
-        match round.ranges.front() {
-            Some((low, high)) if !spent => {
-                let (low, high) = (*low, *high);
-                let entries = self.records.digest(low, high);
-                self.call(now, peer, Pending::Round, &DirectoryRequest::Digest { low, high, entries });
-            }
-            _ => {
-                self.round = None;
-                if !self.joined {
-                    self.joined = true;
-                    self.rounds = 0;
-                    self.aim(now);
-                }
-            }
         }
     }
 }

@@ -327,6 +327,10 @@ impl Agent {
                         self.events.push_back(AgentEvent::Keep(bytes));
                         None
                     }
+                    Some(DirOutput::Peers(peers)) => {
+                        self.client.keep_links(now, peers);
+                        None
+                    }
                     Some(DirOutput::Settled(snapshot)) => {
                         self.use_snapshot(now, snapshot, true);
                         None

@@ -3,7 +3,7 @@
 use super::{RelayDirectory, VERIFY_BURST, VERIFY_PER_MS};
 use crate::base::time::{Instant, Now, UnixMs};
 use crate::proto::directory::records::Taken;
-use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal, TAGS_MAX};
 
 impl RelayDirectory {
     /// Answers a request to this relay's directory.
@@ -24,14 +24,41 @@ impl RelayDirectory {
                 Some(r) => DirectoryAnswer::Record(r.bytes().to_vec()),
                 None => DirectoryAnswer::Unknown(self.cuts.newest().map_or(UnixMs(0), |s| s.cut)),
             },
-            DirectoryRequest::Compare(sums) => DirectoryAnswer::Differs(self.records.differing(&sums)),
-            DirectoryRequest::Digest { low, high, entries } => {
-                let (more, records, wanted) = self.records.delta(low, high, &entries, now.unix);
-                DirectoryAnswer::Delta { more, records, wanted }
+            DirectoryRequest::Announce(tags) => DirectoryAnswer::Wanted(self.lacks(&tags)),
+            DirectoryRequest::Fetch(tags) => {
+                let held = tags.iter().filter_map(|tag| self.records.tagged(*tag));
+                DirectoryAnswer::Items(held.map(|r| r.bytes().to_vec()).collect())
+            }
+            DirectoryRequest::Sketch { from, count } => {
+                let sketch = self.records.sketch();
+                let sums = sketch.sums(usize::from(from), usize::from(count)).to_vec();
+                DirectoryAnswer::Sums { salt: sketch.salt(), items: sketch.items(), from, sums }
+            }
+            DirectoryRequest::List(from) => {
+                let mut tags: Vec<_> = self.records.tags(from).take(TAGS_MAX + 1).collect();
+                let more = tags.len() > TAGS_MAX;
+                tags.truncate(TAGS_MAX);
+                DirectoryAnswer::Listed { more, tags }
             }
             DirectoryRequest::Statement(cut) => self.cuts.statement(cut, now.unix),
             DirectoryRequest::Page { cut, start } => self.cuts.page(cut, start, now.unix),
         }
+    }
+
+    /// A bit for each of these records that we lack. Nothing is wanted that could not be verified now.
+    fn lacks(&self, tags: &[u64]) -> Vec<u8> {
+        let (mut left, _) = self.verifications;
+        let mut bits = vec![0; tags.len().div_ceil(8)];
+        for (n, _) in tags.iter().enumerate().filter(|(_, tag)| self.records.tagged(**tag).is_none()) {
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            if let Some(byte) = bits.get_mut(n / 8) {
+                *byte |= 0x80 >> (n % 8);
+            }
+        }
+        bits
     }
 
     fn put(&mut self, records: &[Vec<u8>], now: Now) -> DirectoryAnswer {
