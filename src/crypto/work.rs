@@ -173,6 +173,7 @@ impl Search {
     }
 
     /// All of it at once.
+    #[cfg(any(test, feature = "unstable"))]
     pub fn run(mut self) -> Work {
         loop {
             if let Some(work) = self.step() {

@@ -16,7 +16,9 @@ use crate::base::time::{Duration, UnixMs};
 use crate::crypto::aead::Cipher;
 use crate::crypto::hash::{context, derive};
 use crate::crypto::identity::{self, IdentityKey, Purpose};
-use crate::crypto::work::{Search, Work, WorkParams};
+#[cfg(any(test, feature = "unstable"))]
+use crate::crypto::work::Search;
+use crate::crypto::work::{Work, WorkParams};
 use crate::wire::error::Malformed;
 use crate::wire::ids::{NetworkId, RelayId};
 use core::fmt;
@@ -30,6 +32,7 @@ pub const ADDRS_MAX: usize = 4;
 /// The longest descriptor: all fields with a family and four IPv6 addresses.
 pub const DESCRIPTOR_MAX: usize = 344;
 /// Time for which a proof of work serves a relay (spec KEY-3).
+#[cfg(any(test, feature = "unstable"))]
 pub const WORK_WINDOW: Duration = Duration::from_secs(30 * 86_400);
 const WINDOW_MS: u64 = 30 * 86_400_000;
 
@@ -184,6 +187,7 @@ pub fn work_challenge(network: NetworkId, identity: &[u8; 32], window: u32) -> [
 }
 
 /// Finds a proof of work for a record that is published at this moment.
+#[cfg(any(test, feature = "unstable"))]
 pub fn find_work(network: NetworkId, identity: &[u8; 32], published: UnixMs, params: WorkParams) -> Work {
     let window = work_window(&relay_id(identity), published);
     Search::new(work_challenge(network, identity, window), params, 0).run()

@@ -151,6 +151,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The first set of a network, from records alone.
+    #[cfg(any(test, feature = "unstable"))]
     pub fn settle<'a>(
         records: impl IntoIterator<Item = &'a Arc<SignedDescriptor>>,
         cut: UnixMs,
@@ -242,6 +243,7 @@ impl Snapshot {
     }
 
     /// How long this relay has been a member, and how often present; `None` if it is not in the settled set.
+    #[cfg(any(test, feature = "unstable"))]
     pub fn standing(&self, id: &RelayId) -> Option<Standing> {
         self.member(id).map(|m| m.standing)
     }

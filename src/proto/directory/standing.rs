@@ -1,6 +1,8 @@
 //! How long a relay has been a member, and how often it was there: what guards are chosen by (spec 10).
 
-use crate::base::time::{Duration, UnixMs};
+#[cfg(any(test, feature = "unstable"))]
+use crate::base::time::Duration;
+use crate::base::time::UnixMs;
 
 /// Samples of its presence that are remembered of a relay.
 pub const SAMPLES_MAX: u32 = 15;
@@ -44,11 +46,13 @@ impl Standing {
     }
 
     /// In how many of them it was present.
+    #[cfg(any(test, feature = "unstable"))]
     pub fn samples_present(self) -> u32 {
         self.samples.count_ones().saturating_sub(1)
     }
 
     /// How long it has been a member, at this cut.
+    #[cfg(any(test, feature = "unstable"))]
     pub fn age(self, cut: UnixMs) -> Duration {
         Duration::from_millis(cut.0.saturating_sub(self.since.0))
     }
