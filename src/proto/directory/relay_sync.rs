@@ -347,7 +347,7 @@ impl RelayDirectory {
         let warm = WARM_ROUND_FIRST.saturating_mul(1 << self.rounds.min(12)).min(interval);
         let jitter = rng.below(1 + usize::try_from(warm.as_millis() / 2).unwrap_or(0)) as u64;
         self.round_at = now.mono + warm.mul_f32(0.75) + Duration::from_millis(jitter);
-        let among = if self.rounds % STRANGER_EVERY == 0 { &self.ids[..] } else { self.peers.pushed() };
+        let among = if self.rounds.is_multiple_of(STRANGER_EVERY) { &self.ids[..] } else { self.peers.pushed() };
         let among = if among.is_empty() { &self.ids[..] } else { among };
         let Some(peer) = self.peers.any(among, now.mono, rng) else { return };
         self.rounds = self.rounds.saturating_add(1);
