@@ -11,6 +11,7 @@ use std::time::Instant;
 use umbel::base::time::{Duration, UnixMs};
 use umbel::crypto::aead::Cipher;
 use umbel::crypto::identity::IdentityKey;
+use umbel::crypto::work::Work;
 use umbel::proto::directory::records::Records;
 use umbel::proto::directory::sketch::difference;
 use umbel::proto::directory::snapshot::Snapshot;
@@ -18,7 +19,7 @@ use umbel::proto::profile::Profile;
 use umbel::proto::stream::call::frame;
 use umbel::role::contact::Contact;
 use umbel::wire::cell::{BODY_SIZE, CELL_SIZE};
-use umbel::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
+use umbel::wire::descriptor::{Descriptor, SignedDescriptor};
 use umbel::wire::directory::{DirectoryAnswer, DirectoryRequest, Sum};
 use umbel::wire::ids::NetworkId;
 
@@ -34,7 +35,7 @@ fn record(i: u32, published: UnixMs) -> Arc<SignedDescriptor> {
     let description = Descriptor {
         network: NETWORK,
         identity: key.public(),
-        work_nonce: find_work(&key.public(), P.work_bits),
+        work: Work::NONE,
         published,
         lifetime_s: 60,
         link_key: seed,
@@ -66,14 +67,14 @@ fn tables(n: u32) {
     let published = CUT.minus(Duration::from_secs(5));
     let records: Vec<_> = timed("records, made and signed", || (0..n).map(|i| record(i, published)).collect());
     let mut table = Records::new(NETWORK, P);
-    table.advance(CUT, CUT);
+    table.advance(CUT);
     timed("taken into the table, verified before", || records.iter().for_each(|r| drop(table.take(r.clone(), CUT))));
     timed("verification of a thousand", || {
         let rules = P.descriptor_rules(NETWORK);
         records.iter().take(1000).for_each(|r| drop(SignedDescriptor::decode(r.bytes(), &rules)));
     });
     let set = timed("a cut: settled, with its root", || Snapshot::settle(table.all(), CUT, P, NETWORK));
-    timed("the table after the cut", || table.advance(CUT.plus(Duration::from_secs(1)), CUT));
+    timed("the table after the cut", || table.advance(CUT.plus(Duration::from_secs(1))));
     timed("the roster of the shards", || {
         let roster: BTreeMap<_, _> = table.valid(CUT).map(|r| (r.id(), Contact::from(&**r))).collect();
         Arc::new(roster)

@@ -118,6 +118,8 @@ pub mod proto;
 mod role;
 #[cfg(feature = "unstable")]
 pub mod role;
+#[cfg(all(feature = "cli", not(feature = "unstable")))]
+mod sim;
 #[cfg(feature = "unstable")]
 pub mod sim;
 #[cfg(not(feature = "unstable"))]
@@ -127,10 +129,10 @@ pub mod wire;
 
 #[cfg(feature = "node")]
 pub use api::{
-    BytesStatus, CircuitStatus, Client, ClientBuilder, Content, Custodian, Destination, DirectoryStatus, Entry, Event,
-    Events, ExitPolicy, Invite, LeftOut, Link, Listed, Listing, Lookup, Object, ObjectReader, Problem, Progress,
-    Published, Put, Receipt, Relay, RelayBuilder, Status, StoreStatus, Stream, StreamStatus, Testnet, TestnetBuilder,
-    Unit,
+    Bootstrap, BytesStatus, CircuitStatus, Client, ClientBuilder, Content, Custodian, Destination, DirectoryStatus,
+    Entry, Event, Events, ExitPolicy, Invite, LeftOut, Link, Listed, Listing, Lookup, Object, ObjectReader, Problem,
+    Progress, Published, Put, Receipt, Relay, RelayBuilder, Status, StoreStatus, Stream, StreamStatus, Testnet,
+    TestnetBuilder, Unit,
 };
 #[cfg(feature = "node")]
 pub use host::error::{Error, ErrorKind, Fault};

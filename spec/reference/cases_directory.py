@@ -72,18 +72,12 @@ def directory():
         ("not_one", "DIR-10", "NotAnInvite", "hello\n"),
     ]:
         case("directory", "invite", name, spec, expect, invite=raw.encode())
-    beacon = dir_beacon(network, published, 3_600_000, seq(32, 77))
-    key = seq(32, 5)
-    relays = [seq(32, 10 * i) for i in range(8)]
-    best = sorted(relays, key=lambda r: score(beacon, key, r), reverse=True)
-    case("directory", "custodians", "best_three_of_eight", "DIR-20 DIR-21 DIR-22", network=network, cut=published, last=seq(32, 77), beacon=beacon, key=key, locator=derive("umbel 1 block locator", key),
-         relays=b"".join(relays), best=b"".join(best[:3]))
     sets(network, base)
 
 
 def sets(network, base):
     """Settled sets, their roots and their statements, of relays with fixed keys under the profile `testing`."""
-    cut, margin, term = 1_800_000_000_000, 500, 3_600_000
+    cut, term = 1_800_000_000_000, 3_600_000
 
     def relay(i, published=cut - 5_000, lifetime=60, **change):
         secret = seq(32, i)
@@ -99,6 +93,15 @@ def sets(network, base):
     for n in (3, 4, 5, 7):
         records = [live(r) for r in all_of[:n]]
         case("directory", "set", f"of_{n}", "DIR-19 DIR-28", **named(records), root=dir_root(beacon, records))
+    key, last = seq(32, 5), seq(32, 77)
+    given_places = [dict(addresses=[address(f"10.{i % 5}.0.{i + 1}", 9000)], flags=4 if i % 4 == 1 else 0, family=seq(32, 3) if i % 4 == 1 else None) for i in range(16)]
+    spread = sorted(relay(40 + i, **place) for i, place in enumerate(given_places))
+    marks = {relay(40 + i)[0]: {i % 5} | ({"family"} if i % 4 == 1 else set()) for i in range(16)}
+    drawn_by = dir_beacon(network, cut, term, last)
+    for n in (3, 12):
+        best = custodians(drawn_by, key, [(r[0], marks[r[0]]) for r in spread], n)
+        case("directory", "custodians", f"best_{n}_of_sixteen", "DIR-20 DIR-22 DIR-84", network=network, cut=cut, last=last, beacon=drawn_by, key=key, locator=derive("umbel 1 block locator", key),
+             records=lists(r[3] for r in spread), number=n, best=b"".join(best))
     sleeping = [live(r) for r in all_of[:4]] + [member(all_of[4][3], cut - 90_000, 0xFFFE, cut - 59_999)]
     case("directory", "set", "one_dormant", "DIR-19 DIR-28", **named(sleeping), root=dir_root(beacon, sleeping))
     records = [live(r) for r in all_of[:4]]
@@ -118,16 +121,15 @@ def sets(network, base):
         ("not_a_cut", "NoCut", named(records) | dict(cut=cut + 1)),
     ]:
         case("directory", "set", name, "DIR-28", expect, **change)
-    edge = relay(32, published=cut - margin)
     twins = [relay(20, published=cut - 4_000), relay(20, published=cut - 4_000, link_key=seq(32, 9))]
-    given = all_of + twins + [edge, relay(21, published=cut - margin + 1), relay(22, published=cut - 3_000, lifetime=3), relay(23, published=cut - 9_000), relay(31, published=cut - 60_000)]
+    given = all_of + twins + [relay(21, published=cut - 1), relay(22, published=cut - 3_000, lifetime=3), relay(23, published=cut - 9_000), relay(31, published=cut - 60_000)]
     wire = lambda members: [member(r[3], since, samples, dormant) for r, since, samples, dormant in members.values()]
-    settled = lambda before, records, at: settle(before, records, at, margin, 60_000, 60_000)
+    settled = lambda before, records, at: settle(before, records, at, 60_000, 3_600_000)
     first = settled(None, given, cut)
-    spec = "DIR-17 DIR-18 DIR-19 DIR-20 DIR-54 DIR-55 DIR-56"
+    spec = "DIR-18 DIR-19 DIR-20 DIR-54 DIR-55 DIR-56"
     fields = lambda members: dict(members=lists(wire(members)), root=dir_root(beacon, wire(members)))
     records_of = lambda given: lists([r[3] for r in given])
-    case("directory", "settle", "late_over_twice_and_older", spec, network=network, cut=cut, records=records_of(given), beacon=beacon, **fields(first))
+    case("directory", "settle", "over_twice_and_older", spec, network=network, cut=cut, records=records_of(given), beacon=beacon, **fields(first))
     # A minute later: relay 20 is there again, 24 retires, 28 is new, and the others' time is over.
     then = cut + 57_000
     later = [relay(20, published=then - 1_000), relay(24, published=then - 1_500, lifetime=1), relay(28, published=then - 2_000), relay(25, published=then - 3_000)]
@@ -141,6 +143,26 @@ def sets(network, base):
     beacon_3 = dir_beacon(network, last, term, dir_root(beacon, wire(second)))
     case("directory", "settle", "in_the_next_term", spec, network=network, cut=last, records=records_of([relay(i, published=last - 1_000) for i in (20, 25, 28)]), before=then,
          old_members=lists(wire(second)), old_beacon=beacon, beacon=beacon_3, members=lists(wire(third)), root=dir_root(beacon_3, wire(third)))
+    drawn = group(beacon, cut + 1_000, [r[0] for r in all_of], 5)
+    secrets = {relay(i)[0]: seq(32, i) for i in range(20, 27)}
+    item = record_hash(relay(28)[3])
+    steps = b"".join(rung(secrets[member], network, cut + 1_000, item, place) for place, member in enumerate(drawn[:3]))
+    case("directory", "group", "five_of_seven", "AGREE-1 AGREE-2", network=network, cut=cut, beacon=beacon, members=lists(wire(settled(None, all_of, cut))), next=cut + 1_000, drawn=b"".join(drawn),
+         item=item, rungs=steps)
+    step = lambda old, new, at, old_beacon, beacon, following: dict(
+        network=network, before=at, old_members=lists(wire(old)), old_beacon=old_beacon, changes=changes(old, new), cut=following, beacon=beacon, members=lists(wire(new)),
+        root=dir_root(beacon, wire(new)))  # fmt: skip
+    case("directory", "changes", "of_a_minute", "DIR-80", **step(first, second, cut, beacon, beacon, then))
+    case("directory", "changes", "over_a_term", "DIR-80", **step(second, third, then, beacon, beacon_3, last))
+    good = changes(first, second)
+    for name, expect, raw in [
+        ("nothing", "Truncated", b""),
+        ("one_byte_more", "TrailingBytes", good + b"\x00"),
+        ("one_byte_less", "Truncated", good[:-1]),
+        ("a_run_of_no_bytes", "OutOfRange", places([]) + places([]) + places([0]) + u8(1) + u16(0) + u8(0) + u32(0)),
+        ("places_beyond_all_numbers", "Truncated", u32(1) + u16(65535)),
+    ]:
+        case("directory", "changes", name, "DIR-80", expect, changes=raw)
     secret = seq(32, 7)
     identity = ed_public(secret)
     word = statement(secret, network, cut, dir_root(beacon, records), beacon, 4, seq(32, 3))
@@ -162,16 +184,16 @@ def sketches():
     row = lambda sums: b"".join(u64(t) + u32(c) + u16(n) for t, c, n in sums)
     listed = lambda found: b"".join(map(u64, sorted(found)))
     for name, held, salt, sums in [("of_nothing", [], 1, 3), ("of_one", tags(1, 1), 2**64 - 1, 40), ("of_many", tags(300, 2), 5, 64)]:
-        case("sketch", "sums", name, "DIR-31", salt=salt, tags=listed(held), sums=row(sketch(held, salt, sums)))
+        case("sketch", "sums", name, "GOSSIP-1", salt=salt, tags=listed(held), sums=row(sketch(held, salt, sums)))
     common = tags(200, 3)
     for name, theirs, ours, sums in [("none", 0, 0, 1), ("one", 1, 0, 8), ("ours", 0, 5, 24), ("both", 20, 30, 100), ("too_few_sums", 20, 30, 40)]:
         theirs, ours = tags(theirs, 4), tags(ours, 5)
         found = difference(sketch(common + theirs, 9, sums), 9, common + ours)
         assert (found == (set(theirs), set(ours))) is (name != "too_few_sums"), name
         more = {} if found is None else dict(theirs=listed(theirs), ours=listed(ours))
-        case("sketch", "difference", name, "DIR-31", salt=9, held=listed(common + ours), sums=row(sketch(common + theirs, 9, sums)),
+        case("sketch", "difference", name, "GOSSIP-1", salt=9, held=listed(common + ours), sums=row(sketch(common + theirs, 9, sums)),
              found="yes" if found else "no", **more)
     # A sum that names the same record again and again is no sum of a sketch.
     one = sketch([5], 9, 1)
     assert difference(one * 64, 9, []) is None
-    case("sketch", "difference", "one_again_and_again", "DIR-31", salt=9, held=b"", sums=row(one * 64), found="no")
+    case("sketch", "difference", "one_again_and_again", "GOSSIP-1", salt=9, held=b"", sums=row(one * 64), found="no")

@@ -13,27 +13,14 @@ from collections import Counter
 from dataclasses import replace
 from typing import Callable
 
+import directory
 import pages
 import umbel
 from circuit import Handshake, Hop, Target, open_onion, seal_onion
 from content import NODE_FAN, ContentLink, check_address, leaf_content, node_addresses, open_root, parse_link, parse_manifest
 from directory import (
-    EXIT,
-    KEEPS_CONTENT,
-    PAGE,
-    PROFILES,
-    STATEMENT,
-    Network,
-    answer_reader,
-    ask_page,
-    ask_statement,
-    check_statement_signature,
-    parse_page,
-    parse_record,
-    parse_statement,
-    read_statement,
-    settled,
-    parse_member,
+    EXIT, KEEPS_CONTENT, PAGE, PROFILES, STATEMENT, WITNESS, WITNESSED, Network, answer_reader, ask_page, ask_statement, ask_witness,
+    check_statement_signature, parse_member, parse_page, parse_record, parse_statement, parse_witnessed, read_statement, settled,
 )
 from errors import Refused, Unavailable, Unproven, Violation, Work
 from fetch import GET, ask_block, block_of
@@ -150,8 +137,9 @@ def custodians(case: Case) -> None:
     network = network_of(case)
     now = umbel.dir_beacon(network.id, case.number("cut"), network.profile.term, case.raw("last"))
     same(now, case.raw("beacon"))
-    best = sorted(case.ids("relays"), key=lambda relay: umbel.score(now, case.raw("key"), relay), reverse=True)
-    same(best[:3], case.ids("best"))
+    able = [parse_record(record, network) for record in case.elements("records")]
+    best = directory.custodians(now, case.raw("key"), able, case.number("number"))
+    same([record.relay for record in best], case.ids("best"))
     same(ContentLink(case.raw("key"), b"").locator, case.raw("locator"))
 
 
@@ -166,6 +154,17 @@ def settled_set(case: Case) -> None:
     found = settled(network_of(case), case.number("cut"), case.raw("beacon"), members)
     same([record.raw for record in found.relays], [m.raw for m in members if not m.dormant])
     same(found.root, case.raw("root"))
+
+
+def group(case: Case) -> None:
+    members = [parse_member(Reader(m, "member")) for m in case.elements("members")]
+    found, cut = settled(network_of(case), case.number("cut"), case.raw("beacon"), members), case.number("next")
+    drawn = umbel.group(found.beacon, cut, [r.relay for r in found.relays], 5)
+    same(drawn, case.ids("drawn"))
+    rungs = case.raw("rungs")
+    for at in range(0, len(rungs), 65):
+        signed = found.network.id + umbel.u64(cut) + case.raw("item") + rungs[at : at + 1]
+        same(is_signed(found.find(drawn[rungs[at]]).identity, "umbel 1 rung", signed, rungs[at + 1 : at + 65]), True)
 
 
 def statement(case: Case) -> None:
@@ -183,13 +182,16 @@ def directory_request(case: Case) -> None:
         same(ask_statement(case.number("cut")), body)
     elif body[:1] == umbel.u8(PAGE):
         same(ask_page(case.number("cut"), case.number("start")), body)
+    elif body[:1] == umbel.u8(WITNESS):
+        relays = case.raw("relays")
+        same(ask_witness(case.number("cut"), [relays[i : i + 32] for i in range(0, len(relays), 32)]), body)
     else:
         raise NotForAClient
 
 
 def directory_answer(case: Case) -> None:
     body = case.raw("body")
-    if 1 <= body[0] <= 4:
+    if 1 <= body[0] <= 4 or body[0] in (10, 11, 12):
         raise NotForAClient
     if body[0] == PAGE:
         cut, total, start, members = parse_page(body)
@@ -197,6 +199,8 @@ def directory_answer(case: Case) -> None:
         same([m.whole for m in members], case.elements("members"))
     elif body[0] == STATEMENT:
         parse_statement(body)
+    elif body[0] == WITNESSED:
+        same(len(parse_witnessed(body)) * 172, len(case.raw("statements")))
     else:
         answer_reader(body, STATEMENT)
 
@@ -258,7 +262,7 @@ READERS: dict[str, Callable[[Case], None]] = {
     "addresses/address": address, "calls/directory_answer": directory_answer, "calls/directory_request": directory_request,
     "calls/store_answer": store_answer, "calls/store_request": store_request, "cells/cell": cell, "content/link": content_link,
     "content/manifest": manifest, "content/node": content_node, "content/object": content_object, "content/root": content_root,
-    "directory/custodians": custodians, "directory/descriptor": descriptor, "directory/invite": invite, "directory/set": settled_set,
+    "directory/custodians": custodians, "directory/descriptor": descriptor, "directory/group": group, "directory/invite": invite, "directory/set": settled_set,
     "directory/statement": statement, "handshake/handshake": reply, "handshake/reply": reply, "ids/id_text": id_text, "ids/work": work, "link/link": link,
     "link/received": link_received, "messages/text": text, "onion/body": onion_body, "onion/path": onion_path, "signatures/signature": signature,
 }  # fmt: skip

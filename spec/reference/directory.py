@@ -27,9 +27,11 @@ from umbel import u8, u32, u64
 from wire import Reader, is_signed
 
 EXIT, KEEPS_CONTENT, FAMILY = 1, 2, 4
-DESCRIPTOR_MAX, ADDRS_MAX, RELAYS_MAX, RELAYS_MIN = 344, 4, 20_000, 3
-PAGE_MEMBERS_MAX = 182
-STATEMENT, PAGE, UNKNOWN, REFUSED = 5, 6, 7, 8
+DESCRIPTOR_MAX, ADDRS_MAX, MEMBERS_MAX, RELAYS_MIN = 344, 4, 131_072, 3
+CUSTODY_LEAST = 48
+PAGE_MEMBERS_MAX, WITNESSED_MAX = 182, 16
+STATEMENT, PAGE, WITNESS = 5, 6, 7
+UNKNOWN, REFUSED, WITNESSED = 7, 8, 9
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,6 @@ class Profile:
     period_min: int
     period_max: int
     dormant_max: int
-    settle_margin: int
     descriptor_lifetime: int
     term: int
     signers_asked: int
@@ -57,8 +58,8 @@ SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 PROFILES = {
     p.name: p
     for p in (
-        Profile("public", 30 * SECOND, HOUR, DAY, 6 * SECOND, DAY, 30 * DAY, 49, 18, 256, 12, True, False, 10 * MINUTE, 262_144),
-        Profile("testing", SECOND, SECOND, 60 * SECOND, 500, 60 * SECOND, HOUR, 5, 6, 1, 12, False, True, 5 * MINUTE, 262_144),
+        Profile("public", 30 * SECOND, HOUR, DAY, DAY, 30 * DAY, 49, 18, 256, 12, True, False, 10 * MINUTE, 262_144),
+        Profile("testing", SECOND, SECOND, 60 * SECOND, 60 * SECOND, HOUR, 49, 6, 1, 12, False, True, 5 * MINUTE, 262_144),
     )
 }
 
@@ -85,6 +86,11 @@ class Record:
 
     def is_over(self, now: int) -> bool:
         return self.published + self.lifetime * SECOND <= now
+
+    def marks(self) -> set[bytes]:
+        """What it may have in common with another relay: its family and the prefixes of its addresses."""
+        packed = [ipaddress.ip_address(ip).packed for ip, _ in self.endpoint.addresses]
+        return {ip[: 2 if len(ip) == 4 else 4] for ip in packed} | ({self.family} if self.family else set())
 
 
 def parse_address(r: Reader, profile: Profile) -> tuple[str, int]:  # DIR-3, DIR-6
@@ -152,6 +158,10 @@ def ask_page(cut: int, start: int) -> bytes:
     return u8(PAGE) + u64(cut) + u32(start)
 
 
+def ask_witness(cut: int, relays: list[bytes]) -> bytes:
+    return u8(WITNESS) + u64(cut) + u8(len(relays)) + b"".join(relays)
+
+
 def answer_reader(body: bytes, kind: int) -> Reader:
     r = Reader(body, "answer of a directory")
     found = r.uint(1)
@@ -164,7 +174,7 @@ def answer_reader(body: bytes, kind: int) -> Reader:
         r.end()
         if reason not in (1, 2):
             raise UnknownKind("10", f"refused for reason {reason}")
-        raise Unavailable("DIR-34", "the relay is busy" if reason == 2 else "the relay finds the request malformed")
+        raise Unavailable("GOSSIP-4", "the relay is busy" if reason == 2 else "the relay finds the request malformed")
     if found != kind:
         raise UnknownKind("10", f"answer {found} to request {kind}")
     return r
@@ -174,11 +184,26 @@ def parse_statement(body: bytes) -> Statement:
     return read_statement(answer_reader(body, STATEMENT))
 
 
+def parse_witnessed(body: bytes) -> list[Statement]:
+    r = answer_reader(body, WITNESSED)
+    count = r.uint(1)
+    if count > WITNESSED_MAX:
+        raise OutOfRange("DIR-12", f"{count} statements")
+    found = [take_statement(r) for _ in range(count)]
+    r.end()
+    return found
+
+
 def read_statement(r: Reader) -> Statement:
+    found = take_statement(r)
+    r.end()
+    return found
+
+
+def take_statement(r: Reader) -> Statement:
     begun = r.at
     cut, root, beacon, count, relay = r.uint(8), r.take(32), r.take(32), r.uint(4), r.take(32)
     signed, signature = r.data[begun : r.at], r.take(64)
-    r.end()
     return Statement(cut, root, beacon, count, relay, signed, signature)
 
 
@@ -192,7 +217,7 @@ def check_statement(s: Statement, network: Network, relay: bytes, identity: byte
     check_statement_signature(s, network, identity)
     if s.relay != relay:
         raise Unproven("DIR-41", "the statement names another relay")
-    if s.cut % profile.period_min or not RELAYS_MIN <= s.count <= RELAYS_MAX:
+    if s.cut % profile.period_min or not RELAYS_MIN <= s.count <= MEMBERS_MAX:
         raise NoCut("DIR-23", f"a set of {s.count} relays at {s.cut}")
     if not now - profile.clock_tolerance - 3 * profile.period_max <= s.cut <= now + profile.clock_tolerance:
         raise OutOfRange("DIR-52", f"clocks differ: the cut lies {(s.cut - now) / SECOND:+.0f} s from this one")
@@ -244,15 +269,21 @@ class SettledSet:
         return next(r for r in self.relays if r.relay == relay)
 
     def custodians(self, key: bytes, flag: int) -> list[Record]:
-        """The relays with all bits of `flag` that keep `key`, the greatest score first (DIR-21)."""
-        able = [r for r in self.settled_before_the_beacon() if r.flags & flag == flag]
-        best = sorted(able, key=lambda r: umbel.score(self.beacon, key, r.relay), reverse=True)
-        return best[: self.network.profile.custodians]
+        """The relays with all bits of `flag` that keep `key`, the greatest score first (DIR-84)."""
+        able = self.taking_part([r for r in self.relays if r.flags & flag == flag])
+        return custodians(self.beacon, key, able, self.network.profile.custodians)
 
-    def settled_before_the_beacon(self) -> list[Record]:  # DIR-57
-        term = self.cut - self.cut % self.network.profile.term
-        able = [r for r in self.relays if self.since[r.relay] < term]
-        return able if 2 * len(able) >= len(self.relays) else self.relays
+    def taking_part(self, able: list[Record]) -> list[Record]:  # DIR-83
+        since = sorted(self.since[r.relay] for r in able)
+        least = min(max((len(since) + 1) // 2, CUSTODY_LEAST), len(since))
+        before_the_term = self.cut - self.cut % self.network.profile.term - 1
+        youngest = max([before_the_term] + since[least - 1 : least])
+        return [r for r in able if self.since[r.relay] <= youngest]
+
+
+def custodians(now: bytes, key: bytes, able: list[Record], n: int) -> list[Record]:  # DIR-84
+    by_id = {record.relay: record for record in able}
+    return [by_id[relay] for relay in umbel.custodians(now, key, [(record.relay, record.marks()) for record in able], n)]
 
 
 def belongs(record: Record, m: Member, cut: int, profile: Profile) -> bool:
@@ -267,7 +298,7 @@ def settled(network: Network, cut: int, beacon: bytes, members: list[Member]) ->
     if not all(m.samples for m in members):
         raise OutOfRange("DIR-28", "samples without a leading one")
     live = [r for r, m in zip(records, members) if not m.dormant]
-    if cut % network.profile.period_min or len(live) < RELAYS_MIN or len(members) > RELAYS_MAX:
+    if cut % network.profile.period_min or len(live) < RELAYS_MIN or len(members) > MEMBERS_MAX:
         raise NoCut("DIR-23", f"{len(live)} live members at {cut}")
     if any(a.relay >= b.relay for a, b in zip(records, records[1:])):
         raise Misplaced("DIR-28", "the set is not in order")

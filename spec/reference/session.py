@@ -13,13 +13,14 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from circuit import Circuit
-from directory import Member, Network, Record, SettledSet, Statement, ask_page, ask_statement, check_statement, parse_page, parse_statement, settle
+from directory import Member, Network, Record, SettledSet, Statement, ask_page, ask_statement, ask_witness, check_statement, parse_page, parse_statement, parse_witnessed, settle
 from errors import OutOfRange, Refused, Unavailable, Unproven
 from link import Link, connect
 from stream import TO_DIRECTORY, Calls
 from umbel import id_text
 
 PATH_RELAYS, GUARDS_KEPT = 3, 3
+SIGNERS_ESCALATED, SIGNER_TRIES, SIGNERS_PER_WITNESS, WITNESS_ROUNDS = 193, 3, 13, 4
 SOURCE_TRIES, PAUSE_SECONDS, PAUSE_MAX_SECONDS = 30, 0.1, 2.0
 chance = random.SystemRandom()
 
@@ -65,9 +66,10 @@ class Session:
         circuit.build([record.target for record in path])
         return circuit
 
-    def path(self, relays: list[Record], last: Record, length: int = PATH_RELAYS) -> list[Record]:
-        """The guard, middles drawn uniformly, and `last` (CLIENT-7)."""
-        path = [self.able(self.guards, [last])[0], last]
+    def path(self, relays: list[Record], last: Record, length: int = PATH_RELAYS, turn: int = 0) -> list[Record]:
+        """A guard, the first unless it is another's turn (CLIENT-27), middles drawn uniformly, and `last` (CLIENT-7)."""
+        guards = self.able(self.guards, [last])
+        path = [guards[turn % len(guards)], last]
         while len(path) < length:
             path.insert(-1, chance.choice(self.able(relays, path)))
         return path
@@ -114,25 +116,58 @@ def ask_directly(session: Session, seed: Record) -> Calls:
 Votes = dict[bytes, list[tuple[Calls, Statement]]]
 
 
-def ask_signers(session: Session, candidate: SettledSet) -> tuple[Votes, int]:
-    """The roots that drawn signers name, each asked over a circuit of its own, and how many were to be asked (DIR-42, DIR-47)."""
-    profile = session.network.profile
-    wanted = min(profile.signers_asked, len(candidate.relays))
-    drawn = chance.sample(candidate.relays, min(2 * wanted, len(candidate.relays)))
-    votes: Votes = defaultdict(list)
-    answered = 0
-    for signer in drawn:
-        if answered == wanted:
-            break
+def ask_signer(session: Session, candidate: SettledSet, signer: Record, turn: int) -> tuple[Calls, Statement] | None:
+    """One signer over a circuit of its own, again through another guard while it gives no answer (DIR-47, DIR-65)."""
+    for again in range(SIGNER_TRIES):
         try:
-            calls = Calls(session.circuit(session.path(candidate.relays, signer)), TO_DIRECTORY, profile.stream_window_bytes)
-            statement = ask_for_statement(calls, signer, candidate.cut, session.network)
+            path = session.path(candidate.relays, signer, turn=turn + again)
+            calls = Calls(session.circuit(path), TO_DIRECTORY, session.network.profile.stream_window_bytes)
+            return calls, ask_for_statement(calls, signer, candidate.cut, session.network)
         except Refused as why:
             say(f"directory: signer {short(signer.relay)}: {why}")
-            continue
-        answered += 1
-        votes[statement.root].append((calls, statement))
-    return votes, wanted
+    return None
+
+
+def ask_witnesses(session: Session, candidate: SettledSet, signers: list[Record], votes: Votes) -> None:
+    """Relays drawn by chance ask the signers for us; a statement that did not come is asked for again elsewhere (DIR-79, DIR-65)."""
+    for turn in range(SIGNER_TRIES):
+        batches = [signers[i : i + SIGNERS_PER_WITNESS] for i in range(0, len(signers), SIGNERS_PER_WITNESS)]
+        signers = []
+        for batch in batches:
+            missing = {signer.relay: signer for signer in batch}
+            try:
+                path = session.path(candidate.relays, chance.choice(candidate.relays), turn=turn)
+                calls = Calls(session.circuit(path), TO_DIRECTORY, session.network.profile.stream_window_bytes)
+                for _ in range(WITNESS_ROUNDS):
+                    for s in parse_witnessed(calls.call(ask_witness(candidate.cut, list(missing)))):
+                        if s.cut == candidate.cut and (signer := missing.pop(s.relay, None)) is not None:
+                            check_statement(s, session.network, s.relay, signer.identity, now())
+                            votes[s.root].append((calls, s))
+                    if not missing:
+                        break
+                    time.sleep(1.5)
+            except Refused as why:
+                say(f"directory: a witness: {why}")
+            signers += missing.values()
+
+
+def ask_signers(session: Session, candidate: SettledSet) -> tuple[Votes, int]:
+    """The roots that drawn signers name, and how many were drawn: the silent are replaced by nobody (DIR-42, DIR-63, DIR-64)."""
+    relays = len(candidate.relays)
+    order = chance.sample(candidate.relays, min(SIGNERS_ESCALATED, relays))
+    votes: Votes = defaultdict(list)
+    asked = 0
+    for wanted in (min(session.network.profile.signers_asked, relays), len(order)):
+        if relays > session.network.profile.signers_asked:
+            ask_witnesses(session, candidate, order[asked:wanted], votes)
+            asked = wanted
+        for turn, signer in enumerate(order[asked:wanted]):
+            if (answer := ask_signer(session, candidate, signer, turn)) is not None:
+                votes[answer[1].root].append(answer)
+        asked = wanted
+        if any(5 * len(named) > 3 * wanted for named in votes.values()):
+            break
+    return votes, asked
 
 
 def check_seeds(session: Session, seeds: list[Record], source: Record, cut: int, source_root: bytes, root: bytes) -> None:  # DIR-48
@@ -154,7 +189,7 @@ def verified_set(session: Session, seeds: list[Record], source: Record) -> Settl
     statement = ask_for_statement(calls, source, 0, session.network)
     candidate = fetch_set(calls, statement, session.network)
     calls.end()
-    session.guards = chance.sample(candidate.relays, min(GUARDS_KEPT, len(candidate.relays)))  # CLIENT-1
+    session.guards = chance.sample(candidate.relays, min(GUARDS_KEPT, len(candidate.relays)))  # CLIENT-30
     votes, wanted = ask_signers(session, candidate)
     root, named = max(votes.items(), key=lambda item: len(item[1]), default=(b"", []))
     if 5 * len(named) <= 3 * wanted:  # DIR-43

@@ -296,6 +296,22 @@ def score(beacon, key, relay):
     return derive("umbel 1 rendezvous score", beacon + key + relay)
 
 
+RING_STEPS_MAX = 512
+
+
+def custodians(beacon, key, members, n):
+    """The n members after the key's point, unrelated while there are enough, the greatest score first. A member is its id and the set of its family and prefixes."""
+    place = lambda relay: int.from_bytes(derive("umbel 1 ring place", beacon + relay)[:8], "big")
+    point = int.from_bytes(derive("umbel 1 ring point", beacon + key)[:8], "big")
+    around = sorted(members, key=lambda m: ((place(m[0]) - point) % 2**64, m[0]))
+    chosen, passed = [], []
+    for relay, marks in around[: max(RING_STEPS_MAX, n)]:
+        if len(chosen) < n:
+            (passed if any(marks & other for _, other in chosen) else chosen).append((relay, marks))
+    chosen += passed[: n - len(chosen)]
+    return sorted((relay for relay, _ in chosen), key=lambda relay: score(beacon, key, relay), reverse=True)
+
+
 # 11: content
 SMALL, LARGE = 4096, 65536
 LEAF_DATA, ROOT_HEADER = LARGE - 16, 40
@@ -389,11 +405,11 @@ def dir_root(beacon, members):
     return derive("umbel 1 directory node", u32(len(members)) + beacon + (level[0] if level else bytes(32)))
 
 
-def newest_in_time(records, cut, margin):
-    """`records` as tuples (relay id, published, lifetime in ms, bytes); of each relay the one that counts at `cut`."""
+def newest_of_each(records):
+    """`records` as tuples (relay id, published, lifetime in ms, bytes); of each relay the one that counts."""
     newest = {}
     for r in records:
-        if r[1] <= cut - margin and (r[0] not in newest or record_rank(r) > record_rank(newest[r[0]])):
+        if r[0] not in newest or record_rank(r) > record_rank(newest[r[0]]):
             newest[r[0]] = r
     return newest
 
@@ -412,10 +428,10 @@ def sampled(samples, present):
     return (samples & 0x3FFF | 0x4000 if samples >= 0x8000 else samples) << 1 | present
 
 
-def settle(previous, records, cut, margin, dormant_max, sample_interval):
+def settle(previous, records, cut, dormant_max, sample_interval):
     """The members of `cut` on top of the set (cut, root, {relay id: (record tuple, since, samples, dormant)}) before it."""
     before, root, old = previous or (0, bytes(32), {})
-    heard, members = newest_in_time(records, cut, margin), {}
+    heard, members = newest_of_each(records), {}
     for relay, (record, since, samples, dormant) in old.items():
         new = heard.pop(relay, None)
         record = new if new and record_rank(new) > record_rank(record) else record
@@ -427,6 +443,47 @@ def settle(previous, records, cut, margin, dormant_max, sample_interval):
             members[relay] = record, since, samples, dormant
     members |= {r[0]: (r, cut, 1, 0) for r in heard.values() if r[1] + r[2] > cut}
     return dict(sorted(members.items()))
+
+
+def group(beacon, cut, relays, n):
+    """The group of a cut, of the live members of the set before it."""
+    return sorted(relays, key=lambda r: derive("umbel 1 cut group", beacon + u64(cut) + r))[:n]
+
+
+def rung(secret, network, cut, item, place):
+    return u8(place) + sign(secret, "umbel 1 rung", network + u64(cut) + item + u8(place))
+
+
+def places(indices):
+    """Indices in ascending order, each as its distance from the place after the one before it."""
+    out, following = u32(len(indices)), 0
+    for index in indices:
+        gap, following = index - following, index + 1
+        out += u16(65535) * (gap // 65535) + u16(gap % 65535)
+    return out
+
+
+def renewal(old, new):
+    """A record over the one before it: one run from the first byte that differs to the last, where that fits; else all of it."""
+    differ = [i for i in range(len(new)) if len(old) == len(new) and old[i] != new[i]]
+    if not differ or differ[-1] - differ[0] >= 255:
+        return u8(0) + len16(new)
+    return u8(1) + u16(differ[0]) + u8(differ[-1] - differ[0] + 1) + new[differ[0] : differ[-1] + 1]
+
+
+def changes(old, new):
+    """What changed from one set's members to those of the set that follows it."""
+    kept = {relay for relay in old if relay in new and new[relay][1] == old[relay][1]}
+    at = {relay: i for i, relay in enumerate(old)}
+    gone = [at[relay] for relay in old if relay not in kept]
+    turned = [at[relay] for relay in old if relay in kept and bool(old[relay][3]) != bool(new[relay][3])]
+    renewed = [relay for relay in old if relay in kept and old[relay][0][3] != new[relay][0][3]]
+    added = [new[relay][0][3] for relay in new if relay not in kept]
+    return (
+        places(gone) + places(turned) + places([at[relay] for relay in renewed])
+        + b"".join(renewal(old[relay][0][3], new[relay][0][3]) for relay in renewed)
+        + u32(len(added)) + b"".join(len16(record) for record in added)
+    )  # fmt: skip
 
 
 def dir_beacon(network, cut, term, last=bytes(32)):

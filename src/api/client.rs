@@ -46,6 +46,7 @@ pub struct ClientBuilder {
     invites: Vec<Invite>,
     seeds: Vec<String>,
     patience: Duration,
+    guards_fail_open: bool,
 }
 
 impl ClientBuilder {
@@ -59,6 +60,13 @@ impl ClientBuilder {
     /// How long a request made before the node has a directory waits for it; 60 seconds unless set.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Whether further guards are drawn when the three that may be used within 90 days are gone, suspended or out of reach; no
+    /// unless set. Then the node works on, and whoever makes guards fail gets one draw after the other.
+    pub fn guards_fail_open(mut self, open: bool) -> Self {
+        self.guards_fail_open = open;
         self
     }
 
@@ -89,20 +97,25 @@ impl ClientBuilder {
         }
         let network = Network::join(&dir, &invites, None, &self.seeds)?;
         let mut rng = system::rng()?;
+        let mut guards = guards::load(&dir)?;
+        guards.set_fail_open(self.guards_fail_open);
         let config = AgentConfig {
             network: network.id,
             profile: network.profile,
             seeds: network.seeds,
-            guards: guards::load(&dir)?,
+            guards,
             hops: HOPS,
             spare_circuits: SPARE_CIRCUITS,
             wants_exits: true,
             snapshot: network::kept_directory(&dir, network.profile, network.id)?,
+            checkpoint: None,
             relay: None,
             store: false,
         };
         let clock = Clock::start();
-        let agent = AgentHandle::start(Agent::new(config, rng.fork()), clock, None);
+        let mut agent = Agent::new(config, rng.fork());
+        agent.set_vouched(network::kept_vouched(&dir)?);
+        let agent = AgentHandle::start(agent, clock, None);
         let local = Local::new(agent, About::new(dir, (network.profile, network.id), clock, None, None));
         tokio::task::spawn_local(network::keep_peers(local.clone()));
         tokio::task::spawn_local(keep_guards(local.clone()));
@@ -161,7 +174,7 @@ impl Client {
     /// Begins to describe a client whose files lie in this folder. It is made where it is missing (mode 0700).
     pub fn builder(dir: impl AsRef<Path>) -> ClientBuilder {
         let dir = dir.as_ref().to_owned();
-        ClientBuilder { dir, invites: Vec::new(), seeds: Vec::new(), patience: PATIENCE }
+        ClientBuilder { dir, invites: Vec::new(), seeds: Vec::new(), patience: PATIENCE, guards_fail_open: false }
     }
 
     pub(super) fn of(node: Arc<NodeThread>, patience: Duration) -> Self {

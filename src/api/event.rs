@@ -2,8 +2,9 @@
 
 use super::local::Local;
 use super::problem::Problem;
-use super::ready::Readiness;
+use super::ready::{Bootstrap, Readiness};
 use crate::host::system::unix_now;
+use crate::proto::directory::progress::Stage;
 use core::time::Duration;
 use std::collections::VecDeque;
 use tokio::sync::broadcast;
@@ -11,15 +12,12 @@ use tokio::sync::broadcast;
 /// Events kept for a receiver that does not keep up; older ones are dropped and counted.
 const EVENTS_KEPT: usize = 64;
 
-const NO_ANSWER: Event = Event::Bootstrap(0, "no relay has answered yet");
-const READY: Event = Event::Bootstrap(100, "ready");
-
 /// Something that happened in a node. None tells of users or destinations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// How far the node is on its way to its first work, in percent, and what it waits for. 100 is ready.
-    Bootstrap(u8, &'static str),
+    /// How far the node is on its way to its first work.
+    Bootstrap(Bootstrap),
     /// A directory was settled, checked and taken into use: its number of relays, and its age.
     Directory(usize, Duration),
     /// A circuit was built: the number built since the start.
@@ -48,14 +46,14 @@ impl Events {
         let mut first = VecDeque::new();
         match &*node.snapshots.borrow() {
             Some(s) => first.push_back(Event::Directory(s.len(), s.age(unix_now()))),
-            None => first.push_back(NO_ANSWER),
+            None => first.push_back(Event::Bootstrap(node.bootstrap())),
         }
         let built = *node.built.borrow();
         if built > 0 {
             first.push_back(Event::CircuitBuilt(built));
         }
         if node.is_ready() {
-            first.push_back(READY);
+            first.push_back(Event::Bootstrap(node.bootstrap()));
         }
         Self { first, later }
     }
@@ -83,16 +81,24 @@ pub(super) fn watch(local: &Local) -> broadcast::WeakSender<Event> {
 
 async fn tell(events: broadcast::Sender<Event>, mut node: Readiness, local: Local) {
     let say = |event| drop(events.send(event));
-    let mut ready = false;
+    let (mut ready, mut told) = (false, Stage::Starting);
     loop {
         tokio::select! {
             biased;
             Ok(()) = node.snapshots.changed() => {
                 let Some(snapshot) = node.snapshots.borrow_and_update().clone() else { continue };
                 say(Event::Directory(snapshot.len(), snapshot.age(local.about.clock.now().unix)));
-                if !node.is_ready() {
-                    say(Event::Bootstrap(50, "the directory is there; the first circuit is being built"));
+            }
+            Ok(()) = node.stages.changed() => {
+                let stage = *node.stages.borrow_and_update();
+                if node.is_ready() || ready || !stage.is_news_after(&told) {
+                    continue;
                 }
+                told = stage;
+                // spec: CLIENT-29
+                let step = node.bootstrap();
+                tracing::info!(percent = step.percent, next = %step.next, "{}", step.reason);
+                say(Event::Bootstrap(step));
             }
             Ok(()) = node.built.changed() => {
                 let built = *node.built.borrow_and_update();
@@ -108,7 +114,7 @@ async fn tell(events: broadcast::Sender<Event>, mut node: Readiness, local: Loca
         }
         if node.is_ready() && !ready {
             ready = true;
-            say(READY);
+            say(Event::Bootstrap(node.bootstrap()));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What keeps a node from its work now, or a part of it: looked at every few seconds, said in the log when it begins and when
 //! it is over, told as an event, and listed in the status.
 
+use super::directory;
 use super::event::Event;
 use super::local::Local;
 use super::problem::Problem;
@@ -83,11 +84,13 @@ impl Local {
             add("unreachable", message);
         }
         let snapshot = self.agent.snapshots().borrow().clone();
-        let old = snapshot.map(|s| s.age(now.unix)).filter(|age| *age > self.about.profile.snapshot_max_age);
-        if let Some(age) = old {
-            add("directory-old", format!("the set of relays in use is {} hours old", age.as_secs() / 3_600));
+        for (code, message) in self.directory_trouble(now, snapshot.is_none()) {
+            add(code, message);
         }
         if let Some((code, message)) = self.store_trouble() {
+            add(code, message);
+        }
+        for (code, message) in self.path_problems() {
             add(code, message);
         }
         if let Some((file, why)) = self.about.dir.trouble() {
@@ -131,6 +134,14 @@ impl Local {
             let why = "other relays do not take what is signed with it; set the clock, and have NTP keep it";
             format!("this machine's clock is about {minutes} minutes {way} the network's: {why}")
         })
+    }
+
+    /// What a client's user should know of the set of relays in use, or of there being none any more.
+    fn directory_trouble(&self, now: Now, is_missing: bool) -> Vec<(&'static str, String)> {
+        let (report, dispute, stage) =
+            self.agent.with(|n, now| (n.report().cloned().unwrap_or_default(), n.dispute(now), n.stage(now)));
+        let had_one = self.health.borrow_mut().had_directory(!is_missing);
+        directory::troubles(&report, dispute, (is_missing && had_one).then_some(&stage), now)
     }
 
     async fn unreachable(&self, now: Now) -> Option<String> {

@@ -88,7 +88,7 @@ impl Local {
     }
 
     pub(super) fn readiness(&self) -> Readiness {
-        Readiness::new(&self.agent, self.about.profile, self.about.relay.is_some())
+        Readiness::new(&self.agent, self.about.clock, self.about.profile, self.about.relay.is_some())
     }
 
     /// Waits for the directory, no longer than `patience`.

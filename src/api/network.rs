@@ -18,6 +18,8 @@ const PEERS_FILE: &str = "peers";
 const PEERS_KEPT: usize = 256;
 /// A client's last verified directory. While it is fresh, a client that starts asks its guard for the next one and no seed.
 const DIRECTORY_FILE: &str = "directory";
+/// How many seeds vouched for the first directory that led to the kept one: what it rests on is told in later runs as well.
+const VOUCHED_FILE: &str = "directory-vouched";
 /// How often these are written at most.
 const KEEP_PEERS_EVERY: Duration = Duration::from_secs(60);
 /// The invite's name in the node's folder: a node started once with an invite needs none later. A founder's genesis bytes
@@ -119,6 +121,12 @@ pub(super) fn kept_directory(dir: &NodeDir, profile: &Profile, network: NetworkI
     Ok(dir.load(DIRECTORY_FILE)?.and_then(|bytes| Snapshot::decode(&bytes, profile, network).ok()))
 }
 
+/// How many seeds vouched for the directory of an earlier run, where that is known.
+pub(super) fn kept_vouched(dir: &NodeDir) -> Result<Option<usize>, Error> {
+    let text = dir.load(VOUCHED_FILE)?.and_then(|bytes| String::from_utf8(bytes).ok());
+    Ok(text.and_then(|text| text.trim().parse().ok()))
+}
+
 /// Keeps the relays of good snapshots for the next start, and for a client the snapshot whole.
 pub(super) async fn keep_peers(local: Local) {
     let mut snapshots = local.agent.snapshots();
@@ -130,6 +138,9 @@ pub(super) async fn keep_peers(local: Local) {
             let _ = local.about.dir.save(PEERS_FILE, lines.join("\n").as_bytes());
             if local.about.relay.is_none() {
                 let _ = local.about.dir.save(DIRECTORY_FILE, &snapshot.encode());
+                if let Some(vouched) = local.agent.with(|n, _| n.report().and_then(|r| r.vouched)) {
+                    let _ = local.about.dir.save(VOUCHED_FILE, format!("{vouched}\n").as_bytes());
+                }
             }
             tokio::time::sleep(KEEP_PEERS_EVERY).await;
         }

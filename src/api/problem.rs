@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 #[non_exhaustive]
 pub struct Problem {
-    /// A word for programs: `offline`, `clock`, `unreachable`, `directory-old`, `store-full`, `disk-full`, `store-failed` or
-    /// `state-not-kept`. Names never change.
+    /// A word for programs: `offline`, `clock`, `unreachable`, `directory-old`, `directory-disputed`, `directory-changed`,
+    /// `directory-one-seed`, `directory-not-invited`, `store-full`, `disk-full`, `store-failed`, `state-not-kept`,
+    /// `guard-suspended`, `guards-used-up`, `guards-unreachable` or `exits-few`. Names never change.
     pub code: String,
     /// What it is, for people, and what to do about it: a sentence without a full stop.
     pub message: String,
@@ -21,7 +22,10 @@ pub struct Problem {
 impl Problem {
     /// Whether the node cannot do its work while there is this problem.
     pub(super) fn stops_work(&self) -> bool {
-        matches!(self.code.as_str(), "offline" | "clock" | "unreachable" | "directory-old")
+        matches!(
+            self.code.as_str(),
+            "offline" | "clock" | "unreachable" | "directory-old" | "guards-used-up" | "guards-unreachable"
+        )
     }
 }
 
@@ -33,6 +37,8 @@ pub(super) struct Health {
     contact: Instant,
     /// Links from outside since the start, and when the last one was there.
     accepted: (u64, Instant),
+    /// Whether there was a directory at any time.
+    had_directory: bool,
     /// The machine's time since its start, less ours.
     pub(super) asleep_ms: Option<u64>,
 }
@@ -44,6 +50,12 @@ impl Health {
     pub(super) fn silence(&mut self, now: Instant, heard: Option<Instant>, is_alone: bool) -> Duration {
         self.contact = self.contact.max(if is_alone { now } else { heard.unwrap_or_default() });
         now.since(self.contact)
+    }
+
+    /// Whether there was a directory at any time; `has` says whether there is one now.
+    pub(super) fn had_directory(&mut self, has: bool) -> bool {
+        self.had_directory |= has;
+        self.had_directory
     }
 
     /// For how long nobody has had a link to this relay: `open` ones are there now, and there were `total` since the start.

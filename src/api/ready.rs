@@ -1,12 +1,29 @@
 //! When a node can do its work, and when it never will.
 
 use crate::base::time::Duration;
+use crate::host::driver::Clock;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::service::AgentHandle;
+use crate::proto::directory::progress::Stage;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
+#[cfg(feature = "serde")]
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::sync::watch;
+
+/// How far a node is on its way to its first work.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+#[non_exhaustive]
+pub struct Bootstrap {
+    /// In percent; 100 is ready.
+    pub percent: u8,
+    /// What it does now, for people: a clause without a full stop.
+    pub reason: String,
+    /// What comes next, and when; empty where it is ready.
+    pub next: String,
+}
 
 /// Watches a node's first snapshot and first circuit, from any thread.
 #[derive(Clone)]
@@ -14,6 +31,8 @@ pub(super) struct Readiness {
     pub(super) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     pub(super) built: watch::Receiver<u64>,
     pub(super) skews: watch::Receiver<Option<i64>>,
+    pub(super) stages: watch::Receiver<Stage>,
+    clock: Clock,
     online: watch::Receiver<bool>,
     pub(super) profile: &'static Profile,
     /// A relay is ready with its directory: it builds circuits only when its user wants something.
@@ -21,15 +40,29 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    pub(super) fn new(agent: &AgentHandle, profile: &'static Profile, is_relay: bool) -> Self {
+    pub(super) fn new(agent: &AgentHandle, clock: Clock, profile: &'static Profile, is_relay: bool) -> Self {
         let (snapshots, built, skews) = (agent.snapshots(), agent.circuits_built(), agent.skews());
-        Self { snapshots, built, skews, online: agent.online(), profile, is_relay }
+        let (online, stages) = (agent.online(), agent.stages());
+        Self { snapshots, built, skews, stages, clock, online, profile, is_relay }
     }
 
     /// Whether the node can do its work now.
     pub(super) fn is_ready(&self) -> bool {
         let began = self.snapshots.borrow().is_some() && (self.is_relay || *self.built.borrow() > 0);
         began && *self.online.borrow()
+    }
+
+    /// How far the node is on its way to its first work.
+    pub(super) fn bootstrap(&self) -> Bootstrap {
+        let stage = *self.stages.borrow();
+        let (percent, reason, next) = if self.is_ready() {
+            (100, "ready".into(), String::new())
+        } else if self.snapshots.borrow().is_some() && !self.is_relay && *self.built.borrow() == 0 {
+            (90, "the directory is there".into(), "the first circuit is being built".into())
+        } else {
+            (stage.percent(), stage.reason(), stage.next(self.clock.now()))
+        };
+        Bootstrap { percent, reason, next }
     }
 
     /// Waits until the node can do its work.

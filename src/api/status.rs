@@ -1,7 +1,9 @@
 //! What a node does now. Nothing in it identifies users or destinations.
 
 use super::local::Local;
+use super::paths::SHARE_SUPPOSED;
 use super::problem::Problem;
+use super::ready::Bootstrap;
 use crate::proto::content::store::StoreHealth;
 use crate::role::client::{CircuitInfo, CircuitPurpose, CircuitState, StreamInfo};
 use crate::wire::ids::{RelayId, to_text};
@@ -21,6 +23,9 @@ pub struct Status {
     pub uptime_s: u64,
     /// Whether the node can do its work now.
     pub ready: bool,
+    /// How far it is on its way to its first work.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub bootstrap: Bootstrap,
     /// What keeps it from its work, or a part of it.
     pub problems: Vec<Problem>,
     /// The snapshot in use; none before the first.
@@ -49,10 +54,26 @@ pub struct DirectoryStatus {
     pub root: String,
     /// Relays in it.
     pub relays: u64,
-    /// Signers that agreed on the root.
+    /// Signers that agreed on the root; 0 for a set of an earlier run, and on a relay, which settles its own.
     pub signers: u64,
+    /// Signers that were drawn for it, those that said nothing among them.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub drawn: u64,
+    /// Seeds that vouched for the first set, in this run or an earlier one; null where nobody had to, as on a relay.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub vouched: Option<u64>,
     /// Seconds since the cut.
     pub age_s: u64,
+    /// Relays in it that connect to the Internet.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub exits: u64,
+    /// Of how many operators these are, as far as families and prefixes tell them apart.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub exit_operators: u64,
+    /// How many of a million paths to the Internet somebody may see at both ends who runs a fifth of all relays, and as many
+    /// of the exits as that makes.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub exit_paths_seen_ppm: u64,
 }
 
 /// A circuit that this node built: the relays it runs through, and a name for who may share it.
@@ -155,13 +176,21 @@ impl Local {
         }
         let (service_in, service_out) = self.agent.bytes();
         let snapshot = self.agent.snapshots().borrow().clone();
-        let signers = self.agent.with(|n, _| n.signers());
-        let directory = snapshot.as_ref().map(|s| DirectoryStatus {
-            cut: s.cut.0,
-            root: to_text(&s.root),
-            relays: s.len() as u64,
-            signers: signers as u64,
-            age_s: s.age(now.unix).as_secs(),
+        let report = self.agent.with(|n, _| n.report().cloned()).unwrap_or_default();
+        let directory = snapshot.as_ref().map(|s| {
+            let exits = s.index().exit_figures;
+            DirectoryStatus {
+                cut: s.cut.0,
+                root: to_text(&s.root),
+                relays: s.len() as u64,
+                signers: report.signers as u64,
+                drawn: report.drawn as u64,
+                vouched: report.vouched.map(|n| n as u64),
+                age_s: s.age(now.unix).as_secs(),
+                exits: exits.exits as u64,
+                exit_operators: exits.operators as u64,
+                exit_paths_seen_ppm: (exits.seen_at_both_ends(SHARE_SUPPOSED) * 1e6) as u64,
+            }
         });
         let (circuits, streams, own_links) = self.agent.with(|n, _| {
             let client = n.client();
@@ -172,6 +201,7 @@ impl Local {
             profile: self.about.profile.name.into(),
             uptime_s: now.mono.0 / 1_000_000,
             ready: self.readiness().is_ready(),
+            bootstrap: self.readiness().bootstrap(),
             directory,
             links: links + own_links as u64,
             circuits: circuits.iter().map(circuit).collect(),

@@ -16,10 +16,16 @@ pub mod context {
     pub const NETWORK: &str = "umbel 1 network id";
     /// A block's locator from its address (content).
     pub const LOCATE: &str = "umbel 1 block locator";
+    /// A relay's place on the ring of custodians (directory).
+    pub const RING_PLACE: &str = "umbel 1 ring place";
+    /// A key's point on the ring of custodians (directory).
+    pub const RING_POINT: &str = "umbel 1 ring point";
     /// Rendezvous scores (directory).
     pub const RENDEZVOUS: &str = "umbel 1 rendezvous score";
     /// A relay's record, without its signature.
     pub const RECORD: &str = "umbel 1 record";
+    /// Who is in a cut's group.
+    pub const GROUP: &str = "umbel 1 cut group";
     /// Whose presence is sampled at a cut.
     pub const SAMPLE: &str = "umbel 1 presence sample";
     /// Leaves of the snapshot's Merkle tree.

@@ -13,6 +13,8 @@ pub enum Purpose {
     LinkAuth,
     /// A relay's statement of a cut's root.
     Statement,
+    /// A relay's signature of a late item (spec AGREE-3).
+    Rung,
 }
 
 impl Purpose {
@@ -21,6 +23,7 @@ impl Purpose {
             Self::Descriptor => b"umbel 1 descriptor",
             Self::LinkAuth => b"umbel 1 link auth",
             Self::Statement => b"umbel 1 root statement",
+            Self::Rung => b"umbel 1 rung",
         }
     }
 }

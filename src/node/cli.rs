@@ -4,6 +4,7 @@
 //! first two; [`crate::node::config`] adds the others.
 
 use crate::node::setting::{Level, Listen, Loopback, NameServer, ProfileName, Size};
+use crate::node::sim::args::SimArgs;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -84,6 +85,8 @@ pub enum Command {
     Status,
     /// Show which relays keep a relay's record or a block, and which of them answer
     Lookup(LookupArgs),
+    /// Simulate a network in virtual time: its directory under attack, or its content
+    Sim(SimArgs),
 }
 
 const TESTNET_EXAMPLES: &str = "\
@@ -212,6 +215,10 @@ pub struct ClientArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(env = "UMBEL_SITE_SCRIPTS", hide_env_values = true, hide_possible_values = true)]
     pub site_scripts: Option<bool>,
+    /// Use further guards when the three of the last 90 days are gone, suspended or out of reach
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(env = "UMBEL_GUARDS_FAIL_OPEN", hide_env_values = true, hide_possible_values = true)]
+    pub guards_fail_open: Option<bool>,
     /// The configuration file [default: DIR/umbel.toml, if it exists]
     #[arg(long, value_name = "FILE", env = "UMBEL_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,

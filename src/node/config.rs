@@ -110,6 +110,8 @@ pub struct ClientConfig {
     pub isolate_destinations: bool,
     /// Whether sites run scripts in every browser.
     pub site_scripts: bool,
+    /// Whether further guards are used when those that may be are used up.
+    pub guards_fail_open: bool,
 }
 
 /// The keys of the configuration file.
@@ -121,6 +123,7 @@ struct File {
     isolate_destinations: Option<bool>,
     exit: Option<bool>,
     site_scripts: Option<bool>,
+    guards_fail_open: Option<bool>,
     ready_file: Option<PathBuf>,
     profile: Option<ProfileName>,
     listen: Option<Listen>,
@@ -207,6 +210,7 @@ impl ClientConfig {
             socks: socks(args.socks.or(file.socks)),
             isolate_destinations: args.isolate_destinations.or(file.isolate_destinations).unwrap_or(false),
             site_scripts: args.site_scripts.or(file.site_scripts).unwrap_or(false),
+            guards_fail_open: args.guards_fail_open.or(file.guards_fail_open).unwrap_or(false),
             common: Common::new(dir, global, (args.ready_file.clone(), args.config.clone()), &file),
         })
     }

@@ -16,3 +16,4 @@ pub mod ready;
 pub mod run;
 pub mod setting;
 pub mod signal;
+pub mod sim;

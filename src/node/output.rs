@@ -3,7 +3,7 @@
 use crate::host::error::{Error, ErrorKind};
 use crate::host::system::unix_now;
 use crate::node::control::report::{
-    DirectoryStatus, GetReport, LookupReport, Progress, PutReport, Status, StoreStatus, Unit,
+    Bootstrap, DirectoryStatus, GetReport, LookupReport, Progress, PutReport, Status, StoreStatus, Unit,
 };
 use crate::node::setting::Size;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -260,7 +260,16 @@ fn store_rows(s: &StoreStatus) -> Vec<(&'static str, String)> {
 
 fn directory_text(d: &DirectoryStatus) -> String {
     let (relays, signers) = (plural(d.relays, "relay", "relays"), plural(d.signers, "signer", "signers"));
-    format!("{relays}, {signers} agree, {} s old", d.age_s)
+    let mut text = format!("{relays}, {signers} agree, {} s old", d.age_s);
+    if d.exits > 0 {
+        let (exits, operators) = (plural(d.exits, "exit", "exits"), plural(d.exit_operators, "operator", "operators"));
+        let percent = d.exit_paths_seen_ppm as f64 / 10_000.0;
+        let _ = write!(
+            text,
+            "; {exits} of {operators}: with a fifth of all relays one sees {percent:.1} % of paths to them"
+        );
+    }
+    text
 }
 
 impl Report for Status {
@@ -277,6 +286,11 @@ impl Report for Status {
         let mut row = |name: &str, value: String| {
             let _ = writeln!(text, "  {name:<10} {value}");
         };
+        if !self.ready && !self.bootstrap.reason.is_empty() {
+            // spec: CLIENT-29
+            let Bootstrap { percent, reason, next } = &self.bootstrap;
+            row("start", format!("{percent} %: {reason}; {next}"));
+        }
         for problem in &self.problems {
             row("problem", problem.message.clone());
         }
@@ -369,6 +383,11 @@ mod tests {
                 state: "open".into(),
                 ..Default::default()
             }],
+            bootstrap: Bootstrap {
+                percent: 61,
+                reason: "3 of 49 signers answered".into(),
+                next: "30 must name the same set".into(),
+            },
             files_short: 3,
             files_limit: 128,
             streams: vec![StreamStatus { id: 7, circuit: 1, hops: 3, post_quantum: true, ..Default::default() }],
@@ -376,6 +395,7 @@ mod tests {
         };
         let text = status.text();
         assert!(text.starts_with("umbel 0.1.0 client, testing profile, not ready yet, up 0 seconds\n"), "{text}");
+        assert!(text.contains("start      61 %: 3 of 49 signers answered; 30 must name the same set\n"), "{text}");
         assert!(text.contains("files      too many were open 3 times; at most 128 may be\n"), "{text}");
         assert!(text.contains("abcdefgh > k\n") && text.contains("3 hops, post-quantum"), "{text}");
     }

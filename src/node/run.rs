@@ -9,7 +9,7 @@ use crate::node::control::{LookupRequest, Request, SOCKET_NAME};
 use crate::node::get::Got;
 use crate::node::output::{Bar, exit_code, fail, print, print_aside, say_aside, written};
 use crate::node::setting::Level;
-use crate::node::{browse, daemon, get, log, process, put};
+use crate::node::{browse, daemon, get, log, process, put, sim};
 use crate::wire::ids::{ID_TEXT_LEN, from_text};
 use clap::Parser;
 use std::ffi::OsString;
@@ -88,6 +88,7 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Browse(args) => command(global, browse(global, args)),
         Command::Status => command(global, status(global)),
         Command::Lookup(args) => command(global, lookup(global, args.key)),
+        Command::Sim(args) => sim::run(&args, global.json),
     }
 }
 

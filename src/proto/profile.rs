@@ -19,10 +19,6 @@ pub struct Profile {
     pub dormant_max: Duration,
     /// Mean time between two samples of a member's presence.
     pub sample_interval: Duration,
-    /// A record published less than this before a cut waits for the next one: gossip has that long to spread it.
-    pub settle_margin: Duration,
-    /// How long after a cut its root is signed and its snapshot given out.
-    pub usable_lag: Duration,
     /// How long a descriptor is valid after its publication.
     pub descriptor_lifetime: Duration,
     /// How often a relay publishes a fresh descriptor.
@@ -59,6 +55,54 @@ pub struct Profile {
     pub congestion: CongestionParams,
     /// Bytes a stream's receiver grants in advance. More than the first window of a circuit can carry; what is fast grows.
     pub stream_window_bytes: u32,
+    /// Who may stand where in a path, and for how long.
+    pub paths: PathRules,
+}
+
+/// Which relays may be guards, last hops and middles, and how guards are replaced (spec 12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathRules {
+    /// For how long a guard has been a member when it is drawn.
+    pub guard_age: Duration,
+    /// In which share of its samples a guard was present when it is drawn, in percent.
+    pub guard_presence: u32,
+    /// For how long a last hop that chance draws has been a member.
+    pub last_hop_age: Duration,
+    /// For how long a middle has been a member.
+    pub middle_age: Duration,
+    /// The shortest lifetime of a guard; it is drawn between this and the longest.
+    pub guard_lifetime_min: Duration,
+    /// The longest lifetime of a guard.
+    pub guard_lifetime_max: Duration,
+    /// Within this time a client asks a bounded number of guards for circuits.
+    pub guard_window: Duration,
+    /// With fewer operators of exits than this, as far as families and prefixes tell them apart, exits are used with a warning.
+    pub exit_operators: usize,
+}
+
+impl PathRules {
+    /// Real networks.
+    pub const PUBLIC: Self = Self {
+        guard_age: Duration::from_secs(21 * 86_400),
+        guard_presence: 95,
+        last_hop_age: Duration::from_secs(7 * 86_400),
+        middle_age: DAY,
+        guard_lifetime_min: Duration::from_secs(270 * 86_400),
+        guard_lifetime_max: Duration::from_secs(365 * 86_400),
+        guard_window: Duration::from_secs(90 * 86_400),
+        exit_operators: 12,
+    };
+
+    /// Networks of one machine or one group: who is a member may stand anywhere.
+    pub const OPEN: Self = Self {
+        guard_age: Duration::ZERO,
+        guard_presence: 0,
+        last_hop_age: Duration::ZERO,
+        middle_age: Duration::ZERO,
+        guard_window: Duration::from_secs(600),
+        exit_operators: 1,
+        ..Self::PUBLIC
+    };
 }
 
 /// When cuts are: they lie the closer the fewer and the younger the members are (spec 10).
@@ -70,6 +114,14 @@ pub struct CutParams {
     pub period_max: Duration,
     /// Time between two cuts for each live member.
     pub period_per_member: Duration,
+    /// Members of a cut's group.
+    pub group: usize,
+    /// A round of the ladder: in that time a relay's word reaches all others.
+    pub round: Duration,
+    /// The same in a large network, of more than two thousand relays.
+    pub round_large: Duration,
+    /// What came less than this before a cut may not have reached everybody: it climbs the ladder.
+    pub late_window: Duration,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -84,11 +136,13 @@ impl Profile {
             period_min: Duration::from_secs(30),
             period_max: HOUR,
             period_per_member: Duration::from_millis(3600),
+            group: 96,
+            round: Duration::from_secs(3),
+            round_large: Duration::from_secs(15),
+            late_window: Duration::from_secs(6),
         },
         dormant_max: DAY,
         sample_interval: DAY,
-        settle_margin: Duration::from_secs(6),
-        usable_lag: Duration::from_secs(6),
         descriptor_lifetime: DAY,
         descriptor_refresh: Duration::from_secs(12 * 3600),
         gossip_interval: Duration::from_secs(30),
@@ -107,23 +161,30 @@ impl Profile {
         replicate_spread: Duration::from_secs(300),
         congestion: CongestionParams::DEFAULT,
         stream_window_bytes: 256 * 1024,
+        paths: PathRules::PUBLIC,
     };
 
     /// Loopback networks: seconds instead of days, no address quotas. Used by `umbel testnet` and the tests.
     pub const TESTING: Self = Self {
         name: "testing",
-        cuts: CutParams { period_min: SECOND, period_max: SECOND, period_per_member: Duration::ZERO },
+        cuts: CutParams {
+            period_min: SECOND,
+            period_max: SECOND,
+            period_per_member: Duration::ZERO,
+            group: 12,
+            round: Duration::from_millis(60),
+            round_large: Duration::from_millis(60),
+            late_window: Duration::from_millis(300),
+        },
         dormant_max: Duration::from_secs(60),
-        sample_interval: Duration::from_secs(60),
-        settle_margin: Duration::from_millis(500),
-        usable_lag: Duration::from_millis(200),
+        sample_interval: HOUR,
         descriptor_lifetime: Duration::from_secs(60),
         descriptor_refresh: Duration::from_secs(20),
         gossip_interval: Duration::from_secs(5),
         client_refresh: Duration::from_secs(5),
         snapshot_max_age: Duration::from_secs(600),
         term: HOUR,
-        signers_asked: 5,
+        signers_asked: 49,
         work: WorkParams { bits: 6, effort: 1 },
         custodians: 12,
         distinct_prefixes: false,
@@ -135,6 +196,7 @@ impl Profile {
         replicate_spread: SECOND,
         congestion: CongestionParams::DEFAULT,
         stream_window_bytes: 256 * 1024,
+        paths: PathRules::OPEN,
     };
 
     /// The profile of that name.

@@ -32,6 +32,25 @@ pub enum Route {
     Fourth(u64),
 }
 
+/// The bits in the number of a [`Route::Last`] that say with which of the guards its path begins.
+const GUARD_BITS: u32 = 61;
+/// Guards over which such calls are spread.
+pub const GUARD_TURNS: u64 = 3;
+
+impl Route {
+    /// Three relays, the callee last, and the path begins with the guard whose turn it is. For questions to relays that chance
+    /// chose: no guard is to carry all of them.
+    pub fn through(number: u64, turn: u64) -> Self {
+        let number = number & ((1 << GUARD_BITS) - 1);
+        Self::Last(number | (turn % GUARD_TURNS) << GUARD_BITS)
+    }
+
+    /// Which of the guards the path of a [`Route::Last`] of this number begins with, from 0.
+    pub fn guard_of(number: u64) -> usize {
+        usize::try_from(number >> GUARD_BITS).unwrap_or(0)
+    }
+}
+
 /// One request to be carried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {

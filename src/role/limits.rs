@@ -177,6 +177,12 @@ pub const USER_CIRCUITS_MAX: usize = 128;
 pub const CIRCUITS_PER_USER: u8 = 8;
 /// Exits that are drawn for one user within [`EXITS_MEMORY`], whatever fails; one more is drawn from among them.
 pub const EXITS_PER_USER: usize = 12;
+/// Ways that are tried to a last hop that chance drew, before another is drawn (spec CLIENT-38).
+pub const LAST_HOP_TRIES: u8 = 2;
+/// Last hops that wait to be tried again. Beyond it the oldest is forgotten.
+pub const DRAWS_WAITING_MAX: usize = 64;
+/// A circuit that the network ends within this time did not last.
+pub const CIRCUIT_LASTS: Duration = Duration::from_secs(600);
 /// How long an exit counts that was drawn for a user.
 pub const EXITS_MEMORY: Duration = Duration::from_secs(600);
 /// Users whose exits are remembered. Beyond it the one who drew none for longest is forgotten.

@@ -17,6 +17,7 @@ use crate::proto::profile::Profile;
 use crate::proto::rpc::Service;
 use crate::role::agent::{Agent, AgentConfig, AgentEvent, JobId, JobNews, RelayIdentity};
 use crate::role::client::{Client, Event};
+use crate::role::contact::Roster;
 use crate::role::driven::Driven;
 use crate::role::links::Credentials;
 use crate::role::shard::Shard;
@@ -46,10 +47,14 @@ pub struct ServiceCore {
     pub failed_sources: Vec<RelayId>,
     /// How many snapshots were taken into use.
     pub snapshots: u32,
+    /// How often the snapshot in use was too old.
+    pub expired: u32,
     /// What a relay's directory wrote down last.
     pub kept: Vec<u8>,
     /// Changes what is answered to others.
     pub lie: Option<Lie>,
+    /// The only relays to which this relay's shards extend circuits, where it refuses others.
+    pub friends: Option<Roster>,
     /// On a relay, its store; answers for others go where the network takes them from.
     pub disk: Option<(Disk, LateAnswers)>,
     out: VecDeque<Output>,
@@ -65,8 +70,10 @@ impl ServiceCore {
             news: BTreeMap::new(),
             failed_sources: Vec::new(),
             snapshots: 0,
+            expired: 0,
             kept: Vec::new(),
             lie: None,
+            friends: None,
             disk: None,
             out: VecDeque::new(),
         }
@@ -120,7 +127,8 @@ impl ServiceCore {
         while let Some(event) = self.node.event() {
             match event {
                 AgentEvent::Stream(event) => self.streams.push_back(event),
-                AgentEvent::Roster(roster) => {
+                AgentEvent::Roster(known) => {
+                    let roster = self.friends.clone().unwrap_or(known);
                     for shard in &self.shards {
                         shard.get_mut().set_roster(now, roster.clone());
                     }
@@ -141,6 +149,7 @@ impl ServiceCore {
                     self.node.act(now, |node| node.work_found(now, window, work));
                 }
                 AgentEvent::Snapshot(_) => self.snapshots += 1,
+                AgentEvent::Expired => self.expired += 1,
                 AgentEvent::Job(job, news) => self.news.entry(job).or_default().push_back(news),
                 AgentEvent::SourceFailed(relay, _) => self.failed_sources.push(relay),
             }
@@ -349,6 +358,7 @@ impl Whole {
             seeds,
             guards: Guards::new(),
             snapshot: None,
+            checkpoint: None,
             hops: 3,
             spare_circuits: 0,
             wants_exits: false,
@@ -359,15 +369,33 @@ impl Whole {
 
     /// Starts a client that knows these relays and nothing else; its number.
     pub fn add_client(&mut self, seeds: &[usize]) -> usize {
+        self.add_client_with(seeds, Guards::new())
+    }
+
+    /// The same with guards of an earlier run.
+    pub fn add_client_with(&mut self, seeds: &[usize], guards: Guards) -> usize {
         let i = self.clients.len();
         let host = self.net.add_host(&format!("client {i}"), IpAddr::V4(Ipv4Addr::new(192, 0, 2, i as u8 + 1)));
         let seeds = seeds.iter().map(|&r| self.relays[r].keys.descriptor.clone()).collect();
-        let cfg = AgentConfig { spare_circuits: 1, wants_exits: true, ..self.config(seeds) };
+        let cfg = AgentConfig { spare_circuits: 1, wants_exits: true, guards, ..self.config(seeds) };
         let node = Agent::new(cfg, self.net.rng().fork());
         let user = Shared::new(User::new(ServiceCore::new(node, None, Vec::new())));
         let core = self.net.add_core(host, Box::new(user.clone()), None);
         self.clients.push(WholeClient { user, core, host });
         i
+    }
+
+    /// From now on a relay extends circuits to these alone.
+    pub fn extend_only_to(&mut self, i: usize, friends: &[usize]) {
+        let known = friends.iter().map(|&f| &self.relays[f].keys.contact);
+        let roster: Roster = Arc::new(known.map(|c| (c.id, c.clone())).collect());
+        let now = self.net.now();
+        for shard in &self.relays[i].shards {
+            shard.get_mut().set_roster(now, roster.clone());
+        }
+        if let Some(service) = &self.relays[i].service {
+            service.get_mut().friends = Some(roster);
+        }
     }
 
     /// Stops a relay.

@@ -65,7 +65,7 @@ impl PathSource for Paths {
         let mut taken = vec![self.guard];
         let guard = self.contact(&self.guard)?;
         let last = match end {
-            PathEnd::This(relay) | PathEnd::ThisExit(relay) => Some(self.contact(&relay)?),
+            PathEnd::This(relay, _) | PathEnd::ThisExit(relay) | PathEnd::Drawn(relay) => Some(self.contact(&relay)?),
             PathEnd::Any => None,
             PathEnd::Before(relay) => {
                 taken.push(relay);

@@ -12,11 +12,13 @@ use crate::base::bytes::{Reader, Writer};
 use crate::base::numbered::numbered;
 use crate::base::time::UnixMs;
 use crate::crypto::identity::{self, IdentityKey, Purpose};
-use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::error::Malformed;
-use crate::wire::field::{Field, Sink, bytes16};
+use crate::wire::field::{Field, Sink};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::table::table;
+use lists::{climbing, fetched, page, part, record, records, statements, sums, tags, wanted, witnessed};
+
+mod lists;
 
 /// Most records in one PUT or ITEMS, and tags in one FETCH.
 pub const RECORDS_MAX: usize = 128;
@@ -28,6 +30,14 @@ pub const TAGS_MAX: usize = 4096;
 const WANTED_MAX: usize = TAGS_MAX / 8;
 /// Most sums in one SUMS.
 pub const SUMS_ASKED_MAX: usize = 1024;
+/// Most signatures of one late item.
+pub const RUNGS_MAX: usize = 64;
+/// Most late items in one CLIMB.
+pub const CLIMBING_MAX: usize = 14;
+/// Most statements in one TELL.
+pub const STATEMENTS_MAX: usize = 96;
+/// Most relays whose statements are asked for together.
+pub const WITNESSED_MAX: usize = 16;
 
 const SIGNATURE_SIZE: usize = 64;
 
@@ -95,8 +105,35 @@ table! {
         start: u32,
     } [Page];
 
+    /// What these relays state of a cut: statements that you hold, and from now on try to get. At most [`WITNESSED_MAX`].
+    7 WITNESS: Witness {
+        /// Which cut.
+        cut: UnixMs,
+        /// Whose statements.
+        relays: Vec<RelayId> => witnessed,
+    } [Witnessed];
+
+    /// What changed from this cut's set to the one that follows it, from this byte on.
+    8 CHANGES: Changes {
+        /// The cut of the set that the asker has.
+        from: UnixMs,
+        /// The first byte wanted.
+        offset: u32,
+    } [Changes];
+
+    /// Late items of this cut, with the signatures that make them count.
+    9 CLIMB: Climb {
+        /// Which cut.
+        cut: UnixMs,
+        /// At most [`CLIMBING_MAX`].
+        items: Vec<Climbing> => climbing,
+    } [Taken];
+
+    /// What members settled. At most [`STATEMENTS_MAX`].
+    10 TELL: Tell(list: Vec<Statement> => statements) [Taken];
+
     /// The sums of your sketch from this one on: at most [`SUMS_ASKED_MAX`].
-    7 SKETCH: Sketch {
+    11 SKETCH: Sketch {
         /// Index of the first sum.
         from: u16,
         /// How many.
@@ -104,7 +141,7 @@ table! {
     } [Sums];
 
     /// The tags of all you have, in order, from this one on.
-    8 LIST: List(from: u64) [Listed];
+    12 LIST: List(from: u64) [Listed];
 }
 
 table! {
@@ -153,8 +190,25 @@ table! {
     /// The request is not answered.
     8 REFUSED: Refused(why: Refusal);
 
+    /// Statements of a cut by several relays, as they gave them.
+    9 WITNESSED: Witnessed(list: Vec<Statement> => witnessed);
+
+    /// A part of what changed: of [`Changes`](crate::wire::changes::Changes), encoded.
+    10 CHANGES: Changes {
+        /// The cut of the set that follows.
+        cut: UnixMs,
+        /// Its beacon.
+        beacon: [u8; 32],
+        /// How many bytes there are in all.
+        total: u32,
+        /// Where these begin.
+        offset: u32,
+        /// At most [`CHANGES_PART_MAX`](crate::wire::changes::CHANGES_PART_MAX).
+        bytes: Vec<u8> => part,
+    };
+
     /// Sums of its sketch; none after the last.
-    9 SUMS: Sums {
+    11 SUMS: Sums {
         /// What decides which sums a record is in.
         salt: u64,
         /// How many records it has.
@@ -166,7 +220,7 @@ table! {
     };
 
     /// Tags in rising order.
-    10 LISTED: Listed {
+    12 LISTED: Listed {
         /// Whether there are more after these.
         more: bool,
         /// At most [`TAGS_MAX`].
@@ -219,6 +273,24 @@ impl DirectoryAnswer {
         r.finish()?;
         Ok(answer)
     }
+}
+
+/// A signature of a member of a cut's group over a late item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rung {
+    /// The member's place in the group.
+    pub place: u8,
+    /// Over the network, the cut, the item's hash and the place.
+    pub signature: [u8; SIGNATURE_SIZE],
+}
+
+/// A late item on its way: a record, and signatures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Climbing {
+    /// The record.
+    pub record: Vec<u8>,
+    /// At most [`RUNGS_MAX`].
+    pub rungs: Vec<Rung>,
 }
 
 /// A member of a settled set, as pages and files have it; its record is not verified.
@@ -323,6 +395,27 @@ impl Field<'_> for MemberBytes {
     }
 }
 
+impl Field<'_> for Climbing {
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let record = record::read(r)?;
+        let count = usize::from(r.u8()?);
+        if count > RUNGS_MAX {
+            return Err(Malformed::OutOfRange);
+        }
+        let rung = |r: &mut Reader<'_>| Ok(Rung { place: r.u8()?, signature: r.array()? });
+        Ok(Self { record, rungs: (0..count).map(|_| rung(r)).collect::<Result<_, Malformed>>()? })
+    }
+
+    fn write(&self, out: &mut impl Sink) {
+        record::write(&self.record, out);
+        out.put(&[self.rungs.len() as u8]);
+        for rung in &self.rungs {
+            out.put(&[rung.place]);
+            out.put(&rung.signature);
+        }
+    }
+}
+
 impl Field<'_> for Sum {
     fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self { tags: r.u64()?, checks: r.u32()?, count: r.u16()? })
@@ -333,98 +426,6 @@ impl Field<'_> for Sum {
         self.checks.write(out);
         self.count.write(out);
     }
-}
-
-/// len16(record).
-mod record {
-    use super::{DESCRIPTOR_MAX, Malformed, Reader, Sink, bytes16};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
-        let bytes = bytes16::read(r)?;
-        if bytes.len() > DESCRIPTOR_MAX { Err(Malformed::OutOfRange) } else { Ok(bytes.to_vec()) }
-    }
-
-    pub(super) fn write(record: &[u8], out: &mut impl Sink) {
-        bytes16::write(record, out);
-    }
-}
-
-/// Records with a count `u8`, at most [`RECORDS_MAX`].
-mod records {
-    use super::{Malformed, RECORDS_MAX, Reader, Sink, record};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Malformed> {
-        let count = usize::from(r.u8()?);
-        if count > RECORDS_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| record::read(r)).collect()
-    }
-
-    pub(super) fn write(list: &[Vec<u8>], out: &mut impl Sink) {
-        out.put(&[list.len() as u8]);
-        list.iter().for_each(|r| record::write(r, out));
-    }
-}
-
-/// Members with a count `u8`, at most [`PAGE_MEMBERS_MAX`].
-mod page {
-    use super::{Field, Malformed, MemberBytes, PAGE_MEMBERS_MAX, Reader, Sink};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<MemberBytes>, Malformed> {
-        let count = usize::from(r.u8()?);
-        if count > PAGE_MEMBERS_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| Field::read(r)).collect()
-    }
-
-    pub(super) fn write(list: &[MemberBytes], out: &mut impl Sink) {
-        out.put(&[list.len() as u8]);
-        list.iter().for_each(|m| m.write(out));
-    }
-}
-
-/// A list with a count `u16`.
-fn read_list<'a, T: Field<'a>>(r: &mut Reader<'a>, max: usize) -> Result<Vec<T>, Malformed> {
-    let count = usize::from(r.u16()?);
-    if count > max {
-        return Err(Malformed::OutOfRange);
-    }
-    (0..count).map(|_| T::read(r)).collect()
-}
-
-fn write_list<'a, T: Field<'a>>(list: &[T], out: &mut impl Sink) {
-    (list.len() as u16).write(out);
-    list.iter().for_each(|one| one.write(out));
-}
-
-macro_rules! lists {
-    ($($(#[$doc:meta])* $name:ident: $T:ty, $max:ident;)+) => {$(
-        $(#[$doc])*
-        mod $name {
-            use super::{$max, Malformed, Reader, Sink};
-
-            pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<$T>, Malformed> {
-                super::read_list(r, $max)
-            }
-
-            pub(super) fn write(list: &[$T], out: &mut impl Sink) {
-                super::write_list(list, out);
-            }
-        }
-    )+};
-}
-
-lists! {
-    /// Tags, at most [`TAGS_MAX`].
-    tags: u64, TAGS_MAX;
-    /// Tags of records that are to be given, at most [`RECORDS_MAX`].
-    fetched: u64, RECORDS_MAX;
-    /// Bits for tags, in bytes.
-    wanted: u8, WANTED_MAX;
-    /// Sums, at most [`SUMS_ASKED_MAX`].
-    sums: super::Sum, SUMS_ASKED_MAX;
 }
 
 #[cfg(test)]

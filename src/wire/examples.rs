@@ -8,7 +8,7 @@ use crate::wire::cell::{BODY_SIZE, Cell, CircuitId, DestroyReason};
 use crate::wire::content::store::{self, Missing, Status, StoreAnswer, StoreRequest};
 use crate::wire::content::{Class, SMALL};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
-use crate::wire::directory::{self, DirectoryAnswer, DirectoryRequest, MemberBytes, Statement, Sum};
+use crate::wire::directory::{self, Climbing, DirectoryAnswer, DirectoryRequest, MemberBytes, Rung, Statement, Sum};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{Address, Locator, NetworkId, RelayId};
 use crate::wire::message::{EndReason, ExtendFailure, Message, Target};
@@ -85,6 +85,10 @@ pub fn messages() -> Vec<Example<Message<'static>>> {
 
 /// Requests to a directory.
 pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
+    let climbing = Climbing {
+        record: relay(1).bytes().to_vec(),
+        rungs: vec![Rung { place: 2, signature: [5; 64] }, Rung { place: 7, signature: [6; 64] }],
+    };
     vec![
         ("put", DirectoryRequest::Put(vec![relay(1).bytes().to_vec()])),
         ("get", DirectoryRequest::Get(RELAY)),
@@ -92,33 +96,41 @@ pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
         ("fetch", DirectoryRequest::Fetch(vec![1, 2])),
         ("statement_of", DirectoryRequest::Statement(UnixMs(60_000))),
         ("page_of", DirectoryRequest::Page { cut: UnixMs(60_000), start: 5 }),
+        ("changes_of", DirectoryRequest::Changes { from: UnixMs(60_000), offset: 7 }),
+        ("witness", DirectoryRequest::Witness { cut: UnixMs(60_000), relays: vec![RELAY, RelayId([4; 32])] }),
+        ("climb", DirectoryRequest::Climb { cut: UnixMs(60_000), items: vec![climbing] }),
+        ("tell", DirectoryRequest::Tell(vec![statement()])),
         ("sketch", DirectoryRequest::Sketch { from: 48, count: 96 }),
         ("list", DirectoryRequest::List(7)),
     ]
 }
 
+fn statement() -> Statement {
+    let (cut, relay, signature) = (UnixMs(60_000), RelayId([4; 32]), [0; 64]);
+    let statement = Statement { cut, root: [1; 32], beacon: [2; 32], count: 3, relay, signature };
+    statement.sign(NetworkId([9; 32]), &IdentityKey::from_bytes([7; 32]))
+}
+
 /// Answers of a directory.
 pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
     let record = || relay(1).bytes().to_vec();
-    let key = IdentityKey::from_bytes([7; 32]);
-    let (cut, signature) = (UnixMs(60_000), [0; 64]);
-    let statement = Statement { cut, root: [1; 32], beacon: [2; 32], count: 3, relay: RelayId([4; 32]), signature };
-    let statement = statement.sign(NetworkId([9; 32]), &key);
     let member = MemberBytes { record: record(), since: UnixMs(30_000), samples: 5, dormant: UnixMs(0) };
+    let changes =
+        DirectoryAnswer::Changes { cut: UnixMs(60_000), beacon: [2; 32], total: 9, offset: 7, bytes: vec![1, 2] };
+    let sum = Sum { tags: 9, checks: 8, count: 1 };
     vec![
         ("taken", DirectoryAnswer::Taken { new: 1, held: 2, refused: 3 }),
         ("record", DirectoryAnswer::Record(record())),
         ("wanted", DirectoryAnswer::Wanted(vec![0xc0])),
         ("items", DirectoryAnswer::Items(vec![record()])),
-        (
-            "sums",
-            DirectoryAnswer::Sums { salt: 5, items: 1, from: 0, sums: vec![Sum { tags: 9, checks: 8, count: 1 }] },
-        ),
+        ("sums", DirectoryAnswer::Sums { salt: 5, items: 1, from: 0, sums: vec![sum] }),
         ("listed", DirectoryAnswer::Listed { more: false, tags: vec![1, 2] }),
-        ("statement", DirectoryAnswer::Statement(statement)),
+        ("statement", DirectoryAnswer::Statement(statement())),
         ("page", DirectoryAnswer::Page { cut: UnixMs(60_000), total: 1, start: 0, members: vec![member] }),
         ("unknown", DirectoryAnswer::Unknown(UnixMs(60_000))),
         ("refused", DirectoryAnswer::Refused(directory::Refusal::Busy)),
+        ("changes", changes),
+        ("witnessed", DirectoryAnswer::Witnessed(vec![statement(), statement()])),
     ]
 }
 

@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod cell;
+pub mod changes;
 pub mod content;
 pub mod descriptor;
 pub mod directory;

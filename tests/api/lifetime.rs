@@ -138,6 +138,7 @@ async fn several_clients_in_one_process_and_one_in_a_folder() {
     assert_eq!(nothing.kind(), ErrorKind::Config);
 }
 
+// spec: CLIENT-29
 #[tokio::test]
 async fn a_dead_network_is_an_error_and_not_a_wait() {
     let (invite, dir) = (dead().await, tempfile::tempdir().unwrap());
@@ -149,12 +150,20 @@ async fn a_dead_network_is_an_error_and_not_a_wait() {
         (connect.kind(), put.kind())
     });
     assert_eq!(tried.await.unwrap(), (ErrorKind::NoPath, ErrorKind::NoPath));
+    let status = client.status().await.unwrap();
+    let on_the_way = &status.bootstrap;
+    assert!(!status.ready && on_the_way.percent < 50 && on_the_way.reason.contains("relay"), "{on_the_way:?}");
+    assert!(!on_the_way.next.is_empty(), "{on_the_way:?}");
     client.shutdown().await;
     while let Some(event) = events.next().await {
-        assert!(!matches!(event, Event::Bootstrap(100, _) | Event::CircuitBuilt(_)), "{event:?}");
+        assert!(
+            !matches!(event, Event::Bootstrap(umbel::Bootstrap { percent: 100, .. }) | Event::CircuitBuilt(_)),
+            "{event:?}"
+        );
     }
 }
 
+// spec: CLIENT-29
 #[tokio::test]
 async fn events_tell_the_way_to_the_first_circuit() {
     let (net, dir) = (network().await, tempfile::tempdir().unwrap());
@@ -162,7 +171,7 @@ async fn events_tell_the_way_to_the_first_circuit() {
     let (mut events, mut seen) = (client.events(), Vec::new());
     loop {
         let event = events.next().await.unwrap();
-        let done = matches!(event, Event::Bootstrap(100, _));
+        let done = matches!(event, Event::Bootstrap(umbel::Bootstrap { percent: 100, .. }));
         seen.push(event);
         if done {
             break;
@@ -170,7 +179,15 @@ async fn events_tell_the_way_to_the_first_circuit() {
     }
     assert!(seen.iter().any(|e| matches!(e, Event::Directory(5, _))), "{seen:?}");
     assert!(seen.iter().any(|e| matches!(e, Event::CircuitBuilt(_))), "{seen:?}");
-    assert!(client.status().await.unwrap().ready);
+    let percents: Vec<_> =
+        seen.iter().filter_map(|e| if let Event::Bootstrap(b) = e { Some(b.percent) } else { None }).collect();
+    assert!(percents.len() > 1 && percents[0] < 50, "{seen:?}");
+    let status = client.status().await.unwrap();
+    assert!(status.ready && status.bootstrap.percent == 100 && status.bootstrap.next.is_empty());
+    let directory = status.directory.unwrap();
+    assert_eq!(directory.vouched, Some(5), "each relay of its invite");
+    assert!(directory.signers * 5 > directory.drawn * 3 && directory.drawn == 5, "{directory:?}");
+    assert!(status.problems.is_empty(), "{:?}", status.problems);
 }
 
 #[tokio::test]

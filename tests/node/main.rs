@@ -14,4 +14,5 @@ mod processes;
 mod proxy;
 mod reference;
 mod sharing;
+mod sim;
 mod testnet;

@@ -6,7 +6,9 @@ use umbel::base::bytes::Reader;
 use umbel::base::time::UnixMs;
 use umbel::wire::content::Class;
 use umbel::wire::content::store::{self, Missing, Status, StoreAnswerKind, StoreRequestKind};
-use umbel::wire::directory::{self, DirectoryAnswerKind, DirectoryRequestKind, MemberBytes, Sum};
+use umbel::wire::directory::{
+    self, Climbing, DirectoryAnswerKind, DirectoryRequestKind, MemberBytes, Rung, Statement, Sum,
+};
 use umbel::wire::ids::{Address, Locator, RelayId};
 
 fn name(case: &Case) -> &str {
@@ -48,13 +50,25 @@ fn directory_request(case: &Case) -> directory::DirectoryRequest {
         "sketch" => DirectoryRequest::Sketch { from: case.number("from") as u16, count: case.number("count") as u16 },
         "list" => DirectoryRequest::List(case.number("from")),
         "statement" => DirectoryRequest::Statement(UnixMs(case.number("cut"))),
+        "changes" => {
+            DirectoryRequest::Changes { from: UnixMs(case.number("cut")), offset: case.number("start") as u32 }
+        }
+        "witness" => {
+            let relays = pieces::<32>(case, "relays").iter().map(|r| id(r)).collect();
+            DirectoryRequest::Witness { cut: UnixMs(case.number("cut")), relays }
+        }
         "page" => DirectoryRequest::Page { cut: UnixMs(case.number("cut")), start: case.number("start") as u32 },
+        "climb" => DirectoryRequest::Climb {
+            cut: UnixMs(case.number("cut")),
+            items: case.list("climbing").iter().map(|c| climbing(c)).collect(),
+        },
+        "tell" => DirectoryRequest::Tell(pieces::<172>(case, "statements").iter().map(statement).collect()),
         _ => unknown(case),
     }
 }
 
 fn directory_answer(case: &Case) -> directory::DirectoryAnswer {
-    use directory::{DirectoryAnswer, Refusal, Statement};
+    use directory::{DirectoryAnswer, Refusal};
     match name(case) {
         "taken" => {
             let n = |key| case.number(key) as u16;
@@ -70,16 +84,16 @@ fn directory_answer(case: &Case) -> directory::DirectoryAnswer {
             sums: pieces::<14>(case, "sums").iter().map(sum).collect(),
         },
         "listed" => DirectoryAnswer::Listed { more: case.number("more") == 1, tags: tags(case) },
-        "statement" => {
-            let s: [u8; 172] = case.array("statement");
-            DirectoryAnswer::Statement(Statement {
-                cut: UnixMs(number(&s)),
-                root: *s[8..].first_chunk().unwrap(),
-                beacon: *s[40..].first_chunk().unwrap(),
-                count: u32::from_be_bytes(*s[72..].first_chunk().unwrap()),
-                relay: id(&s[76..]),
-                signature: *s[108..].first_chunk().unwrap(),
-            })
+        "statement" => DirectoryAnswer::Statement(statement(&case.array("statement"))),
+        "changes" => DirectoryAnswer::Changes {
+            cut: UnixMs(case.number("cut")),
+            beacon: case.array("beacon"),
+            total: case.number("total") as u32,
+            offset: case.number("start") as u32,
+            bytes: case.bytes("changes"),
+        },
+        "witnessed" | "witnessed_nothing" => {
+            DirectoryAnswer::Witnessed(pieces::<172>(case, "statements").iter().map(statement).collect())
         }
         "page" => DirectoryAnswer::Page {
             cut: UnixMs(case.number("cut")),
@@ -92,6 +106,25 @@ fn directory_answer(case: &Case) -> directory::DirectoryAnswer {
             DirectoryAnswer::Refused(if case.number("reason") == 1 { Refusal::Malformed } else { Refusal::Busy })
         }
         _ => unknown(case),
+    }
+}
+
+fn climbing(bytes: &[u8]) -> Climbing {
+    let (length, rest) = bytes.split_first_chunk().expect("a length");
+    let (record, rungs) = rest.split_at(usize::from(u16::from_be_bytes(*length)));
+    let rung = |r: &[u8; 65]| Rung { place: r[0], signature: *r[1..].first_chunk().unwrap() };
+    let rungs: Vec<_> = rungs[1..].as_chunks::<65>().0.iter().map(rung).collect();
+    Climbing { record: record.to_vec(), rungs }
+}
+
+fn statement(s: &[u8; 172]) -> Statement {
+    Statement {
+        cut: UnixMs(number(s)),
+        root: *s[8..].first_chunk().unwrap(),
+        beacon: *s[40..].first_chunk().unwrap(),
+        count: u32::from_be_bytes(*s[72..].first_chunk().unwrap()),
+        relay: id(&s[76..]),
+        signature: *s[108..].first_chunk().unwrap(),
     }
 }
 

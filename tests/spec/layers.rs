@@ -1,4 +1,5 @@
-//! Who may import whom: `base <- crypto <- wire <- proto <- role <- { sim, host <- api <- node <- main }`.
+//! Who may import whom: `base <- crypto <- wire <- proto <- role <- { sim, host <- api <- node <- main }`, and `node/sim`, the
+//! command, the simulator's part that is in the program: `sim/directory`.
 
 use crate::pages::{File, files};
 
@@ -78,7 +79,8 @@ fn problems(files: &[File]) -> Vec<String> {
             for (_, rest) in code.match_indices("crate::").map(|(at, m)| (at, &code[at + m.len()..])) {
                 let word = layer(rest.split([';', '{', ',', ' ', '(', ')', '<', '>', ']']).next().unwrap_or_default());
                 let (Some(own), Some(other)) = (own, rank(word)) else { continue };
-                let siblings = word == "sim" && own > other;
+                let is_command = is_in(&file.path, "node/sim") && rest.starts_with("sim::directory");
+                let siblings = word == "sim" && own > other && !is_command;
                 if other > own || siblings {
                     out.push(format!(
                         "{}:{}: {mine} may not use {word}: move what it needs down, or take it as an argument",
@@ -117,6 +119,9 @@ fn an_upward_import_and_a_stray_crate_are_noticed() {
     assert_eq!(judge("src/wire/x.rs", "use crate::base::bytes;"), 0);
     assert_eq!(judge("src/proto/x.rs", "let x = crate::role::shard::f();"), 1);
     assert_eq!(judge("src/node/x.rs", "use crate::sim::world;"), 1);
+    assert_eq!(judge("src/node/x.rs", "use crate::sim::directory::plan;"), 1);
+    assert_eq!(judge("src/node/sim/x.rs", "use crate::sim::directory::plan;"), 0);
+    assert_eq!(judge("src/node/sim/x.rs", "use crate::sim::world;"), 1);
     assert_eq!(judge("src/proto/x.rs", "use tokio::net;"), 1);
     assert_eq!(judge("src/proto/x.rs", "// tokio::net is not used"), 0);
     assert_eq!(judge("src/proto/x.rs", "use crate::crypto::hash::blake3;"), 0);

@@ -3,7 +3,7 @@
 use crate::pages::{pages, tables};
 use umbel::base::time::Duration;
 use umbel::proto::congestion::CongestionParams;
-use umbel::proto::profile::{CutParams, Profile};
+use umbel::proto::profile::{CutParams, PathRules, Profile};
 
 #[derive(Debug, PartialEq, Eq)]
 enum Value {
@@ -43,8 +43,6 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         cuts,
         dormant_max,
         sample_interval,
-        settle_margin,
-        usable_lag,
         descriptor_lifetime,
         descriptor_refresh,
         gossip_interval,
@@ -63,17 +61,20 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         replicate_spread,
         congestion,
         stream_window_bytes,
+        paths,
     } = *profile;
-    let CutParams { period_min, period_max, period_per_member } = cuts;
+    let CutParams { period_min, period_max, period_per_member, group, round, round_large, late_window } = cuts;
     let mut rows = vec![
         ("name", Value::Text(name.to_owned())),
         ("period_min", Value::Time(period_min)),
         ("period_max", Value::Time(period_max)),
         ("period_per_member", Value::Time(period_per_member)),
+        ("group", Value::Number(group as u64)),
+        ("round", Value::Time(round)),
+        ("round_large", Value::Time(round_large)),
+        ("late_window", Value::Time(late_window)),
         ("dormant_max", Value::Time(dormant_max)),
         ("sample_interval", Value::Time(sample_interval)),
-        ("settle_margin", Value::Time(settle_margin)),
-        ("usable_lag", Value::Time(usable_lag)),
         ("descriptor_lifetime", Value::Time(descriptor_lifetime)),
         ("descriptor_refresh", Value::Time(descriptor_refresh)),
         ("gossip_interval", Value::Time(gossip_interval)),
@@ -94,7 +95,31 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
     ];
     rows.extend(congestion_rows(congestion));
     rows.push(("stream_window_bytes", Value::Number(u64::from(stream_window_bytes))));
+    rows.extend(path_rows(paths));
     rows
+}
+
+fn path_rows(rules: PathRules) -> Vec<(&'static str, Value)> {
+    let PathRules {
+        guard_age,
+        guard_presence,
+        last_hop_age,
+        middle_age,
+        guard_lifetime_min,
+        guard_lifetime_max,
+        guard_window,
+        exit_operators,
+    } = rules;
+    vec![
+        ("guard_age", Value::Time(guard_age)),
+        ("guard_presence", Value::Number(u64::from(guard_presence))),
+        ("last_hop_age", Value::Time(last_hop_age)),
+        ("middle_age", Value::Time(middle_age)),
+        ("guard_lifetime_min", Value::Time(guard_lifetime_min)),
+        ("guard_lifetime_max", Value::Time(guard_lifetime_max)),
+        ("guard_window", Value::Time(guard_window)),
+        ("exit_operators", Value::Number(exit_operators as u64)),
+    ]
 }
 
 fn congestion_rows(params: CongestionParams) -> Vec<(&'static str, Value)> {

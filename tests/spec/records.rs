@@ -4,17 +4,22 @@ use crate::case::{Case, cases, unknown};
 use std::sync::Arc;
 use umbel::base::bytes::Reader;
 use umbel::base::secret::Secret;
-use umbel::base::time::UnixMs;
+use umbel::base::time::{Duration, UnixMs};
+use umbel::crypto::identity::IdentityKey;
 use umbel::proto::content::block::{self, BlockError};
 use umbel::proto::content::tree::{KeyChoice, Label, Tree};
 use umbel::proto::content::view::Opened;
+use umbel::proto::directory::changes;
+use umbel::proto::directory::ladder::{Group, Ladder};
 use umbel::proto::directory::rendezvous;
+use umbel::proto::directory::schedule::Steps;
 use umbel::proto::directory::snapshot::{Member, Snapshot, Unsettled, heard_of};
 use umbel::proto::profile::Profile;
+use umbel::wire::changes::Changes;
 use umbel::wire::content::Kind;
 use umbel::wire::content::manifest::Manifest;
 use umbel::wire::descriptor::{DescriptorError, DescriptorRules, SignedDescriptor};
-use umbel::wire::directory::{DirectoryAnswer, MemberBytes};
+use umbel::wire::directory::{DirectoryAnswer, MemberBytes, Rung};
 use umbel::wire::error::Malformed;
 use umbel::wire::ids::{Address, NetworkId, RelayId};
 use umbel::wire::invite::{Invite, InviteError};
@@ -77,12 +82,11 @@ fn custodians(case: &Case) {
     let cut = UnixMs(case.number("cut"));
     let beacon = rendezvous::beacon(network, cut, &Profile::TESTING, &case.array("last"));
     assert_eq!(beacon, case.array("beacon"));
-    let key: [u8; 32] = case.array("key");
+    let (key, number): ([u8; 32], _) = (case.array("key"), case.number("number") as usize);
     assert_eq!(rendezvous::locate(&key), case.array("locator"));
-    let relays = case.bytes("relays");
-    let relays = relays.as_chunks::<32>().0.iter().map(|c| RelayId(*c));
-    let best: Vec<u8> = rendezvous::best(&beacon, &key, relays, 3).iter().flat_map(|r| r.0).collect();
-    assert_eq!(best, case.bytes("best"));
+    let (_, _, relays) = records(case, "records");
+    let best: Vec<u8> = rendezvous::best(&beacon, &key, &relays, number).iter().flat_map(|r| r.0).collect();
+    assert_eq!(best, case.bytes("best"), "{}", case.name);
 }
 
 fn records(case: &Case, key: &str) -> (NetworkId, UnixMs, Vec<Arc<SignedDescriptor>>) {
@@ -127,9 +131,45 @@ fn settled(case: &Case) {
     let (network, cut, records) = records(case, "records");
     let profile = &Profile::TESTING;
     let before = case.has("before").then(|| assemble(case, "before", "old_beacon", "old_members").unwrap());
-    let set = Snapshot::follow(before.as_ref(), heard_of(&records, cut, profile), cut, profile, network);
+    let set = Snapshot::follow(before.as_ref(), heard_of(&records, cut), cut, profile, network);
     assert_eq!(set.members(), members(case, "members").unwrap(), "{}", case.name);
     assert_eq!((set.root, set.beacon), (case.array("root"), case.array("beacon")), "{}", case.name);
+}
+
+/// The group of a cut, and what its first members sign.
+fn group(case: &Case) {
+    case.expect("ok");
+    let set = assemble(case, "cut", "beacon", "members").unwrap();
+    let (network, next) = (NetworkId(case.array("network")), UnixMs(case.number("next")));
+    let drawn: Vec<u8> = set.drawn(next, 5).iter().flat_map(|r| r.id().0).collect();
+    assert_eq!(drawn, case.bytes("drawn"), "{}", case.name);
+    let steps = Steps { group: 5, rounds: 5, round: Duration::from_secs(1) };
+    let rungs = case.bytes("rungs");
+    let rung = |r: &[u8; 65]| Rung { place: r[0], signature: *r[1..].first_chunk().unwrap() };
+    let rungs: Vec<_> = rungs.as_chunks::<65>().0.iter().map(rung).collect();
+    let key = Arc::new(IdentityKey::from_bytes([1; 32]));
+    for (n, round) in [(3, 2), (2, 2), (1, 0)] {
+        let mut ladder = Ladder::new(Group::new(network, &set, next, steps), RelayId([0; 32]), Arc::clone(&key));
+        let at = next.plus(Duration::from_secs(round));
+        let counts = ladder.climb(at, case.array("item"), None, (), &rungs[..n]);
+        assert_eq!(counts, n as u64 > round, "{}: {n} signatures in round {}", case.name, round + 1);
+    }
+}
+
+fn changed(case: &Case) {
+    let found = match Changes::decode(&case.bytes("changes")) {
+        Err(why) => return case.expect(&format!("{why:?}")),
+        Ok(found) => found,
+    };
+    case.expect("ok");
+    assert_eq!(found.encode(), case.bytes("changes"), "{}", case.name);
+    let before = assemble(case, "before", "old_beacon", "old_members").unwrap();
+    let (cut, network) = (UnixMs(case.number("cut")), NetworkId(case.array("network")));
+    let set = changes::apply(&before, &found, (cut, case.array("beacon")), &Profile::TESTING, network).unwrap();
+    assert_eq!(set.members(), members(case, "members").unwrap(), "{}", case.name);
+    assert_eq!(set.root, case.array("root"), "{}", case.name);
+    let again = changes::between(&before, &set, &Profile::TESTING, network).expect("it follows");
+    assert_eq!((again.gone, again.turned, again.new), (found.gone, found.turned, found.new), "{}", case.name);
 }
 
 fn statement(case: &Case) {
@@ -159,6 +199,8 @@ fn directory() {
             "custodians" => custodians(&case),
             "set" => one_set(&case),
             "settle" => settled(&case),
+            "group" => group(&case),
+            "changes" => changed(&case),
             "statement" => statement(&case),
             _ => unknown(&case),
         }

@@ -48,8 +48,15 @@ fn in_code(name: &str) -> Option<u64> {
         "SUMS_MAX" => proto::directory::sketch::SUMS_MAX,
         "RELAYS_MAX" => proto::directory::snapshot::RELAYS_MAX,
         "RELAYS_MIN" => proto::directory::snapshot::RELAYS_MIN,
-        "PENDING_MAX" => proto::directory::records::PENDING_MAX,
+        "CLIMBING_MAX" => wire::directory::CLIMBING_MAX,
+        "RUNGS_MAX" => wire::directory::RUNGS_MAX,
+        "STATEMENTS_MAX" => wire::directory::STATEMENTS_MAX,
+        "LATE_MAX" => proto::directory::ladder::LATE_MAX,
+        "LATE_STRANGERS_MAX" => proto::directory::ladder::LATE_STRANGERS_MAX,
+        "ROUNDS_MAX" => proto::directory::schedule::ROUNDS_MAX,
         "CUTS_KEPT" => proto::directory::cuts::CUTS_KEPT,
+        "CUSTODY_LEAST" => proto::directory::rendezvous::CUSTODY_LEAST,
+        "RING_STEPS_MAX" => proto::directory::rendezvous::RING_STEPS_MAX,
         "PUSH_PEERS" => proto::directory::peers::PUSH_PEERS,
         "INVITE_RELAYS_MAX" => wire::invite::INVITE_RELAYS_MAX,
         "INVITE_MAX" => wire::invite::INVITE_MAX,
@@ -95,6 +102,23 @@ fn of_a_client(name: &str) -> Option<u64> {
         "CLIENT_STREAMS_MAX" => role::limits::CLIENT_STREAMS_MAX,
         "GUARDS_KEPT" => proto::path::guards::GUARDS_KEPT,
         "GUARDS_MAX" => proto::path::GUARDS_MAX,
+        "GUARDS_USED_MAX" => proto::path::guards::GUARDS_USED_MAX,
+        "LAST_HOP_TRIES" => role::limits::LAST_HOP_TRIES.into(),
+        _ => return of_a_client_s_directory(name),
+    };
+    Some(n as u64)
+}
+
+/// The value of a constant of page 10, *At a client*, in the code.
+fn of_a_client_s_directory(name: &str) -> Option<u64> {
+    let n: usize = match name {
+        "CHANGES_MAX" => wire::changes::CHANGES_MAX,
+        "CHANGES_PART_MAX" => wire::changes::CHANGES_PART_MAX,
+        "WITNESSED_MAX" => wire::directory::WITNESSED_MAX,
+        "SIGNERS_PER_WITNESS" => proto::directory::client_sync::SIGNERS_PER_WITNESS,
+        "SIGNERS_ESCALATED" => proto::directory::vote::SIGNERS_ESCALATED,
+        "SIGNER_TRIES" => usize::from(proto::directory::vote::SIGNER_TRIES),
+        "MEMBERS_MAX" => proto::directory::snapshot::MEMBERS_MAX,
         _ => return None,
     };
     Some(n as u64)

@@ -13,7 +13,7 @@ fn sums(case: &Case) -> Vec<Sum> {
     pieces::<14>(case, "sums").iter().map(sum).collect()
 }
 
-// spec: DIR-31
+// spec: GOSSIP-1
 #[test]
 fn sketches_and_differences() {
     let mut kinds = [0, 0];

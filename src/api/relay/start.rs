@@ -140,6 +140,7 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
         seeds: network.seeds.clone(),
         guards: Guards::new(),
         snapshot: None,
+        checkpoint: None,
         hops: 3,
         spare_circuits: 0,
         wants_exits: false,

@@ -11,6 +11,7 @@ use crate::host::shard::{ShardAsk, ShardCommand, ShardThread};
 use crate::host::store::thread::StoreThread;
 use crate::proto::content::call::{StoreCall, StoreCallId};
 use crate::proto::directory::client_sync::SourceFault;
+use crate::proto::directory::progress::Stage;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::rpc::Service;
 use crate::role::AskId;
@@ -42,6 +43,8 @@ struct Shared {
     jobs: RefCell<BTreeMap<JobId, Rc<content::Inbox>>>,
     snapshot: watch::Sender<Option<Arc<Snapshot>>>,
     built: watch::Sender<u64>,
+    /// How far the node is on its way to a directory.
+    stage: watch::Sender<Stage>,
     skew: watch::Sender<Option<i64>>,
     /// Whether the node can do its work as far as the network goes.
     online: watch::Sender<bool>,
@@ -81,7 +84,11 @@ impl Hooks<Driven<Agent>> for ServiceHooks {
             self.0.on(event);
         }
         let now = core.now();
-        let (built, skew) = core.peek(|node| (node.look().circuits_built(), node.look().clock_skew(now)));
+        let (built, skew, stage) = core.peek(|node| {
+            let node = node.look();
+            (node.circuits_built(), node.clock_skew(now), node.stage(now))
+        });
+        self.0.stage.send_if_modified(|s| core::mem::replace(s, stage) != stage);
         self.0.built.send_if_modified(|b| core::mem::replace(b, built) != built);
         self.0.note_skew(skew);
     }
@@ -111,9 +118,13 @@ impl Shared {
                 tracing::debug!(relays = snapshot.len(), "the directory is settled and checked");
                 self.snapshot.send_replace(Some(snapshot));
             }
+            AgentEvent::Expired => {
+                tracing::warn!("the set of relays is too old to be used: looking for a newer one");
+                self.snapshot.send_replace(None);
+            }
             AgentEvent::Job(job, news) => self.on_job(job, news),
             // A network that is just forming has settled nothing yet: the next attempt follows at once.
-            AgentEvent::SourceFailed(relay, why @ SourceFault::NothingSettled) => {
+            AgentEvent::SourceFailed(relay, why @ (SourceFault::NothingSettled | SourceFault::Stale)) => {
                 tracing::debug!(?relay, %why, "a source of the directory failed");
             }
             AgentEvent::SourceFailed(relay, why) => tracing::warn!(?relay, %why, "a source of the directory failed"),
@@ -174,6 +185,7 @@ impl AgentHandle {
             jobs: RefCell::default(),
             snapshot: watch::Sender::new(None),
             built: watch::Sender::new(0),
+            stage: watch::Sender::new(Stage::Starting),
             skew: watch::Sender::new(None),
             online: watch::Sender::new(true),
             kept: watch::Sender::new(Vec::new()),
@@ -227,6 +239,11 @@ impl AgentHandle {
     /// How many circuits were built so far.
     pub fn circuits_built(&self) -> watch::Receiver<u64> {
         self.shared.built.subscribe()
+    }
+
+    /// How far the node is on its way to a directory.
+    pub fn stages(&self) -> watch::Receiver<Stage> {
+        self.shared.stage.subscribe()
     }
 
     /// How far our clock is ahead of the relays', in milliseconds, once enough of them were reached.

@@ -2,7 +2,7 @@
 
 use crate::api;
 pub use crate::api::{
-    BytesStatus, CircuitStatus, DirectoryStatus, Listing, Lookup as LookupReport, Problem, Progress,
+    Bootstrap, BytesStatus, CircuitStatus, DirectoryStatus, Listing, Lookup as LookupReport, Problem, Progress,
     Published as PutReport, StoreStatus, StreamStatus, Unit,
 };
 #[cfg(feature = "unstable")]
@@ -43,6 +43,9 @@ pub struct Status {
     pub uptime_s: u64,
     /// Whether the node can do its work now.
     pub ready: bool,
+    /// How far it is on its way to its first work.
+    #[serde(default)]
+    pub bootstrap: Bootstrap,
     /// What keeps it from its work, or a part of it.
     #[serde(default)]
     pub problems: Vec<Problem>,
@@ -83,6 +86,7 @@ impl Status {
             profile: node.profile,
             uptime_s: node.uptime_s,
             ready: node.ready,
+            bootstrap: node.bootstrap,
             problems: node.problems,
             socks,
             directory: node.directory,
@@ -153,9 +157,21 @@ mod tests {
             profile: "testing".into(),
             uptime_s: 1,
             ready: true,
+            bootstrap: Bootstrap::default(),
             problems: Vec::new(),
             socks: Some("127.0.0.1:6250".into()),
-            directory: Some(DirectoryStatus { cut: 1, root: "r".into(), relays: 2, signers: 3, age_s: 4 }),
+            directory: Some(DirectoryStatus {
+                cut: 1,
+                root: "r".into(),
+                relays: 2,
+                signers: 3,
+                drawn: 4,
+                vouched: Some(1),
+                age_s: 4,
+                exits: 1,
+                exit_operators: 1,
+                exit_paths_seen_ppm: 200_000,
+            }),
             links: 1,
             circuits: vec![CircuitStatus {
                 id: 1,
@@ -175,8 +191,10 @@ mod tests {
         golden(
             &status,
             concat!(
-                r#"{"version":"1","role":"client","id":null,"profile":"testing","uptime_s":1,"ready":true,"problems":[],"#,
-                r#""socks":"127.0.0.1:6250","directory":{"cut":1,"root":"r","relays":2,"signers":3,"age_s":4},"links":1,"#,
+                r#"{"version":"1","role":"client","id":null,"profile":"testing","uptime_s":1,"ready":true,"#,
+                r#""bootstrap":{"percent":0,"reason":"","next":""},"problems":[],"#,
+                r#""socks":"127.0.0.1:6250","directory":{"cut":1,"root":"r","relays":2,"signers":3,"drawn":4,"vouched":1,"age_s":4,"#,
+                r#""exits":1,"exit_operators":1,"exit_paths_seen_ppm":200000},"links":1,"#,
                 r#""circuits":[{"id":1,"hops":["h"],"state":"open","isolation":"i"}],"#,
                 r#""streams":[{"id":1,"circuit":2,"hops":3,"post_quantum":true,"bytes_in":4,"bytes_out":5}],"#,
                 r#""store":{"used":1,"cap":2,"objects":3,"health":"good","reason":"","since_unix":0,"before":null,"#,

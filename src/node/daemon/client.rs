@@ -15,6 +15,7 @@ use crate::node::signal::{DRAIN_MAX, Signals};
 pub(super) async fn run(config: ClientConfig) -> Result<(), Error> {
     let (begun, signals) = (Timer::start(), Signals::catch()?);
     let mut builder = Client::builder(&config.common.dir).seeds(config.seeds.clone());
+    builder = builder.guards_fail_open(config.guards_fail_open);
     if let Some(path) = &config.invite {
         builder = builder.invite(Invite::read(path)?);
     }

@@ -1,23 +1,41 @@
 //! A client's directory: the whole snapshot from one relay, its root from many (spec 10).
 //!
-//! The guard (before there is one: a seed) names its newest root and hands the records over in pages. Signers drawn by
-//! chance are then asked over circuits, each its own, what the root of that cut is. With a verified snapshot at hand they
-//! are drawn from that one and reached over it, so a lying guard chooses neither the signers nor the way to them. Without one they
-//! are drawn from the candidate, and most of the seeds that answer must name the same root besides.
+//! A guard (before there is one: a seed) names its newest root. Signers drawn by chance are asked over circuits, each its own
+//! and spread over the guards, what the root of that cut is. With a verified snapshot at hand they are drawn from that one and
+//! reached over it, and the set is fetched when its root is known; so a lying guard chooses neither the signers nor the way to
+//! them, and can make us fetch nothing false. Without one the set comes first, signers are drawn from it, and most of the
+//! seeds that answer must name the same root besides.
 
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
-use crate::proto::directory::snapshot::{Member, RELAYS_MAX, Snapshot};
+use crate::proto::directory::continuity::Members;
+use crate::proto::directory::progress::Stage;
+use crate::proto::directory::schedule;
+use crate::proto::directory::snapshot::{MEMBERS_MAX, Snapshot};
 use crate::proto::directory::vote::{Root, Vote};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
-use crate::wire::descriptor::{SignedDescriptor, record_hash};
+use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Statement};
 use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+mod batch;
+mod changes;
 mod check;
+mod fault;
+mod fetch;
+mod report;
+mod sources;
+
+use batch::Batch;
+#[cfg(any(test, feature = "cli", feature = "unstable"))]
+pub use batch::SIGNERS_PER_WITNESS;
+pub use fault::SourceFault;
+use fetch::{Fetch, Partial};
+pub use report::{Checkpoint, Report};
+use sources::Sources;
 
 /// Pause between attempts before the first snapshot, for the first [`FIRST_TRIES`] of them; then it doubles.
 pub const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -28,69 +46,35 @@ pub const FIRST_RETRY_MAX: Duration = Duration::from_secs(30);
 /// Pause after a failed refresh; doubles up to the profile's refresh interval.
 pub const RETRY: Duration = Duration::from_secs(1);
 /// Signers asked at the same time.
-pub const SIGNERS_AT_ONCE: usize = 8;
+pub const SIGNERS_AT_ONCE: usize = 16;
 /// Other seeds asked for their root before there is any verified snapshot.
 pub const SEEDS_ASKED: usize = 4;
 /// How long the slower seeds are waited for.
 pub const SEEDS_PATIENCE: Duration = Duration::from_secs(2);
-/// Relays of an outdated snapshot that serve as sources besides the seeds.
+/// Relays of an outdated snapshot that serve as sources besides the seeds, at a time.
 pub const OLD_SOURCES: usize = 8;
-/// A step that takes longer has failed.
+/// In a network of more relays than this a client looks for a newer set a third as often: each time costs it more.
+pub const LARGE_NETWORK: usize = 20_000;
+/// A client checks no newer set within the age of the network divided by this, as long as that is no longer than its usual pause.
+pub const CHECKS_PER_AGE: u32 = 16;
+/// A step in which nothing comes forward for this long has failed.
 pub const STEP_MAX: Duration = Duration::from_secs(90);
-
-/// What is wrong with a source of the directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SourceFault {
-    /// The call failed.
-    #[error("it gave no answer: {0}")]
-    NoAnswer(#[from] CallError),
-    /// It has not settled any cut yet, or no longer has the one asked for.
-    #[error("it has no snapshot yet")]
-    NothingSettled,
-    /// Its answer is malformed or belongs to another question.
-    #[error("its answer is malformed")]
-    Malformed,
-    /// Its statement's signature or beacon does not hold.
-    #[error("its statement does not hold")]
-    BadStatement,
-    /// Its newest cut is too far from our time: its clock or ours is wrong.
-    #[error("its time and ours are too far apart")]
-    Clock,
-    /// It named an older cut than we already verified.
-    #[error("it offers an older directory than we have")]
-    Older,
-    /// What it handed over is not the set it named.
-    #[error("its records are not the set that it named")]
-    WrongRecords,
-    /// Most signers, or most seeds, name another root.
-    #[error("most other relays see a different directory")]
-    Deviates,
-    /// Too few signers could be asked, or they do not agree.
-    #[error("too few relays confirm its directory")]
-    Unconfirmed,
-}
-
-impl SourceFault {
-    /// Whether a guard with this fault should be left for the next one. The others are nobody's fault, or ours.
-    pub fn damning(self) -> bool {
-        match self {
-            Self::NothingSettled | Self::Clock | Self::Unconfirmed => false,
-            Self::NoAnswer(_) | Self::Malformed | Self::BadStatement => true,
-            Self::Older | Self::WrongRecords | Self::Deviates => true,
-        }
-    }
-}
 
 /// What the machine asks for.
 #[derive(Clone, Debug)]
 pub enum ClientDirOutput {
     /// Carry this call.
     Call(Call),
-    /// A snapshot to build circuits with for this machine's own calls and for nothing else. Only before the first verified one.
-    Candidate(Arc<Snapshot>),
+    /// Relays that are asked besides the seeds: how they can be reached, and nothing else.
+    Sources(Vec<Arc<SignedDescriptor>>),
+    /// A snapshot to build circuits with for this machine's own calls and for nothing else, or none any more. Only while there
+    /// is no verified one.
+    Candidate(Option<Arc<Snapshot>>),
     /// The directory to use from now on.
     Verified(Arc<Snapshot>),
-    /// A source failed. If it was the guard, choose the next one (`set_guard`).
+    /// The directory in use is too old: nothing may be done with it any more.
+    Expired,
+    /// A source failed. If it was a guard, name the guards anew (`set_guards`).
     SourceFailed {
         /// Which.
         relay: RelayId,
@@ -99,68 +83,85 @@ pub enum ClientDirOutput {
     },
 }
 
-/// Fetching a snapshot's pages.
-struct Fetch {
-    source: RelayId,
-    route: Route,
-    statement: Statement,
-    got: Vec<Member>,
-    /// Records verified before, by their hashes.
-    known: BTreeMap<Root, Arc<SignedDescriptor>>,
-    /// Whether a majority named this root already; then other sources that could serve it.
-    agreed: Option<Vec<RelayId>>,
-}
-
-/// Asking signers about a candidate.
+/// Asking signers about a root.
 struct Check {
     source: RelayId,
-    candidate: Arc<Snapshot>,
+    /// What the source said.
     statement: Statement,
-    /// Empty until the next poll, which brings the randomness to draw with.
-    vote: Option<Vote>,
+    /// Where there is no verified snapshot: what the source handed over.
+    candidate: Option<Arc<Snapshot>>,
+    /// A set that was fetched already, of a root that enough signers of the first draw named.
+    fetched: Option<Arc<Snapshot>>,
     /// One statement for each root that was named.
     named: BTreeMap<Root, Statement>,
+    /// Questions that others carry.
+    batches: Vec<Batch>,
     /// Seeds that were asked, and what they said.
     seeds: BTreeMap<RelayId, Option<Root>>,
+    /// Whether the source is still to say what it has of the invite's checkpoint.
+    checkpoint_open: bool,
+    opened: bool,
     patience: Instant,
+}
+
+/// The signers of one cut; they stay the same for as long as the cut is tried.
+struct Ballot {
+    cut: UnixMs,
+    /// The root of the set they were drawn from.
+    of: Root,
+    vote: Vote,
+}
+
+/// As what a relay is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Source,
+    Signer,
+    Witness,
+    Seed,
+    Checkpoint,
 }
 
 /// Whom a call went to and as what.
 #[derive(Clone, Copy)]
 struct Asked {
     relay: RelayId,
-    as_seed: bool,
+    role: Role,
 }
 
 enum Step {
     Idle,
     Root(RelayId),
-    Fetch(Fetch),
-    Check(Check),
+    Fetch(Box<Fetch>),
+    Check(Box<Check>),
 }
 
 /// The directory machine of a client.
 pub struct ClientDirectory {
     network: NetworkId,
     profile: &'static Profile,
-    sources: Vec<Arc<SignedDescriptor>>,
-    old: Option<Arc<Snapshot>>,
-    guard: Option<RelayId>,
+    sources: Sources,
     verified: Option<Arc<Snapshot>>,
-    signers: usize,
+    /// When the verified snapshot is over, whatever our wall clock says meanwhile.
+    fresh_until: Instant,
+    report: Report,
+    reference: Option<Members>,
     step: Step,
     step_ends: Instant,
     next_at: Instant,
     failures: u32,
-    started: bool,
+    ballot: Option<Ballot>,
+    partial: Option<Partial>,
     calls: BTreeMap<CallId, Asked>,
-    turn: bool,
     next_call: u64,
+    turn: bool,
+    /// Drawn once, so that not all clients ask at one moment: 0 to 255.
+    spread: u32,
     out: VecDeque<ClientDirOutput>,
 }
 
 impl ClientDirectory {
-    /// A client's directory. `sources` are the invite's relays, `cached` the snapshot of an earlier run.
+    /// A client's directory. `sources` are the invite's relays and good peers of earlier runs, `cached` the snapshot of one.
     pub fn new(
         network: NetworkId,
         profile: &'static Profile,
@@ -170,31 +171,28 @@ impl ClientDirectory {
         Self {
             network,
             profile,
-            sources: sources.into_iter().map(Arc::new).collect(),
-            old: cached.map(Arc::new),
-            guard: None,
+            sources: Sources::new(sources, cached),
             verified: None,
-            signers: 0,
+            fresh_until: Instant::default(),
+            report: Report::default(),
+            reference: None,
             step: Step::Idle,
             step_ends: Instant::default(),
             next_at: Instant::default(),
             failures: 0,
-            started: false,
+            ballot: None,
+            partial: None,
             calls: BTreeMap::new(),
-            turn: false,
             next_call: 0,
+            turn: false,
+            spread: 0,
             out: VecDeque::new(),
         }
     }
 
-    /// The relay to take snapshots from; without one they come from the seeds.
-    pub fn set_guard(&mut self, guard: RelayId) {
-        self.guard = Some(guard);
-    }
-
-    /// How many signers confirmed it (0 if it is from an earlier run).
-    pub fn signers(&self) -> usize {
-        self.signers
+    /// The guards, most preferred first: statements and sets come from them while there is a verified snapshot.
+    pub fn set_guards(&mut self, guards: Vec<RelayId>) {
+        self.sources.guards = guards;
     }
 
     /// What to do next. Drain it until `None`.
@@ -207,57 +205,87 @@ impl ClientDirectory {
 
     /// When to poll again if nothing happens before.
     pub fn deadline(&self) -> Option<Instant> {
-        match &self.step {
-            _ if self.turn || !self.out.is_empty() => Some(Instant::default()),
-            Step::Idle => Some(self.next_at),
-            Step::Check(c) if c.patience > Instant::default() => Some(c.patience.min(self.step_ends)),
-            Step::Root(_) | Step::Fetch(_) | Step::Check(_) => Some(self.step_ends),
-        }
+        let step = match &self.step {
+            _ if self.turn || !self.out.is_empty() => Instant::default(),
+            Step::Idle => self.next_at,
+            Step::Check(c) => {
+                let patience = (c.patience > Instant::default()).then_some(c.patience);
+                [patience, c.next_batch()].into_iter().flatten().fold(self.step_ends, Instant::min)
+            }
+            Step::Root(_) | Step::Fetch(_) => self.step_ends,
+        };
+        let over = self.verified.as_ref().map(|_| self.fresh_until);
+        [Some(step), over].into_iter().flatten().min()
     }
 
     fn tick(&mut self, now: Now, rng: &mut Rng) {
         self.start(now, rng);
-        if self.verified.as_ref().is_some_and(|v| v.age(now.unix) > self.profile.snapshot_max_age) {
-            // spec: DIR-44
-            self.verified = None;
-            self.failures = 0;
+        self.expire(now, rng);
+        if !self.out.is_empty() {
+            // Whoever takes this may have guards to name.
+            return;
         }
         if !matches!(self.step, Step::Idle) && self.step_ends <= now.mono {
-            self.fail(now, SourceFault::NoAnswer(CallError::TimedOut));
+            self.is_late(now);
         }
         if matches!(self.step, Step::Idle) && self.next_at <= now.mono {
-            if let Some(source) = self.source(rng) {
-                self.enter(now, Step::Root(source));
-                self.call(source, Route::Direct, false, &DirectoryRequest::Statement(UnixMs(0)));
-            } else {
-                self.next_at = now.mono + FIRST_RETRY_MAX;
-            }
+            self.begin(now, rng);
         }
         self.go_on(now, rng);
     }
 
     /// Takes the snapshot of an earlier run: as verified while it is fresh, as a list of sources when it is not.
     fn start(&mut self, now: Now, rng: &mut Rng) {
-        if core::mem::replace(&mut self.started, true) {
-            return;
+        if self.spread == 0 {
+            self.spread = u32::try_from(rng.below(255)).unwrap_or(0).saturating_add(1);
         }
-        let Some(old) = self.old.take() else { return };
+        let Some(old) = self.sources.unread.take() else { return };
+        let old = Arc::new(old);
+        self.reference = Some(Members::of(&old));
         if old.age(now.unix) <= self.profile.snapshot_max_age && old.cut <= now.unix.plus(self.profile.clock_tolerance)
         {
-            self.verified = Some(Arc::clone(&old));
-            self.out.push_back(ClientDirOutput::Verified(old));
+            self.note_checkpoint(&old);
+            self.use_set(now, old);
         } else {
-            let mut relays = old.relays().to_vec();
-            rng.shuffle(&mut relays);
-            relays.truncate(OLD_SOURCES);
-            self.sources.append(&mut relays);
+            self.out.push_back(ClientDirOutput::Sources(self.sources.add_old(old, rng)));
         }
     }
 
-    /// The guard, or while there is none a source at random.
-    fn source(&self, rng: &mut Rng) -> Option<RelayId> {
-        // spec: DIR-40
-        self.guard.or_else(|| self.sources.get(rng.below(self.sources.len())).map(|s| s.id()))
+    /// An outdated snapshot is used for nothing, but that its members are asked for a newer one.
+    fn expire(&mut self, now: Now, rng: &mut Rng) {
+        let Some(v) = &self.verified else { return };
+        // spec: DIR-44
+        if v.age(now.unix) <= self.profile.snapshot_max_age && now.mono < self.fresh_until {
+            return;
+        }
+        if let Some(old) = self.verified.take() {
+            // spec: DIR-68
+            self.out.push_back(ClientDirOutput::Expired);
+            self.out.push_back(ClientDirOutput::Sources(self.sources.add_old(old, rng)));
+        }
+        self.failures = 0;
+        self.ballot = None;
+        self.rest(now, Duration::ZERO);
+    }
+
+    /// Asks the next source for its newest root.
+    fn begin(&mut self, now: Now, rng: &mut Rng) {
+        let source = match &self.verified {
+            Some(v) => self.sources.of_guards(v, self.failures, rng),
+            None => {
+                if let Some(more) = self.sources.next_round(rng) {
+                    self.out.push_back(ClientDirOutput::Sources(more));
+                }
+                self.sources.in_turn().map(|id| (id, true))
+            }
+        };
+        let Some((source, direct)) = source else {
+            self.next_at = now.mono + FIRST_RETRY_MAX;
+            return;
+        };
+        self.enter(now, Step::Root(source));
+        let route = if direct { Route::Direct } else { self.fresh_route() };
+        self.call(source, route, Role::Source, &DirectoryRequest::Statement(UnixMs(0)));
     }
 
     fn enter(&mut self, now: Now, step: Step) {
@@ -266,12 +294,32 @@ impl ClientDirectory {
         self.step_ends = now.mono + STEP_MAX;
     }
 
-    fn call(&mut self, to: RelayId, route: Route, as_seed: bool, request: &DirectoryRequest) {
+    /// A route that no other call of ours takes.
+    fn fresh_route(&self) -> Route {
+        Route::Last(self.next_call.saturating_add(1))
+    }
+
+    fn call(&mut self, to: RelayId, route: Route, role: Role, request: &DirectoryRequest) {
         self.next_call += 1;
         let id = CallId(self.next_call);
-        self.calls.insert(id, Asked { relay: to, as_seed });
+        self.calls.insert(id, Asked { relay: to, role });
         let call = Call { id, to, route, service: Service::Directory, body: request.encode() };
         self.out.push_back(ClientDirOutput::Call(call));
+    }
+
+    /// Rests until the next set is there, or a quarter of its period where it should be there already; in a network that is not
+    /// young for longer, as small ones cut more often than is worth a check.
+    fn rest_until_next(&mut self, now: Now) {
+        let p = self.profile;
+        let Some(v) = &self.verified else { return self.rest(now, RETRY) };
+        let period = schedule::period(v, p);
+        // Not all clients at one moment: their addresses are as good as random for this.
+        let spread = period.saturating_mul(self.spread) / 2048;
+        let due = schedule::next_cut_after(v, v.cut, p).plus(schedule::Steps::after(Some(v), p).lag()).plus(spread);
+        let wait =
+            if due > now.unix { due.distance(now.unix).max(schedule::age(v) / CHECKS_PER_AGE) } else { period / 4 };
+        let usual = if v.len() > LARGE_NETWORK { p.client_refresh.saturating_mul(3) } else { p.client_refresh };
+        self.rest(now, wait.clamp(RETRY, usual.max(RETRY)));
     }
 
     fn rest(&mut self, now: Now, pause: Duration) {
@@ -279,15 +327,32 @@ impl ClientDirectory {
         self.next_at = now.mono + pause;
     }
 
+    /// Nothing came forward for too long.
+    fn is_late(&mut self, now: Now) {
+        let reason = SourceFault::NoAnswer(CallError::TimedOut);
+        match core::mem::replace(&mut self.step, Step::Idle) {
+            Step::Fetch(fetch) => self.fetch_elsewhere(now, *fetch, reason),
+            Step::Check(check) => self.unconfirmed(now, check),
+            other => {
+                self.step = other;
+                self.fail(now, reason);
+            }
+        }
+    }
+
     /// Ends the attempt: says whose fault it was and when the next one comes.
     fn fail(&mut self, now: Now, reason: SourceFault) {
         let relay = match &self.step {
             Step::Idle => return,
             Step::Root(source) => *source,
-            Step::Fetch(f) => f.source,
+            Step::Fetch(f) => f.source(),
             Step::Check(c) => c.source,
         };
+        if self.verified.is_none() && !matches!(self.step, Step::Root(_)) {
+            self.out.push_back(ClientDirOutput::Candidate(None));
+        }
         self.out.push_back(ClientDirOutput::SourceFailed { relay, reason });
+        self.report.failed(reason, now);
         self.failures = self.failures.saturating_add(1);
         let pause = match &self.verified {
             // spec: DIR-45
@@ -315,7 +380,7 @@ impl ClientDirectory {
         };
         match core::mem::replace(&mut self.step, Step::Idle) {
             Step::Check(mut check) => {
-                self.heard(&mut check, from, answer);
+                self.heard(now, &mut check, from, answer);
                 self.step = Step::Check(check);
             }
             Step::Root(source) => {
@@ -326,7 +391,7 @@ impl ClientDirectory {
                     Err(reason) => self.fail(now, reason),
                 }
             }
-            Step::Fetch(fetch) => self.page(now, fetch, answer),
+            Step::Fetch(fetch) => self.page(now, *fetch, answer),
             Step::Idle => {}
         }
     }
@@ -335,7 +400,7 @@ impl ClientDirectory {
     fn identity(&self, id: &RelayId, candidate: Option<&Snapshot>) -> Option<[u8; 32]> {
         let snapshots = [self.verified.as_deref(), candidate];
         let listed = snapshots.into_iter().flatten().find_map(|s| s.get(id));
-        listed.or_else(|| self.sources.iter().find(|s| s.id() == *id)).map(|r| r.identity)
+        listed.or_else(|| self.sources.get(id)).map(|r| r.identity)
     }
 
     fn holds(&self, s: &Statement, from: &RelayId, candidate: Option<&Snapshot>) -> bool {
@@ -345,109 +410,81 @@ impl ClientDirectory {
 
     /// The source named its newest root.
     fn named(&mut self, now: Now, source: RelayId, s: Statement) {
+        if let Err(reason) = self.acceptable(now, &source, &s) {
+            return self.fail(now, reason);
+        }
+        let Some(v) = self.verified.clone() else {
+            // Whether others have this set as well is not known yet.
+            return self.fetch(now, s, (source, Route::Direct), VecDeque::new(), false);
+        };
         let p = self.profile;
-        if !self.holds(&s, &source, None) {
-            return self.fail(now, SourceFault::BadStatement);
+        let same = v.same_as(&s.root, &s.beacon);
+        if same {
+            self.sources.same_at = s.cut;
+        }
+        // Who says for ever that nothing is new may say it to us alone.
+        // spec: DIR-69
+        let lag = schedule::Steps::after(Some(&v), p).lag();
+        let is_stale = s.cut.plus(schedule::period(&v, p).saturating_mul(2)).plus(lag) < now.unix;
+        if (s.cut == v.cut || same) && is_stale {
+            return self.fail(now, SourceFault::Stale);
+        }
+        if s.cut == v.cut || (same && v.age(now.unix) < p.snapshot_max_age / 4) {
+            self.failures = 0;
+            return self.rest_until_next(now);
+        }
+        self.check(now, source, s, None);
+    }
+
+    /// Whether a source's statement may be that of the newest set.
+    fn acceptable(&self, now: Now, source: &RelayId, s: &Statement) -> Result<(), SourceFault> {
+        let p = self.profile;
+        if !self.holds(s, source, None) {
+            return Err(SourceFault::BadStatement);
         }
         let oldest = s.cut.plus(p.clock_tolerance).plus(p.cuts.period_max.saturating_mul(3));
         // spec: DIR-52
         if s.cut > now.unix.plus(p.clock_tolerance) || oldest < now.unix {
-            return self.fail(now, SourceFault::Clock);
+            return Err(SourceFault::Clock);
         }
-        if usize::try_from(s.count).is_ok_and(|n| n > RELAYS_MAX) {
-            return self.fail(now, SourceFault::Malformed);
-        }
-        if let Some(v) = &self.verified {
-            if s.cut < v.cut {
-                return self.fail(now, SourceFault::Older);
-            }
-            let fresh = v.age(now.unix) < p.snapshot_max_age / 4;
-            if s.cut == v.cut || (v.same_as(&s.root, &s.beacon) && fresh) {
-                self.failures = 0;
-                return self.rest(now, p.client_refresh);
-            }
-            if v.same_as(&s.root, &s.beacon) {
-                let again = Snapshot::assemble(v.members().to_vec(), s.cut, s.beacon, p);
-                if let Ok(candidate) = again {
-                    return self.check(now, source, Arc::new(candidate), s);
-                }
-            }
-        }
-        self.fetch(now, source, Route::Direct, s, None);
-    }
-
-    fn fetch(&mut self, now: Now, source: RelayId, route: Route, statement: Statement, agreed: Option<Vec<RelayId>>) {
-        let verified = self.verified.iter().flat_map(|v| v.relays());
-        let known = verified.map(|r| (r.hash(), Arc::clone(r))).collect();
-        self.enter(now, Step::Fetch(Fetch { source, route, statement, got: Vec::new(), known, agreed }));
-        self.call(source, route, false, &DirectoryRequest::Page { cut: statement.cut, start: 0 });
-    }
-
-    /// One page of a snapshot arrived, or did not.
-    fn page(&mut self, now: Now, mut fetch: Fetch, answer: Result<DirectoryAnswer, SourceFault>) {
-        let taken = answer.and_then(|answer| self.take_page(&mut fetch, answer));
-        let whole = fetch.got.len() == usize::try_from(fetch.statement.count).unwrap_or(usize::MAX);
-        let (source, route, s) = (fetch.source, fetch.route, fetch.statement);
-        let start = u32::try_from(fetch.got.len()).unwrap_or(u32::MAX);
-        if taken.is_ok() && !whole {
-            self.step = Step::Fetch(fetch);
-            return self.call(source, route, false, &DirectoryRequest::Page { cut: s.cut, start });
-        }
-        let settled = taken.and_then(|()| {
-            // spec: DIR-28
-            let got = core::mem::take(&mut fetch.got);
-            let all = Snapshot::assemble(got, s.cut, s.beacon, self.profile);
-            all.ok().filter(|all| all.root == s.root).ok_or(SourceFault::WrongRecords)
-        });
-        match (settled, fetch.agreed.take()) {
-            (Ok(snapshot), None) => self.check(now, source, Arc::new(snapshot), s),
-            (Ok(snapshot), Some(_)) => self.accept(now, Arc::new(snapshot)),
-            (Err(reason), Some(mut others)) => match others.pop() {
-                Some(next) => {
-                    self.out.push_back(ClientDirOutput::SourceFailed { relay: source, reason });
-                    let route = Route::Last(self.next_call.saturating_add(1));
-                    self.fetch(now, next, route, s, Some(others));
-                }
-                None => self.fail_fetch(now, fetch, reason),
-            },
-            (Err(reason), None) => self.fail_fetch(now, fetch, reason),
-        }
-    }
-
-    fn fail_fetch(&mut self, now: Now, fetch: Fetch, reason: SourceFault) {
-        self.step = Step::Fetch(fetch);
-        self.fail(now, reason);
-    }
-
-    fn take_page(&self, fetch: &mut Fetch, answer: DirectoryAnswer) -> Result<(), SourceFault> {
-        let DirectoryAnswer::Page { cut, total, start, members } = answer else { return Err(SourceFault::Malformed) };
-        let whole = usize::try_from(fetch.statement.count).unwrap_or(usize::MAX);
-        let expected = usize::try_from(start).is_ok_and(|n| n == fetch.got.len());
-        let fits = fetch.got.len().saturating_add(members.len()) <= whole;
-        if cut != fetch.statement.cut || total != fetch.statement.count || !expected || !fits || members.is_empty() {
+        if usize::try_from(s.count).is_ok_and(|n| n > MEMBERS_MAX) {
             return Err(SourceFault::Malformed);
         }
-        let rules = self.profile.descriptor_rules(self.network);
-        for bytes in members {
-            let record = match fetch.known.get(&record_hash(&bytes.record)) {
-                Some(known) => Arc::clone(known),
-                None => {
-                    let record = SignedDescriptor::decode(&bytes.record, &rules);
-                    Arc::new(record.map_err(|_| SourceFault::WrongRecords)?)
-                }
-            };
-            fetch.got.push(Member::from_wire(record, &bytes).map_err(|_| SourceFault::WrongRecords)?);
+        let before = |cut: UnixMs| s.cut < cut;
+        match (&self.verified, &self.report.checkpoint) {
+            (Some(v), _) if before(v.cut) => Err(SourceFault::Older),
+            // spec: DIR-70
+            (None, Some(point)) if before(point.cut) => Err(SourceFault::Older),
+            (None, Some(point)) if s.cut == point.cut && s.root != point.root => Err(SourceFault::AgainstInvite),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    fn check(&mut self, now: Now, source: RelayId, candidate: Arc<Snapshot>, statement: Statement) {
-        if self.verified.is_none() {
-            self.out.push_back(ClientDirOutput::Candidate(Arc::clone(&candidate)));
+    /// The set to use from now on.
+    fn use_set(&mut self, now: Now, set: Arc<Snapshot>) {
+        self.fresh_until = now.mono + self.profile.snapshot_max_age.saturating_sub(set.age(now.unix));
+        self.verified = Some(Arc::clone(&set));
+        self.out.push_back(ClientDirOutput::Verified(set));
+    }
+
+    /// What the machine is doing.
+    pub fn stage(&self) -> Stage {
+        match &self.step {
+            _ if self.verified.is_some() => Stage::Settled(self.next_at),
+            Step::Idle if self.sources.len() == 0 => Stage::NoSource,
+            Step::Idle => match self.report.last_fault {
+                Some((reason, _)) => Stage::Waiting(reason.words(), self.next_at),
+                None => Stage::Starting,
+            },
+            Step::Root(_) => Stage::Asking(self.sources.place(), self.sources.len()),
+            Step::Fetch(fetch) => Stage::Fetching(fetch.got(), fetch.whole()),
+            Step::Check(c) if c.patience > Instant::default() => Stage::Comparing,
+            Step::Check(_) => self.ballot.as_ref().map_or(Stage::Starting, |b| Stage::Checking {
+                answered: b.vote.answered(),
+                drawn: b.vote.drawn(),
+                needed: b.vote.needed(),
+            }),
         }
-        let named = BTreeMap::from([(statement.root, statement)]);
-        let (vote, seeds, patience) = (None, BTreeMap::new(), Instant::default());
-        self.enter(now, Step::Check(Check { source, candidate, statement, vote, named, seeds, patience }));
     }
 }
 

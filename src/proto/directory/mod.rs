@@ -2,15 +2,21 @@
 //!
 //! [`records`] holds what a relay knows, [`snapshot`] settles it by a pure function ([`standing`] is what it
 //! says of each member's age), [`rendezvous`] says who is
-//! responsible for a key. [`relay_sync`] spreads records among relays and serves them (with [`peers`] and [`cuts`]);
-//! [`client_sync`] takes the settled set from one relay and checks it with others ([`vote`]);
+//! responsible for a key, [`index`] finds without walking the set. [`relay_sync`] spreads records among relays and serves
+//! them (with [`peers`] and [`cuts`]); [`client_sync`] takes the settled set from one relay and checks it with others
+//! ([`vote`]) and with the set before ([`continuity`]); [`progress`] is what a user is told of the way;
 //! [`lookup`] asks the custodians of one key.
 
+pub mod changes;
 pub mod client_sync;
+pub mod continuity;
 pub mod cuts;
+pub mod index;
 pub mod kept;
+pub mod ladder;
 pub mod lookup;
 pub mod peers;
+pub mod progress;
 pub mod records;
 pub mod relay_sync;
 pub mod rendezvous;

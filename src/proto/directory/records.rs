@@ -1,19 +1,16 @@
 //! What one relay knows of the others: a bounded table of verified records, and a sketch of it for comparisons.
 //!
-//! Of each relay it keeps the newest record that is in time for the next cut, and the first few that are not yet. What it
-//! keeps depends on what it was given and not on the sequence, so two relays that exchanged all they have agree.
+//! Of each relay it keeps the newest record. What it keeps depends on what it was given and not on the sequence, so two relays
+//! that exchanged all they have agree.
 
 use crate::base::time::{Duration, UnixMs};
 use crate::proto::directory::sketch::{SUMS_MAX, Sketch};
-use crate::proto::directory::snapshot::RELAYS_MAX;
+use crate::proto::directory::snapshot::{RELAYS_MAX, order};
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::{DescriptorRules, SignedDescriptor, record_hash};
 use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Records of one relay that wait for a later cut (spec DIR-15).
-pub const PENDING_MAX: usize = 3;
 
 /// What became of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,15 +25,34 @@ pub enum Taken {
 
 struct Held {
     record: Arc<SignedDescriptor>,
-    hash: [u8; 32],
+    /// When it came; 0 where everybody has it for sure.
+    arrived: UnixMs,
+    /// Whether it was passed on when it came, and nobody refused it.
+    passed_on: bool,
+    /// Whether its time had nearly come or was nearly over when it came: others' clocks may have said otherwise.
+    is_marginal: bool,
+    /// The record before it and when that came, if all others have had it.
+    before: Option<(Arc<SignedDescriptor>, UnixMs)>,
+}
+
+/// A record that others may not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// The record.
+    pub record: Arc<SignedDescriptor>,
+    /// What was known of the relay before it came, and all others know as well.
+    pub before: Option<Arc<SignedDescriptor>>,
 }
 
 impl Held {
-    fn tag(&self) -> u64 {
-        tag_of(&self.hash)
+    /// The newest record, of this and the one before it, that came before this moment and that all others have.
+    fn certain_before(self, limit: UnixMs) -> Option<(Arc<SignedDescriptor>, UnixMs)> {
+        let is_certain = self.arrived < limit && self.passed_on && !self.is_marginal;
+        if is_certain { Some((self.record, self.arrived)) } else { self.before }
     }
-    fn order(&self) -> (UnixMs, [u8; 32]) {
-        (self.record.published, self.hash)
+
+    fn tag(&self) -> u64 {
+        tag_of(&self.record.hash())
     }
 }
 
@@ -45,16 +61,15 @@ pub(super) fn tag_of(hash: &[u8; 32]) -> u64 {
     hash.iter().take(8).fold(0, |n, b| n << 8 | u64::from(*b))
 }
 
-/// A relay's table of records: of each relay the newest in time for the next cut, and the first few that are not yet.
+/// A relay's table of records: of each relay the newest.
 pub struct Records {
     rules: DescriptorRules,
     tolerance: Duration,
-    margin: Duration,
-    relays: BTreeMap<RelayId, Vec<Held>>,
+    window: Duration,
+    relays: BTreeMap<RelayId, Held>,
     /// The hashes of all held records, to know one again without verifying it.
     hashes: BTreeMap<[u8; 32], RelayId>,
     sketch: Sketch,
-    next_cut: UnixMs,
 }
 
 impl Records {
@@ -63,11 +78,10 @@ impl Records {
         Self {
             rules: profile.descriptor_rules(network),
             tolerance: profile.clock_tolerance,
-            margin: profile.settle_margin,
+            window: profile.cuts.late_window,
             relays: BTreeMap::new(),
             hashes: BTreeMap::new(),
             sketch: Sketch::new(0, SUMS_MAX),
-            next_cut: UnixMs(0),
         }
     }
 
@@ -83,8 +97,7 @@ impl Records {
 
     /// The record of this hash.
     pub fn hashed(&self, hash: &[u8; 32]) -> Option<&Arc<SignedDescriptor>> {
-        let list = self.relays.get(self.hashes.get(hash)?)?;
-        list.iter().find(|h| h.hash == *hash).map(|h| &h.record)
+        self.relays.get(self.hashes.get(hash)?).map(|h| &h.record)
     }
 
     /// Verifies a record and takes it in.
@@ -104,92 +117,106 @@ impl Records {
         if self.spent(&record, now) || record.published > now.plus(self.tolerance) {
             return Taken::Refused;
         }
-        // spec: DIR-15
+        // spec: AGREE-9
         if !self.relays.contains_key(&record.id()) && self.relays.len() >= RELAYS_MAX {
             return Taken::Refused;
         }
-        let new = Held { hash: record.hash(), record: Arc::clone(&record) };
-        let order = new.order();
-        let limit = self.next_cut.minus(self.margin);
+        // spec: DIR-18
         let id = record.id();
-        let list = self.relays.entry(id).or_default();
-        let newer = list.iter().any(|h| h.record.published <= limit && h.order() >= order);
-        let twin = list.iter().position(|h| h.record.published == record.published);
-        if newer || twin.and_then(|at| list.get(at)).is_some_and(|h| h.hash >= new.hash) {
+        if self.relays.get(&id).is_some_and(|h| order(&h.record) >= order(&record)) {
             return Taken::Held;
         }
-        if let Some(at) = twin {
-            let old = list.remove(at);
-            self.hashes.remove(&old.hash);
-            self.sketch.remove(old.tag());
-        }
-        let at = list.partition_point(|h| h.order() < order);
+        let window = self.window;
+        let before = self.remove(&id).and_then(|old| old.certain_before(now.minus(window / 4)));
+        let close = |limit: UnixMs| limit.distance(now) < window;
+        let is_marginal = close(record.published.minus(self.tolerance)) || close(self.spent_at(&record));
+        let new = Held { record: Arc::clone(&record), arrived: now, passed_on: false, is_marginal, before };
         self.sketch.add(new.tag());
-        self.hashes.insert(new.hash, id);
-        list.insert(at, new);
-        self.trim(id);
-        let kept = self.relays.get(&id).is_some_and(|l| l.iter().any(|h| h.order() == order));
-        if kept { Taken::New(record) } else { Taken::Refused }
+        self.hashes.insert(record.hash(), id);
+        self.relays.insert(id, new);
+        Taken::New(record)
     }
 
-    /// Keeps of one relay the newest record in time and the first few that are not.
-    fn trim(&mut self, id: RelayId) {
-        let limit = self.next_cut.minus(self.margin);
-        let Some(list) = self.relays.get_mut(&id) else { return };
-        let in_time = list.partition_point(|h| h.record.published <= limit);
-        let end = list.len().min(in_time.saturating_add(PENDING_MAX));
-        for old in list.drain(end..) {
-            self.hashes.remove(&old.hash);
-            self.sketch.remove(old.tag());
-        }
-        for old in list.drain(..in_time.saturating_sub(1)) {
-            self.hashes.remove(&old.hash);
-            self.sketch.remove(old.tag());
+    /// Takes in a record of a settled set: all others have it.
+    pub fn take_settled(&mut self, record: &Arc<SignedDescriptor>, now: UnixMs) {
+        if let Taken::New(record) = self.take(Arc::clone(record), now)
+            && let Some(held) = self.relays.get_mut(&record.id())
+        {
+            (held.arrived, held.passed_on, held.is_marginal) = (UnixMs(0), true, false);
         }
     }
 
-    /// Moves on to the next cut: drops what no later cut can need.
-    pub fn advance(&mut self, next_cut: UnixMs, now: UnixMs) {
-        self.next_cut = next_cut;
-        let ids: Vec<RelayId> = self.relays.keys().copied().collect();
-        for id in ids {
-            self.trim(id);
-            let life = Duration::from_secs(u64::from(self.rules.lifetime_max_s));
-            let Some(list) = self.relays.get_mut(&id) else { continue };
-            list.retain(|h| {
-                let keep = h.record.published.plus(life) > now;
-                if !keep {
-                    self.hashes.remove(&h.hash);
-                    self.sketch.remove(h.tag());
-                }
-                keep
-            });
-            if list.is_empty() {
-                self.relays.remove(&id);
-            }
+    /// A record was passed on.
+    pub fn passed_on(&mut self, record: &SignedDescriptor) {
+        if let Some(held) = self.relays.get_mut(&record.id()).filter(|h| h.record.hash() == record.hash()) {
+            held.passed_on = true;
+        }
+    }
+
+    /// A relay refused the record of this one that was passed on to it, for want of time or because its clock differs.
+    pub fn refused(&mut self, id: &RelayId) {
+        if let Some(held) = self.relays.get_mut(id).filter(|h| h.arrived.0 != 0) {
+            held.passed_on = false;
+        }
+    }
+
+    /// Records that others may not have: those that came since this moment, and those that were not passed on, or refused.
+    /// Each is named once.
+    pub fn take_late(&mut self, since: UnixMs) -> Vec<Late> {
+        let is_late = |h: &&mut Held| h.arrived >= since || !h.passed_on || h.is_marginal;
+        let late = self.relays.values_mut().filter(is_late).map(|h| {
+            (h.arrived, h.passed_on, h.is_marginal) = (UnixMs(0), true, false);
+            let before = h.before.take().filter(|(_, arrived)| *arrived < since).map(|(record, _)| record);
+            Late { record: Arc::clone(&h.record), before }
+        });
+        late.collect()
+    }
+
+    /// It turned out that nobody else may have this one: it is as if it came now. Whether it is held still.
+    pub fn doubt(&mut self, record: &SignedDescriptor, now: UnixMs) -> bool {
+        let held = self.relays.get_mut(&record.id()).filter(|h| h.record.hash() == record.hash());
+        held.map(|h| (h.arrived, h.passed_on) = (now, false)).is_some()
+    }
+
+    fn remove(&mut self, id: &RelayId) -> Option<Held> {
+        let old = self.relays.remove(id)?;
+        self.hashes.remove(&old.record.hash());
+        self.sketch.remove(old.tag());
+        Some(old)
+    }
+
+    /// Drops what no later cut can need.
+    pub fn advance(&mut self, now: UnixMs) {
+        let spent: Vec<_> = self.relays.iter().filter(|(_, h)| self.spent(&h.record, now)).map(|(id, _)| *id).collect();
+        for id in spent {
+            self.remove(&id);
         }
     }
 
     /// Whether a record is too old for any use. One that is merely over stays: it keeps older ones from coming back.
     fn spent(&self, record: &SignedDescriptor, now: UnixMs) -> bool {
         // spec: DIR-14
-        record.published.plus(Duration::from_secs(u64::from(self.rules.lifetime_max_s))) <= now
+        self.spent_at(record) <= now
+    }
+
+    fn spent_at(&self, record: &SignedDescriptor) -> UnixMs {
+        record.published.plus(Duration::from_secs(u64::from(self.rules.lifetime_max_s)))
     }
 
     /// All records held, sorted by relay id.
     pub fn all(&self) -> impl Iterator<Item = &Arc<SignedDescriptor>> {
-        self.relays.values().flatten().map(|h| &h.record)
+        self.relays.values().map(|h| &h.record)
     }
 
     /// The newest record of a relay.
     pub fn newest(&self, id: &RelayId) -> Option<&Arc<SignedDescriptor>> {
-        self.relays.get(id).and_then(|l| l.last()).map(|h| &h.record)
+        self.relays.get(id).map(|h| &h.record)
     }
 
     /// The record with this tag.
     pub fn tagged(&self, tag: u64) -> Option<&Arc<SignedDescriptor>> {
-        let (hash, id) = self.hashes.range(first(tag)..).next().filter(|(hash, _)| tag_of(hash) == tag)?;
-        self.relays.get(id)?.iter().find(|h| h.hash == *hash).map(|h| &h.record)
+        let (_, id) = self.hashes.range(first(tag)..).next().filter(|(hash, _)| tag_of(hash) == tag)?;
+        self.newest(id)
     }
 
     /// The tags of all records held, from this one on, in order.
@@ -211,7 +238,7 @@ impl Records {
 
     /// The newest records of all relays that are valid now.
     pub fn valid(&self, now: UnixMs) -> impl Iterator<Item = &Arc<SignedDescriptor>> {
-        self.relays.values().filter_map(|l| l.last()).map(|h| &h.record).filter(move |r| r.expires() > now)
+        self.relays.values().map(|h| &h.record).filter(move |r| r.expires() > now)
     }
 }
 
@@ -228,7 +255,6 @@ mod tests {
     use crate::base::rng::Rng;
     use crate::proto::directory::sketch::difference;
     use crate::proto::directory::testing::{NETWORK, record, with};
-
     use std::collections::BTreeSet;
 
     const P: Profile = Profile::TESTING;
@@ -239,38 +265,63 @@ mod tests {
     }
 
     fn table() -> Records {
-        let mut t = Records::new(NETWORK, &P);
-        t.advance(NOW, NOW);
-        t
+        Records::new(NETWORK, &P)
     }
 
-    fn times(t: &Records) -> Vec<u64> {
-        t.all().map(|r| NOW.0 as i64 - r.published.0 as i64).map(|d| d as u64).collect()
-    }
-
-    // spec: DIR-15
+    // spec: AGREE-9
+    // spec: DIR-18
     #[test]
-    fn it_keeps_the_newest_in_time_and_the_first_few_later_ones_in_any_order() {
+    fn it_keeps_the_newest_of_each_relay_in_any_order() {
         let ages = [20_000, 10_000, 5_000, 400, 300, 200, 100, 50];
         let mut rng = Rng::from_seed([2; 32]);
         for _ in 0..50 {
-            let mut list = ages.map(|a| record(1, ago(a)));
+            let mut list = ages.map(|a| record(1, ago(a))).to_vec();
+            list.push(with(1, ago(50), |d| d.exit = !d.exit));
             rng.shuffle(&mut list);
             let mut t = table();
-            for r in list {
-                t.take(r, NOW);
+            for r in &list {
+                t.take(Arc::clone(r), NOW);
             }
-            assert_eq!(times(&t), [5_000, 400, 300, 200]);
-            let kept: Vec<_> = t.all().map(|r| (tag_of(&r.hash()), r.clone())).collect();
-            assert!(kept.iter().all(|(tag, r)| t.tagged(*tag) == Some(r)) && t.tags(0).count() == kept.len());
-            let fresh = kept.iter().fold(Sketch::new(0, SUMS_MAX), |mut s, (tag, _)| {
-                s.add(*tag);
-                s
-            });
+            let greatest = list.iter().max_by_key(|r| order(r)).unwrap();
+            assert!(t.all().eq([greatest]));
+            assert_eq!(t.hashed(&greatest.hash()), Some(greatest));
+            let tag = tag_of(&greatest.hash());
+            assert!(t.tagged(tag) == Some(greatest) && t.tags(0).eq([tag]));
+            let mut fresh = Sketch::new(0, SUMS_MAX);
+            fresh.add(tag);
             assert_eq!(t.sketch().sums(0, 99), fresh.sums(0, 99), "what it dropped is in the sketch no more");
-            t.advance(NOW.plus(Duration::from_secs(1)), NOW);
-            assert_eq!(times(&t), [200]);
         }
+    }
+
+    // spec: AGREE-3
+    #[test]
+    fn what_came_lately_or_was_not_passed_on_may_be_known_to_nobody_else() {
+        let mut t = table();
+        let (early, late, quiet, settled) =
+            (record(1, ago(9000)), record(2, ago(9000)), record(3, ago(9000)), record(4, ago(9000)));
+        for (r, at) in [(&early, ago(5000)), (&late, ago(100)), (&quiet, ago(5000))] {
+            t.take(Arc::clone(r), at);
+        }
+        t.passed_on(&early);
+        t.passed_on(&late);
+        t.take_settled(&settled, NOW);
+        let busy = record(5, ago(9000));
+        t.take(Arc::clone(&busy), ago(5000));
+        t.passed_on(&busy);
+        t.refused(&busy.id());
+        // Others, whose clocks are a little slower or faster, refuse these.
+        let early_bird = record(6, ago(5000).plus(P.clock_tolerance));
+        let relic = record(7, ago(5000).minus(P.descriptor_lifetime).plus(Duration::from_millis(100)));
+        for r in [&early_bird, &relic] {
+            assert_eq!(t.take(Arc::clone(r), ago(5000)), Taken::New(Arc::clone(r)));
+            t.passed_on(r);
+        }
+        let mut ids: Vec<_> = t.take_late(ago(400)).iter().map(|l| l.record.id()).collect();
+        ids.sort();
+        let mut expected = [&late, &quiet, &busy, &early_bird, &relic].map(|r| r.id());
+        expected.sort();
+        assert_eq!(ids, expected);
+        assert_eq!(t.take_late(ago(400)), [], "once");
     }
 
     // spec: DIR-13
@@ -283,10 +334,9 @@ mod tests {
         assert_eq!(t.take(record(1, NOW.minus(P.descriptor_lifetime)), NOW), Taken::Refused);
         assert!(matches!(t.take(record(1, ago(1000)), NOW), Taken::New(_)));
         let late = NOW.plus(P.descriptor_lifetime);
-        t.advance(late, late);
-        assert!(
-            t.len() == 0 && t.sketch().items() == 0 && t.sketch().sums(0, 99).iter().all(|s| *s == Default::default())
-        );
+        t.advance(late);
+        assert!(t.len() == 0 && t.sketch().items() == 0);
+        assert!(t.sketch().sums(0, 99).iter().all(|s| *s == Default::default()));
     }
 
     // spec: DIR-14

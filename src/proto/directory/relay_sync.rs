@@ -9,22 +9,31 @@ use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::crypto::identity::IdentityKey;
 use crate::proto::directory::cuts::Cuts;
 use crate::proto::directory::kept::Kept;
+use crate::proto::directory::ladder::Ladder;
 use crate::proto::directory::peers::Peers;
 use crate::proto::directory::records::{Records, Taken, tag_of};
 use crate::proto::directory::rendezvous;
 use crate::proto::directory::schedule::period;
-use crate::proto::directory::snapshot::Snapshot;
+use crate::proto::directory::snapshot::{Heard, Snapshot};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal, Statement};
 use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 mod chain;
+mod cut;
 mod gossip;
 mod service;
+mod telling;
+mod witness;
+
+pub use gossip::PUSH_DELAY;
+#[cfg(any(test, feature = "cli", feature = "unstable"))]
+pub use gossip::{SUMS_FIRST, UNASKED_MAX, gather_time};
+use witness::Witness;
 
 /// Calls in flight. Pushes beyond are dropped; anti-entropy makes up for them.
 pub const CALLS_MAX: usize = 64;
@@ -33,15 +42,11 @@ pub const KNOWN_DELAY: Duration = Duration::from_millis(50);
 /// Each of this many relays more makes it longer by as much, up to a hundred times: a report costs what it names.
 const KNOWN_RELAYS: usize = 50;
 const KNOWN_DELAY_FACTOR_MAX: u32 = 100;
-/// Rounds after which one push peer is replaced.
-const TURN_EVERY: u32 = 16;
-/// One round in this many is with any relay, the others are with push peers, to which there are links.
-const STRANGER_EVERY: u32 = 4;
 /// First pause between attempts to join; doubles up to the gossip interval.
 pub const JOIN_RETRY_FIRST: Duration = Duration::from_millis(50);
-/// First pause between the rounds of anti-entropy after joining; doubles up to the gossip interval (spec DIR-31).
+/// First pause between the rounds of anti-entropy after joining; doubles up to the gossip interval (spec GOSSIP-1).
 pub const WARM_ROUND_FIRST: Duration = Duration::from_millis(100);
-/// Pushed records that may be verified at once, and how many more each millisecond (spec DIR-34).
+/// Pushed records that may be verified at once, and how many more each millisecond (spec GOSSIP-4).
 const VERIFY_BURST: u64 = 4096;
 const VERIFY_PER_MS: u64 = 1;
 /// Attempts to publish one record at one custodian.
@@ -56,23 +61,25 @@ pub enum DirOutput {
     Call(Call),
     /// Every relay whose record is known and valid now, and seeds even where it is over: for extending circuits.
     Known(Vec<Arc<SignedDescriptor>>),
-    /// A cut was settled. Emitted every period, even if only the cut changed: compare the roots.
-    Settled(Arc<Snapshot>),
     /// The relays that are called all the time, when they are others than before: links to them are kept.
     Peers(BTreeSet<RelayId>),
+    /// A cut was settled. Emitted every period, even if only the cut changed: compare the roots.
+    Settled(Arc<Snapshot>),
     /// Write this down for [`RelayDirectory::restore`] at the next start.
     Keep(Vec<u8>),
 }
 
 enum Pending {
-    /// Records that the other lacks.
-    Push,
+    /// Records that the other lacks: of these relays.
+    Push(Vec<RelayId>),
     /// New records, announced by these tags.
     Announced(Vec<u64>),
     /// Our own record, brought to a custodian.
     Publish,
     /// A step of the round of anti-entropy.
     Round,
+    /// What it states of this cut, for a client.
+    State(UnixMs),
     /// What did you settle last?
     Newest,
     /// What did you settle at this cut?
@@ -102,9 +109,18 @@ pub struct RelayDirectory {
     /// What an earlier run left, until the first poll.
     kept: Option<Kept>,
     keep_at: Instant,
-    started: UnixMs,
+    started: bool,
     next_cut: UnixMs,
     settle_at: Instant,
+    /// What the cut that is being settled counts, besides what climbs.
+    frozen: Option<BTreeMap<RelayId, Heard>>,
+    ladder: Option<Ladder<Arc<SignedDescriptor>>>,
+    /// What others stated, of the newest cut and the one that is being settled.
+    told: BTreeMap<(UnixMs, RelayId), Statement>,
+    to_tell: Vec<Statement>,
+    tell_at: Option<Instant>,
+    asked_cut: UnixMs,
+    key: Arc<IdentityKey>,
     adoption: Option<chain::Adoption>,
     /// Whether the next cut is compared with others' in any case, and when.
     check: bool,
@@ -119,14 +135,15 @@ pub struct RelayDirectory {
     news: gossip::News,
     /// The relays we could call, without our own, as last reported.
     ids: Vec<RelayId>,
-    /// The push peers, as last told.
-    told_peers: BTreeSet<RelayId>,
+    /// Those that news was last announced to.
+    pushed_to: BTreeSet<RelayId>,
     /// The time between two cuts after the cut of that time.
     paced: (UnixMs, Duration),
     salted_at: Option<Instant>,
     pushed: BTreeMap<RelayId, Instant>,
     known_at: Option<Instant>,
     verifications: (u64, Instant),
+    witness: Witness,
 }
 
 impl RelayDirectory {
@@ -144,16 +161,23 @@ impl RelayDirectory {
             profile,
             own,
             records: Records::new(network, profile),
-            cuts: Cuts::new(network, own, key, profile.usable_lag),
+            cuts: Cuts::new(network, own, Arc::clone(&key)),
             peers: Peers::default(),
             next_call: 0,
             calls: BTreeMap::new(),
             out: VecDeque::new(),
             kept: None,
             keep_at: Instant::default(),
-            started: UnixMs(0),
+            started: false,
             next_cut: UnixMs(0),
             settle_at: Instant::default(),
+            frozen: None,
+            ladder: None,
+            told: BTreeMap::new(),
+            to_tell: Vec::new(),
+            tell_at: None,
+            asked_cut: UnixMs(0),
+            key,
             adoption: None,
             check: false,
             check_at: None,
@@ -166,12 +190,13 @@ impl RelayDirectory {
             targets: BTreeMap::new(),
             news: gossip::News::default(),
             ids: Vec::new(),
-            told_peers: BTreeSet::new(),
+            pushed_to: BTreeSet::new(),
             paced: (UnixMs(0), profile.cuts.period_min),
             salted_at: None,
             pushed: BTreeMap::new(),
             known_at: Some(Instant::default()),
             verifications: (VERIFY_BURST, Instant::default()),
+            witness: Witness::default(),
             seeds,
         }
     }
@@ -200,8 +225,9 @@ impl RelayDirectory {
 
     /// Whether nothing of ours is on its way to others.
     pub fn is_quiet(&self) -> bool {
-        let is_told =
-            |c: &(RelayId, Instant, Pending)| matches!(c.2, Pending::Push | Pending::Announced(_) | Pending::Publish);
+        let is_told = |c: &(RelayId, Instant, Pending)| {
+            matches!(c.2, Pending::Push(_) | Pending::Announced(_) | Pending::Publish)
+        };
         self.news.due().is_none() && self.out.is_empty() && !self.calls.values().any(is_told)
     }
 
@@ -214,8 +240,10 @@ impl RelayDirectory {
             Some(s) => s.record_custodians(&self.own, n),
             None => {
                 let beacon = rendezvous::first_beacon(self.network, now.unix, self.profile);
-                let known = self.known(now.unix).into_iter();
-                rendezvous::best(&beacon, &self.own.0, known, n)
+                let valid = self.records.valid(now.unix).filter(|r| r.id() != self.own);
+                let mut known: Vec<_> = valid.cloned().collect();
+                known.sort_unstable_by_key(|r| r.id());
+                rendezvous::best(&beacon, &self.own.0, &known, n)
             }
         };
         if !self.joined {
@@ -231,14 +259,18 @@ impl RelayDirectory {
         let delay = KNOWN_DELAY.saturating_mul(factor.clamp(1, KNOWN_DELAY_FACTOR_MAX));
         self.known_at.get_or_insert(now.mono + delay);
         self.peers.succeeded(&record.id());
-        // spec: DIR-33
+        // spec: GOSSIP-3
         let pause = self.profile.cuts.period_min / 10;
         let often = self.pushed.get(&record.id()).is_some_and(|at| now.mono < *at + pause);
         if !often || record.id() == self.own {
-            self.pushed.insert(record.id(), now.mono);
-            let period = self.period();
-            self.news.add(tag_of(&record.hash()), period, now.mono);
+            self.push_soon(&record, now);
         }
+    }
+
+    fn push_soon(&mut self, record: &SignedDescriptor, now: Now) {
+        self.pushed.insert(record.id(), now.mono);
+        let period = self.period();
+        self.news.add(tag_of(&record.hash()), period, now.mono);
     }
 
     /// The time between two cuts, as things stand.
@@ -264,7 +296,11 @@ impl RelayDirectory {
         }
         let round = if self.round.is_none() && !self.idle_alone() { Some(self.round_at) } else { None };
         let targets = self.targets.values().filter(|t| !t.calling).map(|t| t.at).min();
-        let due = [Some(self.settle_at), round, targets, self.news.due(), self.known_at, self.adoption_due()];
+        if self.ladder.as_ref().is_some_and(|l| l.is_fresh()) {
+            return Some(Instant::default());
+        }
+        let due =
+            [Some(self.settle_at), self.tell_at, round, targets, self.news.due(), self.known_at, self.adoption_due()];
         due.into_iter().flatten().min()
     }
 
@@ -282,6 +318,7 @@ impl RelayDirectory {
         self.announce(now, rng);
         self.bring(now);
         self.adopt(now, rng);
+        self.tell(now, rng);
         if self.round.is_none() && self.round_at <= now.mono {
             self.start_round(now, rng);
         }
@@ -295,10 +332,10 @@ impl RelayDirectory {
     }
 
     fn tell_known(&mut self, now: UnixMs) {
+        self.ids = self.known(now);
         let mut known: Vec<_> = self.records.valid(now).cloned().collect();
         let unknown = self.seeds.iter().filter(|s| self.records.newest(&s.id()).is_none_or(|r| r.expires() <= now));
         known.extend(unknown.cloned());
-        self.ids = self.known(now);
         self.out.push_back(DirOutput::Known(known));
     }
 
@@ -339,33 +376,24 @@ impl RelayDirectory {
         }
     }
 
-    fn start_round(&mut self, now: Now, rng: &mut Rng) {
-        if self.rounds.is_multiple_of(TURN_EVERY) {
-            self.peers.turn(rng);
-        }
-        let interval = self.profile.gossip_interval.max(gossip::gather_time(self.period()));
-        let warm = WARM_ROUND_FIRST.saturating_mul(1 << self.rounds.min(12)).min(interval);
-        let jitter = rng.below(1 + usize::try_from(warm.as_millis() / 2).unwrap_or(0)) as u64;
-        self.round_at = now.mono + warm.mul_f32(0.75) + Duration::from_millis(jitter);
-        let among = if self.rounds.is_multiple_of(STRANGER_EVERY) { &self.ids[..] } else { self.peers.pushed() };
-        let among = if among.is_empty() { &self.ids[..] } else { among };
-        let Some(peer) = self.peers.any(among, now.mono, rng) else { return };
-        self.rounds = self.rounds.saturating_add(1);
-        self.compare(peer, now, rng);
-        self.call(now, peer, Pending::Newest, &DirectoryRequest::Statement(UnixMs(0)));
-    }
-
     /// The answer to a call of ours.
     pub fn answer(&mut self, now: Now, id: CallId, result: Result<Vec<u8>, CallError>) {
         let Some((peer, _, pending)) = self.calls.remove(&id) else { return };
         let answer = result.ok().and_then(|body| DirectoryAnswer::decode(&body).ok());
         let good = match (pending, answer) {
-            (Pending::Push, Some(DirectoryAnswer::Taken { .. } | DirectoryAnswer::Refused(Refusal::Busy))) => true,
+            (Pending::Push(_), Some(DirectoryAnswer::Taken { refused: 0, .. })) => true,
+            (Pending::Push(of), Some(DirectoryAnswer::Taken { .. } | DirectoryAnswer::Refused(Refusal::Busy))) => {
+                of.iter().for_each(|id| self.records.refused(id));
+                true
+            }
             (Pending::Announced(tags), Some(DirectoryAnswer::Wanted(bits))) => {
                 self.wanted(peer, &tags, &bits, now);
                 true
             }
-            (Pending::Announced(_), Some(DirectoryAnswer::Refused(Refusal::Busy))) => true,
+            (Pending::Announced(tags), answer) => {
+                self.not_announced(&tags);
+                matches!(answer, Some(DirectoryAnswer::Refused(Refusal::Busy)))
+            }
             (Pending::Publish, Some(DirectoryAnswer::Taken { refused: 0, .. })) => {
                 self.targets.remove(&peer);
                 true
@@ -375,26 +403,13 @@ impl RelayDirectory {
                 answer.is_some()
             }
             (Pending::Round, answer) => self.compared(peer, answer, now),
-            (Pending::Newest, answer) => {
-                if let Some(DirectoryAnswer::Statement(s)) = &answer {
-                    self.heard_newest(s, peer, now);
-                }
-                answer.is_some()
-            }
-            (Pending::Poll(cut), answer) => {
-                let statement = answer.as_ref().and_then(|a| match a {
-                    DirectoryAnswer::Statement(s) => Some(s),
-                    _ => None,
-                });
-                self.polled(peer, cut, statement);
-                answer.is_some()
-            }
-            (Pending::Page(cut), answer) => {
+            (Pending::State(cut), answer) => self.stated(peer, cut, answer),
+            (pending @ (Pending::Newest | Pending::Poll(_) | Pending::Page(_)), answer) => {
                 let answered = answer.is_some();
-                self.paged(peer, cut, answer, now);
+                self.answered(peer, &pending, answer, now);
                 answered
             }
-            (Pending::Push | Pending::Announced(_), _) => false,
+            (Pending::Push(_), _) => false,
         };
         if good {
             self.peers.succeeded(&peer);
@@ -413,19 +428,11 @@ impl RelayDirectory {
             self.targets.remove(&peer);
         }
     }
-
-    fn round_failed(&mut self, now: Now) {
-        self.round = None;
-        let pause = JOIN_RETRY_FIRST.saturating_mul(1 << self.join_failures.min(10)).min(self.profile.gossip_interval);
-        self.join_failures = self.join_failures.saturating_add(1);
-        if !self.joined {
-            // spec: DIR-35
-            self.round_at = now.mono + pause;
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_attacks;
 #[cfg(test)]
 mod tests_of_chain;

@@ -1,13 +1,22 @@
 //! Who is responsible for a key: one look-up for relay records and for content (spec 10).
 //!
-//! Every relay has a score for every key; the highest scores are the key's custodians. A change of members moves only the
-//! keys whose best scores it changes, and whoever holds the snapshot finds the custodians without asking anybody.
+//! Relays lie on a ring, each at a place that the term's beacon gives it; a key's custodians are the relays after its point.
+//! A change of members moves only what it must, and whoever holds the snapshot finds the custodians without asking anybody
+//! and without looking at more than a few relays.
 
+use crate::base::addr;
 use crate::base::time::UnixMs;
 use crate::crypto::hash::{context, derive};
 use crate::proto::profile::Profile;
+use crate::wire::descriptor::{Descriptor, SignedDescriptor};
 use crate::wire::ids::{NetworkId, RelayId};
 use core::cmp::Reverse;
+use std::sync::Arc;
+
+/// With this many relays or fewer all take part in custody, whatever their age (spec DIR-83).
+pub const CUSTODY_LEAST: usize = 48;
+/// Relays of the ring that are looked at for one key (spec DIR-84).
+pub const RING_STEPS_MAX: usize = 512;
 
 /// The number of the term in which a moment lies.
 pub fn term(at: UnixMs, profile: &Profile) -> u64 {
@@ -34,81 +43,91 @@ pub fn first_beacon(network: NetworkId, cut: UnixMs, profile: &Profile) -> [u8; 
     beacon(network, cut, profile, &[0; 32])
 }
 
+/// The youngest that take part in custody, by the cut since which they are members: those that are since before the term
+/// began, and where these are fewer than half, or than [`CUSTODY_LEAST`], the oldest half or that many.
+// spec: DIR-83
+pub fn youngest_custodian(since: impl Iterator<Item = UnixMs>, term_begins: UnixMs) -> UnixMs {
+    let mut since: Vec<_> = since.collect();
+    let before = UnixMs(term_begins.0.saturating_sub(1));
+    let least = since.len().div_ceil(2).max(CUSTODY_LEAST).min(since.len());
+    let Some(last) = least.checked_sub(1) else { return before };
+    let (_, oldest, _) = since.select_nth_unstable(last);
+    before.max(*oldest)
+}
+
 /// The key under which a block of that address is placed: who sees the key does not know the address.
 pub fn locate(address: &[u8; 32]) -> [u8; 32] {
     // spec: DIR-22
     derive(context::LOCATE, &[address])
 }
 
-/// A relay's score for a key. Of two relays the one with the greater score is the more responsible.
+/// A relay's score for a key: of two of its custodians the one with the greater score comes first.
 pub fn score(beacon: &[u8; 32], key: &[u8; 32], relay: RelayId) -> [u8; 32] {
-    // spec: DIR-21
     derive(context::RENDEZVOUS, &[beacon, key, &relay.0])
 }
 
-/// The `n` most responsible of `relays`, best first; all of them where there are fewer.
-pub fn best(beacon: &[u8; 32], key: &[u8; 32], relays: impl Iterator<Item = RelayId>, n: usize) -> Vec<RelayId> {
-    let mut scored: Vec<_> = relays.map(|id| (Reverse(score(beacon, key, id)), id)).collect();
-    if n > 0 && n < scored.len() {
-        scored.select_nth_unstable(n - 1);
-        scored.truncate(n);
+/// Whether two relays are of one family, or have addresses in one prefix.
+pub fn related(a: &Descriptor, b: &Descriptor) -> bool {
+    same_family(a, b) || same_prefix(a, b)
+}
+
+/// Whether two relays say that they are of one family.
+pub fn same_family(a: &Descriptor, b: &Descriptor) -> bool {
+    a.family.is_some() && a.family == b.family
+}
+
+/// Whether any address of one lies in the prefix of any address of the other.
+pub fn same_prefix(a: &Descriptor, b: &Descriptor) -> bool {
+    a.addrs.iter().any(|x| b.addrs.iter().any(|y| addr::prefix(x.ip()) == addr::prefix(y.ip())))
+}
+
+fn first_bytes(hash: [u8; 32]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = hash;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// Relays in the order of their places.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ring(Vec<(u64, u32)>);
+
+impl Ring {
+    /// The ring of some of `relays`, which are in the order of their ids: those for which `takes_part` says so by their index.
+    pub fn new(beacon: &[u8; 32], relays: &[Arc<SignedDescriptor>], takes_part: impl Fn(usize) -> bool) -> Self {
+        let place = |id: RelayId| first_bytes(derive(context::RING_PLACE, &[beacon, &id.0]));
+        let member = |(i, r): (usize, &Arc<SignedDescriptor>)| Some((place(r.id()), u32::try_from(i).ok()?));
+        let taking_part = relays.iter().enumerate().filter(|(i, _)| takes_part(*i));
+        let mut ring: Vec<_> = taking_part.filter_map(member).collect();
+        ring.sort_unstable();
+        Self(ring)
     }
-    scored.sort_unstable();
-    scored.into_iter().take(n).map(|(_, id)| id).collect()
+
+    /// The `n` most responsible for a key, best first; all where there are fewer. `relays` are those the ring was made of.
+    // spec: DIR-84
+    pub fn best(&self, beacon: &[u8; 32], key: &[u8; 32], relays: &[Arc<SignedDescriptor>], n: usize) -> Vec<RelayId> {
+        let point = first_bytes(derive(context::RING_POINT, &[beacon, key]));
+        let from = self.0.partition_point(|(place, _)| *place < point);
+        let (before, after) = self.0.split_at(from);
+        let walk = after.iter().chain(before).take(RING_STEPS_MAX.max(n));
+        let (mut chosen, mut passed): (Vec<&Arc<SignedDescriptor>>, Vec<_>) = (Vec::with_capacity(n), Vec::new());
+        for relay in walk.filter_map(|(_, at)| relays.get(usize::try_from(*at).ok()?)) {
+            if chosen.len() >= n {
+                break;
+            }
+            if chosen.iter().any(|c| related(c, relay)) { passed.push(relay) } else { chosen.push(relay) }
+        }
+        // Where prefixes and families are too few, the nearest that were passed over come in.
+        let lacking = n.saturating_sub(chosen.len());
+        chosen.extend(passed.into_iter().take(lacking));
+        let mut ids: Vec<_> = chosen.into_iter().map(|r| r.id()).collect();
+        ids.sort_by_cached_key(|id| (Reverse(score(beacon, key, *id)), *id));
+        ids
+    }
+}
+
+/// The `n` most responsible for a key of all these relays, which are in the order of their ids.
+pub fn best(beacon: &[u8; 32], key: &[u8; 32], relays: &[Arc<SignedDescriptor>], n: usize) -> Vec<RelayId> {
+    Ring::new(beacon, relays, |_| true).best(beacon, key, relays, n)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn relays(n: u8) -> Vec<RelayId> {
-        (0..n).map(|i| RelayId([i; 32])).collect()
-    }
-
-    // spec: DIR-21
-    #[test]
-    fn the_best_scores_are_chosen_in_order() {
-        let (beacon, key) = ([1; 32], [2; 32]);
-        let all = best(&beacon, &key, relays(40).into_iter(), 40);
-        assert_eq!(all.len(), 40);
-        assert!(all.is_sorted_by_key(|id| Reverse(score(&beacon, &key, *id))));
-        for n in [0, 1, 12, 39, 50] {
-            let some = best(&beacon, &key, relays(40).into_iter(), n);
-            assert_eq!(some, all[..n.min(40)], "{n}");
-        }
-    }
-
-    #[test]
-    fn a_lost_relay_moves_only_its_own_keys() {
-        let members = relays(40);
-        for key in 0..50u8 {
-            let before = best(&[1; 32], &[key; 32], members.iter().copied(), 3);
-            let after = best(&[1; 32], &[key; 32], members.iter().copied().filter(|r| *r != members[7]), 3);
-            if before.contains(&members[7]) {
-                assert!(before.iter().filter(|r| **r != members[7]).all(|r| after.contains(r)));
-            } else {
-                assert_eq!(before, after);
-            }
-        }
-    }
-
-    // spec: DIR-20
-    #[test]
-    fn a_beacon_lasts_a_term_and_belongs_to_one_network_and_history() {
-        let p = Profile::TESTING;
-        let term = p.term.as_millis() as u64;
-        let of = |n, t, last| beacon(NetworkId([n; 32]), UnixMs(t), &p, &[last; 32]);
-        assert_eq!(of(1, 5 * term, 3), of(1, 6 * term - 1, 3));
-        assert_ne!(of(1, 5 * term, 3), of(1, 6 * term, 3));
-        assert_ne!(of(1, 5 * term, 3), of(2, 5 * term, 3));
-        assert_ne!(of(1, 5 * term, 3), of(1, 5 * term, 4));
-        assert_eq!(term_begins(UnixMs(6 * term - 1), &p), UnixMs(5 * term));
-    }
-
-    // spec: DIR-22
-    #[test]
-    fn a_block_is_placed_under_another_key_than_its_address() {
-        assert_ne!(locate(&[1; 32]), [1; 32]);
-        assert_eq!(locate(&[1; 32]), derive(context::LOCATE, &[&[1; 32]]));
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 use crate::base::bytes::{Reader, Writer};
 use crate::base::time::{Duration, UnixMs};
 use crate::crypto::hash::{context, derive};
+use crate::proto::directory::index::{Index, LazyIndex};
 use crate::proto::directory::rendezvous;
 use crate::proto::directory::standing::Standing;
 use crate::proto::profile::Profile;
@@ -14,8 +15,10 @@ use core::fmt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Most relays of a network; also the most that anybody keeps records of (spec DIR-15).
+/// Most relays of a network; also the most that anybody keeps records of (spec AGREE-9).
 pub const RELAYS_MAX: usize = 20_000;
+/// Most members of a settled set that anybody takes from others.
+pub const MEMBERS_MAX: usize = 131_072;
 /// With fewer live members nothing is settled: no path could be drawn.
 pub const RELAYS_MIN: usize = 3;
 
@@ -25,12 +28,6 @@ const FILE_VERSION: u8 = 2;
 pub fn is_cut(at: UnixMs, profile: &Profile) -> bool {
     let shortest = u64::try_from(profile.cuts.period_min.as_millis()).unwrap_or(u64::MAX).max(1);
     at.0 != 0 && at.0.is_multiple_of(shortest)
-}
-
-/// Whether a record was published in time for a cut. The newest such record of a relay is the one that counts.
-pub fn in_time(record: &SignedDescriptor, cut: UnixMs, profile: &Profile) -> bool {
-    // spec: DIR-17
-    record.published <= cut.minus(profile.settle_margin)
 }
 
 /// Why members are not a cut's settled set.
@@ -115,18 +112,17 @@ fn newer(new: Arc<SignedDescriptor>, old: &Arc<SignedDescriptor>) -> Arc<SignedD
     if order(&new) < order(old) { Arc::clone(old) } else { new }
 }
 
-/// What records alone say of their relays: of each the newest in time counts, and it is there while that is valid. The order
+/// What records alone say of their relays: of each the newest counts, and it is there while that is valid. The order
 /// of `records` does not matter.
 pub fn heard_of<'a>(
     records: impl IntoIterator<Item = &'a Arc<SignedDescriptor>>,
     cut: UnixMs,
-    profile: &Profile,
 ) -> BTreeMap<RelayId, Heard> {
     let mut newest: BTreeMap<RelayId, Heard> = BTreeMap::new();
     for r in records {
         // spec: DIR-18
         let older = |old: &Heard| order(&old.record) < order(r);
-        if in_time(r, cut, profile) && newest.get(&r.id()).is_none_or(older) {
+        if newest.get(&r.id()).is_none_or(older) {
             newest.insert(r.id(), Heard { record: Arc::clone(r), live: r.expires() > cut });
         }
     }
@@ -145,20 +141,19 @@ pub struct Snapshot {
     members: Vec<Member>,
     /// The records of the live ones.
     relays: Vec<Arc<SignedDescriptor>>,
-    /// Members since before this are custodians.
-    settled_before: UnixMs,
+    index: LazyIndex,
 }
 
 impl Snapshot {
     /// The first set of a network, from records alone.
-    #[cfg(any(test, feature = "unstable"))]
+    #[cfg(any(test, feature = "unstable", feature = "cli"))]
     pub fn settle<'a>(
         records: impl IntoIterator<Item = &'a Arc<SignedDescriptor>>,
         cut: UnixMs,
         profile: &Profile,
         network: NetworkId,
     ) -> Self {
-        Self::follow(None, heard_of(records, cut, profile), cut, profile, network)
+        Self::follow(None, heard_of(records, cut), cut, profile, network)
     }
 
     /// Settles a cut on top of the set before it.
@@ -203,7 +198,7 @@ impl Snapshot {
     pub fn assemble(members: Vec<Member>, cut: UnixMs, beacon: [u8; 32], profile: &Profile) -> Result<Self, Unsettled> {
         // spec: DIR-28
         let live = members.iter().filter(|m| m.dormant.is_none()).count();
-        if !is_cut(cut, profile) || live < RELAYS_MIN || members.len() > RELAYS_MAX {
+        if !is_cut(cut, profile) || live < RELAYS_MIN || members.len() > MEMBERS_MAX {
             return Err(Unsettled::NoCut);
         }
         let ordered = members.is_sorted_by(|a, b| a.record.id() < b.record.id());
@@ -215,18 +210,14 @@ impl Snapshot {
 
     fn of(members: Vec<Member>, cut: UnixMs, beacon: [u8; 32], profile: &Profile) -> Self {
         let root = root(&beacon, members.iter().map(Member::leaf).collect());
-        let live = || members.iter().filter(|m| m.dormant.is_none());
-        let relays: Vec<_> = live().map(|m| Arc::clone(&m.record)).collect();
-        let term = rendezvous::term_begins(cut, profile);
-        // spec: DIR-57
-        let is_young = live().filter(|m| m.standing.since < term).count().saturating_mul(2) < relays.len();
-        let settled_before = if is_young { UnixMs(u64::MAX) } else { term };
-        Self { cut, beacon, root, members, relays, settled_before }
+        let live = members.iter().filter(|m| m.dormant.is_none());
+        let relays: Vec<_> = live.map(|m| Arc::clone(&m.record)).collect();
+        Self { cut, beacon, root, members, relays, index: LazyIndex::new(cut, profile) }
     }
 
     /// Whether a member's presence is sampled at the cut that follows: about once in the profile's interval, at moments that
     /// nobody knows before this set is settled.
-    fn samples(&self, id: &RelayId, next: UnixMs, profile: &Profile) -> bool {
+    pub(super) fn samples(&self, id: &RelayId, next: UnixMs, profile: &Profile) -> bool {
         let drawn = derive(context::SAMPLE, &[&self.root, &next.0.to_be_bytes(), &id.0]);
         let [a, b, c, d, ..] = drawn;
         let (passed, interval) = (next.distance(self.cut).as_millis(), profile.sample_interval.as_millis());
@@ -234,11 +225,12 @@ impl Snapshot {
     }
 
     /// The same with other standings, in the order of [`Snapshot::relays`].
-    #[cfg(any(test, feature = "unstable"))]
+    #[cfg(any(test, feature = "unstable", feature = "cli"))]
     pub fn with_standings(mut self, standings: impl Fn(&SignedDescriptor) -> Standing) -> Self {
         for m in &mut self.members {
             m.standing = standings(&m.record);
         }
+        self.index.forget();
         self
     }
 
@@ -275,21 +267,30 @@ impl Snapshot {
         self.relays.get(at)
     }
 
-    /// Live members that were settled before anybody knew the beacon.
-    fn able(&self) -> impl Iterator<Item = &Arc<SignedDescriptor>> {
-        let able = |m: &&Member| m.dormant.is_none() && m.standing.since < self.settled_before;
-        self.members.iter().filter(able).map(|m| &m.record)
+    /// The `n` live members drawn for a cut's group, in the order that the beacon draws them.
+    pub fn drawn(&self, cut: UnixMs, n: usize) -> Vec<&Arc<SignedDescriptor>> {
+        let lot = |r: &&Arc<SignedDescriptor>| derive(context::GROUP, &[&self.beacon, &cut.0.to_be_bytes(), &r.id().0]);
+        let mut drawn: Vec<_> = self.relays.iter().collect();
+        drawn.sort_by_cached_key(lot);
+        drawn.truncate(n);
+        drawn
+    }
+
+    /// Who may stand where in a path, and what else is found without walking the set.
+    pub fn index(&self) -> &Index {
+        let live = || self.members.iter().filter(|m| m.dormant.is_none()).map(|m| m.standing).collect();
+        self.index.get(&self.relays, live, self.cut)
     }
 
     /// The `n` relays responsible for content placed under `key` (from [`rendezvous::locate`]), best first: of those
     /// that keep content.
     pub fn custodians(&self, key: &[u8; 32], n: usize) -> Vec<RelayId> {
-        rendezvous::best(&self.beacon, key, self.able().filter(|r| r.store).map(|r| r.id()), n)
+        self.index().custodians(&self.relays, (&self.beacon, key), n)
     }
 
     /// The `n` relays responsible for the record of `relay`, best first.
     pub fn record_custodians(&self, relay: &RelayId, n: usize) -> Vec<RelayId> {
-        rendezvous::best(&self.beacon, &relay.0, self.able().map(|r| r.id()), n)
+        self.index().record_custodians(&self.relays, (&self.beacon, &relay.0), n)
     }
 
     /// Whether it says the same of the network as another: same members, same placement, maybe of another cut.
@@ -320,7 +321,7 @@ impl Snapshot {
             return Err(Malformed::UnknownVersion.into());
         }
         let (cut, root, beacon, count) = (UnixMs(r.u64()?), r.array()?, r.array()?, r.u32()?);
-        if usize::try_from(count).is_ok_and(|n| n > RELAYS_MAX) {
+        if usize::try_from(count).is_ok_and(|n| n > MEMBERS_MAX) {
             return Err(Unsettled::NoCut);
         }
         let rules = profile.descriptor_rules(network);

@@ -1,6 +1,5 @@
 //! How long a relay has been a member, and how often it was there: what guards are chosen by (spec 10).
 
-#[cfg(any(test, feature = "unstable"))]
 use crate::base::time::Duration;
 use crate::base::time::UnixMs;
 
@@ -46,13 +45,11 @@ impl Standing {
     }
 
     /// In how many of them it was present.
-    #[cfg(any(test, feature = "unstable"))]
     pub fn samples_present(self) -> u32 {
         self.samples.count_ones().saturating_sub(1)
     }
 
     /// How long it has been a member, at this cut.
-    #[cfg(any(test, feature = "unstable"))]
     pub fn age(self, cut: UnixMs) -> Duration {
         Duration::from_millis(cut.0.saturating_sub(self.since.0))
     }

@@ -49,6 +49,27 @@ pub(crate) fn with(i: u8, published: UnixMs, change: impl FnOnce(&mut Descriptor
     Arc::new(SignedDescriptor::sign(d, &key))
 }
 
+/// Any number of records, each in a prefix of its own while there are enough.
+pub(crate) fn many(
+    n: u32,
+    published: UnixMs,
+    mut change: impl FnMut(u32, &mut Descriptor),
+) -> Vec<Arc<SignedDescriptor>> {
+    let template = record(0, published);
+    let make = |i: u32| {
+        let mut secret = [0x55; 32];
+        secret[..4].copy_from_slice(&i.to_be_bytes());
+        let key = IdentityKey::from_bytes(secret);
+        let [_, _, b, c] = i.to_be_bytes();
+        let mut d = (**template).clone();
+        (d.identity, d.work) = (key.public(), crate::crypto::work::Work::NONE);
+        (d.exit, d.store) = (i.is_multiple_of(3), i.is_multiple_of(2));
+        d.addrs = vec![format!("{}.{c}.0.1:9000", b % 200 + 1).parse().unwrap()];
+        change(i, &mut d);
+        Arc::new(SignedDescriptor::sign(d, &key))
+    };
+    (0..n).map(make).collect()
+}
 /// The profile `public`, for relays on private addresses with little work.
 pub(crate) const PUBLIC: Profile = Profile { private_relays: true, work: Profile::TESTING.work, ..Profile::PUBLIC };
 
@@ -75,6 +96,8 @@ pub(crate) struct Node {
     pub(crate) id: RelayId,
     /// What it wrote down last.
     pub(crate) kept: Vec<u8>,
+    /// How many milliseconds its clock is ahead.
+    pub(crate) skew: i64,
     publishes_at: u64,
     index: u8,
     /// Relays that it calls all the time.
@@ -84,6 +107,8 @@ pub(crate) struct Node {
 /// Relays that carry each other's calls in virtual time, 5 to 25 ms a way.
 pub(crate) struct Net {
     pub(crate) profile: &'static Profile,
+    /// Calls of a hundred that are lost.
+    pub(crate) loss: usize,
     /// Relays below this number do not hear those from it on, nor they them.
     pub(crate) divided: Option<usize>,
     pub(crate) ms: u64,
@@ -111,6 +136,7 @@ impl Net {
         let mut net = Self {
             profile,
             divided: None,
+            loss: 0,
             ms: 0,
             nodes,
             rng,
@@ -138,6 +164,7 @@ impl Net {
             peers: BTreeSet::new(),
             id: id(i),
             kept: vec![],
+            skew: 0,
             publishes_at,
             index: i,
         });
@@ -169,13 +196,19 @@ impl Net {
         Now { mono: Instant(self.ms * 1000), unix: START.plus(Duration::from_millis(self.ms)) }
     }
 
+    /// The time at one relay.
+    pub(crate) fn now_at(&self, i: usize) -> Now {
+        let now = self.now();
+        Now { unix: UnixMs(now.unix.0.saturating_add_signed(self.nodes[i].skew)), ..now }
+    }
+
     pub(crate) fn find(&self, id: &RelayId) -> Option<usize> {
         self.nodes.iter().position(|n| n.id == *id)
     }
 
     /// What the relay answers to a request, if it does.
     pub(crate) fn ask(&mut self, to: usize, body: &[u8]) -> Option<Vec<u8>> {
-        let now = self.now();
+        let now = self.now_at(to);
         let node = self.nodes.get_mut(to).filter(|n| n.up)?;
         let honest = node.dir.request(now, body);
         match &mut node.lie {
@@ -220,20 +253,22 @@ impl Net {
                     self.called.insert((from, call.to));
                 }
                 assert!(call.body.len() <= BODY_MAX);
-                let reached = |to: &usize| self.divided.is_none_or(|d| (*to < d) == (from < d));
-                let answer = self.find(&call.to).filter(reached).and_then(|to| self.ask(to, &call.body));
+                let is_lost = self.loss > 0 && self.rng.below(100) < self.loss;
+                let reached = |to: &usize| !is_lost && self.divided.is_none_or(|d| (*to < d) == (from < d));
+                let to = self.find(&call.to).filter(reached);
+                let answer = to.and_then(|to| self.ask(to, &call.body));
                 assert!(answer.as_ref().is_none_or(|a| a.len() <= BODY_MAX));
                 self.later(Event::Answered(from, call.id, answer.ok_or(CallError::Unreachable)));
             }
             Event::Answered(to, id, result) => {
-                let now = self.now();
+                let now = self.now_at(to);
                 self.nodes[to].dir.answer(now, id, result);
             }
         }
     }
 
     fn turn(&mut self, i: usize) {
-        let now = self.now();
+        let now = self.now_at(i);
         let node = &mut self.nodes[i];
         if !node.up || node.silent {
             return;

@@ -1,206 +1,173 @@
 //! Counting signers: which root do most of the relays drawn by chance name for a cut? (spec 10)
+//!
+//! The signers of a cut are drawn once. Whoever says nothing counts against every root and is replaced by nobody: otherwise
+//! who can keep questions from arriving chooses who decides.
 
 use crate::base::rng::Rng;
 use crate::proto::profile::Profile;
 use crate::wire::ids::RelayId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
-/// Signers asked in place of those that gave no answer, for each one wanted (spec 10).
-pub const REPLACEMENTS_PER_SIGNER: usize = 2;
+/// Signers of the second draw, the first ones among them (spec DIR-64).
+pub const SIGNERS_ESCALATED: usize = 193;
+/// How often a signer that gives no answer is asked, each time through another guard (spec DIR-65).
+pub const SIGNER_TRIES: u8 = 3;
 
 /// A root, as a snapshot and a statement have it.
 pub type Root = [u8; 32];
 
 /// The state of a count of signers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tally {
     /// Not decided; more answers are to come.
     Open,
-    /// Enough signers name this root.
+    /// Enough of those drawn name this root.
     Majority(Root),
-    /// Nobody is left to ask and no root has enough.
+    /// Whatever the others say, no root can have enough of those drawn.
     None,
 }
 
-/// The signers of one cut: who is asked, who said what.
+/// What is known of one that was drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signer {
+    /// It is to be asked, or was: how often.
+    Asked(u8),
+    /// It named this root.
+    Named(Root),
+    /// It was asked often enough.
+    Silent,
+}
+
+/// The signers of one cut: who was drawn, who said what.
 pub struct Vote {
-    wanted: usize,
+    /// Those that were not drawn.
     pool: Vec<RelayId>,
-    replacements: usize,
-    asked: BTreeSet<RelayId>,
-    votes: BTreeMap<RelayId, Root>,
+    rng: Rng,
+    drawn: BTreeMap<RelayId, Signer>,
+    /// To be asked now.
+    queue: VecDeque<RelayId>,
+    /// Questions under way.
+    waiting: usize,
 }
 
 impl Vote {
     /// Draws signers from `pool`, all equally likely: as many as the profile asks, or all.
-    pub fn new(mut pool: Vec<RelayId>, profile: &Profile, rng: &mut Rng) -> Self {
-        // spec: DIR-42
-        rng.shuffle(&mut pool);
-        let wanted = profile.signers_asked.min(pool.len());
-        let replacements = wanted.saturating_mul(REPLACEMENTS_PER_SIGNER);
-        Self { wanted, pool, replacements, asked: BTreeSet::new(), votes: BTreeMap::new() }
+    pub fn new(pool: Vec<RelayId>, profile: &Profile, rng: &mut Rng) -> Self {
+        let (drawn, queue) = Default::default();
+        let mut vote = Self { pool, rng: rng.fork(), drawn, queue, waiting: 0 };
+        vote.draw_up_to(profile.signers_asked);
+        vote
     }
 
-    /// How many signers a root needs.
-    pub fn needed(&self) -> usize {
-        Profile::signers_needed(self.wanted)
-    }
-
-    /// The next signer to ask; `None` while enough are asked.
-    pub fn draw(&mut self) -> Option<RelayId> {
-        if self.votes.len().saturating_add(self.asked.len()) >= self.wanted {
-            return None;
+    fn draw_up_to(&mut self, wanted: usize) -> bool {
+        let more = wanted.saturating_sub(self.drawn.len()).min(self.pool.len());
+        for _ in 0..more {
+            // spec: DIR-42
+            let id = self.pool.swap_remove(self.rng.below(self.pool.len()));
+            self.drawn.insert(id, Signer::Asked(0));
+            self.queue.push_back(id);
         }
-        let id = self.pool.pop()?;
-        self.asked.insert(id);
-        Some(id)
+        more > 0
+    }
+
+    /// Draws [`SIGNERS_ESCALATED`] in all, or all there are. False where nobody is left to draw.
+    pub fn escalate(&mut self) -> bool {
+        // spec: DIR-64
+        self.draw_up_to(SIGNERS_ESCALATED)
+    }
+
+    /// How many were drawn.
+    pub fn drawn(&self) -> usize {
+        self.drawn.len()
+    }
+
+    /// How many of them a root needs, whoever is silent.
+    pub fn needed(&self) -> usize {
+        // spec: DIR-63
+        Profile::signers_needed(self.drawn.len())
+    }
+
+    /// The next signer to ask, and the how-manieth time it is, from 0.
+    pub fn ask(&mut self) -> Option<(RelayId, u8)> {
+        let id = self.queue.pop_front()?;
+        let Some(Signer::Asked(times)) = self.drawn.get_mut(&id) else { return None };
+        let nth = *times;
+        *times = nth.saturating_add(1);
+        self.waiting = self.waiting.saturating_add(1);
+        Some((id, nth))
     }
 
     /// How many are asked and have not answered.
     pub fn waiting(&self) -> usize {
-        self.asked.len()
+        self.waiting
     }
 
-    /// A signer's verified word. Counts only if it was drawn.
+    /// A signer's verified word. Counts once, and only if it was drawn and asked.
     pub fn count(&mut self, id: RelayId, root: Root) {
-        if self.asked.remove(&id) {
-            self.votes.insert(id, root);
+        if let Some(signer @ Signer::Asked(1..)) = self.drawn.get_mut(&id) {
+            *signer = Signer::Named(root);
+            self.waiting = self.waiting.saturating_sub(1);
         }
     }
 
-    /// A signer that gave no usable answer; another may be drawn in its place.
-    pub fn lost(&mut self, id: &RelayId) {
-        if self.asked.remove(id) {
-            if self.replacements == 0 {
-                self.pool.clear();
+    /// A signer gave no usable answer. It is asked again, or counts as silent.
+    pub fn lost(&mut self, id: RelayId) {
+        let Some(signer @ Signer::Asked(1..)) = self.drawn.get_mut(&id) else { return };
+        self.waiting = self.waiting.saturating_sub(1);
+        // spec: DIR-65
+        match signer {
+            Signer::Asked(times) if *times < SIGNER_TRIES => self.queue.push_back(id),
+            _ => *signer = Signer::Silent,
+        }
+    }
+
+    /// Another attempt at the same cut: the same signers, those that said nothing are asked once more. Nobody is drawn anew,
+    /// or who makes attempts fail would get as many draws as he likes.
+    pub fn resume(&mut self) {
+        // spec: DIR-66
+        self.waiting = 0;
+        self.queue.clear();
+        for (id, signer) in &mut self.drawn {
+            if !matches!(signer, Signer::Named(_)) {
+                *signer = Signer::Asked(0);
+                self.queue.push_back(*id);
             }
-            self.replacements = self.replacements.saturating_sub(1);
         }
     }
 
-    /// What the signers asked so far agree on.
+    /// What the signers drawn so far say.
     pub fn tally(&self) -> Tally {
-        let mut counts: BTreeMap<Root, usize> = BTreeMap::new();
-        for root in self.votes.values() {
-            *counts.entry(*root).or_default() += 1;
-        }
-        let best = counts.into_iter().max_by_key(|(_, n)| *n);
-        let to_come = self.asked.len().saturating_add(self.pool.len());
-        match best {
+        let open = self.drawn.values().filter(|s| matches!(s, Signer::Asked(_))).count();
+        match self.best() {
             // spec: DIR-43
             Some((root, n)) if n >= self.needed() => Tally::Majority(root),
-            _ if to_come == 0 || self.votes.len() >= self.wanted => Tally::None,
-            _ => Tally::Open,
+            best if best.map_or(0, |(_, n)| n).saturating_add(open) >= self.needed() => Tally::Open,
+            _ => Tally::None,
         }
+    }
+
+    /// The root that most name, and how many do.
+    pub fn best(&self) -> Option<(Root, usize)> {
+        let mut counts: BTreeMap<Root, usize> = BTreeMap::new();
+        for signer in self.drawn.values() {
+            if let Signer::Named(root) = signer {
+                let n = counts.entry(*root).or_default();
+                *n = n.saturating_add(1);
+            }
+        }
+        counts.into_iter().max_by_key(|(_, n)| *n)
+    }
+
+    /// How many gave their word, whatever it is.
+    pub fn answered(&self) -> usize {
+        self.drawn.values().filter(|s| matches!(s, Signer::Named(_))).count()
     }
 
     /// Those who named a root.
     pub fn voters(&self, root: &Root) -> Vec<RelayId> {
-        self.votes.iter().filter(|(_, r)| *r == root).map(|(id, _)| *id).collect()
-    }
-
-    /// How many gave their word.
-    #[cfg(test)]
-    pub fn signers(&self) -> usize {
-        self.votes.len()
+        self.drawn.iter().filter(|(_, s)| **s == Signer::Named(*root)).map(|(id, _)| *id).collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn vote(pool: u8) -> Vote {
-        let pool = (0..pool).map(|i| RelayId([i; 32])).collect();
-        Vote::new(pool, &Profile::TESTING, &mut Rng::from_seed([3; 32]))
-    }
-
-    fn draw(v: &mut Vote) -> Vec<RelayId> {
-        core::iter::from_fn(|| v.draw()).collect()
-    }
-
-    // spec: DIR-42
-    // spec: DIR-43
-    #[test]
-    fn four_of_five_decide_and_silent_signers_are_replaced() {
-        let mut v = vote(20);
-        let first = draw(&mut v);
-        assert_eq!(first.len(), 5);
-        v.lost(&first[0]);
-        let more = draw(&mut v);
-        assert_eq!(more.len(), 1);
-        v.count(more[0], [2; 32]);
-        for id in &first[1..4] {
-            assert_eq!(v.tally(), Tally::Open);
-            v.count(*id, [1; 32]);
-        }
-        v.count(RelayId([99; 32]), [1; 32]);
-        assert_eq!(v.tally(), Tally::Open, "one more who was never drawn does not count");
-        v.count(first[4], [1; 32]);
-        assert_eq!(v.tally(), Tally::Majority([1; 32]));
-        assert_eq!(v.voters(&[2; 32]), more);
-    }
-
-    // spec: DIR-43
-    #[test]
-    fn a_root_needs_more_than_three_fifths_whoever_is_silent() {
-        for (pool, asked, needed) in [(1, 1, 1), (2, 2, 2), (3, 3, 2), (4, 4, 3), (5, 5, 4), (9, 5, 4)] {
-            let mut v = vote(pool);
-            assert_eq!(v.needed(), needed, "of {pool}");
-            let drawn = draw(&mut v);
-            assert_eq!((drawn.len(), v.waiting(), v.signers()), (asked, asked, 0), "of {pool}");
-            for (n, id) in drawn.iter().enumerate() {
-                assert_eq!(v.tally() == Tally::Majority([1; 32]), n >= needed, "{n} of {asked} named it");
-                v.count(*id, [1; 32]);
-                assert_eq!((v.waiting(), v.signers()), (asked - n - 1, n + 1));
-            }
-            assert_eq!((v.tally(), v.voters(&[1; 32]).len(), v.draw()), (Tally::Majority([1; 32]), asked, None));
-        }
-    }
-
-    // spec: DIR-42
-    #[test]
-    fn a_signer_s_word_counts_once_and_a_lost_one_s_not_at_all() {
-        let mut v = vote(20);
-        let drawn = draw(&mut v);
-        v.lost(&drawn[0]);
-        v.count(drawn[0], [1; 32]);
-        (0..4).for_each(|_| v.count(drawn[1], [1; 32]));
-        assert_eq!((v.signers(), v.waiting()), (1, 3));
-        v.lost(&drawn[1]);
-        v.lost(&RelayId([99; 32]));
-        assert_eq!((v.signers(), v.waiting(), draw(&mut v).len()), (1, 3, 1), "one drawn in the place of the lost one");
-    }
-
-    // spec: DIR-42
-    #[test]
-    fn every_relay_is_drawn_as_often_as_any_other() {
-        let mut counts = BTreeMap::new();
-        let mut rng = Rng::from_seed([4; 32]);
-        for _ in 0..2000 {
-            let pool = (0..20).map(|i| RelayId([i; 32])).collect();
-            for id in draw(&mut Vote::new(pool, &Profile::TESTING, &mut rng)) {
-                *counts.entry(id).or_insert(0) += 1;
-            }
-        }
-        assert!(counts.len() == 20 && counts.values().all(|n| (400..600).contains(n)), "{counts:?}");
-    }
-
-    // spec: DIR-43
-    #[test]
-    fn a_divided_or_silent_network_gives_no_majority() {
-        let mut v = vote(20);
-        for (i, id) in draw(&mut v).iter().enumerate() {
-            v.count(*id, [(i % 2) as u8; 32]);
-        }
-        assert_eq!(v.tally(), Tally::None);
-        let mut v = vote(100);
-        let mut asked = 0;
-        while let Some(id) = v.draw() {
-            asked += 1;
-            v.lost(&id);
-        }
-        assert_eq!((asked, v.tally()), (5 + 5 * REPLACEMENTS_PER_SIGNER - 4, Tally::None));
-        assert_eq!(vote(0).tally(), Tally::None);
-    }
-}
+mod tests;

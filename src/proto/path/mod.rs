@@ -4,20 +4,24 @@
 //! relay is the exception: it is one of a few persistent guards, because a fresh first relay for every circuit would soon
 //! be a hostile one.
 
+pub mod bias;
 pub mod guards;
 
-use crate::base::addr;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
+use crate::proto::directory::rendezvous::{same_family, same_prefix};
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::RelayId;
-pub use guards::{GUARDS_MAX, GuardRecord, Guards};
+pub use guards::{GUARDS_MAX, GuardRecord, GuardTrouble, Guards, Sample};
 use std::sync::Arc;
 
 /// Shortest and longest path, in relays.
 pub const PATH_LENGTHS: core::ops::RangeInclusive<usize> = 2..=5;
+
+/// Draws of a relay until one fits, before all that fit are counted out.
+const DRAWS_MAX: usize = 64;
 
 /// What a path must end in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub struct PathNeed {
     pub last: LastHop,
     /// Our own relay, where we are one: it is in no path of ours.
     pub exclude: Option<RelayId>,
+    /// Which of the usable guards is tried first, from 0. User traffic takes the first.
+    pub guard: usize,
 }
 
 /// Draws a path: a guard, middles, the last hop. `None` where the snapshot holds no such path.
@@ -59,12 +65,30 @@ pub fn choose_path(
     if !PATH_LENGTHS.contains(&need.length) {
         return None;
     }
-    let usable = guards.usable(snapshot, need.exclude, now, rng);
+    let mut usable = guards.usable(snapshot, need.exclude, now, rng);
+    // spec: CLIENT-27
+    let first = need.guard.checked_rem(usable.len()).unwrap_or(0);
+    usable.rotate_left(first);
     let path = usable.iter().find_map(|g| path_through(g, snapshot, rng, profile, need));
     // None that does not wait goes together with this last hop: better one before its turn than no path.
     path.or_else(|| {
-        guards.by_turn(snapshot, need.exclude).iter().find_map(|g| path_through(g, snapshot, rng, profile, need))
+        guards
+            .by_turn(snapshot, need.exclude, now.unix)
+            .iter()
+            .find_map(|g| path_through(g, snapshot, rng, profile, need))
     })
+}
+
+/// Draws the path of a probe: through a standby ([`Guards::probe`]), and otherwise like any other, so that nobody after it can
+/// tell.
+pub fn choose_probe(
+    snapshot: &Snapshot,
+    standby: &RelayId,
+    rng: &mut Rng,
+    profile: &Profile,
+    need: PathNeed,
+) -> Option<Vec<Arc<SignedDescriptor>>> {
+    path_through(snapshot.get(standby)?, snapshot, rng, profile, need)
 }
 
 /// A path that begins with this guard.
@@ -79,34 +103,52 @@ fn path_through(
     let fits = |path: &[Arc<SignedDescriptor>], r: &SignedDescriptor| {
         Some(r.id()) != need.exclude && path.iter().all(|p| apart(p, r, profile))
     };
-    let draw = |path: &[Arc<SignedDescriptor>], exit: bool, rng: &mut Rng| {
-        let fitting: Vec<_> = snapshot.relays().iter().filter(|r| (!exit || r.exit) && fits(path, r)).collect();
-        // spec: CLIENT-7
-        fitting.get(rng.below(fitting.len())).map(|r| Arc::clone(r))
+    let index = snapshot.index();
+    // spec: CLIENT-7
+    let draw = |path: &[Arc<SignedDescriptor>], of: &[u32], rng: &mut Rng| {
+        draw_of(of, snapshot, rng, |r| fits(path, r)).map(Arc::clone)
     };
     // The last hop comes before the middles, so that what it must be does not bend their choice more than it has to.
     let last = match need.last {
-        LastHop::Any => draw(&path, false, rng)?,
-        LastHop::Exit => draw(&path, true, rng)?,
+        LastHop::Any => draw(&path, &index.last_hops, rng)?,
+        LastHop::Exit => draw(&path, &index.exits, rng)?,
         LastHop::This(id) | LastHop::ThenFourth(id) => snapshot.get(&id).filter(|r| fits(&path, r)).map(Arc::clone)?,
     };
     path.push(last);
     for _ in 2..need.length {
-        let middle = draw(&path, false, rng)?;
+        let middle = draw(&path, &index.middles, rng)?;
         path.insert(path.len() - 1, middle);
     }
     Some(path)
 }
 
+/// Draws one of these relays, all that fit equally likely. The set is walked only where hardly any fits.
+pub(crate) fn draw_of<'a>(
+    of: &[u32],
+    snapshot: &'a Snapshot,
+    rng: &mut Rng,
+    fits: impl Fn(&SignedDescriptor) -> bool,
+) -> Option<&'a Arc<SignedDescriptor>> {
+    let relay = |at: &u32| snapshot.relays().get(usize::try_from(*at).ok()?);
+    for _ in 0..DRAWS_MAX {
+        let drawn = relay(of.get(rng.below(of.len()))?)?;
+        if fits(drawn) {
+            return Some(drawn);
+        }
+    }
+    let fitting: Vec<_> = of.iter().filter_map(relay).filter(|r| fits(r)).collect();
+    fitting.get(rng.below(fitting.len())).copied()
+}
+
 /// Whether two relays may be in one path.
 pub fn apart(a: &SignedDescriptor, b: &SignedDescriptor, profile: &Profile) -> bool {
     // spec: CLIENT-9
-    let family = a.family.is_some() && a.family == b.family;
-    let near = || a.addrs.iter().any(|x| b.addrs.iter().any(|y| addr::prefix(x.ip()) == addr::prefix(y.ip())));
-    a.id() != b.id() && !family && !(profile.distinct_prefixes && near())
+    a.id() != b.id() && !same_family(a, b) && !(profile.distinct_prefixes && same_prefix(a, b))
 }
 
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_of_choice;
+#[cfg(test)]
+mod tests_of_guards;

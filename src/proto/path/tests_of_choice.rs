@@ -3,7 +3,7 @@
 use super::guards::GUARDS_KEPT;
 use super::*;
 use crate::base::time::{Duration, Instant, UnixMs};
-use crate::proto::directory::testing::{NETWORK, record, with};
+use crate::proto::directory::testing::{NETWORK, many, record, with};
 use std::collections::{BTreeMap, BTreeSet};
 
 const CUT: UnixMs = UnixMs(1_700_000_000_000);
@@ -30,7 +30,7 @@ fn without(s: &Snapshot, gone: &[RelayId]) -> Snapshot {
 }
 
 fn path(s: &Snapshot, guards: &mut Guards, t: u64, rng: &mut Rng, length: usize, last: LastHop) -> Vec<RelayId> {
-    let need = PathNeed { length, last, exclude: None };
+    let need = PathNeed { length, last, exclude: None, guard: 0 };
     choose_path(s, guards, at(t), rng, &STRICT, need).unwrap().iter().map(|r| r.id()).collect()
 }
 
@@ -65,6 +65,33 @@ fn every_place_after_the_guard_is_drawn_uniformly() {
     }
     assert_uniform(&counts[0], &exits);
     counts[1..].iter().for_each(|counts| assert_uniform(counts, &others));
+}
+
+// spec: CLIENT-7
+#[test]
+fn drawing_until_one_fits_is_as_uniform_as_counting_out_all_that_fit() {
+    // Most relays share the guard's prefix or are no exits, so that hardly any fits.
+    for (n, near) in [(200, 40), (200, 190), (200, 197)] {
+        let records = many(n, CUT.minus(Duration::from_secs(5)), |i, d| {
+            d.exit = true;
+            d.addrs = vec![format!("{}.1.0.{}:1", if i < near { 10 } else { 11 + i }, i % 250 + 1).parse().unwrap()];
+        });
+        let (s, mut rng) = (Snapshot::settle(&records, CUT, &STRICT, NETWORK), rng());
+        let mut guards = Guards::restore([GuardRecord::new(records[0].id(), CUT)]);
+        let fitting = s.relays().iter().filter(|r| apart(r, &records[0], &STRICT)).count();
+        assert_eq!(fitting as u32, n - near);
+        let mut counts: BTreeMap<RelayId, u32> = BTreeMap::new();
+        let draws = 500 * fitting;
+        for _ in 0..draws {
+            let end = path(&s, &mut guards, 0, &mut rng, 2, LastHop::Exit)[1];
+            *counts.entry(end).or_default() += 1;
+        }
+        let expected = draws as f64 / fitting as f64;
+        let chi2: f64 = counts.values().map(|c| (f64::from(*c) - expected).powi(2) / expected).sum();
+        let freedom = fitting as f64 - 1.0;
+        assert_eq!(counts.len(), fitting);
+        assert!(chi2 < freedom + 4.0 * (2.0 * freedom).sqrt(), "{chi2} at {freedom} degrees of freedom");
+    }
 }
 
 // spec: CLIENT-2
@@ -108,32 +135,6 @@ fn guards_that_worked_stand_in_the_order_of_their_first_success() {
     assert_eq!(guards.ids().collect::<Vec<_>>(), [c, b, a], "a second success changes nothing");
 }
 
-// spec: CLIENT-5
-#[test]
-fn a_guard_leaves_when_its_time_is_over_and_not_a_day_before() {
-    let (s, mut rng) = (network(16), rng());
-    let mut listed = |guards: &mut Guards, s: &Snapshot, days: u64, id| {
-        current(s, guards, days * DAY, &mut rng);
-        guards.ids().any(|other| other == id)
-    };
-    let mut guards = Guards::new();
-    listed(&mut guards, &s, 0, RelayId([0; 32]));
-    let [used, unused, _] = guards.ids().collect::<Vec<_>>()[..] else { panic!("three") };
-    guards.succeeded(&used, at(10 * DAY));
-    assert!(listed(&mut guards, &s, 59, unused), "drawn 59 days ago");
-    assert!(!listed(&mut guards, &s, 60, unused), "drawn 60 days ago and never used");
-    assert!(listed(&mut guards, &s, 129, used), "first used 119 days ago");
-    assert!(!listed(&mut guards, &s, 130, used), "first used 120 days ago");
-    assert_eq!(guards.ids().count(), GUARDS_KEPT, "others came in their place");
-
-    let id = guards.ids().next().unwrap();
-    let gone = without(&s, &[id]);
-    assert!(listed(&mut guards, &gone, 132, id) && listed(&mut guards, &gone, 151, id), "missing for 19 days");
-    assert!(listed(&mut guards, &s, 152, id) && listed(&mut guards, &gone, 153, id), "it was there meanwhile");
-    assert!(listed(&mut guards, &gone, 172, id), "missing for 19 days again");
-    assert!(!listed(&mut guards, &gone, 173, id), "missing for 20 days");
-}
-
 // spec: CLIENT-6
 #[test]
 fn the_pause_of_a_guard_that_failed_doubles_up_to_an_hour() {
@@ -170,32 +171,11 @@ fn of_guards_that_all_wait_the_one_whose_turn_comes_first_is_tried() {
     );
     let without_b = without(&s, &[b]);
     assert_eq!(current(&without_b, &mut guards, 22, &mut rng), c, "who is not in the directory has no turn");
-    let need = PathNeed { length: 2, last: LastHop::Any, exclude: Some(b) };
+    let need = PathNeed { length: 2, last: LastHop::Any, exclude: Some(b), guard: 0 };
     for _ in 0..20 {
         let path = choose_path(&s, &mut guards, at(22), &mut rng, &STRICT, need).unwrap();
         assert!(path[0].id() == c && path[1].id() != b, "our own relay has none either");
     }
-}
-
-// spec: CLIENT-4 CLIENT-14
-#[test]
-fn one_guard_more_is_drawn_when_all_wait_and_only_within_a_minute_of_success() {
-    let (s, mut guards, mut rng) = (network(40), Guards::new(), rng());
-    current(&s, &mut guards, 0, &mut rng);
-    let fail_all =
-        |guards: &mut Guards, t| guards.ids().collect::<Vec<_>>().iter().for_each(|id| guards.failed(id, at(t)));
-    guards.succeeded(&RelayId([0xee; 32]), at(100));
-    let first = guards.ids().next().unwrap();
-    guards.failed(&first, at(101));
-    current(&s, &mut guards, 102, &mut rng);
-    assert_eq!(guards.ids().count(), GUARDS_KEPT, "none while another is usable");
-    fail_all(&mut guards, 159);
-    current(&s, &mut guards, 160, &mut rng);
-    assert_eq!(guards.ids().count(), GUARDS_KEPT, "a minute after anything was reached");
-    current(&s, &mut guards, 159, &mut rng);
-    assert_eq!(guards.ids().count(), GUARDS_KEPT + 1, "one, and no more than is needed");
-    current(&s, &mut guards, 159, &mut rng);
-    assert_eq!(guards.ids().count(), GUARDS_KEPT + 1);
 }
 
 #[test]
@@ -223,7 +203,7 @@ fn the_list_is_written_again_only_when_it_changed() {
     current(&without(&s, &guards.ids().collect::<Vec<_>>()), &mut old, 8, &mut rng);
     old.take_changed();
     let none = Snapshot::settle(&[], CUT, &STRICT, NETWORK);
-    assert!(old.current(&none, None, at(200 * DAY), &mut rng).is_none() && old.is_empty());
+    assert!(old.current(&none, None, at(400 * DAY), &mut rng).is_none() && old.is_empty());
     assert!(old.take_changed(), "all left");
 }
 
@@ -231,10 +211,9 @@ fn the_list_is_written_again_only_when_it_changed() {
 #[test]
 fn what_is_restored_is_no_more_than_a_full_list_and_no_guard_twice() {
     let record = |n: u8| GuardRecord {
-        id: RelayId([n; 32]),
-        added: UnixMs(7),
         confirmed: Some(UnixMs(8)),
         missing_since: (n == 1).then_some(UnixMs(9)),
+        ..GuardRecord::new(RelayId([n; 32]), UnixMs(7))
     };
     let full: Vec<_> = (1..=20).map(record).collect();
     assert_eq!(Guards::restore(full.clone()).records(), full);

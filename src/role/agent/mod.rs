@@ -3,6 +3,7 @@
 //! Machines that need answers from relays emit calls; this role carries them over the client role's streams and hands the
 //! answers back. A relay's node also answers what others ask of its directory and store.
 
+mod client;
 mod jobs;
 mod paths;
 mod proofs;
@@ -13,11 +14,11 @@ use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::crypto::identity::IdentityKey;
 use crate::proto::content::fetch::Open;
-use crate::proto::directory::client_sync::{ClientDirOutput, ClientDirectory, SourceFault};
+use crate::proto::directory::client_sync::{Checkpoint, ClientDirOutput, ClientDirectory, SourceFault};
 use crate::proto::directory::kept::Kept;
 use crate::proto::directory::relay_sync::{DirOutput, RelayDirectory};
 use crate::proto::directory::snapshot::Snapshot;
-use crate::proto::path::{GuardRecord, Guards};
+use crate::proto::path::{GuardRecord, GuardTrouble, Guards};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId};
 use crate::role::client::{Client, ClientConfig, Event};
@@ -32,7 +33,7 @@ pub use jobs::{Job, JobId, JobNews};
 use jobs::{JobStep, Jobs};
 use paths::{PathState, Paths, roster};
 use proofs::Proofs;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use store::Store;
@@ -54,6 +55,8 @@ pub struct AgentConfig {
     pub snapshot: Option<Snapshot>,
     /// Relays in a path, the last included: 2 to 5.
     pub hops: usize,
+    /// A cut and its root that the invite names.
+    pub checkpoint: Option<Checkpoint>,
     /// Circuits kept ready.
     pub spare_circuits: usize,
     /// Whether the user wants exits at all.
@@ -89,6 +92,8 @@ pub enum AgentEvent {
     WorkDue(u32),
     /// There is a new snapshot.
     Snapshot(Arc<Snapshot>),
+    /// The snapshot is too old, and there is none now.
+    Expired,
     /// A job has something to say.
     Job(JobId, JobNews),
     /// A source of the directory failed.
@@ -122,10 +127,13 @@ pub struct Agent {
     store: Option<Store>,
     store_calls: VecDeque<Output>,
     publish_at: Instant,
+    /// When the snapshot in use is too old, whatever the wall clock says meanwhile.
+    fresh_until: Instant,
     calls: BTreeMap<u64, (Owner, CallId)>,
     next_tag: u64,
     jobs: Jobs,
-    seeds: usize,
+    /// The relays it began with.
+    seeds: BTreeSet<RelayId>,
     events: VecDeque<AgentEvent>,
 }
 
@@ -144,6 +152,7 @@ impl Agent {
             trial: Guards::new(),
             roster: roster(&seeds),
         }));
+        let seeds = seeds.iter().map(|s| s.id()).collect();
         let client_cfg = ClientConfig {
             network: cfg.network,
             profile: cfg.profile,
@@ -159,7 +168,11 @@ impl Agent {
                 machine.restore(core::mem::take(&mut relay.kept));
                 Directory::Relay(Box::new(machine))
             }
-            _ => Directory::Client(Box::new(ClientDirectory::new(cfg.network, cfg.profile, cfg.seeds, cfg.snapshot))),
+            _ => {
+                let mut machine = ClientDirectory::new(cfg.network, cfg.profile, cfg.seeds, cfg.snapshot);
+                machine.set_checkpoint(cfg.checkpoint);
+                Directory::Client(Box::new(machine))
+            }
         };
         Self {
             profile: cfg.profile,
@@ -173,10 +186,11 @@ impl Agent {
             store: own.filter(|_| cfg.store).map(|own| Store::new(own, cfg.profile)),
             store_calls: VecDeque::new(),
             publish_at: Instant::default(),
+            fresh_until: Instant::default(),
             calls: BTreeMap::new(),
             next_tag: 0,
             jobs: Jobs::default(),
-            seeds: seeds.len(),
+            seeds,
             events: VecDeque::new(),
         }
     }
@@ -237,6 +251,11 @@ impl Agent {
         guards.take_changed().then(|| guards.records())
     }
 
+    /// What is wrong with the guards.
+    pub fn guard_trouble(&self, now: Now) -> Vec<GuardTrouble> {
+        self.paths.borrow().trouble(now)
+    }
+
     /// The network's numbers.
     pub fn profile(&self) -> &'static Profile {
         self.profile
@@ -247,17 +266,9 @@ impl Agent {
         // spec: NODE-21
         let witnesses = match &self.paths.borrow().snapshot {
             Some(snapshot) => snapshot.len().saturating_sub(1).clamp(1, CLOCK_WITNESSES),
-            None => self.seeds.clamp(1, 2),
+            None => self.seeds.len().clamp(1, 2),
         };
         self.client.clock_skew(now, witnesses)
-    }
-
-    /// How many signers confirmed the snapshot in use; a relay settles its own.
-    pub fn signers(&self) -> usize {
-        match &self.directory {
-            Directory::Relay(_) => 0,
-            Directory::Client(directory) => directory.signers(),
-        }
     }
 
     /// Answers a request to this relay's directory.
@@ -332,26 +343,14 @@ impl Agent {
                         None
                     }
                     Some(DirOutput::Settled(snapshot)) => {
-                        self.use_snapshot(now, snapshot, true);
+                        self.use_snapshot(now, snapshot);
                         None
                     }
                 },
                 Directory::Client(directory) => match directory.poll(now, &mut self.rng) {
                     None => return any,
                     Some(ClientDirOutput::Call(call)) => Some(call),
-                    Some(ClientDirOutput::Candidate(snapshot)) => {
-                        self.use_snapshot(now, snapshot, false);
-                        None
-                    }
-                    Some(ClientDirOutput::Verified(snapshot)) => {
-                        self.use_snapshot(now, snapshot, true);
-                        None
-                    }
-                    Some(ClientDirOutput::SourceFailed { relay, reason: why }) => {
-                        self.choose_guard(now, Some(relay).filter(|_| why.damning()));
-                        self.events.push_back(AgentEvent::SourceFailed(relay, why));
-                        None
-                    }
+                    Some(output) => self.client_directory(now, output),
                 },
             };
             any = true;
@@ -360,43 +359,6 @@ impl Agent {
             }
         }
     }
-
-    /// Names the guard from which the directory takes snapshots; another one when `failed` was it.
-    fn choose_guard(&mut self, now: Now, failed: Option<RelayId>) {
-        let Directory::Client(directory) = &mut self.directory else { return };
-        let PathState { guards, snapshot, own, .. } = &mut *self.paths.borrow_mut();
-        if let Some(failed) = failed {
-            guards.failed(&failed, now);
-        }
-        let guard = snapshot.as_ref().and_then(|s| guards.current(s, *own, now, &mut self.rng));
-        if let Some(guard) = guard {
-            directory.set_guard(guard);
-        }
-    }
-
-    fn use_snapshot(&mut self, now: Now, snapshot: Arc<Snapshot>, verified: bool) {
-        let mut paths = self.paths.borrow_mut();
-        if verified {
-            let checked = paths.candidate.take().is_some_and(|c| c.root == snapshot.root);
-            let trial = core::mem::take(&mut paths.trial);
-            if checked && paths.guards.is_empty() {
-                paths.guards = trial;
-            }
-            paths.snapshot = Some(snapshot.clone());
-            self.events.push_back(AgentEvent::Snapshot(snapshot));
-        } else {
-            if paths.candidate.as_ref().is_none_or(|c| c.root != snapshot.root) {
-                paths.trial = paths.guards.clone();
-            }
-            paths.candidate = Some(snapshot);
-        }
-        drop(paths);
-        if verified {
-            self.choose_guard(now, None);
-            self.place(now);
-        }
-        self.client.paths_changed(now);
-    }
 }
 
 impl Drive for Agent {
@@ -404,6 +366,8 @@ impl Drive for Agent {
 
     fn drive(&mut self, now: Now) {
         self.publish(now);
+        self.expire(now);
+        self.name_guards(now);
         loop {
             while let Some(event) = self.client.event() {
                 match event {
@@ -452,7 +416,8 @@ impl Drive for Agent {
             Directory::Client(directory) => directory.deadline(),
         };
         let publish = self.relay.is_some().then_some(self.publish_at);
-        [self.client.deadline(), directory, publish, self.jobs.deadline(), self.store_deadline()]
+        let over = self.paths.borrow().snapshot.as_ref().map(|_| self.fresh_until);
+        [self.client.deadline(), directory, publish, over, self.jobs.deadline(), self.store_deadline()]
             .into_iter()
             .flatten()
             .min()

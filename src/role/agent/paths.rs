@@ -3,7 +3,7 @@
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::proto::directory::snapshot::Snapshot;
-use crate::proto::path::{Guards, LastHop, PathNeed, apart, choose_path};
+use crate::proto::path::{GuardTrouble, Guards, LastHop, PathNeed, Sample, apart, choose_path, choose_probe};
 use crate::proto::profile::Profile;
 use crate::role::client::{PathEnd, PathSource};
 use crate::role::contact::{Contact, Roster};
@@ -43,25 +43,38 @@ pub(super) fn roster<'a>(relays: impl IntoIterator<Item = &'a Arc<SignedDescript
     Arc::new(relays.into_iter().map(|d| (d.id(), Contact::from(&**d))).collect())
 }
 
+impl PathState {
+    /// What is wrong with the guards, for the node's owner.
+    pub(super) fn trouble(&self, now: Now) -> Vec<GuardTrouble> {
+        self.snapshot.as_ref().map_or_else(Vec::new, |s| self.guards.trouble(s, self.own, now))
+    }
+}
+
+/// What the end of a path asks of its last hop. `None` where the relay is no exit that should be one.
+fn last_hop(snapshot: &Snapshot, end: PathEnd) -> Option<LastHop> {
+    Some(match end {
+        PathEnd::Any => LastHop::Any,
+        PathEnd::Exit => LastHop::Exit,
+        PathEnd::ThisExit(relay) => {
+            snapshot.get(&relay).filter(|d| d.exit)?;
+            LastHop::This(relay)
+        }
+        PathEnd::This(relay, _) | PathEnd::Drawn(relay) => LastHop::This(relay),
+        PathEnd::Before(relay) => LastHop::ThenFourth(relay),
+    })
+}
+
 impl PathSource for Paths {
     fn path(&mut self, now: Now, rng: &mut Rng, end: PathEnd) -> Option<Vec<Contact>> {
         let PathState { profile, own, hops, guards, snapshot, candidate, trial, .. } = &mut *self.0.borrow_mut();
-        let checking = candidate.as_ref().filter(|_| matches!(end, PathEnd::This(_)));
+        let checking = candidate.as_ref().filter(|_| matches!(end, PathEnd::This(..)));
         // spec: CLIENT-10
         let guards = if checking.is_some() { trial } else { guards };
         let snapshot = checking.or(snapshot.as_ref())?;
-        let last = match end {
-            PathEnd::Any => LastHop::Any,
-            PathEnd::Exit => LastHop::Exit,
-            PathEnd::ThisExit(relay) => {
-                snapshot.get(&relay).filter(|d| d.exit)?;
-                LastHop::This(relay)
-            }
-            PathEnd::This(relay) => LastHop::This(relay),
-            PathEnd::Before(relay) => LastHop::ThenFourth(relay),
-        };
+        let last = last_hop(snapshot, end)?;
         let length = if matches!(last, LastHop::ThenFourth(_)) { *hops + 1 } else { *hops };
-        let need = PathNeed { length, last, exclude: *own };
+        let guard = if let PathEnd::This(_, guard) = end { guard } else { 0 };
+        let need = PathNeed { length, last, exclude: *own, guard };
         let mut path: Vec<_> =
             choose_path(snapshot, guards, now, rng, profile, need)?.iter().map(|d| Contact::from(&**d)).collect();
         if matches!(end, PathEnd::Before(_)) {
@@ -87,6 +100,32 @@ impl PathSource for Paths {
         for list in [guards, trial] {
             if works { list.succeeded(relay, now) } else { list.failed(relay, now) }
         }
+    }
+
+    fn reached(&mut self, now: Now, relay: &RelayId) {
+        let PathState { guards, trial, .. } = &mut *self.0.borrow_mut();
+        guards.reached(relay, now);
+        trial.reached(relay, now);
+    }
+
+    fn sample(&mut self, now: Now, first: &RelayId, sample: Sample) {
+        if self.0.borrow_mut().guards.count(first, sample, now) {
+            tracing::warn!(guard = %first, "a guard blocks circuits and is not used any more");
+        }
+    }
+
+    fn probe_due(&mut self, now: Now) -> Option<RelayId> {
+        let PathState { own, guards, snapshot, .. } = &mut *self.0.borrow_mut();
+        guards.probe(snapshot.as_ref()?, *own, now)
+    }
+
+    fn probe(&mut self, _now: Now, rng: &mut Rng, through: &RelayId, end: PathEnd) -> Option<Vec<Contact>> {
+        let PathState { profile, own, hops, snapshot, .. } = &mut *self.0.borrow_mut();
+        let snapshot = snapshot.as_ref()?;
+        let last = last_hop(snapshot, end)?;
+        let need = PathNeed { length: *hops, last, exclude: *own, guard: 0 };
+        let path = choose_probe(snapshot, through, rng, profile, need)?;
+        Some(path.iter().map(|d| Contact::from(&**d)).collect())
     }
 
     fn is_ready(&self) -> bool {
@@ -145,7 +184,7 @@ mod tests {
         let mut paths = Paths(Rc::clone(&state));
         let (now, mut rng) = (Now { mono: Instant(0), unix: START }, Rng::from_seed([1; 32]));
         let signer = invented.relays()[0].id();
-        let path = paths.path(now, &mut rng, PathEnd::This(signer)).unwrap();
+        let path = paths.path(now, &mut rng, PathEnd::This(signer, 0)).unwrap();
         paths.first_hop(now, &path[0].id, true);
         assert!(path.len() == 3 && state.borrow().guards.is_empty() && !state.borrow().trial.is_empty());
         assert!(paths.path(now, &mut rng, PathEnd::Any).is_none(), "and it serves no other circuit");

@@ -1,5 +1,6 @@
 //! One circuit of a client: its machine, its place on a link, and its streams.
 
+use super::draws::{Draw, DrawnFor, Ready};
 use super::event::{CircuitInfo, CircuitState};
 use super::pulse::{Finding, Probe, Pulse};
 use super::purpose::{CircuitPurpose, PathSource};
@@ -9,7 +10,7 @@ use crate::proto::circuit::client::{CircuitError, ClientCircuit, ClientEvent};
 use crate::proto::handshake::HopKey;
 use crate::proto::stream::mux::{Mux, STREAMS_MAX};
 use crate::role::LinkKey;
-use crate::role::limits::CIRCUIT_DIRTY_AFTER;
+use crate::role::limits::{CIRCUIT_DIRTY_AFTER, CIRCUIT_LASTS};
 use crate::role::links::Turn;
 use crate::role::slab::Key;
 use crate::wire::cell::{CellBuf, CircuitId, Command, body_mut, encode_header};
@@ -65,6 +66,10 @@ pub(super) struct Circuit {
     /// Streams whose writers wait for room.
     starved: Vec<Key>,
     pulse: Pulse,
+    /// Its last hop, where chance drew it and it is not accounted for.
+    draw: Option<Draw>,
+    is_probe: bool,
+    ready_as: Ready,
 }
 
 impl Circuit {
@@ -74,9 +79,10 @@ impl Circuit {
         (link, id): (LinkKey, CircuitId),
         path: Vec<RelayId>,
         is_exit: bool,
-        purpose: Option<CircuitPurpose>,
+        (purpose, draw): (Option<CircuitPurpose>, Option<Draw>),
         now: Instant,
     ) -> Self {
+        let is_probe = draw.as_ref().is_some_and(|d| matches!(d.of, DrawnFor::Probe(_)));
         Self {
             machine,
             link,
@@ -95,6 +101,9 @@ impl Circuit {
             ready: false,
             starved: Vec::new(),
             pulse: Pulse::new(now),
+            draw,
+            is_probe,
+            ready_as: Ready { took: Duration::ZERO, passed: 0 },
         }
     }
 
@@ -143,6 +152,7 @@ impl Circuit {
     /// Whether it is a spare one that can be made to serve a purpose.
     pub(super) fn can_serve(&self, purpose: CircuitPurpose, paths: &dyn PathSource) -> bool {
         self.purpose.is_none()
+            && !self.is_probe
             && !self.is_spent
             && match purpose {
                 CircuitPurpose::Exit(_) => self.is_exit,
@@ -174,7 +184,38 @@ impl Circuit {
     /// It is built; gives how long that took.
     pub(super) fn built_at(&mut self, now: Instant) -> Duration {
         self.state = CircuitState::Open;
-        now.since(self.begun)
+        self.ready_as.took = now.since(self.begun);
+        self.ready_as.took
+    }
+
+    /// Whether it only asks whether a standby lets circuits stand.
+    pub(super) fn is_probe(&self) -> bool {
+        self.is_probe
+    }
+
+    /// How it compares with others that are ready.
+    pub(super) fn ready_as(&self) -> Ready {
+        self.ready_as
+    }
+
+    /// Another that was ready was taken.
+    pub(super) fn passed_over(&mut self) {
+        self.ready_as.passed = self.ready_as.passed.saturating_add(1);
+    }
+
+    /// Its last hop, where chance drew it.
+    pub(super) fn draw_mut(&mut self) -> Option<&mut Draw> {
+        self.draw.as_mut()
+    }
+
+    /// Takes the last hop out: it is accounted for.
+    pub(super) fn take_draw(&mut self) -> Option<Draw> {
+        self.draw.take()
+    }
+
+    /// Whether it stood for as long as a circuit should.
+    pub(super) fn has_lasted(&self, now: Instant) -> bool {
+        self.state == CircuitState::Open && now.since(self.begun) >= CIRCUIT_LASTS
     }
 
     /// When its first or its last hop was asked for.

@@ -1,10 +1,12 @@
 //! The client's circuits: built for what a stream wants or kept ready, closed when idle.
 
+mod account;
 mod build;
 mod room;
 
 use super::circuit::{Circuit, Opening, StreamPlace};
 use super::config::ClientConfig;
+use super::draws::Draws;
 use super::event::{CircuitInfo, CircuitState};
 use super::exits::DrawnExits;
 use super::pace::{BuildTimes, Busy, Demand};
@@ -25,8 +27,10 @@ use crate::wire::cell::CellBuf;
 use crate::wire::handshake::REPLY_SIZE;
 use crate::wire::ids::RelayId;
 use crate::wire::message::{EndReason, StreamId};
+pub(super) use account::Ending;
 use core::net::IpAddr;
 pub(super) use room::Crowd;
+use room::Roll;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whoever waits for a circuit is looked at again this long after one closed.
@@ -96,6 +100,8 @@ pub(super) struct Circuits {
     drawn: DrawnExits,
     /// Relays that are called all the time: circuits of one hop to them do not close.
     kept: BTreeSet<RelayId>,
+    draws: Draws,
+    roll: Roll,
     timers: Timers<Timer>,
     /// Streams a write may have given room to.
     touched: Vec<Key>,
@@ -151,6 +157,8 @@ impl Circuits {
             of_purpose: BTreeMap::new(),
             drawn: DrawnExits::default(),
             kept: BTreeSet::new(),
+            draws: Draws::default(),
+            roll: Roll::default(),
             timers: Timers::default(),
             touched: Vec::new(),
             build_times: BuildTimes::default(),
@@ -287,26 +295,7 @@ impl Circuits {
         self.built += 1;
         self.timers.set(Timer::Build(key), None);
         self.timers.set(Timer::Idle(key), Some(cx.now.mono + PARK_AFTER));
-        if let Some(first) = circuit.path().first() {
-            self.busy.works(first);
-            cx.paths.first_hop(cx.now, first, true);
-        }
-    }
-
-    /// The first hop of a circuit has no place for it now. It stays the first hop, and is asked again later.
-    // spec: CLIENT-25
-    pub(super) fn refused_as_busy(&mut self, key: Key, cx: &mut Context<'_>) {
-        let Some(circuit) = self.table.get_mut(key) else { return };
-        let Some(first) = circuit.path().first() else { return };
-        if let Some(until) = self.busy.heard(cx.now.mono, *first, cx.rng) {
-            circuit.was_refused_as_busy();
-            self.timers.set(Timer::Busy, Some(until));
-        }
-    }
-
-    /// Whether circuits wait until a first hop that is busy may be asked again.
-    pub(super) fn rests(&self, now: Now) -> bool {
-        self.busy.rests(now.mono)
+        self.account_built(key, cx);
     }
 
     /// Takes no new streams on a circuit: it may be what is broken.
@@ -314,6 +303,13 @@ impl Circuits {
         if let Some(circuit) = self.table.get_mut(key) {
             circuit.spend();
         }
+    }
+
+    /// Takes no new streams on any circuit.
+    pub(super) fn spend_all(&mut self) -> Vec<Key> {
+        let keys: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
+        keys.iter().for_each(|&key| self.spend(key));
+        keys
     }
 
     /// A relay of a circuit is about to end: the circuit ends with the last of its streams.
@@ -333,8 +329,16 @@ impl Circuits {
     }
 
     /// Ends a circuit. Its streams, and those that waited for it, are the caller's affair.
-    pub(super) fn close(&mut self, key: Key, peer_knows: bool, cx: &mut Context<'_>) -> Option<ClosedCircuit> {
+    pub(super) fn close(
+        &mut self,
+        key: Key,
+        peer_knows: bool,
+        ending: Ending,
+        cx: &mut Context<'_>,
+    ) -> Option<ClosedCircuit> {
+        self.account_end(key, ending, cx);
         let circuit = self.table.remove(key)?;
+        self.roll.remove(key, circuit.purpose());
         for timer in [Timer::Build(key), Timer::Idle(key), Timer::Rest(key), Timer::Look(key)] {
             self.timers.set(timer, None);
         }
@@ -384,8 +388,8 @@ impl Circuits {
             }
             Some(CircuitPurpose::Direct(relay)) if self.kept.contains(&relay) => Duration::MAX,
             Some(CircuitPurpose::Direct(_)) => DIRECT_IDLE_TIMEOUT,
-            Some(_) => CIRCUIT_IDLE_TIMEOUT,
-            None => SPARE_LIFETIME,
+            None if !circuit.is_probe() => SPARE_LIFETIME,
+            _ => CIRCUIT_IDLE_TIMEOUT,
         };
         let idle = circuit.is_idle(now.mono, lifetime, is_idle);
         if !idle {

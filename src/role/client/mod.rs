@@ -11,6 +11,7 @@ mod circuit;
 mod circuits;
 mod clocks;
 mod config;
+pub(crate) mod draws;
 mod event;
 mod exits;
 mod pace;
@@ -109,6 +110,11 @@ impl Client {
     /// named again.
     pub fn keep_links(&mut self, now: Now, relays: std::collections::BTreeSet<RelayId>) {
         self.state.act(now, |state| state.keep(relays));
+    }
+
+    /// The directory is too old: circuits made from it take nothing new, and those that carry nothing are closed.
+    pub fn paths_expired(&mut self, now: Now) {
+        self.state.act(now, |state| state.paths_expired(now));
     }
 
     /// Opens a stream. It is there at once for writing; what is written travels with the request.

@@ -2,6 +2,7 @@
 
 use crate::base::rng::Rng;
 use crate::base::time::Now;
+use crate::proto::path::Sample;
 use crate::role::contact::Contact;
 use crate::role::limits::CIRCUITS_PER_USER;
 use crate::wire::ids::RelayId;
@@ -111,8 +112,10 @@ pub enum PathEnd {
     Exit,
     /// This exit.
     ThisExit(RelayId),
-    /// This relay.
-    This(RelayId),
+    /// This relay, which chance drew before for a circuit without an exit.
+    Drawn(RelayId),
+    /// This relay, after a path that begins with the guard of this number.
+    This(RelayId, usize),
     /// Any relay that goes together with this one, which comes after the path.
     Before(RelayId),
 }
@@ -125,8 +128,20 @@ pub trait PathSource {
     fn contact(&self, relay: &RelayId) -> Option<Contact>;
     /// Whether a relay may follow this path: not in it, and apart from each of its relays.
     fn may_follow(&self, path: &[RelayId], relay: &RelayId) -> bool;
-    /// Whether the first hop of a path could be reached.
+    /// Whether the first hop of a path could be reached: `works` once a circuit through it stands.
     fn first_hop(&mut self, now: Now, relay: &RelayId, works: bool);
+    /// A relay could be reached, by a link or a probe, that carried no circuit of the user's.
+    fn reached(&mut self, _now: Now, _relay: &RelayId) {}
+    /// What became of a last hop that chance drew for a path that begins with `first`.
+    fn sample(&mut self, _now: Now, _first: &RelayId, _sample: Sample) {}
+    /// The standby through which a probe is due.
+    fn probe_due(&mut self, _now: Now) -> Option<RelayId> {
+        None
+    }
+    /// The path of a probe, through this standby.
+    fn probe(&mut self, _now: Now, _rng: &mut Rng, _through: &RelayId, _end: PathEnd) -> Option<Vec<Contact>> {
+        None
+    }
     /// Whether paths can be drawn at all.
     fn is_ready(&self) -> bool;
 }

@@ -4,7 +4,7 @@ mod assign;
 
 use super::calls::Calls;
 use super::circuit::Opening;
-use super::circuits::{Circuits, ClosedCircuit, Context, Due, Effect, LinkedCircuits};
+use super::circuits::{Circuits, ClosedCircuit, Context, Due, Effect, Ending, LinkedCircuits};
 use super::clocks::ClockSamples;
 use super::config::ClientConfig;
 use super::event::{CircuitInfo, Event, ReadState, StreamFailure, StreamInfo};
@@ -120,6 +120,16 @@ impl ClientState {
         self.circuits.keep(relays);
     }
 
+    pub(super) fn paths_expired(&mut self, now: Now) {
+        // spec: CLIENT-28
+        for circuit in self.circuits.spend_all() {
+            let calls = &self.calls;
+            if self.circuits.look_up(circuit).is_some_and(|c| c.is_unused(|stream| calls.is_idle(stream))) {
+                self.close_circuit(now, circuit, false, Ending::Ours);
+            }
+        }
+    }
+
     pub(super) fn open(&mut self, now: Now, purpose: CircuitPurpose, opening: Opening) -> Option<Key> {
         self.streams.add(now, purpose, opening, false)
     }
@@ -207,7 +217,7 @@ impl LinkHandler for ClientState {
                     let (circuits, mut cx) = self.building(now);
                     circuits.refused_as_busy(key, &mut cx);
                 }
-                self.close_circuit(now, key, true);
+                self.close_circuit(now, key, true, Ending::Failed);
                 Ok(())
             }
             (Cell::Created(..) | Cell::Destroy(..), None) | (Cell::Padding, _) => Ok(()),
@@ -228,7 +238,7 @@ impl LinkHandler for ClientState {
             self.paths.first_hop(now, &peer, false);
         }
         for circuit in closed.circuits {
-            self.close_circuit(now, circuit, true);
+            self.close_circuit(now, circuit, true, Ending::Lost);
         }
     }
 }
@@ -245,8 +255,9 @@ impl ClientState {
         if !carried_before && closed.circuits.iter().all(|&circuit| self.circuits.hops(circuit).is_empty()) {
             return self.link_closed(now, closed);
         }
-        for circuit in closed.circuits {
-            self.close_circuit(now, circuit, true);
+        // It may have been ended for the sake of one circuit; of all others it says nothing.
+        for (n, circuit) in closed.circuits.into_iter().enumerate() {
+            self.close_circuit(now, circuit, true, if n == 0 { Ending::Failed } else { Ending::Lost });
         }
     }
 
@@ -258,7 +269,7 @@ impl ClientState {
                     let (circuits, mut cx) = self.building(now);
                     circuits.opened(key, &mut cx);
                 }
-                Effect::ExtendFailed => self.close_circuit(now, key, false),
+                Effect::ExtendFailed => self.close_circuit(now, key, false, Ending::Failed),
                 Effect::Leaving => self.circuits.leaves(now, key),
                 Effect::Opened(stream) => streams.opened(stream, &mut circuits),
                 Effect::Resolved(stream, addrs) => streams.resolved(now, stream, addrs, &mut circuits),
@@ -274,7 +285,7 @@ impl ClientState {
         self.shed();
         if let Err(why) = taken {
             tracing::debug!(%why, "circuit closed");
-            self.close_circuit(now, key, false);
+            self.close_circuit(now, key, false, Ending::Failed);
         }
     }
 
@@ -342,9 +353,9 @@ impl ClientState {
     }
 
     /// Ends a circuit and everything on it. Streams that only waited for it try another.
-    fn close_circuit(&mut self, now: Now, key: Key, peer_knows: bool) {
+    fn close_circuit(&mut self, now: Now, key: Key, peer_knows: bool, ending: Ending) {
         let (circuits, mut cx) = self.building(now);
-        let Some(closed) = circuits.close(key, peer_knows, &mut cx) else { return };
+        let Some(closed) = circuits.close(key, peer_knows, ending, &mut cx) else { return };
         let ClosedCircuit { failed_for, lacked_its_last, streams } = closed;
         if let Some(purpose) = failed_for {
             self.streams.build_failed(purpose, lacked_its_last);
@@ -386,7 +397,7 @@ impl ClientState {
     fn build_timed_out(&mut self, now: Now, circuit: Key) {
         let Some((link, begun)) = self.circuits.ran_out(circuit) else { return };
         let is_silent = self.links.is_silent(now, link, now.mono.since(begun));
-        self.close_circuit(now, circuit, false);
+        self.close_circuit(now, circuit, false, if is_silent { Ending::Lost } else { Ending::Failed });
         // A link that lives is padded more often than this: what did not even pad while it owed an answer is gone. One that
         // carries nothing else need not wait for that.
         if self.links.is_silent(now, link, CIRCUIT_BUILD_TIMEOUT) || (is_silent && self.links.circuits(link) == 0) {
@@ -398,7 +409,7 @@ impl ClientState {
         // A stream of calls stays open between calls; it keeps no circuit alive.
         let calls = &self.calls;
         if self.circuits.is_idle(now, circuit, |stream| calls.is_idle(stream)) {
-            self.close_circuit(now, circuit, false);
+            self.close_circuit(now, circuit, false, Ending::Ours);
         }
     }
 

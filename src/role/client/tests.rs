@@ -6,11 +6,12 @@ use crate::crypto::aead::Cipher;
 use crate::crypto::agree::AgreeSecret;
 use crate::proto::handshake::respond;
 use crate::proto::link::Link;
+use crate::proto::path::Sample;
 use crate::proto::profile::Profile;
 use crate::role::contact::Contact;
 use crate::role::limits::{CIRCUIT_BUILD_TIMEOUT, SITE_CIRCUITS_MAX, SPARE_LIFETIME};
 use crate::role::{ConnId, Input, Output, Role};
-use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, DestroyReason};
+use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId, DestroyReason};
 use crate::wire::ids::NetworkId;
 use core::cell::RefCell;
 use std::rc::Rc;
@@ -35,6 +36,8 @@ fn key(n: u8) -> AgreeSecret {
 struct Known {
     failed: u32,
     store_fits: bool,
+    asked: Vec<PathEnd>,
+    samples: Vec<Sample>,
 }
 
 struct Source(Rc<RefCell<Known>>);
@@ -45,8 +48,13 @@ fn contact(id: RelayId) -> Contact {
 }
 
 impl PathSource for Source {
-    fn path(&mut self, _now: Now, _rng: &mut Rng, _end: PathEnd) -> Option<Vec<Contact>> {
+    fn path(&mut self, _now: Now, _rng: &mut Rng, end: PathEnd) -> Option<Vec<Contact>> {
+        self.0.borrow_mut().asked.push(end);
         Some(vec![contact(RELAY)])
+    }
+
+    fn sample(&mut self, _now: Now, _first: &RelayId, sample: Sample) {
+        self.0.borrow_mut().samples.push(sample);
     }
 
     fn contact(&self, relay: &RelayId) -> Option<Contact> {
@@ -86,6 +94,7 @@ struct Rig {
     rng: Rng,
     dials: u32,
     last: Option<StreamKey>,
+    created: Vec<CircuitId>,
 }
 
 impl Rig {
@@ -106,8 +115,17 @@ impl Rig {
         };
         let client = Client::new(cfg, Box::new(Source(known.clone())), Rng::from_seed([5; 32]));
         let now = Now { mono: Instant(1_000_000), unix: UnixMs(1_000_000) };
-        let mut rig =
-            Self { client, known, now, answer, link: None, rng: Rng::from_seed([6; 32]), dials: 0, last: None };
+        let mut rig = Self {
+            client,
+            known,
+            now,
+            answer,
+            link: None,
+            rng: Rng::from_seed([6; 32]),
+            dials: 0,
+            last: None,
+            created: Vec::new(),
+        };
         rig.client.paths_changed(now);
         rig.run();
         rig
@@ -145,6 +163,7 @@ impl Rig {
                 Answer::Created => {
                     let (reply, _) = respond(&NET, RELAY, CIPHER, &key(11), request, rng).unwrap();
                     Cell::Created(id, &reply).encode(&mut out);
+                    self.created.push(id);
                 }
                 Answer::Destroy => Cell::Destroy(id, DestroyReason::None).encode(&mut out),
                 Answer::Busy => Cell::Destroy(id, DestroyReason::Busy).encode(&mut out),
@@ -188,9 +207,51 @@ impl Rig {
         }
     }
 
+    /// The relay ends the circuit that it answered last.
+    fn destroy_last(&mut self) {
+        let id = self.created.pop().expect("a circuit");
+        let (conn, link) = self.link.as_mut().expect("a link");
+        let (mut bytes, mut once) = (Vec::new(), true);
+        link.transmit(self.now, &mut bytes, &mut |cell| {
+            Cell::Destroy(id, DestroyReason::None).encode(cell);
+            core::mem::take(&mut once)
+        });
+        self.client.handle(self.now, Input::Received(*conn, &mut bytes));
+        self.run();
+    }
+
     fn ids(&self) -> Vec<u64> {
         self.client.circuits().iter().map(|c| c.id).collect()
     }
+}
+
+// spec: CLIENT-38
+#[test]
+fn the_last_hop_of_a_circuit_that_fails_is_tried_once_more_before_another_is_drawn() {
+    let mut rig = Rig::new(0, Answer::Created);
+    let purpose = CircuitPurpose::Exit(of(1));
+    let target = Target::Addr("192.0.2.1:80".parse().unwrap());
+    for _ in 0..3 {
+        rig.client.open(rig.now, purpose, target.clone()).unwrap();
+        rig.run();
+        rig.wait(Duration::from_secs(1));
+        rig.destroy_last();
+        rig.wait(Duration::from_secs(1));
+    }
+    let known = rig.known.borrow();
+    assert_eq!(known.asked[..3], [PathEnd::Exit, PathEnd::ThisExit(RELAY), PathEnd::Exit]);
+    let (stood, taken_back) = (Sample::Stood, Sample::DidNotLast);
+    assert_eq!(known.samples[..5], [stood, taken_back, stood, taken_back, Sample::Failed], "it counts once");
+    assert_eq!(known.failed, 0, "the guard itself works");
+}
+
+// spec: CLIENT-39
+#[test]
+fn the_last_hop_of_a_spare_circuit_that_grew_old_is_the_next_one_s() {
+    let mut rig = Rig::new(1, Answer::Created);
+    rig.wait(SPARE_LIFETIME + Duration::from_secs(60));
+    assert_eq!(rig.known.borrow().asked[..2], [PathEnd::Exit, PathEnd::ThisExit(RELAY)]);
+    assert!(rig.known.borrow().samples.iter().all(|s| *s == Sample::Stood));
 }
 
 // spec: CLIENT-12

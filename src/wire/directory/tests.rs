@@ -1,6 +1,7 @@
 //! Requests and answers are read back, and nothing else is.
 
 use super::*;
+use crate::wire::descriptor::DESCRIPTOR_MAX;
 
 /// The calls' largest body (`proto::rpc::BODY_MAX`, which this layer cannot name).
 const BODY_MAX: usize = 65 * 1024;
@@ -15,6 +16,8 @@ fn statement() -> Statement {
 
 #[test]
 fn every_request_is_read_back() {
+    let rungs = vec![Rung { place: 9, signature: [3; 64] }; RUNGS_MAX];
+    let climbing = Climbing { record: vec![1; DESCRIPTOR_MAX], rungs };
     for request in [
         DirectoryRequest::Put(vec![vec![1; 300], vec![]]),
         DirectoryRequest::Get(RelayId([1; 32])),
@@ -24,6 +27,8 @@ fn every_request_is_read_back() {
         DirectoryRequest::List(u64::MAX),
         DirectoryRequest::Statement(UnixMs(1)),
         DirectoryRequest::Page { cut: UnixMs(2), start: 192 },
+        DirectoryRequest::Climb { cut: UnixMs(3), items: vec![climbing; CLIMBING_MAX] },
+        DirectoryRequest::Tell(vec![statement(); STATEMENTS_MAX]),
     ] {
         let bytes = request.encode();
         assert!(bytes.len() <= BODY_MAX, "{}", bytes.len());
@@ -60,7 +65,7 @@ fn what_is_unknown_or_too_much_is_an_error() {
     assert_eq!(DirectoryRequest::decode(&[99]), Err(Malformed::UnknownKind));
     assert_eq!(DirectoryRequest::decode(&[1, RECORDS_MAX as u8 + 1]), Err(Malformed::OutOfRange));
     assert_eq!(DirectoryRequest::decode(&[4, 0, RECORDS_MAX as u8 + 1]), Err(Malformed::OutOfRange));
-    assert_eq!(DirectoryRequest::decode(&[7, 0, 0, 4, 1]), Err(Malformed::OutOfRange));
+    assert_eq!(DirectoryRequest::decode(&[11, 0, 0, 4, 1]), Err(Malformed::OutOfRange));
     assert_eq!(DirectoryRequest::decode(&[1, 0, 0]), Err(Malformed::TrailingBytes));
     let long = [&[1, 1, 1, 0x59][..], &[0; DESCRIPTOR_MAX + 1]].concat();
     assert_eq!(DirectoryRequest::decode(&long), Err(Malformed::OutOfRange));

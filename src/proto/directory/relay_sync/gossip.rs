@@ -1,17 +1,23 @@
 //! How records spread: news is announced to a few relays, which say what of it they lack; and now and then two relays find out
 //! by their sketches what they do not have in common. Both cost what is new or differs, and not what is held.
 
-use super::{DirOutput, Pending, RelayDirectory};
+use super::{DirOutput, JOIN_RETRY_FIRST, Pending, RelayDirectory, WARM_ROUND_FIRST};
 use crate::base::rng::Rng;
-use crate::base::time::{Duration, Instant, Now};
+use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::directory::records::Taken;
 use crate::proto::directory::sketch::{Difference, SUMS_MAX, difference};
+use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RECORDS_MAX, SUMS_ASKED_MAX, Sum, TAGS_MAX};
 use crate::wire::ids::RelayId;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+/// Rounds after which one push peer is replaced.
+const TURN_EVERY: u32 = 16;
+/// One round in this many is with any relay, the others are with push peers, to which there are links.
+const STRANGER_EVERY: u32 = 4;
 /// How long new records are gathered before they are announced together, at least.
-pub(super) const PUSH_DELAY: Duration = Duration::from_millis(20);
+pub const PUSH_DELAY: Duration = Duration::from_millis(20);
 /// And this part of the time between two cuts, so that a large network, which cuts seldom, fills its cells.
 const PUSH_DELAY_OF_PERIOD: u32 = 100;
 /// But never longer.
@@ -21,11 +27,11 @@ const PUSH_DELAY_FACTOR_MAX: u32 = 25;
 /// New records that one delay is for; for each more of them that came together the next ones wait longer.
 const PUSH_BATCH: usize = 4;
 /// Fewer bytes of new records are pushed unasked: they cost a cell, as their announcement would.
-const UNASKED_MAX: usize = 1200;
+pub const UNASKED_MAX: usize = 1200;
 /// New records that wait to be announced; more come by comparison.
 const FRESH_MAX: usize = 4096;
 /// Sums asked for first.
-const SUMS_FIRST: usize = 48;
+pub const SUMS_FIRST: usize = 48;
 /// Records given to the other relay after one comparison. It compares too, and asks for the rest.
 const GIVEN_MAX: usize = 1024;
 /// Calls of one comparison.
@@ -35,7 +41,7 @@ const SALT_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// How long news is gathered in a network that cuts so often, if not much comes. To the last of `n` relays it takes some
 /// `log4(n)` of these times.
-pub(super) fn gather_time(period: Duration) -> Duration {
+pub fn gather_time(period: Duration) -> Duration {
     (period / PUSH_DELAY_OF_PERIOD).clamp(PUSH_DELAY, PUSH_DELAY_MAX)
 }
 
@@ -109,7 +115,7 @@ impl Round {
     /// What to ask next; `None` at the end.
     fn next(&mut self) -> Option<DirectoryRequest> {
         self.calls += 1;
-        // spec: DIR-703
+        // spec: GOSSIP-8
         if self.calls > ROUND_CALLS_MAX {
             return None;
         }
@@ -129,36 +135,56 @@ impl Round {
 
 impl RelayDirectory {
     /// Announces what is new to the push peers. What is so little that its announcement would cost as much goes at once.
-    // spec: DIR-32
+    // spec: GOSSIP-2
     pub(super) fn announce(&mut self, now: Now, rng: &mut Rng) {
         let Some(tags) = self.news.take(now.mono) else { return };
         let to = self.peers.push_to(self.own, &self.ids, now.mono, rng);
         let peers = to.iter().copied().collect();
-        if self.told_peers != peers {
-            self.told_peers.clone_from(&peers);
+        if self.pushed_to != peers {
+            self.pushed_to.clone_from(&peers);
             self.out.push_back(DirOutput::Peers(peers));
         }
         let held: Vec<_> = tags.iter().filter_map(|tag| self.records.tagged(*tag)).cloned().collect();
+        held.iter().for_each(|r| self.records.passed_on(r));
         let bytes: usize = held.iter().map(|r| r.bytes().len()).sum();
         for peer in to {
             if bytes <= UNASKED_MAX {
-                let list: Vec<_> = held.iter().filter(|r| r.id() != peer).map(|r| r.bytes().to_vec()).collect();
-                if self.room() && !list.is_empty() {
-                    self.call(now, peer, Pending::Push, &DirectoryRequest::Put(list));
-                }
+                let list: Vec<_> = held.iter().filter(|r| r.id() != peer).cloned().collect();
+                self.deliver(peer, &list, now);
                 continue;
             }
             for part in tags.chunks(TAGS_MAX) {
                 if self.room() {
                     let pending = Pending::Announced(part.to_vec());
                     self.call(now, peer, pending, &DirectoryRequest::Announce(part.to_vec()));
+                } else {
+                    self.not_announced(part);
                 }
             }
         }
     }
 
+    /// Brings these records to another relay. Where there is no room for the call they are not passed on.
+    fn deliver(&mut self, peer: RelayId, list: &[Arc<SignedDescriptor>], now: Now) {
+        for part in list.chunks(RECORDS_MAX) {
+            if self.room() {
+                let of = part.iter().map(|r| r.id()).collect();
+                let request = DirectoryRequest::Put(part.iter().map(|r| r.bytes().to_vec()).collect());
+                self.call(now, peer, Pending::Push(of), &request);
+            } else {
+                part.iter().for_each(|r| self.records.refused(&r.id()));
+            }
+        }
+    }
+
+    /// These were not passed on: others may not have them.
+    pub(super) fn not_announced(&mut self, tags: &[u64]) {
+        let ids: Vec<_> = tags.iter().filter_map(|tag| self.records.tagged(*tag)).map(|r| r.id()).collect();
+        ids.iter().for_each(|id| self.records.refused(id));
+    }
+
     /// The other relay said what of an announcement it lacks.
-    // spec: DIR-701
+    // spec: GOSSIP-6
     pub(super) fn wanted(&mut self, peer: RelayId, tags: &[u64], bits: &[u8], now: Now) {
         let wants = |n: usize| bits.get(n / 8).is_some_and(|byte| byte & (0x80 >> (n % 8)) != 0);
         let wanted: Vec<_> = tags.iter().enumerate().filter(|(n, _)| wants(*n)).map(|(_, tag)| *tag).collect();
@@ -167,19 +193,31 @@ impl RelayDirectory {
 
     /// Brings these records to a relay that lacks them.
     fn give(&mut self, peer: RelayId, tags: &[u64], now: Now) {
-        let held: Vec<_> =
-            tags.iter().filter_map(|tag| self.records.tagged(*tag)).map(|r| r.bytes().to_vec()).collect();
-        for part in held.chunks(RECORDS_MAX) {
-            if self.room() {
-                self.call(now, peer, Pending::Push, &DirectoryRequest::Put(part.to_vec()));
-            }
+        let held: Vec<_> = tags.iter().filter_map(|tag| self.records.tagged(*tag)).cloned().collect();
+        self.deliver(peer, &held, now);
+    }
+
+    /// Begins a comparison with another relay, and asks it for its newest statement.
+    pub(super) fn start_round(&mut self, now: Now, rng: &mut Rng) {
+        if self.rounds.is_multiple_of(TURN_EVERY) {
+            self.peers.turn(rng);
         }
+        let interval = self.profile.gossip_interval.max(gather_time(self.period()));
+        let warm = WARM_ROUND_FIRST.saturating_mul(1 << self.rounds.min(12)).min(interval);
+        let jitter = rng.below(1 + usize::try_from(warm.as_millis() / 2).unwrap_or(0)) as u64;
+        self.round_at = now.mono + warm.mul_f32(0.75) + Duration::from_millis(jitter);
+        let among = if self.rounds.is_multiple_of(STRANGER_EVERY) { &self.ids[..] } else { self.peers.pushed() };
+        let among = if among.is_empty() { &self.ids[..] } else { among };
+        let Some(peer) = self.peers.any(among, now.mono, rng) else { return };
+        self.rounds = self.rounds.saturating_add(1);
+        self.compare(peer, now, rng);
+        self.call(now, peer, Pending::Newest, &DirectoryRequest::Statement(UnixMs(0)));
     }
 
     /// Compares with this relay.
-    // spec: DIR-31
+    // spec: GOSSIP-1
     pub(super) fn compare(&mut self, peer: RelayId, now: Now, rng: &mut Rng) {
-        // spec: DIR-704
+        // spec: GOSSIP-9
         if self.salted_at.is_none_or(|at| now.mono >= at + SALT_LIFETIME) {
             self.salted_at = Some(now.mono);
             self.records.set_salt(u64::from_be_bytes(rng.bytes()));
@@ -201,7 +239,7 @@ impl RelayDirectory {
     }
 
     /// The other relay's answer in a comparison; false where it is none, and the comparison failed.
-    // spec: DIR-702
+    // spec: GOSSIP-7
     pub(super) fn compared(&mut self, peer: RelayId, answer: Option<DirectoryAnswer>, now: Now) -> bool {
         let Some(mut round) = self.round.take_if(|r| r.peer == peer) else { return true };
         let good = match answer {
@@ -274,6 +312,16 @@ impl RelayDirectory {
             }
         }
         good
+    }
+
+    fn round_failed(&mut self, now: Now) {
+        self.round = None;
+        let pause = JOIN_RETRY_FIRST.saturating_mul(1 << self.join_failures.min(10)).min(self.profile.gossip_interval);
+        self.join_failures = self.join_failures.saturating_add(1);
+        if !self.joined {
+            // spec: GOSSIP-5
+            self.round_at = now.mono + pause;
+        }
     }
 
     fn round_over(&mut self, now: Now) {

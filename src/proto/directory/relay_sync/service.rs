@@ -2,10 +2,24 @@
 
 use super::{RelayDirectory, VERIFY_BURST, VERIFY_PER_MS};
 use crate::base::time::{Instant, Now, UnixMs};
+use crate::proto::directory::progress::Stage;
 use crate::proto::directory::records::Taken;
+use crate::proto::directory::snapshot::RELAYS_MIN;
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal, TAGS_MAX};
 
 impl RelayDirectory {
+    /// How far we are on the way to a settled set.
+    pub fn stage(&self, now: Now) -> Stage {
+        match self.cuts.newest() {
+            Some(_) => Stage::Settled(self.settle_at),
+            None if self.joined => {
+                let known = self.records.valid(now.unix).count();
+                Stage::Gathering(known, (known >= RELAYS_MIN).then_some(self.settle_at))
+            }
+            None => Stage::Asking(1, self.seeds.len()),
+        }
+    }
+
     /// Answers a request to this relay's directory.
     pub fn request(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
         let Ok(request) = DirectoryRequest::decode(body) else {
@@ -24,7 +38,7 @@ impl RelayDirectory {
                 Some(r) => DirectoryAnswer::Record(r.bytes().to_vec()),
                 None => DirectoryAnswer::Unknown(self.cuts.newest().map_or(UnixMs(0), |s| s.cut)),
             },
-            DirectoryRequest::Announce(tags) => DirectoryAnswer::Wanted(self.lacks(&tags)),
+            DirectoryRequest::Announce(tags) => self.lacking(&tags),
             DirectoryRequest::Fetch(tags) => {
                 let held = tags.iter().filter_map(|tag| self.records.tagged(*tag));
                 DirectoryAnswer::Items(held.map(|r| r.bytes().to_vec()).collect())
@@ -42,29 +56,34 @@ impl RelayDirectory {
             }
             DirectoryRequest::Statement(cut) => self.cuts.statement(cut, now.unix),
             DirectoryRequest::Page { cut, start } => self.cuts.page(cut, start, now.unix),
+            DirectoryRequest::Changes { from, offset } => self.cuts.changes(from, offset, now.unix, self.profile),
+            DirectoryRequest::Witness { cut, relays } => self.witness(now, cut, &relays),
+            DirectoryRequest::Climb { cut, items } => self.climb(now, cut, &items),
+            DirectoryRequest::Tell(list) => self.hear(now, &list),
         }
     }
 
-    /// A bit for each of these records that we lack. Nothing is wanted that could not be verified now.
-    fn lacks(&self, tags: &[u64]) -> Vec<u8> {
+    /// A bit for each of these records that we lack; busy where they are more than can be verified now.
+    // spec: GOSSIP-4
+    fn lacking(&self, tags: &[u64]) -> DirectoryAnswer {
         let (mut left, _) = self.verifications;
         let mut bits = vec![0; tags.len().div_ceil(8)];
         for (n, _) in tags.iter().enumerate().filter(|(_, tag)| self.records.tagged(**tag).is_none()) {
             if left == 0 {
-                break;
+                return DirectoryAnswer::Refused(Refusal::Busy);
             }
             left -= 1;
             if let Some(byte) = bits.get_mut(n / 8) {
                 *byte |= 0x80 >> (n % 8);
             }
         }
-        bits
+        DirectoryAnswer::Wanted(bits)
     }
 
     fn put(&mut self, records: &[Vec<u8>], now: Now) -> DirectoryAnswer {
         let (mut new, mut held, mut refused) = (0, 0, 0);
         for bytes in records {
-            // spec: DIR-34
+            // spec: GOSSIP-4
             if !self.records.holds(bytes) && !self.may_verify(now.mono) {
                 return DirectoryAnswer::Refused(Refusal::Busy);
             }

@@ -33,7 +33,7 @@ fn forty_relays_settle_as_fast_and_rest_when_nothing_happens() {
     assert!(net.calls - before < 40 * 8, "{} calls in 8 s", net.calls - before);
 }
 
-// spec: DIR-35
+// spec: GOSSIP-5
 #[test]
 fn relays_that_find_no_seed_try_until_it_is_there() {
     let mut net = Net::start(5, 1);
@@ -81,7 +81,7 @@ fn a_new_descriptor_takes_the_old_one_s_place() {
     assert!(net.newest().iter().all(|s| s.get(&id(4)).unwrap().addrs == moved.addrs));
 }
 
-// spec: DIR-31
+// spec: GOSSIP-1
 /// Relays 1 and 2 keep what is pushed to them for themselves and say that they hold nothing, relay 3 answers nobody.
 #[test]
 fn relays_that_drop_what_they_are_given_keep_nobody_out() {
@@ -166,11 +166,13 @@ fn a_record_that_comes_after_the_cut_waits_for_the_next_one() {
     assert_eq!(net.ask(0, &put), Some(DirectoryAnswer::Taken { new: 1, held: 0, refused: 0 }.encode()));
     net.run(200);
     assert_eq!(net.newest(), settled);
+    net.run(400);
+    assert_eq!(net.agreed(), Some(5));
     net.run(1_000);
     assert_eq!(net.agreed(), Some(6));
 }
 
-// spec: DIR-34
+// spec: GOSSIP-4
 #[test]
 fn a_flood_of_pushed_records_is_answered_with_busy() {
     let mut dir = RelayDirectory::new(NETWORK, &Profile::TESTING, Arc::new(key(0)), id(0), vec![]);
@@ -188,8 +190,8 @@ fn a_flood_of_pushed_records_is_answered_with_busy() {
 }
 
 // spec: DIR-30
-// spec: DIR-32
-// spec: DIR-33
+// spec: GOSSIP-2
+// spec: GOSSIP-3
 #[test]
 fn a_record_goes_to_its_custodians_and_is_pushed_on_once() {
     let mut net = Net::start(12, 7);
@@ -271,7 +273,7 @@ fn hostile(way: usize) -> crate::proto::directory::testing::Lie {
     })
 }
 
-// spec: DIR-702 DIR-703
+// spec: GOSSIP-7 GOSSIP-8
 #[test]
 fn relays_that_lie_in_comparisons_waste_little_and_keep_nobody_apart() {
     for way in 0..4 {
@@ -288,7 +290,7 @@ fn relays_that_lie_in_comparisons_waste_little_and_keep_nobody_apart() {
     }
 }
 
-// spec: DIR-701
+// spec: GOSSIP-6
 #[test]
 fn what_is_announced_is_given_to_those_who_lack_it() {
     let mut dir = RelayDirectory::new(NETWORK, &Profile::TESTING, Arc::new(key(0)), id(0), vec![]);
@@ -367,7 +369,7 @@ fn who_lacks_very_much_takes_the_list() {
 }
 
 /// However many relays there are, each talks with few: its push peers, the custodians of its record, and a stranger now and then.
-// spec: DIR-31 DIR-32
+// spec: GOSSIP-1 GOSSIP-2
 #[test]
 fn a_relay_of_a_large_network_calls_as_few_as_one_of_a_small_one() {
     for n in [30, 90] {
@@ -386,7 +388,7 @@ fn a_relay_of_a_large_network_calls_as_few_as_one_of_a_small_one() {
     }
 }
 
-// spec: DIR-704
+// spec: GOSSIP-9
 #[test]
 fn the_salt_of_a_sketch_is_another_one_after_an_hour() {
     let mut dir = RelayDirectory::new(NETWORK, &Profile::TESTING, Arc::new(key(0)), id(0), vec![]);

@@ -51,7 +51,7 @@ fn half_of_a_public_network_is_killed_and_states_its_set_when_it_is_back() {
     assert!(net.newest()[0].members().iter().all(|m| m.standing.since < before.cut));
 }
 
-// spec: DIR-60
+// spec: AGREE-10
 // spec: DIR-62
 #[test]
 fn without_its_file_a_relay_goes_on_from_the_others_set_and_signs_nothing_of_it() {

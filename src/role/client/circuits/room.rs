@@ -7,6 +7,7 @@ use crate::role::limits::{
     CLIENT_CIRCUITS_MAX, DIRECT_CIRCUITS_MAX, EXIT_CIRCUITS_MAX, SITE_CIRCUITS_MAX, USER_CIRCUITS_MAX,
 };
 use crate::role::slab::Key;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What stands in the way of a new circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +44,58 @@ impl Crowd {
     }
 }
 
+/// How many circuits each crowd has, and which of them stand ready for nobody yet: kept, so that a circuit more costs no walk
+/// over all.
+#[derive(Default)]
+pub(super) struct Roll {
+    counts: BTreeMap<Crowd, usize>,
+    spares: BTreeSet<Key>,
+}
+
+impl Roll {
+    fn of(&self, crowd: Crowd) -> usize {
+        self.counts.get(&crowd).copied().unwrap_or_default()
+    }
+
+    /// A circuit that was just begun; without a purpose it is a spare one or a probe.
+    pub(super) fn add(&mut self, key: Key, purpose: Option<CircuitPurpose>, is_spare: bool) {
+        *self.counts.entry(Crowd::All).or_default() += 1;
+        if is_spare {
+            self.spares.insert(key);
+        }
+        if let Some(purpose) = purpose {
+            self.serves(key, purpose);
+        }
+    }
+
+    /// It serves a purpose from now on.
+    pub(super) fn serves(&mut self, key: Key, purpose: CircuitPurpose) {
+        self.spares.remove(&key);
+        for crowd in Crowd::of(purpose).filter(|crowd| *crowd != Crowd::All) {
+            *self.counts.entry(crowd).or_default() += 1;
+        }
+    }
+
+    /// A circuit that is gone.
+    pub(super) fn remove(&mut self, key: Key, purpose: Option<CircuitPurpose>) {
+        self.spares.remove(&key);
+        let crowds = purpose.into_iter().flat_map(Crowd::of).filter(|crowd| *crowd != Crowd::All);
+        for crowd in crowds.chain([Crowd::All]) {
+            if let Some(count) = self.counts.get_mut(&crowd) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.counts.remove(&crowd);
+                }
+            }
+        }
+    }
+
+    /// Circuits that were built ahead of need, or are being built.
+    pub(super) fn spares(&self) -> impl Iterator<Item = Key> + '_ {
+        self.spares.iter().copied()
+    }
+}
+
 impl Circuits {
     /// How many circuits a crowd may have. A client that may have fewer in all has the same parts of them.
     fn most(&self, crowd: Crowd) -> usize {
@@ -60,8 +113,7 @@ impl Circuits {
     /// The first crowd that has no room for a circuit of this purpose.
     // spec: CLIENT-18
     pub(in crate::role::client) fn crowded(&self, purpose: CircuitPurpose) -> Option<Crowd> {
-        let count = |crowd: Crowd| self.table.iter().filter(|(_, c)| crowd.holds(c)).count();
-        Crowd::of(purpose).find(|&crowd| count(crowd) >= self.most(crowd))
+        Crowd::of(purpose).find(|&crowd| self.roll.of(crowd) >= self.most(crowd))
     }
 
     /// The circuit of a crowd that is unused for longest. `is_idle` says which streams keep none in use.

@@ -3,7 +3,7 @@
 use super::ClientState;
 use crate::base::time::Now;
 use crate::proto::rpc::CallError;
-use crate::role::client::circuits::Crowd;
+use crate::role::client::circuits::{Crowd, Ending};
 use crate::role::client::event::{CircuitState, StreamFailure};
 use crate::role::client::purpose::CircuitPurpose;
 use crate::role::client::streams::Builds;
@@ -90,7 +90,7 @@ impl ClientState {
         while let Some(crowd) = self.circuits.crowded(purpose) {
             let calls = &self.calls;
             let Some(unused) = self.circuits.unused(crowd, |stream| calls.is_idle(stream)) else { return Some(crowd) };
-            self.close_circuit(now, unused, false);
+            self.close_circuit(now, unused, false, Ending::Ours);
         }
         None
     }
@@ -146,19 +146,22 @@ impl ClientState {
         let guard_is_silent = link.is_some_and(|link| self.links.is_silent(now, link, now.mono.since(since)));
         tracing::debug!(guard_is_silent, "a circuit does not answer");
         let stalled = if guard_is_silent { self.circuits.beside(circuit) } else { vec![circuit] };
+        let ending = if guard_is_silent { Ending::Lost } else { Ending::Failed };
         for circuit in stalled {
-            self.circuit_stalled(now, circuit);
+            self.circuit_stalled(now, circuit, ending);
         }
     }
 
     /// A circuit does not answer: it takes no new streams, and those that wait for an answer on it take another, as far as
     /// they may. What is open stays: the circuit may go on later.
-    fn circuit_stalled(&mut self, now: Now, circuit: Key) {
+    fn circuit_stalled(&mut self, now: Now, circuit: Key, ending: Ending) {
         // One that is being built has a time of its own.
         if self.circuits.look_up(circuit).is_none_or(|c| c.state() != CircuitState::Open) {
             return;
         }
         self.circuits.spend(circuit);
+        let (circuits, mut cx) = self.building(now);
+        circuits.account_end(circuit, ending, &mut cx);
         self.circuits.rest(circuit, &mut self.links);
         for stream in self.circuits.streams_on(circuit) {
             if self.calls.serves(stream) {
@@ -169,7 +172,7 @@ impl ClientState {
         }
         let is_built = self.circuits.look_up(circuit).is_some_and(|c| c.is_unused(|_| false));
         if is_built {
-            self.close_circuit(now, circuit, false);
+            self.close_circuit(now, circuit, false, ending);
         }
     }
 }
