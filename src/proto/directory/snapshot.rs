@@ -168,7 +168,11 @@ impl Snapshot {
         for old in previous.iter().flat_map(|p| &p.members) {
             let id = old.record.id();
             let (record, is_live) = match heard.remove(&id) {
-                Some(h) => (newer(h.record, &old.record), h.live),
+                // That an older one is over says nothing.
+                Some(h) => {
+                    let is_live = h.live || h.record.expires() <= cut;
+                    (newer(h.record, &old.record), is_live)
+                }
                 None => (Arc::clone(&old.record), false),
             };
             // spec: DIR-55

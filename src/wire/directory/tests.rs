@@ -69,7 +69,7 @@ fn what_is_unknown_or_too_much_is_an_error() {
     assert_eq!(DirectoryRequest::decode(&[1, 0, 0]), Err(Malformed::TrailingBytes));
     let long = [&[1, 1, 1, 0x59][..], &[0; DESCRIPTOR_MAX + 1]].concat();
     assert_eq!(DirectoryRequest::decode(&long), Err(Malformed::OutOfRange));
-    assert_eq!(DirectoryAnswer::decode(&[10, 2, 0, 0]), Err(Malformed::OutOfRange));
+    assert_eq!(DirectoryAnswer::decode(&[12, 2, 0, 0]), Err(Malformed::OutOfRange));
 }
 
 // spec: DIR-27

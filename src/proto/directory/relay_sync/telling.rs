@@ -154,6 +154,7 @@ impl RelayDirectory {
     /// Asks members once a cut, where one of them was told to have settled another set than ours.
     pub(super) fn compare_told(&mut self, ours: &Snapshot, now: Now) {
         self.told.retain(|(cut, _), _| *cut >= ours.cut);
+        // spec: AGREE-6
         let deviates = self.told.values().any(|s| s.cut == ours.cut && s.root != ours.root);
         if deviates && self.asked_cut != ours.cut && self.check_at.is_none() {
             self.asked_cut = ours.cut;

@@ -1,10 +1,12 @@
 //! Relays that time what they release, and networks that deliver badly: all honest relays settle one set at every cut.
 
-use crate::base::time::{Duration, UnixMs};
-use crate::proto::directory::testing::{Net, PUBLIC, id, with};
+use crate::base::rng::Rng;
+use crate::base::time::{Duration, Now, UnixMs};
+use crate::proto::directory::relay_sync::DirOutput;
+use crate::proto::directory::testing::{NETWORK, Net, PUBLIC, id, key, with};
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::directory::DirectoryRequest;
+use crate::wire::directory::{DirectoryRequest, Statement};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -187,6 +189,32 @@ fn what_those_outside_the_group_alone_hold_divides_nobody() {
         net.run(2_000);
         assert!(agree(&net, 0..28, from) >= 6, "seed {seed}");
     }
+}
+
+// spec: AGREE-6
+#[test]
+fn who_is_told_of_another_root_asks_once_a_cut() {
+    let mut net = Net::start(8, 6);
+    net.run(5_000);
+    net.run(to_cut(&net) + 450);
+    let ours = Arc::clone(net.nodes[0].dir.snapshot().unwrap());
+    let mut rng = Rng::from_seed([7; 32]);
+    let mut asks = |net: &mut Net, by: u8| {
+        let (cut, relay) = (ours.cut, id(by));
+        let s = Statement { cut, root: [9; 32], beacon: ours.beacon, count: 8, relay, signature: [0; 64] };
+        let tell = DirectoryRequest::Tell(vec![s.sign(NETWORK, &key(by))]).encode();
+        net.ask(0, &tell);
+        let now = net.now();
+        let later = Now { mono: now.mono + Profile::TESTING.cuts.round, unix: now.unix };
+        let dir = &mut net.nodes[0].dir;
+        let calls = core::iter::from_fn(|| dir.poll(later, &mut rng)).filter(|o| match o {
+            DirOutput::Call(c) => c.body == DirectoryRequest::Statement(cut).encode(),
+            _ => false,
+        });
+        calls.count()
+    };
+    assert_eq!(asks(&mut net, 3), 7);
+    assert_eq!(asks(&mut net, 4), 0);
 }
 
 #[test]
