@@ -44,6 +44,7 @@ fn record(i: u32, published: UnixMs) -> Arc<SignedDescriptor> {
         exit: false,
         store: true,
         family: None,
+        membership: None,
         addrs: vec![([a, b, c, d], 9000).into()],
     };
     Arc::new(SignedDescriptor::sign(description, &key))

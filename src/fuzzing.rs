@@ -47,8 +47,13 @@ pub const TARGETS: &[(&str, Target)] = &[
 pub(crate) use crate::wire::examples::NETWORK;
 const NO_WORK: WorkParams = WorkParams { bits: 2, effort: 0 };
 /// What a descriptor must keep to here.
-pub(crate) const RULES: DescriptorRules =
-    DescriptorRules { network: NETWORK, work: NO_WORK, private_addrs: true, lifetime_max_s: u32::MAX };
+pub(crate) const RULES: DescriptorRules = DescriptorRules {
+    network: NETWORK,
+    work: NO_WORK,
+    private_addrs: true,
+    lifetime_max_s: u32::MAX,
+    members_of: None,
+};
 
 /// Bytes of a fixed length, filled up with zeros; `None` if there are more.
 pub(crate) fn padded<const N: usize>(bytes: &[u8]) -> Option<Box<[u8; N]>> {

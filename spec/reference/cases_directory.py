@@ -22,13 +22,13 @@ def directory():
     plain = make()
     full = make(cipher=CHACHA, flags=7, family=seq(32, 3), addresses=[v4, v6, address("127.0.0.1", 9001), address("127.0.0.2", 9000)])
     for name, d, cipher, exit_, store, count in [("plain", plain, AES, 0, 0, 1), ("full", full, CHACHA, 1, 1, 4)]:
-        case("directory", "descriptor", name, "DIR-1 DIR-8 KEY-2", network=network, private="yes", descriptor=d, relay=relay_id(identity), published=published,
+        case("directory", "descriptor", name, "DIR-1 DIR-8 KEY-2", network=network, private="yes", members="no", descriptor=d, relay=relay_id(identity), published=published,
              lifetime=lifetime, cipher=cipher, exit=exit_, store=store, addresses=count)
     resigned = lambda body: body + sign(secret, "umbel 1 descriptor", body)
     body = plain[:-64]
     bad = [
         ("version_2", "DIR-1", "UnknownVersion", resigned(put(body, 0, b"\x02"))),
-        ("unknown_flag", "DIR-2", "UnknownKind", resigned(put(body, 1, b"\x08"))),
+        ("unknown_flag", "DIR-2", "UnknownKind", resigned(put(body, 1, b"\x10"))),
         ("unknown_cipher", "DIR-2", "UnknownKind", resigned(put(body, 2, b"\x03"))),
         ("no_address", "DIR-3", "OutOfRange", make(addresses=[])),
         ("five_addresses", "DIR-3", "OutOfRange", make(addresses=[address("127.0.0.1", p) for p in range(1, 6)])),
@@ -49,30 +49,95 @@ def directory():
     ]
     for name, spec, expect, raw in bad:
         rule = "no" if expect == "PrivateAddress" else "yes"
-        case("directory", "descriptor", name, spec, expect, network=network, private=rule, descriptor=raw)
+        case("directory", "descriptor", name, spec, expect, network=network, private=rule, members="no", descriptor=raw)
+    member_cases(base, plain)
     text = invite("testing", seq(32), [plain, full])
-    case("directory", "invite", "good", "DIR-10 DIR-11", profile="testing", genesis=seq(32), relays=2, invite=text.encode(), written=text.encode())
+    case("directory", "invite", "good", "INVITE-1 INVITE-2", profile="testing", genesis=seq(32), founders=b"", member=b"", checkpoint=b"", relays=2, invite=text.encode(), written=text.encode())
     changed = text.replace("profile testing", "profile testinh")
     checked = lambda lines: lines + f"check {id_text(b3.blake3(lines.encode()))}\n"
     lines = text[: text.index("check")]
-    case("directory", "invite", "crlf", "DIR-11", profile="testing", genesis=seq(32), relays=2, invite=text.replace("\n", "\r\n").encode(), written=text.encode())
-    case("directory", "invite", "white_space_after_the_end", "DIR-11", profile="testing", genesis=seq(32), relays=2, invite=(text + " \n\n").encode(), written=text.encode())
-    case("directory", "invite", "no_line_end_at_the_end", "DIR-11", profile="testing", genesis=seq(32), relays=2, invite=text[:-1].encode(), written=text.encode())
+    case("directory", "invite", "crlf", "INVITE-2", profile="testing", genesis=seq(32), founders=b"", member=b"", checkpoint=b"", relays=2, invite=text.replace("\n", "\r\n").encode(), written=text.encode())
+    case("directory", "invite", "white_space_after_the_end", "INVITE-2", profile="testing", genesis=seq(32), founders=b"", member=b"", checkpoint=b"", relays=2, invite=(text + " \n\n").encode(), written=text.encode())
+    case("directory", "invite", "no_line_end_at_the_end", "INVITE-2", profile="testing", genesis=seq(32), founders=b"", member=b"", checkpoint=b"", relays=2, invite=text[:-1].encode(), written=text.encode())
     for name, spec, expect, raw in [
-        ("no_relay", "DIR-10", "NoRelay", checked(lines[: lines.index("relay ")])),
-        ("two_spaces", "DIR-10", "Line", checked(lines.replace("genesis ", "genesis  "))),
-        ("fields_in_another_order", "DIR-10", "Line", checked("".join(lines.splitlines(True)[i] for i in (0, 2, 1, 3)))),
-        ("unknown_field", "DIR-10", "Line", checked(lines + "note x\n")),
-        ("base64_without_padding", "DIR-10", "Line", checked(lines.replace("=", ""))),
-        ("sixty_five_relays", "DIR-10", "TooLong", checked(lines + lines.splitlines(True)[3] * 63)),
-        ("version", "DIR-10", "UnknownVersion", text.replace("invite 1", "invite 2")),
-        ("changed", "DIR-11", "Changed", changed),
-        ("cut", "DIR-11", "CutOff", text[: text.index("check")]),
-        ("cut_in_check", "DIR-11", "CutOff", text[:-9]),
-        ("not_one", "DIR-10", "NotAnInvite", "hello\n"),
+        ("no_relay", "INVITE-1", "NoRelay", checked(lines[: lines.index("relay ")])),
+        ("two_spaces", "INVITE-1", "Line", checked(lines.replace("genesis ", "genesis  "))),
+        ("fields_in_another_order", "INVITE-1", "Line", checked("".join(lines.splitlines(True)[i] for i in (0, 2, 1, 3)))),
+        ("unknown_field", "INVITE-1", "Line", checked(lines + "note x\n")),
+        ("base64_without_padding", "INVITE-1", "Line", checked(lines.replace("=", ""))),
+        ("sixty_five_relays", "INVITE-1", "TooLong", checked(lines + lines.splitlines(True)[3] * 63)),
+        ("version", "INVITE-1", "UnknownVersion", text.replace("invite 2", "invite 1")),
+        ("changed", "INVITE-2", "Changed", changed),
+        ("cut", "INVITE-2", "CutOff", text[: text.index("check")]),
+        ("cut_in_check", "INVITE-2", "CutOff", text[:-9]),
+        ("not_one", "INVITE-1", "NotAnInvite", "hello\n"),
     ]:
         case("directory", "invite", name, spec, expect, invite=raw.encode())
+    invite_cases(plain, checked)
     sets(network, base)
+
+
+FOUNDERS, MEMBER = [seq(32, 60), seq(32, 61)], seq(32, 62)
+
+
+def member_cases(base, plain):
+    """Records of a network with founders, under the numbers of the profile `testing`."""
+    network = network_id("testing", seq(32), map(ed_public, FOUNDERS))
+    identity = ed_public(base["secret"])
+    good = membership(seq(32), FOUNDERS, FOUNDERS[1], MEMBER, network, identity)
+    work = find_work(network, identity, base["published"])
+
+    def make(raw, **change):
+        return descriptor(**(base | dict(network=network, work=work, flags=8, member=raw) | change))
+
+    record = make(good)
+    case("directory", "descriptor", "member", "INVITE-6 INVITE-5", network=network, private="yes", members="yes", descriptor=record, relay=relay_id(identity),
+         published=base["published"], lifetime=base["lifetime"], cipher=AES, exit=0, store=0, addresses=1)
+    swapped = good[:33] + good[65:97] + good[33:65] + good[97:]
+    for name, spec, expect, members, raw in [
+        ("no_member", "INVITE-6", "Membership", "yes", make(None, flags=0)),
+        ("member_where_none_is_asked_for", "INVITE-6", "Membership", "no", record),
+        ("member_of_other_founders", "INVITE-6", "Membership", "yes", make(membership(seq(32), FOUNDERS[:1], FOUNDERS[0], MEMBER, network, identity))),
+        ("membership_of_another_relay", "INVITE-6", "Membership", "yes", make(membership(seq(32), FOUNDERS, FOUNDERS[1], MEMBER, network, seq(32, 1)))),
+        ("signed_by_another_founder", "INVITE-6", "Membership", "yes", make(put(good, 97, bytes([1 - good[97]])))),
+        ("founder_that_is_not_there", "INVITE-6", "Membership", "yes", make(put(good, 97, b"\x02"))),
+        ("founder_s_signature_changed", "INVITE-6", "Membership", "yes", make(flipped(good, 140))),
+        ("member_s_signature_changed", "INVITE-6", "Membership", "yes", make(flipped(good, len(good) - 1))),
+        ("no_founder", "INVITE-5", "OutOfRange", "yes", make(put(good, 32, b"\x00"))),
+        ("five_founders", "INVITE-5", "OutOfRange", "yes", make(put(good, 32, b"\x05"))),
+        ("founders_out_of_order", "INVITE-5", "NotCanonical", "yes", make(swapped)),
+        ("founder_twice", "INVITE-5", "NotCanonical", "yes", make(good[:65] + good[33:65] + good[97:])),
+    ]:
+        case("directory", "descriptor", name, spec, expect, network=network, private="yes", members=members, descriptor=raw)
+
+
+def invite_cases(plain, checked):
+    """Invites with founders, a member key and a checkpoint."""
+    network, public = network_id("testing", seq(32), map(ed_public, FOUNDERS)), sorted(map(ed_public, FOUNDERS))
+    key, point = member_key(FOUNDERS, FOUNDERS[0], MEMBER, network), (1_800_000_000_000, seq(32, 9))
+    told = dict(profile="testing", genesis=seq(32), founders=b"".join(public))
+    text = invite("testing", seq(32), [], public, key, point)
+    case("directory", "invite", "member", "INVITE-6 INVITE-5", **told, member=key, checkpoint=u64(point[0]) + point[1], relays=0, invite=text.encode(), written=text.encode())
+    client = invite("testing", seq(32), [], public)
+    case("directory", "invite", "founders_and_no_key", "INVITE-5", **told, member=b"", checkpoint=b"", relays=0, invite=client.encode(), written=client.encode())
+    plainly = invite("testing", seq(32), [plain], checkpoint=point)
+    case("directory", "invite", "checkpoint", "INVITE-1", profile="testing", genesis=seq(32), founders=b"", member=b"", checkpoint=u64(point[0]) + point[1], relays=1,
+         invite=plainly.encode(), written=plainly.encode())
+    lines = text.splitlines(True)
+    body = lambda *order: checked("".join(lines[i] for i in order))
+    stranger = member_key([MEMBER], MEMBER, seq(32, 63), network)
+    for name, spec, expect, raw in [
+        ("founders_out_of_order", "INVITE-5", "Line", body(0, 1, 2, 4, 3)),
+        ("founder_twice", "INVITE-5", "Line", body(0, 1, 2, 3, 3)),
+        ("five_founders", "INVITE-5", "Line", invite("testing", seq(32), [], [seq(32, i) for i in range(5)])),
+        ("member_key_of_a_stranger", "INVITE-6", "Member", invite("testing", seq(32), [], public, stranger)),
+        ("member_key_without_founders", "INVITE-6", "Member", body(0, 1, 2, 5)),
+        ("member_key_too_short", "INVITE-6", "Line", invite("testing", seq(32), [], public, key[:-1])),
+        ("checkpoint_before_the_key", "INVITE-1", "Line", body(0, 1, 2, 3, 4, 6, 5)),
+        ("checkpoint_with_a_leading_zero", "INVITE-1", "Line", checked("".join(lines[:-1]).replace("checkpoint 1", "checkpoint 01"))),
+        ("checkpoint_zero", "INVITE-1", "Line", checked("".join(lines[:-1]).replace("checkpoint 1800000000000", "checkpoint 0"))),
+    ]:
+        case("directory", "invite", name, spec, expect, invite=raw.encode())
 
 
 def sets(network, base):

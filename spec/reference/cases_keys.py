@@ -8,9 +8,9 @@ from umbel import *
 
 
 def ids():
-    for profile, genesis in [("testing", seq(32)), ("public", bytes(32))]:
-        case("ids", "network", profile, "KEY-1 ENC-4", profile=profile, genesis=genesis, network=network_id(profile, genesis),
-             text=id_text(network_id(profile, genesis)))
+    for name, profile, genesis, founders in [("testing", "testing", seq(32), []), ("public", "public", bytes(32), []), ("founders", "private", seq(32), [seq(32, 1), seq(32, 2)])]:
+        case("ids", "network", name, "KEY-1 ENC-4", profile=profile, genesis=genesis, founders=b"".join(founders), network=network_id(profile, genesis, founders),
+             text=id_text(network_id(profile, genesis, founders)))
     identity = ed_public(seq(32, 7))
     case("ids", "relay", "good", "KEY-2", identity=identity, relay=relay_id(identity), text=id_text(relay_id(identity)))
     works(identity)

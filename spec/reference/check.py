@@ -116,12 +116,12 @@ def link_received(case: Case) -> None:
         raise NotForAClient
 
 
-def network_of(case: Case, private: bool = True) -> Network:
-    return Network(replace(PROFILES["testing"], private_relays=private), case.raw("network"))
+def network_of(case: Case, private: bool = True, members: bool = False) -> Network:
+    return Network(replace(PROFILES["testing"], private_relays=private, members_only=members), case.raw("network"))
 
 
 def descriptor(case: Case) -> None:
-    record = parse_record(case.raw("descriptor"), network_of(case, case.text("private") == "yes"))
+    record = parse_record(case.raw("descriptor"), network_of(case, case.text("private") == "yes", case.text("members") == "yes"))
     same((record.relay, record.published, record.lifetime), (case.raw("relay"), case.number("published"), case.number("lifetime")))
     same((record.endpoint.cipher, len(record.endpoint.addresses)), (case.number("cipher"), case.number("addresses")))
     same([bool(record.flags & flag) for flag in (EXIT, KEEPS_CONTENT)], [case.number("exit") == 1, case.number("store") == 1])
@@ -130,7 +130,9 @@ def descriptor(case: Case) -> None:
 def invite(case: Case) -> None:
     found = parse_invite(case.raw("invite"))
     same((found.network.profile.name, len(found.relays)), (case.text("profile"), case.number("relays")))
-    same(found.network.id, umbel.network_id(case.text("profile"), case.raw("genesis")))
+    same((b"".join(found.founders), found.member or b""), (case.raw("founders"), case.raw("member")))
+    same(found.checkpoint, (int.from_bytes(case.raw("checkpoint")[:8], "big"), case.raw("checkpoint")[8:]) if case.raw("checkpoint") else None)
+    same(found.network.id, umbel.network_id(case.text("profile"), case.raw("genesis"), case.ids("founders")))
 
 
 def custodians(case: Case) -> None:

@@ -9,6 +9,7 @@ import umbel
 from circuit import Target
 from errors import (
     Lifetime,
+    Membership,
     Misplaced,
     NoCut,
     NotCanonical,
@@ -26,8 +27,9 @@ from link import Endpoint
 from umbel import u8, u32, u64
 from wire import Reader, is_signed
 
-EXIT, KEEPS_CONTENT, FAMILY = 1, 2, 4
-DESCRIPTOR_MAX, ADDRS_MAX, MEMBERS_MAX, RELAYS_MIN = 344, 4, 131_072, 3
+EXIT, KEEPS_CONTENT, FAMILY, MEMBER = 1, 2, 4, 8
+FOUNDERS_MAX = 4
+DESCRIPTOR_MAX, ADDRS_MAX, MEMBERS_MAX, RELAYS_MIN = 666, 4, 131_072, 3
 CUSTODY_LEAST = 48
 PAGE_MEMBERS_MAX, WITNESSED_MAX = 182, 16
 STATEMENT, PAGE, WITNESS = 5, 6, 7
@@ -50,6 +52,7 @@ class Profile:
     custodians: int
     distinct_prefixes: bool
     private_relays: bool
+    members_only: bool
     clock_tolerance: int
     stream_window_bytes: int
 
@@ -58,8 +61,9 @@ SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 PROFILES = {
     p.name: p
     for p in (
-        Profile("public", 30 * SECOND, HOUR, DAY, DAY, 30 * DAY, 49, 18, 256, 12, True, False, 10 * MINUTE, 262_144),
-        Profile("testing", SECOND, SECOND, 60 * SECOND, 60 * SECOND, HOUR, 49, 6, 1, 12, False, True, 5 * MINUTE, 262_144),
+        Profile("public", 30 * SECOND, HOUR, DAY, DAY, 30 * DAY, 49, 18, 256, 12, True, False, False, 10 * MINUTE, 262_144),
+        Profile("private", 5 * SECOND, MINUTE, DAY, MINUTE, 30 * DAY, 49, 2, 0, 12, False, True, True, 10 * MINUTE, 262_144),
+        Profile("testing", SECOND, SECOND, 60 * SECOND, 60 * SECOND, HOUR, 49, 6, 1, 12, False, True, False, 5 * MINUTE, 262_144),
     )
 }
 
@@ -107,18 +111,51 @@ def parse_address(r: Reader, profile: Profile) -> tuple[str, int]:  # DIR-3, DIR
     return str(ip), port
 
 
+@dataclass(frozen=True)
+class Charter:
+    genesis: bytes
+    founders: list[bytes]
+
+
+@dataclass(frozen=True)
+class MemberProof:
+    charter: Charter
+    founder: int
+    key: bytes
+    by_founder: bytes
+    by_member: bytes
+
+
+def parse_membership(r: Reader) -> MemberProof:
+    genesis, count = r.take(32), r.uint(1)
+    if not 1 <= count <= FOUNDERS_MAX:
+        raise OutOfRange("INVITE-5", f"{count} founders")
+    founders = [r.take(32) for _ in range(count)]
+    if founders != sorted(set(founders)):
+        raise NotCanonical("INVITE-5", "the founders are not in ascending order")
+    return MemberProof(Charter(genesis, founders), r.uint(1), r.take(32), r.take(64), r.take(64))
+
+
+def is_member(m: MemberProof, network: Network, identity: bytes) -> bool:  # INVITE-6
+    if umbel.network_id(network.profile.name, m.charter.genesis, m.charter.founders) != network.id or m.founder >= len(m.charter.founders):
+        return False
+    by_founder = is_signed(m.charter.founders[m.founder], "umbel 1 member", network.id + m.key, m.by_founder)
+    return by_founder and is_signed(m.key, "umbel 1 membership", network.id + identity, m.by_member)
+
+
 def parse_record(raw: bytes, network: Network) -> Record:
     r = Reader(raw, "record")
     if (version := r.uint(1)) != 1:
         raise UnknownVersion("DIR-1", f"a record of version {version}")
     flags, cipher = r.uint(1), r.uint(1)
-    if flags & ~(EXIT | KEEPS_CONTENT | FAMILY) or cipher not in (umbel.AES, umbel.CHACHA):
+    if flags & ~(EXIT | KEEPS_CONTENT | FAMILY | MEMBER) or cipher not in (umbel.AES, umbel.CHACHA):
         raise UnknownKind("DIR-2", f"flags {flags}, cipher {cipher}")
     if r.take(32) != network.id:
         raise OtherNetwork("DIR-4", "the record is of another network")
     identity, work, published, lifetime = r.take(32), r.take(28), r.uint(8), r.uint(4)
     link_key, onion_key = r.take(32), r.take(32)
     family = r.take(32) if flags & FAMILY else None
+    member = parse_membership(r) if flags & MEMBER else None
     count = r.uint(1)
     if not 1 <= count <= ADDRS_MAX:
         raise OutOfRange("DIR-3", f"{count} addresses")
@@ -130,6 +167,8 @@ def parse_record(raw: bytes, network: Network) -> Record:
     r.end()
     if not 0 < lifetime * SECOND <= network.profile.descriptor_lifetime:
         raise Lifetime("DIR-5", f"a lifetime of {lifetime} s")
+    if (member is not None) != network.profile.members_only or member and not is_member(member, network, identity):
+        raise Membership("INVITE-6", "the relay is no member of this network")
     if not umbel.is_work(network.id, identity, published, work, network.profile.work_bits, network.profile.work_effort):
         raise Work("DIR-7", "the proof of work does not hold in the window of the publication")
     if not is_signed(identity, "umbel 1 descriptor", signed, signature):

@@ -52,8 +52,8 @@ def id_text(x):
 
 
 # 02: keys
-def network_id(profile, genesis):
-    return derive("umbel 1 network id", len8(profile.encode()) + genesis)
+def network_id(profile, genesis, founders=()):
+    return derive("umbel 1 network id", len8(profile.encode()) + genesis + b"".join(sorted(founders)))
 
 
 def relay_id(identity):
@@ -280,14 +280,32 @@ def address(ip, port):
     return u8(4 if len(raw) == 4 else 6) + raw + u16(port)
 
 
-def descriptor(secret, network, work, published, lifetime, link_key, onion_key, cipher, flags, family, addresses):
+def member_key(founders, founder, member, network):
+    """A member key as an invite has it; all keys are secrets."""
+    return u8(charter_index(founders, founder)) + member + sign(founder, "umbel 1 member", network + ed_public(member))
+
+
+def charter_index(founders, founder):
+    return sorted(map(ed_public, founders)).index(ed_public(founder))
+
+
+def membership(genesis, founders, founder, member, network, identity):
+    keys = sorted(map(ed_public, founders))
+    signatures = sign(founder, "umbel 1 member", network + ed_public(member)) + sign(member, "umbel 1 membership", network + identity)
+    return genesis + u8(len(keys)) + b"".join(keys) + u8(charter_index(founders, founder)) + ed_public(member) + signatures
+
+
+def descriptor(secret, network, work, published, lifetime, link_key, onion_key, cipher, flags, family, addresses, member=None):
     body = u8(1) + u8(flags) + u8(cipher) + network + ed_public(secret) + work + u64(published) + u32(lifetime)
-    body += link_key + onion_key + (family or b"") + u8(len(addresses)) + b"".join(addresses)
+    body += link_key + onion_key + (family or b"") + (member or b"") + u8(len(addresses)) + b"".join(addresses)
     return body + sign(secret, "umbel 1 descriptor", body)
 
 
-def invite(profile, genesis, relays):
-    text = f"umbel-invite 1\nprofile {profile}\ngenesis {id_text(genesis)}\n"
+def invite(profile, genesis, relays, founders=(), member=None, checkpoint=None):
+    text = f"umbel-invite 2\nprofile {profile}\ngenesis {id_text(genesis)}\n"
+    text += "".join(f"founder {id_text(key)}\n" for key in sorted(founders))
+    text += f"member {base64.b64encode(member).decode()}\n" if member else ""
+    text += f"checkpoint {checkpoint[0]} {id_text(checkpoint[1])}\n" if checkpoint else ""
     text += "".join(f"relay {base64.b64encode(r).decode()}\n" for r in relays)
     return text + f"check {id_text(blake3(text.encode()))}\n"
 

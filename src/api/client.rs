@@ -4,6 +4,7 @@ use super::content::Content;
 use super::destination::{Destination, check_name, public_answers};
 use super::event::Events;
 use super::invite::Invite;
+use super::keep::keep_current;
 use super::link::Link;
 use super::local::{About, Local};
 use super::lookup::Lookup;
@@ -39,19 +40,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const KEEP_GUARDS_EVERY: Duration = Duration::from_secs(2);
 
 /// How a [`Client`] starts. Made by [`Client::builder`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "nothing happens before start"]
 pub struct ClientBuilder {
     dir: PathBuf,
     invites: Vec<Invite>,
     seeds: Vec<String>,
     patience: Duration,
+    /// The network, where it is known already.
+    network: Option<Network>,
     guards_fail_open: bool,
 }
 
 impl ClientBuilder {
     /// The network to join. The folder keeps it: later starts need none. Given more than once, the relays of all invites are
-    /// tried; all must name the same network.
+    /// tried; all must name the same network, and a folder belongs to one network (rule NODE-29).
     pub fn invite(mut self, invite: Invite) -> Self {
         self.invites.push(invite);
         self
@@ -76,6 +79,12 @@ impl ClientBuilder {
         self
     }
 
+    /// A network that was founded elsewhere; the folder does not keep it.
+    pub(super) fn member_of(mut self, network: Network) -> Self {
+        self.network = Some(network);
+        self
+    }
+
     /// Locks the folder and starts the client's thread. The network is joined in the background: see [`Client::ready`].
     ///
     /// # Errors
@@ -90,25 +99,30 @@ impl ClientBuilder {
     /// Opens everything a client needs, and starts it on this thread.
     fn begin(self) -> Result<Local, Error> {
         let dir = NodeDir::open(&self.dir)?;
-        let invites = network::invites(&dir, self.invites)?;
-        if invites.is_empty() {
-            return Err(Error::new(ErrorKind::Config, "a client needs an invite to a network")
-                .with_hint("give the file with --invite; whoever runs a relay can write one with --write-invite"));
-        }
-        let network = Network::join(&dir, &invites, None, &self.seeds)?;
         let mut rng = system::rng()?;
+        let network = match self.network {
+            Some(network) => network,
+            None => Network::find(&dir, &self.invites, None, &self.seeds, &mut rng)?.ok_or_else(|| {
+                Error::new(ErrorKind::Config, "a client needs an invite to a network")
+                    .with_hint("give the file with --invite; whoever runs a node of it gets one with umbel invite")
+            })?,
+        };
+        if network.seeds.is_empty() {
+            return Err(Error::new(ErrorKind::Config, "the invite names no relay: a client has nobody to begin with")
+                .with_hint("ask for one once a relay of the network runs; umbel invite writes it"));
+        }
         let mut guards = guards::load(&dir)?;
         guards.set_fail_open(self.guards_fail_open);
         let config = AgentConfig {
             network: network.id,
             profile: network.profile,
-            seeds: network.seeds,
+            seeds: network.seeds.clone(),
             guards,
             hops: HOPS,
             spare_circuits: SPARE_CIRCUITS,
             wants_exits: true,
             snapshot: network::kept_directory(&dir, network.profile, network.id)?,
-            checkpoint: None,
+            checkpoint: network.checkpoint(),
             relay: None,
             store: false,
         };
@@ -116,8 +130,8 @@ impl ClientBuilder {
         let mut agent = Agent::new(config, rng.fork());
         agent.set_vouched(network::kept_vouched(&dir)?);
         let agent = AgentHandle::start(agent, clock, None);
-        let local = Local::new(agent, About::new(dir, (network.profile, network.id), clock, None, None));
-        tokio::task::spawn_local(network::keep_peers(local.clone()));
+        let local = Local::new(agent, About::new(dir, network, clock, None, None));
+        tokio::task::spawn_local(keep_current(local.clone()));
         tokio::task::spawn_local(keep_guards(local.clone()));
         Ok(local)
     }
@@ -174,7 +188,8 @@ impl Client {
     /// Begins to describe a client whose files lie in this folder. It is made where it is missing (mode 0700).
     pub fn builder(dir: impl AsRef<Path>) -> ClientBuilder {
         let dir = dir.as_ref().to_owned();
-        ClientBuilder { dir, invites: Vec::new(), seeds: Vec::new(), patience: PATIENCE, guards_fail_open: false }
+        let (invites, seeds) = (Vec::new(), Vec::new());
+        ClientBuilder { dir, invites, seeds, patience: PATIENCE, network: None, guards_fail_open: false }
     }
 
     pub(super) fn of(node: Arc<NodeThread>, patience: Duration) -> Self {
@@ -288,6 +303,15 @@ impl Client {
     /// [`ErrorKind::NotRunning`] when it has ended.
     pub async fn status(&self) -> Result<Status, Error> {
         self.node.run(|local| async move { local.status().await }).await
+    }
+
+    /// An invite for others, with which they can use this network: it names a few relays of the set in use. It never holds the
+    /// member key of a private network.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotRunning`] when the node has ended.
+    pub async fn invite(&self) -> Result<Invite, Error> {
+        self.node.run(|local| async move { local.invite() }).await
     }
 
     /// What happens from now on.

@@ -7,11 +7,12 @@ use core::fmt;
 use core::str::FromStr;
 use std::path::Path;
 
-const ASK: &str = "ask whoever runs the relay for a fresh invite file";
+const ASK: &str = "ask somebody in the network for a fresh one: umbel invite writes it on any of its nodes";
 
-/// Names a network and some of its relays: what a node needs to join. A text of a few lines that holds nothing secret.
+/// Names a network and some of its relays: what a node needs to join.
 ///
-/// Parse it from text, or read a file with [`Invite::read`]; its [`Display`](fmt::Display) form is the file's text.
+/// Parse it from text, or read a file with [`Invite::read`]; its [`Display`](fmt::Display) form is the text of an invite for
+/// others. One that a founder of a private network wrote also holds a member key, which is secret: that is never printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invite(pub(crate) wire::Invite);
 
@@ -19,13 +20,13 @@ impl Invite {
     /// Reads an invite file.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] where the file cannot be read; [`ErrorKind::Config`] (rule DIR-11) where it is cut off, changed,
+    /// [`ErrorKind::Io`] where the file cannot be read; [`ErrorKind::Config`] (rule INVITE-2) where it is cut off, changed,
     /// or no invite.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|e| {
             Error::config(path, format_args!("the invite cannot be read: {}", reason(&e)))
-                .with_hint("give the file that a relay of the network wrote with --write-invite")
+                .with_hint("give the file that somebody in the network wrote with umbel invite")
                 .with_source(e)
         })?;
         Self::of_file(path, bytes)
@@ -35,7 +36,7 @@ impl Invite {
         let text =
             String::from_utf8(bytes).map_err(|_| Error::config(path, "this is not an umbel invite").with_hint(ASK))?;
         let invite = wire::Invite::parse(&text);
-        invite.map(Self).map_err(|why| Error::config(path, &why).with_rule("DIR-11").with_hint(ASK).with_source(why))
+        invite.map(Self).map_err(|why| Error::config(path, &why).with_rule("INVITE-2").with_hint(ASK).with_source(why))
     }
 }
 
@@ -44,7 +45,7 @@ impl FromStr for Invite {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let unusable = |why: wire::InviteError| {
-            Error::new(ErrorKind::Config, why.to_string()).with_rule("DIR-11").with_hint(ASK).with_source(why)
+            Error::new(ErrorKind::Config, why.to_string()).with_rule("INVITE-2").with_hint(ASK).with_source(why)
         };
         wire::Invite::parse(text).map(Self).map_err(unusable)
     }
@@ -52,6 +53,8 @@ impl FromStr for Invite {
 
 impl fmt::Display for Invite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.format())
+        // spec: INVITE-7
+        let without_key = wire::Invite { member: None, ..self.0.clone() };
+        f.write_str(&without_key.format())
     }
 }

@@ -1,5 +1,7 @@
 //! A node on its own thread: what the public handles carry requests to, and what the local proxy uses itself.
 
+use super::invite::Invite;
+use super::network::Network;
 use super::problem::Health;
 use super::ready::Readiness;
 use crate::base::secret::Secret;
@@ -15,7 +17,7 @@ use crate::proto::content::fetch::FetchError;
 use crate::proto::path::GuardRecord;
 use crate::proto::profile::Profile;
 use crate::role::client::{CircuitPurpose, Isolation, StreamFailure};
-use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::ids::RelayId;
 use crate::wire::message::Target;
 use crate::wire::umbel_link::ContentLink;
 use core::cell::{Cell, RefCell};
@@ -37,7 +39,7 @@ pub(crate) struct Local {
 pub(super) struct About {
     pub(super) dir: NodeDir,
     pub(super) profile: &'static Profile,
-    pub(super) network: NetworkId,
+    pub(super) network: Network,
     pub(super) clock: Clock,
     /// Present on a relay.
     pub(super) relay: Option<RelayId>,
@@ -52,13 +54,13 @@ pub(super) struct About {
 impl About {
     pub(super) fn new(
         dir: NodeDir,
-        (profile, network): (&'static Profile, NetworkId),
+        network: Network,
         clock: Clock,
         relay: Option<RelayId>,
         store: Option<Arc<StoreReport>>,
     ) -> Self {
         let (unsaved, routes) = (RefCell::default(), Cell::new(0));
-        Self { dir, profile, network, clock, relay, store, unsaved, routes }
+        Self { dir, profile: network.profile, network, clock, relay, store, unsaved, routes }
     }
 }
 
@@ -85,6 +87,11 @@ impl Local {
 
     pub(super) fn dir(&self) -> &Path {
         self.about.dir.path()
+    }
+
+    /// An invite for others, by what the node knows now.
+    pub(crate) fn invite(&self) -> Invite {
+        self.about.network.invite(self.agent.snapshots().borrow().as_deref())
     }
 
     pub(super) fn readiness(&self) -> Readiness {

@@ -53,7 +53,7 @@ impl Local {
         })?;
         let relay = RelayId(bytes);
         let wanted = if snapshot.get(&relay).is_some() { Wanted::Record(relay) } else { Wanted::Content(bytes) };
-        let (network, profile) = (self.about.network, self.about.profile);
+        let (network, profile) = (self.about.network.id, self.about.profile);
         let routes = self.fresh_routes(profile.custodians as u64 + 1);
         let lookup = lookup::Lookup::new(&snapshot, wanted, profile, network, routes);
         let order = lookup.custodians().to_vec();

@@ -2,6 +2,7 @@
 
 use super::local::Local;
 use super::paths::SHARE_SUPPOSED;
+use super::place::NetworkStatus;
 use super::problem::Problem;
 use super::ready::Bootstrap;
 use crate::proto::content::store::StoreHealth;
@@ -28,6 +29,8 @@ pub struct Status {
     pub bootstrap: Bootstrap,
     /// What keeps it from its work, or a part of it.
     pub problems: Vec<Problem>,
+    /// The network, and the node's place in it.
+    pub network: NetworkStatus,
     /// The snapshot in use; none before the first.
     pub directory: Option<DirectoryStatus>,
     /// Open links.
@@ -202,6 +205,7 @@ impl Local {
             uptime_s: now.mono.0 / 1_000_000,
             ready: self.readiness().is_ready(),
             bootstrap: self.readiness().bootstrap(),
+            network: self.network_status(),
             directory,
             links: links + own_links as u64,
             circuits: circuits.iter().map(circuit).collect(),

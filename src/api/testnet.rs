@@ -64,7 +64,7 @@ impl TestnetBuilder {
             Some(dir) => (dir, None),
             None => TempDir::new().map(|t| (t.0.clone(), Some(t)))?,
         };
-        let founded = Network::found(&Profile::TESTING, &mut system::rng()?);
+        let founded = Network::found(&Profile::TESTING, &mut system::rng()?).forgotten();
         let mut relays: Vec<Relay> = Vec::new();
         for n in 0..self.relays {
             let seeds: Vec<_> = relays.first().map(|r| r.descriptor().clone()).into_iter().collect();
@@ -72,17 +72,17 @@ impl TestnetBuilder {
             let relay = Relay::builder(dir.join(format!("relay-{n}")))
                 .listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
                 .exit(policy)
-                .member_of(Network { seeds, ..founded.clone() });
+                .member_of(founded.with_seeds(seeds));
             relays.push(relay.start().await?);
         }
         let seeds: Vec<SignedDescriptor> = relays.iter().map(|r| r.descriptor().clone()).collect();
-        let invite = founded.invite(&seeds);
+        let invite = founded.invite_to(&seeds);
         if let Some(first) = relays.first() {
             let all: Vec<_> = relays.iter().map(|r| r.node().readiness().clone()).collect();
             // On a thread with a timer: the caller's runtime may have none.
             first.node().run(|_| whole(all)).await?;
         }
-        let client = Client::builder(&dir).invite(invite.clone()).start().await?;
+        let client = Client::builder(&dir).member_of(founded.with_seeds(seeds)).start().await?;
         Ok(Testnet { client, relays, invite, _temp: temp })
     }
 }

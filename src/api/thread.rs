@@ -7,6 +7,7 @@ use crate::crypto::hash::{context, derive};
 use crate::crypto::self_test;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::system;
+use crate::proto::directory::snapshot::Snapshot;
 use crate::wire::ids::NetworkId;
 use std::future::Future;
 use std::path::PathBuf;
@@ -114,6 +115,11 @@ impl NodeThread {
         }
     }
 
+    /// The set in use.
+    pub(crate) fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.readiness.snapshots.borrow().clone()
+    }
+
     pub(super) fn dir(&self) -> &std::path::Path {
         &self.dir
     }
@@ -165,7 +171,7 @@ fn run<T>(
         };
         let (readiness, events) = (local.readiness(), super::event::watch(&local));
         tokio::task::spawn_local(super::health::watch(local.clone(), events.clone()));
-        let (dir, network) = (local.dir().to_owned(), local.about.network);
+        let (dir, network) = (local.dir().to_owned(), local.about.network.id);
         let _ = started.send(Ok(Started { readiness, events, dir, network, told }));
         while let Some(request) = inbox.recv().await {
             request(&local);

@@ -3,6 +3,9 @@
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+/// Text and bytes of any length that are wiped when dropped. What grows leaves a copy: make it large enough first.
+pub use zeroize::Zeroizing;
+
 /// `N` secret bytes.
 ///
 /// It has no `Debug` on purpose:

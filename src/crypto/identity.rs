@@ -15,6 +15,10 @@ pub enum Purpose {
     Statement,
     /// A relay's signature of a late item (spec AGREE-3).
     Rung,
+    /// A founder's word for a member key of a private network.
+    Member,
+    /// A member key's word for a relay.
+    Membership,
 }
 
 impl Purpose {
@@ -24,6 +28,8 @@ impl Purpose {
             Self::LinkAuth => b"umbel 1 link auth",
             Self::Statement => b"umbel 1 root statement",
             Self::Rung => b"umbel 1 rung",
+            Self::Member => b"umbel 1 member",
+            Self::Membership => b"umbel 1 membership",
         }
     }
 }
@@ -33,7 +39,7 @@ impl Purpose {
 #[error("bad signature")]
 pub struct BadSignature;
 
-/// A relay's long-term signing key.
+/// A long-term signing key: a relay's, a founder's or a member's.
 pub struct IdentityKey(SigningKey);
 
 impl IdentityKey {

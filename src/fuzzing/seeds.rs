@@ -3,12 +3,15 @@
 
 use super::machines::{circuit_messages, link_messages};
 use crate::base::secret::Secret;
+use crate::base::time::UnixMs;
+use crate::crypto::identity::IdentityKey;
 use crate::wire::cell::{CELL_SIZE, Cell};
 use crate::wire::content::manifest::Manifest;
 use crate::wire::content::{Class, Kind, Meta, RootText, Shape};
 use crate::wire::examples::{self, Example, relay};
 use crate::wire::ids::Address;
 use crate::wire::invite::Invite;
+use crate::wire::membership::{Charter, MemberKey};
 use crate::wire::message::{Message, StreamId, TextWriter};
 use crate::wire::umbel_link::ContentLink;
 
@@ -135,15 +138,27 @@ fn stores() -> Vec<Seed> {
     requests.chain(examples::store_answers().into_iter().map(|(name, a)| ("store", name, a.encode()))).collect()
 }
 
+/// An invite with every field.
+fn private_invite() -> Invite {
+    let founder = IdentityKey::from_bytes([1; 32]);
+    let charter = Charter::private([3; 32], vec![founder.public(), [9; 32]]).expect("two founders");
+    let network = charter.network("testing");
+    let member = MemberKey::issue(&charter, network, &founder, Secret::new([4; 32]));
+    let checkpoint = Some((UnixMs(60_000), [5; 32]));
+    Invite { member, checkpoint, ..Invite::new("testing", charter, &[relay(1)]) }
+}
+
 fn texts() -> Vec<Seed> {
     let link = ContentLink { root: Address([1; 32]), key: Secret::new([2; 32]) };
-    let invite = Invite::new("testing", [3; 32], &[relay(1), relay(2)]).format();
+    let invite = Invite::new("testing", Charter::open([3; 32]), &[relay(1), relay(2)]).format();
+    let private = private_invite().format();
     let text = |target, name, text: &str| (target, name, text.as_bytes().to_vec());
     vec![
         text("umbel_link", "link", &link.to_string()),
         text("umbel_link", "verify_link", &link.verify_link().to_string()),
         text("umbel_link", "url", &format!("{}a/b.html?x", link.url())),
         text("invite", "two_relays", &invite),
+        text("invite", "private", &private),
         text("invite", "cr_lf", &invite.replace('\n', "\r\n")),
         ("socks", "v5_host", b"\x05\x01\x00\x05\x01\x00\x03\x0bexample.org\x01\xbb".to_vec()),
         (

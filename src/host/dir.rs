@@ -35,6 +35,14 @@ impl NodeDir {
     /// [`ErrorKind::DirInUse`] with the other node's process id when another process holds the lock, [`ErrorKind::Config`] when the
     /// folder cannot be made or used.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_beside(path, LOCK_NAME)
+    }
+
+    /// The same under another lock, for commands that work beside a node on files of their own.
+    ///
+    /// # Errors
+    /// As [`NodeDir::open`].
+    pub fn open_beside(path: &Path, lock_name: &str) -> Result<Self, Error> {
         let unusable = |e: &io::Error| {
             Error::config(path, format_args!("this folder cannot be used: {}", reason(e)))
                 .with_hint("give a folder that you own with --dir")
@@ -44,7 +52,7 @@ impl NodeDir {
         }
         let path = path.canonicalize().map_err(|e| unusable(&e))?;
         check_folder(&path)?;
-        let lock = lock(&path.join(LOCK_NAME), &path)?;
+        let lock = lock(&path.join(lock_name), &path)?;
         Ok(Self { path, troubles: Mutex::default(), _lock: lock })
     }
 

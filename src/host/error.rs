@@ -151,7 +151,7 @@ impl Error {
         self.0.fault.unwrap_or_else(|| self.kind().fault())
     }
 
-    /// The requirement of the specification that was broken, as in `"DIR-11"`, where there is one.
+    /// The requirement of the specification that was broken, as in `"INVITE-2"`, where there is one.
     pub fn rule(&self) -> Option<&str> {
         self.0.written.rule.as_deref()
     }

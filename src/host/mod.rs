@@ -1,10 +1,12 @@
 //! Layer 6: the roles on a machine. Sockets, threads, files, the clock and the system's randomness stand here and nowhere
 //! below.
 
+pub mod belongs;
 pub mod descriptors;
 pub mod dir;
 pub mod driver;
 pub mod error;
+pub mod founder;
 pub mod guards;
 pub mod keepalive;
 pub mod keys;

@@ -81,8 +81,15 @@ pub enum Command {
     Get(GetArgs),
     /// Open a browser window that reaches nothing but the network
     Browse(BrowseArgs),
+    /// Print an invite to the node's network, for others to join by
+    #[command(after_help = INVITE_EXAMPLES)]
+    Invite,
+    /// Found a private network, and make people members of it
+    Network(NetworkArgs),
     /// Show what the node does
     Status,
+    /// Show the relays of the set that the node knows
+    Relays(RelaysArgs),
     /// Show which relays keep a relay's record or a block, and which of them answer
     Lookup(LookupArgs),
     /// Simulate a network in virtual time: its directory under attack, or its content
@@ -146,10 +153,10 @@ pub struct RelayArgs {
     /// The address that others reach, where it is not the one listened on
     #[arg(long, value_name = "ADDR", env = "UMBEL_ADVERTISE", hide_env_values = true)]
     pub advertise: Option<Listen>,
-    /// The invite of the network to join; without one, a new network starts
+    /// An invite to the network to join, as many as there are; needed at the first start only. Without any, a new network starts
     #[arg(long, value_name = "FILE", env = "UMBEL_INVITE", hide_env_values = true)]
-    pub invite: Option<PathBuf>,
-    /// Write an invite with this relay as the seed, for others to join by
+    pub invite: Vec<PathBuf>,
+    /// Write an invite for others to join by, and keep it current
     #[arg(long, value_name = "FILE", env = "UMBEL_WRITE_INVITE", hide_env_values = true)]
     pub write_invite: Option<PathBuf>,
     /// How much content to keep for others, as in 512M or 10G; 0 keeps none [default: 1G]
@@ -201,9 +208,9 @@ The invite is needed at the first start only: the node keeps what it learns of t
 #[derive(Clone, Debug, Args)]
 #[command(after_help = CLIENT_EXAMPLES)]
 pub struct ClientArgs {
-    /// The invite of the network to use
+    /// An invite to the network to use, as many as there are; needed at the first start only
     #[arg(long, value_name = "FILE", env = "UMBEL_INVITE", hide_env_values = true)]
-    pub invite: Option<PathBuf>,
+    pub invite: Vec<PathBuf>,
     /// Where the proxy listens; port 0 takes any free port [default: 127.0.0.1:6250]
     #[arg(long, value_name = "ADDR", env = "UMBEL_SOCKS", hide_env_values = true)]
     pub socks: Option<Loopback>,
@@ -314,12 +321,82 @@ pub struct BrowseArgs {
     /// Keep the profile under this name, and use it again the next time
     #[arg(long, value_name = "NAME")]
     pub keep: Option<String>,
-    /// The invite of the network to use, where no node runs
+    /// An invite to the network to use, where no node runs
     #[arg(long, value_name = "FILE", env = "UMBEL_INVITE", hide_env_values = true)]
-    pub invite: Option<PathBuf>,
+    pub invite: Vec<PathBuf>,
     /// Further arguments for the browser, such as --headless
     #[arg(last = true, value_name = "ARGS")]
     pub arguments: Vec<OsString>,
+}
+
+const INVITE_EXAMPLES: &str = "\
+Examples:
+  umbel invite > net.invite
+  umbel --dir r2 invite | ssh friend 'cat > net.invite'
+
+Works on any node, whether it runs or not. The invite names at most 12 relays of the set that the node knows, of several
+operators and networks where there are, and the set itself, with which a newcomer can compare what it is told. It holds
+no secret; of a private network it lets a client in, and makes no relay a member: see umbel network invite.";
+
+const NETWORK_EXAMPLES: &str = "\
+Examples:
+  umbel --dir r1 network create
+  umbel relay --dir r1 --listen 192.168.1.5:6251
+  umbel --dir r1 network invite bob > bob.invite
+  umbel relay --dir r2 --listen 192.168.1.6:6251 --invite bob.invite      on bob's machine
+
+A private network is for people who know each other: who has a member key may run relays, who has an invite without one may
+use the network, and nobody else gets an answer. Private addresses are allowed; nothing is audited.";
+
+/// Options of `umbel network`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = NETWORK_EXAMPLES)]
+pub struct NetworkArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: NetworkCommand,
+}
+
+/// What a founder does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum NetworkCommand {
+    /// Found a network in DIR: the key of its founder, and this machine's place in it, lie there
+    Create {
+        /// The key of another founder, as `umbel network key` prints it; up to three
+        #[arg(long, value_name = "KEY")]
+        founder: Vec<String>,
+    },
+    /// Print the public part of the founder's key in DIR; make one where there is none
+    Key,
+    /// Make somebody a member: print an invite with a key of theirs, which is SECRET
+    Invite {
+        /// What to call them; for you alone
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// An invite with the relays to name, where DIR is no node's
+        #[arg(long, value_name = "FILE")]
+        invite: Option<PathBuf>,
+    },
+    /// Show whom the founder in DIR made a member
+    Members,
+}
+
+const RELAYS_EXAMPLES: &str = "\
+Examples:
+  umbel relays
+  umbel relays --where 'age>7d && exit:443'
+  umbel relays --where '(presence<90 || !live) && store' --json
+
+A test is one of: age>7d (s, min, h, d), presence>=90 (percent of the last samples), exit, exit:PORT, store, live, family,
+family:TEXT, prefix:203.0, id:TEXT; a text is how the value begins. && binds closer than ||; ! negates; parentheses group.";
+
+/// Options of `umbel relays`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = RELAYS_EXAMPLES)]
+pub struct RelaysArgs {
+    /// Show only relays for which this holds
+    #[arg(long = "where", value_name = "FILTER")]
+    pub filter: Option<String>,
 }
 
 const LOOKUP_EXAMPLES: &str = "\

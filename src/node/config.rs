@@ -6,7 +6,7 @@
 use crate::api::{INVITE_FILE, LISTEN_DEFAULT, SHARDS_MAX};
 use crate::host::error::{Error, ErrorKind, reason};
 use crate::node::cli::{ClientArgs, Global, RelayArgs, TestnetArgs};
-use crate::node::setting::{Level, Listen, Loopback, NameServer, ProfileName, Size};
+use crate::node::setting::{Level, Listen, Loopback, NameServer, Paths, ProfileName, Size};
 use crate::node::signal::DRAIN_MAX;
 use crate::proto::profile::Profile;
 use serde::Deserialize;
@@ -69,8 +69,8 @@ pub struct RelayConfig {
     pub listen: SocketAddr,
     /// The address that others reach, where it is not the one listened on.
     pub advertise: Option<SocketAddr>,
-    /// The invite of the network to join.
-    pub invite: Option<PathBuf>,
+    /// Invites to the network to join.
+    pub invites: Vec<PathBuf>,
     /// Further seeds from the configuration file, in the form they have in an invite.
     pub seeds: Vec<String>,
     /// Where to write an invite.
@@ -100,8 +100,8 @@ pub struct RelayConfig {
 pub struct ClientConfig {
     /// What all nodes are told.
     pub common: Common,
-    /// The invite of the network to use; it was there a moment ago.
-    pub invite: Option<PathBuf>,
+    /// Invites to the network to use, besides the one that the folder keeps.
+    pub invites: Vec<PathBuf>,
     /// Further seeds from the configuration file, in the form they have in an invite.
     pub seeds: Vec<String>,
     /// Where the proxy listens; port 0 means any.
@@ -128,7 +128,8 @@ struct File {
     profile: Option<ProfileName>,
     listen: Option<Listen>,
     advertise: Option<Listen>,
-    invite: Option<PathBuf>,
+    #[serde(default)]
+    invite: Paths,
     #[serde(default)]
     seeds: Vec<String>,
     write_invite: Option<PathBuf>,
@@ -174,7 +175,7 @@ impl RelayConfig {
             profile: args.profile.or(file.profile).map(|p| p.0),
             listen: args.listen.or(file.listen).map_or(LISTEN_DEFAULT, |l| l.0),
             advertise: args.advertise.or(file.advertise).map(|l| l.0),
-            invite: invite(args.invite.clone().or(file.invite.clone()), &dir)?,
+            invites: invites(&args.invite, &file)?,
             seeds: file.seeds.clone(),
             write_invite: args.write_invite.clone().or(file.write_invite.clone()),
             store: args.store.or(file.store).map(|s| s.0),
@@ -199,13 +200,13 @@ impl ClientConfig {
     pub fn new(global: &Global, args: &ClientArgs) -> Result<Self, Error> {
         let dir = global.dir.clone().map_or_else(default_dir, Ok)?;
         let file = File::of(&dir, args.config.as_deref())?;
-        let invite = invite(args.invite.clone().or(file.invite.clone()), &dir)?;
-        if invite.is_none() && file.seeds.is_empty() {
-            return Err(Error::new(ErrorKind::Config, "no network is named: there is neither an invite nor a seed")
+        let invites = invites(&args.invite, &file)?;
+        if invites.is_empty() && !dir.join(INVITE_FILE).is_file() {
+            return Err(Error::new(ErrorKind::Config, "no network is named: there is no invite")
                 .with_hint("give the network's invite file with --invite"));
         }
         Ok(Self {
-            invite,
+            invites,
             seeds: file.seeds.clone(),
             socks: socks(args.socks.or(file.socks)),
             isolate_destinations: args.isolate_destinations.or(file.isolate_destinations).unwrap_or(false),
@@ -268,8 +269,8 @@ impl File {
         let mut file: Self = toml::from_str(&text).map_err(|e| explain(path, &text, &e))?;
         // Paths in a file are meant from where the file lies, wherever the node is started from.
         let base = path.parent().unwrap_or(Path::new("."));
-        let paths = [&mut file.ready_file, &mut file.invite, &mut file.write_invite, &mut file.store_deny];
-        for p in paths.into_iter().flatten() {
+        let paths = [&mut file.ready_file, &mut file.write_invite, &mut file.store_deny];
+        for p in paths.into_iter().flatten().chain(&mut file.invite.0) {
             *p = base.join(&*p);
         }
         Ok(file)
@@ -299,17 +300,16 @@ fn explain(path: &Path, text: &str, error: &toml::de::Error) -> Error {
     Error::config(path, format_args!("{place}: {message}")).with_hint(hint)
 }
 
-/// The invite that was named and can be read, or else the one the folder keeps.
-fn invite(named: Option<PathBuf>, dir: &Path) -> Result<Option<PathBuf>, Error> {
-    let Some(path) = named else {
-        let kept = dir.join(INVITE_FILE);
-        return Ok(kept.is_file().then_some(kept));
-    };
-    std::fs::File::open(&path).map_err(|e| {
-        Error::config(&path, format_args!("the invite cannot be read: {}", reason(&e)))
-            .with_hint("give the file that a relay of the network wrote with --write-invite")
-    })?;
-    Ok(Some(path))
+/// The invites that were named, by the option or else the file; each can be read.
+fn invites(option: &[PathBuf], file: &File) -> Result<Vec<PathBuf>, Error> {
+    let named = if option.is_empty() { &file.invite.0 } else { option };
+    for path in named {
+        std::fs::File::open(path).map_err(|e| {
+            Error::config(path, format_args!("the invite cannot be read: {}", reason(&e)))
+                .with_hint("give the file that somebody in the network wrote with umbel invite")
+        })?;
+    }
+    Ok(named.to_vec())
 }
 
 /// The option's, else the file's.
@@ -366,14 +366,16 @@ mod tests {
         let dir = temp.path().display();
         let plain = relay(&format!("umbel relay --dir {dir}")).unwrap();
         assert_eq!((plain.listen, plain.store, plain.exit), (LISTEN_DEFAULT, None, false));
-        assert!(plain.profile.is_none() && plain.invite.is_none() && plain.shards >= 1);
+        assert!(plain.profile.is_none() && plain.invites.is_empty() && plain.shards >= 1);
 
-        let text = "listen = \"127.0.0.1:7\"\nstore = \"2G\"\nexit = true\nready-file = \"ready\"\nstore-deny = \"no\"\nseeds = [\"s\"]\nname-servers = [\"192.0.2.1\", \"[::1]:54\"]\n";
+        let text = "listen = \"127.0.0.1:7\"\nstore = \"2G\"\nexit = true\nready-file = \"ready\"\nstore-deny = \"no\"\ninvite = \"i\"\nseeds = [\"s\"]\nname-servers = [\"192.0.2.1\", \"[::1]:54\"]\n";
         std::fs::write(temp.path().join(CONFIG_FILE), text).unwrap();
+        std::fs::write(temp.path().join("i"), "").unwrap();
         let both = relay(&format!("umbel relay --dir {dir} --store 3G --exit=false --profile testing")).unwrap();
         assert_eq!((both.listen, both.store, both.exit), (literal("127.0.0.1:7"), Some(3 << 30), false));
         assert_eq!(both.common.ready_file, Some(temp.path().join("ready")));
         assert_eq!(both.store_deny, Some(temp.path().join("no")));
+        assert_eq!(both.invites, [temp.path().join("i")]);
         assert_eq!(both.name_servers, [literal("192.0.2.1:53"), literal("[::1]:54")]);
         let named = relay(&format!("umbel relay --dir {dir} --name-servers 192.0.2.2,::2")).unwrap();
         assert_eq!(named.name_servers, [literal("192.0.2.2:53"), literal("[::2]:53")]);
@@ -392,6 +394,7 @@ mod tests {
             ("listen = [\n", "line 1"),
             ("name-servers = [\"dns.example\"]\n", "line 1, key name-servers: \"dns.example\" is not a name server"),
             ("log = \"loud\"", "line 1, key log: there is no level"),
+            ("invite = 7\n", "line 1, key invite: invalid type"),
             ("exit = true\nexit = false\n", "line 2, key exit: duplicate key"),
             ("hello\n", "line 1"),
         ] {

@@ -3,8 +3,9 @@
 use crate::host::error::{Error, ErrorKind};
 use crate::host::system::unix_now;
 use crate::node::control::report::{
-    Bootstrap, DirectoryStatus, GetReport, LookupReport, Progress, PutReport, Status, StoreStatus, Unit,
+    Bootstrap, DirectoryStatus, GetReport, InviteReport, LookupReport, Progress, PutReport, Status, StoreStatus, Unit,
 };
+use crate::node::relays::RelaysReport;
 use crate::node::setting::Size;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -209,6 +210,18 @@ impl Report for GetReport {
     }
 }
 
+impl Report for InviteReport {
+    fn text(&self) -> String {
+        self.invite.clone()
+    }
+}
+
+impl Report for RelaysReport {
+    fn text(&self) -> String {
+        self.table()
+    }
+}
+
 impl Report for LookupReport {
     fn text(&self) -> String {
         let what = match self.kind.as_str() {
@@ -299,6 +312,11 @@ impl Report for Status {
         }
         if let Some(socks) = &self.socks {
             row("proxy", socks.clone());
+        }
+        row("network", self.network.message.clone());
+        if !self.network.founders.is_empty() {
+            let short: Vec<_> = self.network.founders.iter().filter_map(|f| f.get(..8)).collect();
+            row("founders", short.join(", "));
         }
         row("directory", self.directory.as_ref().map_or("none yet".to_owned(), directory_text));
         row("links", self.links.to_string());

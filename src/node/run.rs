@@ -1,15 +1,17 @@
 //! From the parsed command line to the exit code.
 
+use crate::api::{INVITE_FILE, Invite};
 use crate::host::error::{Error, ErrorKind};
-use crate::node::cli::{BrowseArgs, Cli, Command, GetArgs, Global, PutArgs};
+use crate::node::cli::{BrowseArgs, Cli, Command, GetArgs, Global, NetworkCommand, PutArgs};
 use crate::node::config::{ClientConfig, Common, RelayConfig, TestnetConfig, default_dir, default_testnet_dir};
 use crate::node::control::client::Conversation;
-use crate::node::control::report::{Listing, LookupReport, Status};
-use crate::node::control::{LookupRequest, Request, SOCKET_NAME};
+use crate::node::control::report::{InviteReport, Listing, LookupReport, Status};
+use crate::node::control::{LookupRequest, RelaysRequest, Request, SOCKET_NAME};
 use crate::node::get::Got;
 use crate::node::output::{Bar, exit_code, fail, print, print_aside, say_aside, written};
+use crate::node::relays::Filter;
 use crate::node::setting::Level;
-use crate::node::{browse, daemon, get, log, process, put, sim};
+use crate::node::{browse, daemon, get, log, network, process, put, sim};
 use crate::wire::ids::{ID_TEXT_LEN, from_text};
 use clap::Parser;
 use std::ffi::OsString;
@@ -86,7 +88,10 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Put(args) => command(global, put(global, args)),
         Command::Get(args) => command(global, get(global, args)),
         Command::Browse(args) => command(global, browse(global, args)),
+        Command::Invite => command(global, invite(global)),
+        Command::Network(args) => command(global, network(global, args.command)),
         Command::Status => command(global, status(global)),
+        Command::Relays(args) => command(global, relays(global, args.filter)),
         Command::Lookup(args) => command(global, lookup(global, args.key)),
         Command::Sim(args) => sim::run(&args, global.json),
     }
@@ -122,6 +127,46 @@ async fn browse(global: &Global, args: BrowseArgs) -> Result<ExitCode, Error> {
     let report = browse::browse(&node_dir(global)?, args, global.json).await?;
     // What the browser prints, with --dump-dom for one, has standard output to itself.
     Ok(if global.json { print(&report, true) } else { print_aside(&report, false) })
+}
+
+/// Asks the node that runs; else takes what an earlier run kept in the folder.
+async fn invite(global: &Global) -> Result<ExitCode, Error> {
+    let dir = node_dir(global)?;
+    let report = match Conversation::ask(&dir, &Request::Invite).await {
+        Ok(talk) => talk.report(|_| ()).await?,
+        Err(why) if why.kind() != ErrorKind::NotRunning => return Err(why),
+        Err(_) if !dir.join(INVITE_FILE).is_file() => {
+            let message = format!("no node runs on {}, and none has joined a network there", dir.display());
+            return Err(Error::new(ErrorKind::NotRunning, message).with_hint("name a node's folder with --dir"));
+        }
+        Err(_) => InviteReport::of(&Invite::read(dir.join(INVITE_FILE))?),
+    };
+    Ok(print(&report, global.json))
+}
+
+async fn network(global: &Global, command: NetworkCommand) -> Result<ExitCode, Error> {
+    let dir = global.dir.clone().map_or_else(default_dir, Ok)?;
+    Ok(match command {
+        NetworkCommand::Create { founder } => print(&network::create(&dir, &founder)?, global.json),
+        NetworkCommand::Key => print(&network::key(&dir)?, global.json),
+        NetworkCommand::Invite { name, invite } => {
+            let made = network::invite(&dir, &name, invite).await?;
+            if !global.json {
+                say_aside(&format!(
+                    "This invite holds a member key. It is a secret of {name:?}: give it to nobody else.\n"
+                ));
+            }
+            print(&made, global.json)
+        }
+        NetworkCommand::Members => print(&network::members(&dir)?, global.json),
+    })
+}
+
+async fn relays(global: &Global, filter: Option<String>) -> Result<ExitCode, Error> {
+    // A mistake is told before any node is asked.
+    filter.as_deref().map(Filter::parse).transpose()?;
+    let talk = Conversation::ask(&node_dir(global)?, &Request::Relays(RelaysRequest { filter })).await?;
+    Ok(print(&talk.relays().await?, global.json))
 }
 
 async fn status(global: &Global) -> Result<ExitCode, Error> {

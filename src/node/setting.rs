@@ -1,9 +1,11 @@
 //! The values of settings: how they are written on the command line, in the environment and in a file.
 
 use crate::proto::profile::Profile;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// A size in bytes: digits and perhaps `K`, `M`, `G` or `T` (powers of 1024), as in `512M`.
@@ -119,6 +121,38 @@ impl FromStr for Level {
     fn from_str(text: &str) -> Result<Self, String> {
         clap::ValueEnum::from_str(text, false)
             .map_err(|_| format!("there is no level {text:?}: use off, error, warn, info, debug or trace"))
+    }
+}
+
+/// One path, or a list of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Paths(pub Vec<PathBuf>);
+
+impl<'de> Deserialize<'de> for Paths {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(PathsVisitor)
+    }
+}
+
+struct PathsVisitor;
+
+impl<'de> Visitor<'de> for PathsVisitor {
+    type Value = Paths;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a path in quotes, or a list of paths")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Paths, E> {
+        Ok(Paths(vec![text.into()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Paths, A::Error> {
+        let mut paths = Vec::new();
+        while let Some(path) = list.next_element()? {
+            paths.push(path);
+        }
+        Ok(Paths(paths))
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Profile {
     pub private_exit: bool,
     /// Whether relays may have private and loopback addresses.
     pub private_relays: bool,
+    /// Whether every relay must be a member, signed by the network's founders.
+    pub members_only: bool,
     /// How far a peer's clock may be from ours.
     pub clock_tolerance: Duration,
     /// How long a stored object is kept without renewal.
@@ -155,6 +157,7 @@ impl Profile {
         distinct_prefixes: true,
         private_exit: false,
         private_relays: false,
+        members_only: false,
         clock_tolerance: Duration::from_secs(600),
         lease: Duration::from_secs(30 * 86_400),
         replicate_interval: DAY,
@@ -162,6 +165,34 @@ impl Profile {
         congestion: CongestionParams::DEFAULT,
         stream_window_bytes: 256 * 1024,
         paths: PathRules::PUBLIC,
+    };
+
+    /// Networks of people who know each other: members only, cuts of seconds, neither audits nor quotas.
+    pub const PRIVATE: Self = Self {
+        name: "private",
+        cuts: CutParams {
+            period_min: Duration::from_secs(5),
+            period_max: Duration::from_secs(60),
+            period_per_member: Duration::from_millis(500),
+            group: 96,
+            round: SECOND,
+            round_large: SECOND,
+            late_window: Duration::from_secs(2),
+        },
+        dormant_max: DAY,
+        sample_interval: HOUR,
+        descriptor_lifetime: Duration::from_secs(60),
+        descriptor_refresh: Duration::from_secs(20),
+        gossip_interval: Duration::from_secs(5),
+        client_refresh: Duration::from_secs(20),
+        snapshot_max_age: DAY,
+        signers_asked: 49,
+        work: WorkParams { bits: 2, effort: 0 },
+        distinct_prefixes: false,
+        private_relays: true,
+        members_only: true,
+        paths: PathRules::OPEN,
+        ..Self::PUBLIC
     };
 
     /// Loopback networks: seconds instead of days, no address quotas. Used by `umbel testnet` and the tests.
@@ -190,6 +221,7 @@ impl Profile {
         distinct_prefixes: false,
         private_exit: true,
         private_relays: true,
+        members_only: false,
         clock_tolerance: Duration::from_secs(300),
         lease: DAY,
         replicate_interval: Duration::from_secs(60),
@@ -201,7 +233,7 @@ impl Profile {
 
     /// The profile of that name.
     pub fn named(name: &str) -> Option<&'static Self> {
-        [&Self::PUBLIC, &Self::TESTING].into_iter().find(|p| p.name == name)
+        [&Self::PUBLIC, &Self::PRIVATE, &Self::TESTING].into_iter().find(|p| p.name == name)
     }
 
     /// What to do where no profile has this name.
@@ -218,6 +250,7 @@ impl Profile {
             work: self.work,
             private_addrs: self.private_relays,
             lifetime_max_s: u32::try_from(self.descriptor_lifetime.as_secs()).unwrap_or(u32::MAX),
+            members_of: self.members_only.then_some(self.name),
         }
     }
 

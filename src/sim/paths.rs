@@ -111,6 +111,7 @@ fn record(i: u32) -> Arc<SignedDescriptor> {
         exit: i.is_multiple_of(3),
         store: true,
         family: None,
+        membership: None,
         addrs: vec![core::net::SocketAddr::from(([b % 200 + 11, c, d, 1], 9000))],
     };
     Arc::new(SignedDescriptor::sign(descriptor, &key))

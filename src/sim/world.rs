@@ -349,6 +349,7 @@ pub(super) fn keys(
         exit: is_exit,
         store: true,
         family: None,
+        membership: None,
         addrs: addrs.clone(),
     };
     let descriptor = SignedDescriptor::sign(descriptor, &identity);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! version u8 = 1 | flags u8 | cipher u8 | network 32 | identity 32 | work 28 | published u64 | lifetime s u32
-//! | link key 32 | onion key 32 | [family 32] | count u8 (1..=4) | addresses (4 ‖ ip 4 ‖ port u16, or 6 ‖ ip 16 ‖ port u16)
+//! | link key 32 | onion key 32 | [family 32] | [membership] | count u8 (1..=4) | addresses (4 ‖ ip 4 ‖ port u16, or 6 ‖ ip 16 ‖ port u16)
 //! | signature 64, over all bytes before it
 //! ```
 //!
@@ -21,6 +21,7 @@ use crate::crypto::work::Search;
 use crate::crypto::work::{Work, WorkParams};
 use crate::wire::error::Malformed;
 use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::membership::{MEMBERSHIP_MAX, Membership};
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::ops::Deref;
@@ -29,8 +30,10 @@ use core::ops::Deref;
 pub const DESCRIPTOR_VERSION: u8 = 1;
 /// Most addresses of one relay (spec DIR-3).
 pub const ADDRS_MAX: usize = 4;
-/// The longest descriptor: all fields with a family and four IPv6 addresses.
-pub const DESCRIPTOR_MAX: usize = 344;
+/// The longest descriptor where anybody may join: all fields with a family and four IPv6 addresses.
+pub const DESCRIPTOR_OPEN_MAX: usize = 344;
+/// The longest descriptor: the same with a membership of four founders.
+pub const DESCRIPTOR_MAX: usize = DESCRIPTOR_OPEN_MAX + MEMBERSHIP_MAX;
 /// Time for which a proof of work serves a relay (spec KEY-3).
 #[cfg(any(test, feature = "unstable"))]
 pub const WORK_WINDOW: Duration = Duration::from_secs(30 * 86_400);
@@ -40,6 +43,7 @@ const SIGNATURE_SIZE: usize = 64;
 const FLAG_EXIT: u8 = 1;
 const FLAG_STORE: u8 = 2;
 const FLAG_FAMILY: u8 = 4;
+const FLAG_MEMBER: u8 = 8;
 
 /// A relay's description of itself. Unproven until it is in a [`SignedDescriptor`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +70,8 @@ pub struct Descriptor {
     pub store: bool,
     /// Its operator's family tag, if it has one: no path holds two relays of one family.
     pub family: Option<[u8; 32]>,
+    /// Why it belongs to a private network; absent in others.
+    pub membership: Option<Box<Membership>>,
     /// Where its links are accepted: 1 to [`ADDRS_MAX`], the preferred first.
     pub addrs: Vec<SocketAddr>,
 }
@@ -84,7 +90,8 @@ impl Descriptor {
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(DESCRIPTOR_MAX);
         let mut flags = 0;
-        for (on, flag) in [(self.exit, FLAG_EXIT), (self.store, FLAG_STORE), (self.family.is_some(), FLAG_FAMILY)] {
+        let on = [self.exit, self.store, self.family.is_some(), self.membership.is_some()];
+        for (on, flag) in on.into_iter().zip([FLAG_EXIT, FLAG_STORE, FLAG_FAMILY, FLAG_MEMBER]) {
             flags |= if on { flag } else { 0 };
         }
         let mut w = Writer::new(&mut out);
@@ -94,6 +101,9 @@ impl Descriptor {
         w.put(&self.link_key).put(&self.onion_key);
         if let Some(family) = &self.family {
             w.put(family);
+        }
+        if let Some(membership) = &self.membership {
+            membership.encode(&mut w);
         }
         w.u8(self.addrs.len() as u8);
         for a in &self.addrs {
@@ -113,7 +123,7 @@ impl Descriptor {
         }
         let flags = r.u8()?;
         // spec: DIR-2
-        if flags & !(FLAG_EXIT | FLAG_STORE | FLAG_FAMILY) != 0 {
+        if flags & !(FLAG_EXIT | FLAG_STORE | FLAG_FAMILY | FLAG_MEMBER) != 0 {
             return Err(Malformed::UnknownKind);
         }
         let cipher = Cipher::from_wire(r.u8()?).ok_or(Malformed::UnknownKind)?;
@@ -129,6 +139,7 @@ impl Descriptor {
             exit: flags & FLAG_EXIT != 0,
             store: flags & FLAG_STORE != 0,
             family: if flags & FLAG_FAMILY == 0 { None } else { Some(r.array()?) },
+            membership: if flags & FLAG_MEMBER == 0 { None } else { Some(Box::new(Membership::decode(r)?)) },
             addrs: addresses(r)?,
         })
     }
@@ -204,6 +215,8 @@ pub struct DescriptorRules {
     pub private_addrs: bool,
     /// Longest lifetime, in seconds.
     pub lifetime_max_s: u32,
+    /// Of a private network, where every relay must be a member, the profile's name.
+    pub members_of: Option<&'static str>,
 }
 
 /// Why bytes are no descriptor of this network.
@@ -221,6 +234,9 @@ pub enum DescriptorError {
     /// An address that only a testing network allows (spec DIR-6).
     #[error("the descriptor names a private address")]
     PrivateAddress,
+    /// No membership in a private network, one that does not hold, or one where none is asked for (spec INVITE-6).
+    #[error("the descriptor's relay is not a member of this network")]
+    Membership,
     /// Not the work that its network asks for, or that of another window (spec DIR-7).
     #[error("the descriptor's proof of work does not hold")]
     Work,
@@ -285,6 +301,15 @@ impl SignedDescriptor {
         if !descriptor.work.holds(&challenge, rules.work) {
             return Err(DescriptorError::Work);
         }
+        let is_member = match (&descriptor.membership, rules.members_of) {
+            (None, None) => true,
+            (Some(m), Some(name)) => m.verify(name, rules.network, &descriptor.identity).is_ok(),
+            _ => false,
+        };
+        // spec: INVITE-6
+        if !is_member {
+            return Err(DescriptorError::Membership);
+        }
         let signed = bytes.get(..bytes.len().saturating_sub(SIGNATURE_SIZE)).unwrap_or_default();
         // spec: DIR-8
         identity::verify(&descriptor.identity, Purpose::Descriptor, signed, &signature)
@@ -322,133 +347,4 @@ impl fmt::Debug for SignedDescriptor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WORK: WorkParams = WorkParams { bits: 6, effort: 1 };
-    const RULES: DescriptorRules =
-        DescriptorRules { network: NetworkId([9; 32]), work: WORK, private_addrs: true, lifetime_max_s: 60 };
-
-    fn plain(key: &IdentityKey) -> Descriptor {
-        Descriptor {
-            network: RULES.network,
-            identity: key.public(),
-            work: find_work(RULES.network, &key.public(), UnixMs(1_000_000), WORK),
-            published: UnixMs(1_000_000),
-            lifetime_s: 60,
-            link_key: [1; 32],
-            onion_key: [2; 32],
-            cipher: Cipher::Aes256Gcm,
-            exit: true,
-            store: false,
-            family: Some([3; 32]),
-            addrs: vec!["127.0.0.1:9000".parse().unwrap(), "[::1]:9000".parse().unwrap()],
-        }
-    }
-
-    fn signed(change: impl FnOnce(&mut Descriptor)) -> Vec<u8> {
-        let key = IdentityKey::from_bytes([7; 32]);
-        let mut d = plain(&key);
-        change(&mut d);
-        SignedDescriptor::sign(d, &key).bytes().to_vec()
-    }
-
-    // spec: DIR-1
-    // spec: DIR-8
-    #[test]
-    fn a_descriptor_comes_back_as_it_was_signed_and_any_changed_byte_is_refused() {
-        let key = IdentityKey::from_bytes([7; 32]);
-        let ours = SignedDescriptor::sign(plain(&key), &key);
-        let theirs = SignedDescriptor::decode(ours.bytes(), &RULES).unwrap();
-        assert_eq!(ours, theirs);
-        assert_eq!(*theirs, plain(&key));
-        assert!(ours.bytes().len() <= DESCRIPTOR_MAX);
-        for i in 0..ours.bytes().len() {
-            let mut bytes = ours.bytes().to_vec();
-            bytes[i] ^= 1;
-            assert!(SignedDescriptor::decode(&bytes, &RULES).is_err(), "byte {i}");
-            assert!(SignedDescriptor::decode(&bytes[..i], &RULES).is_err(), "cut at {i}");
-        }
-        let longer = [ours.bytes(), &[0]].concat();
-        assert_eq!(SignedDescriptor::decode(&longer, &RULES), Err(Malformed::TrailingBytes.into()));
-    }
-
-    // spec: DIR-2
-    #[test]
-    fn an_unknown_flag_is_an_error() {
-        let mut bytes = signed(|_| ());
-        bytes[1] |= 8;
-        assert_eq!(SignedDescriptor::decode(&bytes, &RULES), Err(Malformed::UnknownKind.into()));
-    }
-
-    // spec: DIR-3
-    #[test]
-    fn addresses_are_few_distinct_and_usable() {
-        let bad = |addrs: &[&str]| {
-            let bytes = signed(|d| d.addrs = addrs.iter().map(|a| a.parse().unwrap()).collect());
-            SignedDescriptor::decode(&bytes, &RULES).unwrap_err()
-        };
-        assert_eq!(bad(&["1.2.3.4:1", "1.2.3.4:1"]), Malformed::NotCanonical.into());
-        assert_eq!(bad(&["[::ffff:1.2.3.4]:1"]), Malformed::NotCanonical.into());
-        assert_eq!(bad(&["1.2.3.4:0"]), Malformed::OutOfRange.into());
-        assert_eq!(bad(&["0.0.0.0:5"]), Malformed::OutOfRange.into());
-        assert_eq!(bad(&["224.0.0.1:5"]), Malformed::OutOfRange.into());
-    }
-
-    // spec: DIR-4
-    // spec: DIR-5
-    // spec: DIR-6
-    // spec: DIR-7 KEY-3
-    #[test]
-    fn the_network_s_rules_hold() {
-        let judge = |bytes: &[u8], rules| SignedDescriptor::decode(bytes, &rules).map(|_| ());
-        let bytes = signed(|_| ());
-        assert_eq!(
-            judge(&bytes, DescriptorRules { network: NetworkId([8; 32]), ..RULES }),
-            Err(DescriptorError::OtherNetwork)
-        );
-        assert_eq!(
-            judge(&bytes, DescriptorRules { private_addrs: false, ..RULES }),
-            Err(DescriptorError::PrivateAddress)
-        );
-        let harder = WorkParams { effort: 1 << 30, ..WORK };
-        assert_eq!(judge(&bytes, DescriptorRules { work: harder, ..RULES }), Err(DescriptorError::Work));
-        assert_eq!(judge(&signed(|d| d.lifetime_s = 61), RULES), Err(DescriptorError::Lifetime));
-        assert_eq!(judge(&signed(|d| d.lifetime_s = 0), RULES), Err(DescriptorError::Lifetime));
-    }
-
-    // spec: KEY-3
-    #[test]
-    fn work_serves_one_window_and_the_id_stays_the_same() {
-        let key = IdentityKey::from_bytes([7; 32]);
-        let id = relay_id(&key.public());
-        let window = work_window(&id, plain(&key).published);
-        let end = work_window_end(&id, window);
-        assert_eq!(work_window(&id, end.minus(Duration::from_millis(1))), window);
-        assert_eq!(work_window(&id, end), window + 1);
-        assert_eq!(work_window_end(&id, window + 1).distance(end), WORK_WINDOW);
-        let at = |published: UnixMs, work: Work| {
-            let bytes = signed(|d| (d.published, d.work) = (published, work));
-            SignedDescriptor::decode(&bytes, &RULES).map(|d| d.id())
-        };
-        let (old, new) = (plain(&key).work, find_work(RULES.network, &key.public(), end, WORK));
-        assert_eq!(at(end.minus(Duration::from_millis(1)), old), Ok(id));
-        assert_eq!(at(end, old), Err(DescriptorError::Work), "that of the window before");
-        assert_eq!(at(end, new), Ok(id), "renewed: the same relay");
-        assert_eq!(at(end.minus(Duration::from_millis(1)), new), Err(DescriptorError::Work));
-        let elsewhere = find_work(NetworkId([8; 32]), &key.public(), end, WORK);
-        assert_eq!(at(end, elsewhere), Err(DescriptorError::Work), "made for another network");
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_bytes_give_a_value_or_an_error(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400)) {
-            let _ = SignedDescriptor::decode(&bytes, &RULES);
-            let mut r = Reader::new(&bytes);
-            if let Ok(d) = Descriptor::decode(&mut r) {
-                let used = bytes.len() - r.len();
-                proptest::prop_assert_eq!(&d.encode(), &bytes[..used]);
-            }
-        }
-    }
-}
+mod tests;

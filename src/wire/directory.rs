@@ -33,7 +33,7 @@ pub const SUMS_ASKED_MAX: usize = 1024;
 /// Most signatures of one late item.
 pub const RUNGS_MAX: usize = 64;
 /// Most late items in one CLIMB.
-pub const CLIMBING_MAX: usize = 14;
+pub const CLIMBING_MAX: usize = 13;
 /// Most statements in one TELL.
 pub const STATEMENTS_MAX: usize = 96;
 /// Most relays whose statements are asked for together.

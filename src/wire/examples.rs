@@ -38,6 +38,7 @@ pub fn relay(n: u8) -> SignedDescriptor {
         exit: n > 1,
         store: n > 2,
         family: (n > 2).then_some([n; 32]),
+        membership: None,
         addrs: [([10, 0, 0, n], 9000).into(), v6].into_iter().take(usize::from(n)).collect(),
     };
     SignedDescriptor::sign(description, &IdentityKey::from_bytes([n; 32]))

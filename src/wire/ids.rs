@@ -59,11 +59,11 @@ id! {
     NetworkId
 }
 
-/// A network's id: its profile's name (at most 255 bytes) and its genesis bytes, hashed (spec KEY-1).
-pub fn network_id(profile: &str, genesis: &[u8; 32]) -> NetworkId {
+/// A network's id: its profile's name (at most 255 bytes), its genesis bytes, and its founders in ascending order, hashed.
+pub fn network_id(profile: &str, genesis: &[u8; 32], founders: &[[u8; 32]]) -> NetworkId {
     // spec: KEY-1
     let length = u8::try_from(profile.len()).unwrap_or(u8::MAX);
-    NetworkId(derive(context::NETWORK, &[&[length], profile.as_bytes(), genesis]))
+    NetworkId(derive(context::NETWORK, &[&[length], profile.as_bytes(), genesis, founders.as_flattened()]))
 }
 
 id! {
@@ -94,9 +94,9 @@ mod tests {
     // spec: KEY-1
     #[test]
     fn profile_and_genesis_both_make_the_network() {
-        let id = network_id("testing", &[1; 32]);
-        assert_ne!(id, network_id("public", &[1; 32]));
-        assert_ne!(id, network_id("testing", &[2; 32]));
+        let id = network_id("testing", &[1; 32], &[]);
+        assert_ne!(id, network_id("public", &[1; 32], &[]));
+        assert_ne!(id, network_id("testing", &[2; 32], &[]));
         assert_eq!(id.0, derive(context::NETWORK, &[b"\x07testing", &[1; 32]]));
     }
 }

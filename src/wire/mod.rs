@@ -16,6 +16,8 @@ pub mod handshake;
 pub mod ids;
 pub mod invite;
 pub mod link;
+pub mod lists;
+pub mod membership;
 pub mod message;
 mod table;
 pub mod umbel_link;

@@ -112,6 +112,7 @@ fn help_names_all_commands_options_and_exit_codes() {
         ("client", &["--invite", "--socks", "--ready-file"]),
         ("put", &["--convergent", "PATH"]),
         ("get", &["--out", "LINK|URL", "OUT.part"]),
+        ("invite", &["--dir", "newcomer"]),
         ("lookup", &["ID|HASH"]),
     ] {
         let text = help(&[command, "--help"]);

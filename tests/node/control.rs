@@ -21,9 +21,12 @@ use umbel::crypto::hash::sha256;
 use umbel::host::dir::NodeDir;
 use umbel::host::error::Error;
 use umbel::host::system::Timer;
-use umbel::node::control::report::{CustodianReport, LookupReport, Progress, PutReport, Status, Unit};
+use umbel::node::control::report::{CustodianReport, InviteReport, LookupReport, Progress, PutReport, Status, Unit};
 use umbel::node::control::server::{DoorSink, GetSink, Handler, Input, News, listen, serve};
-use umbel::node::control::{BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
+use umbel::node::control::{
+    BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest, RelaysRequest,
+};
+use umbel::node::relays::{RelayRow, RelaysReport};
 use umbel::wire::ids::Address;
 use umbel::wire::umbel_link::ContentLink;
 
@@ -63,6 +66,15 @@ impl Drop for Fetching {
 impl Handler for Canned {
     async fn status(&self) -> Result<Status, Error> {
         Ok(Status { version: "9".into(), role: "client".into(), ready: true, ..Status::default() })
+    }
+
+    async fn relays(&self, _: RelaysRequest) -> Result<RelaysReport, Error> {
+        let row = |n: usize| RelayRow { id: n.to_string(), ..RelayRow::default() };
+        Ok(RelaysReport { total: 2_000, relays: (0..1_234).map(row).collect(), ..RelaysReport::default() })
+    }
+
+    async fn invite(&self) -> Result<InviteReport, Error> {
+        Ok(InviteReport { invite: "umbel-invite 2\n".into(), ..InviteReport::default() })
     }
 
     async fn put(

@@ -139,10 +139,10 @@ fn an_invite_that_was_changed_or_names_another_network(client: &Reference, net: 
     let written = fs::read_to_string(invite_of(net)).unwrap();
     let get = ["--get", link, "--out", &text(&out)];
     fs::write(&file, written.replace("profile testing", "profile public")).unwrap();
-    assert_refused(&client.run(&file, &get), ("Changed", "DIR-11"), &out);
+    assert_refused(&client.run(&file, &get), ("Changed", "INVITE-2"), &out);
     // Its checksum holds, but its relays' records are of the network they were signed for.
     let mut other = Invite::parse(&written).unwrap();
-    other.genesis[0] ^= 1;
+    other.charter.genesis[0] ^= 1;
     fs::write(&file, other.format()).unwrap();
     assert_refused(&client.run(&file, &get), ("OtherNetwork", "DIR-4"), &out);
 }

@@ -292,6 +292,7 @@ fn authenticate(link: &Link, holds: bool) -> CellBuf {
             exit: false,
             store: false,
             family: None,
+            membership: None,
             addrs: vec!["127.0.0.1:3".parse().unwrap()],
         },
         &identity,

@@ -55,6 +55,7 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         distinct_prefixes,
         private_exit,
         private_relays,
+        members_only,
         clock_tolerance,
         lease,
         replicate_interval,
@@ -63,16 +64,9 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         stream_window_bytes,
         paths,
     } = *profile;
-    let CutParams { period_min, period_max, period_per_member, group, round, round_large, late_window } = cuts;
-    let mut rows = vec![
-        ("name", Value::Text(name.to_owned())),
-        ("period_min", Value::Time(period_min)),
-        ("period_max", Value::Time(period_max)),
-        ("period_per_member", Value::Time(period_per_member)),
-        ("group", Value::Number(group as u64)),
-        ("round", Value::Time(round)),
-        ("round_large", Value::Time(round_large)),
-        ("late_window", Value::Time(late_window)),
+    let mut rows = vec![("name", Value::Text(name.to_owned()))];
+    rows.extend(cut_rows(cuts));
+    rows.extend([
         ("dormant_max", Value::Time(dormant_max)),
         ("sample_interval", Value::Time(sample_interval)),
         ("descriptor_lifetime", Value::Time(descriptor_lifetime)),
@@ -88,15 +82,29 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         ("distinct_prefixes", Value::Yes(distinct_prefixes)),
         ("private_exit", Value::Yes(private_exit)),
         ("private_relays", Value::Yes(private_relays)),
+        ("members_only", Value::Yes(members_only)),
         ("clock_tolerance", Value::Time(clock_tolerance)),
         ("lease", Value::Time(lease)),
         ("replicate_interval", Value::Time(replicate_interval)),
         ("replicate_spread", Value::Time(replicate_spread)),
-    ];
+    ]);
     rows.extend(congestion_rows(congestion));
     rows.push(("stream_window_bytes", Value::Number(u64::from(stream_window_bytes))));
     rows.extend(path_rows(paths));
     rows
+}
+
+fn cut_rows(params: CutParams) -> Vec<(&'static str, Value)> {
+    let CutParams { period_min, period_max, period_per_member, group, round, round_large, late_window } = params;
+    vec![
+        ("period_min", Value::Time(period_min)),
+        ("period_max", Value::Time(period_max)),
+        ("period_per_member", Value::Time(period_per_member)),
+        ("group", Value::Number(group as u64)),
+        ("round", Value::Time(round)),
+        ("round_large", Value::Time(round_large)),
+        ("late_window", Value::Time(late_window)),
+    ]
 }
 
 fn path_rows(rules: PathRules) -> Vec<(&'static str, Value)> {
@@ -141,8 +149,8 @@ fn the_table_of_profiles_is_the_code_s() {
     let page = pages().into_iter().find(|p| p.path.ends_with("15-profiles.md")).expect("the page on profiles");
     let mut table = tables(&page, "profiles").remove(0);
     let head = table.remove(0);
-    assert_eq!(&head[..3], ["number", "public", "testing"]);
-    for (column, profile) in [(1, &Profile::PUBLIC), (2, &Profile::TESTING)] {
+    assert_eq!(&head[..4], ["number", "public", "private", "testing"]);
+    for (column, profile) in [(1, &Profile::PUBLIC), (2, &Profile::PRIVATE), (3, &Profile::TESTING)] {
         assert_eq!(Profile::named(&head[column]), Some(profile));
         let expected = rows(profile);
         let written: Vec<_> = table.iter().map(|r| (r[0].trim_matches('`').to_owned(), value(&r[column]))).collect();

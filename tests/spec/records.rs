@@ -34,11 +34,13 @@ fn descriptor_class(e: DescriptorError) -> String {
 
 fn one_descriptor(case: &Case) {
     let network = NetworkId(case.array("network"));
+    let members_of = case.yes("members").then_some("testing");
     let rules = DescriptorRules {
         network,
         work: Profile::TESTING.work,
         private_addrs: case.yes("private"),
         lifetime_max_s: 60,
+        members_of,
     };
     match SignedDescriptor::decode(&case.bytes("descriptor"), &rules) {
         Err(why) => case.expect(&descriptor_class(why)),
@@ -69,7 +71,14 @@ fn one_invite(case: &Case) {
         Ok(invite) => {
             case.expect("ok");
             assert_eq!(invite.profile, case.text("profile"));
-            assert_eq!(invite.genesis, case.array("genesis"));
+            assert_eq!(invite.charter.genesis, case.array("genesis"));
+            let founders: Vec<u8> = invite.charter.founders().concat();
+            assert_eq!(founders, case.bytes("founders"), "{}", case.name);
+            let checkpoint =
+                invite.checkpoint.map_or(Vec::new(), |(cut, root)| [&cut.0.to_be_bytes()[..], &root].concat());
+            assert_eq!(checkpoint, case.bytes("checkpoint"), "{}", case.name);
+            let key = invite.member.as_ref().map_or(Vec::new(), |key| key.encode().to_vec());
+            assert_eq!(key, case.bytes("member"), "{}", case.name);
             assert_eq!(invite.relays.len() as u64, case.number("relays"));
             assert_eq!(invite.format().as_bytes(), case.bytes("written"), "{}", case.name);
         }

@@ -41,8 +41,6 @@ fn in_code(name: &str) -> Option<u64> {
         "CALLS_OUTSTANDING_MAX" => proto::stream::call::CALLS_OUTSTANDING_MAX,
         "DESCRIPTOR_MAX" => wire::descriptor::DESCRIPTOR_MAX,
         "ADDRS_MAX" => wire::descriptor::ADDRS_MAX,
-        "INVITE_RELAYS_MAX" => wire::invite::INVITE_RELAYS_MAX,
-        "INVITE_MAX" => wire::invite::INVITE_MAX,
         "LINKS_MAX" => role::limits::LINKS_MAX,
         "DIRECT_CIRCUITS_MAX" => role::limits::DIRECT_CIRCUITS_MAX,
         "LINKS_RESERVED" => role::limits::LINKS_RESERVED,
@@ -78,6 +76,17 @@ fn at_relays(name: &str) -> Option<u64> {
         "CUSTODY_LEAST" => proto::directory::rendezvous::CUSTODY_LEAST,
         "RING_STEPS_MAX" => proto::directory::rendezvous::RING_STEPS_MAX,
         "PUSH_PEERS" => proto::directory::peers::PUSH_PEERS,
+        _ => return of_invites(name),
+    };
+    Some(n as u64)
+}
+
+fn of_invites(name: &str) -> Option<u64> {
+    let n = match name {
+        "FOUNDERS_MAX" => wire::membership::FOUNDERS_MAX,
+        "INVITE_RELAYS" => proto::path::seeds::INVITE_RELAYS,
+        "INVITE_RELAYS_MAX" => wire::invite::INVITE_RELAYS_MAX,
+        "INVITE_MAX" => wire::invite::INVITE_MAX,
         _ => return in_the_proxy(name),
     };
     Some(n as u64)

@@ -366,13 +366,10 @@ fn names() {
         match case.kind.as_str() {
             "network" => {
                 case.expect("ok");
-                let id = ids::network_id(case.text("profile"), &case.array("genesis"));
-                assert_eq!(
-                    (id.0, id.to_string().as_str()),
-                    (case.array("network"), case.text("text")),
-                    "{}",
-                    case.name
-                );
+                let founders = case.bytes("founders");
+                let id = ids::network_id(case.text("profile"), &case.array("genesis"), founders.as_chunks().0);
+                let expected = (case.array("network"), case.text("text"));
+                assert_eq!((id.0, id.to_string().as_str()), expected, "{}", case.name);
             }
             "relay" => {
                 case.expect("ok");

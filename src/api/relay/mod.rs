@@ -130,7 +130,8 @@ impl RelayBuilder {
         self
     }
 
-    /// The network to join. The folder keeps it: later starts need none.
+    /// The network to join. The folder keeps it: later starts need none. Given more than once, the relays of all invites are
+    /// tried; all must name the same network, and a folder belongs to one network (rule NODE-29).
     pub fn invite(mut self, invite: Invite) -> Self {
         self.invites.push(invite);
         self
@@ -226,9 +227,10 @@ impl Relay {
         self.facts.addr
     }
 
-    /// An invite that names this relay, for others to join the network with.
+    /// An invite for others to join the network with: it names this relay, and a few others once there is a set. It never holds
+    /// the member key of a private network.
     pub fn invite(&self) -> Invite {
-        self.facts.network.invite(core::slice::from_ref(&self.facts.descriptor))
+        self.facts.network.invite(self.node.readiness().snapshots.borrow().as_deref())
     }
 
     /// A client on this relay's node, for content and look-ups. Its circuits begin at the relay itself: what it does can be

@@ -1,13 +1,15 @@
 //! Opens everything a relay needs, and starts it on the thread that calls.
 
 use super::{ExitPolicy, RelayBuilder};
+use crate::api::keep::keep_current;
 use crate::api::local::{About, Local};
-use crate::api::network::{self, INVITE_FILE, Network};
+use crate::api::network::Network;
 use crate::api::sets;
 use crate::base::rng::Rng;
 use crate::base::time::UnixMs;
 use crate::crypto::aead::Cipher;
 use crate::crypto::hash::blake3;
+use crate::crypto::identity::IdentityKey;
 use crate::crypto::work::Work;
 use crate::host::dir::NodeDir;
 use crate::host::driver::Clock;
@@ -30,6 +32,7 @@ use crate::role::limits::{EXIT_UNSENT_MAX, Limits};
 use crate::role::shard::{ExitPolicy as ShardExit, ShardConfig};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
 use crate::wire::ids::RelayId;
+use crate::wire::membership::Membership;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::fs::File;
@@ -63,20 +66,18 @@ impl RelayBuilder {
         let (local, facts) = start(dir, network, &self, &mut rng)?;
         if is_founder {
             // The founder's own folder keeps the network's name for its next start.
-            let own = facts.network.invite(core::slice::from_ref(&facts.descriptor));
-            local.about.dir.save(INVITE_FILE, own.to_string().as_bytes())?;
+            facts.network.keep(&local.about.dir)?;
         }
-        tokio::task::spawn_local(network::keep_peers(local.clone()));
+        tokio::task::spawn_local(keep_current(local.clone()));
         tokio::task::spawn_local(local.clone().keep_sets());
         Ok((local, facts))
     }
 
     /// The network, and whether this relay founds it.
-    fn find_network(&mut self, dir: &NodeDir, rng: &mut Rng) -> Result<(Network, bool), Error> {
+    fn find_network(&self, dir: &NodeDir, rng: &mut Rng) -> Result<(Network, bool), Error> {
         let profile = self.profile.as_deref().map(named_profile).transpose()?;
-        let invites = network::invites(dir, core::mem::take(&mut self.invites))?;
-        if !invites.is_empty() {
-            return Ok((Network::join(dir, &invites, profile, &self.seeds)?, false));
+        if let Some(network) = Network::find(dir, &self.invites, profile, &self.seeds, rng)? {
+            return Ok((network, false));
         }
         let profile = profile.ok_or_else(|| {
             Error::new(ErrorKind::Config, "no network: neither an invite nor a profile was given")
@@ -93,7 +94,12 @@ fn named_profile(name: &str) -> Result<&'static Profile, Error> {
 }
 
 /// Opens everything a relay needs, and starts it.
-fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng) -> Result<(Local, RelayFacts), Error> {
+fn start(
+    dir: NodeDir,
+    mut network: Network,
+    settings: &RelayBuilder,
+    rng: &mut Rng,
+) -> Result<(Local, RelayFacts), Error> {
     let (clock, exits) = (Clock::start(), settings.exit != ExitPolicy::None);
     let keys = RelayKeys::load_or_create(&dir, settings.new_identity, rng)?;
     let (addr, listeners) =
@@ -114,6 +120,7 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
         exit: exits,
         store: settings.store_bytes() > 0,
         family: settings.family.as_ref().map(|f| blake3(f.as_bytes())),
+        membership: membership(&network, &identity)?,
         addrs: vec![settings.advertise.unwrap_or(addr)],
     };
     check_address(&descriptor, &network)?;
@@ -134,7 +141,19 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
     let shards = start_shards(listeners, &role, (rng, clock), (&asks, store.as_ref()), settings)?;
     let signed = SignedDescriptor::sign(descriptor.clone(), &identity);
     let kept = sets::read(&dir, network.profile, network.id)?;
-    let node = AgentConfig {
+    let relay = RelayIdentity { key: identity.clone(), descriptor, kept };
+    let node = Agent::new(agent_config(&network, relay, store.is_some()), rng.fork());
+    let handle = AgentHandle::start(node, clock, Some(RelayParts { identity, shards, store }));
+    tokio::task::spawn_local(handle.clone().serve(inbox));
+    network.own = Some(signed.clone());
+    let local = Local::new(handle, About::new(dir, network.clone(), clock, Some(id), report));
+    tokio::task::spawn_local(renew_work(local.clone(), worker));
+    Ok((local, RelayFacts { id, addr, descriptor: signed, network }))
+}
+
+/// What runs on the thread of a relay.
+fn agent_config(network: &Network, relay: RelayIdentity, store: bool) -> AgentConfig {
+    AgentConfig {
         network: network.id,
         profile: network.profile,
         seeds: network.seeds.clone(),
@@ -144,16 +163,9 @@ fn start(dir: NodeDir, network: Network, settings: &RelayBuilder, rng: &mut Rng)
         hops: 3,
         spare_circuits: 0,
         wants_exits: false,
-        relay: Some(RelayIdentity { key: identity.clone(), descriptor, kept }),
-        store: store.is_some(),
-    };
-    let node = Agent::new(node, rng.fork());
-    let handle = AgentHandle::start(node, clock, Some(RelayParts { identity, shards, store }));
-    tokio::task::spawn_local(handle.clone().serve(inbox));
-    let about = About::new(dir, (network.profile, network.id), clock, Some(id), report);
-    let local = Local::new(handle, about);
-    tokio::task::spawn_local(renew_work(local.clone(), worker));
-    Ok((local, RelayFacts { id, addr, descriptor: signed, network }))
+        relay: Some(relay),
+        store,
+    }
 }
 
 /// Finds the proofs of work that the relay will need, each when it is asked for, beside everything else.
@@ -187,6 +199,19 @@ async fn seek(local: &Local, worker: Worker, window: u32) -> Result<Work, Error>
             return Ok(work);
         }
     }
+}
+
+/// Why this relay belongs to its network, where that takes a founder's word.
+// spec: INVITE-6
+fn membership(network: &Network, identity: &IdentityKey) -> Result<Option<Box<Membership>>, Error> {
+    if !network.profile.members_only {
+        return Ok(None);
+    }
+    network.membership(&identity.public()).map(|m| Some(Box::new(m))).ok_or_else(|| {
+        Error::new(ErrorKind::Config, "this network takes members only, and no invite given here makes a relay one")
+            .with_rule("INVITE-6")
+            .with_hint("ask one of its founders for a member's invite: umbel network invite NAME")
+    })
 }
 
 /// Starts a shard for each listener.

@@ -122,27 +122,27 @@ enum Door {
 }
 
 impl Door {
-    async fn open(dir: &Path, invite: Option<PathBuf>, outside: bool) -> Result<Self, Error> {
+    async fn open(dir: &Path, invites: Vec<PathBuf>, outside: bool) -> Result<Self, Error> {
         match Conversation::ask(dir, &Request::Browse(BrowseRequest { outside })).await {
             Ok(mut talk) => match talk.next::<()>().await? {
                 Frame::Door(door) if door.addr.ip().is_loopback() => Ok(Self::Node { talk, addr: door.addr }),
                 _ => Err(strange("no proxy for the browser")),
             },
             Err(why) if why.kind() == ErrorKind::NotRunning => {
-                if invite.is_none() && !dir.join(INVITE_FILE).exists() {
+                if invites.is_empty() && !dir.join(INVITE_FILE).exists() {
                     return Err(why.with_hint(
                         "start one with umbel client or umbel testnet, or give the network's invite with --invite",
                     ));
                 }
-                Self::own(dir, invite, outside).await
+                Self::own(dir, invites, outside).await
             }
             Err(why) => Err(why),
         }
     }
 
-    async fn own(dir: &Path, invite: Option<PathBuf>, outside: bool) -> Result<Self, Error> {
+    async fn own(dir: &Path, invites: Vec<PathBuf>, outside: bool) -> Result<Self, Error> {
         let mut builder = Client::builder(dir);
-        if let Some(path) = invite {
+        for path in invites {
             builder = builder.invite(Invite::read(path)?);
         }
         let client = builder.start().await?;

@@ -4,6 +4,7 @@ use crate::host::error::{Error, ErrorKind, reason};
 use crate::node::control::frame::{ANSWER_MAX, DATA_MAX, Frame, line, read_line};
 use crate::node::control::server::News;
 use crate::node::control::{Request, SOCKET_NAME, Sent, short_path};
+use crate::node::relays::RelaysReport;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::Path;
@@ -54,6 +55,18 @@ impl Conversation {
         report(&mut self.from, news).await
     }
 
+    /// The report of the relays of a set, which comes in pieces.
+    pub async fn relays(mut self) -> Result<RelaysReport, Error> {
+        let mut relays = Vec::new();
+        loop {
+            match self.next::<RelaysReport>().await? {
+                Frame::Relays(some) => relays.extend(some),
+                Frame::Ok(report) => return Ok(RelaysReport { relays, ..report }),
+                _ => return Err(strange("an unexpected line")),
+            }
+        }
+    }
+
     /// The same, while what `input` gives is sent after the request. An error of it ends the command, and nothing is done.
     pub async fn report_on<T: DeserializeOwned>(
         mut self,
@@ -94,7 +107,7 @@ async fn report<T: DeserializeOwned>(
             Frame::Progress(p) => news(News::Progress(p)),
             Frame::Listing(l) => news(News::Listing(l)),
             Frame::Ok(report) => return Ok(report),
-            Frame::Open(_) | Frame::Entry(_) | Frame::Door(_) | Frame::Data(_) | Frame::Error(_) => {
+            Frame::Open(_) | Frame::Relays(_) | Frame::Entry(_) | Frame::Door(_) | Frame::Data(_) | Frame::Error(_) => {
                 return Err(strange("an unexpected line"));
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::host::error::Error;
 use crate::node::control::{Door, Entry, Opened};
+use crate::node::relays::RelayRow;
 use serde::{Deserialize, Serialize};
 use std::io;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
@@ -10,6 +11,8 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 pub const REQUEST_MAX: u64 = 64 * 1024;
 /// Longest line of an answer: a status with thousands of circuits.
 pub const ANSWER_MAX: u64 = 16 * 1024 * 1024;
+/// Most relays in one line.
+pub const RELAYS_MAX: usize = 500;
 /// Most bytes after one `{"data":N}`.
 pub const DATA_MAX: usize = 256 * 1024;
 
@@ -25,6 +28,8 @@ pub enum Frame<T> {
     Open(Opened),
     /// The next file of a folder.
     Entry(Entry),
+    /// Some relays of the set.
+    Relays(Vec<RelayRow>),
     /// A browser's proxy is open.
     Door(Door),
     /// This many bytes follow.

@@ -1,11 +1,13 @@
 //! What the control socket answers: each command is an operation of the library.
 
-use super::report::{Listing, LookupReport, PutReport, Status};
+use super::report::{InviteReport, Listing, LookupReport, PutReport, Status};
 use super::server::{self, DoorSink, GetSink, Handler, Input, News};
-use super::{BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest};
+use super::{BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest, RelaysRequest};
 use crate::api::{Client, Content, Link, Object, ObjectReader, Relay};
 use crate::host::error::{Error, ErrorKind};
+use crate::host::system::unix_now;
 use crate::node::door::BrowserProxy;
+use crate::node::relays::{Filter, RelaysReport};
 use crate::proto::content::fetch::FetchError;
 use crate::wire::ids::to_text;
 use std::io;
@@ -126,6 +128,27 @@ impl Handler for Control {
 
     async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Error> {
         self.client().lookup(&request.key).await
+    }
+
+    async fn relays(&self, request: RelaysRequest) -> Result<RelaysReport, Error> {
+        let filter = request.filter.as_deref().map(Filter::parse).transpose()?;
+        let snapshot = match &self.node {
+            Node::Client(client) => client.node().snapshot(),
+            Node::Relay(relay) => relay.node().snapshot(),
+        };
+        let set = snapshot.ok_or_else(|| {
+            Error::new(ErrorKind::NoPath, "the node knows no set of relays yet")
+                .with_hint("see umbel status, which says what it waits for")
+        })?;
+        Ok(RelaysReport::of(&set, filter.as_ref(), unix_now()))
+    }
+
+    async fn invite(&self) -> Result<InviteReport, Error> {
+        let invite = match &self.node {
+            Node::Client(client) => client.invite().await?,
+            Node::Relay(relay) => relay.invite(),
+        };
+        Ok(InviteReport::of(&invite))
     }
 
     async fn browse(&self, request: BrowseRequest, opened: &mut DoorSink) -> Result<(), Error> {

@@ -8,6 +8,8 @@
 //! {"op":"put","path":"/abs","convergent":false}  {"listing":{..}}  {"progress":{..}}*  then {"ok":{..}}
 //! {"op":"get","link":"..","offset":0}       {"open":{..}}  then ({"entry":{..}} | {"data":N} and N bytes)*  then {"ok":null}
 //! {"op":"lookup","key":".."}                {"ok":{..}}
+//! {"op":"invite"}                           {"ok":{..}}
+//! {"op":"relays","filter":null}             {"relays":[..]}*  then {"ok":{..}}
 //! {"op":"browse","outside":false}           {"door":{..}}  and nothing more: the door closes when the command goes away
 //! ```
 //!
@@ -47,6 +49,10 @@ pub enum Request {
     Lookup(LookupRequest),
     /// Open a proxy for one browser.
     Browse(BrowseRequest),
+    /// An invite for others.
+    Invite,
+    /// The relays of the set in use.
+    Relays(RelaysRequest),
 }
 
 /// Publish a file or folder, or what follows the request.
@@ -92,6 +98,13 @@ pub struct GetRequest {
 pub struct LookupRequest {
     /// A relay's id or a block's address, 52 characters.
     pub key: String,
+}
+
+/// Show the relays of the set in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelaysRequest {
+    /// Which ones.
+    pub filter: Option<String>,
 }
 
 /// Open a proxy for one browser. It stays open as long as the command is there.

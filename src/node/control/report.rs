@@ -2,13 +2,14 @@
 
 use crate::api;
 pub use crate::api::{
-    Bootstrap, BytesStatus, CircuitStatus, DirectoryStatus, Listing, Lookup as LookupReport, Problem, Progress,
-    Published as PutReport, StoreStatus, StreamStatus, Unit,
+    Bootstrap, BytesStatus, CircuitStatus, DirectoryStatus, Listing, Lookup as LookupReport, NetworkStatus, Problem,
+    Progress, Published as PutReport, StoreStatus, StreamStatus, Unit,
 };
 #[cfg(feature = "unstable")]
 pub use crate::api::{Custodian as CustodianReport, LeftOut};
 use crate::host::{descriptors, system};
 use crate::node::process;
+use crate::wire::ids::to_text;
 use serde::{Deserialize, Serialize};
 
 /// What `umbel get` reports.
@@ -26,6 +27,38 @@ pub struct GetReport {
     pub resumed_from: u64,
     /// How long it took.
     pub elapsed_ms: u64,
+}
+
+/// What `umbel invite` reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteReport {
+    /// The network's id.
+    pub network: String,
+    /// The network profile's name.
+    pub profile: String,
+    /// How many relays it names.
+    pub relays: u64,
+    /// The cut of the set that it vouches for, in milliseconds since 1970; null before there is one.
+    pub cut: Option<u64>,
+    /// That set's root.
+    pub root: Option<String>,
+    /// The text of the file.
+    pub invite: String,
+}
+
+impl InviteReport {
+    /// What is to be said of an invite.
+    pub fn of(invite: &api::Invite) -> Self {
+        let fields = &invite.0;
+        Self {
+            network: fields.network().to_string(),
+            profile: fields.profile.clone(),
+            relays: fields.relays.len() as u64,
+            cut: fields.checkpoint.map(|(cut, _)| cut.0),
+            root: fields.checkpoint.map(|(_, root)| to_text(&root)),
+            invite: invite.to_string(),
+        }
+    }
 }
 
 /// What `umbel status` reports.
@@ -51,6 +84,9 @@ pub struct Status {
     pub problems: Vec<Problem>,
     /// Where the proxy listens; null where there is none.
     pub socks: Option<String>,
+    /// The network, and the node's place in it.
+    #[serde(default)]
+    pub network: NetworkStatus,
     /// The snapshot in use; null before the first.
     pub directory: Option<DirectoryStatus>,
     /// Open links.
@@ -89,6 +125,7 @@ impl Status {
             bootstrap: node.bootstrap,
             problems: node.problems,
             socks,
+            network: node.network,
             directory: node.directory,
             links: node.links,
             circuits: node.circuits,
@@ -160,6 +197,7 @@ mod tests {
             bootstrap: Bootstrap::default(),
             problems: Vec::new(),
             socks: Some("127.0.0.1:6250".into()),
+            network: NetworkStatus::default(),
             directory: Some(DirectoryStatus {
                 cut: 1,
                 root: "r".into(),
@@ -193,7 +231,8 @@ mod tests {
             concat!(
                 r#"{"version":"1","role":"client","id":null,"profile":"testing","uptime_s":1,"ready":true,"#,
                 r#""bootstrap":{"percent":0,"reason":"","next":""},"problems":[],"#,
-                r#""socks":"127.0.0.1:6250","directory":{"cut":1,"root":"r","relays":2,"signers":3,"drawn":4,"vouched":1,"age_s":4,"#,
+                r#""socks":"127.0.0.1:6250","network":{"id":"","founders":[],"relays":0,"next_cut_s":null,"member":null,"since_unix":null,"message":""},"#,
+                r#""directory":{"cut":1,"root":"r","relays":2,"signers":3,"drawn":4,"vouched":1,"age_s":4,"#,
                 r#""exits":1,"exit_operators":1,"exit_paths_seen_ppm":200000},"links":1,"#,
                 r#""circuits":[{"id":1,"hops":["h"],"state":"open","isolation":"i"}],"#,
                 r#""streams":[{"id":1,"circuit":2,"hops":3,"post_quantum":true,"bytes_in":4,"bytes_out":5}],"#,

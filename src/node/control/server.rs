@@ -3,11 +3,13 @@
 use crate::host::descriptors::{Pause, Reserve, is_shortage};
 use crate::host::dir::make_private;
 use crate::host::error::{Error, ErrorKind, reason};
-use crate::node::control::frame::{DATA_MAX, Frame, REQUEST_MAX, line, read_line};
-use crate::node::control::report::{Listing, LookupReport, Progress, PutReport, Status};
+use crate::node::control::frame::{DATA_MAX, Frame, RELAYS_MAX, REQUEST_MAX, line, read_line};
+use crate::node::control::report::{InviteReport, Listing, LookupReport, Progress, PutReport, Status};
 use crate::node::control::{
-    BrowseRequest, Door, Entry, GetRequest, LookupRequest, Opened, PutRequest, Request, SOCKET_NAME, Sent, short_path,
+    BrowseRequest, Door, Entry, GetRequest, LookupRequest, Opened, PutRequest, RelaysRequest, Request, SOCKET_NAME,
+    Sent, short_path,
 };
+use crate::node::relays::RelaysReport;
 use serde::Serialize;
 use std::cell::RefCell;
 use std::io;
@@ -41,6 +43,10 @@ pub trait Handler: 'static {
     async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Error>;
     /// Asks the custodians.
     async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Error>;
+    /// The relays of the set in use.
+    async fn relays(&self, request: RelaysRequest) -> Result<RelaysReport, Error>;
+    /// An invite for others.
+    async fn invite(&self) -> Result<InviteReport, Error>;
     /// Opens a proxy for one browser, and hands it to `opened`. Dropped, and the proxy with it, when the command goes away.
     async fn browse(&self, request: BrowseRequest, opened: &mut DoorSink) -> Result<(), Error>;
 }
@@ -224,6 +230,8 @@ async fn receive(from: &mut BufReader<OwnedReadHalf>, feed: DuplexStream) -> io:
 async fn answer<H: Handler>(handler: &H, request: Request, input: Option<Input>, to: OwnedWriteHalf) -> io::Result<()> {
     match request {
         Request::Status => end(to, handler.status().await).await,
+        Request::Relays(request) => relays(to, handler.relays(request).await).await,
+        Request::Invite => end(to, handler.invite().await).await,
         Request::Lookup(request) => end(to, handler.lookup(request).await).await,
         Request::Put(request) => put(handler, request, input, to).await,
         Request::Browse(request) => {
@@ -272,6 +280,16 @@ async fn put<H: Handler>(
             (None, None) => {}
         }
     };
+    end(to, done).await
+}
+
+/// A set may be longer than a line.
+async fn relays(mut to: OwnedWriteHalf, mut done: Result<RelaysReport, Error>) -> io::Result<()> {
+    if let Ok(report) = &mut done {
+        for some in core::mem::take(&mut report.relays).chunks(RELAYS_MAX) {
+            to.write_all(&line(&Frame::Relays::<()>(some.to_vec()))?).await?;
+        }
+    }
     end(to, done).await
 }
 

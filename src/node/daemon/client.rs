@@ -16,7 +16,7 @@ pub(super) async fn run(config: ClientConfig) -> Result<(), Error> {
     let (begun, signals) = (Timer::start(), Signals::catch()?);
     let mut builder = Client::builder(&config.common.dir).seeds(config.seeds.clone());
     builder = builder.guards_fail_open(config.guards_fail_open);
-    if let Some(path) = &config.invite {
+    for path in &config.invites {
         builder = builder.invite(Invite::read(path)?);
     }
     let client = builder.start().await?;

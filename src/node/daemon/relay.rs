@@ -1,7 +1,7 @@
 //! `umbel relay`: a relay with its control socket.
 
 use super::until_signal;
-use crate::api::{ExitPolicy, Invite, Obligations, Relay};
+use crate::api::{Event, ExitPolicy, Invite, Obligations, Relay};
 use crate::host::dir::{SHARED, write_atomic};
 use crate::host::error::Error;
 use crate::host::system::Timer;
@@ -10,8 +10,12 @@ use crate::node::control::handlers::{self, Node};
 use crate::node::control::server;
 use crate::node::ready::{NodeReady, READY_VERSION, write_ready};
 use crate::node::signal::{Drained, Signals};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// How often the invite for others is written at most; sooner after the start.
+const INVITE_EVERY: Duration = Duration::from_secs(60);
+const INVITE_FIRST: Duration = Duration::from_secs(2);
 
 /// Runs the command.
 pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
@@ -41,7 +45,7 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
     if let Some(profile) = config.profile {
         builder = builder.found(profile.name);
     }
-    if let Some(path) = &config.invite {
+    for path in &config.invites {
         builder = builder.invite(Invite::read(path)?);
     }
     // A first start on a public network may work for some seconds before there is a relay.
@@ -52,6 +56,25 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
     let done = serve(&relay, (&config.common, config.drain), config.write_invite.as_deref(), begun, signals).await;
     relay.shutdown().await;
     done
+}
+
+/// Writes the invite anew as the network changes: one that names a relay which is gone helps nobody.
+async fn keep_invite(relay: Relay, path: PathBuf) {
+    let mut events = relay.events();
+    let mut written = String::new();
+    let mut pause = INVITE_FIRST;
+    while let Some(event) = events.next().await {
+        let text = relay.invite().to_string();
+        if !matches!(event, Event::Directory(..)) || text == written {
+            continue;
+        }
+        match write_atomic(&path, text.as_bytes(), SHARED) {
+            Ok(()) => written = text,
+            Err(why) => tracing::warn!(%why, "the invite is not kept current; it is tried again"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(INVITE_EVERY);
+    }
 }
 
 /// Lets the relay work until a signal, and then drain.
@@ -65,6 +88,7 @@ async fn serve(
     let socket = server::listen(relay.dir())?;
     if let Some(path) = invite {
         write_atomic(path, relay.invite().to_string().as_bytes(), SHARED)?;
+        tokio::task::spawn_local(keep_invite(relay.clone(), path.to_owned()));
     }
     handlers::serve(socket, Node::Relay(relay.clone()), "relay", None).await?;
     tokio::select! {

@@ -148,7 +148,7 @@ async fn pump(
             Frame::Progress(p) => progress(p),
             Frame::Ok(()) if done == opened.bytes => return Ok(()),
             Frame::Ok(()) => return Err(strange("less content than was announced").into()),
-            Frame::Open(_) | Frame::Door(_) | Frame::Listing(_) | Frame::Error(_) => {
+            Frame::Open(_) | Frame::Relays(_) | Frame::Door(_) | Frame::Listing(_) | Frame::Error(_) => {
                 return Err(strange("an unexpected line").into());
             }
         }

@@ -43,6 +43,8 @@ pub const FIRST_RETRY: Duration = Duration::from_millis(100);
 pub const FIRST_TRIES: u32 = 30;
 /// Longest pause while there is no snapshot.
 pub const FIRST_RETRY_MAX: Duration = Duration::from_secs(30);
+/// The longest pause where a source said that the network has no set yet: it is about to have one, and small.
+pub const NO_SET_RETRY_MAX: Duration = Duration::from_secs(5);
 /// Pause after a failed refresh; doubles up to the profile's refresh interval.
 pub const RETRY: Duration = Duration::from_secs(1);
 /// Signers asked at the same time.
@@ -357,7 +359,8 @@ impl ClientDirectory {
         let pause = match &self.verified {
             // spec: DIR-45
             None => {
-                FIRST_RETRY.saturating_mul(1 << self.failures.saturating_sub(FIRST_TRIES).min(16)).min(FIRST_RETRY_MAX)
+                let most = if reason == SourceFault::NothingSettled { NO_SET_RETRY_MAX } else { FIRST_RETRY_MAX };
+                FIRST_RETRY.saturating_mul(1 << self.failures.saturating_sub(FIRST_TRIES).min(16)).min(most)
             }
             Some(_) => {
                 RETRY.saturating_mul(1 << self.failures.saturating_sub(1).min(16)).min(self.profile.client_refresh)

@@ -8,6 +8,7 @@ use crate::proto::profile::Profile;
 use crate::wire::changes::{CHANGES_MAX, CHANGES_PART_MAX};
 use crate::wire::directory::{DirectoryAnswer, PAGE_MEMBERS_MAX, Statement};
 use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::lists::{MEMBER_OVERHEAD, fitting};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -165,7 +166,8 @@ impl Cuts {
         let s = Arc::clone(&c.snapshot);
         let from = usize::try_from(start).unwrap_or(usize::MAX);
         let Some(rest) = s.members().get(from..).filter(|r| !r.is_empty()) else { return self.unknown(now) };
-        let members = rest.iter().take(PAGE_MEMBERS_MAX).map(Member::to_wire).collect();
+        let n = fitting(rest.iter().map(|m| m.record.bytes().len()), PAGE_MEMBERS_MAX, MEMBER_OVERHEAD);
+        let members = rest.iter().take(n).map(Member::to_wire).collect();
         DirectoryAnswer::Page {
             cut: s.cut,
             total: u32::try_from(s.members().len()).unwrap_or(u32::MAX),

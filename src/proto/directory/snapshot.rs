@@ -239,7 +239,6 @@ impl Snapshot {
     }
 
     /// How long this relay has been a member, and how often present; `None` if it is not in the settled set.
-    #[cfg(any(test, feature = "unstable"))]
     pub fn standing(&self, id: &RelayId) -> Option<Standing> {
         self.member(id).map(|m| m.standing)
     }

@@ -43,6 +43,7 @@ pub(crate) fn with(i: u8, published: UnixMs, change: impl FnOnce(&mut Descriptor
         exit: i.is_multiple_of(3),
         store: i.is_multiple_of(2),
         family: None,
+        membership: None,
         addrs: vec![format!("10.{i}.0.1:9000").parse().unwrap()],
     };
     change(&mut d);

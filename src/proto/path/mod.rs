@@ -6,6 +6,7 @@
 
 pub mod bias;
 pub mod guards;
+pub mod seeds;
 
 use crate::base::rng::Rng;
 use crate::base::time::Now;

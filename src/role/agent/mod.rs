@@ -251,6 +251,11 @@ impl Agent {
         guards.take_changed().then(|| guards.records())
     }
 
+    /// How many relays are known, of which circuits could be built: with valid records, or of the invite.
+    pub fn relays_known(&self) -> usize {
+        self.paths.borrow().roster.len()
+    }
+
     /// What is wrong with the guards.
     pub fn guard_trouble(&self, now: Now) -> Vec<GuardTrouble> {
         self.paths.borrow().trouble(now)

@@ -76,6 +76,7 @@ impl Population {
             exit: chance(&mut self.rng, EXITS),
             store: chance(&mut self.rng, STORES),
             family: None,
+            membership: None,
             addrs: vec![SocketAddr::new(ip, PORT)],
         };
         let record = Arc::new(SignedDescriptor::sign(descriptor, &key));

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::wire::descriptor::DESCRIPTOR_MAX;
+use crate::wire::descriptor::DESCRIPTOR_OPEN_MAX;
 
 /// The calls' largest body (`proto::rpc::BODY_MAX`, which this layer cannot name).
 const BODY_MAX: usize = 65 * 1024;
@@ -38,8 +39,8 @@ fn every_request_is_read_back() {
 
 #[test]
 fn every_answer_is_read_back_and_the_fullest_fits_a_body() {
-    let full = |n: usize| vec![vec![1; DESCRIPTOR_MAX]; n];
-    let member = MemberBytes { record: vec![1; DESCRIPTOR_MAX], since: UnixMs(1), samples: 3, dormant: UnixMs(0) };
+    let full = |n: usize| vec![vec![1; DESCRIPTOR_OPEN_MAX]; n];
+    let member = MemberBytes { record: vec![1; DESCRIPTOR_OPEN_MAX], since: UnixMs(1), samples: 3, dormant: UnixMs(0) };
     for answer in [
         DirectoryAnswer::Taken { new: 1, held: 2, refused: 3 },
         DirectoryAnswer::Record(vec![1; 200]),
@@ -67,7 +68,7 @@ fn what_is_unknown_or_too_much_is_an_error() {
     assert_eq!(DirectoryRequest::decode(&[4, 0, RECORDS_MAX as u8 + 1]), Err(Malformed::OutOfRange));
     assert_eq!(DirectoryRequest::decode(&[11, 0, 0, 4, 1]), Err(Malformed::OutOfRange));
     assert_eq!(DirectoryRequest::decode(&[1, 0, 0]), Err(Malformed::TrailingBytes));
-    let long = [&[1, 1, 1, 0x59][..], &[0; DESCRIPTOR_MAX + 1]].concat();
+    let long = [&[1, 1, 2, 155][..], &[0; DESCRIPTOR_MAX + 1]].concat();
     assert_eq!(DirectoryRequest::decode(&long), Err(Malformed::OutOfRange));
     assert_eq!(DirectoryAnswer::decode(&[12, 2, 0, 0]), Err(Malformed::OutOfRange));
 }

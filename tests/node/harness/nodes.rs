@@ -205,14 +205,14 @@ impl Net {
         self.home.path().join("relay-0.invite")
     }
 
-    /// An invite that names these relays only.
+    /// An invite that names these relays only. Each writes its own first.
     pub(crate) fn invite_of(&self, relays: &[usize]) -> PathBuf {
         let of = |n: &usize| {
             let text = std::fs::read_to_string(self.relays[*n].dir.with_extension("invite")).expect("a relay's invite");
             Invite::parse(&text).expect("an invite")
         };
         let mut all = of(&relays[0]);
-        all.relays = relays.iter().flat_map(|n| of(n).relays).collect();
+        all.relays = relays.iter().flat_map(|n| of(n).relays.into_iter().take(1)).collect();
         let file = self.home.path().join(format!("invite-of-{}", relays.len()));
         std::fs::write(&file, all.format()).expect("a file");
         file
@@ -244,8 +244,13 @@ impl Client {
     pub(crate) fn begin(dir: &Path, invite: Option<&Path>) -> Self {
         let mut line = ["client", "--socks", "127.0.0.1:0"].map(str::to_owned).to_vec();
         line.extend(invite.into_iter().flat_map(|i| ["--invite".to_owned(), text(i)]));
+        Self::begin_with(dir, &line)
+    }
+
+    /// Starts it with this line and does not wait.
+    pub(crate) fn begin_with(dir: &Path, line: &[String]) -> Self {
         let _ = std::fs::remove_file(dir.with_extension("log"));
-        let started = Started::start("client", dir, &line, &[]);
+        let started = Started::start("client", dir, line, &[]);
         Self { started, ready: Value::Null, dir: dir.to_owned() }
     }
 

@@ -8,6 +8,7 @@ use crate::proto::rpc::Route;
 use crate::wire::descriptor::{SignedDescriptor, record_hash};
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, PAGE_MEMBERS_MAX, Statement};
 use crate::wire::ids::RelayId;
+use crate::wire::lists::{MEMBER_OVERHEAD, is_full};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -229,7 +230,9 @@ impl ClientDirectory {
         let expected = usize::try_from(start).is_ok_and(|n| n == fetch.got.len());
         // A page is full, or the last: who hands records over one by one would make us wait for ever.
         // spec: DIR-73
-        let full = members.len() == missing.min(PAGE_MEMBERS_MAX);
+        let full = members.len() == missing
+            || members.len() < missing
+                && is_full(members.iter().map(|m| m.record.len()), PAGE_MEMBERS_MAX, MEMBER_OVERHEAD);
         if cut != fetch.statement.cut || total != fetch.statement.count || !expected || !full || members.is_empty() {
             return Err(SourceFault::Malformed);
         }

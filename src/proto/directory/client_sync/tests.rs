@@ -316,6 +316,15 @@ fn a_client_without_any_answer_tries_for_ever_ever_more_slowly() {
     assert!(!client.verified.is_empty());
 }
 
+// spec: DIR-45
+#[test]
+fn a_client_of_a_network_without_a_set_asks_often_enough_to_have_the_first_soon() {
+    let (mut net, mut client) = (Net::start(2, 8), Client::new(&[0, 1], None));
+    client.run(&mut net, 300_000);
+    let tries = client.faults.iter().filter(|f| f.1 == SourceFault::NothingSettled).count();
+    assert!((80..110).contains(&tries), "{tries} of {}", client.faults.len());
+}
+
 // spec: DIR-44
 #[test]
 fn an_earlier_run_s_snapshot_serves_while_it_is_fresh_and_then_only_names_sources() {

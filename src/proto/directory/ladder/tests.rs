@@ -40,13 +40,16 @@ fn rung(set: &Snapshot, steps: Steps, i: u8, item: [u8; 32]) -> Option<Rung> {
     Some(Rung { place, signature: key(i).sign(Purpose::Rung, &group.message(&item, place)) })
 }
 
+/// Whom an item is passed on to, the item, its owner and its signatures.
+type Passed = (usize, u32, Option<RelayId>, Vec<Rung>);
+
 /// Relays that pass on to each other what counts, in less than a round. The hostile ones sign what they like.
 struct World {
     set: Snapshot,
     steps: Steps,
     honest: Vec<(u8, Ladder<u32>)>,
     ms: u64,
-    way: BTreeMap<(u64, usize), (usize, u32, Option<RelayId>, Vec<Rung>)>,
+    way: BTreeMap<(u64, usize), Passed>,
     sent: usize,
     rng: Rng,
 }

@@ -7,8 +7,9 @@ use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::directory::records::Taken;
 use crate::proto::directory::sketch::{Difference, SUMS_MAX, difference};
 use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RECORDS_MAX, SUMS_ASKED_MAX, Sum, TAGS_MAX};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, SUMS_ASKED_MAX, Sum, TAGS_MAX};
 use crate::wire::ids::RelayId;
+use crate::wire::lists::lists;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ const PUSH_BATCH: usize = 4;
 pub const UNASKED_MAX: usize = 1200;
 /// New records that wait to be announced; more come by comparison.
 const FRESH_MAX: usize = 4096;
+/// Records asked for at once: the longest ones fit a list.
+const FETCHED_AT_ONCE: usize = 64;
 /// Sums asked for first.
 pub const SUMS_FIRST: usize = 48;
 /// Records given to the other relay after one comparison. It compares too, and asks for the rest.
@@ -120,7 +123,7 @@ impl Round {
             return None;
         }
         if !self.lacking.is_empty() {
-            let part = self.lacking.drain(..self.lacking.len().min(RECORDS_MAX)).collect();
+            let part = self.lacking.drain(..self.lacking.len().min(FETCHED_AT_ONCE)).collect();
             return Some(DirectoryRequest::Fetch(part));
         }
         if let Some(from) = self.listing {
@@ -166,7 +169,7 @@ impl RelayDirectory {
 
     /// Brings these records to another relay. Where there is no room for the call they are not passed on.
     fn deliver(&mut self, peer: RelayId, list: &[Arc<SignedDescriptor>], now: Now) {
-        for part in list.chunks(RECORDS_MAX) {
+        for part in lists(list, |r| r.bytes().len()) {
             if self.room() {
                 let of = part.iter().map(|r| r.id()).collect();
                 let request = DirectoryRequest::Put(part.iter().map(|r| r.bytes().to_vec()).collect());

@@ -5,7 +5,8 @@ use crate::base::time::{Instant, Now, UnixMs};
 use crate::proto::directory::progress::Stage;
 use crate::proto::directory::records::Taken;
 use crate::proto::directory::snapshot::RELAYS_MIN;
-use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal, TAGS_MAX};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RECORDS_MAX, Refusal, TAGS_MAX};
+use crate::wire::lists::{RECORD_OVERHEAD, fitting};
 
 impl RelayDirectory {
     /// How far we are on the way to a settled set.
@@ -40,8 +41,9 @@ impl RelayDirectory {
             },
             DirectoryRequest::Announce(tags) => self.lacking(&tags),
             DirectoryRequest::Fetch(tags) => {
-                let held = tags.iter().filter_map(|tag| self.records.tagged(*tag));
-                DirectoryAnswer::Items(held.map(|r| r.bytes().to_vec()).collect())
+                let held: Vec<_> = tags.iter().filter_map(|tag| self.records.tagged(*tag)).collect();
+                let n = fitting(held.iter().map(|r| r.bytes().len()), RECORDS_MAX, RECORD_OVERHEAD);
+                DirectoryAnswer::Items(held.iter().take(n).map(|r| r.bytes().to_vec()).collect())
             }
             DirectoryRequest::Sketch { from, count } => {
                 let sketch = self.records.sketch();

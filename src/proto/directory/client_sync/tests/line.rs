@@ -49,6 +49,7 @@ fn record_of(i: usize, published: UnixMs, version: u8) -> Arc<SignedDescriptor> 
         exit: i.is_multiple_of(3),
         store: true,
         family: None,
+        membership: None,
         addrs: vec![format!("{}.{}.0.1:9000", 20 + i / 250 % 100, i % 250).parse().unwrap()],
     };
     Arc::new(SignedDescriptor::sign(d, &key))

@@ -1,0 +1,143 @@
+//! A founder's files: the key with which a private network's member keys are signed, and whom it gave one.
+//!
+//! ```text
+//! founder: umbel founder key 1 CHECK       members: umbel members 1 CHECK
+//!          key SECRET CHECK                         member PUBLIC ISSUED NAME CHECK
+//! ```
+//!
+//! Each line has a check (`lines`). ISSUED is in seconds since 1970. The names are for the founder
+//! alone: no other node learns them.
+
+use crate::base::secret::Secret;
+use crate::crypto::identity::IdentityKey;
+use crate::host::dir::NodeDir;
+use crate::host::error::{Error, ErrorKind};
+use crate::host::lines;
+use crate::wire::ids::{from_text, to_text};
+use zeroize::Zeroizing;
+
+const KEY_FILE: &str = "founder";
+const KEY_KIND: &str = "umbel founder key 1";
+const MEMBERS_FILE: &str = "members";
+const MEMBERS_KIND: &str = "umbel members 1";
+/// Most members that one founder signs.
+pub const MEMBERS_MAX: usize = 1024;
+/// The longest name of a member, in bytes.
+pub const MEMBER_NAME_MAX: usize = 64;
+
+fn damaged(dir: &NodeDir, file: &str, line: usize) -> Error {
+    Error::config(&dir.file(file), format_args!("line {line} is damaged"))
+        .with_rule("NODE-24")
+        .with_hint("restore the file from a backup")
+}
+
+fn text_of<'t>(dir: &NodeDir, file: &str, bytes: &'t [u8]) -> Result<&'t str, Error> {
+    core::str::from_utf8(bytes).map_err(|_| damaged(dir, file, 1))
+}
+
+/// The founder's key that the folder keeps; `None` where it keeps none.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when others can read the file, or it is damaged.
+pub fn load_key(dir: &NodeDir) -> Result<Option<IdentityKey>, Error> {
+    let Some(bytes) = dir.load_secret(KEY_FILE)?.map(Zeroizing::new) else { return Ok(None) };
+    let lines = lines::open(KEY_KIND, text_of(dir, KEY_FILE, &bytes)?).map_err(|line| damaged(dir, KEY_FILE, line))?;
+    let secret = match lines[..] {
+        [line] => line.strip_prefix("key ").and_then(|text| from_text(text).ok()),
+        _ => None,
+    };
+    secret.map(|secret| Some(IdentityKey::from_bytes(secret))).ok_or_else(|| damaged(dir, KEY_FILE, 2))
+}
+
+/// Keeps a new founder's key of 32 random bytes.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn make_key(dir: &NodeDir, secret: &Secret<32>) -> Result<IdentityKey, Error> {
+    let text = Zeroizing::new(to_text(secret.expose()));
+    let line = Zeroizing::new(["key ", &text].concat());
+    dir.save(KEY_FILE, lines::seal(KEY_KIND, [line]).as_bytes())?;
+    Ok(IdentityKey::from_bytes(*secret.expose()))
+}
+
+/// Somebody to whom the founder gave a member key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    /// As the founder called them.
+    pub name: String,
+    /// The public part of their member key.
+    pub key: [u8; 32],
+    /// When, in seconds since 1970.
+    pub issued: u64,
+}
+
+/// Whom this founder gave a member key, in order.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when the file cannot be read or is damaged.
+pub fn members(dir: &NodeDir) -> Result<Vec<Issued>, Error> {
+    let Some(bytes) = dir.load(MEMBERS_FILE)? else { return Ok(Vec::new()) };
+    let lines = lines::open(MEMBERS_KIND, text_of(dir, MEMBERS_FILE, &bytes)?);
+    let lines = lines.map_err(|line| damaged(dir, MEMBERS_FILE, line))?;
+    lines.iter().enumerate().map(|(n, line)| issued(line).ok_or_else(|| damaged(dir, MEMBERS_FILE, n + 2))).collect()
+}
+
+fn issued(line: &str) -> Option<Issued> {
+    let mut parts = line.strip_prefix("member ")?.splitn(3, ' ');
+    let (key, issued) = (from_text(parts.next()?).ok()?, parts.next()?.parse().ok()?);
+    Some(Issued { name: parts.next()?.to_owned(), key, issued })
+}
+
+/// Writes the list anew.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] for more than [`MEMBERS_MAX`]; the file cannot be written.
+pub fn save_members(dir: &NodeDir, members: &[Issued]) -> Result<(), Error> {
+    if members.len() > MEMBERS_MAX {
+        let message = format!("this founder signed {MEMBERS_MAX} member keys already, and signs no more");
+        return Err(Error::new(ErrorKind::Usage, message).with_hint("another founder may sign further ones"));
+    }
+    let line = |m: &Issued| Zeroizing::new(format!("member {} {} {}", to_text(&m.key), m.issued, m.name));
+    dir.save(MEMBERS_FILE, lines::seal(MEMBERS_KIND, members.iter().map(line)).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    // spec: NODE-1
+    // spec: NODE-24
+    #[test]
+    fn a_founder_s_key_is_private_and_each_changed_byte_is_noticed() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = NodeDir::open(temp.path()).unwrap();
+        assert!(load_key(&dir).unwrap().is_none());
+        let made = make_key(&dir, &Secret::new([7; 32])).unwrap();
+        assert_eq!(load_key(&dir).unwrap().unwrap().public(), made.public());
+        let path = dir.file(KEY_FILE);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let good = std::fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            dir.save(KEY_FILE, &bad).unwrap();
+            assert_eq!(load_key(&dir).map(|_| ()).unwrap_err().rule(), Some("NODE-24"), "byte {at}");
+        }
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(load_key(&dir).map(|_| ()).unwrap_err().rule(), Some("NODE-1"));
+    }
+
+    #[test]
+    fn the_list_of_members_is_read_back_and_bounded() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = NodeDir::open(temp.path()).unwrap();
+        let one = |n: u8| Issued { name: format!("Frau {n} "), key: [n; 32], issued: n.into() };
+        let list: Vec<_> = (0..4).map(one).collect();
+        save_members(&dir, &list).unwrap();
+        assert_eq!(members(&dir).unwrap(), list);
+        let many = vec![one(1); MEMBERS_MAX + 1];
+        assert_eq!(save_members(&dir, &many).unwrap_err().kind(), ErrorKind::Usage);
+        assert_eq!(members(&dir).unwrap(), list);
+    }
+}

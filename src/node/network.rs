@@ -1,0 +1,232 @@
+//! `umbel network`: what a founder of a private network does: found it, and make people members.
+//!
+//! The commands work on the folder's files, beside a node that runs there or without one. One of them prints a secret, because
+//! that is what it is for: `invite`, an invite with a member key. Nothing else does.
+
+use crate::api::{INVITE_FILE, Invite, found};
+use crate::base::secret::{Secret, Zeroizing};
+use crate::crypto::identity::IdentityKey;
+use crate::host::dir::NodeDir;
+use crate::host::error::{Error, ErrorKind};
+use crate::host::founder::{self, Issued, MEMBER_NAME_MAX};
+use crate::host::system::{self, unix_now};
+use crate::node::control::Request;
+use crate::node::control::client::Conversation;
+use crate::node::control::report::InviteReport;
+use crate::node::output::Report;
+use crate::wire::ids::{from_text, to_text};
+use crate::wire::invite as wire;
+use crate::wire::membership::{Charter, MemberKey};
+use serde::{Serialize, Serializer};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The lock of a founder's commands, which run beside a node.
+const LOCK: &str = "founder-lock";
+/// The name under which a founder's own machine is a member.
+const SELF: &str = "founder";
+
+/// What `umbel network create` and `umbel network key` report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct FounderReport {
+    /// The network's id; null before there is one.
+    network: Option<String>,
+    /// The public key of this folder's founder.
+    founder: String,
+    /// All founders of the network.
+    founders: Vec<String>,
+    /// The folder.
+    dir: String,
+}
+
+impl Report for FounderReport {
+    fn text(&self) -> String {
+        let dir = &self.dir;
+        let Some(network) = &self.network else {
+            return format!("{}\n", self.founder);
+        };
+        let founders = match self.founders.len() {
+            1 => "1 founder".to_owned(),
+            n => format!("{n} founders"),
+        };
+        format!(
+            "Founded the private network {network} with {founders}.\n\n\
+             Start its first relay on this machine:\n  umbel relay --dir {dir} --listen ADDRESS:6251\n\
+             Then make each of the others a member; the invite is a secret of theirs:\n  umbel --dir {dir} network invite NAME > NAME.invite\n\
+             Who only uses the network needs no member key:\n  umbel --dir {dir} invite\n\n\
+             The network is there when three relays know each other. {dir}/founder is the key to it: keep a copy where nobody\n\
+             else can read it.\n"
+        )
+    }
+}
+
+/// What `umbel network invite` reports: a secret.
+#[derive(Serialize)]
+pub(crate) struct MemberInvite {
+    network: String,
+    name: String,
+    member: String,
+    relays: u64,
+    #[serde(serialize_with = "as_text")]
+    invite: Zeroizing<String>,
+}
+
+fn as_text<S: Serializer>(text: &Zeroizing<String>, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(text)
+}
+
+impl Report for MemberInvite {
+    fn text(&self) -> String {
+        self.invite.to_string()
+    }
+}
+
+/// What `umbel network members` reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct MembersReport {
+    network: String,
+    members: Vec<MemberRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct MemberRow {
+    name: String,
+    member: String,
+    issued_unix: u64,
+}
+
+impl Report for MembersReport {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for m in &self.members {
+            let _ = writeln!(text, "{}  {}", m.member, m.name);
+        }
+        let count = self.members.len();
+        let _ = writeln!(text, "{count} member keys, signed by this founder for network {}", self.network);
+        text
+    }
+}
+
+/// A founder's folder, for one command at a time.
+fn open(dir: &Path) -> Result<NodeDir, Error> {
+    NodeDir::open_beside(dir, LOCK)
+}
+
+fn no_founder(dir: &Path) -> Error {
+    Error::new(ErrorKind::Config, format!("{} holds no founder's key", dir.display()))
+        .with_hint("name the founder's folder with --dir; umbel network create founds a network")
+}
+
+fn founder_key(dir: &NodeDir) -> Result<IdentityKey, Error> {
+    founder::load_key(dir)?.ok_or_else(|| no_founder(dir.path()))
+}
+
+fn key_or_new(dir: &NodeDir) -> Result<IdentityKey, Error> {
+    match founder::load_key(dir)? {
+        Some(key) => Ok(key),
+        None => founder::make_key(dir, &Secret::new(system::rng()?.bytes())),
+    }
+}
+
+/// Makes a founder's key, where there is none, and tells its public part: for whoever creates the network.
+pub(crate) fn key(dir: &Path) -> Result<FounderReport, Error> {
+    let dir = open(dir)?;
+    let founder = to_text(&key_or_new(&dir)?.public());
+    Ok(FounderReport { network: None, founder, founders: Vec::new(), dir: dir.path().display().to_string() })
+}
+
+/// Founds a private network with this folder's key and those of other founders.
+pub(crate) fn create(dir: &Path, others: &[String]) -> Result<FounderReport, Error> {
+    // The node's own lock: no node may run in the folder while it gets a network.
+    let dir = NodeDir::open(dir)?;
+    let mut founders = Vec::new();
+    for text in others {
+        founders.push(from_text(text).map_err(|_| {
+            Error::new(ErrorKind::Usage, format!("{text:?} is no founder's key"))
+                .with_hint("a founder gets it with umbel network key, and it has 52 letters and digits")
+        })?);
+    }
+    let key = key_or_new(&dir)?;
+    founders.push(key.public());
+    let mut rng = system::rng()?;
+    let charter = Charter::private(rng.bytes(), founders).ok_or_else(|| {
+        Error::new(ErrorKind::Usage, "a private network has one to four founders, each with a key of its own")
+            .with_rule("INVITE-5")
+    })?;
+    let network = found(&dir, &charter, |id| MemberKey::issue(&charter, id, &key, Secret::new(rng.bytes())))?;
+    let own = network.1.public();
+    founder::save_members(&dir, &[Issued { name: SELF.into(), key: own, issued: unix_now().secs() }])?;
+    Ok(FounderReport {
+        network: Some(network.0.to_string()),
+        founder: to_text(&key.public()),
+        founders: charter.founders().iter().map(to_text).collect(),
+        dir: dir.path().display().to_string(),
+    })
+}
+
+/// Makes a member key under a name, and an invite that holds it.
+pub(crate) async fn invite(dir: &Path, name: &str, from: Option<PathBuf>) -> Result<MemberInvite, Error> {
+    check_name(name)?;
+    // What the node knows now, where one runs; else what the folder keeps.
+    let current = match from {
+        Some(path) => Invite::read(path)?,
+        None => current(dir).await?,
+    };
+    let dir = open(dir)?;
+    let key = founder_key(&dir)?;
+    let (charter, network) = (current.0.charter.clone(), current.0.network());
+    let mut members = founder::members(&dir)?;
+    if members.iter().any(|m| m.name == name) {
+        return Err(Error::new(ErrorKind::Usage, format!("there is a member named {name:?} already"))
+            .with_hint("give another name; umbel network members lists them"));
+    }
+    if current.0.relays.is_empty() {
+        return Err(Error::new(ErrorKind::Config, "no relay of the network is known that the invite could name")
+            .with_hint("start the first relay: umbel relay --dir DIR --listen ADDRESS:6251"));
+    }
+    let secret = Secret::new(system::rng()?.bytes());
+    let member = MemberKey::issue(&charter, network, &key, secret).ok_or_else(|| {
+        Error::new(ErrorKind::Config, "the key of this folder is not that of a founder of its network")
+            .with_rule("INVITE-6")
+            .with_hint("name the folder of a founder with --dir")
+    })?;
+    let public = member.public();
+    members.push(Issued { name: name.to_owned(), key: public, issued: unix_now().secs() });
+    founder::save_members(&dir, &members)?;
+    let invite = wire::Invite { member: Some(member), ..current.0 };
+    Ok(MemberInvite {
+        network: network.to_string(),
+        name: name.to_owned(),
+        member: to_text(&public),
+        relays: invite.relays.len() as u64,
+        invite: invite.format(),
+    })
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let is_name = (1..=MEMBER_NAME_MAX).contains(&name.len()) && !name.chars().any(char::is_control);
+    if is_name && name.trim() == name {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Usage, format!("{name:?} is no name for a member"))
+        .with_hint(format!("give one to {MEMBER_NAME_MAX} bytes of text, such as alice or \"Alice's laptop\"")))
+}
+
+/// The invite that a node would write now.
+async fn current(dir: &Path) -> Result<Invite, Error> {
+    match Conversation::ask(dir, &Request::Invite).await {
+        Ok(talk) => talk.report::<InviteReport>(|_| ()).await?.invite.parse(),
+        Err(why) if why.kind() != ErrorKind::NotRunning => Err(why),
+        Err(_) if !dir.join(INVITE_FILE).is_file() => Err(no_founder(dir)),
+        Err(_) => Invite::read(dir.join(INVITE_FILE)),
+    }
+}
+
+/// Whom this founder made a member.
+pub(crate) fn members(dir: &Path) -> Result<MembersReport, Error> {
+    let dir = open(dir)?;
+    founder_key(&dir)?;
+    let network = Invite::read(dir.file(INVITE_FILE))?.0.network().to_string();
+    let row = |m: Issued| MemberRow { name: m.name, member: to_text(&m.key), issued_unix: m.issued };
+    Ok(MembersReport { network, members: founder::members(&dir)?.into_iter().map(row).collect() })
+}
