@@ -5,6 +5,8 @@
 //! cargo bench --bench directory
 //! ```
 
+#![allow(clippy::disallowed_methods, reason = "it measures")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
