@@ -16,6 +16,7 @@ mod promises;
 mod records;
 mod reports;
 mod sizes;
+mod sketch;
 mod tables;
 mod trace;
 mod vectors;

@@ -26,6 +26,7 @@ pub mod records;
 pub mod relay_sync;
 pub mod rendezvous;
 pub mod schedule;
+pub mod sketch;
 pub mod snapshot;
 pub mod standing;
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub(super) struct Audits {
     period: Option<(Arc<Draw>, UnixMs)>,
     reports: BTreeMap<RelayId, Vec<Report>>,
     fresh: Vec<Report>,
+    /// When they are pushed.
+    push_at: Option<Instant>,
     /// When reports that are missing are asked for once more.
     last_call: Option<Instant>,
     /// Whether the cut has come: what comes now is too late for it.
@@ -68,6 +70,7 @@ impl Audits {
             period: None,
             reports: BTreeMap::new(),
             fresh: Vec::new(),
+            push_at: None,
             last_call: None,
             is_frozen: false,
             has_late: false,
@@ -132,7 +135,7 @@ impl Audits {
 
     /// When it wants a turn.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.auditor.deadline(), self.last_call].into_iter().flatten().min()
+        [self.auditor.deadline(), self.last_call, self.push_at].into_iter().flatten().min()
     }
 }
 
@@ -286,7 +289,7 @@ impl RelayDirectory {
     /// Lets the audits go on.
     pub(super) fn audit(&mut self, now: Now, rng: &mut Rng) {
         let Some(audits) = &mut self.audits else { return };
-        let mut reported = Vec::new();
+        let (mut reported, mut vouched) = (Vec::new(), BTreeSet::new());
         while let Some(output) = audits.auditor.poll(now) {
             match output {
                 AuditOutput::Dial(dial) => self.out.push_back(DirOutput::Audit(dial)),
@@ -297,19 +300,20 @@ impl RelayDirectory {
             if matches!(audits.claim(&report), Some(Err(_))) {
                 self.records.reached(audits.take(&report));
             }
-            // What we vouch for must be where the report is.
-            let known = report.entries.iter().map(|e| e.subject).collect::<BTreeSet<_>>();
-            let vouched = self.records.all().filter(|r| known.contains(&short(&r.id().0)));
-            self.fresh.extend(vouched.cloned().collect::<Vec<_>>());
-            self.push_at = Some(now.mono);
+            audits.push_at = Some(now.mono);
+            vouched.extend(report.entries.iter().map(|e| e.subject));
         }
-        if audits.last_call.is_some_and(|at| at <= now.mono) {
-            audits.last_call = None;
-            let known = self.known(now.unix);
-            for _ in 0..LAST_ASKED {
-                if let Some(peer) = self.peers.any(&known, now.mono, rng) {
-                    self.ask_reports(now, peer);
-                }
+        let is_last = audits.last_call.take_if(|at| *at <= now.mono).is_some();
+        // What we vouch for must be where the report is.
+        let is_vouched = |r: &&Arc<SignedDescriptor>| vouched.contains(&short(&r.id().0));
+        let all = self.records.all().filter(|_| !vouched.is_empty());
+        for record in all.filter(is_vouched).cloned().collect::<Vec<_>>() {
+            self.push_soon(&record, now);
+        }
+        self.push_reports(now, rng);
+        for _ in 0..if is_last { LAST_ASKED } else { 0 } {
+            if let Some(peer) = self.peers.any(&self.ids, now.mono, rng) {
+                self.ask_reports(now, peer);
             }
         }
     }
@@ -322,11 +326,22 @@ impl RelayDirectory {
         self.call(now, peer, Pending::Reports, &DirectoryRequest::Reports { cut, set, held });
     }
 
-    /// The reports that wait to be pushed.
-    pub(super) fn fresh_reports(&mut self) -> Vec<DirectoryRequest> {
-        let Some(audits) = &mut self.audits else { return Vec::new() };
+    /// Passes new reports on.
+    fn push_reports(&mut self, now: Now, rng: &mut Rng) {
+        let Some(audits) = &mut self.audits else { return };
+        if audits.push_at.take_if(|at| *at <= now.mono).is_none() {
+            return;
+        }
         let fresh = core::mem::take(&mut audits.fresh);
-        fresh.chunks(REPORTS_MAX).map(|part| DirectoryRequest::Report(part.to_vec())).collect()
+        let to = self.peers.push_to(self.own, &self.ids, now.mono, rng);
+        for part in fresh.chunks(REPORTS_MAX) {
+            let request = DirectoryRequest::Report(part.to_vec());
+            for peer in &to {
+                if self.room() {
+                    self.call(now, *peer, Pending::Push(Vec::new()), &request);
+                }
+            }
+        }
     }
 
     /// Takes reports in that somebody gave us: of his own accord, from this address, or because we asked him.
@@ -359,14 +374,14 @@ impl RelayDirectory {
                 }
             }
         }
-        if new > 0 {
-            self.push_at.get_or_insert(now.mono + super::PUSH_DELAY);
+        if let Some(audits) = self.audits.as_mut().filter(|_| new > 0) {
+            audits.push_at.get_or_insert(now.mono + super::PUSH_DELAY);
         }
         DirectoryAnswer::Taken { new, held, refused }
     }
 
     /// The reports that somebody lacks who is about to settle the same cut on the same set.
-    pub(super) fn lacking(&self, cut: UnixMs, set: u64, held: &[u8]) -> DirectoryAnswer {
+    pub(super) fn reports_for(&self, cut: UnixMs, set: u64, held: &[u8]) -> DirectoryAnswer {
         let same = |(draw, at): &&(Arc<Draw>, UnixMs)| *at == cut && short(&draw.set().root) == set;
         let Some(audits) = &self.audits else { return DirectoryAnswer::Reports(Vec::new()) };
         let Some((draw, _)) = audits.period.as_ref().filter(same) else { return DirectoryAnswer::Reports(Vec::new()) };

@@ -32,6 +32,7 @@ impl RelayDirectory {
     }
 
     pub(super) fn tell_known(&mut self, now: UnixMs) {
+        self.ids = self.known(now);
         let mut known = self.reachable(now);
         let ids: BTreeSet<_> = known.iter().map(|r| r.id()).collect();
         known.extend(self.seeds.iter().filter(|s| !ids.contains(&s.id())).cloned());
