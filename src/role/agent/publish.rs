@@ -52,6 +52,22 @@ impl Agent {
         directory.publish(now, SignedDescriptor::sign(relay.descriptor.clone(), &relay.key));
     }
 
+    /// Takes a founder's roll, and tells others; `false`: it is none of this network, or this node is no relay.
+    pub fn take_roll(&mut self, now: Now, bytes: &[u8]) -> bool {
+        match &mut self.directory {
+            Directory::Relay(directory) => directory.take_roll(now, bytes),
+            Directory::Client(_) => false,
+        }
+    }
+
+    /// Whether a founder took this relay's membership back.
+    pub fn is_revoked(&self) -> bool {
+        match &self.directory {
+            Directory::Relay(directory) => directory.is_revoked(),
+            Directory::Client(_) => false,
+        }
+    }
+
     /// Whether the farewell reached those that it is told to.
     pub fn has_retired(&self) -> bool {
         match &self.directory {
