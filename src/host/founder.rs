@@ -73,7 +73,8 @@ pub fn make_key(dir: &NodeDir, secret: &Secret<32>) -> Result<IdentityKey, Error
 /// [`ErrorKind::Config`] when the file cannot be read or is damaged.
 pub fn load_roll(dir: &NodeDir) -> Result<Option<Roll>, Error> {
     let Some(bytes) = dir.load(ROLL_FILE)? else { return Ok(None) };
-    let lines = lines::open(ROLL_KIND, text_of(dir, ROLL_FILE, &bytes)?).map_err(|line| damaged(dir, ROLL_FILE, line))?;
+    let lines =
+        lines::open(ROLL_KIND, text_of(dir, ROLL_FILE, &bytes)?).map_err(|line| damaged(dir, ROLL_FILE, line))?;
     let roll = match lines[..] {
         [line] => line.strip_prefix("roll ").and_then(|text| BASE64.decode(text.as_bytes()).ok()),
         _ => None,

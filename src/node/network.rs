@@ -11,9 +11,9 @@ use crate::host::dir::NodeDir;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::founder::{self, Issued, MEMBER_NAME_MAX};
 use crate::host::system::{self, unix_now};
-use crate::node::control::{Request, RollRequest};
 use crate::node::control::client::Conversation;
 use crate::node::control::report::{InviteReport, RollReport};
+use crate::node::control::{Request, RollRequest};
 use crate::node::output::Report;
 use crate::wire::ids::{from_text, to_text};
 use crate::wire::invite as wire;
@@ -127,7 +127,9 @@ impl Report for RevokedReport {
     fn text(&self) -> String {
         let whose = self.name.as_ref().map_or(self.member.clone(), |name| format!("{name:?}"));
         let when = match (self.told, self.next_cut_s) {
-            (true, Some(s)) => format!("Its relays are out of the network from a cut on that comes in {s} s, or the one after it"),
+            (true, Some(s)) => {
+                format!("Its relays are out of the network from a cut on that comes in {s} s, or the one after it")
+            }
             (true, None) => "Its relays are in no set from the next one on".to_owned(),
             (false, _) => "No relay runs on this folder: start one, and it tells the others".to_owned(),
         };

@@ -38,7 +38,13 @@ pub struct Roll {
 
 impl Roll {
     /// Takes these member keys back; `None` where the key is not that of a founder, or there are too many.
-    pub fn sign(charter: &Charter, network: NetworkId, founder: &IdentityKey, written: UnixMs, mut revoked: Vec<[u8; 32]>) -> Option<Self> {
+    pub fn sign(
+        charter: &Charter,
+        network: NetworkId,
+        founder: &IdentityKey,
+        written: UnixMs,
+        mut revoked: Vec<[u8; 32]>,
+    ) -> Option<Self> {
         revoked.sort_unstable();
         revoked.dedup();
         let index = charter.index(&founder.public()).filter(|_| revoked.len() <= ROLL_REVOKED_MAX)?;
@@ -157,7 +163,15 @@ mod tests {
     fn the_longest_roll_is_as_long_as_said_and_a_longer_one_is_refused() {
         let founders: Vec<_> = (1..=4).map(|n| founder(n).public()).collect();
         let charter = Charter::private([9; 32], founders).unwrap();
-        let keys = |n: usize| (0..n).map(|i| { let mut k = [0; 32]; k[..8].copy_from_slice(&i.to_be_bytes()); k }).collect();
+        let keys = |n: usize| {
+            (0..n)
+                .map(|i| {
+                    let mut k = [0; 32];
+                    k[..8].copy_from_slice(&i.to_be_bytes());
+                    k
+                })
+                .collect()
+        };
         let sign = |n| Roll::sign(&charter, NetworkId([1; 32]), &founder(1), UnixMs(1), keys(n));
         assert_eq!(sign(ROLL_REVOKED_MAX).unwrap().encode().len(), ROLL_MAX);
         assert!(sign(ROLL_REVOKED_MAX + 1).is_none());

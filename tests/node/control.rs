@@ -21,7 +21,9 @@ use umbel::crypto::hash::sha256;
 use umbel::host::dir::NodeDir;
 use umbel::host::error::Error;
 use umbel::host::system::Timer;
-use umbel::node::control::report::{CustodianReport, InviteReport, LookupReport, Progress, PutReport, RollReport, Status, Unit};
+use umbel::node::control::report::{
+    CustodianReport, InviteReport, LookupReport, Progress, PutReport, RollReport, Status, Unit,
+};
 use umbel::node::control::server::{DoorSink, GetSink, Handler, Input, News, listen, serve};
 use umbel::node::control::{
     BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest, RelaysRequest, RollRequest,

@@ -13,8 +13,14 @@ fn outage(profile: &str, relays: usize, what: &str) -> BTreeMap<String, Vec<u64>
     let home = tempfile::tempdir().unwrap();
     let (work, program, count) = (text(home.path()), umbel_program(), relays.to_string());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/node/outages.sh");
-    let settings =
-        [("WORK", &*work), ("UMBEL", &program), ("PROFILE", profile), ("N", &count), ("WHAT", what), ("SCRIPT", script)];
+    let settings = [
+        ("WORK", &*work),
+        ("UMBEL", &program),
+        ("PROFILE", profile),
+        ("N", &count),
+        ("WHAT", what),
+        ("SCRIPT", script),
+    ];
     let ran = shell(Duration::from_secs(1_200), "unshare -rn sh \"$SCRIPT\"", &settings).ok();
     eprintln!("{profile}, {relays} relays, {what}:\n{}", ran.out());
     let mut found: BTreeMap<String, Vec<u64>> = BTreeMap::new();

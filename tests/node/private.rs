@@ -147,14 +147,18 @@ fn whom_a_founder_takes_back_is_out_by_the_next_cuts_and_a_restart_changes_nothi
     until("the other relays have it out", START_MAX, || [0, 1, 2].iter().all(|n| !holds(&net.dir(*n))));
     eprintln!("taken back: out of every set after {} ms", begun.elapsed_ms());
     until("the client has it out", START_MAX, || !holds(client.dir()));
-    until("it knows it itself", START_MAX, || umbel(&net.dir(3), &["status"]).out().contains("took this relay's membership back"));
+    until("it knows it itself", START_MAX, || {
+        umbel(&net.dir(3), &["status"]).out().contains("took this relay's membership back")
+    });
     // It starts again with its folder, and another one by the same invite.
     net.relays[3].kill();
     net.relays[3] = net.process(3, &net.dir(3));
     let other = net.dir(9);
     let _other = net.process(3, &other);
     for dir in [&net.dir(3), &other] {
-        until("it is told so", START_MAX, || umbel(dir, &["status"]).out().contains("took this relay's membership back"));
+        until("it is told so", START_MAX, || {
+            umbel(dir, &["status"]).out().contains("took this relay's membership back")
+        });
     }
     assert_eq!(status(&net.dir(0))["directory"]["relays"], 3);
     let listed = umbel(&net.dir(0), &["network", "members"]).ok().out();

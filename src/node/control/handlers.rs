@@ -2,7 +2,9 @@
 
 use super::report::{InviteReport, Listing, LookupReport, PutReport, RollReport, Status};
 use super::server::{self, DoorSink, GetSink, Handler, Input, News};
-use super::{BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest, RelaysRequest, RollRequest};
+use super::{
+    BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest, RelaysRequest, RollRequest,
+};
 use crate::api::{Client, Content, Link, Object, ObjectReader, Relay};
 use crate::host::error::{Error, ErrorKind};
 use crate::host::system::unix_now;
@@ -155,7 +157,9 @@ impl Handler for Control {
     async fn roll(&self, request: RollRequest) -> Result<RollReport, Error> {
         let refused = |why: &str| Error::new(ErrorKind::Config, why).with_rule("INVITE-9");
         let Node::Relay(relay) = &self.node else {
-            return Err(refused("a client tells nobody what a founder took back").with_hint("name a relay's folder with --dir"));
+            return Err(
+                refused("a client tells nobody what a founder took back").with_hint("name a relay's folder with --dir")
+            );
         };
         let roll = BASE64.decode(request.roll.as_bytes()).map_err(|_| refused("this is no roll"))?;
         if relay.take_roll(roll).await? {

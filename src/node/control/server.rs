@@ -6,8 +6,8 @@ use crate::host::error::{Error, ErrorKind, reason};
 use crate::node::control::frame::{DATA_MAX, Frame, RELAYS_MAX, REQUEST_MAX, line, read_line};
 use crate::node::control::report::{InviteReport, Listing, LookupReport, Progress, PutReport, RollReport, Status};
 use crate::node::control::{
-    BrowseRequest, Door, Entry, GetRequest, LookupRequest, Opened, PutRequest, RelaysRequest, RollRequest, Request, SOCKET_NAME,
-    Sent, short_path,
+    BrowseRequest, Door, Entry, GetRequest, LookupRequest, Opened, PutRequest, RelaysRequest, Request, RollRequest,
+    SOCKET_NAME, Sent, short_path,
 };
 use crate::node::relays::RelaysReport;
 use serde::Serialize;

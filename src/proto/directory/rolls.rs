@@ -113,7 +113,8 @@ impl Rolls {
     /// The member keys that count for nothing at this cut.
     // spec: INVITE-11
     pub fn at(&self, cut: UnixMs) -> Revoked {
-        let of = |list: &Vec<Held>| list.iter().rev().find(|h| self.in_time(&h.key, cut)).map(|h| h.roll.revoked().to_vec());
+        let of =
+            |list: &Vec<Held>| list.iter().rev().find(|h| self.in_time(&h.key, cut)).map(|h| h.roll.revoked().to_vec());
         self.held.values().filter_map(of).flatten().collect()
     }
 
