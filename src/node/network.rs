@@ -15,6 +15,7 @@ use crate::node::control::client::Conversation;
 use crate::node::control::report::{InviteReport, RollReport};
 use crate::node::control::{Request, RollRequest};
 use crate::node::output::Report;
+use crate::proto::profile::Profile;
 use crate::wire::ids::{from_text, to_text};
 use crate::wire::invite as wire;
 use crate::wire::membership::{Charter, MemberKey};
@@ -280,6 +281,12 @@ pub(crate) async fn revoke(path: &Path, whose: &str) -> Result<RevokedReport, Er
     }
 }
 
+/// Later than the one before, whatever the clock says; but one that a clock far ahead wrote was taken by nobody.
+fn written_after(before: Option<&Roll>, now: UnixMs) -> UnixMs {
+    let taken = before.filter(|roll| roll.written <= now.plus(Profile::PRIVATE.clock_tolerance));
+    taken.map_or(now, |roll| UnixMs(roll.written.0.saturating_add(1)).max(now))
+}
+
 /// Signs and keeps a roll with one key more.
 fn sign_roll(path: &Path, whose: &str) -> Result<(RevokedReport, Roll), Error> {
     let dir = open(path)?;
@@ -299,8 +306,7 @@ fn sign_roll(path: &Path, whose: &str) -> Result<(RevokedReport, Roll), Error> {
     if !revoked.contains(&key) {
         revoked.push(key);
     }
-    // Later than the one before, whatever the clock says.
-    let written = before.map_or(UnixMs(0), |roll| UnixMs(roll.written.0.saturating_add(1))).max(unix_now());
+    let written = written_after(before.as_ref(), unix_now());
     let is_founder = charter.index(&founder.public()).is_some();
     let roll = Roll::sign(charter, network, &founder, written, revoked).ok_or_else(|| match is_founder {
         true => Error::new(ErrorKind::Usage, format!("this founder took {ROLL_REVOKED_MAX} member keys back already"))
@@ -315,4 +321,25 @@ fn sign_roll(path: &Path, whose: &str) -> Result<(RevokedReport, Roll), Error> {
     let report =
         RevokedReport { network: network.to_string(), name, member: to_text(&key), told: false, next_cut_s: None };
     Ok((report, roll))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_roll_is_later_than_the_one_before_but_not_than_one_of_the_future() {
+        let founder = IdentityKey::from_bytes([1; 32]);
+        let charter = Charter::private([2; 32], vec![founder.public()]).unwrap();
+        let network = charter.network(Profile::PRIVATE.name);
+        let now = UnixMs(1_700_000_000_000);
+        let after = |written| {
+            let before = Roll::sign(&charter, network, &founder, written, vec![]).unwrap();
+            written_after(Some(&before), now)
+        };
+        let minute = crate::base::time::Duration::from_secs(60);
+        assert_eq!((written_after(None, now), after(now.minus(minute))), (now, now));
+        assert_eq!(after(now.plus(minute)), UnixMs(now.plus(minute).0 + 1));
+        assert_eq!(after(now.plus(minute * 60 * 24)), now);
+    }
 }

@@ -57,7 +57,10 @@ impl RelayDirectory {
     /// Whether the answer to ROLLS was one.
     pub(super) fn got_rolls(&mut self, answer: Option<DirectoryAnswer>, now: Now) -> bool {
         let Some(DirectoryAnswer::Rolls(list)) = answer else { return false };
-        list.iter().all(|bytes| self.take_roll(now, bytes))
+        for bytes in &list {
+            self.take_roll(now, bytes);
+        }
+        true
     }
 
     /// Answers ROLLS.
