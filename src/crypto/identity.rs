@@ -17,6 +17,8 @@ pub enum Purpose {
     Member,
     /// A member key's word for a relay.
     Membership,
+    /// A founder's word that member keys of a private network are worth nothing any more.
+    Roll,
 }
 
 impl Purpose {
@@ -27,6 +29,7 @@ impl Purpose {
             Self::Statement => b"umbel 1 root statement",
             Self::Member => b"umbel 1 member",
             Self::Membership => b"umbel 1 membership",
+            Self::Roll => b"umbel 1 roll",
         }
     }
 }

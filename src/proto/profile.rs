@@ -25,6 +25,8 @@ pub struct Profile {
     pub usable_lag: Duration,
     /// How long a descriptor is valid after its publication.
     pub descriptor_lifetime: Duration,
+    /// The shortest lifetime that a relay chooses. Between the two it is two periods of the cuts.
+    pub lifetime_min: Duration,
     /// How often a relay publishes a fresh descriptor.
     pub descriptor_refresh: Duration,
     /// Between two rounds of anti-entropy with a random relay.
@@ -140,6 +142,7 @@ impl Profile {
         settle_margin: Duration::from_secs(6),
         usable_lag: Duration::from_secs(6),
         descriptor_lifetime: DAY,
+        lifetime_min: DAY,
         descriptor_refresh: Duration::from_secs(12 * 3600),
         gossip_interval: Duration::from_secs(30),
         client_refresh: HOUR,
@@ -173,8 +176,9 @@ impl Profile {
         sample_interval: HOUR,
         settle_margin: Duration::from_millis(1_500),
         usable_lag: Duration::from_millis(500),
-        descriptor_lifetime: Duration::from_secs(60),
-        descriptor_refresh: Duration::from_secs(20),
+        descriptor_lifetime: Duration::from_secs(120),
+        lifetime_min: Duration::from_secs(20),
+        descriptor_refresh: Duration::from_secs(40),
         gossip_interval: Duration::from_secs(5),
         client_refresh: Duration::from_secs(20),
         snapshot_max_age: DAY,
@@ -196,6 +200,7 @@ impl Profile {
         settle_margin: Duration::from_millis(500),
         usable_lag: Duration::from_millis(200),
         descriptor_lifetime: Duration::from_secs(60),
+        lifetime_min: Duration::from_secs(60),
         descriptor_refresh: Duration::from_secs(20),
         gossip_interval: Duration::from_secs(5),
         client_refresh: Duration::from_secs(5),

@@ -17,7 +17,11 @@ use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink, bytes16};
 use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::rolls::{RollKey, keys as roll_keys, list as roll_list};
 use crate::wire::table::table;
+use codec::{part, witnessed};
+
+mod codec;
 
 /// Most records in one PUT or DELTA.
 pub const RECORDS_MAX: usize = 128;
@@ -123,6 +127,14 @@ table! {
         /// The first byte wanted.
         offset: u32,
     } [Changes];
+
+    /// The rolls of a private network: here are some, and what newer ones than these do you have?
+    16 ROLLS: Rolls {
+        /// Those that the asker has, the newest of each founder.
+        have: Vec<RollKey> => roll_keys,
+        /// Rolls that may be new.
+        given: Vec<Vec<u8>> => roll_list,
+    } [Rolls];
 }
 
 table! {
@@ -194,6 +206,9 @@ table! {
         /// At most [`CHANGES_PART_MAX`].
         bytes: Vec<u8> => part,
     };
+
+    /// Rolls that are newer than the asker's.
+    16 ROLLS: Rolls(list: Vec<Vec<u8>> => roll_list);
 }
 
 impl DirectoryRequest {
@@ -421,38 +436,6 @@ mod tags {
 
     pub(super) fn write(tags: &[u64; BUCKETS], out: &mut impl Sink) {
         tags.iter().for_each(|t| t.write(out));
-    }
-}
-
-/// What a WITNESS and its answer list, with a count `u8`, at most [`WITNESSED_MAX`].
-mod witnessed {
-    use super::{Field, Malformed, Reader, Sink, WITNESSED_MAX};
-
-    pub(super) fn read<T: for<'a> Field<'a>>(r: &mut Reader<'_>) -> Result<Vec<T>, Malformed> {
-        let count = usize::from(r.u8()?);
-        if count > WITNESSED_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| T::read(r)).collect()
-    }
-
-    pub(super) fn write<T: for<'a> Field<'a>>(list: &[T], out: &mut impl Sink) {
-        out.put(&[list.len() as u8]);
-        list.iter().for_each(|item| item.write(out));
-    }
-}
-
-/// The bytes to the end, at most [`CHANGES_PART_MAX`].
-mod part {
-    use super::{CHANGES_PART_MAX, Malformed, Reader, Sink};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
-        let bytes = r.rest();
-        if bytes.len() > CHANGES_PART_MAX { Err(Malformed::OutOfRange) } else { Ok(bytes.to_vec()) }
-    }
-
-    pub(super) fn write(bytes: &[u8], out: &mut impl Sink) {
-        out.put(bytes);
     }
 }
 

@@ -87,6 +87,7 @@ pub fn messages() -> Vec<Example<Message<'static>>> {
 /// Requests to a directory.
 pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
     let entry = Entry { id: RELAY, published: UnixMs(7), tag: 9 };
+    let roll = RollKey { founder: 1, written: UnixMs(7), tag: 9 };
     vec![
         ("put", DirectoryRequest::Put(vec![relay(1).bytes().to_vec()])),
         ("get", DirectoryRequest::Get(RELAY)),
@@ -96,6 +97,7 @@ pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
         ("page_of", DirectoryRequest::Page { cut: UnixMs(60_000), start: 5 }),
         ("changes_of", DirectoryRequest::Changes { from: UnixMs(60_000), offset: 7 }),
         ("witness", DirectoryRequest::Witness { cut: UnixMs(60_000), relays: vec![RELAY, RelayId([4; 32])] }),
+        ("rolls", DirectoryRequest::Rolls { have: vec![roll], given: vec![vec![5; 200]] }),
     ]
 }
 
@@ -121,6 +123,7 @@ pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
         ("refused", DirectoryAnswer::Refused(directory::Refusal::Busy)),
         ("changes", changes),
         ("witnessed", DirectoryAnswer::Witnessed(vec![statement, statement])),
+        ("rolls", DirectoryAnswer::Rolls(vec![vec![5; 200]])),
     ]
 }
 

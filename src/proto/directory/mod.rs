@@ -19,6 +19,7 @@ pub mod progress;
 pub mod records;
 pub mod relay_sync;
 pub mod rendezvous;
+pub mod rolls;
 pub mod schedule;
 pub mod snapshot;
 pub mod standing;

@@ -11,7 +11,7 @@ use crate::proto::directory::cuts::Cuts;
 use crate::proto::directory::kept::Kept;
 use crate::proto::directory::peers::Peers;
 use crate::proto::directory::records::{Records, Taken};
-use crate::proto::directory::rendezvous;
+use crate::proto::directory::rolls::Rolls;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
@@ -23,6 +23,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 mod chain;
+mod own;
+mod rolls;
 mod service;
 mod witness;
 
@@ -80,6 +82,8 @@ enum Pending {
     Poll(UnixMs),
     /// A page of the set of this cut.
     Page(UnixMs),
+    /// Rolls, given and asked for.
+    Rolls,
 }
 
 struct Round {
@@ -131,6 +135,7 @@ pub struct RelayDirectory {
     known_at: Option<Instant>,
     verifications: (u64, Instant),
     witness: Witness,
+    rolls: Rolls,
 }
 
 impl RelayDirectory {
@@ -175,6 +180,7 @@ impl RelayDirectory {
             known_at: Some(Instant::default()),
             verifications: (VERIFY_BURST, Instant::default()),
             witness: Witness::default(),
+            rolls: Rolls::new(network, profile),
             seeds,
         }
     }
@@ -205,28 +211,6 @@ impl RelayDirectory {
     pub fn is_quiet(&self) -> bool {
         let is_told = |c: &(RelayId, Instant, Pending)| matches!(c.2, Pending::Push | Pending::Publish);
         self.push_at.is_none() && self.out.is_empty() && !self.calls.values().any(is_told)
-    }
-
-    /// Chooses whom to bring our record to: the custodians of our id, by the look-up that also places content; the seeds
-    /// while we know nobody else.
-    fn aim(&mut self, now: Now) {
-        let n = self.profile.custodians;
-        // spec: DIR-30
-        let mut to = match self.cuts.newest() {
-            Some(s) => s.record_custodians(&self.own, n),
-            None => {
-                let beacon = rendezvous::first_beacon(self.network, now.unix, self.profile);
-                let valid = self.records.valid(now.unix).filter(|r| r.id() != self.own);
-                let mut known: Vec<_> = valid.cloned().collect();
-                known.sort_unstable_by_key(|r| r.id());
-                rendezvous::best(&beacon, &self.own.0, &known, n)
-            }
-        };
-        if !self.joined {
-            to.extend(self.seeds.iter().map(|s| s.id()));
-        }
-        let target = |id| (id, Target { tries: 0, at: now.mono, calling: false });
-        self.targets = to.into_iter().filter(|id| *id != self.own).map(target).collect();
     }
 
     /// A record is new to us: tell the push peers soon, unless its relay makes new ones too fast.
@@ -339,22 +323,6 @@ impl RelayDirectory {
         }
     }
 
-    /// Brings our record to the custodians that do not have it yet.
-    fn bring(&mut self, now: Now) {
-        let Some(mine) = &self.mine else { return };
-        let request = DirectoryRequest::Put(vec![mine.bytes().to_vec()]);
-        let due: Vec<_> =
-            self.targets.iter().filter(|(_, t)| !t.calling && t.at <= now.mono).map(|(id, _)| *id).collect();
-        for id in due {
-            if self.room() {
-                self.targets.entry(id).and_modify(|t| t.calling = true);
-                self.call(now, id, Pending::Publish, &request);
-            } else {
-                self.targets.entry(id).and_modify(|t| t.at = now.mono + JOIN_RETRY_FIRST);
-            }
-        }
-    }
-
     fn start_round(&mut self, now: Now, rng: &mut Rng) {
         self.peers.turn(rng);
         let interval = self.profile.gossip_interval;
@@ -368,6 +336,8 @@ impl RelayDirectory {
         self.round = Some(Round { peer, ranges: VecDeque::new(), digests: 0 });
         self.call(now, peer, Pending::Round, &DirectoryRequest::Compare(Box::new(*self.records.sums())));
         self.call(now, peer, Pending::Newest, &DirectoryRequest::Statement(UnixMs(0)));
+        let given = self.rolls.given();
+        self.ask_for_rolls(now, peer, given);
     }
 
     /// The answer to a call of ours.
@@ -420,23 +390,13 @@ impl RelayDirectory {
                 self.paged(peer, cut, answer, now);
                 answered
             }
+            (Pending::Rolls, answer) => self.got_rolls(answer, now),
             (Pending::Push, _) => false,
         };
         if good {
             self.peers.succeeded(&peer);
         } else {
             self.peers.failed(peer, now.mono);
-        }
-    }
-
-    fn publish_failed(&mut self, peer: RelayId, now: Now) {
-        let seed = self.seeds.iter().any(|s| s.id() == peer);
-        let Some(t) = self.targets.get_mut(&peer) else { return };
-        t.tries = t.tries.saturating_add(1);
-        t.calling = false;
-        t.at = now.mono + JOIN_RETRY_FIRST.saturating_mul(1 << t.tries.min(9));
-        if t.tries >= PUBLISH_TRIES && (self.joined || !seed) {
-            self.targets.remove(&peer);
         }
     }
 
@@ -496,3 +456,5 @@ impl RelayDirectory {
 mod tests;
 #[cfg(test)]
 mod tests_of_chain;
+#[cfg(test)]
+mod tests_of_rolls;

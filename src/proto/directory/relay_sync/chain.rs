@@ -68,6 +68,9 @@ impl RelayDirectory {
         for record in kept.records {
             let _ = self.records.take(record, now.unix);
         }
+        for roll in kept.rolls {
+            let _ = self.rolls.take(&roll, now.unix);
+        }
         if let Some(newest) = self.cuts.newest().cloned() {
             self.know(&newest, now);
             self.out.push_back(DirOutput::Settled(newest));
@@ -109,6 +112,7 @@ impl RelayDirectory {
             };
             let before = self.records.len();
             self.records.advance(self.next_cut, now.unix);
+            self.rolls.advance(self.next_cut);
             if self.records.len() != before {
                 self.known_at.get_or_insert(now.mono);
             }
@@ -126,6 +130,7 @@ impl RelayDirectory {
         }
         let heard = heard_of(self.records.all(), cut, self.profile);
         let set = Snapshot::follow(previous.as_deref(), heard, cut, self.profile, self.network);
+        let set = self.without_revoked(set);
         if set.len() < RELAYS_MIN {
             return;
         }
@@ -152,7 +157,7 @@ impl RelayDirectory {
 
     /// What the next run should begin with.
     pub fn to_keep(&self) -> Vec<u8> {
-        Kept::encode(&self.cuts, &self.records)
+        Kept::encode(&self.cuts, &self.records, &self.rolls)
     }
 
     /// A relay said what it settled last.

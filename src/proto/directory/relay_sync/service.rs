@@ -47,6 +47,7 @@ impl RelayDirectory {
             DirectoryRequest::Page { cut, start } => self.cuts.page(cut, start, now.unix),
             DirectoryRequest::Changes { from, offset } => self.cuts.changes(from, offset, now.unix, self.profile),
             DirectoryRequest::Witness { cut, relays } => self.witness(now, cut, &relays),
+            DirectoryRequest::Rolls { have, given } => self.rolls(&given, &have, now),
         }
     }
 
@@ -69,7 +70,7 @@ impl RelayDirectory {
         DirectoryAnswer::Taken { new, held, refused }
     }
 
-    fn may_verify(&mut self, now: Instant) -> bool {
+    pub(super) fn may_verify(&mut self, now: Instant) -> bool {
         let (left, since) = self.verifications;
         let ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
         let left = left.saturating_add(ms.saturating_mul(VERIFY_PER_MS)).min(VERIFY_BURST);
