@@ -259,7 +259,7 @@ pub(crate) fn members(dir: &Path) -> Result<MembersReport, Error> {
     founder_key(&dir)?;
     let network = Invite::read(dir.file(INVITE_FILE))?.0.network().to_string();
     let roll = founder::load_roll(&dir)?;
-    let is_revoked = |key| roll.as_ref().is_some_and(|roll| roll.revoked().contains(key));
+    let is_revoked = |key: &[u8; 32]| roll.as_ref().is_some_and(|roll| roll.revoked().contains(key));
     let row = |m: Issued| {
         let (member, revoked) = (to_text(&m.key), is_revoked(&m.key));
         MemberRow { name: m.name, member, issued_unix: m.issued, revoked }

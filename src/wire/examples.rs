@@ -12,6 +12,7 @@ use crate::wire::directory::{self, BUCKETS, DirectoryAnswer, DirectoryRequest, E
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{Address, Locator, NetworkId, RelayId};
 use crate::wire::message::{EndReason, ExtendFailure, Message, Target};
+use crate::wire::rolls::RollKey;
 
 /// An example under the name of its fuzz seed.
 pub type Example<T> = (&'static str, T);
@@ -123,7 +124,7 @@ pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
         ("refused", DirectoryAnswer::Refused(directory::Refusal::Busy)),
         ("changes", changes),
         ("witnessed", DirectoryAnswer::Witnessed(vec![statement, statement])),
-        ("rolls", DirectoryAnswer::Rolls(vec![vec![5; 200]])),
+        ("newer_rolls", DirectoryAnswer::Rolls(vec![vec![5; 200]])),
     ]
 }
 

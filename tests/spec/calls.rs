@@ -8,6 +8,7 @@ use umbel::wire::content::Class;
 use umbel::wire::content::store::{self, Missing, Status, StoreAnswerKind, StoreRequestKind};
 use umbel::wire::directory::{self, DirectoryAnswerKind, DirectoryRequestKind, Entry, MemberBytes};
 use umbel::wire::ids::{Address, Locator, RelayId};
+use umbel::wire::rolls::RollKey;
 
 fn name(case: &Case) -> &str {
     case.name.split_once('/').expect("kind/name").1

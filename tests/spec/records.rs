@@ -85,11 +85,12 @@ fn one_invite(case: &Case) {
 }
 
 fn one_roll(case: &Case) {
+    let network = NetworkId(case.array("network"));
     let roll = match Roll::decode(&case.bytes("roll")) {
         Err(why) => return case.expect(&format!("{why:?}")),
         Ok(roll) => roll,
     };
-    if roll.verify(Profile::PRIVATE.name, NetworkId(case.array("network"))).is_err() {
+    if roll.verify(Profile::PRIVATE.name, network).is_err() {
         return case.expect("Membership");
     }
     case.expect("ok");

@@ -29,7 +29,7 @@ pub fn period(set: &Snapshot, profile: &Profile) -> Duration {
 
 /// How long a record is valid that a relay publishes now: where relays alone say that they are there, the dead are out two
 /// periods later.
-// spec: DIR-102
+// spec: DIR-85
 pub fn lifetime(set: Option<&Snapshot>, profile: &Profile) -> Duration {
     let period = set.map_or(profile.cuts.period_min, |set| period(set, profile));
     period.saturating_mul(2).clamp(profile.lifetime_min, profile.descriptor_lifetime)
@@ -74,7 +74,7 @@ mod tests {
         Snapshot::settle(&records, cut, profile, NETWORK).with_standings(|_| Standing::new(cut.minus(age)))
     }
 
-    // spec: DIR-102
+    // spec: DIR-85
     #[test]
     fn records_live_for_two_periods_where_the_profile_lets_them() {
         const DAY: Duration = Duration::from_secs(86_400);
