@@ -45,7 +45,7 @@ fn all_restart(profile: &str, relays: usize) {
 // spec: DIR-62
 #[test]
 fn all_relays_of_a_private_network_restart_and_every_client_works_throughout() {
-    all_restart("private", 3);
+    all_restart("private", 5);
 }
 
 #[test]

@@ -32,7 +32,7 @@ client c 6000 --invite net.invite || { echo "never 0 the first client"; exit 1; 
 n=0; until [ "$(known c)" = $N ]; do sleep .5; n=$((n+1)); [ $n -gt 1200 ] && { echo "never $(known c) relays in the set"; exit 1; }; done
 client c2 300 --invite net.invite
 echo "a note for all" >note
-LINK=$(u c put note --json | sed -n 's/.*"link":"\([^"]*\)".*/\1/p')
+u c put note --json >put.json 2>put.err; LINK=$(sed -n 's/.*"link":"\([^"]*\)".*/\1/p' put.json)
 fetch c && fetch c2 || { echo "lost 0 before anything"; exit 1; }
 
 # A newcomer by the invite that a client has now: how long it takes to be of use.

@@ -89,6 +89,13 @@ fn five_machines_are_a_private_network_within_half_a_minute() {
     let took = begun.elapsed();
     eprintln!("a private network: of use {} ms after the start of its third relay", took.as_millis());
     assert!(took < PRIVATE_MAX, "{took:?}");
+    // Three relays are enough to keep a note, and to fetch it.
+    let file = net.file("first");
+    fs::write(&file, "of three").unwrap();
+    let put = client.umbel(COMMAND_MAX, &["put", &text(&file)]).ok().json();
+    let copy = net.file("copy");
+    client.umbel(COMMAND_MAX, &["get", put["link"].as_str().unwrap(), "-o", &text(&copy)]).ok();
+    assert_eq!(fs::read(&copy).unwrap(), b"of three");
     for n in 3..5 {
         net.start_next();
         assert_eq!(net.relays.len(), n + 1);
