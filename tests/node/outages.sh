@@ -57,10 +57,10 @@ roll)
   done ;;
 half)
   i=1; while [ $i -le $((N/2)) ]; do kill -9 $(cat r$i.pid); i=$((i+1)); done
-  died=$(ms); try c "half are dead"; sleep 2
-  kill -9 $(cat r0.pid); try c "and the founder"
-  cut=$(u c --json status | field next_cut_s)
-  newcomer n 3000; echo "since_death_ms $(( $(ms) - died ))"; echo "next_cut_s ${cut:-0}"
-  end c2 TERM; client c2 300 || echo "late c2"; try c2 "restarted" ;;
+  died=$(ms); sleep 2; kill -9 $(cat r0.pid)
+  newcomer n 3000; echo "since_death_ms $(( $(ms) - died ))"
+  # A client whose guards are all among the dead waits for them: what it may draw instead is bounded.
+  for d in c c2; do fetch $d && echo "fetched 1" || echo "fetched 0"; done ;;
 esac
-echo "fetches $t"
+[ $WHAT = roll ] && echo "fetches $t"
+true
