@@ -9,6 +9,7 @@ ENTRIES = b"".join(seq(32, 40 + i) + u64(1000 + i) + u64(77 + i) for i in range(
 KEYS = b"".join(seq(32, 60 + i) + u64(2000 + i) for i in range(2))
 STATED = seq(76 + 32 + 64, 3)
 MEMBERS = [member(r, 1_799_999_000_000, 5, dormant) for r, dormant in zip(RECORDS, (0, 1_799_999_500_000))]
+CLIMBING = [len16(RECORDS[0]) + u8(2) + u8(3) + seq(64, 1) + u8(5) + seq(64, 2), len16(RECORDS[1]) + u8(0)]
 LISTED = dict(records=b"".join(len16(r) for r in RECORDS))
 
 
@@ -35,6 +36,8 @@ def directory_requests():
         ("page", u8(6) + u64(0) + u32(192), dict(cut=0, start=192)),
         ("changes", u8(8) + u64(1_800_000_000_000) + u32(60_000), dict(cut=1_800_000_000_000, start=60_000)),
         ("witness", u8(7) + u64(1_800_000_000_000) + u8(2) + ID + ID[::-1], dict(cut=1_800_000_000_000, relays=ID + ID[::-1])),
+        ("climb", u8(9) + u64(1_800_000_000_000) + u8(2) + b"".join(CLIMBING), dict(cut=1_800_000_000_000, climbing=b"".join(len16(c) for c in CLIMBING))),
+        ("tell", u8(10) + u8(2) + STATED + STATED, dict(statements=STATED + STATED)),
         ("rolls", u8(16) + u8(2) + ROLL_KEYS + record_list(RECORDS), dict(have=ROLL_KEYS) | LISTED),
         ("rolls_of_nobody", u8(16) + u8(0) + u8(0), dict(have=b"", records=b"")),
     ]:
@@ -42,7 +45,11 @@ def directory_requests():
     refused("directory_request", [
         ("empty", "DIR-12", "Truncated", b""),
         ("kind_0", "DIR-12", "UnknownKind", u8(0)),
-        ("kind_9", "DIR-12", "UnknownKind", u8(9)),
+        ("kind_11", "DIR-12", "UnknownKind", u8(11)),
+        ("climb_of_14", "DIR-12", "OutOfRange", u8(9) + u64(1) + u8(14) + (len16(b"x") + u8(0)) * 14),
+        ("climb_with_65_rungs", "DIR-12", "OutOfRange", u8(9) + u64(1) + u8(1) + len16(b"x") + u8(65) + bytes(65 * 65)),
+        ("tell_of_97", "DIR-12", "OutOfRange", u8(10) + u8(97) + STATED * 97),
+        ("tell_cut", "DIR-12", "Truncated", u8(10) + u8(1) + STATED[:-1]),
         ("put_of_129", "DIR-12", "OutOfRange", u8(1) + u8(129) + len16(b"x") * 129),
         ("put_of_a_long_record", "DIR-12", "OutOfRange", u8(1) + u8(1) + len16(seq(667))),
         ("get_cut", "DIR-12", "Truncated", u8(2) + ID[:31]),

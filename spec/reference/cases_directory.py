@@ -115,7 +115,7 @@ def roll_cases():
     """Rolls, and what they come to at a cut of the profile `private`."""
     network, genesis = network_id("private", seq(32), map(ed_public, FOUNDERS)), seq(32)
     one, two, three = sorted([seq(32, 50), seq(32, 60), ed_public(MEMBER)])
-    cut, margin = 1_800_000_000_000, 1_500
+    cut, margin = 1_800_000_000_000, 2_000
     make = lambda founder, written, *keys: roll(genesis, FOUNDERS, FOUNDERS[founder], network, written, keys)
     good = make(0, cut, one, three)
     case("directory", "roll", "of_two", "INVITE-9", network=network, roll=good, founder=charter_index(FOUNDERS, FOUNDERS[0]), written=cut, revoked=one + three)
@@ -178,7 +178,7 @@ def invite_cases(plain, checked):
 
 def sets(network, base):
     """Settled sets, their roots and their statements, of relays with fixed keys under the profile `testing`."""
-    cut, margin, term = 1_800_000_000_000, 500, 3_600_000
+    cut, term = 1_800_000_000_000, 3_600_000
 
     def relay(i, published=cut - 5_000, lifetime=60, **change):
         secret = seq(32, i)
@@ -222,16 +222,15 @@ def sets(network, base):
         ("not_a_cut", "NoCut", named(records) | dict(cut=cut + 1)),
     ]:
         case("directory", "set", name, "DIR-28", expect, **change)
-    edge = relay(32, published=cut - margin)
     twins = [relay(20, published=cut - 4_000), relay(20, published=cut - 4_000, link_key=seq(32, 9))]
-    given = all_of + twins + [edge, relay(21, published=cut - margin + 1), relay(22, published=cut - 3_000, lifetime=3), relay(23, published=cut - 9_000), relay(31, published=cut - 60_000)]
+    given = all_of + twins + [relay(21, published=cut - 1), relay(22, published=cut - 3_000, lifetime=3), relay(23, published=cut - 9_000), relay(31, published=cut - 60_000)]
     wire = lambda members: [member(r[3], since, samples, dormant) for r, since, samples, dormant in members.values()]
-    settled = lambda before, records, at: settle(before, records, at, margin, 60_000, 60_000)
+    settled = lambda before, records, at: settle(before, records, at, 60_000, 3_600_000)
     first = settled(None, given, cut)
-    spec = "DIR-17 DIR-18 DIR-19 DIR-20 DIR-54 DIR-55 DIR-56"
+    spec = "DIR-18 DIR-19 DIR-20 DIR-54 DIR-55 DIR-56"
     fields = lambda members: dict(members=lists(wire(members)), root=dir_root(beacon, wire(members)))
     records_of = lambda given: lists([r[3] for r in given])
-    case("directory", "settle", "late_over_twice_and_older", spec, network=network, cut=cut, records=records_of(given), beacon=beacon, **fields(first))
+    case("directory", "settle", "over_twice_and_older", spec, network=network, cut=cut, records=records_of(given), beacon=beacon, **fields(first))
     # A minute later: relay 20 is there again, 24 retires, 28 is new, and the others' time is over.
     then = cut + 57_000
     later = [relay(20, published=then - 1_000), relay(24, published=then - 1_500, lifetime=1), relay(28, published=then - 2_000), relay(25, published=then - 3_000)]
@@ -245,6 +244,12 @@ def sets(network, base):
     beacon_3 = dir_beacon(network, last, term, dir_root(beacon, wire(second)))
     case("directory", "settle", "in_the_next_term", spec, network=network, cut=last, records=records_of([relay(i, published=last - 1_000) for i in (20, 25, 28)]), before=then,
          old_members=lists(wire(second)), old_beacon=beacon, beacon=beacon_3, members=lists(wire(third)), root=dir_root(beacon_3, wire(third)))
+    drawn = group(beacon, cut + 1_000, [r[0] for r in all_of], 5)
+    secrets = {relay(i)[0]: seq(32, i) for i in range(20, 27)}
+    item = record_hash(relay(28)[3])
+    steps = b"".join(rung(secrets[member], network, cut + 1_000, item, place) for place, member in enumerate(drawn[:3]))
+    case("directory", "group", "five_of_seven", "AGREE-1 AGREE-2", network=network, cut=cut, beacon=beacon, members=lists(wire(settled(None, all_of, cut))), next=cut + 1_000, drawn=b"".join(drawn),
+         item=item, rungs=steps)
     step = lambda old, new, at, old_beacon, beacon, following: dict(
         network=network, before=at, old_members=lists(wire(old)), old_beacon=old_beacon, changes=changes(old, new), cut=following, beacon=beacon, members=lists(wire(new)),
         root=dir_root(beacon, wire(new)))  # fmt: skip

@@ -158,6 +158,17 @@ def settled_set(case: Case) -> None:
     same(found.root, case.raw("root"))
 
 
+def group(case: Case) -> None:
+    members = [parse_member(Reader(m, "member")) for m in case.elements("members")]
+    found, cut = settled(network_of(case), case.number("cut"), case.raw("beacon"), members), case.number("next")
+    drawn = umbel.group(found.beacon, cut, [r.relay for r in found.relays], 5)
+    same(drawn, case.ids("drawn"))
+    rungs = case.raw("rungs")
+    for at in range(0, len(rungs), 65):
+        signed = found.network.id + umbel.u64(cut) + case.raw("item") + rungs[at : at + 1]
+        same(is_signed(found.find(drawn[rungs[at]]).identity, "umbel 1 rung", signed, rungs[at + 1 : at + 65]), True)
+
+
 def statement(case: Case) -> None:
     found = read_statement(Reader(case.raw("statement"), "statement"))
     check_statement_signature(found, network_of(case), case.raw("identity"))
@@ -253,7 +264,7 @@ READERS: dict[str, Callable[[Case], None]] = {
     "addresses/address": address, "calls/directory_answer": directory_answer, "calls/directory_request": directory_request,
     "calls/store_answer": store_answer, "calls/store_request": store_request, "cells/cell": cell, "content/link": content_link,
     "content/manifest": manifest, "content/node": content_node, "content/object": content_object, "content/root": content_root,
-    "directory/custodians": custodians, "directory/descriptor": descriptor, "directory/invite": invite, "directory/set": settled_set,
+    "directory/custodians": custodians, "directory/descriptor": descriptor, "directory/group": group, "directory/invite": invite, "directory/set": settled_set,
     "directory/statement": statement, "handshake/handshake": reply, "handshake/reply": reply, "ids/id_text": id_text, "ids/work": work, "link/link": link,
     "link/received": link_received, "messages/text": text, "onion/body": onion_body, "onion/path": onion_path, "signatures/signature": signature,
 }  # fmt: skip

@@ -44,7 +44,6 @@ class Profile:
     period_min: int
     period_max: int
     dormant_max: int
-    settle_margin: int
     descriptor_lifetime: int
     term: int
     signers_asked: int
@@ -62,9 +61,9 @@ SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 PROFILES = {
     p.name: p
     for p in (
-        Profile("public", 30 * SECOND, HOUR, DAY, 6 * SECOND, DAY, 30 * DAY, 49, 18, 256, 12, True, False, False, 10 * MINUTE, 262_144),
-        Profile("private", 5 * SECOND, MINUTE, DAY, 1500, 2 * MINUTE, 30 * DAY, 49, 2, 0, 12, False, True, True, 10 * MINUTE, 262_144),
-        Profile("testing", SECOND, SECOND, 60 * SECOND, 500, 60 * SECOND, HOUR, 49, 6, 1, 12, False, True, False, 5 * MINUTE, 262_144),
+        Profile("public", 30 * SECOND, HOUR, DAY, DAY, 30 * DAY, 49, 18, 256, 12, True, False, False, 10 * MINUTE, 262_144),
+        Profile("private", 5 * SECOND, MINUTE, DAY, 2 * MINUTE, 30 * DAY, 49, 2, 0, 12, False, True, True, 10 * MINUTE, 262_144),
+        Profile("testing", SECOND, SECOND, 60 * SECOND, 60 * SECOND, HOUR, 49, 6, 1, 12, False, True, False, 5 * MINUTE, 262_144),
     )
 }
 

@@ -429,11 +429,11 @@ def dir_root(beacon, members):
     return derive("umbel 1 directory node", u32(len(members)) + beacon + (level[0] if level else bytes(32)))
 
 
-def newest_in_time(records, cut, margin):
-    """`records` as tuples (relay id, published, lifetime in ms, bytes); of each relay the one that counts at `cut`."""
+def newest_of_each(records):
+    """`records` as tuples (relay id, published, lifetime in ms, bytes); of each relay the one that counts."""
     newest = {}
     for r in records:
-        if r[1] <= cut - margin and (r[0] not in newest or record_rank(r) > record_rank(newest[r[0]])):
+        if r[0] not in newest or record_rank(r) > record_rank(newest[r[0]]):
             newest[r[0]] = r
     return newest
 
@@ -452,10 +452,10 @@ def sampled(samples, present):
     return (samples & 0x3FFF | 0x4000 if samples >= 0x8000 else samples) << 1 | present
 
 
-def settle(previous, records, cut, margin, dormant_max, sample_interval):
+def settle(previous, records, cut, dormant_max, sample_interval):
     """The members of `cut` on top of the set (cut, root, {relay id: (record tuple, since, samples, dormant)}) before it."""
     before, root, old = previous or (0, bytes(32), {})
-    heard, members = newest_in_time(records, cut, margin), {}
+    heard, members = newest_of_each(records), {}
     for relay, (record, since, samples, dormant) in old.items():
         new = heard.pop(relay, None)
         record = new if new and record_rank(new) > record_rank(record) else record
@@ -467,6 +467,15 @@ def settle(previous, records, cut, margin, dormant_max, sample_interval):
             members[relay] = record, since, samples, dormant
     members |= {r[0]: (r, cut, 1, 0) for r in heard.values() if r[1] + r[2] > cut}
     return dict(sorted(members.items()))
+
+
+def group(beacon, cut, relays, n):
+    """The group of a cut, of the live members of the set before it."""
+    return sorted(relays, key=lambda r: derive("umbel 1 cut group", beacon + u64(cut) + r))[:n]
+
+
+def rung(secret, network, cut, item, place):
+    return u8(place) + sign(secret, "umbel 1 rung", network + u64(cut) + item + u8(place))
 
 
 def places(indices):

@@ -8,6 +8,7 @@ use super::ready::Readiness;
 use super::relay::{ExitPolicy, Relay};
 use crate::host::error::{Error, ErrorKind};
 use crate::host::system;
+use crate::proto::directory::schedule::COPY_ROUNDS;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::to_text;
@@ -93,7 +94,7 @@ async fn whole(relays: Vec<Readiness>) {
             relay.holds(relays.len()).await;
         }
         // Until then they name the cut before to those who ask.
-        tokio::time::sleep(Profile::TESTING.usable_lag).await;
+        tokio::time::sleep(Profile::TESTING.cuts.round * COPY_ROUNDS).await;
     };
     if tokio::time::timeout(WHOLE_MAX, all).await.is_err() {
         tracing::warn!("not all relays have found each other yet");

@@ -13,6 +13,8 @@ pub enum Purpose {
     LinkAuth,
     /// A relay's statement of a cut's root.
     Statement,
+    /// A relay's signature of a late item (spec AGREE-3).
+    Rung,
     /// A founder's word for a member key of a private network.
     Member,
     /// A member key's word for a relay.
@@ -27,6 +29,7 @@ impl Purpose {
             Self::Descriptor => b"umbel 1 descriptor",
             Self::LinkAuth => b"umbel 1 link auth",
             Self::Statement => b"umbel 1 root statement",
+            Self::Rung => b"umbel 1 rung",
             Self::Member => b"umbel 1 member",
             Self::Membership => b"umbel 1 membership",
             Self::Roll => b"umbel 1 roll",

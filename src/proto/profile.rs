@@ -19,10 +19,6 @@ pub struct Profile {
     pub dormant_max: Duration,
     /// Mean time between two samples of a member's presence.
     pub sample_interval: Duration,
-    /// A record published less than this before a cut waits for the next one: gossip has that long to spread it.
-    pub settle_margin: Duration,
-    /// How long after a cut its root is signed and its snapshot given out.
-    pub usable_lag: Duration,
     /// How long a descriptor is valid after its publication.
     pub descriptor_lifetime: Duration,
     /// The shortest lifetime that a relay chooses. Between the two it is two periods of the cuts.
@@ -122,6 +118,14 @@ pub struct CutParams {
     pub period_max: Duration,
     /// Time between two cuts for each live member.
     pub period_per_member: Duration,
+    /// Members of a cut's group.
+    pub group: usize,
+    /// A round of the ladder: in that time a relay's word reaches all others.
+    pub round: Duration,
+    /// The same in a large network, of more than two thousand relays.
+    pub round_large: Duration,
+    /// What came less than this before a cut may not have reached everybody: it climbs the ladder.
+    pub late_window: Duration,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -136,11 +140,13 @@ impl Profile {
             period_min: Duration::from_secs(30),
             period_max: HOUR,
             period_per_member: Duration::from_millis(3600),
+            group: 96,
+            round: Duration::from_secs(3),
+            round_large: Duration::from_secs(15),
+            late_window: Duration::from_secs(6),
         },
         dormant_max: DAY,
         sample_interval: DAY,
-        settle_margin: Duration::from_secs(6),
-        usable_lag: Duration::from_secs(6),
         descriptor_lifetime: DAY,
         lifetime_min: DAY,
         descriptor_refresh: Duration::from_secs(12 * 3600),
@@ -171,11 +177,13 @@ impl Profile {
             period_min: Duration::from_secs(5),
             period_max: Duration::from_secs(60),
             period_per_member: Duration::from_millis(500),
+            group: 96,
+            round: SECOND,
+            round_large: SECOND,
+            late_window: Duration::from_secs(2),
         },
         dormant_max: DAY,
         sample_interval: HOUR,
-        settle_margin: Duration::from_millis(1_500),
-        usable_lag: Duration::from_millis(500),
         descriptor_lifetime: Duration::from_secs(120),
         lifetime_min: Duration::from_secs(20),
         descriptor_refresh: Duration::from_secs(40),
@@ -194,11 +202,17 @@ impl Profile {
     /// Loopback networks: seconds instead of days, no address quotas. Used by `umbel testnet` and the tests.
     pub const TESTING: Self = Self {
         name: "testing",
-        cuts: CutParams { period_min: SECOND, period_max: SECOND, period_per_member: Duration::ZERO },
+        cuts: CutParams {
+            period_min: SECOND,
+            period_max: SECOND,
+            period_per_member: Duration::ZERO,
+            group: 12,
+            round: Duration::from_millis(60),
+            round_large: Duration::from_millis(60),
+            late_window: Duration::from_millis(300),
+        },
         dormant_max: Duration::from_secs(60),
-        sample_interval: Duration::from_secs(60),
-        settle_margin: Duration::from_millis(500),
-        usable_lag: Duration::from_millis(200),
+        sample_interval: HOUR,
         descriptor_lifetime: Duration::from_secs(60),
         lifetime_min: Duration::from_secs(60),
         descriptor_refresh: Duration::from_secs(20),

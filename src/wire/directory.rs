@@ -12,16 +12,14 @@ use crate::base::bytes::{Reader, Writer};
 use crate::base::numbered::numbered;
 use crate::base::time::UnixMs;
 use crate::crypto::identity::{self, IdentityKey, Purpose};
-use crate::wire::changes::CHANGES_PART_MAX;
-use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::error::Malformed;
-use crate::wire::field::{Field, Sink, bytes16};
+use crate::wire::field::{Field, Sink};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::rolls::{RollKey, keys as roll_keys, list as roll_list};
 use crate::wire::table::table;
-use codec::{part, witnessed};
+use lists::{climbing, entries, keys, page, part, record, records, statements, tags, witnessed};
 
-mod codec;
+mod lists;
 
 /// Most records in one PUT or DELTA.
 pub const RECORDS_MAX: usize = 128;
@@ -31,6 +29,12 @@ pub const PAGE_MEMBERS_MAX: usize = 182;
 pub const ENTRIES_MAX: usize = 1300;
 /// Most keys a relay asks for in one DELTA.
 pub const WANTED_MAX: usize = 512;
+/// Most signatures of one late item.
+pub const RUNGS_MAX: usize = 64;
+/// Most late items in one CLIMB.
+pub const CLIMBING_MAX: usize = 13;
+/// Most statements in one TELL.
+pub const STATEMENTS_MAX: usize = 96;
 /// Most relays whose statements are asked for together.
 pub const WITNESSED_MAX: usize = 16;
 /// Buckets of a comparison: by the first byte of the relay id.
@@ -128,6 +132,16 @@ table! {
         offset: u32,
     } [Changes];
 
+    /// Late items of this cut, with the signatures that make them count.
+    9 CLIMB: Climb {
+        /// Which cut.
+        cut: UnixMs,
+        /// At most [`CLIMBING_MAX`].
+        items: Vec<Climbing> => climbing,
+    } [Taken];
+
+    /// What members settled. At most [`STATEMENTS_MAX`].
+    10 TELL: Tell(list: Vec<Statement> => statements) [Taken];
     /// The rolls of a private network: here are some, and what newer ones than these do you have?
     16 ROLLS: Rolls {
         /// Those that the asker has, the newest of each founder.
@@ -203,7 +217,7 @@ table! {
         total: u32,
         /// Where these begin.
         offset: u32,
-        /// At most [`CHANGES_PART_MAX`].
+        /// At most [`CHANGES_PART_MAX`](crate::wire::changes::CHANGES_PART_MAX).
         bytes: Vec<u8> => part,
     };
 
@@ -256,6 +270,24 @@ impl DirectoryAnswer {
         r.finish()?;
         Ok(answer)
     }
+}
+
+/// A signature of a member of a cut's group over a late item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rung {
+    /// The member's place in the group.
+    pub place: u8,
+    /// Over the network, the cut, the item's hash and the place.
+    pub signature: [u8; SIGNATURE_SIZE],
+}
+
+/// A late item on its way: a record, and signatures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Climbing {
+    /// The record.
+    pub record: Vec<u8>,
+    /// At most [`RUNGS_MAX`].
+    pub rungs: Vec<Rung>,
 }
 
 /// A member of a settled set, as pages and files have it; its record is not verified.
@@ -360,6 +392,27 @@ impl Field<'_> for MemberBytes {
     }
 }
 
+impl Field<'_> for Climbing {
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let record = record::read(r)?;
+        let count = usize::from(r.u8()?);
+        if count > RUNGS_MAX {
+            return Err(Malformed::OutOfRange);
+        }
+        let rung = |r: &mut Reader<'_>| Ok(Rung { place: r.u8()?, signature: r.array()? });
+        Ok(Self { record, rungs: (0..count).map(|_| rung(r)).collect::<Result<_, Malformed>>()? })
+    }
+
+    fn write(&self, out: &mut impl Sink) {
+        record::write(&self.record, out);
+        out.put(&[self.rungs.len() as u8]);
+        for rung in &self.rungs {
+            out.put(&[rung.place]);
+            out.put(&rung.signature);
+        }
+    }
+}
+
 impl Field<'_> for Entry {
     fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self { id: Field::read(r)?, published: Field::read(r)?, tag: r.u64()? })
@@ -369,112 +422,6 @@ impl Field<'_> for Entry {
         self.id.write(out);
         self.published.write(out);
         self.tag.write(out);
-    }
-}
-
-/// len16(record).
-mod record {
-    use super::{DESCRIPTOR_MAX, Malformed, Reader, Sink, bytes16};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
-        let bytes = bytes16::read(r)?;
-        if bytes.len() > DESCRIPTOR_MAX { Err(Malformed::OutOfRange) } else { Ok(bytes.to_vec()) }
-    }
-
-    pub(super) fn write(record: &[u8], out: &mut impl Sink) {
-        bytes16::write(record, out);
-    }
-}
-
-/// Records with a count `u8`, at most [`RECORDS_MAX`].
-mod records {
-    use super::{Malformed, RECORDS_MAX, Reader, Sink, record};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Malformed> {
-        let count = usize::from(r.u8()?);
-        if count > RECORDS_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| record::read(r)).collect()
-    }
-
-    pub(super) fn write(list: &[Vec<u8>], out: &mut impl Sink) {
-        out.put(&[list.len() as u8]);
-        list.iter().for_each(|r| record::write(r, out));
-    }
-}
-
-/// Members with a count `u8`, at most [`PAGE_MEMBERS_MAX`].
-mod page {
-    use super::{Field, Malformed, MemberBytes, PAGE_MEMBERS_MAX, Reader, Sink};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<MemberBytes>, Malformed> {
-        let count = usize::from(r.u8()?);
-        if count > PAGE_MEMBERS_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| Field::read(r)).collect()
-    }
-
-    pub(super) fn write(list: &[MemberBytes], out: &mut impl Sink) {
-        out.put(&[list.len() as u8]);
-        list.iter().for_each(|m| m.write(out));
-    }
-}
-
-/// A sum for each bucket, without a count.
-mod tags {
-    use super::{BUCKETS, Field, Malformed, Reader, Sink};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Box<[u64; BUCKETS]>, Malformed> {
-        let mut tags = Box::new([0; BUCKETS]);
-        for t in tags.iter_mut() {
-            *t = r.u64()?;
-        }
-        Ok(tags)
-    }
-
-    pub(super) fn write(tags: &[u64; BUCKETS], out: &mut impl Sink) {
-        tags.iter().for_each(|t| t.write(out));
-    }
-}
-
-/// Entries with a count `u16`, at most [`ENTRIES_MAX`].
-mod entries {
-    use super::{ENTRIES_MAX, Entry, Field, Malformed, Reader, Sink};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<Entry>, Malformed> {
-        let count = usize::from(r.u16()?);
-        if count > ENTRIES_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| Field::read(r)).collect()
-    }
-
-    pub(super) fn write(list: &[Entry], out: &mut impl Sink) {
-        (list.len() as u16).write(out);
-        list.iter().for_each(|e| e.write(out));
-    }
-}
-
-/// Keys with a count `u16`, at most [`WANTED_MAX`].
-mod keys {
-    use super::{Field, Malformed, Reader, RecordKey, Sink, WANTED_MAX};
-
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<RecordKey>, Malformed> {
-        let count = usize::from(r.u16()?);
-        if count > WANTED_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| Ok((Field::read(r)?, Field::read(r)?))).collect()
-    }
-
-    pub(super) fn write(list: &[RecordKey], out: &mut impl Sink) {
-        (list.len() as u16).write(out);
-        for (id, published) in list {
-            id.write(out);
-            published.write(out);
-        }
     }
 }
 

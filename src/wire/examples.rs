@@ -8,7 +8,9 @@ use crate::wire::cell::{BODY_SIZE, Cell, CircuitId, DestroyReason};
 use crate::wire::content::store::{self, Missing, Status, StoreAnswer, StoreRequest};
 use crate::wire::content::{Class, SMALL};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
-use crate::wire::directory::{self, BUCKETS, DirectoryAnswer, DirectoryRequest, Entry, MemberBytes, Statement};
+use crate::wire::directory::{
+    self, BUCKETS, Climbing, DirectoryAnswer, DirectoryRequest, Entry, MemberBytes, Rung, Statement,
+};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{Address, Locator, NetworkId, RelayId};
 use crate::wire::message::{EndReason, ExtendFailure, Message, Target};
@@ -88,6 +90,10 @@ pub fn messages() -> Vec<Example<Message<'static>>> {
 /// Requests to a directory.
 pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
     let entry = Entry { id: RELAY, published: UnixMs(7), tag: 9 };
+    let climbing = Climbing {
+        record: relay(1).bytes().to_vec(),
+        rungs: vec![Rung { place: 2, signature: [5; 64] }, Rung { place: 7, signature: [6; 64] }],
+    };
     let roll = RollKey { founder: 1, written: UnixMs(7), tag: 9 };
     vec![
         ("put", DirectoryRequest::Put(vec![relay(1).bytes().to_vec()])),
@@ -98,17 +104,21 @@ pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
         ("page_of", DirectoryRequest::Page { cut: UnixMs(60_000), start: 5 }),
         ("changes_of", DirectoryRequest::Changes { from: UnixMs(60_000), offset: 7 }),
         ("witness", DirectoryRequest::Witness { cut: UnixMs(60_000), relays: vec![RELAY, RelayId([4; 32])] }),
+        ("climb", DirectoryRequest::Climb { cut: UnixMs(60_000), items: vec![climbing] }),
+        ("tell", DirectoryRequest::Tell(vec![statement()])),
         ("rolls", DirectoryRequest::Rolls { have: vec![roll], given: vec![vec![5; 200]] }),
     ]
+}
+
+fn statement() -> Statement {
+    let (cut, relay, signature) = (UnixMs(60_000), RelayId([4; 32]), [0; 64]);
+    let statement = Statement { cut, root: [1; 32], beacon: [2; 32], count: 3, relay, signature };
+    statement.sign(NetworkId([9; 32]), &IdentityKey::from_bytes([7; 32]))
 }
 
 /// Answers of a directory.
 pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
     let record = || relay(1).bytes().to_vec();
-    let key = IdentityKey::from_bytes([7; 32]);
-    let (cut, signature) = (UnixMs(60_000), [0; 64]);
-    let statement = Statement { cut, root: [1; 32], beacon: [2; 32], count: 3, relay: RelayId([4; 32]), signature };
-    let statement = statement.sign(NetworkId([9; 32]), &key);
     let member = MemberBytes { record: record(), since: UnixMs(30_000), samples: 5, dormant: UnixMs(0) };
     let changes =
         DirectoryAnswer::Changes { cut: UnixMs(60_000), beacon: [2; 32], total: 9, offset: 7, bytes: vec![1, 2] };
@@ -118,12 +128,12 @@ pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
         ("record", DirectoryAnswer::Record(record())),
         ("differs", DirectoryAnswer::Differs([1; BUCKETS / 8])),
         ("delta", delta),
-        ("statement", DirectoryAnswer::Statement(statement)),
+        ("statement", DirectoryAnswer::Statement(statement())),
         ("page", DirectoryAnswer::Page { cut: UnixMs(60_000), total: 1, start: 0, members: vec![member] }),
         ("unknown", DirectoryAnswer::Unknown(UnixMs(60_000))),
         ("refused", DirectoryAnswer::Refused(directory::Refusal::Busy)),
         ("changes", changes),
-        ("witnessed", DirectoryAnswer::Witnessed(vec![statement, statement])),
+        ("witnessed", DirectoryAnswer::Witnessed(vec![statement(), statement()])),
         ("newer_rolls", DirectoryAnswer::Rolls(vec![vec![5; 200]])),
     ]
 }

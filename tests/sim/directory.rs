@@ -59,12 +59,11 @@ fn forger(w: &Whole, p: &'static Profile, i: usize, set: Vec<Arc<SignedDescripto
             (Service::Directory, Ok(DirectoryAnswer::Page { cut, start, .. })) => (cut, Some(start)),
             _ => return honest,
         };
-        let mut cuts = Cuts::new(network, keys.contact.id, keys.identity.clone(), p.usable_lag);
-        cuts.push(Arc::new(Snapshot::settle(&set, cut, p, network)));
-        let late = cut.plus(p.usable_lag);
+        let mut cuts = Cuts::new(network, keys.contact.id, keys.identity.clone());
+        cuts.push(Arc::new(Snapshot::settle(&set, cut, p, network)), cut);
         match start {
-            None => cuts.statement(cut, late).encode(),
-            Some(start) => cuts.page(cut, start, late).encode(),
+            None => cuts.statement(cut, cut).encode(),
+            Some(start) => cuts.page(cut, start, cut).encode(),
         }
     })
 }

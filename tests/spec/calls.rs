@@ -6,7 +6,9 @@ use umbel::base::bytes::Reader;
 use umbel::base::time::UnixMs;
 use umbel::wire::content::Class;
 use umbel::wire::content::store::{self, Missing, Status, StoreAnswerKind, StoreRequestKind};
-use umbel::wire::directory::{self, DirectoryAnswerKind, DirectoryRequestKind, Entry, MemberBytes};
+use umbel::wire::directory::{
+    self, Climbing, DirectoryAnswerKind, DirectoryRequestKind, Entry, MemberBytes, Rung, Statement,
+};
 use umbel::wire::ids::{Address, Locator, RelayId};
 use umbel::wire::rolls::RollKey;
 
@@ -62,18 +64,12 @@ fn directory_request(case: &Case) -> directory::DirectoryRequest {
             DirectoryRequest::Rolls { have, given: case.list("records") }
         }
         "page" => DirectoryRequest::Page { cut: UnixMs(case.number("cut")), start: case.number("start") as u32 },
+        "climb" => DirectoryRequest::Climb {
+            cut: UnixMs(case.number("cut")),
+            items: case.list("climbing").iter().map(|c| climbing(c)).collect(),
+        },
+        "tell" => DirectoryRequest::Tell(pieces::<172>(case, "statements").iter().map(statement).collect()),
         _ => unknown(case),
-    }
-}
-
-fn statement(s: &[u8; 172]) -> directory::Statement {
-    directory::Statement {
-        cut: UnixMs(number(s)),
-        root: *s[8..].first_chunk().unwrap(),
-        beacon: *s[40..].first_chunk().unwrap(),
-        count: u32::from_be_bytes(*s[72..].first_chunk().unwrap()),
-        relay: id(&s[76..]),
-        signature: *s[108..].first_chunk().unwrap(),
     }
 }
 
@@ -114,6 +110,25 @@ fn directory_answer(case: &Case) -> directory::DirectoryAnswer {
             DirectoryAnswer::Refused(if case.number("reason") == 1 { Refusal::Malformed } else { Refusal::Busy })
         }
         _ => unknown(case),
+    }
+}
+
+fn climbing(bytes: &[u8]) -> Climbing {
+    let (length, rest) = bytes.split_first_chunk().expect("a length");
+    let (record, rungs) = rest.split_at(usize::from(u16::from_be_bytes(*length)));
+    let rung = |r: &[u8; 65]| Rung { place: r[0], signature: *r[1..].first_chunk().unwrap() };
+    let rungs: Vec<_> = rungs[1..].as_chunks::<65>().0.iter().map(rung).collect();
+    Climbing { record: record.to_vec(), rungs }
+}
+
+fn statement(s: &[u8; 172]) -> Statement {
+    Statement {
+        cut: UnixMs(number(s)),
+        root: *s[8..].first_chunk().unwrap(),
+        beacon: *s[40..].first_chunk().unwrap(),
+        count: u32::from_be_bytes(*s[72..].first_chunk().unwrap()),
+        relay: id(&s[76..]),
+        signature: *s[108..].first_chunk().unwrap(),
     }
 }
 

@@ -43,8 +43,6 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
         cuts,
         dormant_max,
         sample_interval,
-        settle_margin,
-        usable_lag,
         descriptor_lifetime,
         lifetime_min,
         descriptor_refresh,
@@ -72,8 +70,6 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
     rows.extend([
         ("dormant_max", Value::Time(dormant_max)),
         ("sample_interval", Value::Time(sample_interval)),
-        ("settle_margin", Value::Time(settle_margin)),
-        ("usable_lag", Value::Time(usable_lag)),
         ("descriptor_lifetime", Value::Time(descriptor_lifetime)),
         ("lifetime_min", Value::Time(lifetime_min)),
         ("descriptor_refresh", Value::Time(descriptor_refresh)),
@@ -101,11 +97,15 @@ fn rows(profile: &Profile) -> Vec<(&'static str, Value)> {
 }
 
 fn cut_rows(params: CutParams) -> Vec<(&'static str, Value)> {
-    let CutParams { period_min, period_max, period_per_member } = params;
+    let CutParams { period_min, period_max, period_per_member, group, round, round_large, late_window } = params;
     vec![
         ("period_min", Value::Time(period_min)),
         ("period_max", Value::Time(period_max)),
         ("period_per_member", Value::Time(period_per_member)),
+        ("group", Value::Number(group as u64)),
+        ("round", Value::Time(round)),
+        ("round_large", Value::Time(round_large)),
+        ("late_window", Value::Time(late_window)),
     ]
 }
 

@@ -4,20 +4,23 @@ use crate::case::{Case, cases, unknown};
 use std::sync::Arc;
 use umbel::base::bytes::Reader;
 use umbel::base::secret::Secret;
-use umbel::base::time::UnixMs;
+use umbel::base::time::{Duration, UnixMs};
+use umbel::crypto::identity::IdentityKey;
 use umbel::proto::content::block::{self, BlockError};
 use umbel::proto::content::tree::{KeyChoice, Label, Tree};
 use umbel::proto::content::view::Opened;
 use umbel::proto::directory::changes;
+use umbel::proto::directory::ladder::{Group, Ladder};
 use umbel::proto::directory::rendezvous;
 use umbel::proto::directory::rolls::{Rolls, TakenRoll};
+use umbel::proto::directory::schedule::Steps;
 use umbel::proto::directory::snapshot::{Member, Snapshot, Unsettled, heard_of};
 use umbel::proto::profile::Profile;
 use umbel::wire::changes::Changes;
 use umbel::wire::content::Kind;
 use umbel::wire::content::manifest::Manifest;
 use umbel::wire::descriptor::{DescriptorError, DescriptorRules, SignedDescriptor};
-use umbel::wire::directory::{DirectoryAnswer, MemberBytes};
+use umbel::wire::directory::{DirectoryAnswer, MemberBytes, Rung};
 use umbel::wire::error::Malformed;
 use umbel::wire::ids::{Address, NetworkId, RelayId};
 use umbel::wire::invite::{Invite, InviteError};
@@ -170,9 +173,29 @@ fn settled(case: &Case) {
     let (network, cut, records) = records(case, "records");
     let profile = &Profile::TESTING;
     let before = case.has("before").then(|| assemble(case, "before", "old_beacon", "old_members").unwrap());
-    let set = Snapshot::follow(before.as_ref(), heard_of(&records, cut, profile), cut, profile, network);
+    let set = Snapshot::follow(before.as_ref(), heard_of(&records, cut), cut, profile, network);
     assert_eq!(set.members(), members(case, "members").unwrap(), "{}", case.name);
     assert_eq!((set.root, set.beacon), (case.array("root"), case.array("beacon")), "{}", case.name);
+}
+
+/// The group of a cut, and what its first members sign.
+fn group(case: &Case) {
+    case.expect("ok");
+    let set = assemble(case, "cut", "beacon", "members").unwrap();
+    let (network, next) = (NetworkId(case.array("network")), UnixMs(case.number("next")));
+    let drawn: Vec<u8> = set.drawn(next, 5).iter().flat_map(|r| r.id().0).collect();
+    assert_eq!(drawn, case.bytes("drawn"), "{}", case.name);
+    let steps = Steps { group: 5, rounds: 5, round: Duration::from_secs(1) };
+    let rungs = case.bytes("rungs");
+    let rung = |r: &[u8; 65]| Rung { place: r[0], signature: *r[1..].first_chunk().unwrap() };
+    let rungs: Vec<_> = rungs.as_chunks::<65>().0.iter().map(rung).collect();
+    let key = Arc::new(IdentityKey::from_bytes([1; 32]));
+    for (n, round) in [(3, 2), (2, 2), (1, 0)] {
+        let mut ladder = Ladder::new(Group::new(network, &set, next, steps), RelayId([0; 32]), Arc::clone(&key));
+        let at = next.plus(Duration::from_secs(round));
+        let counts = ladder.climb(at, case.array("item"), None, (), &rungs[..n]);
+        assert_eq!(counts, n as u64 > round, "{}: {n} signatures in round {}", case.name, round + 1);
+    }
 }
 
 fn changed(case: &Case) {
@@ -220,6 +243,7 @@ fn directory() {
             "custodians" => custodians(&case),
             "set" => one_set(&case),
             "settle" => settled(&case),
+            "group" => group(&case),
             "changes" => changed(&case),
             "statement" => statement(&case),
             _ => unknown(&case),

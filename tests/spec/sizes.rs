@@ -41,17 +41,6 @@ fn in_code(name: &str) -> Option<u64> {
         "CALLS_OUTSTANDING_MAX" => proto::stream::call::CALLS_OUTSTANDING_MAX,
         "DESCRIPTOR_MAX" => wire::descriptor::DESCRIPTOR_MAX,
         "ADDRS_MAX" => wire::descriptor::ADDRS_MAX,
-        "RECORDS_MAX" => wire::directory::RECORDS_MAX,
-        "PAGE_MEMBERS_MAX" => wire::directory::PAGE_MEMBERS_MAX,
-        "ENTRIES_MAX" => wire::directory::ENTRIES_MAX,
-        "WANTED_MAX" => wire::directory::WANTED_MAX,
-        "RELAYS_MAX" => proto::directory::snapshot::RELAYS_MAX,
-        "RELAYS_MIN" => proto::directory::snapshot::RELAYS_MIN,
-        "PENDING_MAX" => proto::directory::records::PENDING_MAX,
-        "CUTS_KEPT" => proto::directory::cuts::CUTS_KEPT,
-        "CUSTODY_LEAST" => proto::directory::rendezvous::CUSTODY_LEAST,
-        "RING_STEPS_MAX" => proto::directory::rendezvous::RING_STEPS_MAX,
-        "PUSH_PEERS" => proto::directory::peers::PUSH_PEERS,
         "LINKS_MAX" => role::limits::LINKS_MAX,
         "DIRECT_CIRCUITS_MAX" => role::limits::DIRECT_CIRCUITS_MAX,
         "LINKS_RESERVED" => role::limits::LINKS_RESERVED,
@@ -62,6 +51,30 @@ fn in_code(name: &str) -> Option<u64> {
         "CLIENT_STREAMS_MAX" => role::limits::CLIENT_STREAMS_MAX,
         "GUARDS_KEPT" => proto::path::guards::GUARDS_KEPT,
         "GUARDS_MAX" => proto::path::guards::GUARDS_MAX,
+        _ => return at_relays(name),
+    };
+    Some(n as u64)
+}
+
+/// The value of a constant of pages 10 and 17, of what relays do, in the code.
+fn at_relays(name: &str) -> Option<u64> {
+    let n = match name {
+        "RECORDS_MAX" => wire::directory::RECORDS_MAX,
+        "PAGE_MEMBERS_MAX" => wire::directory::PAGE_MEMBERS_MAX,
+        "ENTRIES_MAX" => wire::directory::ENTRIES_MAX,
+        "WANTED_MAX" => wire::directory::WANTED_MAX,
+        "RELAYS_MAX" => proto::directory::snapshot::RELAYS_MAX,
+        "RELAYS_MIN" => proto::directory::snapshot::RELAYS_MIN,
+        "CLIMBING_MAX" => wire::directory::CLIMBING_MAX,
+        "RUNGS_MAX" => wire::directory::RUNGS_MAX,
+        "STATEMENTS_MAX" => wire::directory::STATEMENTS_MAX,
+        "LATE_MAX" => proto::directory::ladder::LATE_MAX,
+        "LATE_STRANGERS_MAX" => proto::directory::ladder::LATE_STRANGERS_MAX,
+        "ROUNDS_MAX" => proto::directory::schedule::ROUNDS_MAX,
+        "CUTS_KEPT" => proto::directory::cuts::CUTS_KEPT,
+        "CUSTODY_LEAST" => proto::directory::rendezvous::CUSTODY_LEAST,
+        "RING_STEPS_MAX" => proto::directory::rendezvous::RING_STEPS_MAX,
+        "PUSH_PEERS" => proto::directory::peers::PUSH_PEERS,
         _ => return of_invites(name),
     };
     Some(n as u64)

@@ -317,7 +317,7 @@ impl ClientDirectory {
         let period = schedule::period(v, p);
         // Not all clients at one moment: their addresses are as good as random for this.
         let spread = period.saturating_mul(self.spread) / 2048;
-        let due = schedule::next_cut_after(v, v.cut, p).plus(p.usable_lag).plus(spread);
+        let due = schedule::next_cut_after(v, v.cut, p).plus(schedule::Steps::after(Some(v), p).lag()).plus(spread);
         let wait =
             if due > now.unix { due.distance(now.unix).max(schedule::age(v) / CHECKS_PER_AGE) } else { period / 4 };
         let usual = if v.len() > LARGE_NETWORK { p.client_refresh.saturating_mul(3) } else { p.client_refresh };
@@ -359,7 +359,11 @@ impl ClientDirectory {
         let pause = match &self.verified {
             // spec: DIR-45
             None => {
-                let most = if reason == SourceFault::NothingSettled { NO_SET_RETRY_MAX } else { FIRST_RETRY_MAX };
+                let most = match reason {
+                    SourceFault::NothingSettled => NO_SET_RETRY_MAX,
+                    // Where cuts follow each other quickly, the next one may be confirmed.
+                    _ => self.profile.cuts.period_min.clamp(NO_SET_RETRY_MAX, FIRST_RETRY_MAX),
+                };
                 FIRST_RETRY.saturating_mul(1 << self.failures.saturating_sub(FIRST_TRIES).min(16)).min(most)
             }
             Some(_) => {
@@ -427,7 +431,8 @@ impl ClientDirectory {
         }
         // Who says for ever that nothing is new may say it to us alone.
         // spec: DIR-69
-        let is_stale = s.cut.plus(schedule::period(&v, p).saturating_mul(2)).plus(p.usable_lag) < now.unix;
+        let lag = schedule::Steps::after(Some(&v), p).lag();
+        let is_stale = s.cut.plus(schedule::period(&v, p).saturating_mul(2)).plus(lag) < now.unix;
         if (s.cut == v.cut || same) && is_stale {
             return self.fail(now, SourceFault::Stale);
         }

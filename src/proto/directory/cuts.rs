@@ -1,6 +1,6 @@
 //! The cuts for which a relay answers: its last settled snapshots, their statements, signed when first asked for, and their pages.
 
-use crate::base::time::{Duration, UnixMs};
+use crate::base::time::UnixMs;
 use crate::crypto::identity::IdentityKey;
 use crate::proto::directory::changes;
 use crate::proto::directory::snapshot::{Member, Snapshot};
@@ -19,6 +19,8 @@ struct Cut {
     snapshot: Arc<Snapshot>,
     /// Whether we may put our name to it.
     is_ours: bool,
+    /// From when on it is the newest that we name.
+    named_at: UnixMs,
     statement: Option<Statement>,
     /// What changed from it to the following one, once somebody asked; empty where that cannot be said.
     changes: Option<Arc<Vec<u8>>>,
@@ -29,14 +31,15 @@ pub struct Cuts {
     network: NetworkId,
     own: RelayId,
     key: Arc<IdentityKey>,
-    lag: Duration,
     list: VecDeque<Cut>,
+    /// Of cuts up to this one we may have signed another set.
+    signed_until: UnixMs,
 }
 
 impl Cuts {
-    /// None yet. `lag` is how long after a cut it is spoken of.
-    pub fn new(network: NetworkId, own: RelayId, key: Arc<IdentityKey>, lag: Duration) -> Self {
-        Self { network, own, key, lag, list: VecDeque::new() }
+    /// None yet.
+    pub fn new(network: NetworkId, own: RelayId, key: Arc<IdentityKey>) -> Self {
+        Self { network, own, key, list: VecDeque::new(), signed_until: UnixMs(0) }
     }
 
     /// The newest settled snapshot, spoken of or not yet.
@@ -54,24 +57,42 @@ impl Cuts {
         self.list.iter().map(|c| (&c.snapshot, c.is_ours))
     }
 
-    /// Keeps a set that we settled, or settled in an earlier run. What was settled once is never settled anew.
-    pub fn push(&mut self, snapshot: Arc<Snapshot>) {
+    /// Keeps a set that we settled, to be named from `named_at` on. What was settled once is never settled anew.
+    pub fn push(&mut self, snapshot: Arc<Snapshot>, named_at: UnixMs) {
         // spec: DIR-25
         if self.newest().is_none_or(|n| n.cut < snapshot.cut) {
-            self.append(Cut { snapshot, is_ours: true, statement: None, changes: None });
+            let is_ours = snapshot.cut > self.signed_until;
+            self.append(Cut { snapshot, is_ours, named_at, statement: None, changes: None });
         }
     }
 
-    /// Goes on from a set that others settled, and drops what we have of its cut and of later ones. We sign none of it: our
-    /// name may stand under another root of that cut.
-    pub fn adopt(&mut self, snapshot: Arc<Snapshot>) {
-        // spec: DIR-60
+    /// A set of an earlier run, which we signed then or did not.
+    pub fn restore(&mut self, snapshot: Arc<Snapshot>, is_ours: bool) {
+        self.signed_until = self.signed_until.max(snapshot.cut);
         self.list.retain(|c| c.snapshot.cut < snapshot.cut);
-        self.append(Cut { snapshot, is_ours: false, statement: None, changes: None });
+        self.append(Cut { named_at: snapshot.cut, snapshot, is_ours, statement: None, changes: None });
     }
 
-    /// Drops sets of cuts that lie after this moment: a clock was wrong.
+    /// We may have signed sets of cuts up to this one in an earlier run.
+    pub fn may_have_signed(&mut self, until: UnixMs) {
+        self.signed_until = self.signed_until.max(until);
+    }
+
+    /// Goes on from a set that others settled, and drops what we have of its cut and of later ones. We sign it only where our
+    /// name cannot stand under another root of that cut.
+    pub fn adopt(&mut self, snapshot: Arc<Snapshot>) {
+        // spec: AGREE-10
+        let at = snapshot.cut;
+        self.drop_after(UnixMs(at.0.saturating_sub(1)));
+        self.append(Cut { is_ours: at > self.signed_until, named_at: at, snapshot, statement: None, changes: None });
+    }
+
+    /// Drops sets of cuts that lie after this moment.
     pub fn drop_after(&mut self, at: UnixMs) {
+        // What is ours is written down as ours, and may be signed at any moment.
+        let signed = self.list.iter().filter(|c| c.snapshot.cut > at && c.is_ours);
+        let until = signed.map(|c| c.snapshot.cut).max().unwrap_or(UnixMs(0));
+        self.may_have_signed(until);
         self.list.retain(|c| c.snapshot.cut <= at);
     }
 
@@ -88,10 +109,9 @@ impl Cuts {
     }
 
     fn usable(&mut self, cut: UnixMs, now: UnixMs, ours: bool) -> Option<&mut Cut> {
-        let lag = self.lag;
-        let wanted = |c: &Cut| (cut.0 == 0 || c.snapshot.cut == cut) && (c.is_ours || !ours);
-        // spec: DIR-24
-        self.list.iter_mut().rev().find(|c| c.snapshot.cut.plus(lag) <= now && wanted(c))
+        // spec: AGREE-8
+        let wanted = |c: &Cut| if cut.0 == 0 { c.named_at <= now } else { c.snapshot.cut == cut };
+        self.list.iter_mut().rev().find(|c| wanted(c) && (c.is_ours || !ours))
     }
 
     /// The set of this cut, if it may be spoken of.
@@ -101,10 +121,10 @@ impl Cuts {
 
     /// Part of what changed from the set of this cut to the one that follows it, from byte `offset` on.
     pub fn changes(&mut self, from: UnixMs, offset: u32, now: UnixMs, profile: &Profile) -> DirectoryAnswer {
-        let (lag, network) = (self.lag, self.network);
+        let network = self.network;
         let at = self.list.iter().position(|c| c.snapshot.cut == from);
-        let next = at.and_then(|at| self.list.get(at.saturating_add(1))).map(|c| Arc::clone(&c.snapshot));
-        let (Some(at), Some(next)) = (at, next.filter(|next| next.cut.plus(lag) <= now)) else {
+        let next = at.and_then(|at| self.list.get(at.saturating_add(1))).filter(|c| c.named_at <= now);
+        let (Some(at), Some(next)) = (at, next.map(|c| Arc::clone(&c.snapshot))) else {
             return self.unknown(now);
         };
         let Some(cut) = self.list.get_mut(at) else { return self.unknown(now) };
@@ -160,29 +180,31 @@ impl Cuts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::time::Duration;
     use crate::proto::directory::testing::{NETWORK, key, record};
 
     const P: Profile = Profile::TESTING;
+    const LAG: Duration = Duration::from_millis(200);
     const CUT: UnixMs = UnixMs(1_700_000_000_000);
 
     fn cuts(n: u64) -> Cuts {
-        let mut cuts = Cuts::new(NETWORK, RelayId([1; 32]), Arc::new(key(0)), P.usable_lag);
+        let mut cuts = Cuts::new(NETWORK, RelayId([1; 32]), Arc::new(key(0)));
         let records: Vec<_> = (0..5).map(|i| record(i, CUT.minus(Duration::from_secs(5)))).collect();
         for i in 0..n {
             let cut = CUT.plus(P.cuts.period_min.saturating_mul(i as u32));
-            cuts.push(Arc::new(Snapshot::settle(&records, cut, &P, NETWORK)));
+            cuts.push(Arc::new(Snapshot::settle(&records, cut, &P, NETWORK)), cut.plus(LAG));
         }
         cuts
     }
 
-    // spec: DIR-24
+    // spec: AGREE-8
     #[test]
-    fn nothing_is_said_of_a_cut_before_its_lag_is_over() {
+    fn a_cut_is_not_named_as_the_newest_before_its_lag_is_over() {
         let mut c = cuts(1);
-        let early = CUT.plus(P.usable_lag).minus(Duration::from_millis(1));
+        let early = CUT.plus(LAG).minus(Duration::from_millis(1));
         assert_eq!(c.statement(UnixMs(0), early), DirectoryAnswer::Unknown(UnixMs(0)));
-        assert_eq!(c.page(CUT, 0, early), DirectoryAnswer::Unknown(UnixMs(0)));
-        let DirectoryAnswer::Statement(s) = c.statement(UnixMs(0), CUT.plus(P.usable_lag)) else { panic!() };
+        assert!(matches!(c.statement(CUT, early), DirectoryAnswer::Statement(_)), "but to who asks for it");
+        let DirectoryAnswer::Statement(s) = c.statement(UnixMs(0), CUT.plus(LAG)) else { panic!() };
         assert_eq!((s.cut, s.count, s.verify(NETWORK, &key(0).public())), (CUT, 5, Ok(())));
         assert_eq!(s.root, c.newest().unwrap().root);
     }
@@ -200,7 +222,40 @@ mod tests {
         );
         assert!(matches!(c.page(kept, 5, now), DirectoryAnswer::Unknown(_)));
         let newest = Arc::clone(c.newest().unwrap());
-        c.push(Arc::new(Snapshot::settle(&[], newest.cut, &P, NETWORK)));
+        c.push(Arc::new(Snapshot::settle(&[], newest.cut, &P, NETWORK)), now);
         assert_eq!(c.newest(), Some(&newest));
+    }
+
+    // spec: AGREE-10
+    #[test]
+    fn our_name_never_stands_under_two_roots_of_one_cut() {
+        let said = |c: &mut Cuts| match c.statement(CUT, CUT.plus(LAG)) {
+            DirectoryAnswer::Statement(s) => Some(s.root),
+            _ => None,
+        };
+        let records: Vec<_> = (0..6).map(|i| record(i, CUT.minus(Duration::from_secs(5)))).collect();
+        let other = Arc::new(Snapshot::settle(&records, CUT, &P, NETWORK));
+        // What we settled nothing for can be signed as others settled it.
+        let mut c = cuts(0);
+        c.adopt(Arc::clone(&other));
+        assert_eq!(said(&mut c), Some(other.root));
+        let mut c = cuts(1);
+        let ours = said(&mut c);
+        assert!(ours.is_some());
+        c.adopt(Arc::clone(&other));
+        assert_eq!((said(&mut c), c.newest()), (None, Some(&other)));
+        // A clock that was wrong, and a run before this one.
+        let mut c = cuts(1);
+        said(&mut c);
+        c.drop_after(UnixMs(0));
+        c.push(Arc::clone(&other), CUT);
+        assert_eq!(said(&mut c), None);
+        let mut c = cuts(0);
+        c.may_have_signed(CUT);
+        c.push(Arc::clone(&other), CUT);
+        assert_eq!(said(&mut c), None);
+        let mut c = cuts(0);
+        c.restore(Arc::clone(&other), true);
+        assert_eq!(said(&mut c), Some(other.root), "but the very set is");
     }
 }

@@ -13,6 +13,7 @@ pub mod continuity;
 pub mod cuts;
 pub mod index;
 pub mod kept;
+pub mod ladder;
 pub mod lookup;
 pub mod peers;
 pub mod progress;

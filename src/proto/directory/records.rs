@@ -1,10 +1,10 @@
 //! What one relay knows of the others: a bounded table of verified records, and its digests for anti-entropy.
 //!
-//! Of each relay it keeps the newest record that is in time for the next cut, and the first few that are not yet. What it
-//! keeps depends on what it was given and not on the sequence, so two relays that exchanged all they have agree.
+//! Of each relay it keeps the newest record. What it keeps depends on what it was given and not on the sequence, so two relays
+//! that exchanged all they have agree.
 
 use crate::base::time::{Duration, UnixMs};
-use crate::proto::directory::snapshot::RELAYS_MAX;
+use crate::proto::directory::snapshot::{RELAYS_MAX, order};
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::{DescriptorRules, SignedDescriptor, record_hash};
 use crate::wire::directory::{BUCKETS, ENTRIES_MAX, Entry, RECORDS_MAX, RecordKey, WANTED_MAX};
@@ -12,9 +12,6 @@ use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::lists::{RECORD_OVERHEAD, fitting};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// Records of one relay that wait for a later cut (spec DIR-15).
-pub const PENDING_MAX: usize = 3;
 
 /// What became of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,15 +26,34 @@ pub enum Taken {
 
 struct Held {
     record: Arc<SignedDescriptor>,
-    hash: [u8; 32],
+    /// When it came; 0 where everybody has it for sure.
+    arrived: UnixMs,
+    /// Whether it was passed on when it came, and nobody refused it.
+    passed_on: bool,
+    /// Whether its time had nearly come or was nearly over when it came: others' clocks may have said otherwise.
+    is_marginal: bool,
+    /// The record before it and when that came, if all others have had it.
+    before: Option<(Arc<SignedDescriptor>, UnixMs)>,
+}
+
+/// A record that others may not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// The record.
+    pub record: Arc<SignedDescriptor>,
+    /// What was known of the relay before it came, and all others know as well.
+    pub before: Option<Arc<SignedDescriptor>>,
 }
 
 impl Held {
-    fn tag(&self) -> u64 {
-        tag(&self.hash)
+    /// The newest record, of this and the one before it, that came before this moment and that all others have.
+    fn certain_before(self, limit: UnixMs) -> Option<(Arc<SignedDescriptor>, UnixMs)> {
+        let is_certain = self.arrived < limit && self.passed_on && !self.is_marginal;
+        if is_certain { Some((self.record, self.arrived)) } else { self.before }
     }
-    fn order(&self) -> (UnixMs, [u8; 32]) {
-        (self.record.published, self.hash)
+
+    fn tag(&self) -> u64 {
+        tag(&self.record.hash())
     }
 }
 
@@ -49,16 +65,15 @@ fn bucket(id: &RelayId) -> u8 {
     id.0[0]
 }
 
-/// A relay's table of records: of each relay the newest in time for the next cut, and the first few that are not yet.
+/// A relay's table of records: of each relay the newest.
 pub struct Records {
     rules: DescriptorRules,
     tolerance: Duration,
-    margin: Duration,
-    relays: BTreeMap<RelayId, Vec<Held>>,
+    window: Duration,
+    relays: BTreeMap<RelayId, Held>,
     /// The hashes of all held records, to know one again without verifying it.
     hashes: BTreeMap<[u8; 32], RelayId>,
     sums: Box<[u64; BUCKETS]>,
-    next_cut: UnixMs,
 }
 
 impl Records {
@@ -67,11 +82,10 @@ impl Records {
         Self {
             rules: profile.descriptor_rules(network),
             tolerance: profile.clock_tolerance,
-            margin: profile.settle_margin,
+            window: profile.cuts.late_window,
             relays: BTreeMap::new(),
             hashes: BTreeMap::new(),
             sums: Box::new([0; BUCKETS]),
-            next_cut: UnixMs(0),
         }
     }
 
@@ -87,8 +101,7 @@ impl Records {
 
     /// The record of this hash.
     pub fn hashed(&self, hash: &[u8; 32]) -> Option<&Arc<SignedDescriptor>> {
-        let list = self.relays.get(self.hashes.get(hash)?)?;
-        list.iter().find(|h| h.hash == *hash).map(|h| &h.record)
+        self.relays.get(self.hashes.get(hash)?).map(|h| &h.record)
     }
 
     /// Verifies a record and takes it in.
@@ -108,96 +121,110 @@ impl Records {
         if self.spent(&record, now) || record.published > now.plus(self.tolerance) {
             return Taken::Refused;
         }
-        // spec: DIR-15
+        // spec: AGREE-9
         if !self.relays.contains_key(&record.id()) && self.relays.len() >= RELAYS_MAX {
             return Taken::Refused;
         }
-        let new = Held { hash: record.hash(), record: Arc::clone(&record) };
-        let order = new.order();
-        let limit = self.next_cut.minus(self.margin);
+        // spec: DIR-18
         let id = record.id();
-        let list = self.relays.entry(id).or_default();
-        let newer = list.iter().any(|h| h.record.published <= limit && h.order() >= order);
-        let twin = list.iter().position(|h| h.record.published == record.published);
-        if newer || twin.and_then(|at| list.get(at)).is_some_and(|h| h.hash >= new.hash) {
+        if self.relays.get(&id).is_some_and(|h| order(&h.record) >= order(&record)) {
             return Taken::Held;
         }
-        if let Some(at) = twin {
-            let old = list.remove(at);
-            self.hashes.remove(&old.hash);
-            sub(&mut self.sums, id, &old);
-        }
-        let at = list.partition_point(|h| h.order() < order);
+        let window = self.window;
+        let before = self.remove(&id).and_then(|old| old.certain_before(now.minus(window / 4)));
+        let close = |limit: UnixMs| limit.distance(now) < window;
+        let is_marginal = close(record.published.minus(self.tolerance)) || close(self.spent_at(&record));
+        let new = Held { record: Arc::clone(&record), arrived: now, passed_on: false, is_marginal, before };
         add(&mut self.sums, id, &new);
-        self.hashes.insert(new.hash, id);
-        list.insert(at, new);
-        self.trim(id);
-        let kept = self.relays.get(&id).is_some_and(|l| l.iter().any(|h| h.order() == order));
-        if kept { Taken::New(record) } else { Taken::Refused }
+        self.hashes.insert(record.hash(), id);
+        self.relays.insert(id, new);
+        Taken::New(record)
     }
 
-    /// Keeps of one relay the newest record in time and the first few that are not.
-    fn trim(&mut self, id: RelayId) {
-        let limit = self.next_cut.minus(self.margin);
-        let Some(list) = self.relays.get_mut(&id) else { return };
-        let in_time = list.partition_point(|h| h.record.published <= limit);
-        let end = list.len().min(in_time.saturating_add(PENDING_MAX));
-        for old in list.drain(end..) {
-            self.hashes.remove(&old.hash);
-            sub(&mut self.sums, id, &old);
-        }
-        for old in list.drain(..in_time.saturating_sub(1)) {
-            self.hashes.remove(&old.hash);
-            sub(&mut self.sums, id, &old);
+    /// Takes in a record of a settled set: all others have it.
+    pub fn take_settled(&mut self, record: &Arc<SignedDescriptor>, now: UnixMs) {
+        if let Taken::New(record) = self.take(Arc::clone(record), now)
+            && let Some(held) = self.relays.get_mut(&record.id())
+        {
+            (held.arrived, held.passed_on, held.is_marginal) = (UnixMs(0), true, false);
         }
     }
 
-    /// Moves on to the next cut: drops what no later cut can need.
-    pub fn advance(&mut self, next_cut: UnixMs, now: UnixMs) {
-        self.next_cut = next_cut;
-        let ids: Vec<RelayId> = self.relays.keys().copied().collect();
-        for id in ids {
-            self.trim(id);
-            let life = Duration::from_secs(u64::from(self.rules.lifetime_max_s));
-            let Some(list) = self.relays.get_mut(&id) else { continue };
-            list.retain(|h| {
-                let keep = h.record.published.plus(life) > now;
-                if !keep {
-                    self.hashes.remove(&h.hash);
-                    sub(&mut self.sums, id, h);
-                }
-                keep
-            });
-            if list.is_empty() {
-                self.relays.remove(&id);
-            }
+    /// A record was passed on.
+    pub fn passed_on(&mut self, record: &SignedDescriptor) {
+        if let Some(held) = self.relays.get_mut(&record.id()).filter(|h| h.record.hash() == record.hash()) {
+            held.passed_on = true;
+        }
+    }
+
+    /// A relay refused the record of this one that was passed on to it, for want of time or because its clock differs.
+    pub fn refused(&mut self, id: &RelayId) {
+        if let Some(held) = self.relays.get_mut(id).filter(|h| h.arrived.0 != 0) {
+            held.passed_on = false;
+        }
+    }
+
+    /// Records that others may not have: those that came since this moment, and those that were not passed on, or refused.
+    /// Each is named once.
+    pub fn take_late(&mut self, since: UnixMs) -> Vec<Late> {
+        let is_late = |h: &&mut Held| h.arrived >= since || !h.passed_on || h.is_marginal;
+        let late = self.relays.values_mut().filter(is_late).map(|h| {
+            (h.arrived, h.passed_on, h.is_marginal) = (UnixMs(0), true, false);
+            let before = h.before.take().filter(|(_, arrived)| *arrived < since).map(|(record, _)| record);
+            Late { record: Arc::clone(&h.record), before }
+        });
+        late.collect()
+    }
+
+    /// It turned out that nobody else may have this one: it is as if it came now. Whether it is held still.
+    pub fn doubt(&mut self, record: &SignedDescriptor, now: UnixMs) -> bool {
+        let held = self.relays.get_mut(&record.id()).filter(|h| h.record.hash() == record.hash());
+        held.map(|h| (h.arrived, h.passed_on) = (now, false)).is_some()
+    }
+
+    fn remove(&mut self, id: &RelayId) -> Option<Held> {
+        let old = self.relays.remove(id)?;
+        self.hashes.remove(&old.record.hash());
+        sub(&mut self.sums, *id, &old);
+        Some(old)
+    }
+
+    /// Drops what no later cut can need.
+    pub fn advance(&mut self, now: UnixMs) {
+        let spent: Vec<_> = self.relays.iter().filter(|(_, h)| self.spent(&h.record, now)).map(|(id, _)| *id).collect();
+        for id in spent {
+            self.remove(&id);
         }
     }
 
     /// Whether a record is too old for any use. One that is merely over stays: it keeps older ones from coming back.
     fn spent(&self, record: &SignedDescriptor, now: UnixMs) -> bool {
         // spec: DIR-14
-        record.published.plus(Duration::from_secs(u64::from(self.rules.lifetime_max_s))) <= now
+        self.spent_at(record) <= now
+    }
+
+    fn spent_at(&self, record: &SignedDescriptor) -> UnixMs {
+        record.published.plus(Duration::from_secs(u64::from(self.rules.lifetime_max_s)))
     }
 
     /// All records held, sorted by relay id.
     pub fn all(&self) -> impl Iterator<Item = &Arc<SignedDescriptor>> {
-        self.relays.values().flatten().map(|h| &h.record)
+        self.relays.values().map(|h| &h.record)
     }
 
     /// The newest record of a relay.
     pub fn newest(&self, id: &RelayId) -> Option<&Arc<SignedDescriptor>> {
-        self.relays.get(id).and_then(|l| l.last()).map(|h| &h.record)
+        self.relays.get(id).map(|h| &h.record)
     }
 
     /// One version of one relay's record.
     pub fn version(&self, key: &RecordKey) -> Option<&Arc<SignedDescriptor>> {
-        self.relays.get(&key.0)?.iter().map(|h| &h.record).find(|r| r.published == key.1)
+        self.relays.get(&key.0).map(|h| &h.record).filter(|r| r.published == key.1)
     }
 
     /// The newest records of all relays that are valid now.
     pub fn valid(&self, now: UnixMs) -> impl Iterator<Item = &Arc<SignedDescriptor>> {
-        self.relays.values().filter_map(|l| l.last()).map(|h| &h.record).filter(move |r| r.expires() > now)
+        self.relays.values().map(|h| &h.record).filter(move |r| r.expires() > now)
     }
 
     /// The tags of all records, added up per bucket.
@@ -222,13 +249,11 @@ impl Records {
         let mut ranges: Vec<(u8, u8, usize)> = Vec::new();
         for b in (0..=u8::MAX).filter(|b| differs(*b)) {
             let alone = self.range(b, b).count();
-            if let Some((low, high, _)) = ranges.last_mut() {
-                let joined: usize =
-                    self.relays.range(RelayId(first(*low))..=RelayId(last(b))).map(|(_, l)| l.len()).sum();
-                if joined <= ENTRIES_MAX {
-                    *high = b;
-                    continue;
-                }
+            if let Some((low, high, _)) = ranges.last_mut()
+                && self.range(*low, b).count() <= ENTRIES_MAX
+            {
+                *high = b;
+                continue;
             }
             ranges.push((b, b, alone));
         }
@@ -237,7 +262,7 @@ impl Records {
 
     fn range(&self, low: u8, high: u8) -> impl Iterator<Item = (&RelayId, &Held)> {
         let span = RelayId(first(low))..=RelayId(last(high));
-        self.relays.range(span).flat_map(|(id, l)| l.iter().map(move |h| (id, h)))
+        self.relays.range(span)
     }
 
     /// The digest of a range.
@@ -263,14 +288,10 @@ impl Records {
         if e.published.plus(life) <= now || e.published > now.plus(self.tolerance) {
             return false;
         }
-        let Some(list) = self.relays.get(&e.id) else { return self.relays.len() < RELAYS_MAX };
-        let limit = self.next_cut.minus(self.margin);
-        let newest_in_time = list.iter().map(|h| h.record.published).filter(|p| *p <= limit).max();
-        let pending = list.iter().filter(|h| h.record.published > limit).count();
-        let room = e.published <= limit
-            || pending < PENDING_MAX
-            || list.last().is_some_and(|h| e.published < h.record.published);
-        room && list.iter().all(|h| h.tag() != e.tag) && newest_in_time.is_none_or(|p| e.published >= p)
+        match self.relays.get(&e.id) {
+            Some(ours) => (e.published, e.tag) > (ours.record.published, ours.tag()),
+            None => self.relays.len() < RELAYS_MAX,
+        }
     }
 }
 
@@ -312,33 +333,60 @@ mod tests {
     }
 
     fn table() -> Records {
-        let mut t = Records::new(NETWORK, &P);
-        t.advance(NOW, NOW);
-        t
+        Records::new(NETWORK, &P)
     }
 
-    fn times(t: &Records) -> Vec<u64> {
-        t.all().map(|r| NOW.0 as i64 - r.published.0 as i64).map(|d| d as u64).collect()
-    }
-
-    // spec: DIR-15
+    // spec: AGREE-9
+    // spec: DIR-18
     #[test]
-    fn it_keeps_the_newest_in_time_and_the_first_few_later_ones_in_any_order() {
+    fn it_keeps_the_newest_of_each_relay_in_any_order() {
         let ages = [20_000, 10_000, 5_000, 400, 300, 200, 100, 50];
         let mut rng = Rng::from_seed([2; 32]);
         for _ in 0..50 {
-            let mut list = ages.map(|a| record(1, ago(a)));
+            let mut list = ages.map(|a| record(1, ago(a))).to_vec();
+            list.push(with(1, ago(50), |d| d.exit = !d.exit));
             rng.shuffle(&mut list);
             let mut t = table();
-            for r in list {
-                t.take(r, NOW);
+            for r in &list {
+                t.take(Arc::clone(r), NOW);
             }
-            assert_eq!(times(&t), [5_000, 400, 300, 200]);
+            let greatest = list.iter().max_by_key(|r| order(r)).unwrap();
+            assert!(t.all().eq([greatest]));
+            assert_eq!(t.hashed(&greatest.hash()), Some(greatest));
             let again = t.digest(0, 255).iter().fold(0u64, |n, e| n.wrapping_add(e.tag));
             assert_eq!(t.sums().iter().fold(0u64, |n, s| n.wrapping_add(*s)), again);
-            t.advance(NOW.plus(Duration::from_secs(1)), NOW);
-            assert_eq!(times(&t), [200]);
         }
+    }
+
+    // spec: AGREE-3
+    #[test]
+    fn what_came_lately_or_was_not_passed_on_may_be_known_to_nobody_else() {
+        let mut t = table();
+        let (early, late, quiet, settled) =
+            (record(1, ago(9000)), record(2, ago(9000)), record(3, ago(9000)), record(4, ago(9000)));
+        for (r, at) in [(&early, ago(5000)), (&late, ago(100)), (&quiet, ago(5000))] {
+            t.take(Arc::clone(r), at);
+        }
+        t.passed_on(&early);
+        t.passed_on(&late);
+        t.take_settled(&settled, NOW);
+        let busy = record(5, ago(9000));
+        t.take(Arc::clone(&busy), ago(5000));
+        t.passed_on(&busy);
+        t.refused(&busy.id());
+        // Others, whose clocks are a little slower or faster, refuse these.
+        let early_bird = record(6, ago(5000).plus(P.clock_tolerance));
+        let relic = record(7, ago(5000).minus(P.descriptor_lifetime).plus(Duration::from_millis(100)));
+        for r in [&early_bird, &relic] {
+            assert_eq!(t.take(Arc::clone(r), ago(5000)), Taken::New(Arc::clone(r)));
+            t.passed_on(r);
+        }
+        let mut ids: Vec<_> = t.take_late(ago(400)).iter().map(|l| l.record.id()).collect();
+        ids.sort();
+        let mut expected = [&late, &quiet, &busy, &early_bird, &relic].map(|r| r.id());
+        expected.sort();
+        assert_eq!(ids, expected);
+        assert_eq!(t.take_late(ago(400)), [], "once");
     }
 
     // spec: DIR-13
@@ -351,7 +399,7 @@ mod tests {
         assert_eq!(t.take(record(1, NOW.minus(P.descriptor_lifetime)), NOW), Taken::Refused);
         assert!(matches!(t.take(record(1, ago(1000)), NOW), Taken::New(_)));
         let late = NOW.plus(P.descriptor_lifetime);
-        t.advance(late, late);
+        t.advance(late);
         assert!(t.len() == 0 && t.sums().iter().all(|s| *s == 0));
     }
 

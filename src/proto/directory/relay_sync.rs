@@ -9,23 +9,27 @@ use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::crypto::identity::IdentityKey;
 use crate::proto::directory::cuts::Cuts;
 use crate::proto::directory::kept::Kept;
+use crate::proto::directory::ladder::Ladder;
 use crate::proto::directory::peers::Peers;
 use crate::proto::directory::records::{Records, Taken};
 use crate::proto::directory::rolls::Rolls;
-use crate::proto::directory::snapshot::Snapshot;
+use crate::proto::directory::snapshot::{Heard, Snapshot};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
-use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RecordKey, Refusal};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal, Statement};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::lists::lists;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 mod chain;
+mod cut;
 mod own;
 mod rolls;
+mod rounds;
 mod service;
+mod telling;
 mod witness;
 
 use witness::Witness;
@@ -68,8 +72,8 @@ pub enum DirOutput {
 }
 
 enum Pending {
-    /// New records, pushed.
-    Push,
+    /// New records, pushed: of these relays.
+    Push(Vec<RelayId>),
     /// Our own record, brought to a custodian.
     Publish,
     /// A step of the round of anti-entropy.
@@ -113,9 +117,18 @@ pub struct RelayDirectory {
     /// What an earlier run left, until the first poll.
     kept: Option<Kept>,
     keep_at: Instant,
-    started: UnixMs,
+    started: bool,
     next_cut: UnixMs,
     settle_at: Instant,
+    /// What the cut that is being settled counts, besides what climbs.
+    frozen: Option<BTreeMap<RelayId, Heard>>,
+    ladder: Option<Ladder<Arc<SignedDescriptor>>>,
+    /// What others stated, of the newest cut and the one that is being settled.
+    told: BTreeMap<(UnixMs, RelayId), Statement>,
+    to_tell: Vec<Statement>,
+    tell_at: Option<Instant>,
+    asked_cut: UnixMs,
+    key: Arc<IdentityKey>,
     adoption: Option<chain::Adoption>,
     /// Whether the next cut is compared with others' in any case, and when.
     check: bool,
@@ -153,16 +166,23 @@ impl RelayDirectory {
             profile,
             own,
             records: Records::new(network, profile),
-            cuts: Cuts::new(network, own, key, profile.usable_lag),
+            cuts: Cuts::new(network, own, Arc::clone(&key)),
             peers: Peers::default(),
             next_call: 0,
             calls: BTreeMap::new(),
             out: VecDeque::new(),
             kept: None,
             keep_at: Instant::default(),
-            started: UnixMs(0),
+            started: false,
             next_cut: UnixMs(0),
             settle_at: Instant::default(),
+            frozen: None,
+            ladder: None,
+            told: BTreeMap::new(),
+            to_tell: Vec::new(),
+            tell_at: None,
+            asked_cut: UnixMs(0),
+            key,
             adoption: None,
             check: false,
             check_at: None,
@@ -209,7 +229,7 @@ impl RelayDirectory {
 
     /// Whether nothing of ours is on its way to others.
     pub fn is_quiet(&self) -> bool {
-        let is_told = |c: &(RelayId, Instant, Pending)| matches!(c.2, Pending::Push | Pending::Publish);
+        let is_told = |c: &(RelayId, Instant, Pending)| matches!(c.2, Pending::Push(_) | Pending::Publish);
         self.push_at.is_none() && self.out.is_empty() && !self.calls.values().any(is_told)
     }
 
@@ -220,7 +240,13 @@ impl RelayDirectory {
         // spec: DIR-33
         let pause = self.profile.cuts.period_min / 10;
         let often = self.pushed.get(&record.id()).is_some_and(|at| now.mono < *at + pause);
-        if self.fresh.len() < FRESH_MAX && !(often && record.id() != self.own) {
+        if !often || record.id() == self.own {
+            self.push_soon(record, now);
+        }
+    }
+
+    fn push_soon(&mut self, record: Arc<SignedDescriptor>, now: Now) {
+        if self.fresh.len() < FRESH_MAX {
             self.pushed.insert(record.id(), now.mono);
             self.fresh.push(record);
             self.push_at.get_or_insert(now.mono + PUSH_DELAY);
@@ -242,7 +268,11 @@ impl RelayDirectory {
         }
         let round = if self.round.is_none() && !self.idle_alone() { Some(self.round_at) } else { None };
         let targets = self.targets.values().filter(|t| !t.calling).map(|t| t.at).min();
-        let due = [Some(self.settle_at), round, targets, self.push_at, self.known_at, self.adoption_due()];
+        if self.ladder.as_ref().is_some_and(|l| l.is_fresh()) {
+            return Some(Instant::default());
+        }
+        let due =
+            [Some(self.settle_at), self.tell_at, round, targets, self.push_at, self.known_at, self.adoption_due()];
         due.into_iter().flatten().min()
     }
 
@@ -263,6 +293,7 @@ impl RelayDirectory {
         }
         self.bring(now);
         self.adopt(now, rng);
+        self.tell(now, rng);
         if self.round.is_none() && self.round_at <= now.mono {
             self.start_round(now, rng);
         }
@@ -305,6 +336,7 @@ impl RelayDirectory {
 
     fn push(&mut self, now: Now, rng: &mut Rng) {
         let fresh = core::mem::take(&mut self.fresh);
+        fresh.iter().for_each(|r| self.records.passed_on(r));
         let known = self.known(now.unix);
         let to = self.peers.push_to(self.own, &known, now.mono, rng);
         let peers: BTreeSet<RelayId> = to.iter().copied().collect();
@@ -316,28 +348,14 @@ impl RelayDirectory {
             let request = DirectoryRequest::Put(part.iter().map(|r| r.bytes().to_vec()).collect());
             for peer in &to {
                 // spec: DIR-32
-                if self.room() && !part.iter().all(|r| r.id() == *peer) {
-                    self.call(now, *peer, Pending::Push, &request);
+                if !self.room() {
+                    part.iter().for_each(|r| self.records.refused(&r.id()));
+                } else if !part.iter().all(|r| r.id() == *peer) {
+                    let of = part.iter().map(|r| r.id()).collect();
+                    self.call(now, *peer, Pending::Push(of), &request);
                 }
             }
         }
-    }
-
-    fn start_round(&mut self, now: Now, rng: &mut Rng) {
-        self.peers.turn(rng);
-        let interval = self.profile.gossip_interval;
-        let warm = WARM_ROUND_FIRST.saturating_mul(1 << self.rounds.min(12)).min(interval);
-        let jitter = rng.below(1 + usize::try_from(warm.as_millis() / 2).unwrap_or(0)) as u64;
-        self.round_at = now.mono + warm.mul_f32(0.75) + Duration::from_millis(jitter);
-        let known = self.known(now.unix);
-        let Some(peer) = self.peers.any(&known, now.mono, rng) else { return };
-        self.rounds = self.rounds.saturating_add(1);
-        // spec: DIR-31
-        self.round = Some(Round { peer, ranges: VecDeque::new(), digests: 0 });
-        self.call(now, peer, Pending::Round, &DirectoryRequest::Compare(Box::new(*self.records.sums())));
-        self.call(now, peer, Pending::Newest, &DirectoryRequest::Statement(UnixMs(0)));
-        let given = self.rolls.given();
-        self.ask_for_rolls(now, peer, given);
     }
 
     /// The answer to a call of ours.
@@ -345,7 +363,11 @@ impl RelayDirectory {
         let Some((peer, _, pending)) = self.calls.remove(&id) else { return };
         let answer = result.ok().and_then(|body| DirectoryAnswer::decode(&body).ok());
         let good = match (pending, answer) {
-            (Pending::Push, Some(DirectoryAnswer::Taken { .. } | DirectoryAnswer::Refused(Refusal::Busy))) => true,
+            (Pending::Push(_), Some(DirectoryAnswer::Taken { refused: 0, .. })) => true,
+            (Pending::Push(of), Some(DirectoryAnswer::Taken { .. } | DirectoryAnswer::Refused(Refusal::Busy))) => {
+                of.iter().for_each(|id| self.records.refused(id));
+                true
+            }
             (Pending::Publish, Some(DirectoryAnswer::Taken { refused: 0, .. })) => {
                 self.targets.remove(&peer);
                 true
@@ -371,27 +393,13 @@ impl RelayDirectory {
                 false
             }
             (Pending::State(cut), answer) => self.stated(peer, cut, answer),
-            (Pending::Newest, answer) => {
-                if let Some(DirectoryAnswer::Statement(s)) = &answer {
-                    self.heard_newest(s, peer, now);
-                }
-                answer.is_some()
-            }
-            (Pending::Poll(cut), answer) => {
-                let statement = answer.as_ref().and_then(|a| match a {
-                    DirectoryAnswer::Statement(s) => Some(s),
-                    _ => None,
-                });
-                self.polled(peer, cut, statement);
-                answer.is_some()
-            }
-            (Pending::Page(cut), answer) => {
+            (pending @ (Pending::Newest | Pending::Poll(_) | Pending::Page(_)), answer) => {
                 let answered = answer.is_some();
-                self.paged(peer, cut, answer, now);
+                self.answered(peer, &pending, answer, now);
                 answered
             }
             (Pending::Rolls, answer) => self.got_rolls(answer, now),
-            (Pending::Push, _) => false,
+            (Pending::Push(_), _) => false,
         };
         if good {
             self.peers.succeeded(&peer);
@@ -399,61 +407,12 @@ impl RelayDirectory {
             self.peers.failed(peer, now.mono);
         }
     }
-
-    fn round_failed(&mut self, now: Now) {
-        self.round = None;
-        let pause = JOIN_RETRY_FIRST.saturating_mul(1 << self.join_failures.min(10)).min(self.profile.gossip_interval);
-        self.join_failures = self.join_failures.saturating_add(1);
-        if !self.joined {
-            // spec: DIR-35
-            self.round_at = now.mono + pause;
-        }
-    }
-
-    fn delta(&mut self, peer: RelayId, more: bool, records: &[Vec<u8>], wanted: &[RecordKey], now: Now) {
-        let mut new = false;
-        for bytes in records {
-            if let Taken::New(record) = self.records.offer(bytes, now.unix) {
-                self.learned(record, now);
-                new = true;
-            }
-        }
-        let wanted: Vec<_> =
-            wanted.iter().filter_map(|key| self.records.version(key)).map(|r| r.bytes().to_vec()).collect();
-        for part in lists(&wanted, Vec::len) {
-            self.call(now, peer, Pending::Push, &DirectoryRequest::Put(part.to_vec()));
-        }
-        // The same range again while it brings something new; a peer that only says so gets no second turn.
-        if let Some(r) = self.round.as_mut().filter(|_| !(more && new)) {
-            r.ranges.pop_front();
-        }
-        self.next_digest(now);
-    }
-
-    fn next_digest(&mut self, now: Now) {
-        let Some(round) = &mut self.round else { return };
-        round.digests += 1;
-        let (peer, spent) = (round.peer, round.digests > DIGESTS_MAX);
-        match round.ranges.front() {
-            Some((low, high)) if !spent => {
-                let (low, high) = (*low, *high);
-                let entries = self.records.digest(low, high);
-                self.call(now, peer, Pending::Round, &DirectoryRequest::Digest { low, high, entries });
-            }
-            _ => {
-                self.round = None;
-                if !self.joined {
-                    self.joined = true;
-                    self.rounds = 0;
-                    self.aim(now);
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_attacks;
 #[cfg(test)]
 mod tests_of_chain;
 #[cfg(test)]

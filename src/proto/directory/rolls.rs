@@ -59,7 +59,7 @@ impl Rolls {
     }
 
     fn in_time(&self, key: &RollKey, cut: UnixMs) -> bool {
-        key.written <= cut.minus(self.profile.settle_margin)
+        key.written <= cut.minus(self.profile.cuts.late_window)
     }
 
     /// Whether this roll would be new: only then it is worth a verification.
@@ -101,7 +101,7 @@ impl Rolls {
     /// The next cut is this one: of each founder the newest roll that is in time for it stays, and the newest of all.
     pub fn advance(&mut self, next_cut: UnixMs) {
         self.next_cut = next_cut;
-        let margin = self.profile.settle_margin;
+        let margin = self.profile.cuts.late_window;
         for list in self.held.values_mut() {
             let counts = list.iter().rposition(|held| held.key.written <= next_cut.minus(margin));
             let (counts, last) = (counts.unwrap_or(usize::MAX), list.len().saturating_sub(1));
@@ -200,7 +200,7 @@ mod tests {
         // An older one, whoever brings it, takes nothing back; a later one counts from the first cut that all have it for.
         assert_eq!(held.take(&roll(1, before(95), &[7]), NOW), TakenRoll::Held);
         assert_eq!(held.take(&roll(1, before(1), &[1, 4]), NOW), TakenRoll::New);
-        assert_eq!((keys(&held.at(NOW)), keys(&held.at(NOW.plus(P.settle_margin)))), (vec![1, 2, 3], vec![1, 3, 4]));
+        assert_eq!((keys(&held.at(NOW)), keys(&held.at(NOW.plus(P.cuts.late_window)))), (vec![1, 2, 3], vec![1, 3, 4]));
         held.advance(NOW.plus(P.cuts.period_min));
         assert_eq!(held.all().count(), 2, "what counts no more is forgotten");
         assert_eq!(keys(&held.at(NOW.plus(P.cuts.period_min))), [1, 3, 4]);

@@ -7,6 +7,50 @@ use crate::proto::profile::Profile;
 /// A network cuts no more seldom than its age divided by this.
 pub const CUTS_PER_AGE: u32 = 16;
 
+/// Live members of a network whose rounds are short.
+pub const SMALL_MAX: usize = 2_000;
+/// Rounds of the ladder, at most.
+pub const ROUNDS_MAX: usize = 64;
+/// Rounds after the ladder, in which those outside the group take over what it settled.
+pub const COPY_ROUNDS: u32 = 2;
+
+/// How the cut after a set is agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steps {
+    /// Members of the group.
+    pub group: usize,
+    /// Rounds of the ladder: more than two thirds of the group.
+    pub rounds: usize,
+    /// How long each takes.
+    pub round: Duration,
+}
+
+impl Steps {
+    /// Of the cut after this set; without one there is no group, and no round.
+    pub fn after(set: Option<&Snapshot>, profile: &Profile) -> Self {
+        let cuts = &profile.cuts;
+        let Some(set) = set else { return Self { group: 0, rounds: 0, round: cuts.round } };
+        let group = set.len().min(cuts.group);
+        Self { group, rounds: rounds(group), round: if set.len() > SMALL_MAX { cuts.round_large } else { cuts.round } }
+    }
+
+    /// How long after its cut the set is settled.
+    pub fn ladder(&self) -> Duration {
+        self.round.saturating_mul(u32::try_from(self.rounds).unwrap_or(u32::MAX))
+    }
+
+    /// How long after its cut the set is named to those who ask for the newest.
+    pub fn lag(&self) -> Duration {
+        self.ladder() + self.round.saturating_mul(COPY_ROUNDS)
+    }
+}
+
+/// Rounds of the ladder of a group of this size.
+pub fn rounds(group: usize) -> usize {
+    // spec: AGREE-4
+    group.saturating_mul(2).div_ceil(3).saturating_add(1).min(ROUNDS_MAX)
+}
+
 /// How long the network has been there at this set's cut, as far as its members remember.
 pub fn age(set: &Snapshot) -> Duration {
     set.cut.distance(set.members().iter().map(|m| m.standing.since).min().unwrap_or(set.cut))
@@ -20,8 +64,11 @@ pub fn period(set: &Snapshot, profile: &Profile) -> Duration {
     let young = age(set) / CUTS_PER_AGE;
     // spec: DIR-16
     // spec: DIR-53
+    // A cut is over before the next one begins.
+    let steps = Steps::after(Some(set), profile);
+    let least = steps.lag() + steps.round;
     let mut period = cuts.period_min;
-    while period < wanted && period.saturating_mul(2) <= young {
+    while period < cuts.period_max && (period < least || (period < wanted && period.saturating_mul(2) <= young)) {
         period = period.saturating_mul(2).min(cuts.period_max);
     }
     period
@@ -103,8 +150,9 @@ mod tests {
             (9, DAY, 60),
             (30, DAY, 120),
             (200, DAY, 960),
-            (200, DAY / 24, 120),
-            (200, Duration::ZERO, 30),
+            (200, DAY / 24, 240),
+            // The ladder of a group of 96 takes that long.
+            (200, Duration::ZERO, 240),
         ] {
             let s = set(n, age, p);
             assert_eq!(period(&s, p), Duration::from_secs(seconds), "{n} members, {age:?}");

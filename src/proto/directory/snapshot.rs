@@ -16,7 +16,7 @@ use core::fmt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Most relays of a network; also the most that anybody keeps records of (spec DIR-15).
+/// Most relays of a network; also the most that anybody keeps records of (spec AGREE-9).
 pub const RELAYS_MAX: usize = 20_000;
 /// Most members of a settled set that anybody takes from others.
 pub const MEMBERS_MAX: usize = 131_072;
@@ -29,12 +29,6 @@ const FILE_VERSION: u8 = 2;
 pub fn is_cut(at: UnixMs, profile: &Profile) -> bool {
     let shortest = u64::try_from(profile.cuts.period_min.as_millis()).unwrap_or(u64::MAX).max(1);
     at.0 != 0 && at.0.is_multiple_of(shortest)
-}
-
-/// Whether a record was published in time for a cut. The newest such record of a relay is the one that counts.
-pub fn in_time(record: &SignedDescriptor, cut: UnixMs, profile: &Profile) -> bool {
-    // spec: DIR-17
-    record.published <= cut.minus(profile.settle_margin)
 }
 
 /// Why members are not a cut's settled set.
@@ -119,18 +113,17 @@ fn newer(new: Arc<SignedDescriptor>, old: &Arc<SignedDescriptor>) -> Arc<SignedD
     if order(&new) < order(old) { Arc::clone(old) } else { new }
 }
 
-/// What records alone say of their relays: of each the newest in time counts, and it is there while that is valid. The order
+/// What records alone say of their relays: of each the newest counts, and it is there while that is valid. The order
 /// of `records` does not matter.
 pub fn heard_of<'a>(
     records: impl IntoIterator<Item = &'a Arc<SignedDescriptor>>,
     cut: UnixMs,
-    profile: &Profile,
 ) -> BTreeMap<RelayId, Heard> {
     let mut newest: BTreeMap<RelayId, Heard> = BTreeMap::new();
     for r in records {
         // spec: DIR-18
         let older = |old: &Heard| order(&old.record) < order(r);
-        if in_time(r, cut, profile) && newest.get(&r.id()).is_none_or(older) {
+        if newest.get(&r.id()).is_none_or(older) {
             newest.insert(r.id(), Heard { record: Arc::clone(r), live: r.expires() > cut });
         }
     }
@@ -161,7 +154,7 @@ impl Snapshot {
         profile: &Profile,
         network: NetworkId,
     ) -> Self {
-        Self::follow(None, heard_of(records, cut, profile), cut, profile, network)
+        Self::follow(None, heard_of(records, cut), cut, profile, network)
     }
 
     /// Settles a cut on top of the set before it.
@@ -176,7 +169,11 @@ impl Snapshot {
         for old in previous.iter().flat_map(|p| &p.members) {
             let id = old.record.id();
             let (record, is_live) = match heard.remove(&id) {
-                Some(h) => (newer(h.record, &old.record), h.live),
+                // That an older one is over says nothing.
+                Some(h) => {
+                    let is_live = h.live || h.record.expires() <= cut;
+                    (newer(h.record, &old.record), is_live)
+                }
                 None => (Arc::clone(&old.record), false),
             };
             // spec: DIR-55
@@ -283,6 +280,15 @@ impl Snapshot {
     pub fn get(&self, id: &RelayId) -> Option<&Arc<SignedDescriptor>> {
         let at = self.relays.binary_search_by_key(id, |r| r.id()).ok()?;
         self.relays.get(at)
+    }
+
+    /// The `n` live members drawn for a cut's group, in the order that the beacon draws them.
+    pub fn drawn(&self, cut: UnixMs, n: usize) -> Vec<&Arc<SignedDescriptor>> {
+        let lot = |r: &&Arc<SignedDescriptor>| derive(context::GROUP, &[&self.beacon, &cut.0.to_be_bytes(), &r.id().0]);
+        let mut drawn: Vec<_> = self.relays.iter().collect();
+        drawn.sort_by_cached_key(lot);
+        drawn.truncate(n);
+        drawn
     }
 
     /// Who may stand where in a path, and what else is found without walking the set.

@@ -132,6 +132,8 @@ pub(crate) struct Node {
     pub(crate) id: RelayId,
     /// What it wrote down last.
     pub(crate) kept: Vec<u8>,
+    /// How many milliseconds its clock is ahead.
+    pub(crate) skew: i64,
     publishes_at: u64,
     index: u8,
 }
@@ -139,6 +141,8 @@ pub(crate) struct Node {
 /// Relays that carry each other's calls in virtual time, 5 to 25 ms a way.
 pub(crate) struct Net {
     pub(crate) profile: &'static Profile,
+    /// Calls of a hundred that are lost.
+    pub(crate) loss: usize,
     /// Relays below this number do not hear those from it on, nor they them.
     pub(crate) divided: Option<usize>,
     pub(crate) ms: u64,
@@ -159,7 +163,7 @@ impl Net {
     pub(crate) fn under(profile: &'static Profile, n: u8, seed: u8) -> Self {
         let rng = Rng::from_seed([seed; 32]);
         let (nodes, events) = (Vec::new(), BTreeMap::new());
-        let mut net = Self { profile, divided: None, ms: 0, nodes, rng, calls: 0, events, sequence: 0 };
+        let mut net = Self { profile, divided: None, loss: 0, ms: 0, nodes, rng, calls: 0, events, sequence: 0 };
         (0..n).for_each(|i| net.join(i));
         net
     }
@@ -177,6 +181,7 @@ impl Net {
             known: 0,
             id: id(i),
             kept: vec![],
+            skew: 0,
             publishes_at,
             index: i,
         });
@@ -208,13 +213,19 @@ impl Net {
         Now { mono: Instant(self.ms * 1000), unix: START.plus(Duration::from_millis(self.ms)) }
     }
 
+    /// The time at one relay.
+    pub(crate) fn now_at(&self, i: usize) -> Now {
+        let now = self.now();
+        Now { unix: UnixMs(now.unix.0.saturating_add_signed(self.nodes[i].skew)), ..now }
+    }
+
     pub(crate) fn find(&self, id: &RelayId) -> Option<usize> {
         self.nodes.iter().position(|n| n.id == *id)
     }
 
     /// What the relay answers to a request, if it does.
     pub(crate) fn ask(&mut self, to: usize, body: &[u8]) -> Option<Vec<u8>> {
-        let now = self.now();
+        let now = self.now_at(to);
         let node = self.nodes.get_mut(to).filter(|n| n.up)?;
         let honest = node.dir.request(now, body);
         match &mut node.lie {
@@ -254,20 +265,22 @@ impl Net {
             Event::Arrives(from, call) => {
                 self.calls += 1;
                 assert!(call.body.len() <= BODY_MAX);
-                let reached = |to: &usize| self.divided.is_none_or(|d| (*to < d) == (from < d));
-                let answer = self.find(&call.to).filter(reached).and_then(|to| self.ask(to, &call.body));
+                let is_lost = self.loss > 0 && self.rng.below(100) < self.loss;
+                let reached = |to: &usize| !is_lost && self.divided.is_none_or(|d| (*to < d) == (from < d));
+                let to = self.find(&call.to).filter(reached);
+                let answer = to.and_then(|to| self.ask(to, &call.body));
                 assert!(answer.as_ref().is_none_or(|a| a.len() <= BODY_MAX));
                 self.later(Event::Answered(from, call.id, answer.ok_or(CallError::Unreachable)));
             }
             Event::Answered(to, id, result) => {
-                let now = self.now();
+                let now = self.now_at(to);
                 self.nodes[to].dir.answer(now, id, result);
             }
         }
     }
 
     fn turn(&mut self, i: usize) {
-        let now = self.now();
+        let now = self.now_at(i);
         let node = &mut self.nodes[i];
         if !node.up || node.silent {
             return;

@@ -4,6 +4,7 @@ use super::attack::{Audience, Release};
 use super::gossip::{Lines, NEVER, Offset};
 use super::ladder::{Climb, Group};
 use crate::base::rng::Rng;
+use crate::proto::directory::ladder::LATE_MAX;
 use std::collections::BTreeMap;
 
 /// Ways through the network that are computed for each cut; every item takes one of them.
@@ -123,7 +124,8 @@ pub fn by_group(
     lines: &Lines,
     rng: &mut Rng,
 ) -> Division {
-    let counts: Vec<Vec<bool>> = contested.iter().map(|c| group.climb(&c.heard, c.climb, lines, rng)).collect();
+    let climbed: Vec<_> = contested.iter().map(|c| group.climb(&c.heard, c.climb, lines, rng)).collect();
+    let counts: Vec<Vec<bool>> = settle_each(contested, &climbed, group.members.len());
     let places: BTreeMap<usize, usize> =
         group.honest().filter_map(|place| Some((group.members.get(place)?.number, place))).collect();
     let counted = |place: usize, item: usize| counts.get(item).and_then(|c| c.get(place)) == Some(&true);
@@ -143,6 +145,25 @@ pub fn by_group(
         }
     }
     all
+}
+
+/// What each member of the group settles of each item: of an identity the newest that it counts, and nothing where too many
+/// climbed (spec AGREE-5).
+fn settle_each(contested: &[Contested], climbed: &[(Vec<bool>, bool)], members: usize) -> Vec<Vec<bool>> {
+    let mut of: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (item, c) in contested.iter().enumerate() {
+        of.entry(c.identity).or_default().push(item);
+    }
+    let mut settled = vec![vec![false; members]; contested.len()];
+    for (items, place) in of.values().flat_map(|items| (0..members).map(move |place| (items, place))) {
+        let counted = |item: &&usize| climbed.get(**item).is_some_and(|(counts, _)| counts.get(place) == Some(&true));
+        let late = items.iter().filter(counted).filter(|item| climbed.get(**item).is_some_and(|(_, climbs)| *climbs));
+        let newest = items.iter().rev().find(counted).filter(|_| late.count() < LATE_MAX);
+        if let Some(s) = newest.and_then(|item| settled.get_mut(*item)).and_then(|s| s.get_mut(place)) {
+            *s = true;
+        }
+    }
+    settled
 }
 
 #[cfg(test)]

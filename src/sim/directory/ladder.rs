@@ -5,7 +5,7 @@ use super::population::Population;
 use super::rules;
 use crate::base::rng::Rng;
 use crate::base::time::UnixMs;
-use crate::crypto::hash::{context, derive};
+use crate::proto::directory::schedule::Steps;
 use crate::proto::directory::snapshot::Snapshot;
 use core::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -30,6 +30,8 @@ pub struct Member {
 pub struct Group {
     /// Its members.
     pub members: Vec<Member>,
+    /// What came this long before the cut has reached everybody, in milliseconds.
+    pub window: f64,
     /// Length of a round, in milliseconds.
     pub round: f64,
     /// How many rounds there are.
@@ -50,21 +52,17 @@ pub enum Climb {
 impl Group {
     /// The group of the cut that follows this set.
     pub fn draw(set: &Snapshot, cut: UnixMs, population: &Population, is_up: impl Fn(usize) -> bool) -> Self {
-        let point = |id: &[u8; 32]| derive(context::RENDEZVOUS, &[&set.beacon, &cut.0.to_be_bytes(), id]);
-        let mut drawn: Vec<_> = set.relays().iter().map(|r| (point(&r.id().0), r.id())).collect();
-        let size = drawn.len().min(rules::GROUP_MAX);
-        if size > 0 && size < drawn.len() {
-            drawn.select_nth_unstable(size - 1);
-        }
-        drawn.truncate(size);
+        let steps = Steps::after(Some(set), rules::PROFILE);
         // Relays that were invented are in nobody's population: they are silent.
         let member = |number: usize| {
             let relay = population.get(number);
             let (skew, hostile) = relay.map_or((0.0, true), |r| (r.skew as f64, r.hostile));
             Member { number, skew, hostile, is_up: is_up(number) }
         };
-        let members = drawn.iter().filter_map(|(_, id)| population.number(id)).map(member).collect();
-        Self { members, round: rules::round_ms(size, set.len()), rounds: rules::rounds(size) }
+        let drawn = set.drawn(cut, steps.group);
+        let members = drawn.iter().filter_map(|r| population.number(&r.id())).map(member).collect();
+        let window = rules::late_window_ms();
+        Self { members, window, round: steps.round.as_millis() as f64, rounds: steps.rounds }
     }
 
     /// How many of the members are hostile.
@@ -72,8 +70,9 @@ impl Group {
         self.members.iter().filter(|m| m.hostile).count()
     }
 
-    /// Which members count an item, by their place in the group. `heard` says when each relay heard of it bare.
-    pub fn climb(&self, heard: &[Offset], how: Climb, lines: &Lines, rng: &mut Rng) -> Vec<bool> {
+    /// Which members count an item, by their place in the group, and whether it climbed. `heard` says when each relay heard of
+    /// it bare.
+    pub fn climb(&self, heard: &[Offset], how: Climb, lines: &Lines, rng: &mut Rng) -> (Vec<bool>, bool) {
         let mut counts = vec![false; self.members.len()];
         let mut queue: BinaryHeap<Reverse<(i64, usize, usize)>> = BinaryHeap::new();
         for (place, m) in self.members.iter().enumerate().filter(|(_, m)| m.is_up && !m.hostile) {
@@ -82,7 +81,7 @@ impl Group {
             if at == NEVER || local > 0.0 {
                 continue;
             }
-            if local <= -2.0 * self.round {
+            if local <= -self.window {
                 counts[place] = true;
             } else {
                 // In time, but perhaps not for all: it is signed in the first round.
@@ -92,7 +91,8 @@ impl Group {
         if how != Climb::Bare {
             self.push_signed(how, rng, &mut queue);
         }
-        self.follow(queue, counts, lines, rng)
+        let climbs = !queue.is_empty();
+        (self.follow(queue, counts, lines, rng), climbs)
     }
 
     fn push_signed(&self, how: Climb, rng: &mut Rng, queue: &mut BinaryHeap<Reverse<(i64, usize, usize)>>) {
@@ -145,6 +145,7 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::directory::schedule::rounds;
 
     fn group(n: usize, hostile: usize, round: f64, skew: f64) -> Group {
         let member = |number| Member {
@@ -153,7 +154,7 @@ mod tests {
             hostile: number < hostile,
             is_up: true,
         };
-        Group { members: (0..n).map(member).collect(), round, rounds: rules::rounds(n) }
+        Group { members: (0..n).map(member).collect(), window: 2.0 * round, round, rounds: rounds(n) }
     }
 
     const LINES: Lines = Lines { delay: (10.0, 120.0), loss: 0.05, repeat: 400.0, interval: 30_000.0 };
@@ -164,7 +165,7 @@ mod tests {
         let (mut alike, mut all) = (0, 0);
         for _ in 0..200 {
             let heard: Vec<_> = (0..group.members.len()).map(|i| heard(&mut rng, i)).collect();
-            let counts = group.climb(&heard, how, &LINES, &mut rng);
+            let (counts, _) = group.climb(&heard, how, &LINES, &mut rng);
             let of: Vec<_> = group.honest().map(|place| counts[place]).collect();
             alike += usize::from(of.iter().all(|c| *c == of[0]));
             all += usize::from(of.iter().all(|c| *c));

@@ -102,9 +102,9 @@ fn share(total: u64, moments: f64) -> u64 {
 fn act(world: &mut World, checks: u64, clients: u64, rng: &mut Rng, report: &mut Report) {
     let pool: Vec<_> = world.set.relays().iter().map(|r| r.id()).collect();
     let (cut, period) = (world.ms(world.set.cut), world.period().as_millis() as f64);
-    let lag = world.profile.usable_lag.as_millis() as f64;
+    let lag = world.lag;
     for moment in 0..MOMENTS {
-        world.pass(cut + lag + (period - 1.0) * (moment as f64 + dice::unit(rng)) / MOMENTS as f64 * 0.9);
+        world.pass(cut + lag + (period - lag - 1.0) * (moment as f64 + dice::unit(rng)) / MOMENTS as f64 * 0.9);
         for _ in 0..checks {
             clients::check(world, &pool, rng, report);
         }

@@ -147,13 +147,13 @@ fn place(world: &World, object: &mut Object) {
 /// What happens to the objects until the next cut; how many copies were moved.
 fn between_cuts(world: &mut World, objects: &mut [Object], rng: &mut Rng, found: &mut Found) -> u64 {
     let (cut, period) = (world.ms(world.set.cut), world.period().as_millis() as f64);
-    let lag = world.profile.usable_lag.as_millis() as f64;
+    let lag = world.lag;
     let keepers: Vec<Vec<usize>> = objects.iter().map(|o| custodians(world, o)).collect();
     let mut moved = 0;
     // First reads while copies are still where they were, then copies move.
     world.pass(cut + lag);
     read(world, objects, &keepers, found);
-    world.pass(cut + lag + world.profile.replicate_spread.as_millis() as f64);
+    world.pass((cut + lag + world.profile.replicate_spread.as_millis() as f64).min(cut + period - 1.0));
     for (object, keepers) in objects.iter_mut().zip(&keepers) {
         let population = &world.presence;
         object.holders.retain(|i| !population.is_gone(*i));

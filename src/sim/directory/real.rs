@@ -276,7 +276,7 @@ impl Machines {
     }
 
     /// How the relays stand at this moment.
-    fn line(&self) -> Option<(UnixMs, CutLine)> {
+    fn line(&self) -> Option<(Arc<Snapshot>, CutLine)> {
         let honest = |i: usize| self.population.get(i).is_some_and(|r| !r.hostile);
         let running: Vec<usize> = (0..self.nodes.len()).filter(|i| honest(*i) && self.presence.is_up(*i)).collect();
         let sets = running.iter().filter_map(|i| self.nodes.get(*i)?.settled.as_ref());
@@ -305,7 +305,7 @@ impl Machines {
             dead: share(listed.iter().filter(|i| !self.presence.is_up(**i)).count(), listed.len()),
             late_items: 0,
         };
-        (*most > 0).then_some((set.cut, line))
+        (*most > 0).then(|| (Arc::clone(set), line))
     }
 
     fn sent_by_all(&self) -> f64 {
@@ -322,12 +322,12 @@ pub fn run(plan: &Plan, watch: &mut dyn Watch) -> Report {
     let step = 5_000_000;
     while all.now < end {
         all.run_to(all.now + step);
-        let Some((cut, line)) = all.line() else { continue };
+        let Some((set, line)) = all.line() else { continue };
         // Each cut is looked at when it is used, by the latest of clocks.
-        let usable = PROFILE.usable_lag + Duration::from_millis(2 * plan.skew_ms);
-        let is_due = UnixMs(all.begins.0 + all.now / 1_000) >= cut.plus(usable);
-        if cut > last && is_due {
-            last = cut;
+        let named = set.cut.plus(Duration::from_millis(rules::lag_ms(&set) as u64 + 2 * plan.skew_ms));
+        let is_due = UnixMs(all.begins.0 + all.now / 1_000) >= named;
+        if set.cut > last && is_due {
+            last = set.cut;
             report.push(line);
             counted_from.get_or_insert((all.now, all.sent_by_all()));
         }

@@ -1,7 +1,7 @@
 //! What the simulation takes from the protocol, in one place: the profile, the moments of cuts, and how a cut is settled.
 
 use crate::base::time::{Duration, UnixMs};
-use crate::proto::directory::schedule;
+use crate::proto::directory::schedule::{self, Steps};
 use crate::proto::directory::snapshot::{self, Snapshot};
 use crate::proto::directory::standing::Standing;
 use crate::proto::profile::Profile;
@@ -24,22 +24,14 @@ pub const TO_JOIN: usize = 8;
 pub const TO_STAY: usize = 5;
 /// Cuts running at which a newcomer is to be reached.
 pub const CUTS_TO_JOIN: u8 = 2;
-
-/// Most members of a cut's group.
-pub const GROUP_MAX: usize = 96;
-
-/// Rounds of the ladder in a group of this size.
-pub fn rounds(group: usize) -> usize {
-    ((2 * group).div_ceil(3) + 1).min(64)
+/// How long after a cut relays name the set that they settled on top of this one, in milliseconds.
+pub fn lag_ms(previous: &Snapshot) -> f64 {
+    Steps::after(Some(previous), PROFILE).lag().as_millis() as f64
 }
 
-/// Length of a round, in milliseconds.
-pub fn round_ms(group: usize, members: usize) -> f64 {
-    match members {
-        20_001.. => 90_000.0,
-        _ if group < GROUP_MAX => 3_000.0,
-        _ => 15_000.0,
-    }
+/// What came this long before a cut has reached everybody, in milliseconds.
+pub fn late_window_ms() -> f64 {
+    PROFILE.cuts.late_window.as_millis() as f64
 }
 
 /// What was heard of a relay until a cut.

@@ -46,6 +46,8 @@ pub struct World {
     pub division: Division,
     /// By number: whether the set lists the relay.
     pub listed: Vec<bool>,
+    /// How long after its cut that set was named, in milliseconds.
+    pub lag: f64,
     /// Cuts so far.
     pub index: u64,
     /// The root that the adversary made up for this cut.
@@ -81,7 +83,7 @@ impl World {
         let hostile = plan.hostile_relays();
         // Records are renewed at different times, as they are in a network that has run for long.
         let refresh = profile.descriptor_refresh.as_millis() as usize;
-        let first = start.minus(profile.settle_margin);
+        let first = start.minus(profile.cuts.late_window);
         for i in 0..plan.relays {
             let age = Duration::from_millis(rng.below(refresh) as u64);
             population.add(first.minus(age), i < hostile);
@@ -105,6 +107,7 @@ impl World {
             set,
             division,
             listed: Vec::new(),
+            lag: 0.0,
             index: 0,
             forged: [0; 32],
             costs: Costs::default(),
@@ -148,7 +151,7 @@ impl World {
         self.pass(now);
         self.renew(at);
         let group = self.plan.has(Defence::Ladder).then(|| self.group(at));
-        let boundary = group.as_ref().map_or(0.0, |g| -2.0 * g.round);
+        let boundary = group.as_ref().map_or(0.0, |g| -g.window);
         let releases = self.strategy.releases(self.identities.len(), boundary, &mut self.rng);
         let n = self.population.len();
         let mut rng = self.rng.fork();
@@ -210,7 +213,7 @@ impl World {
 
     /// Running relays renew records whose time has come.
     fn renew(&mut self, cut: UnixMs) {
-        let due = cut.minus(self.profile.settle_margin);
+        let due = cut.minus(self.profile.cuts.late_window);
         for i in 0..self.population.len() {
             let Some(old) = self.population.get(i).map(|r| r.record.published) else { continue };
             let next = old.plus(self.profile.descriptor_refresh);
@@ -235,7 +238,7 @@ impl World {
     }
 
     fn settle(&mut self, cut: UnixMs, contested: &[Contested]) {
-        let backdated = cut.minus(self.profile.settle_margin);
+        let backdated = cut.minus(self.profile.cuts.late_window);
         for (item, counted) in contested.iter().zip(&self.division.counted) {
             if let Some(i) = self.identities.get(item.identity).filter(|_| *counted) {
                 self.population.publish(*i, backdated, |_| ());
@@ -244,6 +247,7 @@ impl World {
         let heard = self.hear(self.ms(cut));
         let period = self.period().as_millis() as f64;
         let record_len = self.population.get(0).map_or(0, |r| r.record.bytes().len());
+        self.lag = rules::lag_ms(&self.set);
         self.set = Arc::new(rules::settle(&self.set, heard, cut, self.network));
         let (records, members) = (core::mem::take(&mut self.published), self.set.len());
         self.costs.add(CutCosts { records, record_len, members, period }, self.profile);
@@ -327,7 +331,7 @@ impl World {
             dead: if self.set.len() == 0 { 0.0 } else { away as f64 / self.set.len() as f64 },
             late_items,
         });
-        let usable = now + self.profile.usable_lag.as_millis() as f64;
+        let usable = now + self.lag;
         let listed = &self.listed;
         self.leaving.retain(|i, at| {
             let still = listed.get(*i) == Some(&true);

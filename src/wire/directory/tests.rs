@@ -1,6 +1,7 @@
 //! Requests and answers are read back, and nothing else is.
 
 use super::*;
+use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::descriptor::DESCRIPTOR_OPEN_MAX;
 
 /// The calls' largest body (`proto::rpc::BODY_MAX`, which this layer cannot name).
@@ -16,6 +17,8 @@ fn statement() -> Statement {
 
 #[test]
 fn every_request_is_read_back() {
+    let rungs = vec![Rung { place: 9, signature: [3; 64] }; RUNGS_MAX];
+    let climbing = Climbing { record: vec![1; DESCRIPTOR_MAX], rungs };
     let entry = Entry { id: RelayId([8; 32]), published: UnixMs(7), tag: 9 };
     for request in [
         DirectoryRequest::Put(vec![vec![1; 300], vec![]]),
@@ -24,6 +27,8 @@ fn every_request_is_read_back() {
         DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry; ENTRIES_MAX] },
         DirectoryRequest::Statement(UnixMs(1)),
         DirectoryRequest::Page { cut: UnixMs(2), start: 192 },
+        DirectoryRequest::Climb { cut: UnixMs(3), items: vec![climbing; CLIMBING_MAX] },
+        DirectoryRequest::Tell(vec![statement(); STATEMENTS_MAX]),
     ] {
         let bytes = request.encode();
         assert!(bytes.len() <= BODY_MAX, "{}", bytes.len());
@@ -59,7 +64,7 @@ fn every_answer_is_read_back_and_the_fullest_fits_a_body() {
 // spec: DIR-12
 #[test]
 fn what_is_unknown_or_too_much_is_an_error() {
-    assert_eq!(DirectoryRequest::decode(&[9]), Err(Malformed::UnknownKind));
+    assert_eq!(DirectoryRequest::decode(&[11]), Err(Malformed::UnknownKind));
     assert_eq!(DirectoryRequest::decode(&[1, RECORDS_MAX as u8 + 1]), Err(Malformed::OutOfRange));
     assert_eq!(DirectoryRequest::decode(&[4, 2, 1, 0, 0]), Err(Malformed::OutOfRange));
     assert_eq!(DirectoryRequest::decode(&[1, 0, 0]), Err(Malformed::TrailingBytes));

@@ -5,8 +5,8 @@ use super::{DirOutput, Pending, RelayDirectory};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::proto::directory::kept::Kept;
-use crate::proto::directory::schedule::{first_cut_after, next_cut_after};
-use crate::proto::directory::snapshot::{Member, RELAYS_MAX, RELAYS_MIN, Snapshot, heard_of, is_cut};
+use crate::proto::directory::schedule::{Steps, first_cut_after, next_cut_after, period};
+use crate::proto::directory::snapshot::{Member, RELAYS_MAX, Snapshot, is_cut};
 use crate::wire::descriptor::{SignedDescriptor, record_hash};
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, MemberBytes, Statement};
 use crate::wire::ids::RelayId;
@@ -19,8 +19,6 @@ const POLLED_MAX: usize = 96;
 const POLLED_AT_ONCE: usize = 16;
 /// How long a poll waits for answers, and a fetch for a page.
 const POLL_PATIENCE: Duration = Duration::from_secs(20);
-/// After a cut's statements can be had, when others are asked for theirs.
-const CHECK_DELAY: Duration = Duration::from_millis(50);
 /// How often the sets are written down at most.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -61,12 +59,14 @@ impl RelayDirectory {
         let current = |s: &Snapshot| {
             s.age(now.unix) <= self.profile.snapshot_max_age && s.cut <= now.unix.plus(self.profile.clock_tolerance)
         };
-        for (set, is_ours) in kept.sets.into_iter().filter(|(s, _)| current(s)) {
-            let set = Arc::new(set);
-            if is_ours { self.cuts.push(set) } else { self.cuts.adopt(set) }
+        for (set, is_ours) in kept.sets {
+            self.cuts.may_have_signed(set.cut);
+            if current(&set) {
+                self.cuts.restore(Arc::new(set), is_ours);
+            }
         }
-        for record in kept.records {
-            let _ = self.records.take(record, now.unix);
+        for record in &kept.records {
+            self.records.take_settled(record, now.unix);
         }
         for roll in kept.rolls {
             let _ = self.rolls.take(&roll, now.unix);
@@ -81,37 +81,45 @@ impl RelayDirectory {
     /// Takes the records of a set into the table.
     fn know(&mut self, set: &Snapshot, now: Now) {
         for m in set.members() {
-            let _ = self.records.take(Arc::clone(&m.record), now.unix);
+            self.records.take_settled(&m.record, now.unix);
         }
         self.known_at.get_or_insert(now.mono);
     }
 
-    /// Settles the cut that has come, and finds the next one.
+    pub(super) fn steps(&self) -> Steps {
+        Steps::after(self.cuts.newest().map(|s| &**s), self.profile)
+    }
+
+    /// Freezes what the cut that has come counts, settles it when its ladder is over, and finds the next one.
     pub(super) fn settle(&mut self, now: Now) {
-        if self.started.0 == 0 {
-            self.started = now.unix;
+        if !core::mem::replace(&mut self.started, true) {
             self.revive(now);
+            // An earlier run may have signed other sets of these cuts.
+            self.cuts.may_have_signed(now.unix);
         }
         let tolerated = now.unix.plus(self.profile.clock_tolerance);
         if self.cuts.newest().is_some_and(|n| n.cut > tolerated) {
             self.cuts.drop_after(tolerated);
-            self.next_cut = UnixMs(0);
+            self.leave_cut();
         }
-        if self.next_cut.0 != 0 && self.next_cut <= now.unix {
+        if self.next_cut.0 != 0 && self.next_cut <= now.unix && self.frozen.is_none() {
             // A cut that went by while we slept is settled by others.
-            let is_missed = now.unix.distance(self.next_cut) > self.profile.settle_margin;
-            if !is_missed {
-                self.settle_cut(self.next_cut, now);
+            let is_missed = now.unix.distance(self.next_cut) > self.profile.cuts.late_window;
+            if is_missed || !self.freeze(now) {
+                self.leave_cut();
             }
-            self.next_cut = UnixMs(0);
+        }
+        if self.frozen.is_some() && self.settled_at() <= now.unix {
+            self.settle_cut(now);
         }
         if self.next_cut.0 == 0 {
             self.next_cut = match self.cuts.newest() {
                 Some(set) => next_cut_after(set, now.unix, self.profile),
                 None => first_cut_after(now.unix, self.profile),
             };
+            self.ask_for_missed(now);
             let before = self.records.len();
-            self.records.advance(self.next_cut, now.unix);
+            self.records.advance(now.unix);
             self.rolls.advance(self.next_cut);
             if self.records.len() != before {
                 self.known_at.get_or_insert(now.mono);
@@ -119,36 +127,31 @@ impl RelayDirectory {
             let records = &self.records;
             self.pushed.retain(|id, _| records.newest(id).is_some());
         }
-        self.settle_at = now.mono + self.next_cut.distance(now.unix);
+        let due = if self.frozen.is_some() { self.settled_at() } else { self.next_cut };
+        self.settle_at = now.mono + due.distance(now.unix);
     }
 
-    fn settle_cut(&mut self, cut: UnixMs, now: Now) {
-        let previous = self.cuts.newest().cloned();
-        // spec: DIR-23
-        if !self.joined || (previous.is_none() && self.adoption.is_some()) {
-            return;
+    /// Asks for the cut that went by since our newest set, once it is named.
+    fn ask_for_missed(&mut self, now: Now) {
+        let Some(set) = self.cuts.newest() else { return };
+        let missed = self.next_cut.minus(period(set, self.profile));
+        if missed > set.cut && missed <= now.unix {
+            // spec: DIR-58
+            let named = missed.plus(self.steps().lag());
+            self.check_at.get_or_insert((now.mono + named.distance(now.unix), missed));
         }
-        let heard = heard_of(self.records.all(), cut, self.profile);
-        let set = Snapshot::follow(previous.as_deref(), heard, cut, self.profile, self.network);
-        let set = self.without_revoked(set);
-        if set.len() < RELAYS_MIN {
-            return;
-        }
-        let set = Arc::new(set);
-        self.cuts.push(Arc::clone(&set));
-        self.out.push_back(DirOutput::Settled(set));
-        self.keep(now);
-        if previous.is_none() {
-            // Did all begin with the same set?
-            self.check = true;
-        }
-        if self.check {
-            self.check_at = Some((now.mono + self.profile.usable_lag + CHECK_DELAY, cut));
-        }
+    }
+
+    fn settled_at(&self) -> UnixMs {
+        self.next_cut.plus(self.steps().ladder())
+    }
+
+    pub(super) fn leave_cut(&mut self) {
+        (self.next_cut, self.frozen, self.ladder) = (UnixMs(0), None, None);
     }
 
     /// Has the newest sets and the table written down.
-    fn keep(&mut self, now: Now) {
+    pub(super) fn keep(&mut self, now: Now) {
         if self.keep_at <= now.mono {
             self.keep_at = now.mono + KEEP_EVERY;
             self.out.push_back(DirOutput::Keep(self.to_keep()));
@@ -160,8 +163,22 @@ impl RelayDirectory {
         Kept::encode(&self.cuts, &self.records, &self.rolls)
     }
 
+    /// What somebody answered of its sets.
+    pub(super) fn answered(&mut self, peer: RelayId, to: &Pending, answer: Option<DirectoryAnswer>, now: Now) {
+        let statement = match &answer {
+            Some(DirectoryAnswer::Statement(s)) => Some(*s),
+            _ => None,
+        };
+        match (to, statement) {
+            (Pending::Newest, Some(s)) => self.heard_newest(&s, peer, now),
+            (Pending::Poll(cut), s) => self.polled(peer, *cut, s.as_ref()),
+            (Pending::Page(cut), _) => self.paged(peer, *cut, answer, now),
+            _ => {}
+        }
+    }
+
     /// A relay said what it settled last.
-    pub(super) fn heard_newest(&mut self, s: &Statement, from: RelayId, now: Now) {
+    fn heard_newest(&mut self, s: &Statement, from: RelayId, now: Now) {
         let p = self.profile;
         let is_due = is_cut(s.cut, p) && s.cut <= now.unix.plus(p.clock_tolerance);
         if self.adoption.is_some() || !is_due || !self.signed_by(s, &from) {
@@ -177,7 +194,7 @@ impl RelayDirectory {
     }
 
     /// Begins to ask members what they settled at this cut.
-    fn ask_others(&mut self, cut: UnixMs, besides: Option<RelayId>, now: Now) {
+    pub(super) fn ask_others(&mut self, cut: UnixMs, besides: Option<RelayId>, now: Now) {
         // spec: DIR-58
         let mut pool = match self.cuts.newest() {
             Some(set) => set.relays().iter().map(|r| r.id()).filter(|id| *id != self.own).collect(),
@@ -191,7 +208,7 @@ impl RelayDirectory {
         self.adoption = Some(Adoption { cut, pool, asked: 0, waiting, votes, fetch: None, ends });
     }
 
-    fn signed_by(&self, s: &Statement, from: &RelayId) -> bool {
+    pub(super) fn signed_by(&self, s: &Statement, from: &RelayId) -> bool {
         let listed = self.cuts.newest().and_then(|set| set.member(from)).map(|m| &m.record);
         let record =
             listed.or_else(|| self.records.newest(from)).or_else(|| self.seeds.iter().find(|r| r.id() == *from));
@@ -231,6 +248,12 @@ impl RelayDirectory {
             let Some(next) = a.pool.pop() else { break };
             a.waiting.insert(next);
             self.call(now, next, Pending::Poll(a.cut), &DirectoryRequest::Statement(a.cut));
+        }
+        // Who is asked beyond that changes nothing.
+        let half = a.asked.saturating_add(1) / 2;
+        if a.fetch.is_none() && a.votes.values().any(|v| v.len() > half) {
+            a.pool.clear();
+            a.waiting.clear();
         }
         if a.fetch.is_none() && a.pool.is_empty() && a.waiting.is_empty() {
             self.check = self.is_divided(&a);
@@ -292,7 +315,7 @@ impl RelayDirectory {
     }
 
     /// A polled relay's statement, or none.
-    pub(super) fn polled(&mut self, from: RelayId, cut: UnixMs, s: Option<&Statement>) {
+    fn polled(&mut self, from: RelayId, cut: UnixMs, s: Option<&Statement>) {
         let valid = s.copied().filter(|s| s.cut == cut && self.signed_by(s, &from));
         let Some(a) = self.adoption.as_mut().filter(|a| a.cut == cut) else { return };
         if let Some(s) = valid.filter(|_| a.waiting.contains(&from)) {
@@ -302,7 +325,7 @@ impl RelayDirectory {
     }
 
     /// A page of the set that is adopted, or none.
-    pub(super) fn paged(&mut self, from: RelayId, cut: UnixMs, answer: Option<DirectoryAnswer>, now: Now) {
+    fn paged(&mut self, from: RelayId, cut: UnixMs, answer: Option<DirectoryAnswer>, now: Now) {
         let Some(mut a) = self.adoption.take() else { return };
         let Some(mut f) = a.fetch.take_if(|f| a.cut == cut && f.source == from) else {
             self.adoption = Some(a);
@@ -357,11 +380,13 @@ impl RelayDirectory {
 
     fn go_on_from(&mut self, set: Arc<Snapshot>, now: Now) {
         self.cuts.adopt(Arc::clone(&set));
+        // Others may have gone on meanwhile.
+        self.check = true;
         self.know(&set, now);
-        self.next_cut = next_cut_after(&set, now.unix, self.profile);
-        self.records.advance(self.next_cut, now.unix);
-        self.settle_at = now.mono + self.next_cut.distance(now.unix);
+        self.leave_cut();
         self.out.push_back(DirOutput::Settled(set));
+        self.keep_at = now.mono;
         self.keep(now);
+        self.settle(now);
     }
 }

@@ -47,6 +47,8 @@ impl RelayDirectory {
             DirectoryRequest::Page { cut, start } => self.cuts.page(cut, start, now.unix),
             DirectoryRequest::Changes { from, offset } => self.cuts.changes(from, offset, now.unix, self.profile),
             DirectoryRequest::Witness { cut, relays } => self.witness(now, cut, &relays),
+            DirectoryRequest::Climb { cut, items } => self.climb(now, cut, &items),
+            DirectoryRequest::Tell(list) => self.hear(now, &list),
             DirectoryRequest::Rolls { have, given } => self.rolls(&given, &have, now),
         }
     }

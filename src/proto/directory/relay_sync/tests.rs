@@ -150,6 +150,8 @@ fn a_record_that_comes_after_the_cut_waits_for_the_next_one() {
     assert_eq!(net.ask(0, &put), Some(DirectoryAnswer::Taken { new: 1, held: 0, refused: 0 }.encode()));
     net.run(200);
     assert_eq!(net.newest(), settled);
+    net.run(400);
+    assert_eq!(net.agreed(), Some(5));
     net.run(1_000);
     assert_eq!(net.agreed(), Some(6));
 }

@@ -29,6 +29,19 @@ fn a_relay_that_joins_goes_on_from_the_others_set() {
     assert!(since(6) > since(0).plus(Duration::from_secs(15)), "and all know who is older");
 }
 
+// spec: AGREE-7
+#[test]
+fn the_first_set_is_of_what_all_had_time_to_hear_of() {
+    let mut net = Net::start(5, 1);
+    net.run(500);
+    let late = with(50, net.now().unix, |_| ());
+    net.ask(0, &DirectoryRequest::Put(vec![late.bytes().to_vec()]).encode());
+    net.run(250);
+    assert_eq!(net.agreed(), Some(5));
+    net.run(1_500);
+    assert_eq!(net.agreed(), Some(6));
+}
+
 // spec: DIR-62
 #[test]
 fn half_of_a_public_network_is_killed_and_states_its_set_when_it_is_back() {
@@ -51,7 +64,7 @@ fn half_of_a_public_network_is_killed_and_states_its_set_when_it_is_back() {
     assert!(net.newest()[0].members().iter().all(|m| m.standing.since < before.cut));
 }
 
-// spec: DIR-60
+// spec: AGREE-10
 // spec: DIR-62
 #[test]
 fn without_its_file_a_relay_goes_on_from_the_others_set_and_signs_nothing_of_it() {

@@ -38,8 +38,9 @@ fn what_a_founder_takes_back_is_out_of_every_set_by_the_next_cut_that_may_count_
         let now = net.now();
         assert!(net.nodes[1].dir.take_roll(now, &roll(0, now.unix, &[3])));
         // The first cut for which it is in time, and its lag.
-        let cut = schedule::next_cut_after(&net.newest()[0], now.unix.plus(P.settle_margin), P);
-        net.run(u64::try_from(cut.distance(now.unix).as_millis()).unwrap() + 50);
+        let cut = schedule::next_cut_after(&net.newest()[0], now.unix.plus(P.cuts.late_window), P);
+        let named = cut.plus(schedule::Steps::after(Some(&net.newest()[0]), P).lag());
+        net.run(u64::try_from(named.distance(now.unix).as_millis()).unwrap() + 100);
         assert!(net.newest().iter().all(|s| s.cut == cut) && !is_member(&net, 3));
         assert_eq!(net.agreed(), Some(usize::from(n) - 1));
         assert!(net.nodes[3].dir.is_revoked() && !net.nodes[2].dir.is_revoked());

@@ -80,7 +80,7 @@ impl Line {
         Self {
             now: Now { mono: Instant(1), unix: start },
             relays,
-            cuts: Cuts::new(NETWORK, own, key, BIG.usable_lag),
+            cuts: Cuts::new(NETWORK, own, key),
             rate,
             trip,
             free: Instant(1),
@@ -178,8 +178,8 @@ fn a_day(n: usize) {
     let members = Snapshot::follow(None, heard(&records, &away), start, BIG, NETWORK);
     let aged = members.with_standings(|_| Standing::new(old));
     let mut set = Arc::new(Snapshot::assemble(aged.members().to_vec(), start, aged.beacon, BIG).unwrap());
-    line.cuts.push(Arc::clone(&set));
-    line.now.unix = start.plus(BIG.usable_lag).plus(Duration::from_secs(1));
+    line.cuts.push(Arc::clone(&set), set.cut);
+    line.now.unix = start.plus(Duration::from_secs(1));
     let seeds = records.iter().take(2).map(|(_, r)| (**r).clone()).collect();
     let mut dir = ClientDirectory::new(NETWORK, BIG, seeds, None);
     let limit = line.now.mono + Duration::from_secs(7_200);
@@ -212,7 +212,7 @@ fn a_day(n: usize) {
         set = Arc::new(Snapshot::follow(Some(&set), heard(&records, &away), cut, BIG, NETWORK));
         let later = line.now.mono + cut.distance(line.now.unix);
         line.run(&mut dir, later, |_| false);
-        line.cuts.push(Arc::clone(&set));
+        line.cuts.push(Arc::clone(&set), set.cut);
         (now, cuts) = (cut, cuts + 1);
     }
     let end = line.now.mono + Duration::from_secs(3 * 3600);

@@ -1,0 +1,179 @@
+//! How the lists of the directory's calls are read and written.
+
+use super::{
+    BUCKETS, CLIMBING_MAX, Climbing, ENTRIES_MAX, Entry, MemberBytes, PAGE_MEMBERS_MAX, RECORDS_MAX, RecordKey,
+    STATEMENTS_MAX, Statement, WANTED_MAX, WITNESSED_MAX,
+};
+use crate::base::bytes::Reader;
+use crate::wire::changes::CHANGES_PART_MAX;
+use crate::wire::descriptor::DESCRIPTOR_MAX;
+use crate::wire::error::Malformed;
+use crate::wire::field::{Field, Sink, bytes16};
+
+/// len16(record).
+pub(crate) mod record {
+    use super::{DESCRIPTOR_MAX, Malformed, Reader, Sink, bytes16};
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
+        let bytes = bytes16::read(r)?;
+        if bytes.len() > DESCRIPTOR_MAX { Err(Malformed::OutOfRange) } else { Ok(bytes.to_vec()) }
+    }
+
+    pub(crate) fn write(record: &[u8], out: &mut impl Sink) {
+        bytes16::write(record, out);
+    }
+}
+
+/// Records with a count `u8`, at most [`RECORDS_MAX`].
+pub(crate) mod records {
+    use super::{Malformed, RECORDS_MAX, Reader, Sink, record};
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Malformed> {
+        let count = usize::from(r.u8()?);
+        if count > RECORDS_MAX {
+            return Err(Malformed::OutOfRange);
+        }
+        (0..count).map(|_| record::read(r)).collect()
+    }
+
+    pub(crate) fn write(list: &[Vec<u8>], out: &mut impl Sink) {
+        out.put(&[list.len() as u8]);
+        list.iter().for_each(|r| record::write(r, out));
+    }
+}
+
+/// Late items with a count `u8`, at most [`CLIMBING_MAX`].
+pub(crate) mod climbing {
+    use super::{CLIMBING_MAX, Climbing, Malformed, Reader, Sink, counted, put_counted};
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<Climbing>, Malformed> {
+        counted(r, CLIMBING_MAX)
+    }
+
+    pub(crate) fn write(list: &[Climbing], out: &mut impl Sink) {
+        put_counted(list, out);
+    }
+}
+
+/// Statements with a count `u8`, at most [`STATEMENTS_MAX`].
+pub(crate) mod statements {
+    use super::{Malformed, Reader, STATEMENTS_MAX, Sink, Statement, counted, put_counted};
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<Statement>, Malformed> {
+        counted(r, STATEMENTS_MAX)
+    }
+
+    pub(crate) fn write(list: &[Statement], out: &mut impl Sink) {
+        put_counted(list, out);
+    }
+}
+
+/// What a WITNESS and its answer list, with a count `u8`, at most [`WITNESSED_MAX`].
+pub(crate) mod witnessed {
+    use super::{Field, Malformed, Reader, Sink, WITNESSED_MAX, counted, put_counted};
+
+    pub(crate) fn read<T: for<'a> Field<'a>>(r: &mut Reader<'_>) -> Result<Vec<T>, Malformed> {
+        counted(r, WITNESSED_MAX)
+    }
+
+    pub(crate) fn write<T: for<'a> Field<'a>>(list: &[T], out: &mut impl Sink) {
+        put_counted(list, out);
+    }
+}
+
+/// The bytes to the end, at most [`CHANGES_PART_MAX`].
+pub(crate) mod part {
+    use super::{CHANGES_PART_MAX, Malformed, Reader, Sink};
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
+        let bytes = r.rest();
+        if bytes.len() > CHANGES_PART_MAX { Err(Malformed::OutOfRange) } else { Ok(bytes.to_vec()) }
+    }
+
+    pub(crate) fn write(bytes: &[u8], out: &mut impl Sink) {
+        out.put(bytes);
+    }
+}
+
+/// A list with a count `u8`.
+fn counted<'a, T: Field<'a>>(r: &mut Reader<'a>, most: usize) -> Result<Vec<T>, Malformed> {
+    let count = usize::from(r.u8()?);
+    if count > most {
+        return Err(Malformed::OutOfRange);
+    }
+    (0..count).map(|_| T::read(r)).collect()
+}
+
+fn put_counted<'a, T: Field<'a>>(list: &[T], out: &mut impl Sink) {
+    out.put(&[list.len() as u8]);
+    list.iter().for_each(|item| item.write(out));
+}
+
+/// Members with a count `u8`, at most [`PAGE_MEMBERS_MAX`].
+pub(crate) mod page {
+    use super::{Malformed, MemberBytes, PAGE_MEMBERS_MAX, Reader, Sink, counted, put_counted};
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<MemberBytes>, Malformed> {
+        counted(r, PAGE_MEMBERS_MAX)
+    }
+
+    pub(crate) fn write(list: &[MemberBytes], out: &mut impl Sink) {
+        put_counted(list, out);
+    }
+}
+
+/// A sum for each bucket, without a count.
+pub(crate) mod tags {
+    use super::{BUCKETS, Field, Malformed, Reader, Sink};
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Box<[u64; BUCKETS]>, Malformed> {
+        let mut tags = Box::new([0; BUCKETS]);
+        for t in tags.iter_mut() {
+            *t = r.u64()?;
+        }
+        Ok(tags)
+    }
+
+    pub(crate) fn write(tags: &[u64; BUCKETS], out: &mut impl Sink) {
+        tags.iter().for_each(|t| t.write(out));
+    }
+}
+
+/// Entries with a count `u16`, at most [`ENTRIES_MAX`].
+pub(crate) mod entries {
+    use super::{ENTRIES_MAX, Entry, Field, Malformed, Reader, Sink};
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<Entry>, Malformed> {
+        let count = usize::from(r.u16()?);
+        if count > ENTRIES_MAX {
+            return Err(Malformed::OutOfRange);
+        }
+        (0..count).map(|_| Field::read(r)).collect()
+    }
+
+    pub(crate) fn write(list: &[Entry], out: &mut impl Sink) {
+        (list.len() as u16).write(out);
+        list.iter().for_each(|e| e.write(out));
+    }
+}
+
+/// Keys with a count `u16`, at most [`WANTED_MAX`].
+pub(crate) mod keys {
+    use super::{Field, Malformed, Reader, RecordKey, Sink, WANTED_MAX};
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<RecordKey>, Malformed> {
+        let count = usize::from(r.u16()?);
+        if count > WANTED_MAX {
+            return Err(Malformed::OutOfRange);
+        }
+        (0..count).map(|_| Ok((Field::read(r)?, Field::read(r)?))).collect()
+    }
+
+    pub(crate) fn write(list: &[RecordKey], out: &mut impl Sink) {
+        (list.len() as u16).write(out);
+        for (id, published) in list {
+            id.write(out);
+            published.write(out);
+        }
+    }
+}
