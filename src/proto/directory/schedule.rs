@@ -128,7 +128,7 @@ mod tests {
         for (p, n, lifetime, refresh) in [
             (&Profile::PRIVATE, 0, 20, 6),
             (&Profile::PRIVATE, 3, 20, 6),
-            (&Profile::PRIVATE, 30, 40, 13),
+            (&Profile::PRIVATE, 30, 80, 26),
             (&Profile::PRIVATE, 250, 120, 40),
             (&Profile::PUBLIC, 30, 86_400, 43_200),
             (&Profile::TESTING, 30, 60, 20),
