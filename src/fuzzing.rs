@@ -7,6 +7,7 @@ pub mod machines;
 pub mod seeds;
 
 use crate::base::bytes::Reader;
+use crate::base::host::Host;
 use crate::crypto::identity::IdentityKey;
 use crate::crypto::work::WorkParams;
 use crate::wire::cell::{CELL_SIZE, Cell, CellBuf};
@@ -30,8 +31,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("content_block", content_block),
     ("descriptor", descriptor),
     ("directory", directory),
+    ("host", host),
     #[cfg(feature = "cli")]
     ("http", local::http),
+    #[cfg(feature = "cli")]
+    ("http_answer", local::http_answer),
     ("invite", invite),
     ("link_handshake", machines::link_handshake),
     ("link_record", machines::link_record),
@@ -70,6 +74,19 @@ pub fn cell(bytes: &[u8]) {
         value.encode(&mut again);
         assert_eq!(*buf, again);
     }
+}
+
+/// A host name or address as a program writes it. Whatever its spelling, its one form reads as itself and is judged alike.
+pub fn host(bytes: &[u8]) {
+    let Ok(text) = core::str::from_utf8(bytes) else { return };
+    let Ok(host) = Host::parse(text) else { return };
+    let form = match &host {
+        Host::Ip(ip) => ip.to_string(),
+        Host::Name(name) => name.clone(),
+    };
+    assert_eq!(Host::parse(&form), Ok(host.clone()), "the one form reads as another host");
+    assert_eq!(Host::parse(&form.to_ascii_uppercase()), Ok(host.clone()), "case makes a difference");
+    assert!(host.may_leave(true) || !host.may_leave(false), "a test network allows no less");
 }
 
 /// The text of an opened onion, after its mark.

@@ -5,8 +5,8 @@ from umbel import *
 
 
 RECORDS, NAMES, ID, BLOCK = [seq(200, 1), seq(199, 2)], b"".join(seq(32, 50 + i) for i in range(2)), seq(32, 9), seq(SMALL, 5)
-ENTRIES = b"".join(seq(32, 40 + i) + u64(1000 + i) + u64(77 + i) for i in range(2))
-KEYS = b"".join(seq(32, 60 + i) + u64(2000 + i) for i in range(2))
+TAGS = u64(7) + u64(2**64 - 1)
+SUMS = b"".join(u64(70 + i) + u32(80 + i) + u16(65535 - i) for i in range(3))
 STATED = seq(76 + 32 + 64, 3)
 MEMBERS = [member(r, 1_799_999_000_000, 5, dormant) for r, dormant in zip(RECORDS, (0, 1_799_999_500_000))]
 CLIMBING = [len16(RECORDS[0]) + u8(2) + u8(3) + seq(64, 1) + u8(5) + seq(64, 2), len16(RECORDS[1]) + u8(0)]
@@ -30,14 +30,16 @@ def directory_requests():
     for name, body, fields in [
         ("put", u8(1) + record_list(RECORDS), LISTED),
         ("get", u8(2) + ID, dict(relay=ID)),
-        ("compare", u8(3) + seq(2048), dict(sums=seq(2048))),
-        ("digest", u8(4) + u8(3) + u8(9) + u16(2) + ENTRIES, dict(low=3, high=9, entries=ENTRIES)),
+        ("announce", u8(3) + u16(2) + TAGS, dict(tags=TAGS)),
+        ("fetch", u8(4) + u16(2) + TAGS, dict(tags=TAGS)),
         ("statement", u8(5) + u64(1_800_000_000_000), dict(cut=1_800_000_000_000)),
         ("page", u8(6) + u64(0) + u32(192), dict(cut=0, start=192)),
         ("changes", u8(8) + u64(1_800_000_000_000) + u32(60_000), dict(cut=1_800_000_000_000, start=60_000)),
         ("witness", u8(7) + u64(1_800_000_000_000) + u8(2) + ID + ID[::-1], dict(cut=1_800_000_000_000, relays=ID + ID[::-1])),
         ("climb", u8(9) + u64(1_800_000_000_000) + u8(2) + b"".join(CLIMBING), dict(cut=1_800_000_000_000, climbing=b"".join(len16(c) for c in CLIMBING))),
         ("tell", u8(10) + u8(2) + STATED + STATED, dict(statements=STATED + STATED)),
+        ("sketch", u8(11) + u16(48) + u16(1024), {"from": 48, "count": 1024}),
+        ("list", u8(12) + u64(2**64 - 1), {"from": 2**64 - 1}),
         ("rolls", u8(16) + u8(2) + ROLL_KEYS + record_list(RECORDS), dict(have=ROLL_KEYS) | LISTED),
         ("rolls_of_nobody", u8(16) + u8(0) + u8(0), dict(have=b"", records=b"")),
     ]:
@@ -45,7 +47,7 @@ def directory_requests():
     refused("directory_request", [
         ("empty", "DIR-12", "Truncated", b""),
         ("kind_0", "DIR-12", "UnknownKind", u8(0)),
-        ("kind_11", "DIR-12", "UnknownKind", u8(11)),
+        ("kind_99", "DIR-12", "UnknownKind", u8(99)),
         ("climb_of_14", "DIR-12", "OutOfRange", u8(9) + u64(1) + u8(14) + (len16(b"x") + u8(0)) * 14),
         ("climb_with_65_rungs", "DIR-12", "OutOfRange", u8(9) + u64(1) + u8(1) + len16(b"x") + u8(65) + bytes(65 * 65)),
         ("tell_of_97", "DIR-12", "OutOfRange", u8(10) + u8(97) + STATED * 97),
@@ -54,9 +56,11 @@ def directory_requests():
         ("put_of_a_long_record", "DIR-12", "OutOfRange", u8(1) + u8(1) + len16(seq(667))),
         ("get_cut", "DIR-12", "Truncated", u8(2) + ID[:31]),
         ("get_longer", "DIR-12", "TrailingBytes", u8(2) + ID + b"\x00"),
-        ("digest_low_above_high", "DIR-12", "OutOfRange", u8(4) + u8(9) + u8(3) + u16(0)),
-        ("digest_of_1301", "DIR-12", "OutOfRange", u8(4) + u8(0) + u8(255) + u16(1301)),
-        ("compare_cut", "DIR-12", "Truncated", u8(3) + seq(2047)),
+        ("announce_of_4097", "DIR-12", "OutOfRange", u8(3) + u16(4097)),
+        ("announce_cut", "DIR-12", "Truncated", u8(3) + u16(2) + TAGS[:-1]),
+        ("fetch_of_129", "DIR-12", "OutOfRange", u8(4) + u16(129) + u64(1) * 129),
+        ("sketch_of_1025", "DIR-12", "OutOfRange", u8(11) + u16(0) + u16(1025)),
+        ("list_longer", "DIR-12", "TrailingBytes", u8(12) + u64(1) + b"\x00"),
         ("statement_longer", "DIR-12", "TrailingBytes", u8(5) + u64(0) + b"\x00"),
         ("page_without_start", "DIR-12", "Truncated", u8(6) + u64(0)),
         ("witness_of_17", "DIR-12", "OutOfRange", u8(7) + u64(0) + u8(17) + ID * 17),
@@ -73,8 +77,8 @@ def directory_answers():
     for name, body, fields in [
         ("taken", u8(1) + u16(1) + u16(2) + u16(3), dict(new=1, held=2, refused=3)),
         ("record", u8(2) + len16(RECORDS[0]), dict(record=RECORDS[0])),
-        ("differs", u8(3) + seq(32), dict(differs=seq(32))),
-        ("delta", u8(4) + u8(1) + record_list(RECORDS) + u16(2) + KEYS, dict(more=1, keys=KEYS) | LISTED),
+        ("wanted", u8(3) + u16(2) + b"\xa0\x80", dict(wanted=b"\xa0\x80")),
+        ("items", u8(4) + record_list(RECORDS), LISTED),
         ("statement", u8(5) + STATED, dict(statement=STATED)),
         ("page", u8(6) + u64(1_800_000_000_000) + u32(900) + u32(192) + u8(2) + b"".join(MEMBERS), dict(cut=1_800_000_000_000, total=900, start=192, members=b"".join(len16(m) for m in MEMBERS))),
         ("unknown", u8(7) + u64(0), dict(newest=0)),
@@ -83,19 +87,24 @@ def directory_answers():
         ("changes", u8(10) + u64(1_800_000_000_000) + seq(32) + u32(60_007) + u32(60_000) + seq(7), dict(cut=1_800_000_000_000, beacon=seq(32), total=60_007, start=60_000, changes=seq(7))),
         ("witnessed", u8(9) + u8(2) + STATED + STATED, dict(statements=STATED + STATED)),
         ("witnessed_nothing", u8(9) + u8(0), dict(statements=b"")),
+        ("sums", u8(11) + u64(5) + u32(9) + u16(48) + u16(3) + SUMS, {"salt": 5, "items": 9, "from": 48, "sums": SUMS}),
+        ("listed", u8(12) + u8(1) + u16(2) + TAGS, dict(more=1, tags=TAGS)),
         ("rolls", u8(16) + record_list(RECORDS), LISTED),
     ]:
         case("calls", "directory_answer", name, "DIR-12", body=body, **fields)
     refused("directory_answer", [
-        ("kind_11", "DIR-12", "UnknownKind", u8(11)),
-        ("more_is_2", "DIR-12", "OutOfRange", u8(4) + u8(2) + u8(0) + u16(0)),
-        ("keys_513", "DIR-12", "OutOfRange", u8(4) + u8(0) + u8(0) + u16(513)),
+        ("kind_99", "DIR-12", "UnknownKind", u8(99)),
+        ("more_is_2", "DIR-12", "OutOfRange", u8(12) + u8(2) + u16(0)),
+        ("items_of_129", "DIR-12", "OutOfRange", u8(4) + u8(129) + len16(b"x") * 129),
+        ("wanted_of_513", "DIR-12", "OutOfRange", u8(3) + u16(513) + seq(513)),
+        ("sums_of_1025", "DIR-12", "OutOfRange", u8(11) + u64(5) + u32(9) + u16(0) + u16(1025)),
+        ("sums_cut", "DIR-12", "Truncated", u8(11) + u64(5) + u32(9) + u16(0) + u16(3) + SUMS[:-1]),
         ("page_of_183", "DIR-12", "OutOfRange", u8(6) + u64(1) + u32(193) + u32(0) + u8(183) + member(b"x", 1, 1) * 183),
         ("member_cut", "DIR-12", "Truncated", u8(6) + u64(1) + u32(1) + u32(0) + u8(1) + MEMBERS[0][:-1]),
         ("reason_3", "DIR-12", "UnknownKind", u8(8) + u8(3)),
         ("record_without_length", "DIR-12", "Truncated", u8(2) + RECORDS[0]),
         ("taken_cut", "DIR-12", "Truncated", u8(1) + u16(1) + u16(2)),
-        ("differs_longer", "DIR-12", "TrailingBytes", u8(3) + seq(33)),
+        ("wanted_longer", "DIR-12", "TrailingBytes", u8(3) + u16(1) + seq(2)),
         ("statement_cut", "DIR-12", "Truncated", u8(5) + STATED[:-1]),
         ("witnessed_17", "DIR-12", "OutOfRange", u8(9) + u8(17) + STATED * 17),
         ("changes_of_60001", "DIR-12", "OutOfRange", u8(10) + u64(1) + seq(32) + u32(60_001) + u32(0) + bytes(60_001)),

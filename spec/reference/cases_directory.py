@@ -2,6 +2,7 @@
 
 import blake3 as b3
 from cases import case, flipped, put, seq
+from sketch import difference, sketch
 from umbel import *
 
 
@@ -278,3 +279,23 @@ def sets(network, base):
     ]:
         fields = dict(cut=cut, root=dir_root(beacon, records), beacon=beacon, count=4, relay=seq(32, 3)) if expect == "ok" else {}
         case("directory", "statement", name, "DIR-27", expect, network=network, identity=identity, statement=raw, **fields)
+
+
+def sketches():
+    tags = lambda n, by: [int.from_bytes(b3.blake3(u32(i) + u8(by))[:8], "big") for i in range(n)]
+    row = lambda sums: b"".join(u64(t) + u32(c) + u16(n) for t, c, n in sums)
+    listed = lambda found: b"".join(map(u64, sorted(found)))
+    for name, held, salt, sums in [("of_nothing", [], 1, 3), ("of_one", tags(1, 1), 2**64 - 1, 40), ("of_many", tags(300, 2), 5, 64)]:
+        case("sketch", "sums", name, "GOSSIP-1", salt=salt, tags=listed(held), sums=row(sketch(held, salt, sums)))
+    common = tags(200, 3)
+    for name, theirs, ours, sums in [("none", 0, 0, 1), ("one", 1, 0, 8), ("ours", 0, 5, 24), ("both", 20, 30, 100), ("too_few_sums", 20, 30, 40)]:
+        theirs, ours = tags(theirs, 4), tags(ours, 5)
+        found = difference(sketch(common + theirs, 9, sums), 9, common + ours)
+        assert (found == (set(theirs), set(ours))) is (name != "too_few_sums"), name
+        more = {} if found is None else dict(theirs=listed(theirs), ours=listed(ours))
+        case("sketch", "difference", name, "GOSSIP-1", salt=9, held=listed(common + ours), sums=row(sketch(common + theirs, 9, sums)),
+             found="yes" if found else "no", **more)
+    # A sum that names the same record again and again is no sum of a sketch.
+    one = sketch([5], 9, 1)
+    assert difference(one * 64, 9, []) is None
+    case("sketch", "difference", "one_again_and_again", "GOSSIP-1", salt=9, held=b"", sums=row(one * 64), found="no")

@@ -213,7 +213,7 @@ def answer_reader(body: bytes, kind: int) -> Reader:
         r.end()
         if reason not in (1, 2):
             raise UnknownKind("10", f"refused for reason {reason}")
-        raise Unavailable("DIR-34", "the relay is busy" if reason == 2 else "the relay finds the request malformed")
+        raise Unavailable("GOSSIP-4", "the relay is busy" if reason == 2 else "the relay finds the request malformed")
     if found != kind:
         raise UnknownKind("10", f"answer {found} to request {kind}")
     return r

@@ -9,7 +9,7 @@ import mlkem
 from cases import case, files
 from cases_calls import calls
 from cases_content import content
-from cases_directory import directory
+from cases_directory import directory, sketches
 from cases_keys import addresses, ids, signatures
 from cases_link import cells, handshake, link, messages, onion
 
@@ -36,7 +36,7 @@ def read_published():
 def main():
     b3.check()
     mlkem.check(read_published())
-    for part in (cells, messages, handshake, onion, link, ids, signatures, addresses, directory, calls, content, congestions):
+    for part in (cells, messages, handshake, onion, link, ids, signatures, addresses, directory, sketches, calls, content, congestions):
         part()
     different = []
     for name, cases in files.items():

@@ -1,5 +1,6 @@
-//! What local programs send to the proxy: SOCKS handshakes and HTTP requests.
+//! What the proxy reads: SOCKS handshakes and HTTP requests of local programs, and answers of web servers.
 
+use crate::node::proxy::codec::http::AnswerBody;
 use crate::node::proxy::codec::{http, socks};
 
 /// A SOCKS client's side of the handshake: read whole, and read byte by byte.
@@ -58,4 +59,18 @@ pub fn http(bytes: &[u8]) {
         taken += piecemeal.take(byte).unwrap_or_else(|_| panic!("how the body is split makes a difference"));
     }
     assert_eq!((taken, piecemeal.is_over()), (whole, body.is_over()));
+}
+
+/// The head of a server's answer to a GET, as it goes on to the program.
+pub fn http_answer(bytes: &[u8]) {
+    let Ok(Some((answer, used))) = http::read(bytes) else { return };
+    assert_eq!(http::read(&bytes[..used]), Ok(Some((answer.clone(), used))), "what follows makes a difference");
+    assert_eq!(http::read(&bytes[..used - 1]), Ok(None), "a head is over with its last byte");
+    let Ok(body) = answer.body("GET") else { return };
+    let head = answer.write(body == AnswerBody::Chunked, body == AnswerBody::UntilEnd);
+    if head.len() > http::ANSWER_HEAD_MAX {
+        return;
+    }
+    let again = http::read(&head).map(|read| read.map(|(again, used)| (again.body("GET"), again.status, used)));
+    assert_eq!(again, Ok(Some((Ok(body), answer.status, head.len()))), "the program reads another answer");
 }

@@ -116,6 +116,8 @@ pub const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const EXTEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// A node closes a link that it opened once it has carried no circuit for this long (spec LINK-21).
 pub const LINK_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The same of a link that is not padded.
+pub const LINK_QUIET_IDLE: Duration = Duration::from_secs(1);
 /// A relay asks for the end of a link that another node opened, once it has carried no circuit for this long: only a node that
 /// keeps to no rules lets it come to that (spec LINK-33).
 pub const LINK_IDLE_ACCEPTED: Duration = Duration::from_secs(90);

@@ -1,7 +1,7 @@
 //! The directory service's requests and answers (spec 10). Each is the body of one call.
 //!
 //! ```text
-//! record: length u16 | signed descriptor; entry: relay id 32 | published u64 | tag u64; key: relay id 32 | published u64
+//! record: length u16 | signed descriptor; tag: first 8 bytes of a record's hash; sum: tags u64 | checks u32 | count u16
 //! statement: cut u64 | root 32 | beacon 32 | count u32 | relay id 32 | signature 64, over the network's id and all before it
 //! member: record | since u64 | samples u16 | dormant u64
 //! ```
@@ -17,18 +17,20 @@ use crate::wire::field::{Field, Sink};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::rolls::{RollKey, keys as roll_keys, list as roll_list};
 use crate::wire::table::table;
-use lists::{climbing, entries, keys, page, part, record, records, statements, tags, witnessed};
+use lists::{climbing, fetched, page, part, record, records, statements, sums, tags, wanted, witnessed};
 
 mod lists;
 
-/// Most records in one PUT or DELTA.
+/// Most records in one PUT or ITEMS, and tags in one FETCH.
 pub const RECORDS_MAX: usize = 128;
 /// Most members in one page of a snapshot.
 pub const PAGE_MEMBERS_MAX: usize = 182;
-/// Most entries of one digest.
-pub const ENTRIES_MAX: usize = 1300;
-/// Most keys a relay asks for in one DELTA.
-pub const WANTED_MAX: usize = 512;
+/// Most tags in one ANNOUNCE or LISTED.
+pub const TAGS_MAX: usize = 4096;
+/// Most bytes in a WANTED.
+const WANTED_MAX: usize = TAGS_MAX / 8;
+/// Most sums in one SUMS.
+pub const SUMS_ASKED_MAX: usize = 1024;
 /// Most signatures of one late item.
 pub const RUNGS_MAX: usize = 64;
 /// Most late items in one CLIMB.
@@ -37,23 +39,18 @@ pub const CLIMBING_MAX: usize = 13;
 pub const STATEMENTS_MAX: usize = 96;
 /// Most relays whose statements are asked for together.
 pub const WITNESSED_MAX: usize = 16;
-/// Buckets of a comparison: by the first byte of the relay id.
-pub const BUCKETS: usize = 256;
 
 const SIGNATURE_SIZE: usize = 64;
 
-/// Names one version of one relay's record.
-pub type RecordKey = (RelayId, UnixMs);
-
-/// One line of a digest: a record somebody holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Whose record.
-    pub id: RelayId,
-    /// Which version.
-    pub published: UnixMs,
-    /// First eight bytes of the record's leaf hash: two records of one relay and moment differ here.
-    pub tag: u64,
+/// One sum of a sketch: of its members' tags, of their checks, and of their number (`proto::directory::sketch`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// The tags, exclusive or.
+    pub tags: u64,
+    /// The checks, exclusive or.
+    pub checks: u32,
+    /// How many, modulo 2^16.
+    pub count: u16,
 }
 
 numbered! {
@@ -92,18 +89,11 @@ table! {
     /// The newest record of this relay.
     2 GET: Get(relay: RelayId) [Record];
 
-    /// My records' tags, added up per bucket: which buckets differ from yours?
-    3 COMPARE: Compare(tags: Box<[u64; BUCKETS]> => tags) [Differs];
+    /// I have these records, which are new to me: which of them do you lack? At most [`TAGS_MAX`].
+    3 ANNOUNCE: Announce(tags: Vec<u64> => tags) [Wanted];
 
-    /// All I hold in the buckets `low..=high`, by id and age: send what I lack, say what you lack.
-    4 DIGEST: Digest {
-        /// First bucket.
-        low: u8,
-        /// Last bucket.
-        high: u8,
-        /// At most [`ENTRIES_MAX`].
-        entries: Vec<Entry> => entries,
-    } [Delta];
+    /// Give me the records with these tags. At most [`RECORDS_MAX`].
+    4 FETCH: Fetch(tags: Vec<u64> => fetched) [Items];
 
     /// Your statement of this cut; 0: of your newest.
     5 STATEMENT: Statement(cut: UnixMs) [Statement];
@@ -142,6 +132,17 @@ table! {
 
     /// What members settled. At most [`STATEMENTS_MAX`].
     10 TELL: Tell(list: Vec<Statement> => statements) [Taken];
+    /// The sums of your sketch from this one on: at most [`SUMS_ASKED_MAX`].
+    11 SKETCH: Sketch {
+        /// Index of the first sum.
+        from: u16,
+        /// How many.
+        count: u16,
+    } [Sums];
+
+    /// The tags of all you have, in order, from this one on.
+    12 LIST: List(from: u64) [Listed];
+
     /// The rolls of a private network: here are some, and what newer ones than these do you have?
     16 ROLLS: Rolls {
         /// Those that the asker has, the newest of each founder.
@@ -170,18 +171,11 @@ table! {
     /// One record.
     2 RECORD: Record(record: Vec<u8> => record);
 
-    /// The buckets that differ: one bit a bucket, bit 7 of byte 0 the first.
-    3 DIFFERS: Differs(bits: [u8; BUCKETS / 8]);
+    /// Which of the announced records are wanted: one bit each, bit 7 of byte 0 the first.
+    3 WANTED: Wanted(bits: Vec<u8> => wanted);
 
-    /// What each side lacks.
-    4 DELTA: Delta {
-        /// Whether there is more to say in these buckets.
-        more: bool,
-        /// Records that the requester lacks, at most [`RECORDS_MAX`].
-        records: Vec<Vec<u8>> => records,
-        /// Records that the responder lacks, at most [`WANTED_MAX`].
-        wanted: Vec<RecordKey> => keys,
-    };
+    /// Those of the records asked for that it has, at most [`RECORDS_MAX`].
+    4 ITEMS: Items(list: Vec<Vec<u8>> => records);
 
     /// A signed statement of a cut.
     5 STATEMENT: Statement(statement: Statement);
@@ -221,6 +215,26 @@ table! {
         bytes: Vec<u8> => part,
     };
 
+    /// Sums of its sketch; none after the last.
+    11 SUMS: Sums {
+        /// What decides which sums a record is in.
+        salt: u64,
+        /// How many records it has.
+        items: u32,
+        /// Index of the first sum.
+        from: u16,
+        /// The sums.
+        sums: Vec<Sum> => sums,
+    };
+
+    /// Tags in rising order.
+    12 LISTED: Listed {
+        /// Whether there are more after these.
+        more: bool,
+        /// At most [`TAGS_MAX`].
+        tags: Vec<u64> => tags,
+    };
+
     /// Rolls that are newer than the asker's.
     16 ROLLS: Rolls(list: Vec<Vec<u8>> => roll_list);
 }
@@ -241,7 +255,7 @@ impl DirectoryRequest {
         let request = Self::read(kind, &mut r)?;
         r.finish()?;
         match request {
-            Self::Digest { low, high, .. } if low > high => Err(Malformed::OutOfRange),
+            Self::Sketch { count, .. } if usize::from(count) > SUMS_ASKED_MAX => Err(Malformed::OutOfRange),
             request => Ok(request),
         }
     }
@@ -413,15 +427,15 @@ impl Field<'_> for Climbing {
     }
 }
 
-impl Field<'_> for Entry {
+impl Field<'_> for Sum {
     fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self { id: Field::read(r)?, published: Field::read(r)?, tag: r.u64()? })
+        Ok(Self { tags: r.u64()?, checks: r.u32()?, count: r.u16()? })
     }
 
     fn write(&self, out: &mut impl Sink) {
-        self.id.write(out);
-        self.published.write(out);
-        self.tag.write(out);
+        self.tags.write(out);
+        self.checks.write(out);
+        self.count.write(out);
     }
 }
 

@@ -8,9 +8,7 @@ use crate::wire::cell::{BODY_SIZE, Cell, CircuitId, DestroyReason};
 use crate::wire::content::store::{self, Missing, Status, StoreAnswer, StoreRequest};
 use crate::wire::content::{Class, SMALL};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
-use crate::wire::directory::{
-    self, BUCKETS, Climbing, DirectoryAnswer, DirectoryRequest, Entry, MemberBytes, Rung, Statement,
-};
+use crate::wire::directory::{self, Climbing, DirectoryAnswer, DirectoryRequest, MemberBytes, Rung, Statement, Sum};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{Address, Locator, NetworkId, RelayId};
 use crate::wire::message::{EndReason, ExtendFailure, Message, Target};
@@ -89,7 +87,6 @@ pub fn messages() -> Vec<Example<Message<'static>>> {
 
 /// Requests to a directory.
 pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
-    let entry = Entry { id: RELAY, published: UnixMs(7), tag: 9 };
     let climbing = Climbing {
         record: relay(1).bytes().to_vec(),
         rungs: vec![Rung { place: 2, signature: [5; 64] }, Rung { place: 7, signature: [6; 64] }],
@@ -98,14 +95,16 @@ pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
     vec![
         ("put", DirectoryRequest::Put(vec![relay(1).bytes().to_vec()])),
         ("get", DirectoryRequest::Get(RELAY)),
-        ("compare", DirectoryRequest::Compare(Box::new([3; BUCKETS]))),
-        ("digest", DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry] }),
+        ("announce", DirectoryRequest::Announce(vec![1, 2])),
+        ("fetch", DirectoryRequest::Fetch(vec![1, 2])),
         ("statement_of", DirectoryRequest::Statement(UnixMs(60_000))),
         ("page_of", DirectoryRequest::Page { cut: UnixMs(60_000), start: 5 }),
         ("changes_of", DirectoryRequest::Changes { from: UnixMs(60_000), offset: 7 }),
         ("witness", DirectoryRequest::Witness { cut: UnixMs(60_000), relays: vec![RELAY, RelayId([4; 32])] }),
         ("climb", DirectoryRequest::Climb { cut: UnixMs(60_000), items: vec![climbing] }),
         ("tell", DirectoryRequest::Tell(vec![statement()])),
+        ("sketch", DirectoryRequest::Sketch { from: 48, count: 96 }),
+        ("list", DirectoryRequest::List(7)),
         ("rolls", DirectoryRequest::Rolls { have: vec![roll], given: vec![vec![5; 200]] }),
     ]
 }
@@ -122,12 +121,14 @@ pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
     let member = MemberBytes { record: record(), since: UnixMs(30_000), samples: 5, dormant: UnixMs(0) };
     let changes =
         DirectoryAnswer::Changes { cut: UnixMs(60_000), beacon: [2; 32], total: 9, offset: 7, bytes: vec![1, 2] };
-    let delta = DirectoryAnswer::Delta { more: false, records: vec![record()], wanted: vec![(RELAY, UnixMs(7))] };
+    let sum = Sum { tags: 9, checks: 8, count: 1 };
     vec![
         ("taken", DirectoryAnswer::Taken { new: 1, held: 2, refused: 3 }),
         ("record", DirectoryAnswer::Record(record())),
-        ("differs", DirectoryAnswer::Differs([1; BUCKETS / 8])),
-        ("delta", delta),
+        ("wanted", DirectoryAnswer::Wanted(vec![0xc0])),
+        ("items", DirectoryAnswer::Items(vec![record()])),
+        ("sums", DirectoryAnswer::Sums { salt: 5, items: 1, from: 0, sums: vec![sum] }),
+        ("listed", DirectoryAnswer::Listed { more: false, tags: vec![1, 2] }),
         ("statement", DirectoryAnswer::Statement(statement())),
         ("page", DirectoryAnswer::Page { cut: UnixMs(60_000), total: 1, start: 0, members: vec![member] }),
         ("unknown", DirectoryAnswer::Unknown(UnixMs(60_000))),

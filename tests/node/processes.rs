@@ -24,7 +24,7 @@ fn hello(client: &Client, web: &Web) {
     assert_eq!(run(COMMAND_MAX, "curl", &arguments).ok().out(), "hello from behind the exit\n");
 }
 
-// spec: DIR-35
+// spec: GOSSIP-5
 #[test]
 fn fifteen_relays_find_each_other_by_the_founder_s_invite() {
     let web = Web::start();

@@ -2,12 +2,16 @@
 
 use crate::seeds;
 use crate::transfer::{MINUTE, served};
-use umbel::base::time::Duration;
+use umbel::base::rng::Rng;
+use umbel::base::time::{Duration, Instant, Now};
 use umbel::proto::rpc::{Call, CallId, Route, Service};
 use umbel::role::client::CircuitState;
 use umbel::role::limits::{DIRECT_CIRCUITS_MAX, LINK_IDLE_ACCEPTED, LINK_IDLE_TIMEOUT, Limits};
+use umbel::role::links::{ClosedLink, LinkHandler, LinkViolation, Links, Turn};
+use umbel::role::{ConnId, Input, LinkKey, Output, READ_TARGET, Role};
 use umbel::sim::path::Path;
 use umbel::sim::world::{Shape, World, task};
+use umbel::wire::cell::CellBuf;
 use umbel::wire::ids::RelayId;
 
 const STEP: Duration = Duration::from_millis(15);
@@ -166,5 +170,84 @@ fn links_to_relays_that_are_called_all_the_time_stay() {
         w.with_user(|user, now| user.client.keep_links(now, [ids[2]].into()));
         w.net.run_for(MINUTE);
         assert_eq!(w.user.get().client.links(), 1);
+    });
+}
+
+/// A relay that ends each link as soon as it is asked for a circuit.
+struct Closer {
+    links: Links<u32>,
+    rng: Rng,
+}
+
+impl LinkHandler for Closer {
+    type Circuit = u32;
+
+    fn links(&mut self) -> (&mut Links<u32>, &mut Rng) {
+        (&mut self.links, &mut self.rng)
+    }
+
+    fn cell(&mut self, _now: Now, _link: LinkKey, _cell: &mut CellBuf) -> Result<(), LinkViolation> {
+        Err(LinkViolation)
+    }
+
+    fn link_closed(&mut self, _now: Now, _closed: ClosedLink<u32>) {}
+}
+
+impl Role for Closer {
+    fn accept(&mut self, now: Now, from: core::net::IpAddr) -> Option<ConnId> {
+        self.accept_link(now, from).map(ConnId::Link)
+    }
+
+    fn handle(&mut self, now: Now, input: Input<'_>) {
+        match input {
+            Input::Received(ConnId::Link(link), bytes) => self.link_received(now, link, bytes),
+            Input::Finished(ConnId::Link(link)) | Input::Closed(ConnId::Link(link)) => self.close_link(now, link, true),
+            Input::Timer => self.tick_links(now),
+            _ => {}
+        }
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        self.links.poll()
+    }
+
+    fn read_budget(&mut self, _conn: ConnId) -> usize {
+        READ_TARGET
+    }
+
+    fn transmit(&mut self, now: Now, conn: ConnId, out: &mut Vec<u8>) -> bool {
+        let ConnId::Link(link) = conn else { return false };
+        self.links.transmit(now, link, out, |_, _| Turn::Nothing)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.links.deadline()
+    }
+}
+
+/// Links that close at once are not opened again in a circle.
+// spec: CLIENT-11 CLIENT-26
+#[test]
+fn a_relay_that_closes_every_link_at_once_is_dialled_a_few_times() {
+    seeds("a_relay_that_closes_every_link_at_once_is_dialled_a_few_times", 2, |seed| {
+        let mut w = World::with(
+            seed,
+            Shape { relays: 6, spares: 2, ..Shape::SMALL },
+            |net| net.set_path(Path::LAN),
+            |keys, _| {
+                let c = &keys.config;
+                let links = Links::new(c.network, Some((c.link_secret.clone(), c.cipher)));
+                let is_guard = keys.contact.addrs[0].ip().to_string() == "10.1.0.1";
+                is_guard.then(|| Box::new(Closer { links, rng: Rng::from_seed([3; 32]) }) as Box<dyn Role>)
+            },
+        );
+        let (guard, to) = (w.relays[0].host, w.relays[0].contact.id);
+        let t = w.start(task(1, b"GET 1\n", false));
+        (0..20).for_each(|tag| call(&mut w, tag, to));
+        w.net.run_for(MINUTE);
+        assert!(w.user.get().transfer(t).end.is_some_and(|end| end.is_err()));
+        assert!((0..20).all(|tag| w.user.get().answers.get(&tag).is_some_and(Result::is_err)), "and every call fails");
+        let dials = w.net.dials().iter().filter(|(_, to)| *to == guard).count();
+        assert!((2..60).contains(&dials), "{dials} dials in a minute");
     });
 }

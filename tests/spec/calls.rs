@@ -7,7 +7,7 @@ use umbel::base::time::UnixMs;
 use umbel::wire::content::Class;
 use umbel::wire::content::store::{self, Missing, Status, StoreAnswerKind, StoreRequestKind};
 use umbel::wire::directory::{
-    self, Climbing, DirectoryAnswerKind, DirectoryRequestKind, Entry, MemberBytes, Rung, Statement,
+    self, Climbing, DirectoryAnswerKind, DirectoryRequestKind, MemberBytes, Rung, Statement, Sum,
 };
 use umbel::wire::ids::{Address, Locator, RelayId};
 use umbel::wire::rolls::RollKey;
@@ -17,7 +17,7 @@ fn name(case: &Case) -> &str {
 }
 
 /// A list of byte strings of `N` bytes.
-fn pieces<const N: usize>(case: &Case, key: &str) -> Vec<[u8; N]> {
+pub(crate) fn pieces<const N: usize>(case: &Case, key: &str) -> Vec<[u8; N]> {
     let bytes = case.bytes(key);
     let (whole, rest) = bytes.as_chunks::<N>();
     assert!(rest.is_empty(), "{}: {key}", case.name);
@@ -32,24 +32,24 @@ fn number(bytes: &[u8]) -> u64 {
     u64::from_be_bytes(*bytes.first_chunk().expect("8 bytes"))
 }
 
+fn tags(case: &Case) -> Vec<u64> {
+    pieces::<8>(case, "tags").into_iter().map(u64::from_be_bytes).collect()
+}
+
+pub(crate) fn sum(bytes: &[u8; 14]) -> Sum {
+    let checks = u32::from_be_bytes(*bytes[8..].first_chunk().unwrap());
+    Sum { tags: number(bytes), checks, count: u16::from_be_bytes(*bytes[12..].first_chunk().unwrap()) }
+}
+
 fn directory_request(case: &Case) -> directory::DirectoryRequest {
     use directory::DirectoryRequest;
     match name(case) {
         "put" => DirectoryRequest::Put(case.list("records")),
         "get" => DirectoryRequest::Get(RelayId(case.array("relay"))),
-        "compare" => {
-            let sums: Vec<u64> = pieces::<8>(case, "sums").into_iter().map(u64::from_be_bytes).collect();
-            DirectoryRequest::Compare(Box::new(sums.try_into().expect("256 sums")))
-        }
-        "digest" => {
-            let entries = pieces::<48>(case, "entries");
-            let entry = |e: &[u8; 48]| Entry { id: id(e), published: UnixMs(number(&e[32..])), tag: number(&e[40..]) };
-            DirectoryRequest::Digest {
-                low: case.number("low") as u8,
-                high: case.number("high") as u8,
-                entries: entries.iter().map(entry).collect(),
-            }
-        }
+        "announce" => DirectoryRequest::Announce(tags(case)),
+        "fetch" => DirectoryRequest::Fetch(tags(case)),
+        "sketch" => DirectoryRequest::Sketch { from: case.number("from") as u16, count: case.number("count") as u16 },
+        "list" => DirectoryRequest::List(case.number("from")),
         "statement" => DirectoryRequest::Statement(UnixMs(case.number("cut"))),
         "changes" => {
             DirectoryRequest::Changes { from: UnixMs(case.number("cut")), offset: case.number("start") as u32 }
@@ -81,12 +81,15 @@ fn directory_answer(case: &Case) -> directory::DirectoryAnswer {
             DirectoryAnswer::Taken { new: n("new"), held: n("held"), refused: n("refused") }
         }
         "record" => DirectoryAnswer::Record(case.bytes("record")),
-        "differs" => DirectoryAnswer::Differs(case.array("differs")),
-        "delta" => DirectoryAnswer::Delta {
-            more: case.number("more") == 1,
-            records: case.list("records"),
-            wanted: pieces::<40>(case, "keys").iter().map(|k| (id(k), UnixMs(number(&k[32..])))).collect(),
+        "wanted" => DirectoryAnswer::Wanted(case.bytes("wanted")),
+        "items" => DirectoryAnswer::Items(case.list("records")),
+        "sums" => DirectoryAnswer::Sums {
+            salt: case.number("salt"),
+            items: case.number("items") as u32,
+            from: case.number("from") as u16,
+            sums: pieces::<14>(case, "sums").iter().map(sum).collect(),
         },
+        "listed" => DirectoryAnswer::Listed { more: case.number("more") == 1, tags: tags(case) },
         "statement" => DirectoryAnswer::Statement(statement(&case.array("statement"))),
         "changes" => DirectoryAnswer::Changes {
             cut: UnixMs(case.number("cut")),

@@ -15,6 +15,7 @@ mod profiles;
 mod promises;
 mod records;
 mod sizes;
+mod sketch;
 mod tables;
 mod trace;
 mod vectors;

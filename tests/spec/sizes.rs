@@ -61,8 +61,9 @@ fn at_relays(name: &str) -> Option<u64> {
     let n = match name {
         "RECORDS_MAX" => wire::directory::RECORDS_MAX,
         "PAGE_MEMBERS_MAX" => wire::directory::PAGE_MEMBERS_MAX,
-        "ENTRIES_MAX" => wire::directory::ENTRIES_MAX,
-        "WANTED_MAX" => wire::directory::WANTED_MAX,
+        "TAGS_MAX" => wire::directory::TAGS_MAX,
+        "SUMS_ASKED_MAX" => wire::directory::SUMS_ASKED_MAX,
+        "SUMS_MAX" => proto::directory::sketch::SUMS_MAX,
         "RELAYS_MAX" => proto::directory::snapshot::RELAYS_MAX,
         "RELAYS_MIN" => proto::directory::snapshot::RELAYS_MIN,
         "CLIMBING_MAX" => wire::directory::CLIMBING_MAX,

@@ -14,6 +14,13 @@ use std::sync::Arc;
 
 /// What changed from one set to the next; `None` where the second does not follow from the first in this way.
 pub fn between(before: &Snapshot, after: &Snapshot, profile: &Profile, network: NetworkId) -> Option<Changes> {
+    let changes = compare(before, after);
+    let again = apply(before, &changes, (after.cut, after.beacon), profile, network).ok()?;
+    (again.root == after.root).then_some(changes)
+}
+
+/// The same, whether or not the second set can be computed from it.
+pub fn compare(before: &Snapshot, after: &Snapshot) -> Changes {
     let mut changes = Changes::default();
     let mut kept = BTreeSet::new();
     for (place, old) in (0..).zip(before.members()) {
@@ -33,8 +40,7 @@ pub fn between(before: &Snapshot, after: &Snapshot, profile: &Profile, network: 
     }
     let is_new = |m: &&Member| !kept.contains(&m.record.id());
     changes.new = after.members().iter().filter(is_new).map(|m| m.record.bytes().to_vec()).collect();
-    let again = apply(before, &changes, (after.cut, after.beacon), profile, network).ok()?;
-    (again.root == after.root).then_some(changes)
+    changes
 }
 
 /// The set that follows `before`, of this cut and beacon. Whether it is what relays settled is decided by its root.

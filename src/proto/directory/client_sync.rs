@@ -30,7 +30,7 @@ mod report;
 mod sources;
 
 use batch::Batch;
-#[cfg(any(test, feature = "unstable"))]
+#[cfg(any(test, feature = "cli", feature = "unstable"))]
 pub use batch::SIGNERS_PER_WITNESS;
 pub use fault::SourceFault;
 use fetch::{Fetch, Partial};

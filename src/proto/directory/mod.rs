@@ -22,6 +22,7 @@ pub mod relay_sync;
 pub mod rendezvous;
 pub mod rolls;
 pub mod schedule;
+pub mod sketch;
 pub mod snapshot;
 pub mod standing;
 #[cfg(test)]

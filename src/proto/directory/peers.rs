@@ -5,8 +5,8 @@ use crate::base::time::{Duration, Instant};
 use crate::wire::ids::RelayId;
 use std::collections::BTreeMap;
 
-/// Relays that a relay pushes new records to (spec DIR-32).
-pub const PUSH_PEERS: usize = 8;
+/// Relays that a relay pushes new records to (spec GOSSIP-2).
+pub const PUSH_PEERS: usize = 4;
 /// How long a relay that failed once is left alone; doubles with each failure.
 pub const REST_FIRST: Duration = Duration::from_millis(500);
 /// The longest time for which a relay that failed is left alone.
@@ -57,6 +57,11 @@ impl Peers {
         }
     }
 
+    /// The relays that news was pushed to last.
+    pub fn pushed(&self) -> &[RelayId] {
+        &self.push
+    }
+
     /// Whom to push to: a few that stay the same (so that links are reused), and our successor by id, which
     /// makes sure that every relay is somebody's push peer. `known` is sorted by id, without us.
     pub fn push_to(&mut self, own: RelayId, known: &[RelayId], now: Instant, rng: &mut Rng) -> Vec<RelayId> {
@@ -102,7 +107,7 @@ mod tests {
         assert_eq!(p.any(&[id(1)], now, &mut Rng::from_seed([1; 32])), Some(id(1)), "better than nobody");
     }
 
-    // spec: DIR-32
+    // spec: GOSSIP-2
     #[test]
     fn pushes_go_to_a_stable_few_and_the_successor() {
         let (mut p, mut rng, now) = (Peers::default(), Rng::from_seed([1; 32]), Instant(0));

@@ -1,16 +1,15 @@
-//! What one relay knows of the others: a bounded table of verified records, and its digests for anti-entropy.
+//! What one relay knows of the others: a bounded table of verified records, and a sketch of it for comparisons.
 //!
 //! Of each relay it keeps the newest record. What it keeps depends on what it was given and not on the sequence, so two relays
 //! that exchanged all they have agree.
 
 use crate::base::time::{Duration, UnixMs};
+use crate::proto::directory::sketch::{SUMS_MAX, Sketch};
 use crate::proto::directory::snapshot::{RELAYS_MAX, order};
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::{DescriptorRules, SignedDescriptor, record_hash};
-use crate::wire::directory::{BUCKETS, ENTRIES_MAX, Entry, RECORDS_MAX, RecordKey, WANTED_MAX};
 use crate::wire::ids::{NetworkId, RelayId};
-use crate::wire::lists::{RECORD_OVERHEAD, fitting};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What became of a record.
@@ -53,16 +52,13 @@ impl Held {
     }
 
     fn tag(&self) -> u64 {
-        tag(&self.record.hash())
+        tag_of(&self.record.hash())
     }
 }
 
-fn tag(hash: &[u8; 32]) -> u64 {
+/// The tag of a record with this hash: the first eight bytes.
+pub(super) fn tag_of(hash: &[u8; 32]) -> u64 {
     hash.iter().take(8).fold(0, |n, b| n << 8 | u64::from(*b))
-}
-
-fn bucket(id: &RelayId) -> u8 {
-    id.0[0]
 }
 
 /// A relay's table of records: of each relay the newest.
@@ -73,7 +69,7 @@ pub struct Records {
     relays: BTreeMap<RelayId, Held>,
     /// The hashes of all held records, to know one again without verifying it.
     hashes: BTreeMap<[u8; 32], RelayId>,
-    sums: Box<[u64; BUCKETS]>,
+    sketch: Sketch,
 }
 
 impl Records {
@@ -85,7 +81,7 @@ impl Records {
             window: profile.cuts.late_window,
             relays: BTreeMap::new(),
             hashes: BTreeMap::new(),
-            sums: Box::new([0; BUCKETS]),
+            sketch: Sketch::new(0, SUMS_MAX),
         }
     }
 
@@ -135,7 +131,7 @@ impl Records {
         let close = |limit: UnixMs| limit.distance(now) < window;
         let is_marginal = close(record.published.minus(self.tolerance)) || close(self.spent_at(&record));
         let new = Held { record: Arc::clone(&record), arrived: now, passed_on: false, is_marginal, before };
-        add(&mut self.sums, id, &new);
+        self.sketch.add(new.tag());
         self.hashes.insert(record.hash(), id);
         self.relays.insert(id, new);
         Taken::New(record)
@@ -185,7 +181,7 @@ impl Records {
     fn remove(&mut self, id: &RelayId) -> Option<Held> {
         let old = self.relays.remove(id)?;
         self.hashes.remove(&old.record.hash());
-        sub(&mut self.sums, *id, &old);
+        self.sketch.remove(old.tag());
         Some(old)
     }
 
@@ -217,113 +213,49 @@ impl Records {
         self.relays.get(id).map(|h| &h.record)
     }
 
-    /// One version of one relay's record.
-    pub fn version(&self, key: &RecordKey) -> Option<&Arc<SignedDescriptor>> {
-        self.relays.get(&key.0).map(|h| &h.record).filter(|r| r.published == key.1)
+    /// The record with this tag.
+    pub fn tagged(&self, tag: u64) -> Option<&Arc<SignedDescriptor>> {
+        let (_, id) = self.hashes.range(first(tag)..).next().filter(|(hash, _)| tag_of(hash) == tag)?;
+        self.newest(id)
+    }
+
+    /// The tags of all records held, from this one on, in order.
+    pub fn tags(&self, from: u64) -> impl Iterator<Item = u64> {
+        self.hashes.range(first(from)..).map(|(hash, _)| tag_of(hash))
+    }
+
+    /// A sketch of all records held.
+    pub fn sketch(&self) -> &Sketch {
+        &self.sketch
+    }
+
+    /// From now on the sketch has this salt.
+    pub fn set_salt(&mut self, salt: u64) {
+        let mut sketch = Sketch::new(salt, SUMS_MAX);
+        self.tags(0).for_each(|tag| sketch.add(tag));
+        self.sketch = sketch;
     }
 
     /// The newest records of all relays that are valid now.
     pub fn valid(&self, now: UnixMs) -> impl Iterator<Item = &Arc<SignedDescriptor>> {
         self.relays.values().map(|h| &h.record).filter(move |r| r.expires() > now)
     }
-
-    /// The tags of all records, added up per bucket.
-    pub fn sums(&self) -> &[u64; BUCKETS] {
-        &self.sums
-    }
-
-    /// The buckets in which another table differs, as a DIFFERS answer has them.
-    pub fn differing(&self, theirs: &[u64; BUCKETS]) -> [u8; BUCKETS / 8] {
-        let mut bits = [0; BUCKETS / 8];
-        for (i, (a, b)) in self.sums.iter().zip(theirs).enumerate() {
-            if let Some(byte) = bits.get_mut(i / 8).filter(|_| a != b) {
-                *byte |= 0x80 >> (i % 8);
-            }
-        }
-        bits
-    }
-
-    /// The ranges of buckets to send digests of: all that differ, in as few digests as hold them.
-    pub fn ranges(&self, bits: &[u8; BUCKETS / 8]) -> Vec<(u8, u8)> {
-        let differs = |b: u8| bits.get(usize::from(b / 8)).is_some_and(|byte| byte & (0x80 >> (b % 8)) != 0);
-        let mut ranges: Vec<(u8, u8, usize)> = Vec::new();
-        for b in (0..=u8::MAX).filter(|b| differs(*b)) {
-            let alone = self.range(b, b).count();
-            if let Some((low, high, _)) = ranges.last_mut()
-                && self.range(*low, b).count() <= ENTRIES_MAX
-            {
-                *high = b;
-                continue;
-            }
-            ranges.push((b, b, alone));
-        }
-        ranges.into_iter().map(|(low, high, _)| (low, high)).collect()
-    }
-
-    fn range(&self, low: u8, high: u8) -> impl Iterator<Item = (&RelayId, &Held)> {
-        let span = RelayId(first(low))..=RelayId(last(high));
-        self.relays.range(span)
-    }
-
-    /// The digest of a range.
-    pub fn digest(&self, low: u8, high: u8) -> Vec<Entry> {
-        let entry = |(id, h): (&RelayId, &Held)| Entry { id: *id, published: h.record.published, tag: h.tag() };
-        self.range(low, high).take(ENTRIES_MAX).map(entry).collect()
-    }
-
-    /// What somebody with this digest lacks, and what we lack: more, records, wanted.
-    pub fn delta(&self, low: u8, high: u8, theirs: &[Entry], now: UnixMs) -> (bool, Vec<Vec<u8>>, Vec<RecordKey>) {
-        let has: BTreeSet<u64> = theirs.iter().map(|e| e.tag).collect();
-        let lacks = || self.range(low, high).filter(|(_, h)| !has.contains(&h.tag()) && !self.spent(&h.record, now));
-        let n = fitting(lacks().map(|(_, h)| h.record.bytes().len()), RECORDS_MAX, RECORD_OVERHEAD);
-        let records: Vec<_> = lacks().take(n).map(|(_, h)| h.record.bytes().to_vec()).collect();
-        let more = lacks().nth(n).is_some();
-        let ours = |e: &&Entry| (low..=high).contains(&bucket(&e.id)) && self.wants(e, now);
-        let wanted = theirs.iter().filter(ours).take(WANTED_MAX).map(|e| (e.id, e.published)).collect();
-        (more, records, wanted)
-    }
-
-    fn wants(&self, e: &Entry, now: UnixMs) -> bool {
-        let life = Duration::from_secs(u64::from(self.rules.lifetime_max_s));
-        if e.published.plus(life) <= now || e.published > now.plus(self.tolerance) {
-            return false;
-        }
-        match self.relays.get(&e.id) {
-            Some(ours) => (e.published, e.tag) > (ours.record.published, ours.tag()),
-            None => self.relays.len() < RELAYS_MAX,
-        }
-    }
 }
 
-fn first(bucket: u8) -> [u8; 32] {
-    let mut id = [0; 32];
-    id[0] = bucket;
-    id
-}
-
-fn last(bucket: u8) -> [u8; 32] {
-    let mut id = [0xff; 32];
-    id[0] = bucket;
-    id
-}
-
-fn add(sums: &mut [u64; BUCKETS], id: RelayId, h: &Held) {
-    if let Some(sum) = sums.get_mut(usize::from(bucket(&id))) {
-        *sum = sum.wrapping_add(h.tag());
-    }
-}
-
-fn sub(sums: &mut [u64; BUCKETS], id: RelayId, h: &Held) {
-    if let Some(sum) = sums.get_mut(usize::from(bucket(&id))) {
-        *sum = sum.wrapping_sub(h.tag());
-    }
+/// The least hash with this tag.
+fn first(tag: u64) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash[..8].copy_from_slice(&tag.to_be_bytes());
+    hash
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::rng::Rng;
+    use crate::proto::directory::sketch::difference;
     use crate::proto::directory::testing::{NETWORK, record, with};
+    use std::collections::BTreeSet;
 
     const P: Profile = Profile::TESTING;
     const NOW: UnixMs = UnixMs(1_700_000_000_000);
@@ -353,8 +285,11 @@ mod tests {
             let greatest = list.iter().max_by_key(|r| order(r)).unwrap();
             assert!(t.all().eq([greatest]));
             assert_eq!(t.hashed(&greatest.hash()), Some(greatest));
-            let again = t.digest(0, 255).iter().fold(0u64, |n, e| n.wrapping_add(e.tag));
-            assert_eq!(t.sums().iter().fold(0u64, |n, s| n.wrapping_add(*s)), again);
+            let tag = tag_of(&greatest.hash());
+            assert!(t.tagged(tag) == Some(greatest) && t.tags(0).eq([tag]));
+            let mut fresh = Sketch::new(0, SUMS_MAX);
+            fresh.add(tag);
+            assert_eq!(t.sketch().sums(0, 99), fresh.sums(0, 99), "what it dropped is in the sketch no more");
         }
     }
 
@@ -400,7 +335,8 @@ mod tests {
         assert!(matches!(t.take(record(1, ago(1000)), NOW), Taken::New(_)));
         let late = NOW.plus(P.descriptor_lifetime);
         t.advance(late);
-        assert!(t.len() == 0 && t.sums().iter().all(|s| *s == 0));
+        assert!(t.len() == 0 && t.sketch().items() == 0);
+        assert!(t.sketch().sums(0, 99).iter().all(|s| *s == Default::default()));
     }
 
     // spec: DIR-14
@@ -440,19 +376,16 @@ mod tests {
                 b.take(record(i, ago(1000 + u64::from(i % 5))), NOW);
             }
         }
-        let bits = b.differing(a.sums());
-        for (low, high) in a.ranges(&bits) {
-            let (more, records, wanted) = b.delta(low, high, &a.digest(low, high), NOW);
-            assert!(!more);
-            for key in wanted {
-                let record = a.version(&key).unwrap().clone();
-                b.take(record, NOW);
-            }
-            for r in records {
-                a.offer(&r, NOW);
-            }
-        }
-        assert_eq!(a.sums(), b.sums());
-        assert_eq!(a.differing(b.sums()), [0; 32]);
+        b.set_salt(77);
+        let found = difference(b.sketch().sums(0, 200), 77, a.tags(0)).unwrap();
+        assert!(!found.theirs.is_empty() && !found.ours.is_empty());
+        let tagged =
+            |t: &Records, tags: &BTreeSet<u64>| tags.iter().map(|tag| t.tagged(*tag).unwrap().clone()).collect();
+        let (to_a, to_b): (Vec<_>, Vec<_>) = (tagged(&b, &found.theirs), tagged(&a, &found.ours));
+        to_a.iter().for_each(|r| drop(a.offer(r.bytes(), NOW)));
+        to_b.iter().for_each(|r| drop(b.offer(r.bytes(), NOW)));
+        a.set_salt(77);
+        assert_eq!(a.sketch().sums(0, SUMS_MAX), b.sketch().sums(0, SUMS_MAX));
+        assert!(a.tags(0).eq(b.tags(0)));
     }
 }

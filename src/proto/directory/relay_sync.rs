@@ -11,44 +11,44 @@ use crate::proto::directory::cuts::Cuts;
 use crate::proto::directory::kept::Kept;
 use crate::proto::directory::ladder::Ladder;
 use crate::proto::directory::peers::Peers;
-use crate::proto::directory::records::{Records, Taken};
+use crate::proto::directory::records::{Records, Taken, tag_of};
 use crate::proto::directory::rolls::Rolls;
+use crate::proto::directory::schedule::period;
 use crate::proto::directory::snapshot::{Heard, Snapshot};
 use crate::proto::profile::Profile;
 use crate::proto::rpc::{Call, CallError, CallId, Route, Service};
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal, Statement};
 use crate::wire::ids::{NetworkId, RelayId};
-use crate::wire::lists::lists;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 mod chain;
 mod cut;
+mod gossip;
 mod own;
 mod rolls;
-mod rounds;
 mod service;
 mod telling;
 mod witness;
 
+pub use gossip::PUSH_DELAY;
+#[cfg(any(test, feature = "cli", feature = "unstable"))]
+pub use gossip::{SUMS_FIRST, UNASKED_MAX, gather_time};
 use witness::Witness;
 
 /// Calls in flight. Pushes beyond are dropped; anti-entropy makes up for them.
 pub const CALLS_MAX: usize = 64;
-/// How long new records are gathered before they are pushed on together.
-pub const PUSH_DELAY: Duration = Duration::from_millis(20);
-/// Minimum time between two reports of the list of known relays.
+/// Minimum time between two reports of the list of known relays, while there are few.
 pub const KNOWN_DELAY: Duration = Duration::from_millis(50);
+/// Each of this many relays more makes it longer by as much, up to a hundred times: a report costs what it names.
+const KNOWN_RELAYS: usize = 50;
+const KNOWN_DELAY_FACTOR_MAX: u32 = 100;
 /// First pause between attempts to join; doubles up to the gossip interval.
 pub const JOIN_RETRY_FIRST: Duration = Duration::from_millis(50);
-/// First pause between the rounds of anti-entropy after joining; doubles up to the gossip interval (spec DIR-31).
+/// First pause between the rounds of anti-entropy after joining; doubles up to the gossip interval (spec GOSSIP-1).
 pub const WARM_ROUND_FIRST: Duration = Duration::from_millis(100);
-/// Digests of one round of anti-entropy.
-const DIGESTS_MAX: usize = 512;
-/// New records that wait to be pushed on; more come by anti-entropy.
-const FRESH_MAX: usize = 4096;
-/// Pushed records that may be verified at once, and how many more each millisecond (spec DIR-34).
+/// Pushed records that may be verified at once, and how many more each millisecond (spec GOSSIP-4).
 const VERIFY_BURST: u64 = 4096;
 const VERIFY_PER_MS: u64 = 1;
 /// Attempts to publish one record at one custodian.
@@ -72,8 +72,10 @@ pub enum DirOutput {
 }
 
 enum Pending {
-    /// New records, pushed: of these relays.
+    /// Records that the other lacks: of these relays.
     Push(Vec<RelayId>),
+    /// New records, announced by these tags.
+    Announced(Vec<u64>),
     /// Our own record, brought to a custodian.
     Publish,
     /// A step of the round of anti-entropy.
@@ -88,12 +90,6 @@ enum Pending {
     Page(UnixMs),
     /// Rolls, given and asked for.
     Rolls,
-}
-
-struct Round {
-    peer: RelayId,
-    ranges: VecDeque<(u8, u8)>,
-    digests: usize,
 }
 
 struct Target {
@@ -133,17 +129,21 @@ pub struct RelayDirectory {
     /// Whether the next cut is compared with others' in any case, and when.
     check: bool,
     check_at: Option<(Instant, UnixMs)>,
-    round: Option<Round>,
+    round: Option<gossip::Round>,
     round_at: Instant,
     joined: bool,
     join_failures: u32,
     rounds: u32,
     mine: Option<Arc<SignedDescriptor>>,
     targets: BTreeMap<RelayId, Target>,
-    fresh: Vec<Arc<SignedDescriptor>>,
-    /// Those that new records were last pushed to.
+    news: gossip::News,
+    /// The relays we could call, without our own, as last reported.
+    ids: Vec<RelayId>,
+    /// Those that news was last announced to.
     pushed_to: BTreeSet<RelayId>,
-    push_at: Option<Instant>,
+    /// The time between two cuts after the cut of that time.
+    paced: (UnixMs, Duration),
+    salted_at: Option<Instant>,
     pushed: BTreeMap<RelayId, Instant>,
     known_at: Option<Instant>,
     verifications: (u64, Instant),
@@ -193,9 +193,11 @@ impl RelayDirectory {
             rounds: 0,
             mine: None,
             targets: BTreeMap::new(),
-            fresh: Vec::new(),
+            news: gossip::News::default(),
+            ids: Vec::new(),
             pushed_to: BTreeSet::new(),
-            push_at: None,
+            paced: (UnixMs(0), profile.cuts.period_min),
+            salted_at: None,
             pushed: BTreeMap::new(),
             known_at: Some(Instant::default()),
             verifications: (VERIFY_BURST, Instant::default()),
@@ -229,28 +231,38 @@ impl RelayDirectory {
 
     /// Whether nothing of ours is on its way to others.
     pub fn is_quiet(&self) -> bool {
-        let is_told = |c: &(RelayId, Instant, Pending)| matches!(c.2, Pending::Push(_) | Pending::Publish);
-        self.push_at.is_none() && self.out.is_empty() && !self.calls.values().any(is_told)
+        let is_told = |c: &(RelayId, Instant, Pending)| {
+            matches!(c.2, Pending::Push(_) | Pending::Announced(_) | Pending::Publish)
+        };
+        self.news.due().is_none() && self.out.is_empty() && !self.calls.values().any(is_told)
     }
 
     /// A record is new to us: tell the push peers soon, unless its relay makes new ones too fast.
     fn learned(&mut self, record: Arc<SignedDescriptor>, now: Now) {
-        self.known_at.get_or_insert(now.mono + KNOWN_DELAY);
+        let factor = u32::try_from(self.records.len() / KNOWN_RELAYS).unwrap_or(u32::MAX);
+        let delay = KNOWN_DELAY.saturating_mul(factor.clamp(1, KNOWN_DELAY_FACTOR_MAX));
+        self.known_at.get_or_insert(now.mono + delay);
         self.peers.succeeded(&record.id());
-        // spec: DIR-33
+        // spec: GOSSIP-3
         let pause = self.profile.cuts.period_min / 10;
         let often = self.pushed.get(&record.id()).is_some_and(|at| now.mono < *at + pause);
         if !often || record.id() == self.own {
-            self.push_soon(record, now);
+            self.push_soon(&record, now);
         }
     }
 
-    fn push_soon(&mut self, record: Arc<SignedDescriptor>, now: Now) {
-        if self.fresh.len() < FRESH_MAX {
-            self.pushed.insert(record.id(), now.mono);
-            self.fresh.push(record);
-            self.push_at.get_or_insert(now.mono + PUSH_DELAY);
+    fn push_soon(&mut self, record: &SignedDescriptor, now: Now) {
+        self.pushed.insert(record.id(), now.mono);
+        let period = self.period();
+        self.news.add(tag_of(&record.hash()), period, now.mono);
+    }
+
+    /// The time between two cuts, as things stand.
+    fn period(&mut self) -> Duration {
+        if let Some(set) = self.cuts.newest().filter(|set| set.cut != self.paced.0) {
+            self.paced = (set.cut, period(set, self.profile));
         }
+        self.paced.1
     }
 
     /// What to do next. Drain it until `None`.
@@ -272,7 +284,7 @@ impl RelayDirectory {
             return Some(Instant::default());
         }
         let due =
-            [Some(self.settle_at), self.tell_at, round, targets, self.push_at, self.known_at, self.adoption_due()];
+            [Some(self.settle_at), self.tell_at, round, targets, self.news.due(), self.known_at, self.adoption_due()];
         due.into_iter().flatten().min()
     }
 
@@ -287,10 +299,7 @@ impl RelayDirectory {
             self.known_at = None;
             self.tell_known(now.unix);
         }
-        if self.push_at.is_some_and(|at| at <= now.mono) {
-            self.push_at = None;
-            self.push(now, rng);
-        }
+        self.announce(now, rng);
         self.bring(now);
         self.adopt(now, rng);
         self.tell(now, rng);
@@ -307,6 +316,7 @@ impl RelayDirectory {
     }
 
     fn tell_known(&mut self, now: UnixMs) {
+        self.ids = self.known(now);
         let mut known: Vec<_> = self.records.valid(now).cloned().collect();
         let unknown = self.seeds.iter().filter(|s| self.records.newest(&s.id()).is_none_or(|r| r.expires() <= now));
         known.extend(unknown.cloned());
@@ -334,30 +344,6 @@ impl RelayDirectory {
         self.calls.len() < CALLS_MAX
     }
 
-    fn push(&mut self, now: Now, rng: &mut Rng) {
-        let fresh = core::mem::take(&mut self.fresh);
-        fresh.iter().for_each(|r| self.records.passed_on(r));
-        let known = self.known(now.unix);
-        let to = self.peers.push_to(self.own, &known, now.mono, rng);
-        let peers: BTreeSet<RelayId> = to.iter().copied().collect();
-        if peers != self.pushed_to {
-            self.pushed_to.clone_from(&peers);
-            self.out.push_back(DirOutput::Peers(peers));
-        }
-        for part in lists(&fresh, |r| r.bytes().len()) {
-            let request = DirectoryRequest::Put(part.iter().map(|r| r.bytes().to_vec()).collect());
-            for peer in &to {
-                // spec: DIR-32
-                if !self.room() {
-                    part.iter().for_each(|r| self.records.refused(&r.id()));
-                } else if !part.iter().all(|r| r.id() == *peer) {
-                    let of = part.iter().map(|r| r.id()).collect();
-                    self.call(now, *peer, Pending::Push(of), &request);
-                }
-            }
-        }
-    }
-
     /// The answer to a call of ours.
     pub fn answer(&mut self, now: Now, id: CallId, result: Result<Vec<u8>, CallError>) {
         let Some((peer, _, pending)) = self.calls.remove(&id) else { return };
@@ -368,6 +354,14 @@ impl RelayDirectory {
                 of.iter().for_each(|id| self.records.refused(id));
                 true
             }
+            (Pending::Announced(tags), Some(DirectoryAnswer::Wanted(bits))) => {
+                self.wanted(peer, &tags, &bits, now);
+                true
+            }
+            (Pending::Announced(tags), answer) => {
+                self.not_announced(&tags);
+                matches!(answer, Some(DirectoryAnswer::Refused(Refusal::Busy)))
+            }
             (Pending::Publish, Some(DirectoryAnswer::Taken { refused: 0, .. })) => {
                 self.targets.remove(&peer);
                 true
@@ -376,22 +370,7 @@ impl RelayDirectory {
                 self.publish_failed(peer, now);
                 answer.is_some()
             }
-            (Pending::Round, Some(DirectoryAnswer::Differs(bits))) => {
-                let ranges = self.records.ranges(&bits);
-                if let Some(r) = &mut self.round {
-                    r.ranges = ranges.into();
-                }
-                self.next_digest(now);
-                true
-            }
-            (Pending::Round, Some(DirectoryAnswer::Delta { more, records, wanted })) => {
-                self.delta(peer, more, &records, &wanted, now);
-                true
-            }
-            (Pending::Round, _) => {
-                self.round_failed(now);
-                false
-            }
+            (Pending::Round, answer) => self.compared(peer, answer, now),
             (Pending::State(cut), answer) => self.stated(peer, cut, answer),
             (pending @ (Pending::Newest | Pending::Poll(_) | Pending::Page(_)), answer) => {
                 let answered = answer.is_some();

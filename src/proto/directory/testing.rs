@@ -14,7 +14,7 @@ use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
 use crate::wire::directory::DirectoryRequest;
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::membership::{Charter, MemberKey};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The tests' network.
@@ -136,6 +136,8 @@ pub(crate) struct Node {
     pub(crate) skew: i64,
     publishes_at: u64,
     index: u8,
+    /// Relays that it calls all the time.
+    pub(crate) peers: BTreeSet<RelayId>,
 }
 
 /// Relays that carry each other's calls in virtual time, 5 to 25 ms a way.
@@ -149,6 +151,10 @@ pub(crate) struct Net {
     pub(crate) nodes: Vec<Node>,
     pub(crate) rng: Rng,
     pub(crate) calls: u64,
+    /// Bytes of their bodies.
+    pub(crate) bytes: u64,
+    /// Who called whom.
+    pub(crate) called: BTreeSet<(usize, RelayId)>,
     events: BTreeMap<(u64, u64), Event>,
     sequence: u64,
 }
@@ -163,7 +169,19 @@ impl Net {
     pub(crate) fn under(profile: &'static Profile, n: u8, seed: u8) -> Self {
         let rng = Rng::from_seed([seed; 32]);
         let (nodes, events) = (Vec::new(), BTreeMap::new());
-        let mut net = Self { profile, divided: None, loss: 0, ms: 0, nodes, rng, calls: 0, events, sequence: 0 };
+        let mut net = Self {
+            profile,
+            divided: None,
+            loss: 0,
+            ms: 0,
+            nodes,
+            rng,
+            calls: 0,
+            bytes: 0,
+            called: BTreeSet::new(),
+            events,
+            sequence: 0,
+        };
         (0..n).for_each(|i| net.join(i));
         net
     }
@@ -179,6 +197,7 @@ impl Net {
             lie: None,
             settled: vec![],
             known: 0,
+            peers: BTreeSet::new(),
             id: id(i),
             kept: vec![],
             skew: 0,
@@ -264,6 +283,12 @@ impl Net {
         match event {
             Event::Arrives(from, call) => {
                 self.calls += 1;
+                self.bytes += call.body.len() as u64;
+                // Polls about a set that deviates go to many, once; and the group of a cut, another one each time, talks
+                // among itself.
+                if !matches!(call.body.first(), Some(5 | 6 | 9 | 10)) {
+                    self.called.insert((from, call.to));
+                }
                 assert!(call.body.len() <= BODY_MAX);
                 let is_lost = self.loss > 0 && self.rng.below(100) < self.loss;
                 let reached = |to: &usize| !is_lost && self.divided.is_none_or(|d| (*to < d) == (from < d));
@@ -299,7 +324,7 @@ impl Net {
                 DirOutput::Call(call) => calls.push(call),
                 DirOutput::Settled(s) => node.settled.push(s),
                 DirOutput::Known(known) => node.known = known.len(),
-                DirOutput::Peers(_) => {}
+                DirOutput::Peers(peers) => node.peers = peers,
                 DirOutput::Keep(bytes) => node.kept = bytes,
             }
         }

@@ -6,7 +6,7 @@ use crate::base::time::{Duration, Instant, Now};
 use crate::proto::link::{Feed, Link, LinkError};
 use crate::role::limits::{
     LINK_CLOSE_GRACE, LINK_HANDSHAKE_TIMEOUT, LINK_IDLE_ACCEPTED, LINK_IDLE_CROWDED, LINK_IDLE_TIMEOUT,
-    LINK_QUIET_TIMEOUT, LINK_SILENT_TIMEOUT, LINK_STUCK_TIMEOUT, PADDING_AFTER, PROBE_AFTER,
+    LINK_QUIET_IDLE, LINK_QUIET_TIMEOUT, LINK_SILENT_TIMEOUT, LINK_STUCK_TIMEOUT, PADDING_AFTER, PROBE_AFTER,
 };
 use crate::wire::cell::{Cell, CellBuf, CircuitId};
 use crate::wire::ids::RelayId;
@@ -195,10 +195,15 @@ impl<K> LinkSlot<K> {
         if !self.link.is_open() {
             clock.opened_at + LINK_HANDSHAKE_TIMEOUT
         } else if self.circuits.is_empty() {
-            if self.link.is_initiator() { clock.idle_since + LINK_IDLE_TIMEOUT } else { clock.idle_checked_at }
+            if self.link.is_initiator() { clock.idle_since + self.idle_timeout() } else { clock.idle_checked_at }
         } else {
             clock.padding_at.min(clock.last_heard + self.silent_timeout())
         }
+    }
+
+    /// How long a link that this end opened stays without circuits. Circuits of a relay's own calls have waited before.
+    fn idle_timeout(&self) -> Duration {
+        if self.padded { LINK_IDLE_TIMEOUT } else { LINK_QUIET_IDLE }
     }
 
     /// How long the peer of a link with circuits may say nothing.
@@ -209,11 +214,12 @@ impl<K> LinkSlot<K> {
     /// What the clock says about a link without circuits. Only its initiator can tell that none is on its way, so it is the
     /// one that closes; `is_crowded` has the other ask for that earlier.
     fn tick_idle(&mut self, now: Instant, is_crowded: bool) -> Tick {
+        let timeout = self.idle_timeout();
         let clock = &mut self.clock;
         clock.padding_at = now;
         if self.link.is_initiator() {
             // spec: LINK-21
-            return if now >= clock.idle_since + LINK_IDLE_TIMEOUT { Tick::Finish } else { Tick::Nothing };
+            return if now >= clock.idle_since + timeout { Tick::Finish } else { Tick::Nothing };
         }
         clock.idle_checked_at = now + LINK_IDLE_CROWDED;
         let patience = if is_crowded { LINK_IDLE_CROWDED } else { LINK_IDLE_ACCEPTED };

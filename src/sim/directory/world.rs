@@ -14,6 +14,7 @@ use super::rules::{self, Heard};
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, UnixMs};
 use crate::crypto::hash::{context, derive};
+use crate::proto::directory::changes::compare;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::directory::standing::{SAMPLES_MAX, Standing as Member};
 use crate::proto::directory::vote::Root;
@@ -248,9 +249,11 @@ impl World {
         let period = self.period().as_millis() as f64;
         let record_len = self.population.get(0).map_or(0, |r| r.record.bytes().len());
         self.lag = rules::lag_ms(&self.set);
-        self.set = Arc::new(rules::settle(&self.set, heard, cut, self.network));
+        let set = Arc::new(rules::settle(&self.set, heard, cut, self.network));
+        let before = core::mem::replace(&mut self.set, set);
         let (records, members) = (core::mem::take(&mut self.published), self.set.len());
-        self.costs.add(CutCosts { records, record_len, members, period }, self.profile);
+        let changes = compare(&before, &self.set).encode().len();
+        self.costs.add(CutCosts { records, record_len, members, period, changes }, self.profile);
     }
 
     /// What the audits of the period that ends now found.
@@ -299,7 +302,7 @@ impl World {
     /// Bytes of a client's first directory: the set and one check.
     pub fn first_directory(&self) -> f64 {
         let record_len = self.population.get(0).map_or(0, |r| r.record.bytes().len());
-        let cut = CutCosts { records: 0, record_len, members: self.set.len(), period: 0.0 };
+        let cut = CutCosts { records: 0, record_len, members: self.set.len(), period: 0.0, changes: 0 };
         costs::set_bytes(cut) + costs::check_bytes(cut, self.profile)
     }
 

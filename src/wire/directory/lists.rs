@@ -1,8 +1,8 @@
 //! How the lists of the directory's calls are read and written.
 
 use super::{
-    BUCKETS, CLIMBING_MAX, Climbing, ENTRIES_MAX, Entry, MemberBytes, PAGE_MEMBERS_MAX, RECORDS_MAX, RecordKey,
-    STATEMENTS_MAX, Statement, WANTED_MAX, WITNESSED_MAX,
+    CLIMBING_MAX, Climbing, MemberBytes, PAGE_MEMBERS_MAX, RECORDS_MAX, STATEMENTS_MAX, SUMS_ASKED_MAX, Statement, Sum,
+    TAGS_MAX, WANTED_MAX, WITNESSED_MAX,
 };
 use crate::base::bytes::Reader;
 use crate::wire::changes::CHANGES_PART_MAX;
@@ -122,58 +122,44 @@ pub(crate) mod page {
     }
 }
 
-/// A sum for each bucket, without a count.
-pub(crate) mod tags {
-    use super::{BUCKETS, Field, Malformed, Reader, Sink};
-
-    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Box<[u64; BUCKETS]>, Malformed> {
-        let mut tags = Box::new([0; BUCKETS]);
-        for t in tags.iter_mut() {
-            *t = r.u64()?;
-        }
-        Ok(tags)
+/// A list with a count `u16`.
+fn read_list<'a, T: Field<'a>>(r: &mut Reader<'a>, most: usize) -> Result<Vec<T>, Malformed> {
+    let count = usize::from(r.u16()?);
+    if count > most {
+        return Err(Malformed::OutOfRange);
     }
-
-    pub(crate) fn write(tags: &[u64; BUCKETS], out: &mut impl Sink) {
-        tags.iter().for_each(|t| t.write(out));
-    }
+    (0..count).map(|_| T::read(r)).collect()
 }
 
-/// Entries with a count `u16`, at most [`ENTRIES_MAX`].
-pub(crate) mod entries {
-    use super::{ENTRIES_MAX, Entry, Field, Malformed, Reader, Sink};
-
-    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<Entry>, Malformed> {
-        let count = usize::from(r.u16()?);
-        if count > ENTRIES_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| Field::read(r)).collect()
-    }
-
-    pub(crate) fn write(list: &[Entry], out: &mut impl Sink) {
-        (list.len() as u16).write(out);
-        list.iter().for_each(|e| e.write(out));
-    }
+fn write_list<'a, T: Field<'a>>(list: &[T], out: &mut impl Sink) {
+    (list.len() as u16).write(out);
+    list.iter().for_each(|one| one.write(out));
 }
 
-/// Keys with a count `u16`, at most [`WANTED_MAX`].
-pub(crate) mod keys {
-    use super::{Field, Malformed, Reader, RecordKey, Sink, WANTED_MAX};
+macro_rules! lists {
+    ($($(#[$doc:meta])* $name:ident: $T:ty, $most:ident;)+) => {$(
+        $(#[$doc])*
+        pub(crate) mod $name {
+            use super::{$most, Malformed, Reader, Sink};
 
-    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<RecordKey>, Malformed> {
-        let count = usize::from(r.u16()?);
-        if count > WANTED_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| Ok((Field::read(r)?, Field::read(r)?))).collect()
-    }
+            pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<$T>, Malformed> {
+                super::read_list(r, $most)
+            }
 
-    pub(crate) fn write(list: &[RecordKey], out: &mut impl Sink) {
-        (list.len() as u16).write(out);
-        for (id, published) in list {
-            id.write(out);
-            published.write(out);
+            pub(crate) fn write(list: &[$T], out: &mut impl Sink) {
+                super::write_list(list, out);
+            }
         }
-    }
+    )+};
+}
+
+lists! {
+    /// Tags, at most [`TAGS_MAX`].
+    tags: u64, TAGS_MAX;
+    /// Tags of records that are to be given, at most [`RECORDS_MAX`].
+    fetched: u64, RECORDS_MAX;
+    /// Bits for tags, in bytes.
+    wanted: u8, WANTED_MAX;
+    /// Sums, at most [`SUMS_ASKED_MAX`].
+    sums: super::Sum, SUMS_ASKED_MAX;
 }

@@ -19,12 +19,13 @@ fn statement() -> Statement {
 fn every_request_is_read_back() {
     let rungs = vec![Rung { place: 9, signature: [3; 64] }; RUNGS_MAX];
     let climbing = Climbing { record: vec![1; DESCRIPTOR_MAX], rungs };
-    let entry = Entry { id: RelayId([8; 32]), published: UnixMs(7), tag: 9 };
     for request in [
         DirectoryRequest::Put(vec![vec![1; 300], vec![]]),
         DirectoryRequest::Get(RelayId([1; 32])),
-        DirectoryRequest::Compare(Box::new([5; BUCKETS])),
-        DirectoryRequest::Digest { low: 0, high: 255, entries: vec![entry; ENTRIES_MAX] },
+        DirectoryRequest::Announce(vec![7; TAGS_MAX]),
+        DirectoryRequest::Fetch(vec![7; RECORDS_MAX]),
+        DirectoryRequest::Sketch { from: 9, count: SUMS_ASKED_MAX as u16 },
+        DirectoryRequest::List(u64::MAX),
         DirectoryRequest::Statement(UnixMs(1)),
         DirectoryRequest::Page { cut: UnixMs(2), start: 192 },
         DirectoryRequest::Climb { cut: UnixMs(3), items: vec![climbing; CLIMBING_MAX] },
@@ -43,12 +44,10 @@ fn every_answer_is_read_back_and_the_fullest_fits_a_body() {
     for answer in [
         DirectoryAnswer::Taken { new: 1, held: 2, refused: 3 },
         DirectoryAnswer::Record(vec![1; 200]),
-        DirectoryAnswer::Differs([1; 32]),
-        DirectoryAnswer::Delta {
-            more: true,
-            records: full(RECORDS_MAX),
-            wanted: vec![(RelayId([1; 32]), UnixMs(1)); WANTED_MAX],
-        },
+        DirectoryAnswer::Wanted(vec![1; TAGS_MAX / 8]),
+        DirectoryAnswer::Items(full(RECORDS_MAX)),
+        DirectoryAnswer::Sums { salt: 1, items: 2, from: 3, sums: vec![Sum::default(); SUMS_ASKED_MAX] },
+        DirectoryAnswer::Listed { more: true, tags: vec![1; TAGS_MAX] },
         DirectoryAnswer::Statement(statement()),
         DirectoryAnswer::Page { cut: UnixMs(1), total: 900, start: 192, members: vec![member; PAGE_MEMBERS_MAX] },
         DirectoryAnswer::Unknown(UnixMs(9)),
@@ -64,13 +63,14 @@ fn every_answer_is_read_back_and_the_fullest_fits_a_body() {
 // spec: DIR-12
 #[test]
 fn what_is_unknown_or_too_much_is_an_error() {
-    assert_eq!(DirectoryRequest::decode(&[11]), Err(Malformed::UnknownKind));
+    assert_eq!(DirectoryRequest::decode(&[99]), Err(Malformed::UnknownKind));
     assert_eq!(DirectoryRequest::decode(&[1, RECORDS_MAX as u8 + 1]), Err(Malformed::OutOfRange));
-    assert_eq!(DirectoryRequest::decode(&[4, 2, 1, 0, 0]), Err(Malformed::OutOfRange));
+    assert_eq!(DirectoryRequest::decode(&[4, 0, RECORDS_MAX as u8 + 1]), Err(Malformed::OutOfRange));
+    assert_eq!(DirectoryRequest::decode(&[11, 0, 0, 4, 1]), Err(Malformed::OutOfRange));
     assert_eq!(DirectoryRequest::decode(&[1, 0, 0]), Err(Malformed::TrailingBytes));
     let long = [&[1, 1, 2, 155][..], &[0; DESCRIPTOR_MAX + 1]].concat();
     assert_eq!(DirectoryRequest::decode(&long), Err(Malformed::OutOfRange));
-    assert_eq!(DirectoryAnswer::decode(&[4, 2, 0, 0, 0]), Err(Malformed::OutOfRange));
+    assert_eq!(DirectoryAnswer::decode(&[12, 2, 0, 0]), Err(Malformed::OutOfRange));
 }
 
 // spec: DIR-27

@@ -15,6 +15,9 @@ use std::sync::Arc;
 
 /// Relays asked which set they settled, at most.
 const POLLED_MAX: usize = 96;
+/// Besides the push peers, to which there are links, in a network whose oldest members are younger than this many cuts.
+const POLLED_YOUNG: usize = 8;
+const YOUNG_CUTS: u32 = 64;
 /// How many of them at the same time.
 const POLLED_AT_ONCE: usize = 16;
 /// How long a poll waits for answers, and a fetch for a page.
@@ -208,6 +211,15 @@ impl RelayDirectory {
         self.adoption = Some(Adoption { cut, pool, asked: 0, waiting, votes, fetch: None, ends });
     }
 
+    /// Whether the network has only begun.
+    // spec: DIR-58
+    fn is_young(&self) -> bool {
+        self.cuts.newest().is_none_or(|set| {
+            let oldest = set.members().iter().map(|m| m.standing.since).min().unwrap_or(set.cut);
+            set.cut.distance(oldest) < self.profile.cuts.period_min.saturating_mul(YOUNG_CUTS)
+        })
+    }
+
     pub(super) fn signed_by(&self, s: &Statement, from: &RelayId) -> bool {
         let listed = self.cuts.newest().and_then(|set| set.member(from)).map(|m| &m.record);
         let record =
@@ -242,6 +254,12 @@ impl RelayDirectory {
         if a.asked == 0 {
             rng.shuffle(&mut a.pool);
             a.pool.truncate(POLLED_MAX);
+            if self.is_young() {
+                // Everybody's set is another one while relays flock in. To ask them all would drown the news.
+                let near = self.peers.pushed();
+                a.pool.sort_by_key(|id| !near.contains(id));
+                a.pool.truncate(near.len().saturating_add(POLLED_YOUNG));
+            }
             a.asked = a.pool.len();
         }
         while a.fetch.is_none() && a.waiting.len() < POLLED_AT_ONCE && self.room() {

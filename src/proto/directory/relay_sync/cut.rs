@@ -86,7 +86,7 @@ impl RelayDirectory {
         let void = ladder.iter().flat_map(Ladder::all).filter(|(_, is_void)| *is_void).map(|(item, _)| item);
         for record in doubtful.chain(void) {
             if self.records.doubt(record, now.unix) {
-                self.push_soon(Arc::clone(record), now);
+                self.push_soon(record, now);
             }
         }
         if ladder.is_some_and(|l| l.is_member() && l.all().next().is_some()) {

@@ -5,7 +5,8 @@ use crate::base::time::{Instant, Now, UnixMs};
 use crate::proto::directory::progress::Stage;
 use crate::proto::directory::records::Taken;
 use crate::proto::directory::snapshot::RELAYS_MIN;
-use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, RECORDS_MAX, Refusal, TAGS_MAX};
+use crate::wire::lists::{RECORD_OVERHEAD, fitting};
 
 impl RelayDirectory {
     /// How far we are on the way to a settled set.
@@ -38,10 +39,22 @@ impl RelayDirectory {
                 Some(r) => DirectoryAnswer::Record(r.bytes().to_vec()),
                 None => DirectoryAnswer::Unknown(self.cuts.newest().map_or(UnixMs(0), |s| s.cut)),
             },
-            DirectoryRequest::Compare(sums) => DirectoryAnswer::Differs(self.records.differing(&sums)),
-            DirectoryRequest::Digest { low, high, entries } => {
-                let (more, records, wanted) = self.records.delta(low, high, &entries, now.unix);
-                DirectoryAnswer::Delta { more, records, wanted }
+            DirectoryRequest::Announce(tags) => self.lacking(&tags),
+            DirectoryRequest::Fetch(tags) => {
+                let held: Vec<_> = tags.iter().filter_map(|tag| self.records.tagged(*tag)).collect();
+                let n = fitting(held.iter().map(|r| r.bytes().len()), RECORDS_MAX, RECORD_OVERHEAD);
+                DirectoryAnswer::Items(held.iter().take(n).map(|r| r.bytes().to_vec()).collect())
+            }
+            DirectoryRequest::Sketch { from, count } => {
+                let sketch = self.records.sketch();
+                let sums = sketch.sums(usize::from(from), usize::from(count)).to_vec();
+                DirectoryAnswer::Sums { salt: sketch.salt(), items: sketch.items(), from, sums }
+            }
+            DirectoryRequest::List(from) => {
+                let mut tags: Vec<_> = self.records.tags(from).take(TAGS_MAX + 1).collect();
+                let more = tags.len() > TAGS_MAX;
+                tags.truncate(TAGS_MAX);
+                DirectoryAnswer::Listed { more, tags }
             }
             DirectoryRequest::Statement(cut) => self.cuts.statement(cut, now.unix),
             DirectoryRequest::Page { cut, start } => self.cuts.page(cut, start, now.unix),
@@ -53,10 +66,27 @@ impl RelayDirectory {
         }
     }
 
+    /// A bit for each of these records that we lack; busy where they are more than can be verified now.
+    // spec: GOSSIP-4
+    fn lacking(&self, tags: &[u64]) -> DirectoryAnswer {
+        let (mut left, _) = self.verifications;
+        let mut bits = vec![0; tags.len().div_ceil(8)];
+        for (n, _) in tags.iter().enumerate().filter(|(_, tag)| self.records.tagged(**tag).is_none()) {
+            if left == 0 {
+                return DirectoryAnswer::Refused(Refusal::Busy);
+            }
+            left -= 1;
+            if let Some(byte) = bits.get_mut(n / 8) {
+                *byte |= 0x80 >> (n % 8);
+            }
+        }
+        DirectoryAnswer::Wanted(bits)
+    }
+
     fn put(&mut self, records: &[Vec<u8>], now: Now) -> DirectoryAnswer {
         let (mut new, mut held, mut refused) = (0, 0, 0);
         for bytes in records {
-            // spec: DIR-34
+            // spec: GOSSIP-4
             if !self.records.holds(bytes) && !self.may_verify(now.mono) {
                 return DirectoryAnswer::Refused(Refusal::Busy);
             }
