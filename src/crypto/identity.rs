@@ -19,6 +19,8 @@ pub enum Purpose {
     Member,
     /// A member key's word for a relay.
     Membership,
+    /// A founder's word that member keys of a private network are worth nothing any more.
+    Roll,
 }
 
 impl Purpose {
@@ -30,6 +32,7 @@ impl Purpose {
             Self::Rung => b"umbel 1 rung",
             Self::Member => b"umbel 1 member",
             Self::Membership => b"umbel 1 membership",
+            Self::Roll => b"umbel 1 roll",
         }
     }
 }

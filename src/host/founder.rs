@@ -1,8 +1,11 @@
-//! A founder's files: the key with which a private network's member keys are signed, and whom it gave one.
+//! A founder's files: the key with which a private network's member keys are signed, whom it gave one, and which of them it took
+//! back.
 //!
 //! ```text
 //! founder: umbel founder key 1 CHECK       members: umbel members 1 CHECK
 //!          key SECRET CHECK                         member PUBLIC ISSUED NAME CHECK
+//! roll:    umbel roll 1 CHECK
+//!          roll BASE64 CHECK
 //! ```
 //!
 //! Each line has a check (`lines`). ISSUED is in seconds since 1970. The names are for the founder
@@ -14,10 +17,14 @@ use crate::host::dir::NodeDir;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::lines;
 use crate::wire::ids::{from_text, to_text};
+use crate::wire::roll::Roll;
+use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
 const KEY_FILE: &str = "founder";
 const KEY_KIND: &str = "umbel founder key 1";
+const ROLL_FILE: &str = "roll";
+const ROLL_KIND: &str = "umbel roll 1";
 const MEMBERS_FILE: &str = "members";
 const MEMBERS_KIND: &str = "umbel members 1";
 /// Most members that one founder signs.
@@ -58,6 +65,30 @@ pub fn make_key(dir: &NodeDir, secret: &Secret<32>) -> Result<IdentityKey, Error
     let line = Zeroizing::new(["key ", &text].concat());
     dir.save(KEY_FILE, lines::seal(KEY_KIND, [line]).as_bytes())?;
     Ok(IdentityKey::from_bytes(*secret.expose()))
+}
+
+/// The newest roll that this founder signed; `None` where it took nothing back yet.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when the file cannot be read or is damaged.
+pub fn load_roll(dir: &NodeDir) -> Result<Option<Roll>, Error> {
+    let Some(bytes) = dir.load(ROLL_FILE)? else { return Ok(None) };
+    let lines =
+        lines::open(ROLL_KIND, text_of(dir, ROLL_FILE, &bytes)?).map_err(|line| damaged(dir, ROLL_FILE, line))?;
+    let roll = match lines[..] {
+        [line] => line.strip_prefix("roll ").and_then(|text| BASE64.decode(text.as_bytes()).ok()),
+        _ => None,
+    };
+    roll.and_then(|bytes| Roll::decode(&bytes).ok()).map(Some).ok_or_else(|| damaged(dir, ROLL_FILE, 2))
+}
+
+/// Keeps it.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn save_roll(dir: &NodeDir, roll: &Roll) -> Result<(), Error> {
+    let line = Zeroizing::new(format!("roll {}", BASE64.encode(&roll.encode())));
+    dir.save(ROLL_FILE, lines::seal(ROLL_KIND, [line]).as_bytes())
 }
 
 /// Somebody to whom the founder gave a member key.

@@ -158,6 +158,7 @@ async fn network(global: &Global, command: NetworkCommand) -> Result<ExitCode, E
             }
             print(&made, global.json)
         }
+        NetworkCommand::Revoke { whose } => print(&network::revoke(&dir, &whose).await?, global.json),
         NetworkCommand::Members => print(&network::members(&dir)?, global.json),
     })
 }

@@ -15,6 +15,7 @@ use crate::crypto::identity::{self, IdentityKey, Purpose};
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink};
 use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::rolls::{RollKey, keys as roll_keys, list as roll_list};
 use crate::wire::table::table;
 use lists::{climbing, fetched, page, part, record, records, statements, sums, tags, wanted, witnessed};
 
@@ -131,7 +132,6 @@ table! {
 
     /// What members settled. At most [`STATEMENTS_MAX`].
     10 TELL: Tell(list: Vec<Statement> => statements) [Taken];
-
     /// The sums of your sketch from this one on: at most [`SUMS_ASKED_MAX`].
     11 SKETCH: Sketch {
         /// Index of the first sum.
@@ -142,6 +142,14 @@ table! {
 
     /// The tags of all you have, in order, from this one on.
     12 LIST: List(from: u64) [Listed];
+
+    /// The rolls of a private network: here are some, and what newer ones than these do you have?
+    16 ROLLS: Rolls {
+        /// Those that the asker has, the newest of each founder.
+        have: Vec<RollKey> => roll_keys,
+        /// Rolls that may be new.
+        given: Vec<Vec<u8>> => roll_list,
+    } [Rolls];
 }
 
 table! {
@@ -226,6 +234,9 @@ table! {
         /// At most [`TAGS_MAX`].
         tags: Vec<u64> => tags,
     };
+
+    /// Rolls that are newer than the asker's.
+    16 ROLLS: Rolls(list: Vec<Vec<u8>> => roll_list);
 }
 
 impl DirectoryRequest {

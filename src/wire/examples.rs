@@ -12,6 +12,7 @@ use crate::wire::directory::{self, Climbing, DirectoryAnswer, DirectoryRequest, 
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{Address, Locator, NetworkId, RelayId};
 use crate::wire::message::{EndReason, ExtendFailure, Message, Target};
+use crate::wire::rolls::RollKey;
 
 /// An example under the name of its fuzz seed.
 pub type Example<T> = (&'static str, T);
@@ -90,6 +91,7 @@ pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
         record: relay(1).bytes().to_vec(),
         rungs: vec![Rung { place: 2, signature: [5; 64] }, Rung { place: 7, signature: [6; 64] }],
     };
+    let roll = RollKey { founder: 1, written: UnixMs(7), tag: 9 };
     vec![
         ("put", DirectoryRequest::Put(vec![relay(1).bytes().to_vec()])),
         ("get", DirectoryRequest::Get(RELAY)),
@@ -103,6 +105,7 @@ pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
         ("tell", DirectoryRequest::Tell(vec![statement()])),
         ("sketch", DirectoryRequest::Sketch { from: 48, count: 96 }),
         ("list", DirectoryRequest::List(7)),
+        ("rolls", DirectoryRequest::Rolls { have: vec![roll], given: vec![vec![5; 200]] }),
     ]
 }
 
@@ -132,6 +135,7 @@ pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
         ("refused", DirectoryAnswer::Refused(directory::Refusal::Busy)),
         ("changes", changes),
         ("witnessed", DirectoryAnswer::Witnessed(vec![statement(), statement()])),
+        ("newer_rolls", DirectoryAnswer::Rolls(vec![vec![5; 200]])),
     ]
 }
 

@@ -19,5 +19,7 @@ pub mod link;
 pub mod lists;
 pub mod membership;
 pub mod message;
+pub mod roll;
+pub mod rolls;
 mod table;
 pub mod umbel_link;

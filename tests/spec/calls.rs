@@ -10,6 +10,7 @@ use umbel::wire::directory::{
     self, Climbing, DirectoryAnswerKind, DirectoryRequestKind, MemberBytes, Rung, Statement, Sum,
 };
 use umbel::wire::ids::{Address, Locator, RelayId};
+use umbel::wire::rolls::RollKey;
 
 fn name(case: &Case) -> &str {
     case.name.split_once('/').expect("kind/name").1
@@ -57,6 +58,11 @@ fn directory_request(case: &Case) -> directory::DirectoryRequest {
             let relays = pieces::<32>(case, "relays").iter().map(|r| id(r)).collect();
             DirectoryRequest::Witness { cut: UnixMs(case.number("cut")), relays }
         }
+        "rolls" | "rolls_of_nobody" => {
+            let key = |k: &[u8; 17]| RollKey { founder: k[0], written: UnixMs(number(&k[1..])), tag: number(&k[9..]) };
+            let have = pieces::<17>(case, "have").iter().map(key).collect();
+            DirectoryRequest::Rolls { have, given: case.list("records") }
+        }
         "page" => DirectoryRequest::Page { cut: UnixMs(case.number("cut")), start: case.number("start") as u32 },
         "climb" => DirectoryRequest::Climb {
             cut: UnixMs(case.number("cut")),
@@ -101,6 +107,7 @@ fn directory_answer(case: &Case) -> directory::DirectoryAnswer {
             start: case.number("start") as u32,
             members: case.list("members").iter().map(|m| member(m)).collect(),
         },
+        "rolls" => DirectoryAnswer::Rolls(case.list("records")),
         "unknown" => DirectoryAnswer::Unknown(UnixMs(case.number("newest"))),
         "refused_malformed" | "refused_busy" => {
             DirectoryAnswer::Refused(if case.number("reason") == 1 { Refusal::Malformed } else { Refusal::Busy })

@@ -20,6 +20,7 @@ pub mod progress;
 pub mod records;
 pub mod relay_sync;
 pub mod rendezvous;
+pub mod rolls;
 pub mod schedule;
 pub mod sketch;
 pub mod snapshot;

@@ -67,6 +67,7 @@ impl RelayDirectory {
         let in_doubt = ladder.as_ref().is_some_and(|l| count_late(&mut heard, l, previous.as_deref()));
         self.leave_cut();
         let set = Snapshot::follow(previous.as_deref(), heard, cut, self.profile, self.network);
+        let set = self.without_revoked(set);
         if set.len() < RELAYS_MIN {
             return;
         }

@@ -215,6 +215,8 @@ impl RelayDirectory {
         self.rounds = self.rounds.saturating_add(1);
         self.compare(peer, now, rng);
         self.call(now, peer, Pending::Newest, &DirectoryRequest::Statement(UnixMs(0)));
+        let given = self.rolls.given();
+        self.ask_for_rolls(now, peer, given);
     }
 
     /// Compares with this relay.

@@ -62,6 +62,7 @@ impl RelayDirectory {
             DirectoryRequest::Witness { cut, relays } => self.witness(now, cut, &relays),
             DirectoryRequest::Climb { cut, items } => self.climb(now, cut, &items),
             DirectoryRequest::Tell(list) => self.hear(now, &list),
+            DirectoryRequest::Rolls { have, given } => self.rolls(&given, &have, now),
         }
     }
 
@@ -101,7 +102,7 @@ impl RelayDirectory {
         DirectoryAnswer::Taken { new, held, refused }
     }
 
-    fn may_verify(&mut self, now: Instant) -> bool {
+    pub(super) fn may_verify(&mut self, now: Instant) -> bool {
         let (left, since) = self.verifications;
         let ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
         let left = left.saturating_add(ms.saturating_mul(VERIFY_PER_MS)).min(VERIFY_BURST);
