@@ -66,7 +66,7 @@ impl RelayDirectory {
     /// Answers ROLLS.
     pub(super) fn rolls(&mut self, given: &[Vec<u8>], have: &[RollKey], now: Now) -> DirectoryAnswer {
         for bytes in given {
-            // spec: DIR-34
+            // spec: GOSSIP-4
             if self.rolls.lacks(bytes) && !self.may_verify(now.mono) {
                 return DirectoryAnswer::Refused(Refusal::Busy);
             }
