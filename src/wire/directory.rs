@@ -15,9 +15,11 @@ use crate::crypto::identity::{self, IdentityKey, Purpose};
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink};
 use crate::wire::ids::{NetworkId, RelayId};
-use crate::wire::rolls::{RollKey, keys as roll_keys, list as roll_list};
+use crate::wire::roll::RollKey;
 use crate::wire::table::table;
-use lists::{climbing, fetched, page, part, record, records, statements, sums, tags, wanted, witnessed};
+use lists::{
+    climbing, fetched, page, part, record, records, roll_keys, rolls, statements, sums, tags, wanted, witnessed,
+};
 
 mod lists;
 
@@ -148,7 +150,7 @@ table! {
         /// Those that the asker has, the newest of each founder.
         have: Vec<RollKey> => roll_keys,
         /// Rolls that may be new.
-        given: Vec<Vec<u8>> => roll_list,
+        given: Vec<Vec<u8>> => rolls,
     } [Rolls];
 }
 
@@ -236,7 +238,7 @@ table! {
     };
 
     /// Rolls that are newer than the asker's.
-    16 ROLLS: Rolls(list: Vec<Vec<u8>> => roll_list);
+    16 ROLLS: Rolls(list: Vec<Vec<u8>> => rolls);
 }
 
 impl DirectoryRequest {

@@ -20,6 +20,5 @@ pub mod lists;
 pub mod membership;
 pub mod message;
 pub mod roll;
-pub mod rolls;
 mod table;
 pub mod umbel_link;

@@ -16,6 +16,7 @@ use crate::base::bytes::{Reader, Writer};
 use crate::base::time::UnixMs;
 use crate::crypto::identity::{self, IdentityKey, Purpose};
 use crate::wire::error::Malformed;
+use crate::wire::field::{Field, Sink};
 use crate::wire::ids::NetworkId;
 use crate::wire::membership::{Charter, FOUNDERS_MAX, NotAMember};
 use core::fmt;
@@ -111,6 +112,30 @@ impl Roll {
         }
         let roll = Self { charter, founder, written, revoked, signature: r.array()? };
         r.finish().map(|()| roll)
+    }
+}
+
+/// Names a roll: of two of one founder the one that was written later is the newer, and of two written at once the one with the
+/// greater tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RollKey {
+    /// Whose: an index into the network's founders.
+    pub founder: u8,
+    /// When it was written.
+    pub written: UnixMs,
+    /// The first eight bytes of its hash.
+    pub tag: u64,
+}
+
+impl Field<'_> for RollKey {
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { founder: r.u8()?, written: UnixMs(r.u64()?), tag: r.u64()? })
+    }
+
+    fn write(&self, out: &mut impl Sink) {
+        out.put(&[self.founder]);
+        out.put(&self.written.0.to_be_bytes());
+        out.put(&self.tag.to_be_bytes());
     }
 }
 

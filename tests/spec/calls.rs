@@ -10,7 +10,7 @@ use umbel::wire::directory::{
     self, Climbing, DirectoryAnswerKind, DirectoryRequestKind, MemberBytes, Rung, Statement, Sum,
 };
 use umbel::wire::ids::{Address, Locator, RelayId};
-use umbel::wire::rolls::RollKey;
+use umbel::wire::roll::RollKey;
 
 fn name(case: &Case) -> &str {
     case.name.split_once('/').expect("kind/name").1

@@ -5,8 +5,7 @@ use crate::crypto::hash::blake3;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::NetworkId;
-use crate::wire::roll::Roll;
-use crate::wire::rolls::RollKey;
+use crate::wire::roll::{Roll, RollKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rounds in which a relay gives rolls unasked, after one was new to it.

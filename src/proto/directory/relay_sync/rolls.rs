@@ -7,7 +7,7 @@ use crate::proto::directory::rolls::TakenRoll;
 use crate::proto::directory::snapshot::Snapshot;
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, Refusal};
 use crate::wire::ids::RelayId;
-use crate::wire::rolls::RollKey;
+use crate::wire::roll::RollKey;
 
 /// Relays that a new roll is pushed to; the others find it by anti-entropy.
 const ROLL_PEERS_MAX: usize = 16;
