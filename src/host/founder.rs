@@ -48,12 +48,8 @@ fn text_of<'t>(dir: &NodeDir, file: &str, bytes: &'t [u8]) -> Result<&'t str, Er
 /// [`ErrorKind::Config`] when others can read the file, or it is damaged.
 pub fn load_key(dir: &NodeDir) -> Result<Option<IdentityKey>, Error> {
     let Some(bytes) = dir.load_secret(KEY_FILE)?.map(Zeroizing::new) else { return Ok(None) };
-    let lines = lines::open(KEY_KIND, text_of(dir, KEY_FILE, &bytes)?).map_err(|line| damaged(dir, KEY_FILE, line))?;
-    let secret = match lines[..] {
-        [line] => line.strip_prefix("key ").and_then(|text| from_text(text).ok()),
-        _ => None,
-    };
-    secret.map(|secret| Some(IdentityKey::from_bytes(secret))).ok_or_else(|| damaged(dir, KEY_FILE, 2))
+    let secret = lines::only(KEY_KIND, "key", &bytes).and_then(|text| from_text(text).map_err(|_| 2));
+    secret.map(|secret| Some(IdentityKey::from_bytes(secret))).map_err(|line| damaged(dir, KEY_FILE, line))
 }
 
 /// Keeps a new founder's key of 32 random bytes.
@@ -73,13 +69,11 @@ pub fn make_key(dir: &NodeDir, secret: &Secret<32>) -> Result<IdentityKey, Error
 /// [`ErrorKind::Config`] when the file cannot be read or is damaged.
 pub fn load_roll(dir: &NodeDir) -> Result<Option<Roll>, Error> {
     let Some(bytes) = dir.load(ROLL_FILE)? else { return Ok(None) };
-    let lines =
-        lines::open(ROLL_KIND, text_of(dir, ROLL_FILE, &bytes)?).map_err(|line| damaged(dir, ROLL_FILE, line))?;
-    let roll = match lines[..] {
-        [line] => line.strip_prefix("roll ").and_then(|text| BASE64.decode(text.as_bytes()).ok()),
-        _ => None,
-    };
-    roll.and_then(|bytes| Roll::decode(&bytes).ok()).map(Some).ok_or_else(|| damaged(dir, ROLL_FILE, 2))
+    let roll = lines::only(ROLL_KIND, "roll", &bytes).and_then(|text| {
+        let bytes = BASE64.decode(text.as_bytes()).map_err(|_| 2_usize)?;
+        Roll::decode(&bytes).map_err(|_| 2)
+    });
+    roll.map(Some).map_err(|line| damaged(dir, ROLL_FILE, line))
 }
 
 /// Keeps it.
