@@ -201,7 +201,7 @@ pub(crate) async fn invite(dir: &Path, name: &str, from: Option<PathBuf>) -> Res
     // What the node knows now, where one runs; else what the folder keeps.
     let current = match from {
         Some(path) => Invite::read(path)?,
-        None => current(dir).await?,
+        None => current_invite(dir).await?.ok_or_else(|| no_founder(dir))?.invite.parse()?,
     };
     let dir = open(dir)?;
     let key = founder_key(&dir)?;
@@ -243,13 +243,13 @@ fn check_name(name: &str) -> Result<(), Error> {
         .with_hint(format!("give one to {MEMBER_NAME_MAX} bytes of text, such as alice or \"Alice's laptop\"")))
 }
 
-/// The invite that a node would write now.
-async fn current(dir: &Path) -> Result<Invite, Error> {
+/// The invite that a node would write now, where one runs in the folder; else the one that an earlier run kept there, if any.
+pub(crate) async fn current_invite(dir: &Path) -> Result<Option<InviteReport>, Error> {
     match Conversation::ask(dir, &Request::Invite).await {
-        Ok(talk) => talk.report::<InviteReport>(|_| ()).await?.invite.parse(),
+        Ok(talk) => Ok(Some(talk.report(|_| ()).await?)),
         Err(why) if why.kind() != ErrorKind::NotRunning => Err(why),
-        Err(_) if !dir.join(INVITE_FILE).is_file() => Err(no_founder(dir)),
-        Err(_) => Invite::read(dir.join(INVITE_FILE)),
+        Err(_) if !dir.join(INVITE_FILE).is_file() => Ok(None),
+        Err(_) => Ok(Some(InviteReport::of(&Invite::read(dir.join(INVITE_FILE))?))),
     }
 }
 
