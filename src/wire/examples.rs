@@ -3,16 +3,16 @@
 use crate::base::time::UnixMs;
 use crate::crypto::aead::Cipher;
 use crate::crypto::identity::IdentityKey;
-use crate::crypto::work::Work;
+use crate::crypto::work::{Work, WorkParams};
 use crate::wire::cell::{BODY_SIZE, Cell, CircuitId, DestroyReason};
 use crate::wire::content::store::{self, Missing, Status, StoreAnswer, StoreRequest};
 use crate::wire::content::{Class, SMALL};
-use crate::wire::descriptor::{Descriptor, SignedDescriptor};
+use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
 use crate::wire::directory::{self, Climbing, DirectoryAnswer, DirectoryRequest, MemberBytes, Rung, Statement, Sum};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{Address, Locator, NetworkId, RelayId};
 use crate::wire::message::{EndReason, ExtendFailure, Message, Target};
-use crate::wire::rolls::RollKey;
+use crate::wire::roll::RollKey;
 
 /// An example under the name of its fuzz seed.
 pub type Example<T> = (&'static str, T);
@@ -43,6 +43,25 @@ pub fn relay(n: u8) -> SignedDescriptor {
         addrs: [([10, 0, 0, n], 9000).into(), v6].into_iter().take(usize::from(n)).collect(),
     };
     SignedDescriptor::sign(description, &IdentityKey::from_bytes([n; 32]))
+}
+
+/// What a relay of a network says of itself, to be changed and signed: at 127.0.0.1, with a proof of this work.
+pub fn description(network: NetworkId, key: &IdentityKey, published: UnixMs, work: WorkParams) -> Descriptor {
+    Descriptor {
+        network,
+        identity: key.public(),
+        work: find_work(network, &key.public(), published, work),
+        published,
+        lifetime_s: 60,
+        link_key: [1; 32],
+        onion_key: [2; 32],
+        cipher: Cipher::Aes256Gcm,
+        exit: false,
+        store: true,
+        family: None,
+        membership: None,
+        addrs: vec![([127, 0, 0, 1], 9000).into()],
+    }
 }
 
 /// Cells; `descriptor` is for the one that holds one.
