@@ -41,7 +41,7 @@ impl RelayDirectory {
             },
             DirectoryRequest::Announce(tags) => self.lacking(&tags),
             DirectoryRequest::Fetch(tags) => {
-                let held: Vec<_> = tags.iter().filter_map(|tag| self.records.tagged(*tag)).collect();
+                let held = self.records.all_tagged(&tags);
                 let n = fitting(held.iter().map(|r| r.bytes().len()), RECORDS_MAX, RECORD_OVERHEAD);
                 DirectoryAnswer::Items(held.iter().take(n).map(|r| r.bytes().to_vec()).collect())
             }
