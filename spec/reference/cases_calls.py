@@ -24,6 +24,7 @@ def calls():
     directory_answers()
     store_requests()
     store_answers()
+ROLL_KEYS = u8(0) + u64(7) + u64(9) + u8(3) + u64(8) + u64(1)
 
 
 def directory_requests():
@@ -42,6 +43,8 @@ def directory_requests():
         ("list", u8(12) + u64(2**64 - 1), {"from": 2**64 - 1}),
         ("report", u8(13) + u8(2) + b"".join(REPORTS), dict(reports=b"".join(map(len16, REPORTS)))),
         ("reports", u8(14) + u64(1_800_000_000_000) + u64(7) + len16(b"\xe0"), dict(cut=1_800_000_000_000, set=7, held=b"\xe0")),
+        ("rolls", u8(16) + u8(2) + ROLL_KEYS + record_list(RECORDS), dict(have=ROLL_KEYS) | LISTED),
+        ("rolls_of_nobody", u8(16) + u8(0) + u8(0), dict(have=b"", records=b"")),
     ]:
         case("calls", "directory_request", name, "DIR-12", body=body, **fields)
     refused("directory_request", [
@@ -67,6 +70,10 @@ def directory_requests():
         ("page_without_start", "DIR-12", "Truncated", u8(6) + u64(0)),
         ("witness_of_17", "DIR-12", "OutOfRange", u8(7) + u64(0) + u8(17) + ID * 17),
         ("changes_without_start", "DIR-12", "Truncated", u8(8) + u64(0)),
+        ("rolls_of_five_founders", "INVITE-10", "OutOfRange", u8(16) + u8(5) + ROLL_KEYS[:17] * 5 + u8(0)),
+        ("five_rolls", "INVITE-10", "OutOfRange", u8(16) + u8(0) + u8(5) + len16(b"x") * 5),
+        ("a_long_roll", "INVITE-10", "OutOfRange", u8(16) + u8(0) + u8(1) + len16(bytes(13_037))),
+        ("rolls_cut", "DIR-12", "Truncated", u8(16) + u8(2) + ROLL_KEYS[:33]),
         ("witness_cut", "DIR-12", "Truncated", u8(7) + u64(0) + u8(2) + ID + ID[:31]),
     ])
 
@@ -88,6 +95,7 @@ def directory_answers():
         ("witnessed_nothing", u8(9) + u8(0), dict(statements=b"")),
         ("sums", u8(11) + u64(5) + u32(9) + u16(48) + u16(3) + SUMS, {"salt": 5, "items": 9, "from": 48, "sums": SUMS}),
         ("listed", u8(12) + u8(1) + u16(2) + TAGS, dict(more=1, tags=TAGS)),
+        ("rolls", u8(16) + record_list(RECORDS), LISTED),
     ]:
         case("calls", "directory_answer", name, "DIR-12", body=body, **fields)
     refused("directory_answer", [
@@ -107,6 +115,7 @@ def directory_answers():
         ("statement_cut", "DIR-12", "Truncated", u8(5) + STATED[:-1]),
         ("witnessed_17", "DIR-12", "OutOfRange", u8(9) + u8(17) + STATED * 17),
         ("changes_of_60001", "DIR-12", "OutOfRange", u8(10) + u64(1) + seq(32) + u32(60_001) + u32(0) + bytes(60_001)),
+        ("five_rolls", "INVITE-10", "OutOfRange", u8(16) + u8(5) + len16(b"x") * 5),
         ("unknown_longer", "DIR-12", "TrailingBytes", u8(7) + u64(0) + b"\x00"),
     ])
 

@@ -74,6 +74,7 @@ def directory():
     ]:
         case("directory", "invite", name, spec, expect, invite=raw.encode())
     invite_cases(plain, checked)
+    roll_cases()
     sets(network, base)
 
 
@@ -109,6 +110,42 @@ def member_cases(base, plain):
         ("founder_twice", "INVITE-5", "NotCanonical", "yes", make(good[:65] + good[33:65] + good[97:])),
     ]:
         case("directory", "descriptor", name, spec, expect, network=network, private="yes", members=members, descriptor=raw)
+
+
+def roll_cases():
+    """Rolls, and what they come to at a cut of the profile `private`."""
+    network, genesis = network_id("private", seq(32), map(ed_public, FOUNDERS)), seq(32)
+    one, two, three = sorted([seq(32, 50), seq(32, 60), ed_public(MEMBER)])
+    cut, margin = 1_800_000_000_000, 2_000
+    make = lambda founder, written, *keys: roll(genesis, FOUNDERS, FOUNDERS[founder], network, written, keys)
+    good = make(0, cut, one, three)
+    case("directory", "roll", "of_two", "INVITE-9", network=network, roll=good, founder=charter_index(FOUNDERS, FOUNDERS[0]), written=cut, revoked=one + three)
+    case("directory", "roll", "of_nobody", "INVITE-9", network=network, roll=make(1, cut), founder=charter_index(FOUNDERS, FOUNDERS[1]), written=cut, revoked=b"")
+    longest = make(0, cut, *sorted(seq(28, 3) + u32(i) for i in range(400)))
+    case("directory", "roll", "the_longest", "INVITE-10", network=network, roll=longest, founder=charter_index(FOUNDERS, FOUNDERS[0]), written=cut, revoked=longest[108:-64])
+    strange = network_id("private", genesis, map(ed_public, FOUNDERS[:1]))
+    for name, spec, expect, raw in [
+        ("of_another_network", "INVITE-9", "Membership", roll(genesis, FOUNDERS[:1], FOUNDERS[0], strange, cut, [one])),
+        ("of_another_founder", "INVITE-9", "Membership", put(good, 97, bytes([1 - good[97]]))),
+        ("founder_that_is_not_there", "INVITE-9", "Membership", put(good, 97, b"\x02")),
+        ("written_later", "INVITE-9", "Membership", flipped(good, 105)),
+        ("key_changed", "INVITE-9", "Membership", flipped(good, len(good) - 65)),
+        ("signed_as_a_member_key", "INVITE-9 KEY-4", "Membership", good[:-64] + sign(FOUNDERS[0], "umbel 1 member", network + good[97:-64])),
+        ("keys_out_of_order", "INVITE-10", "NotCanonical", make(0, cut, three, one)),
+        ("key_twice", "INVITE-10", "NotCanonical", make(0, cut, one, one)),
+        ("of_401", "INVITE-10", "OutOfRange", make(0, cut, *sorted(seq(28, 3) + u32(i) for i in range(401)))),
+        ("cut", "ENC-1", "Truncated", good[:-1]),
+        ("longer", "ENC-2", "TrailingBytes", good + b"\x00"),
+    ]:
+        case("directory", "roll", name, spec, expect, network=network, roll=raw)
+    lists = lambda rolls: b"".join(len16(r) for r in rolls)
+    for name, rolls, keys in [
+        ("newest_in_time", [make(0, cut - 9_000, one), make(0, cut - margin, one, two), make(0, cut - margin + 1, three)], [one, two]),
+        ("of_both_founders", [make(0, cut - 9_000, one), make(1, cut - 8_000, two)], [one, two]),
+        ("taken_back", [make(0, cut - 9_000, one), make(0, cut - 8_000)], []),
+        ("none_in_time", [make(1, cut, one)], []),
+    ]:
+        case("directory", "revoked", name, "INVITE-11", network=network, cut=cut, rolls=lists(rolls), revoked=b"".join(sorted(keys)))
 
 
 def invite_cases(plain, checked):

@@ -193,7 +193,7 @@ def directory_request(case: Case) -> None:
 
 def directory_answer(case: Case) -> None:
     body = case.raw("body")
-    if 1 <= body[0] <= 4 or body[0] in (10, 11, 12, 13):
+    if 1 <= body[0] <= 4 or body[0] in (10, 11, 12, 13, 16):
         raise NotForAClient
     if body[0] == PAGE:
         cut, total, start, members = parse_page(body)

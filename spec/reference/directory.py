@@ -62,7 +62,7 @@ PROFILES = {
     p.name: p
     for p in (
         Profile("public", 30 * SECOND, HOUR, DAY, DAY, 30 * DAY, 49, 18, 256, 12, True, False, False, 10 * MINUTE, 262_144),
-        Profile("private", 5 * SECOND, MINUTE, DAY, MINUTE, 30 * DAY, 49, 2, 0, 12, False, True, True, 10 * MINUTE, 262_144),
+        Profile("private", 5 * SECOND, MINUTE, DAY, 2 * MINUTE, 30 * DAY, 49, 2, 0, 12, False, True, True, 10 * MINUTE, 262_144),
         Profile("testing", SECOND, SECOND, 60 * SECOND, 60 * SECOND, HOUR, 49, 6, 1, 12, False, True, False, 5 * MINUTE, 262_144),
     )
 }

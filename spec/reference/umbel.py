@@ -295,6 +295,12 @@ def membership(genesis, founders, founder, member, network, identity):
     return genesis + u8(len(keys)) + b"".join(keys) + u8(charter_index(founders, founder)) + ed_public(member) + signatures
 
 
+def roll(genesis, founders, founder, network, written, revoked):
+    keys = sorted(map(ed_public, founders))
+    body = u8(charter_index(founders, founder)) + u64(written) + u16(len(revoked)) + b"".join(revoked)
+    return genesis + u8(len(keys)) + b"".join(keys) + body + sign(founder, "umbel 1 roll", network + body)
+
+
 def descriptor(secret, network, work, published, lifetime, link_key, onion_key, cipher, flags, family, addresses, member=None):
     body = u8(1) + u8(flags) + u8(cipher) + network + ed_public(secret) + work + u64(published) + u32(lifetime)
     body += link_key + onion_key + (family or b"") + (member or b"") + u8(len(addresses)) + b"".join(addresses)

@@ -40,6 +40,7 @@ struct Facts<'a> {
     next_cut: Option<Duration>,
     uptime: Duration,
     period: Duration,
+    revoked: bool,
 }
 
 impl Local {
@@ -58,6 +59,7 @@ impl Local {
             next_cut: next_cut.map(|at| at.distance(now.unix)),
             uptime: Duration::from_micros(now.mono.0),
             period: set.map_or(self.about.profile.cuts.period_min, |s| schedule::period(s, self.about.profile)),
+            revoked: self.agent.with(|node, _| node.is_revoked()),
         };
         let member = own.map(|own| set.is_some_and(|s| s.get(&own).is_some()));
         NetworkStatus {
@@ -81,6 +83,9 @@ fn message(facts: &Facts<'_>, member: Option<bool>, since: Option<UnixMs>, now: 
     let next = facts.next_cut.map_or(String::new(), |d| format!(", the next cut is in {} s", d.as_secs()));
     let known = facts.known;
     match (facts.set, member) {
+        (_, Some(false)) if facts.revoked => {
+            "NOT in the set: a founder took this relay's membership back; only an invite with another member key lets it in".into()
+        }
         (None, Some(_)) if known < RELAYS_MIN => format!(
             "{known} of the {RELAYS_MIN} relays that a network needs are known: start more of them by an invite \
              (umbel invite prints one)"
@@ -115,7 +120,7 @@ mod tests {
         let (second, now) = (Duration::from_secs(1), CUT.plus(Duration::from_secs(7)));
         let facts = |set, known, uptime| {
             let (next_cut, period) = (Some(Duration::from_secs(40)), second);
-            Facts { set, known, next_cut, uptime: second * uptime, period }
+            Facts { set, known, next_cut, uptime: second * uptime, period, revoked: false }
         };
         let (none, some) = (|known| facts(None, known, 1), |uptime| facts(Some(&set), 9, uptime));
         for (facts, member, since, words) in [

@@ -21,6 +21,8 @@ pub enum Purpose {
     Member,
     /// A member key's word for a relay.
     Membership,
+    /// A founder's word that member keys of a private network are worth nothing any more.
+    Roll,
 }
 
 impl Purpose {
@@ -33,6 +35,7 @@ impl Purpose {
             Self::Report => b"umbel 1 audit report",
             Self::Member => b"umbel 1 member",
             Self::Membership => b"umbel 1 membership",
+            Self::Roll => b"umbel 1 roll",
         }
     }
 }

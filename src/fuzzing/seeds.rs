@@ -155,14 +155,13 @@ fn private_invite() -> Invite {
 fn texts() -> Vec<Seed> {
     let link = ContentLink { root: Address([1; 32]), key: Secret::new([2; 32]) };
     let invite = Invite::new("testing", Charter::open([3; 32]), &[relay(1), relay(2)]).format();
-    let private = private_invite().format();
     let text = |target, name, text: &str| (target, name, text.as_bytes().to_vec());
     vec![
         text("umbel_link", "link", &link.to_string()),
         text("umbel_link", "verify_link", &link.verify_link().to_string()),
         text("umbel_link", "url", &format!("{}a/b.html?x", link.url())),
         text("invite", "two_relays", &invite),
-        text("invite", "private", &private),
+        text("invite", "private", &private_invite().format()),
         text("invite", "cr_lf", &invite.replace('\n', "\r\n")),
         ("socks", "v5_host", b"\x05\x01\x00\x05\x01\x00\x03\x0bexample.org\x01\xbb".to_vec()),
         (

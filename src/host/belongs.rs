@@ -25,20 +25,13 @@ fn damaged(dir: &NodeDir, file: &str, line: usize, hint: &'static str) -> Error 
     Error::config(&dir.file(file), format_args!("line {line} is damaged")).with_rule("NODE-24").with_hint(hint)
 }
 
-/// The value of the only line of a file, or the number of the line that is wrong.
-fn value<'t>(kind: &str, name: &str, bytes: &'t [u8]) -> Result<&'t str, usize> {
-    let text = core::str::from_utf8(bytes).map_err(|_| 1_usize)?;
-    let opened = lines::open(kind, text)?;
-    opened.first().and_then(|line| line.strip_prefix(name)?.strip_prefix(' ')).ok_or(2)
-}
-
 /// The network that the folder belongs to, once a node ran in it.
 ///
 /// # Errors
 /// [`ErrorKind::Config`](crate::host::error::ErrorKind::Config) when the file cannot be read or is damaged.
 pub fn network(dir: &NodeDir) -> Result<Option<NetworkId>, Error> {
     let Some(bytes) = dir.load(NETWORK_FILE)? else { return Ok(None) };
-    let id = value(NETWORK_KIND, "network", &bytes).and_then(|id| id.parse().map_err(|_| 2));
+    let id = lines::only(NETWORK_KIND, "network", &bytes).and_then(|id| id.parse().map_err(|_| 2));
     id.map(Some).map_err(|line| {
         damaged(dir, NETWORK_FILE, line, "remove it if the invite beside it is the right one: it is made again")
     })
@@ -62,7 +55,7 @@ pub fn set_network(dir: &NodeDir, network: NetworkId) -> Result<(), Error> {
 /// [`ErrorKind::Config`](crate::host::error::ErrorKind::Config) when others can read the file, or it is damaged.
 pub fn member_key(dir: &NodeDir) -> Result<Option<MemberKey>, Error> {
     let Some(bytes) = dir.load_secret(MEMBER_FILE)?.map(Zeroizing::new) else { return Ok(None) };
-    let key = value(MEMBER_KIND, "key", &bytes).and_then(|text| {
+    let key = lines::only(MEMBER_KIND, "key", &bytes).and_then(|text| {
         let bytes = Zeroizing::new(BASE64.decode(text.as_bytes()).map_err(|_| 2_usize)?);
         MemberKey::decode(&bytes).map_err(|_| 2)
     });

@@ -1,8 +1,11 @@
-//! A founder's files: the key with which a private network's member keys are signed, and whom it gave one.
+//! A founder's files: the key with which a private network's member keys are signed, whom it gave one, and which of them it took
+//! back.
 //!
 //! ```text
 //! founder: umbel founder key 1 CHECK       members: umbel members 1 CHECK
 //!          key SECRET CHECK                         member PUBLIC ISSUED NAME CHECK
+//! roll:    umbel roll 1 CHECK
+//!          roll BASE64 CHECK
 //! ```
 //!
 //! Each line has a check (`lines`). ISSUED is in seconds since 1970. The names are for the founder
@@ -14,10 +17,14 @@ use crate::host::dir::NodeDir;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::lines;
 use crate::wire::ids::{from_text, to_text};
+use crate::wire::roll::Roll;
+use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
 const KEY_FILE: &str = "founder";
 const KEY_KIND: &str = "umbel founder key 1";
+const ROLL_FILE: &str = "roll";
+const ROLL_KIND: &str = "umbel roll 1";
 const MEMBERS_FILE: &str = "members";
 const MEMBERS_KIND: &str = "umbel members 1";
 /// Most members that one founder signs.
@@ -41,12 +48,8 @@ fn text_of<'t>(dir: &NodeDir, file: &str, bytes: &'t [u8]) -> Result<&'t str, Er
 /// [`ErrorKind::Config`] when others can read the file, or it is damaged.
 pub fn load_key(dir: &NodeDir) -> Result<Option<IdentityKey>, Error> {
     let Some(bytes) = dir.load_secret(KEY_FILE)?.map(Zeroizing::new) else { return Ok(None) };
-    let lines = lines::open(KEY_KIND, text_of(dir, KEY_FILE, &bytes)?).map_err(|line| damaged(dir, KEY_FILE, line))?;
-    let secret = match lines[..] {
-        [line] => line.strip_prefix("key ").and_then(|text| from_text(text).ok()),
-        _ => None,
-    };
-    secret.map(|secret| Some(IdentityKey::from_bytes(secret))).ok_or_else(|| damaged(dir, KEY_FILE, 2))
+    let secret = lines::only(KEY_KIND, "key", &bytes).and_then(|text| from_text(text).map_err(|_| 2));
+    secret.map(|secret| Some(IdentityKey::from_bytes(secret))).map_err(|line| damaged(dir, KEY_FILE, line))
 }
 
 /// Keeps a new founder's key of 32 random bytes.
@@ -58,6 +61,28 @@ pub fn make_key(dir: &NodeDir, secret: &Secret<32>) -> Result<IdentityKey, Error
     let line = Zeroizing::new(["key ", &text].concat());
     dir.save(KEY_FILE, lines::seal(KEY_KIND, [line]).as_bytes())?;
     Ok(IdentityKey::from_bytes(*secret.expose()))
+}
+
+/// The newest roll that this founder signed; `None` where it took nothing back yet.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when the file cannot be read or is damaged.
+pub fn load_roll(dir: &NodeDir) -> Result<Option<Roll>, Error> {
+    let Some(bytes) = dir.load(ROLL_FILE)? else { return Ok(None) };
+    let roll = lines::only(ROLL_KIND, "roll", &bytes).and_then(|text| {
+        let bytes = BASE64.decode(text.as_bytes()).map_err(|_| 2_usize)?;
+        Roll::decode(&bytes).map_err(|_| 2)
+    });
+    roll.map(Some).map_err(|line| damaged(dir, ROLL_FILE, line))
+}
+
+/// Keeps it.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn save_roll(dir: &NodeDir, roll: &Roll) -> Result<(), Error> {
+    let line = Zeroizing::new(format!("roll {}", BASE64.encode(&roll.encode())));
+    dir.save(ROLL_FILE, lines::seal(ROLL_KIND, [line]).as_bytes())
 }
 
 /// Somebody to whom the founder gave a member key.

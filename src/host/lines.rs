@@ -53,6 +53,18 @@ pub(super) fn open<'t>(kind: &str, text: &'t str) -> Result<Vec<&'t str>, usize>
     Ok(opened)
 }
 
+/// The value of the only line of a file of this kind: what follows `name` and a space.
+///
+/// # Errors
+/// The number of the line that is not what was written.
+// spec: NODE-24
+pub(super) fn only<'t>(kind: &str, name: &str, bytes: &'t [u8]) -> Result<&'t str, usize> {
+    match open(kind, core::str::from_utf8(bytes).map_err(|_| 1_usize)?)?[..] {
+        [line] => line.strip_prefix(name).and_then(|rest| rest.strip_prefix(' ')).ok_or(2),
+        _ => Err(2),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

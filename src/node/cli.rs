@@ -144,7 +144,7 @@ The first starts a network and writes the invite with which others join it. The 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = RELAY_EXAMPLES)]
 pub struct RelayArgs {
-    /// The kind of network: default or testing [default: the invite's, else default]
+    /// The kind of network: public, private or testing [default: the invite's, else public]
     #[arg(long, value_name = "PROFILE", env = "UMBEL_PROFILE", hide_env_values = true)]
     pub profile: Option<ProfileName>,
     /// Where links are accepted; port 0 takes any free port [default: 0.0.0.0:6251]
@@ -344,6 +344,7 @@ Examples:
   umbel relay --dir r1 --listen 192.168.1.5:6251
   umbel --dir r1 network invite bob > bob.invite
   umbel relay --dir r2 --listen 192.168.1.6:6251 --invite bob.invite      on bob's machine
+  umbel --dir r1 network revoke bob
 
 A private network is for people who know each other: who has a member key may run relays, who has an invite without one may
 use the network, and nobody else gets an answer. Private addresses are allowed; nothing is audited.";
@@ -376,6 +377,12 @@ pub enum NetworkCommand {
         /// An invite with the relays to name, where DIR is no node's
         #[arg(long, value_name = "FILE")]
         invite: Option<PathBuf>,
+    },
+    /// Take a member key back: its relays are out of the network from the next cut on
+    Revoke {
+        /// The name under which it was given, or the key itself
+        #[arg(value_name = "NAME")]
+        whose: String,
     },
     /// Show whom the founder in DIR made a member
     Members,

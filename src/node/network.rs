@@ -1,22 +1,26 @@
-//! `umbel network`: what a founder of a private network does: found it, and make people members.
+//! `umbel network`: what a founder of a private network does: found it, make people members, and take that back.
 //!
 //! The commands work on the folder's files, beside a node that runs there or without one. One of them prints a secret, because
 //! that is what it is for: `invite`, an invite with a member key. Nothing else does.
 
 use crate::api::{INVITE_FILE, Invite, found};
 use crate::base::secret::{Secret, Zeroizing};
+use crate::base::time::UnixMs;
 use crate::crypto::identity::IdentityKey;
 use crate::host::dir::NodeDir;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::founder::{self, Issued, MEMBER_NAME_MAX};
 use crate::host::system::{self, unix_now};
-use crate::node::control::Request;
 use crate::node::control::client::Conversation;
-use crate::node::control::report::InviteReport;
+use crate::node::control::report::{InviteReport, RollReport};
+use crate::node::control::{Request, RollRequest};
 use crate::node::output::Report;
+use crate::proto::profile::Profile;
 use crate::wire::ids::{from_text, to_text};
 use crate::wire::invite as wire;
 use crate::wire::membership::{Charter, MemberKey};
+use crate::wire::roll::{ROLL_REVOKED_MAX, Roll};
+use data_encoding::BASE64;
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -93,17 +97,44 @@ struct MemberRow {
     name: String,
     member: String,
     issued_unix: u64,
+    revoked: bool,
 }
 
 impl Report for MembersReport {
     fn text(&self) -> String {
         let mut text = String::new();
         for m in &self.members {
-            let _ = writeln!(text, "{}  {}", m.member, m.name);
+            let _ = writeln!(text, "{}  {}{}", m.member, m.name, if m.revoked { " (taken back)" } else { "" });
         }
         let count = self.members.len();
         let _ = writeln!(text, "{count} member keys, signed by this founder for network {}", self.network);
         text
+    }
+}
+
+/// What `umbel network revoke` reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct RevokedReport {
+    network: String,
+    /// As the founder called them; null for a key that another founder signed.
+    name: Option<String>,
+    member: String,
+    /// Whether a relay runs in the folder, and tells the others now.
+    told: bool,
+    next_cut_s: Option<u64>,
+}
+
+impl Report for RevokedReport {
+    fn text(&self) -> String {
+        let whose = self.name.as_ref().map_or(self.member.clone(), |name| format!("{name:?}"));
+        let when = match (self.told, self.next_cut_s) {
+            (true, Some(s)) => {
+                format!("Its relays are out of the network from a cut on that comes in {s} s, or the one after it")
+            }
+            (true, None) => "Its relays are in no set from the next one on".to_owned(),
+            (false, _) => "No relay runs on this folder: start one, and it tells the others".to_owned(),
+        };
+        format!("Took the member key of {whose} back. {when}.\n")
     }
 }
 
@@ -170,7 +201,7 @@ pub(crate) async fn invite(dir: &Path, name: &str, from: Option<PathBuf>) -> Res
     // What the node knows now, where one runs; else what the folder keeps.
     let current = match from {
         Some(path) => Invite::read(path)?,
-        None => current(dir).await?,
+        None => current_invite(dir).await?.ok_or_else(|| no_founder(dir))?.invite.parse()?,
     };
     let dir = open(dir)?;
     let key = founder_key(&dir)?;
@@ -212,13 +243,13 @@ fn check_name(name: &str) -> Result<(), Error> {
         .with_hint(format!("give one to {MEMBER_NAME_MAX} bytes of text, such as alice or \"Alice's laptop\"")))
 }
 
-/// The invite that a node would write now.
-async fn current(dir: &Path) -> Result<Invite, Error> {
+/// The invite that a node would write now, where one runs in the folder; else the one that an earlier run kept there, if any.
+pub(crate) async fn current_invite(dir: &Path) -> Result<Option<InviteReport>, Error> {
     match Conversation::ask(dir, &Request::Invite).await {
-        Ok(talk) => talk.report::<InviteReport>(|_| ()).await?.invite.parse(),
+        Ok(talk) => Ok(Some(talk.report(|_| ()).await?)),
         Err(why) if why.kind() != ErrorKind::NotRunning => Err(why),
-        Err(_) if !dir.join(INVITE_FILE).is_file() => Err(no_founder(dir)),
-        Err(_) => Invite::read(dir.join(INVITE_FILE)),
+        Err(_) if !dir.join(INVITE_FILE).is_file() => Ok(None),
+        Err(_) => Ok(Some(InviteReport::of(&Invite::read(dir.join(INVITE_FILE))?))),
     }
 }
 
@@ -227,6 +258,88 @@ pub(crate) fn members(dir: &Path) -> Result<MembersReport, Error> {
     let dir = open(dir)?;
     founder_key(&dir)?;
     let network = Invite::read(dir.file(INVITE_FILE))?.0.network().to_string();
-    let row = |m: Issued| MemberRow { name: m.name, member: to_text(&m.key), issued_unix: m.issued };
+    let roll = founder::load_roll(&dir)?;
+    let is_revoked = |key: &[u8; 32]| roll.as_ref().is_some_and(|roll| roll.revoked().contains(key));
+    let row = |m: Issued| {
+        let (member, revoked) = (to_text(&m.key), is_revoked(&m.key));
+        MemberRow { name: m.name, member, issued_unix: m.issued, revoked }
+    };
     Ok(MembersReport { network, members: founder::members(&dir)?.into_iter().map(row).collect() })
+}
+
+/// Takes a member key back: by the name that this founder gave it, or a key that another founder signed.
+pub(crate) async fn revoke(path: &Path, whose: &str) -> Result<RevokedReport, Error> {
+    let (report, roll) = sign_roll(path, whose)?;
+    let request = Request::Roll(RollRequest { roll: BASE64.encode(&roll.encode()) });
+    match Conversation::ask(path, &request).await {
+        Ok(talk) => {
+            let told = talk.report::<RollReport>(|_| ()).await?;
+            Ok(RevokedReport { told: true, next_cut_s: told.next_cut_s, ..report })
+        }
+        Err(why) if why.kind() == ErrorKind::NotRunning => Ok(report),
+        Err(why) => Err(why),
+    }
+}
+
+/// Later than the one before, whatever the clock says; but one that a clock far ahead wrote was taken by nobody.
+fn written_after(before: Option<&Roll>, now: UnixMs) -> UnixMs {
+    let taken = before.filter(|roll| roll.written <= now.plus(Profile::PRIVATE.clock_tolerance));
+    taken.map_or(now, |roll| UnixMs(roll.written.0.saturating_add(1)).max(now))
+}
+
+/// Signs and keeps a roll with one key more.
+fn sign_roll(path: &Path, whose: &str) -> Result<(RevokedReport, Roll), Error> {
+    let dir = open(path)?;
+    let founder = founder_key(&dir)?;
+    let invite = Invite::read(dir.file(INVITE_FILE))?.0;
+    let (charter, network) = (&invite.charter, invite.network());
+    let named = founder::members(&dir)?.into_iter().find(|m| m.name == whose || to_text(&m.key) == whose);
+    let key = match &named {
+        Some(member) => member.key,
+        None => from_text(whose).map_err(|_| {
+            Error::new(ErrorKind::Usage, format!("this founder made nobody a member under the name {whose:?}"))
+                .with_hint("umbel network members lists the names; of another founder's member give the key")
+        })?,
+    };
+    let before = founder::load_roll(&dir)?;
+    let mut revoked = before.as_ref().map_or_else(Vec::new, |roll| roll.revoked().to_vec());
+    if !revoked.contains(&key) {
+        revoked.push(key);
+    }
+    let written = written_after(before.as_ref(), unix_now());
+    let is_founder = charter.index(&founder.public()).is_some();
+    let roll = Roll::sign(charter, network, &founder, written, revoked).ok_or_else(|| match is_founder {
+        true => Error::new(ErrorKind::Usage, format!("this founder took {ROLL_REVOKED_MAX} member keys back already"))
+            .with_rule("INVITE-10")
+            .with_hint("another founder may take further ones back"),
+        false => Error::new(ErrorKind::Config, "the key of this folder is not that of a founder of its network")
+            .with_rule("INVITE-9")
+            .with_hint("name the folder of a founder with --dir"),
+    })?;
+    founder::save_roll(&dir, &roll)?;
+    let name = named.map(|member| member.name);
+    let report =
+        RevokedReport { network: network.to_string(), name, member: to_text(&key), told: false, next_cut_s: None };
+    Ok((report, roll))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_roll_is_later_than_the_one_before_but_not_than_one_of_the_future() {
+        let founder = IdentityKey::from_bytes([1; 32]);
+        let charter = Charter::private([2; 32], vec![founder.public()]).unwrap();
+        let network = charter.network(Profile::PRIVATE.name);
+        let now = UnixMs(1_700_000_000_000);
+        let after = |written| {
+            let before = Roll::sign(&charter, network, &founder, written, vec![]).unwrap();
+            written_after(Some(&before), now)
+        };
+        let minute = crate::base::time::Duration::from_secs(60);
+        assert_eq!((written_after(None, now), after(now.minus(minute))), (now, now));
+        assert_eq!(after(now.plus(minute)), UnixMs(now.plus(minute).0 + 1));
+        assert_eq!(after(now.plus(minute * 60 * 24)), now);
+    }
 }

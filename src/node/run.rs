@@ -1,11 +1,10 @@
 //! From the parsed command line to the exit code.
 
-use crate::api::{INVITE_FILE, Invite};
 use crate::host::error::{Error, ErrorKind};
 use crate::node::cli::{BrowseArgs, Cli, Command, GetArgs, Global, NetworkCommand, PutArgs};
 use crate::node::config::{ClientConfig, Common, RelayConfig, TestnetConfig, default_dir, default_testnet_dir};
 use crate::node::control::client::Conversation;
-use crate::node::control::report::{InviteReport, Listing, LookupReport, Status};
+use crate::node::control::report::{Listing, LookupReport, Status};
 use crate::node::control::{LookupRequest, RelaysRequest, Request, SOCKET_NAME};
 use crate::node::get::Got;
 use crate::node::output::{Bar, exit_code, fail, print, print_aside, say_aside, written};
@@ -132,15 +131,10 @@ async fn browse(global: &Global, args: BrowseArgs) -> Result<ExitCode, Error> {
 /// Asks the node that runs; else takes what an earlier run kept in the folder.
 async fn invite(global: &Global) -> Result<ExitCode, Error> {
     let dir = node_dir(global)?;
-    let report = match Conversation::ask(&dir, &Request::Invite).await {
-        Ok(talk) => talk.report(|_| ()).await?,
-        Err(why) if why.kind() != ErrorKind::NotRunning => return Err(why),
-        Err(_) if !dir.join(INVITE_FILE).is_file() => {
-            let message = format!("no node runs on {}, and none has joined a network there", dir.display());
-            return Err(Error::new(ErrorKind::NotRunning, message).with_hint("name a node's folder with --dir"));
-        }
-        Err(_) => InviteReport::of(&Invite::read(dir.join(INVITE_FILE))?),
-    };
+    let report = network::current_invite(&dir).await?.ok_or_else(|| {
+        let message = format!("no node runs on {}, and none has joined a network there", dir.display());
+        Error::new(ErrorKind::NotRunning, message).with_hint("name a node's folder with --dir")
+    })?;
     Ok(print(&report, global.json))
 }
 
@@ -158,6 +152,7 @@ async fn network(global: &Global, command: NetworkCommand) -> Result<ExitCode, E
             }
             print(&made, global.json)
         }
+        NetworkCommand::Revoke { whose } => print(&network::revoke(&dir, &whose).await?, global.json),
         NetworkCommand::Members => print(&network::members(&dir)?, global.json),
     })
 }

@@ -23,6 +23,8 @@ pub struct Profile {
     pub sample_interval: Duration,
     /// How long a descriptor is valid after its publication.
     pub descriptor_lifetime: Duration,
+    /// The shortest lifetime that a relay chooses. Between the two it is two periods of the cuts.
+    pub lifetime_min: Duration,
     /// How often a relay publishes a fresh descriptor.
     pub descriptor_refresh: Duration,
     /// Between two rounds of anti-entropy with a random relay.
@@ -158,6 +160,7 @@ impl Profile {
         dormant_max: DAY,
         sample_interval: DAY,
         descriptor_lifetime: DAY,
+        lifetime_min: DAY,
         descriptor_refresh: Duration::from_secs(12 * 3600),
         gossip_interval: Duration::from_secs(30),
         client_refresh: HOUR,
@@ -193,8 +196,9 @@ impl Profile {
         },
         dormant_max: DAY,
         sample_interval: HOUR,
-        descriptor_lifetime: Duration::from_secs(60),
-        descriptor_refresh: Duration::from_secs(20),
+        descriptor_lifetime: Duration::from_secs(120),
+        lifetime_min: Duration::from_secs(20),
+        descriptor_refresh: Duration::from_secs(40),
         gossip_interval: Duration::from_secs(5),
         client_refresh: Duration::from_secs(20),
         snapshot_max_age: DAY,
@@ -224,6 +228,7 @@ impl Profile {
         dormant_max: Duration::from_secs(60),
         sample_interval: HOUR,
         descriptor_lifetime: Duration::from_secs(60),
+        lifetime_min: Duration::from_secs(60),
         descriptor_refresh: Duration::from_secs(20),
         gossip_interval: Duration::from_secs(5),
         client_refresh: Duration::from_secs(5),

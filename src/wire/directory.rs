@@ -16,8 +16,12 @@ use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::report::Report;
+use crate::wire::roll::RollKey;
 use crate::wire::table::table;
-use lists::{climbing, fetched, held, page, part, record, records, reports, statements, sums, tags, wanted, witnessed};
+use lists::{
+    climbing, fetched, held, page, part, record, records, reports, roll_keys, rolls, statements, sums, tags, wanted,
+    witnessed,
+};
 
 mod lists;
 
@@ -136,7 +140,6 @@ table! {
 
     /// What members settled. At most [`STATEMENTS_MAX`].
     10 TELL: Tell(list: Vec<Statement> => statements) [Taken];
-
     /// The sums of your sketch from this one on: at most [`SUMS_ASKED_MAX`].
     11 SKETCH: Sketch {
         /// Index of the first sum.
@@ -160,6 +163,14 @@ table! {
         /// A bit for each live member of that set whose report I hold, in the order of ids.
         held: Vec<u8> => held,
     } [Reports];
+
+    /// The rolls of a private network: here are some, and what newer ones than these do you have?
+    16 ROLLS: Rolls {
+        /// Those that the asker has, the newest of each founder.
+        have: Vec<RollKey> => roll_keys,
+        /// Rolls that may be new.
+        given: Vec<Vec<u8>> => rolls,
+    } [Rolls];
 }
 
 table! {
@@ -247,6 +258,9 @@ table! {
 
     /// Reports of audits, at most [`REPORTS_MAX`].
     13 REPORTS: Reports(list: Vec<Report> => reports);
+
+    /// Rolls that are newer than the asker's.
+    16 ROLLS: Rolls(list: Vec<Vec<u8>> => rolls);
 }
 
 impl DirectoryRequest {

@@ -3,16 +3,17 @@
 use crate::base::time::UnixMs;
 use crate::crypto::aead::Cipher;
 use crate::crypto::identity::IdentityKey;
-use crate::crypto::work::Work;
+use crate::crypto::work::{Work, WorkParams};
 use crate::wire::cell::{BODY_SIZE, Cell, CircuitId, DestroyReason};
 use crate::wire::content::store::{self, Missing, Status, StoreAnswer, StoreRequest};
 use crate::wire::content::{Class, SMALL};
-use crate::wire::descriptor::{Descriptor, SignedDescriptor};
+use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
 use crate::wire::directory::{self, Climbing, DirectoryAnswer, DirectoryRequest, MemberBytes, Rung, Statement, Sum};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{Address, Locator, NetworkId, RelayId};
 use crate::wire::message::{EndReason, ExtendFailure, Message, Target};
 use crate::wire::report::{Report, ReportEntry};
+use crate::wire::roll::RollKey;
 
 /// An example under the name of its fuzz seed.
 pub type Example<T> = (&'static str, T);
@@ -43,6 +44,25 @@ pub fn relay(n: u8) -> SignedDescriptor {
         addrs: [([10, 0, 0, n], 9000).into(), v6].into_iter().take(usize::from(n)).collect(),
     };
     SignedDescriptor::sign(description, &IdentityKey::from_bytes([n; 32]))
+}
+
+/// What a relay of a network says of itself, to be changed and signed: at 127.0.0.1, with a proof of this work.
+pub fn description(network: NetworkId, key: &IdentityKey, published: UnixMs, work: WorkParams) -> Descriptor {
+    Descriptor {
+        network,
+        identity: key.public(),
+        work: find_work(network, &key.public(), published, work),
+        published,
+        lifetime_s: 60,
+        link_key: [1; 32],
+        onion_key: [2; 32],
+        cipher: Cipher::Aes256Gcm,
+        exit: false,
+        store: true,
+        family: None,
+        membership: None,
+        addrs: vec![([127, 0, 0, 1], 9000).into()],
+    }
 }
 
 /// Cells; `descriptor` is for the one that holds one.
@@ -91,6 +111,7 @@ pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
         record: relay(1).bytes().to_vec(),
         rungs: vec![Rung { place: 2, signature: [5; 64] }, Rung { place: 7, signature: [6; 64] }],
     };
+    let roll = RollKey { founder: 1, written: UnixMs(7), tag: 9 };
     vec![
         ("put", DirectoryRequest::Put(vec![relay(1).bytes().to_vec()])),
         ("get", DirectoryRequest::Get(RELAY)),
@@ -106,6 +127,7 @@ pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
         ("list", DirectoryRequest::List(7)),
         ("report", DirectoryRequest::Report(reports().into_iter().map(|(_, r)| r).collect())),
         ("reports_of", DirectoryRequest::Reports { cut: UnixMs(60_000), set: 7, held: vec![0xe0] }),
+        ("rolls", DirectoryRequest::Rolls { have: vec![roll], given: vec![vec![5; 200]] }),
     ]
 }
 
@@ -148,6 +170,7 @@ pub fn directory_answers() -> Vec<Example<DirectoryAnswer>> {
         ("changes", changes),
         ("witnessed", DirectoryAnswer::Witnessed(vec![statement(), statement()])),
         ("reports", DirectoryAnswer::Reports(reports().into_iter().map(|(_, r)| r).collect())),
+        ("newer_rolls", DirectoryAnswer::Rolls(vec![vec![5; 200]])),
     ]
 }
 

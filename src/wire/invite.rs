@@ -257,10 +257,9 @@ impl<'a> Lines<'a> {
 mod tests {
     use super::*;
     use crate::base::secret::Secret;
-    use crate::crypto::aead::Cipher;
     use crate::crypto::identity::IdentityKey;
     use crate::crypto::work::WorkParams;
-    use crate::wire::descriptor::{Descriptor, find_work};
+    use crate::wire::examples::description;
 
     const WORK: WorkParams = WorkParams { bits: 6, effort: 1 };
 
@@ -271,21 +270,7 @@ mod tests {
     fn sample() -> Invite {
         let key = IdentityKey::from_bytes([7; 32]);
         let network = ids::network_id("testing", &[5; 32], &[]);
-        let descriptor = Descriptor {
-            network,
-            identity: key.public(),
-            work: find_work(network, &key.public(), UnixMs(1_000_000), WORK),
-            published: UnixMs(1_000_000),
-            lifetime_s: 60,
-            link_key: [1; 32],
-            onion_key: [2; 32],
-            cipher: Cipher::Aes256Gcm,
-            exit: false,
-            store: true,
-            family: None,
-            membership: None,
-            addrs: vec!["127.0.0.1:9000".parse().unwrap()],
-        };
+        let descriptor = description(network, &key, UnixMs(1_000_000), WORK);
         Invite::new("testing", Charter::open([5; 32]), &[SignedDescriptor::sign(descriptor, &key)])
     }
 

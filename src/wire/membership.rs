@@ -66,7 +66,7 @@ impl Charter {
         self.founders.iter().position(|f| f == founder).and_then(|at| u8::try_from(at).ok())
     }
 
-    fn founder(&self, index: u8) -> Option<&[u8; 32]> {
+    pub(super) fn founder(&self, index: u8) -> Option<&[u8; 32]> {
         self.founders.get(usize::from(index))
     }
 
@@ -75,14 +75,14 @@ impl Charter {
         ids::network_id(profile, &self.genesis, &self.founders)
     }
 
-    fn encode(&self, w: &mut Writer<'_>) {
+    pub(super) fn encode(&self, w: &mut Writer<'_>) {
         w.put(&self.genesis).u8(u8::try_from(self.founders.len()).unwrap_or(u8::MAX));
         for founder in &self.founders {
             w.put(founder);
         }
     }
 
-    fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         let genesis = r.array()?;
         let count = usize::from(r.u8()?);
         if count > FOUNDERS_MAX {

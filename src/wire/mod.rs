@@ -20,5 +20,6 @@ pub mod lists;
 pub mod membership;
 pub mod message;
 pub mod report;
+pub mod roll;
 mod table;
 pub mod umbel_link;

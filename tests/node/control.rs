@@ -21,10 +21,12 @@ use umbel::crypto::hash::sha256;
 use umbel::host::dir::NodeDir;
 use umbel::host::error::Error;
 use umbel::host::system::Timer;
-use umbel::node::control::report::{CustodianReport, InviteReport, LookupReport, Progress, PutReport, Status, Unit};
+use umbel::node::control::report::{
+    CustodianReport, InviteReport, LookupReport, Progress, PutReport, RollReport, Status, Unit,
+};
 use umbel::node::control::server::{DoorSink, GetSink, Handler, Input, News, listen, serve};
 use umbel::node::control::{
-    BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest, RelaysRequest,
+    BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest, RelaysRequest, RollRequest,
 };
 use umbel::node::relays::{RelayRow, RelaysReport};
 use umbel::wire::ids::Address;
@@ -75,6 +77,10 @@ impl Handler for Canned {
 
     async fn invite(&self) -> Result<InviteReport, Error> {
         Ok(InviteReport { invite: "umbel-invite 2\n".into(), ..InviteReport::default() })
+    }
+
+    async fn roll(&self, _: RollRequest) -> Result<RollReport, Error> {
+        Ok(RollReport::default())
     }
 
     async fn put(

@@ -11,6 +11,7 @@ mod figures;
 mod harness;
 mod invites;
 mod names;
+mod outages;
 mod private;
 mod processes;
 mod proxy;

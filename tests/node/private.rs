@@ -44,19 +44,25 @@ impl Private {
     /// Starts the next relay, by an invite of its own.
     fn start_next(&mut self) {
         let n = self.relays.len();
-        let mut line = vec!["relay".to_owned(), "--listen".into(), "127.0.0.1:0".into(), "--shards".into(), "1".into()];
-        line.extend(["--dir".to_owned(), text(&self.dir(n))]);
         if n > 0 {
             let made = umbel(&self.dir(0), &["network", "invite", &format!("member {n}")]).ok();
             assert!(made.err().contains("secret of \"member"), "{}", made.err());
-            let invite = self.file(&format!("{n}.invite"));
-            fs::write(&invite, made.out()).unwrap();
-            line.extend(["--invite".to_owned(), text(&invite)]);
+            fs::write(self.file(&format!("{n}.invite")), made.out()).unwrap();
+        }
+        self.relays.push(self.process(n, &self.dir(n)));
+    }
+
+    /// A relay by the invite of member `n`, in this folder.
+    fn process(&self, n: usize, dir: &Path) -> Process {
+        let mut line = vec!["relay".to_owned(), "--listen".into(), "127.0.0.1:0".into(), "--shards".into(), "1".into()];
+        line.extend(["--dir".to_owned(), text(dir)]);
+        if n > 0 {
+            line.extend(["--invite".to_owned(), text(&self.file(&format!("{n}.invite")))]);
         }
         let log = self.file(&format!("r{n}.log"));
-        self.relays.push(Process::start(&format!("r{n}"), &log, &umbel_program(), &line, &[]));
-        let dir = self.dir(n);
-        until("the relay's control socket", START_MAX, || umbel(&dir, &["status"]).code() == 0);
+        let process = Process::start(&format!("r{n}"), &log, &umbel_program(), &line, &[]);
+        until("the relay's control socket", START_MAX, || umbel(dir, &["status"]).code() == 0);
+        process
     }
 
     fn client(&self, name: &str) -> Client {
@@ -83,6 +89,13 @@ fn five_machines_are_a_private_network_within_half_a_minute() {
     let took = begun.elapsed();
     eprintln!("a private network: of use {} ms after the start of its third relay", took.as_millis());
     assert!(took < PRIVATE_MAX, "{took:?}");
+    // Three relays are enough to keep a note, and to fetch it.
+    let file = net.file("first");
+    fs::write(&file, "of three").unwrap();
+    let put = client.umbel(COMMAND_MAX, &["put", &text(&file)]).ok().json();
+    let copy = net.file("copy");
+    client.umbel(COMMAND_MAX, &["get", put["link"].as_str().unwrap(), "-o", &text(&copy)]).ok();
+    assert_eq!(fs::read(&copy).unwrap(), b"of three");
     for n in 3..5 {
         net.start_next();
         assert_eq!(net.relays.len(), n + 1);
@@ -117,6 +130,50 @@ fn five_machines_are_a_private_network_within_half_a_minute() {
     let shown = umbel(client.dir(), &["--json", "relays", "--where", "store && !exit && live"]).ok().json();
     assert_eq!((shown["total"].as_u64(), shown["relays"].as_array().unwrap().len()), (Some(5), 5));
     assert_eq!(umbel(client.dir(), &["relays", "--where", "age>"]).code(), 2);
+}
+
+// spec: INVITE-12
+// spec: INVITE-13
+#[test]
+fn whom_a_founder_takes_back_is_out_by_the_next_cuts_and_a_restart_changes_nothing() {
+    let mut net = Private::found();
+    (0..4).for_each(|_| net.start_next());
+    let client = net.client("client");
+    client.knows(4);
+    let gone = status(&net.dir(3))["id"].as_str().unwrap().to_owned();
+    let holds = |dir: &Path| {
+        let set = umbel(dir, &["--json", "relays"]).ok().json();
+        set["relays"].as_array().unwrap().iter().any(|r| r["id"] == gone.as_str())
+    };
+    assert!(holds(&net.dir(0)) && holds(client.dir()));
+    assert_eq!(umbel(&net.dir(0), &["network", "revoke", "nobody"]).code(), 2);
+    assert_eq!(umbel(&net.dir(1), &["network", "revoke", "member 3"]).code(), 12, "no founder");
+    let begun = Timer::start();
+    let told = umbel(&net.dir(0), &["--json", "network", "revoke", "member 3"]).ok().json();
+    assert!(told["told"] == true && told["next_cut_s"].is_u64(), "{told}");
+    until("the other relays have it out", START_MAX, || [0, 1, 2].iter().all(|n| !holds(&net.dir(*n))));
+    eprintln!("taken back: out of every set after {} ms", begun.elapsed_ms());
+    until("the client has it out", START_MAX, || !holds(client.dir()));
+    until("it knows it itself", START_MAX, || {
+        umbel(&net.dir(3), &["status"]).out().contains("took this relay's membership back")
+    });
+    // It starts again with its folder, and another one by the same invite.
+    net.relays[3].kill();
+    net.relays[3] = net.process(3, &net.dir(3));
+    let other = net.dir(9);
+    let _other = net.process(3, &other);
+    for dir in [&net.dir(3), &other] {
+        until("it is told so", START_MAX, || {
+            umbel(dir, &["status"]).out().contains("took this relay's membership back")
+        });
+    }
+    assert_eq!(status(&net.dir(0))["directory"]["relays"], 3);
+    let listed = umbel(&net.dir(0), &["network", "members"]).ok().out();
+    assert!(listed.contains("member 3 (taken back)\n") && listed.contains("member 2\n"), "{listed}");
+    // The founder's relay starts again: nothing is forgotten.
+    net.relays[0].kill();
+    net.relays[0] = net.process(0, &net.dir(0));
+    until("the founder's relay", START_MAX, || umbel(&net.dir(0), &["status"]).out().contains("one of 3 relays"));
 }
 
 // spec: INVITE-5

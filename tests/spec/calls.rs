@@ -11,6 +11,7 @@ use umbel::wire::directory::{
 };
 use umbel::wire::ids::{Address, Locator, RelayId};
 use umbel::wire::report::Report;
+use umbel::wire::roll::RollKey;
 
 fn name(case: &Case) -> &str {
     case.name.split_once('/').expect("kind/name").1
@@ -68,6 +69,11 @@ fn directory_request(case: &Case) -> directory::DirectoryRequest {
             set: case.number("set"),
             held: case.bytes("held"),
         },
+        "rolls" | "rolls_of_nobody" => {
+            let key = |k: &[u8; 17]| RollKey { founder: k[0], written: UnixMs(number(&k[1..])), tag: number(&k[9..]) };
+            let have = pieces::<17>(case, "have").iter().map(key).collect();
+            DirectoryRequest::Rolls { have, given: case.list("records") }
+        }
         "page" => DirectoryRequest::Page { cut: UnixMs(case.number("cut")), start: case.number("start") as u32 },
         "climb" => DirectoryRequest::Climb {
             cut: UnixMs(case.number("cut")),
@@ -113,6 +119,7 @@ fn directory_answer(case: &Case) -> directory::DirectoryAnswer {
             members: case.list("members").iter().map(|m| member(m)).collect(),
         },
         "reports" => DirectoryAnswer::Reports(reports(case)),
+        "rolls" => DirectoryAnswer::Rolls(case.list("records")),
         "unknown" => DirectoryAnswer::Unknown(UnixMs(case.number("newest"))),
         "refused_malformed" | "refused_busy" => {
             DirectoryAnswer::Refused(if case.number("reason") == 1 { Refusal::Malformed } else { Refusal::Busy })

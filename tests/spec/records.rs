@@ -12,6 +12,7 @@ use umbel::proto::content::view::Opened;
 use umbel::proto::directory::changes;
 use umbel::proto::directory::ladder::{Group, Ladder};
 use umbel::proto::directory::rendezvous;
+use umbel::proto::directory::rolls::{Rolls, TakenRoll};
 use umbel::proto::directory::schedule::Steps;
 use umbel::proto::directory::snapshot::{Member, Snapshot, Unsettled, heard_of};
 use umbel::proto::profile::Profile;
@@ -23,6 +24,7 @@ use umbel::wire::directory::{DirectoryAnswer, MemberBytes, Rung};
 use umbel::wire::error::Malformed;
 use umbel::wire::ids::{Address, NetworkId, RelayId};
 use umbel::wire::invite::{Invite, InviteError};
+use umbel::wire::roll::Roll;
 use umbel::wire::umbel_link::{ContentLink, verify_key};
 
 fn descriptor_class(e: DescriptorError) -> String {
@@ -82,6 +84,37 @@ fn one_invite(case: &Case) {
             assert_eq!(invite.relays.len() as u64, case.number("relays"));
             assert_eq!(invite.format().as_bytes(), case.bytes("written"), "{}", case.name);
         }
+    }
+}
+
+fn one_roll(case: &Case) {
+    let network = NetworkId(case.array("network"));
+    let roll = match Roll::decode(&case.bytes("roll")) {
+        Err(why) => return case.expect(&format!("{why:?}")),
+        Ok(roll) => roll,
+    };
+    if roll.verify(Profile::PRIVATE.name, network).is_err() {
+        return case.expect("Membership");
+    }
+    case.expect("ok");
+    assert_eq!(roll.encode(), case.bytes("roll"), "{}", case.name);
+    assert_eq!((u64::from(roll.founder()), roll.written.0), (case.number("founder"), case.number("written")));
+    assert_eq!(roll.revoked().concat(), case.bytes("revoked"), "{}", case.name);
+}
+
+fn revoked(case: &Case) {
+    case.expect("ok");
+    let cut = UnixMs(case.number("cut"));
+    let rolls = case.list("rolls");
+    // In whatever order they come.
+    for turn in 0..rolls.len() {
+        let mut held = Rolls::new(NetworkId(case.array("network")), &Profile::PRIVATE);
+        held.advance(cut);
+        for roll in rolls.iter().cycle().skip(turn).take(rolls.len()) {
+            assert_ne!(held.take(roll, cut), TakenRoll::Refused, "{}", case.name);
+        }
+        let keys: Vec<u8> = held.at(cut).iter().flatten().copied().collect();
+        assert_eq!(keys, case.bytes("revoked"), "{}, from {turn}", case.name);
     }
 }
 
@@ -205,6 +238,8 @@ fn directory() {
         match case.kind.as_str() {
             "descriptor" => one_descriptor(&case),
             "invite" => one_invite(&case),
+            "roll" => one_roll(&case),
+            "revoked" => revoked(&case),
             "custodians" => custodians(&case),
             "set" => one_set(&case),
             "settle" => settled(&case),

@@ -103,6 +103,8 @@ fn at_relays(name: &str) -> Option<u64> {
 fn of_invites(name: &str) -> Option<u64> {
     let n = match name {
         "FOUNDERS_MAX" => wire::membership::FOUNDERS_MAX,
+        "ROLL_REVOKED_MAX" => wire::roll::ROLL_REVOKED_MAX,
+        "ROLL_MAX" => wire::roll::ROLL_MAX,
         "INVITE_RELAYS" => proto::path::seeds::INVITE_RELAYS,
         "INVITE_RELAYS_MAX" => wire::invite::INVITE_RELAYS_MAX,
         "INVITE_MAX" => wire::invite::INVITE_MAX,

@@ -1,29 +1,15 @@
 use super::*;
 use crate::base::secret::Secret;
-use crate::crypto::aead::Cipher;
 use crate::crypto::identity::IdentityKey;
-use crate::wire::descriptor::{Descriptor, find_work};
+use crate::wire::examples::description;
 
 const P: &Profile = &Profile::TESTING;
 
 fn record(charter: &Charter, n: u8, published: u64) -> SignedDescriptor {
     let key = IdentityKey::from_bytes([n; 32]);
     let network = charter.network(P.name);
-    let descriptor = Descriptor {
-        network,
-        identity: key.public(),
-        work: find_work(network, &key.public(), UnixMs(published), P.work),
-        published: UnixMs(published),
-        lifetime_s: 60,
-        link_key: [1; 32],
-        onion_key: [2; 32],
-        cipher: Cipher::Aes256Gcm,
-        exit: false,
-        store: true,
-        family: None,
-        membership: None,
-        addrs: vec![([127, 0, 0, n], 9000).into()],
-    };
+    let mut descriptor = description(network, &key, UnixMs(published), P.work);
+    descriptor.addrs = vec![([127, 0, 0, n], 9000).into()];
     SignedDescriptor::sign(descriptor, &key)
 }
 

@@ -279,6 +279,11 @@ impl Relay {
         left.await.unwrap_or_default()
     }
 
+    /// Tells the network what a founder took back; `false`: the roll is not of this network, or of a time to come.
+    pub(crate) async fn take_roll(&self, roll: Vec<u8>) -> Result<bool, Error> {
+        self.node.run(|local| async move { local.agent.with(|node, now| node.take_roll(now, &roll)) }).await
+    }
+
     /// Ends the relay for all its handles, and waits until its threads are gone and its files are closed.
     pub async fn shutdown(&self) {
         self.node.shutdown().await;

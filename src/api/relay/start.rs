@@ -14,6 +14,7 @@ use crate::crypto::work::Work;
 use crate::host::dir::NodeDir;
 use crate::host::driver::Clock;
 use crate::host::error::{Error, ErrorKind};
+use crate::host::founder;
 use crate::host::keys::RelayKeys;
 use crate::host::owner::check_folder;
 use crate::host::service::{AgentHandle, RelayParts};
@@ -148,6 +149,9 @@ fn start(
     network.own = Some(signed.clone());
     let local = Local::new(handle, About::new(dir, network.clone(), clock, Some(id), report));
     tokio::task::spawn_local(renew_work(local.clone(), worker));
+    if let Some(roll) = founder::load_roll(&local.about.dir)? {
+        local.agent.with(|node, now| node.take_roll(now, &roll.encode()));
+    }
     Ok((local, RelayFacts { id, addr, descriptor: signed, network }))
 }
 

@@ -1,8 +1,10 @@
 //! What the control socket answers: each command is an operation of the library.
 
-use super::report::{InviteReport, Listing, LookupReport, PutReport, Status};
+use super::report::{InviteReport, Listing, LookupReport, PutReport, RollReport, Status};
 use super::server::{self, DoorSink, GetSink, Handler, Input, News};
-use super::{BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest, RelaysRequest};
+use super::{
+    BrowseRequest, Door, Entry, GetRequest, Kind, LookupRequest, Opened, PutRequest, RelaysRequest, RollRequest,
+};
 use crate::api::{Client, Content, Link, Object, ObjectReader, Relay};
 use crate::host::error::{Error, ErrorKind};
 use crate::host::system::unix_now;
@@ -10,6 +12,7 @@ use crate::node::door::BrowserProxy;
 use crate::node::relays::{Filter, RelaysReport};
 use crate::proto::content::fetch::FetchError;
 use crate::wire::ids::to_text;
+use data_encoding::BASE64;
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
@@ -149,6 +152,22 @@ impl Handler for Control {
             Node::Relay(relay) => relay.invite(),
         };
         Ok(InviteReport::of(&invite))
+    }
+
+    async fn roll(&self, request: RollRequest) -> Result<RollReport, Error> {
+        let refused = |why: &str| Error::new(ErrorKind::Config, why).with_rule("INVITE-9");
+        let Node::Relay(relay) = &self.node else {
+            return Err(
+                refused("a client tells nobody what a founder took back").with_hint("name a relay's folder with --dir")
+            );
+        };
+        let roll = BASE64.decode(request.roll.as_bytes()).map_err(|_| refused("this is no roll"))?;
+        if relay.take_roll(roll).await? {
+            Ok(RollReport { next_cut_s: relay.status().await?.network.next_cut_s })
+        } else {
+            Err(refused("the relay takes no such roll: it is not of its network, or of a time to come")
+                .with_hint("check this machine's clock"))
+        }
     }
 
     async fn browse(&self, request: BrowseRequest, opened: &mut DoorSink) -> Result<(), Error> {

@@ -9,6 +9,7 @@
 //! {"op":"get","link":"..","offset":0}       {"open":{..}}  then ({"entry":{..}} | {"data":N} and N bytes)*  then {"ok":null}
 //! {"op":"lookup","key":".."}                {"ok":{..}}
 //! {"op":"invite"}                           {"ok":{..}}
+//! {"op":"roll","roll":".."}                {"ok":{..}}
 //! {"op":"relays","filter":null}             {"relays":[..]}*  then {"ok":{..}}
 //! {"op":"browse","outside":false}           {"door":{..}}  and nothing more: the door closes when the command goes away
 //! ```
@@ -51,6 +52,8 @@ pub enum Request {
     Browse(BrowseRequest),
     /// An invite for others.
     Invite,
+    /// Tell the network what a founder took back.
+    Roll(RollRequest),
     /// The relays of the set in use.
     Relays(RelaysRequest),
 }
@@ -98,6 +101,13 @@ pub struct GetRequest {
 pub struct LookupRequest {
     /// A relay's id or a block's address, 52 characters.
     pub key: String,
+}
+
+/// Tell the network what a founder took back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollRequest {
+    /// The roll, in base64.
+    pub roll: String,
 }
 
 /// Show the relays of the set in use.

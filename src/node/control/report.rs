@@ -61,6 +61,13 @@ impl InviteReport {
     }
 }
 
+/// What a relay that tells a roll reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollReport {
+    /// Seconds to the next cut; null where none is known.
+    pub next_cut_s: Option<u64>,
+}
+
 /// What `umbel status` reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {

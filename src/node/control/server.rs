@@ -4,10 +4,10 @@ use crate::host::descriptors::{Pause, Reserve, is_shortage};
 use crate::host::dir::make_private;
 use crate::host::error::{Error, ErrorKind, reason};
 use crate::node::control::frame::{DATA_MAX, Frame, RELAYS_MAX, REQUEST_MAX, line, read_line};
-use crate::node::control::report::{InviteReport, Listing, LookupReport, Progress, PutReport, Status};
+use crate::node::control::report::{InviteReport, Listing, LookupReport, Progress, PutReport, RollReport, Status};
 use crate::node::control::{
-    BrowseRequest, Door, Entry, GetRequest, LookupRequest, Opened, PutRequest, RelaysRequest, Request, SOCKET_NAME,
-    Sent, short_path,
+    BrowseRequest, Door, Entry, GetRequest, LookupRequest, Opened, PutRequest, RelaysRequest, Request, RollRequest,
+    SOCKET_NAME, Sent, short_path,
 };
 use crate::node::relays::RelaysReport;
 use serde::Serialize;
@@ -47,6 +47,8 @@ pub trait Handler: 'static {
     async fn relays(&self, request: RelaysRequest) -> Result<RelaysReport, Error>;
     /// An invite for others.
     async fn invite(&self) -> Result<InviteReport, Error>;
+    /// Tells the network what a founder took back.
+    async fn roll(&self, request: RollRequest) -> Result<RollReport, Error>;
     /// Opens a proxy for one browser, and hands it to `opened`. Dropped, and the proxy with it, when the command goes away.
     async fn browse(&self, request: BrowseRequest, opened: &mut DoorSink) -> Result<(), Error>;
 }
@@ -232,6 +234,7 @@ async fn answer<H: Handler>(handler: &H, request: Request, input: Option<Input>,
         Request::Status => end(to, handler.status().await).await,
         Request::Relays(request) => relays(to, handler.relays(request).await).await,
         Request::Invite => end(to, handler.invite().await).await,
+        Request::Roll(request) => end(to, handler.roll(request).await).await,
         Request::Lookup(request) => end(to, handler.lookup(request).await).await,
         Request::Put(request) => put(handler, request, input, to).await,
         Request::Browse(request) => {

@@ -33,7 +33,8 @@ Examples:
 
 Nothing is sent: a network of the profile \"public\" runs in this process, in virtual time. Sets are settled, roots checked
 and paths drawn by the code that relays and clients run; when relays are there, how long lines take and what the adversary
-does are models. The same line gives the same figures, digit by digit; another --seed gives another run.
+does are models. So are the audits, by which relays find out which others exist: relays of this version do not make them yet, and
+--without audits shows what is so today. The same line gives the same figures, digit by digit; another --seed gives another run.
 
 What the figures say:
   agreement            share of the honest relays that settle the majority's root; the worst cut counts

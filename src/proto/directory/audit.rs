@@ -10,7 +10,6 @@
 use crate::base::addr::prefix;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::crypto::identity::IdentityKey;
-
 use crate::proto::directory::draw::Draw;
 use crate::proto::directory::quota::{Host, Shares, host};
 use crate::wire::descriptor::SignedDescriptor;
@@ -34,6 +33,8 @@ pub const REST_MAX: Duration = Duration::from_secs(4 * 3600);
 pub const RESTING_MAX: usize = 8192;
 /// A dial that was never answered is taken as failed after this.
 const DIAL_LOST: Duration = Duration::from_secs(30);
+/// So long before the report a member whose dial failed is dialled once more: it may have been starting again.
+const AGAIN_BEFORE: Duration = Duration::from_secs(30);
 /// The longest pause between two dials.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
@@ -71,6 +72,14 @@ struct Waiting {
     index: usize,
     /// Whether it is a candidate's, and whether that came from there.
     candidate: Option<bool>,
+    /// Whether it failed once.
+    is_again: bool,
+}
+
+/// A dial under way.
+struct UnderWay {
+    what: Waiting,
+    since: Instant,
 }
 
 /// What is done between two cuts.
@@ -81,6 +90,8 @@ struct Period {
     report_at: Option<Instant>,
     subjects: BTreeMap<(RelayId, u64), Subject>,
     waiting: VecDeque<Waiting>,
+    /// Dials of members that failed, until it is time to try them once more.
+    failed: Vec<Waiting>,
     candidate_dials: usize,
     /// Dials to hosts that others named.
     shares: Shares,
@@ -96,7 +107,7 @@ pub struct Auditor {
     own: RelayId,
     key: Arc<IdentityKey>,
     period: Option<Period>,
-    dials: BTreeMap<u64, ((RelayId, u64), usize, Instant)>,
+    dials: BTreeMap<u64, UnderWay>,
     next: u64,
     resting: BTreeMap<Host, (u32, Instant)>,
     /// Before there is a set: whom we reached at all addresses in the period before.
@@ -206,11 +217,14 @@ impl Auditor {
 
     /// What to do next. Drain it until `None`.
     pub fn poll(&mut self, now: Now) -> Option<AuditOutput> {
-        let lost: Vec<_> = self.dials.iter().filter(|(_, d)| d.2 + DIAL_LOST <= now.mono).map(|(n, _)| *n).collect();
+        let lost: Vec<_> = self.dials.iter().filter(|(_, d)| d.since + DIAL_LOST <= now.mono).map(|(n, _)| *n).collect();
         lost.into_iter().for_each(|number| self.answered(now, number, false));
         let period = self.period.as_mut()?;
         if period.report_at.is_some_and(|at| at <= now.mono) {
             return self.report().map(|r| AuditOutput::Report(Box::new(r)));
+        }
+        if period.again_at().is_some_and(|at| at <= now.mono) {
+            period.waiting.extend(period.failed.drain(..));
         }
         while self.dials.len() < DIALS_AT_ONCE && period.next_dial <= now.mono {
             let waiting = period.waiting.pop_front()?;
@@ -225,7 +239,7 @@ impl Auditor {
             let share = u32::try_from(period.waiting.len().saturating_add(1)).unwrap_or(u32::MAX);
             period.next_dial = now.mono + (left / share).min(PAUSE_MAX);
             self.next += 1;
-            self.dials.insert(self.next, (waiting.subject, waiting.index, now.mono));
+            self.dials.insert(self.next, UnderWay { what: waiting, since: now.mono });
             return Some(AuditOutput::Dial(Dial { number: self.next, relay: record, addr, or_linked }));
         }
         None
@@ -233,8 +247,9 @@ impl Auditor {
 
     /// Whether the link of a dial answered under the record's link key.
     pub fn answered(&mut self, now: Now, number: u64, reached: bool) {
-        let Some((key, index, _)) = self.dials.remove(&number) else { return };
-        let Some(subject) = self.period.as_mut().and_then(|p| p.subjects.get_mut(&key)) else { return };
+        let (Some(UnderWay { what, .. }), Some(period)) = (self.dials.remove(&number), &mut self.period) else { return };
+        let (index, is_again) = (what.index, what.is_again);
+        let Some(subject) = period.subjects.get_mut(&what.subject) else { return };
         let Some(addr) = subject.record.addrs.get(index).copied() else { return };
         if reached {
             subject.reached |= 1 << index;
@@ -243,6 +258,10 @@ impl Auditor {
                 way.0 = true;
             }
             return;
+        }
+        // spec: ADM-23
+        if what.candidate.is_none() && !is_again {
+            period.failed.push(Waiting { is_again: true, ..what });
         }
         let host = host(addr.ip());
         if self.resting.len() < RESTING_MAX || self.resting.contains_key(&host) {
@@ -256,8 +275,8 @@ impl Auditor {
     pub fn deadline(&self) -> Option<Instant> {
         let period = self.period.as_ref()?;
         let may_dial = !period.waiting.is_empty() && self.dials.len() < DIALS_AT_ONCE;
-        let lost = self.dials.values().map(|d| d.2 + DIAL_LOST).min();
-        [period.report_at, may_dial.then_some(period.next_dial), lost].into_iter().flatten().min()
+        let lost = self.dials.values().map(|d| d.since + DIAL_LOST).min();
+        [period.report_at, may_dial.then_some(period.next_dial), period.again_at(), lost].into_iter().flatten().min()
     }
 
     /// What was found in the period, which ends with it. Whoever reached nobody says nothing: it is likely its own fault.
@@ -320,12 +339,19 @@ impl Period {
             report_at,
             subjects: BTreeMap::new(),
             waiting: VecDeque::new(),
+            failed: Vec::new(),
             candidate_dials: 0,
             shares: Shares::default(),
             invited: BTreeMap::new(),
             taken: BTreeSet::new(),
             next_dial: now,
         }
+    }
+
+    /// When members whose dials failed are dialled once more.
+    fn again_at(&self) -> Option<Instant> {
+        let at = self.report_at.filter(|_| !self.failed.is_empty())?;
+        Some(Instant(at.0.saturating_sub(u64::try_from(AGAIN_BEFORE.as_micros()).unwrap_or(u64::MAX))))
     }
 
     fn has_reached(&self, key: &(RelayId, u64)) -> bool {
@@ -359,7 +385,7 @@ impl Period {
         let at =
             if goes_first { self.waiting.partition_point(|w| w.candidate != Some(false)) } else { self.waiting.len() };
         for index in 0..addrs {
-            self.waiting.insert(at + index, Waiting { subject: key, index, candidate });
+            self.waiting.insert(at + index, Waiting { subject: key, index, candidate, is_again: false });
         }
     }
 

@@ -359,7 +359,11 @@ impl ClientDirectory {
         let pause = match &self.verified {
             // spec: DIR-45
             None => {
-                let most = if reason == SourceFault::NothingSettled { NO_SET_RETRY_MAX } else { FIRST_RETRY_MAX };
+                let most = match reason {
+                    SourceFault::NothingSettled => NO_SET_RETRY_MAX,
+                    // Where cuts follow each other quickly, the next one may be confirmed.
+                    _ => self.profile.cuts.period_min.clamp(NO_SET_RETRY_MAX, FIRST_RETRY_MAX),
+                };
                 FIRST_RETRY.saturating_mul(1 << self.failures.saturating_sub(FIRST_TRIES).min(16)).min(most)
             }
             Some(_) => {

@@ -1,8 +1,9 @@
-//! What a relay writes down for its next run: its newest settled sets, and the records that are in none of them.
+//! What a relay writes down for its next run: its newest settled sets, the records that are in none of them, and rolls.
 
 use crate::base::bytes::{Reader, Writer};
 use crate::proto::directory::cuts::Cuts;
 use crate::proto::directory::records::Records;
+use crate::proto::directory::rolls::Rolls;
 use crate::proto::directory::snapshot::{RELAYS_MAX, Snapshot, Unsettled};
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
@@ -10,7 +11,7 @@ use crate::wire::error::Malformed;
 use crate::wire::ids::NetworkId;
 use std::sync::Arc;
 
-const FILE_VERSION: u8 = 1;
+const FILE_VERSION: u8 = 2;
 /// Sets that are written down.
 const SETS_KEPT: usize = 2;
 
@@ -21,11 +22,13 @@ pub struct Kept {
     pub(super) sets: Vec<(Snapshot, bool)>,
     /// Records besides those of the sets.
     pub(super) records: Vec<Arc<SignedDescriptor>>,
+    /// The rolls of a private network; verified when they are taken.
+    pub(super) rolls: Vec<Vec<u8>>,
 }
 
 impl Kept {
     /// Writes them.
-    pub(super) fn encode(cuts: &Cuts, records: &Records) -> Vec<u8> {
+    pub(super) fn encode(cuts: &Cuts, records: &Records, rolls: &Rolls) -> Vec<u8> {
         let mut out = Vec::new();
         let mut w = Writer::new(&mut out);
         let sets = || cuts.all().skip(cuts.all().len().saturating_sub(SETS_KEPT));
@@ -41,6 +44,11 @@ impl Kept {
         w.u32(others.len() as u32);
         for record in others {
             w.bytes16(record.bytes());
+        }
+        let rolls: Vec<_> = rolls.all().collect();
+        w.u8(rolls.len() as u8);
+        for roll in &rolls {
+            w.bytes16(roll);
         }
         out
     }
@@ -60,6 +68,9 @@ impl Kept {
         let rules = profile.descriptor_rules(network);
         for _ in 0..r.u32()? {
             kept.records.push(Arc::new(SignedDescriptor::decode(r.bytes16()?, &rules)?));
+        }
+        for _ in 0..r.u8()? {
+            kept.rolls.push(r.bytes16()?.to_vec());
         }
         r.finish()?;
         Ok(kept)

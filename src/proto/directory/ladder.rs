@@ -1,5 +1,5 @@
 //! The signature ladder: how the relays of a cut's group come to count the same late items, whoever released them to whom
-//! (spec 10).
+//! (spec 17).
 //!
 //! This is authenticated broadcast as Dolev and Strong have it. An item that all hold well before the cut needs nothing. One
 //! that comes later counts only with signatures of distinct members of the group: with one in the first round after the cut,

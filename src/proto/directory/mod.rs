@@ -25,6 +25,7 @@ pub mod ranks;
 pub mod records;
 pub mod relay_sync;
 pub mod rendezvous;
+pub mod rolls;
 pub mod schedule;
 pub mod sketch;
 pub mod snapshot;

@@ -256,6 +256,11 @@ impl Records {
         self.newest(id)
     }
 
+    /// Those of the records with these tags that are held.
+    pub fn all_tagged(&self, tags: &[u64]) -> Vec<Arc<SignedDescriptor>> {
+        tags.iter().filter_map(|tag| self.tagged(*tag)).cloned().collect()
+    }
+
     /// The tags of all records held, from this one on, in order.
     pub fn tags(&self, from: u64) -> impl Iterator<Item = u64> {
         self.hashes.range(first(from)..).map(|(hash, _)| tag_of(hash))

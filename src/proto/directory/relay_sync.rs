@@ -13,7 +13,7 @@ use crate::proto::directory::kept::Kept;
 use crate::proto::directory::ladder::Ladder;
 use crate::proto::directory::peers::Peers;
 use crate::proto::directory::records::{Records, Taken, tag_of};
-use crate::proto::directory::rendezvous;
+use crate::proto::directory::rolls::Rolls;
 use crate::proto::directory::schedule::period;
 use crate::proto::directory::snapshot::{Heard, Snapshot};
 use crate::proto::profile::{Admission, Profile};
@@ -29,6 +29,8 @@ mod chain;
 mod cut;
 mod gossip;
 mod known;
+mod own;
+mod rolls;
 mod service;
 mod telling;
 mod witness;
@@ -93,6 +95,8 @@ enum Pending {
     Poll(UnixMs),
     /// A page of the set of this cut.
     Page(UnixMs),
+    /// Rolls, given and asked for.
+    Rolls,
 }
 
 struct Target {
@@ -155,6 +159,7 @@ pub struct RelayDirectory {
     known_at: Option<Instant>,
     verifications: service::Verifications,
     witness: Witness,
+    rolls: Rolls,
 }
 
 impl RelayDirectory {
@@ -210,6 +215,7 @@ impl RelayDirectory {
             known_at: Some(Instant::default()),
             verifications: service::Verifications::default(),
             witness: Witness::default(),
+            rolls: Rolls::new(network, profile),
             seeds,
         }
     }
@@ -242,31 +248,6 @@ impl RelayDirectory {
             matches!(c.2, Pending::Push(_) | Pending::Announced(_) | Pending::Publish)
         };
         self.news.due().is_none() && self.out.is_empty() && !self.calls.values().any(is_told)
-    }
-
-    /// Chooses whom to bring our record to: the custodians of our id, by the look-up that also places content; the seeds
-    /// while we know nobody else.
-    fn aim(&mut self, now: Now) {
-        let n = self.profile.custodians;
-        // spec: DIR-30
-        let mut to = match self.cuts.newest() {
-            Some(s) => s.record_custodians(&self.own, n),
-            None => {
-                let beacon = rendezvous::first_beacon(self.network, now.unix, self.profile);
-                let mut known = self.reachable(now.unix);
-                known.retain(|r| r.id() != self.own);
-                known.sort_unstable_by_key(|r| r.id());
-                rendezvous::best(&beacon, &self.own.0, &known, n)
-            }
-        };
-        if !self.joined {
-            to.extend(self.seeds.iter().map(|s| s.id()));
-        }
-        let target = |id| (id, Target { tries: 0, at: now.mono, calling: false });
-        self.targets = to.into_iter().filter(|id| *id != self.own).map(target).collect();
-        if self.cuts.newest().is_some_and(|s| s.get(&self.own).is_none()) {
-            self.call_on_auditors(now);
-        }
     }
 
     /// A record is new to us: tell the push peers soon, unless its relay makes new ones too fast.
@@ -363,22 +344,6 @@ impl RelayDirectory {
         self.calls.len() < CALLS_MAX
     }
 
-    /// Brings our record to the custodians that do not have it yet.
-    fn bring(&mut self, now: Now) {
-        let Some(mine) = &self.mine else { return };
-        let request = DirectoryRequest::Put(vec![mine.bytes().to_vec()]);
-        let due: Vec<_> =
-            self.targets.iter().filter(|(_, t)| !t.calling && t.at <= now.mono).map(|(id, _)| *id).collect();
-        for id in due {
-            if self.room() {
-                self.targets.entry(id).and_modify(|t| t.calling = true);
-                self.call(now, id, Pending::Publish, &request);
-            } else {
-                self.targets.entry(id).and_modify(|t| t.at = now.mono + JOIN_RETRY_FIRST);
-            }
-        }
-    }
-
     /// The answer to a call of ours.
     pub fn answer(&mut self, now: Now, id: CallId, result: Result<Vec<u8>, CallError>) {
         let Some((peer, _, pending)) = self.calls.remove(&id) else { return };
@@ -416,23 +381,13 @@ impl RelayDirectory {
                 self.answered(peer, &pending, answer, now);
                 answered
             }
+            (Pending::Rolls, answer) => self.got_rolls(answer, now),
             (Pending::Push(_) | Pending::Reports, _) => false,
         };
         if good {
             self.peers.succeeded(&peer);
         } else {
             self.peers.failed(peer, now.mono);
-        }
-    }
-
-    fn publish_failed(&mut self, peer: RelayId, now: Now) {
-        let seed = self.seeds.iter().any(|s| s.id() == peer);
-        let Some(t) = self.targets.get_mut(&peer) else { return };
-        t.tries = t.tries.saturating_add(1);
-        t.calling = false;
-        t.at = now.mono + JOIN_RETRY_FIRST.saturating_mul(1 << t.tries.min(9));
-        if t.tries >= PUBLISH_TRIES && (self.joined || !seed) {
-            self.targets.remove(&peer);
         }
     }
 }
@@ -447,3 +402,5 @@ mod tests_of_audits;
 mod tests_of_chain;
 #[cfg(test)]
 mod tests_of_floods;
+#[cfg(test)]
+mod tests_of_rolls;

@@ -87,6 +87,19 @@ pub fn period(set: &Snapshot, profile: &Profile) -> Duration {
     period
 }
 
+/// How long a record is valid that a relay publishes now: where relays alone say that they are there, the dead are out two
+/// periods later.
+// spec: DIR-85
+pub fn lifetime(set: Option<&Snapshot>, profile: &Profile) -> Duration {
+    let period = set.map_or(profile.cuts.period_min, |set| period(set, profile));
+    period.saturating_mul(2).clamp(profile.lifetime_min, profile.descriptor_lifetime)
+}
+
+/// How long after it the relay publishes the next one: in as many parts of its lifetime as the profile has of the longest.
+pub fn refresh(lifetime: Duration, profile: &Profile) -> Duration {
+    lifetime.mul_f64(profile.descriptor_refresh.as_secs_f64() / profile.descriptor_lifetime.as_secs_f64())
+}
+
 /// The first cut after `at` that is settled on top of this set: the next one, where `at` is its own cut or soon after.
 pub fn next_cut_after(set: &Snapshot, at: UnixMs, profile: &Profile) -> UnixMs {
     multiple_after(at.max(set.cut), period(set, profile))
@@ -119,6 +132,24 @@ mod tests {
         let cut = UnixMs(1_700_000_010_000);
         let records: Vec<_> = (0..n).map(|i| record(i, cut.minus(Duration::from_secs(50)))).collect();
         Snapshot::settle(&records, cut, profile, NETWORK).with_standings(|_| Standing::new(cut.minus(age)))
+    }
+
+    // spec: DIR-85
+    #[test]
+    fn records_live_for_two_periods_where_the_profile_lets_them() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        for (p, n, lifetime, refresh) in [
+            (&Profile::PRIVATE, 0, 20, 6),
+            (&Profile::PRIVATE, 3, 20, 6),
+            (&Profile::PRIVATE, 30, 80, 26),
+            (&Profile::PRIVATE, 250, 120, 40),
+            (&Profile::PUBLIC, 30, 86_400, 43_200),
+            (&Profile::TESTING, 30, 60, 20),
+        ] {
+            let set = (n > 0).then(|| set(n, DAY, p));
+            let found = super::lifetime(set.as_ref(), p);
+            assert_eq!((found.as_secs(), super::refresh(found, p).as_secs()), (lifetime, refresh), "{}, {n}", p.name);
+        }
     }
 
     // spec: DIR-53

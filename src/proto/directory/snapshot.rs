@@ -5,6 +5,7 @@ use crate::base::time::{Duration, UnixMs};
 use crate::crypto::hash::{context, derive};
 use crate::proto::directory::index::{Index, LazyIndex};
 use crate::proto::directory::rendezvous;
+use crate::proto::directory::rolls::Revoked;
 use crate::proto::directory::standing::Standing;
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::{DescriptorError, SignedDescriptor};
@@ -208,6 +209,17 @@ impl Snapshot {
             None => rendezvous::first_beacon(network, cut, profile),
         };
         Self::of(members, cut, beacon, profile)
+    }
+
+    /// The same without members whose membership in a private network was taken back: they are out at once, and not dormant.
+    // spec: INVITE-12
+    pub fn without(self, revoked: &Revoked, profile: &Profile) -> Self {
+        let is_out = |m: &Member| m.record.membership.as_ref().is_some_and(|has| revoked.contains(&has.member));
+        if !self.members.iter().any(is_out) {
+            return self;
+        }
+        let members = self.members.into_iter().filter(|m| !is_out(m)).collect();
+        Self::of(members, self.cut, self.beacon, profile)
     }
 
     /// Takes members that somebody says are a cut's settled set. They must be sorted by id, one for each relay, and belong there;

@@ -1,6 +1,7 @@
 //! Relays with known keys, for the directory's tests.
 
 use crate::base::rng::Rng;
+use crate::base::secret::Secret;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::crypto::aead::Cipher;
 use crate::crypto::identity::IdentityKey;
@@ -14,6 +15,7 @@ use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
 use crate::wire::directory::DirectoryRequest;
 use crate::wire::ids::{NetworkId, RelayId};
 use core::net::{IpAddr, SocketAddr};
+use crate::wire::membership::{Charter, MemberKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -50,6 +52,39 @@ pub(crate) fn with(i: u8, published: UnixMs, change: impl FnOnce(&mut Descriptor
     };
     change(&mut d);
     Arc::new(SignedDescriptor::sign(d, &key))
+}
+
+/// The founders of the tests' private network.
+pub(crate) fn founders() -> [IdentityKey; 2] {
+    [201, 202].map(|n| IdentityKey::from_bytes([n; 32]))
+}
+
+/// What the tests' private network is made of.
+pub(crate) fn charter() -> Charter {
+    Charter::private([9; 32], founders().iter().map(IdentityKey::public).collect()).unwrap()
+}
+
+/// The member key of test relay `i`, in a private network.
+pub(crate) fn member_key(i: u8) -> MemberKey {
+    let network = network_of(&Profile::PRIVATE);
+    MemberKey::issue(&charter(), network, &founders()[0], Secret::new([i.wrapping_add(100); 32])).unwrap()
+}
+
+/// The tests' network under this profile.
+pub(crate) fn network_of(profile: &Profile) -> NetworkId {
+    if profile.members_only { charter().network(profile.name) } else { NETWORK }
+}
+
+/// A record of relay `i` as it publishes it under this profile.
+pub(crate) fn under(profile: &Profile, i: u8, published: UnixMs) -> Arc<SignedDescriptor> {
+    with(i, published, |d| {
+        d.lifetime_s = profile.descriptor_lifetime.as_secs() as u32;
+        if profile.members_only {
+            d.network = network_of(profile);
+            d.work = find_work(d.network, &d.identity, published, profile.work);
+            d.membership = Some(Box::new(member_key(i).admit(&charter(), d.network, &d.identity)));
+        }
+    })
 }
 
 /// Any number of records, each in a prefix of its own while there are enough.
@@ -181,15 +216,15 @@ impl Net {
     }
 
     fn directory(&self, i: u8) -> RelayDirectory {
-        let seeds = if i == 0 { vec![] } else { vec![(*record(0, START)).clone()] };
-        RelayDirectory::new(NETWORK, self.profile, Arc::new(key(i)), id(i), seeds)
+        let seeds = if i == 0 { vec![] } else { vec![(*under(self.profile, 0, START)).clone()] };
+        RelayDirectory::new(network_of(self.profile), self.profile, Arc::new(key(i)), id(i), seeds)
     }
 
     /// Kills relay `i` and starts it again, with what it wrote down or without.
     pub(crate) fn restart(&mut self, i: usize, with_disk: bool) {
         let mut dir = self.directory(self.nodes[i].index);
         if with_disk {
-            dir.restore(Kept::decode(&self.nodes[i].kept, self.profile, NETWORK).unwrap());
+            dir.restore(Kept::decode(&self.nodes[i].kept, self.profile, network_of(self.profile)).unwrap());
         }
         let node = &mut self.nodes[i];
         (node.dir, node.up, node.publishes_at) = (dir, true, self.ms);
@@ -300,8 +335,7 @@ impl Net {
         }
         if node.publishes_at <= self.ms {
             node.publishes_at = self.ms + self.profile.descriptor_refresh.as_millis() as u64;
-            let lifetime = self.profile.descriptor_lifetime.as_secs() as u32;
-            let own = with(node.index, now.unix, |d| d.lifetime_s = lifetime);
+            let own = under(self.profile, node.index, now.unix);
             node.dir.publish(now, (*own).clone());
         }
         if node.dir.deadline().is_none_or(|at| at > now.mono) {

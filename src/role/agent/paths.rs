@@ -64,6 +64,14 @@ fn last_hop(snapshot: &Snapshot, end: PathEnd) -> Option<LastHop> {
     })
 }
 
+/// How long a path to a custodian is: one relay more than others, unless that would leave no relay that could be down.
+// spec: CLIENT-41
+fn hops_to_custodian(hops: usize, snapshot: &Snapshot, own: Option<RelayId>) -> usize {
+    let is_own = own.is_some_and(|own| snapshot.get(&own).is_some());
+    let others = snapshot.len().saturating_sub(usize::from(is_own));
+    if others > hops + 1 { hops + 1 } else { hops.min(others) }
+}
+
 impl PathSource for Paths {
     fn path(&mut self, now: Now, rng: &mut Rng, end: PathEnd) -> Option<Vec<Contact>> {
         let PathState { profile, own, hops, guards, snapshot, candidate, trial, .. } = &mut *self.0.borrow_mut();
@@ -72,7 +80,10 @@ impl PathSource for Paths {
         let guards = if checking.is_some() { trial } else { guards };
         let snapshot = checking.or(snapshot.as_ref())?;
         let last = last_hop(snapshot, end)?;
-        let length = if matches!(last, LastHop::ThenFourth(_)) { *hops + 1 } else { *hops };
+        let length = match last {
+            LastHop::ThenFourth(_) => hops_to_custodian(*hops, snapshot, *own),
+            _ => *hops,
+        };
         let guard = if let PathEnd::This(_, guard) = end { guard } else { 0 };
         let need = PathNeed { length, last, exclude: *own, guard };
         let mut path: Vec<_> =
@@ -162,6 +173,36 @@ mod tests {
         assert!(!paths.may_follow(&[id(2), id(0)], &id(1)), "of one family");
         assert!(!paths.may_follow(&[id(2), id(0)], &id(2)), "in it already");
         assert!(paths.may_follow(&[id(0)], &id(2)));
+    }
+
+    // spec: CLIENT-41
+    #[test]
+    fn a_custodian_is_the_fourth_relay_where_one_may_be_down_and_else_the_last_of_three() {
+        let cut = START.minus(Duration::from_millis(START.0 % 1000));
+        let records: Vec<_> = (0..6).map(|i| record(i, cut.minus(Duration::from_secs(5)))).collect();
+        let profile = &Profile::TESTING;
+        for (n, own, expected) in
+            [(3, None, 3), (4, None, 3), (5, None, 4), (6, None, 4), (3, Some(0), 2), (5, Some(0), 3), (6, Some(0), 4)]
+        {
+            let set = Arc::new(Snapshot::settle(&records[..n], cut, profile, NETWORK));
+            let state = PathState {
+                profile,
+                own: own.map(|i: usize| records[i].id()),
+                hops: 3,
+                guards: Guards::new(),
+                snapshot: Some(set),
+                candidate: None,
+                trial: Guards::new(),
+                roster: roster(&records),
+            };
+            let mut paths = Paths(Rc::new(RefCell::new(state)));
+            let (now, mut rng) = (Now { mono: Instant(0), unix: START }, Rng::from_seed([1; 32]));
+            for custodian in &records[1..n] {
+                let path = paths.path(now, &mut rng, PathEnd::Before(custodian.id())).unwrap();
+                assert_eq!(path.len() + 1, expected, "{n} relays, own {own:?}");
+                assert!(path.iter().all(|hop| hop.id != custodian.id()));
+            }
+        }
     }
 
     // spec: CLIENT-10

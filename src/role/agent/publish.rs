@@ -3,6 +3,7 @@
 use super::{Agent, AgentEvent, Directory};
 use crate::base::time::{Duration, Now};
 use crate::crypto::work::Work;
+use crate::proto::directory::schedule;
 use crate::wire::descriptor::SignedDescriptor;
 
 /// Lifetime of a relay's last record, in seconds.
@@ -21,10 +22,12 @@ impl Agent {
         if let Some(window) = proofs.due(now.unix) {
             self.events.push_back(AgentEvent::WorkDue(window));
         }
-        self.publish_at = now.mono + self.profile.descriptor_refresh;
+        let lifetime = schedule::lifetime(self.paths.borrow().snapshot.as_deref(), self.profile);
+        self.publish_at = now.mono + schedule::refresh(lifetime, self.profile);
         // spec: KEY-9
         let Some(work) = proofs.at(now.unix) else { return };
         relay.descriptor.work = work;
+        relay.descriptor.lifetime_s = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
         // A later record of an earlier run would count instead.
         relay.descriptor.published = now.unix.max(relay.descriptor.published);
         let signed = SignedDescriptor::sign(relay.descriptor.clone(), &relay.key);
@@ -50,6 +53,22 @@ impl Agent {
         relay.descriptor.published = now.unix.max(relay.descriptor.published.plus(Duration::from_millis(1)));
         relay.descriptor.lifetime_s = RETIRED_LIFETIME_S;
         directory.publish(now, SignedDescriptor::sign(relay.descriptor.clone(), &relay.key));
+    }
+
+    /// Takes a founder's roll, and tells others; `false`: it is none of this network, or this node is no relay.
+    pub fn take_roll(&mut self, now: Now, bytes: &[u8]) -> bool {
+        match &mut self.directory {
+            Directory::Relay(directory) => directory.take_roll(now, bytes),
+            Directory::Client(_) => false,
+        }
+    }
+
+    /// Whether a founder took this relay's membership back.
+    pub fn is_revoked(&self) -> bool {
+        match &self.directory {
+            Directory::Relay(directory) => directory.is_revoked(),
+            Directory::Client(_) => false,
+        }
     }
 
     /// Whether the farewell reached those that it is told to.

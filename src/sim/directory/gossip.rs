@@ -1,4 +1,4 @@
-//! How long an item takes to reach everybody, from the rules of spec 10: whoever hears of it tells a few push peers and its
+//! How long an item takes to reach everybody, from the rules of spec 19: whoever hears of it tells a few push peers and its
 //! successor; what pushes miss, anti-entropy brings.
 
 use super::dice::{between, chance};

@@ -1,4 +1,4 @@
-//! Agreement on what came late: the rules of the signature ladder (spec 10), member by member, with clocks and lines.
+//! Agreement on what came late: the rules of the signature ladder (spec 17), member by member, with clocks and lines.
 
 use super::gossip::{Lines, NEVER, Offset};
 use super::population::Population;

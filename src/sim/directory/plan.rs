@@ -42,7 +42,7 @@ named! {
         /// Agreement on what came late.
         Ladder = "ladder", "every relay counts what it has at its own moment of the cut";
         /// Existence proven.
-        Audits = "audits", "a record counts without anybody having reached its relay";
+        Audits = "audits", "a record counts without anybody having reached its relay, as among relays of this version";
     }
 }
 

@@ -10,6 +10,8 @@ use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink, bytes16};
 use crate::wire::report::Report;
+use crate::wire::membership::FOUNDERS_MAX;
+use crate::wire::roll::{ROLL_MAX, RollKey};
 
 /// len16(record).
 pub(crate) mod record {
@@ -27,14 +29,10 @@ pub(crate) mod record {
 
 /// Records with a count `u8`, at most [`RECORDS_MAX`].
 pub(crate) mod records {
-    use super::{Malformed, RECORDS_MAX, Reader, Sink, record};
+    use super::{Malformed, RECORDS_MAX, Reader, Sink, counted_by, record};
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Malformed> {
-        let count = usize::from(r.u8()?);
-        if count > RECORDS_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        (0..count).map(|_| record::read(r)).collect()
+        counted_by(r, RECORDS_MAX, record::read)
     }
 
     pub(crate) fn write(list: &[Vec<u8>], out: &mut impl Sink) {
@@ -125,16 +123,56 @@ pub(crate) mod part {
 
 /// A list with a count `u8`.
 fn counted<'a, T: Field<'a>>(r: &mut Reader<'a>, most: usize) -> Result<Vec<T>, Malformed> {
+    counted_by(r, most, T::read)
+}
+
+fn counted_by<'a, T>(
+    r: &mut Reader<'a>,
+    most: usize,
+    read: impl Fn(&mut Reader<'a>) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
     let count = usize::from(r.u8()?);
     if count > most {
         return Err(Malformed::OutOfRange);
     }
-    (0..count).map(|_| T::read(r)).collect()
+    (0..count).map(|_| read(r)).collect()
 }
 
 fn put_counted<'a, T: Field<'a>>(list: &[T], out: &mut impl Sink) {
     out.put(&[list.len() as u8]);
     list.iter().for_each(|item| item.write(out));
+}
+
+/// Names of rolls with a count `u8`: at most one for each founder.
+pub(crate) mod roll_keys {
+    use super::{FOUNDERS_MAX, Malformed, Reader, RollKey, Sink, counted, put_counted};
+
+    // spec: INVITE-10
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<RollKey>, Malformed> {
+        counted(r, FOUNDERS_MAX)
+    }
+
+    pub(crate) fn write(keys: &[RollKey], out: &mut impl Sink) {
+        put_counted(keys, out);
+    }
+}
+
+/// Rolls with a count `u8`: at most one for each founder.
+pub(crate) mod rolls {
+    use super::{FOUNDERS_MAX, Malformed, ROLL_MAX, Reader, Sink, bytes16, counted_by};
+
+    // spec: INVITE-10
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Malformed> {
+        counted_by(r, FOUNDERS_MAX, |r| {
+            let bytes = bytes16::read(r)?;
+            if bytes.len() > ROLL_MAX { Err(Malformed::OutOfRange) } else { Ok(bytes.to_vec()) }
+        })
+    }
+
+    pub(crate) fn write(list: &[Vec<u8>], out: &mut impl Sink) {
+        out.put(&[list.len() as u8]);
+        list.iter().for_each(|roll| bytes16::write(roll, out));
+    }
 }
 
 /// Members with a count `u8`, at most [`PAGE_MEMBERS_MAX`].

@@ -68,9 +68,9 @@ fn every_member_drawn_is_dialled_once_and_a_bit_says_that_it_answered() {
     let draw = Draw::new(Arc::clone(&set));
     let mine: Vec<_> = draw.members_of(&id(0)).into_iter().map(|m| m.record.id()).collect();
     let (dials, report) = run(&mut auditor, |d| d.relay.id() != mine[1]);
-    let mut dialled: Vec<_> = dials.iter().map(|d| d.relay.id()).collect();
-    assert_eq!(dialled, mine);
-    dialled.dedup();
+    let dialled: Vec<_> = dials.iter().map(|d| d.relay.id()).collect();
+    assert_eq!(dialled[..mine.len()], mine);
+    assert_eq!(dialled[mine.len()..], [mine[1]], "who did not answer, once more");
     let report = report.unwrap();
     assert_eq!((report.cut, report.set, report.verify(&key(0).public())), (NEXT, short(&set.root), Ok(())));
     for (at, _) in mine.iter().enumerate() {
@@ -78,6 +78,38 @@ fn every_member_drawn_is_dialled_once_and_a_bit_says_that_it_answered() {
         assert_eq!(byte & (0x80 >> (at % 8)) != 0, at != 1, "member {at}");
     }
     assert!(report.entries.is_empty(), "of one that did not answer nothing is said");
+}
+
+// It was starting again when its turn came: it is up a while later, and well before the report.
+// spec: ADM-23
+#[test]
+fn a_member_that_did_not_answer_is_dialled_once_more_before_the_report() {
+    let set = set(30);
+    let mut auditor = Auditor::new(id(0), Arc::new(key(0)));
+    let report_at = Instant(3_600_000_000);
+    auditor.begin(at(0), Arc::new(Draw::new(Arc::clone(&set))), (NEXT, report_at), |_| None, &[]);
+    let drawn = Draw::new(set).members_of(&id(0)).len();
+    let (down, mut dials, mut report) = (2, Vec::new(), None);
+    while let Some(next) = auditor.deadline() {
+        let now = Now { mono: next, unix: CUT };
+        while let Some(output) = auditor.poll(now) {
+            match output {
+                AuditOutput::Dial(dial) => {
+                    let is_first = dials.iter().all(|(addr, _)| *addr != dial.addr);
+                    auditor.answered(now, dial.number, !(is_first && dials.len() < down));
+                    dials.push((dial.addr, next));
+                }
+                AuditOutput::Report(r) => report = Some(*r),
+            }
+        }
+    }
+    assert_eq!(dials.len(), drawn + down);
+    for ((addr, then), (other, again)) in dials.iter().zip(&dials[drawn..]) {
+        assert_eq!(addr, other);
+        assert!(report_at.since(*again) <= AGAIN_BEFORE && report_at > *again && *then < *again);
+    }
+    let bits: u32 = report.unwrap().members.iter().map(|byte| byte.count_ones()).sum();
+    assert_eq!(bits as usize, drawn, "all were reached");
 }
 
 // spec: ADM-13

@@ -72,6 +72,9 @@ impl RelayDirectory {
         for record in &kept.records {
             self.records.take_settled(record, now.unix);
         }
+        for roll in kept.rolls {
+            let _ = self.rolls.take(&roll, now.unix);
+        }
         if let Some(newest) = self.cuts.newest().cloned() {
             self.know(&newest, now);
             self.out.push_back(DirOutput::Settled(newest));
@@ -121,6 +124,7 @@ impl RelayDirectory {
             self.ask_for_missed(now);
             let before = self.records.len();
             self.records.advance(now.unix);
+            self.rolls.advance(self.next_cut);
             if self.records.len() != before {
                 self.known_at.get_or_insert(now.mono);
             }
@@ -160,7 +164,7 @@ impl RelayDirectory {
 
     /// What the next run should begin with.
     pub fn to_keep(&self) -> Vec<u8> {
-        Kept::encode(&self.cuts, &self.records)
+        Kept::encode(&self.cuts, &self.records, &self.rolls)
     }
 
     /// What somebody answered of its sets.

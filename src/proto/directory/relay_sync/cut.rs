@@ -70,6 +70,7 @@ impl RelayDirectory {
         self.leave_cut();
         let Some(heard) = self.admitted(previous.as_ref(), heard, cut) else { return };
         let set = Snapshot::follow(previous.as_deref(), heard, cut, self.profile, self.network);
+        let set = self.without_revoked(set);
         if set.len() < RELAYS_MIN {
             return;
         }

@@ -147,7 +147,7 @@ impl RelayDirectory {
             self.pushed_to.clone_from(&peers);
             self.out.push_back(DirOutput::Peers(peers));
         }
-        let held: Vec<_> = tags.iter().filter_map(|tag| self.records.tagged(*tag)).cloned().collect();
+        let held = self.records.all_tagged(&tags);
         held.iter().for_each(|r| self.records.passed_on(r));
         let bytes: usize = held.iter().map(|r| r.bytes().len()).sum();
         for peer in to {
@@ -182,8 +182,7 @@ impl RelayDirectory {
 
     /// These were not passed on: others may not have them.
     pub(super) fn not_announced(&mut self, tags: &[u64]) {
-        let ids: Vec<_> = tags.iter().filter_map(|tag| self.records.tagged(*tag)).map(|r| r.id()).collect();
-        ids.iter().for_each(|id| self.records.refused(id));
+        self.records.all_tagged(tags).iter().for_each(|r| self.records.refused(&r.id()));
     }
 
     /// The other relay said what of an announcement it lacks.
@@ -196,8 +195,7 @@ impl RelayDirectory {
 
     /// Brings these records to a relay that lacks them.
     fn give(&mut self, peer: RelayId, tags: &[u64], now: Now) {
-        let held: Vec<_> = tags.iter().filter_map(|tag| self.records.tagged(*tag)).cloned().collect();
-        self.deliver(peer, &held, now);
+        self.deliver(peer, &self.records.all_tagged(tags), now);
     }
 
     /// Begins a comparison with another relay, and asks it for its newest statement.
@@ -216,6 +214,8 @@ impl RelayDirectory {
         self.compare(peer, now, rng);
         self.call(now, peer, Pending::Newest, &DirectoryRequest::Statement(UnixMs(0)));
         self.ask_reports(now, peer);
+        let given = self.rolls.given();
+        self.ask_for_rolls(now, peer, given);
     }
 
     /// Compares with this relay.

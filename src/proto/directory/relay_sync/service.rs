@@ -53,7 +53,7 @@ impl RelayDirectory {
             },
             DirectoryRequest::Announce(tags) => self.lacking(&tags),
             DirectoryRequest::Fetch(tags) => {
-                let held: Vec<_> = tags.iter().filter_map(|tag| self.records.tagged(*tag)).collect();
+                let held = self.records.all_tagged(&tags);
                 let n = fitting(held.iter().map(|r| r.bytes().len()), RECORDS_MAX, RECORD_OVERHEAD);
                 DirectoryAnswer::Items(held.iter().take(n).map(|r| r.bytes().to_vec()).collect())
             }
@@ -76,6 +76,7 @@ impl RelayDirectory {
             DirectoryRequest::Tell(list) => self.hear(now, &list),
             DirectoryRequest::Report(reports) => self.told(&reports, Given::From(from), now),
             DirectoryRequest::Reports { cut, set, held } => self.reports_for(cut, set, &held),
+            DirectoryRequest::Rolls { have, given } => self.rolls((&given, from), &have, now),
         }
     }
 

@@ -33,8 +33,7 @@ impl RelayDirectory {
         if self.tell_at.is_some_and(|at| at <= now.mono) {
             self.tell_at = None;
             let list = core::mem::take(&mut self.to_tell);
-            let known = self.known(now.unix);
-            let to = self.peers.push_to(self.own, &known, now.mono, rng);
+            let to = self.peers.push_to(self.own, &self.ids, now.mono, rng);
             for part in list.chunks(STATEMENTS_MAX) {
                 for peer in &to {
                     if self.room() {
@@ -49,12 +48,11 @@ impl RelayDirectory {
     /// on as well.
     fn climbers(&mut self, now: Now, rng: &mut Rng) -> Vec<RelayId> {
         let group: BTreeSet<_> = self.ladder.iter().flat_map(|l| l.members()).filter(|id| *id != self.own).collect();
-        let known = self.known(now.unix);
         let is_small = group.len() <= MESH_MAX;
-        if is_small && known.iter().all(|id| group.contains(id)) {
+        if is_small && self.ids.iter().all(|id| group.contains(id)) {
             return group.into_iter().collect();
         }
-        let mut to = self.peers.push_to(self.own, &known, now.mono, rng);
+        let mut to = self.peers.push_to(self.own, &self.ids, now.mono, rng);
         if is_small {
             to.retain(|id| !group.contains(id));
             to.extend(group);
