@@ -160,8 +160,9 @@ pub fn web_addr() -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 80)), WEB_PORT)
 }
 
+/// Each in a prefix of its own.
 fn relay_ip(i: usize) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(10, (i / 250) as u8 + 1, (i % 250) as u8, 1))
+    IpAddr::V4(Ipv4Addr::new(10, (i % 250) as u8, (i / 250) as u8 + 1, 1))
 }
 
 impl World {

@@ -237,7 +237,7 @@ fn a_relay_that_closes_every_link_at_once_is_dialled_a_few_times() {
             |keys, _| {
                 let c = &keys.config;
                 let links = Links::new(c.network, Some((c.link_secret.clone(), c.cipher)));
-                let is_guard = keys.contact.addrs[0].ip().to_string() == "10.1.0.1";
+                let is_guard = keys.contact.addrs[0].ip().to_string() == "10.0.1.1";
                 is_guard.then(|| Box::new(Closer { links, rng: Rng::from_seed([3; 32]) }) as Box<dyn Role>)
             },
         );

@@ -113,14 +113,14 @@ fn a_relay_that_is_shut_down_is_missed_by_nobody_after_two_cuts_and_keeps_its_ag
         w.retire(5);
         w.net.run_for(SECOND);
         w.kill(5, Death::Crash);
-        w.net.run_for(62 * SECOND);
+        w.net.run_for(122 * SECOND);
         for i in [0, 3, 7] {
             let set = w.settled(i).unwrap();
             assert!(set.get(&id).is_none() && set.len() == 7, "nobody draws it");
             assert_eq!(set.standing(&id).map(|s| s.since), Some(since));
         }
         w.restart_relay(5);
-        w.net.run_for(62 * SECOND);
+        w.net.run_for(122 * SECOND);
         assert_eq!(w.settled(0).unwrap().get(&id).map(|r| r.id()), Some(id));
         assert_eq!(w.settled(0).unwrap().standing(&id).map(|s| s.since), Some(since));
     });

@@ -33,7 +33,7 @@ pub const REST_MAX: Duration = Duration::from_secs(4 * 3600);
 pub const RESTING_MAX: usize = 8192;
 /// A dial that was never answered is taken as failed after this.
 const DIAL_LOST: Duration = Duration::from_secs(30);
-/// So long before the report a member whose dial failed is dialled once more: it may have been starting again.
+/// Before the report: when a member whose dial failed is dialled once more, which may have been starting again.
 const AGAIN_BEFORE: Duration = Duration::from_secs(30);
 /// The longest pause between two dials.
 const PAUSE_MAX: Duration = Duration::from_millis(500);

@@ -124,7 +124,7 @@ impl Records {
         if self.spent(&record, now) || record.published > now.plus(self.tolerance) {
             return Taken::Refused;
         }
-        // spec: DIR-15
+        // spec: AGREE-9
         if !self.relays.contains_key(&record.id()) {
             match self.ranks.room(&record.id()) {
                 Room::Free => {}

@@ -131,6 +131,8 @@ pub(crate) struct Node {
     pub(crate) silent: bool,
     /// Nobody can open a link to it.
     pub(crate) walled: bool,
+    /// Relays whose links it does not answer.
+    pub(crate) deaf_to: BTreeSet<usize>,
     pub(crate) lie: Option<Lie>,
     pub(crate) settled: Vec<Arc<Snapshot>>,
     pub(crate) known: usize,
@@ -203,6 +205,7 @@ impl Net {
             up: true,
             silent: false,
             walled: false,
+            deaf_to: BTreeSet::new(),
             lie: None,
             settled: vec![],
             known: 0,
@@ -317,7 +320,7 @@ impl Net {
             }
             Event::Dialled(by, dial) => {
                 self.dials.entry(dial.addr).or_default().push(by);
-                let there = |n: &Node| n.id == dial.relay.id() && n.up && !n.walled;
+                let there = |n: &Node| n.id == dial.relay.id() && n.up && !n.walled && !n.deaf_to.contains(&by);
                 let reached = dial.addr.ip()
                     == IpAddr::from([10, self.find(&dial.relay.id()).unwrap_or(99) as u8, 0, 1])
                     && self.nodes.iter().any(there);

@@ -5,11 +5,11 @@ use crate::crypto::identity::IdentityKey;
 use crate::proto::directory::ranks::CANDIDATES_MAX;
 use crate::proto::directory::records::{Records, Taken};
 use crate::proto::directory::snapshot::Snapshot;
-use crate::proto::directory::testing::{NETWORK, Net, id, record};
+use crate::proto::directory::testing::{NETWORK, Net, id, key, record};
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest};
-use crate::wire::report::short;
+use crate::wire::report::{Report, ReportEntry, endpoint, short};
 use core::net::SocketAddr;
 
 const P: Profile = Profile { work: Profile::TESTING.work, private_relays: true, ..Profile::PUBLIC };
@@ -125,6 +125,58 @@ fn a_relay_nobody_can_reach_stays_out_and_is_told() {
     net.nodes[6].walled = false;
     net.run(400_000);
     assert_eq!(net.agreed(), Some(7), "once the port is open it comes in");
+}
+
+/// Six members and one that wants to come in and lacks one confirmation; the report of the sixth, which has not made one yet and
+/// is hostile: with it there are enough. Runs until the cut but for `left` milliseconds.
+fn one_report_decides(seed: u8, left: u64) -> (Net, Vec<u8>) {
+    let mut net = formed(6, seed);
+    net.join(6);
+    net.nodes[6].deaf_to.insert(4);
+    net.nodes[5].silent = true;
+    let unix = net.now().unix.0;
+    net.run(CUT_MS - unix % CUT_MS - left);
+    let (set, published) = (net.newest()[0].clone(), net.now().unix);
+    let entry = ReportEntry { subject: short(&id(6).0), endpoint: endpoint(&record(6, published)), addresses: 1 };
+    let cut = UnixMs(set.cut.0 + CUT_MS);
+    let report = Report::sign(cut, short(&set.root), id(5), (vec![], vec![entry]), &key(5));
+    (net, DirectoryRequest::Report(vec![report]).encode())
+}
+
+/// The five that take part agree, half a minute after the cut: on a set of how many.
+fn agreed_by_five(net: &mut Net) -> Option<usize> {
+    let cut = net.newest()[0].cut;
+    net.run(30_000);
+    let five = &net.newest()[..5];
+    let is_one = five.iter().all(|s| s.root == five[0].root && s.cut.0 == cut.0 + CUT_MS);
+    is_one.then(|| five[0].len())
+}
+
+#[test]
+fn a_report_in_time_counts() {
+    let (mut net, report) = one_report_decides(6, 8_000);
+    net.ask(0, &report);
+    net.run(8_000);
+    assert_eq!(agreed_by_five(&mut net), Some(7));
+}
+
+// The cut has come, and the set is not settled yet.
+// spec: ADM-21
+#[test]
+fn a_report_after_the_cut_counts_for_nobody() {
+    let (mut net, report) = one_report_decides(6, 0);
+    net.run(100);
+    (0..5).for_each(|i| drop(net.ask(i, &report)));
+    assert_eq!(agreed_by_five(&mut net), Some(6));
+}
+
+// It comes to one relay just before the cut, and to the others after it.
+// spec: ADM-22
+#[test]
+fn a_report_that_comes_late_to_some_divides_nobody_for_long() {
+    let (mut net, report) = one_report_decides(6, 20);
+    net.ask(0, &report);
+    assert_eq!(agreed_by_five(&mut net), Some(6), "long before the next cut");
 }
 
 // spec: ADM-6

@@ -24,7 +24,8 @@ fn a_network_begins_without_the_records_it_was_flooded_with() {
     net.run(3 * CUT_MS);
     assert_eq!(net.agreed(), Some(4));
     let most = net.dials.iter().filter(|(addr, _)| addr.port() == 443).map(|(_, by)| by.len()).max();
-    assert!(most.is_some_and(|n| n <= 8), "{most:?} dials to one of them");
+    // Of four relays each: at once, after a minute, and after two more.
+    assert!(most.is_some_and(|n| n <= 12), "{most:?} dials to one of them");
 }
 
 // Nobody's address becomes a target because there is no set yet.
