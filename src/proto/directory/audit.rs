@@ -217,7 +217,8 @@ impl Auditor {
 
     /// What to do next. Drain it until `None`.
     pub fn poll(&mut self, now: Now) -> Option<AuditOutput> {
-        let lost: Vec<_> = self.dials.iter().filter(|(_, d)| d.since + DIAL_LOST <= now.mono).map(|(n, _)| *n).collect();
+        let lost: Vec<_> =
+            self.dials.iter().filter(|(_, d)| d.since + DIAL_LOST <= now.mono).map(|(n, _)| *n).collect();
         lost.into_iter().for_each(|number| self.answered(now, number, false));
         let period = self.period.as_mut()?;
         if period.report_at.is_some_and(|at| at <= now.mono) {
@@ -247,7 +248,9 @@ impl Auditor {
 
     /// Whether the link of a dial answered under the record's link key.
     pub fn answered(&mut self, now: Now, number: u64, reached: bool) {
-        let (Some(UnderWay { what, .. }), Some(period)) = (self.dials.remove(&number), &mut self.period) else { return };
+        let (Some(UnderWay { what, .. }), Some(period)) = (self.dials.remove(&number), &mut self.period) else {
+            return;
+        };
         let (index, is_again) = (what.index, what.is_again);
         let Some(subject) = period.subjects.get_mut(&what.subject) else { return };
         let Some(addr) = subject.record.addrs.get(index).copied() else { return };

@@ -14,8 +14,8 @@ use crate::proto::rpc::{BODY_MAX, Call, CallError, CallId};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
 use crate::wire::directory::DirectoryRequest;
 use crate::wire::ids::{NetworkId, RelayId};
-use core::net::{IpAddr, SocketAddr};
 use crate::wire::membership::{Charter, MemberKey};
+use core::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -9,8 +9,8 @@ use crate::wire::changes::CHANGES_PART_MAX;
 use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink, bytes16};
-use crate::wire::report::Report;
 use crate::wire::membership::FOUNDERS_MAX;
+use crate::wire::report::Report;
 use crate::wire::roll::{ROLL_MAX, RollKey};
 
 /// len16(record).

@@ -65,7 +65,12 @@ impl RelayDirectory {
     }
 
     /// Answers ROLLS.
-    pub(super) fn rolls(&mut self, (given, from): (&[Vec<u8>], Option<IpAddr>), have: &[RollKey], now: Now) -> DirectoryAnswer {
+    pub(super) fn rolls(
+        &mut self,
+        (given, from): (&[Vec<u8>], Option<IpAddr>),
+        have: &[RollKey],
+        now: Now,
+    ) -> DirectoryAnswer {
         for bytes in given {
             // spec: GOSSIP-4
             if self.rolls.lacks(bytes) && !self.may_verify(from, now.mono) {
