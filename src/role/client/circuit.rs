@@ -67,7 +67,7 @@ pub(super) struct Circuit {
     starved: Vec<Key>,
     pulse: Pulse,
     /// Its last hop, where chance drew it and it is not accounted for.
-    draw: Option<Draw>,
+    draw: Option<Box<Draw>>,
     is_probe: bool,
     ready_as: Ready,
 }
@@ -101,7 +101,7 @@ impl Circuit {
             ready: false,
             starved: Vec::new(),
             pulse: Pulse::new(now),
-            draw,
+            draw: draw.map(Box::new),
             is_probe,
             ready_as: Ready { took: Duration::ZERO, passed: 0 },
         }
@@ -123,7 +123,7 @@ impl Circuit {
 
     /// The hops that are built.
     pub(super) fn built(&self) -> &[RelayId] {
-        self.machine.path()
+        self.path.get(..self.machine.hops()).unwrap_or_default()
     }
 
     pub(super) fn purpose(&self) -> Option<CircuitPurpose> {
@@ -205,12 +205,12 @@ impl Circuit {
 
     /// Its last hop, where chance drew it.
     pub(super) fn draw_mut(&mut self) -> Option<&mut Draw> {
-        self.draw.as_mut()
+        self.draw.as_deref_mut()
     }
 
     /// Takes the last hop out: it is accounted for.
     pub(super) fn take_draw(&mut self) -> Option<Draw> {
-        self.draw.take()
+        self.draw.take().map(|draw| *draw)
     }
 
     /// Whether it stood for as long as a circuit should.
@@ -255,7 +255,7 @@ impl Circuit {
 
     /// Opens a stream at its last hop. `None` when there is no room.
     pub(super) fn open(&mut self, now: Instant, stream: Key, opening: &Opening) -> Option<(usize, StreamId)> {
-        let hop = self.machine.path().len().saturating_sub(1);
+        let hop = self.machine.hops().saturating_sub(1);
         let mux = self.machine.mux(hop)?;
         let id = match opening {
             Opening::Open(target) => mux.open(target.clone())?,
@@ -302,7 +302,7 @@ impl Circuit {
         let Self { machine, streams, pulse, .. } = self;
         machine.receive(now, body_mut(cell), rng, &mut |event| sink(streams, event))?;
         // What earlier relays say tells nothing of the last.
-        if machine.heard() + 1 == machine.path().len() {
+        if machine.heard() + 1 == machine.hops() {
             pulse.beat(now);
         }
         Ok(())
@@ -363,7 +363,7 @@ impl Circuit {
 
     /// Whether it is being built and all relays answered but the last.
     pub(super) fn lacks_its_last(&self) -> bool {
-        self.state == CircuitState::Building && self.machine.path().len() + 1 == self.path.len()
+        self.state == CircuitState::Building && self.machine.hops() + 1 == self.path.len()
     }
 
     /// Whether nothing arrived on it for this long.
@@ -388,7 +388,7 @@ impl Circuit {
             Finding::Lives(probes) => self.end_probes(probes),
             Finding::Stalled(since) => return Some(since),
             Finding::Silent => {
-                let last = self.machine.path().len().saturating_sub(1);
+                let last = self.machine.hops().saturating_sub(1);
                 // The first relay alone tells a guard that is gone from a relay after it.
                 let hops = [last, 0].into_iter().take(if last == 0 { 1 } else { 2 });
                 let open = |hop| Some((hop, self.machine.mux(hop)?.open(Target::Directory)?));
@@ -419,5 +419,18 @@ impl Circuit {
     /// The streams that are on it.
     pub(super) fn into_streams(self) -> impl Iterator<Item = Key> {
         self.streams.into_values()
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an idle circuit takes besides its keys: a client may hold a thousand. Whoever adds to it puts what an idle circuit
+    /// does not need into a box.
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_circuit_is_small() {
+        assert!(size_of::<Circuit>() <= 408, "{}", size_of::<Circuit>());
+        assert!(size_of::<ClientCircuit>() <= 152, "{}", size_of::<ClientCircuit>());
     }
 }
