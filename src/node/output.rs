@@ -69,7 +69,7 @@ fn write_to(mut to: impl Write, text: &str) -> std::io::Result<()> {
 pub fn written(how: std::io::Result<()>) -> ExitCode {
     match how {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            let why = Error::file("write", std::path::Path::new("standard output"), &e);
+            let why = Error::file("write", Path::new("standard output"), &e);
             say_aside(&sentence(&why, colour()));
             ExitCode::FAILURE
         }

@@ -57,7 +57,7 @@ pub const CIRCUITS_MAX: usize = 65_536;
 /// Handshakes of circuits that wait for their turn. Beyond it the last of whoever has most is refused (spec CIRC-18).
 pub const HANDSHAKES_MAX: usize = 4096;
 /// Handshakes that are answered before the driver carries cells again: a millisecond or less.
-pub const HANDSHAKES_PER_TURN: usize = 8;
+pub const HANDSHAKES_PER_TURN: usize = 4;
 /// A CREATE that waited for this long is refused: its client is about to give it up.
 pub const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Handshakes of links, and of circuits, that are remembered so that none is answered twice: 4 MB each.

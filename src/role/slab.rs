@@ -128,7 +128,7 @@ mod tests {
         let mut slab = Slab::default();
         let keys: Vec<_> = (0..5 * CHUNK).map(|n| slab.insert(n)).collect();
         let gone = [0, CHUNK - 1, CHUNK, 3 * CHUNK + 7];
-        gone.map(|n| assert_eq!(slab.remove(keys[n]), Some(n)));
+        gone.iter().for_each(|&n| assert_eq!(slab.remove(keys[n]), Some(n)));
         assert_eq!(slab.iter().map(|(key, &n)| (key, n)).collect::<Vec<_>>(), {
             let left = keys.iter().enumerate().filter(|(n, _)| !gone.contains(n));
             left.map(|(n, &key)| (key, n)).collect::<Vec<_>>()
