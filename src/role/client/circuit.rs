@@ -19,7 +19,7 @@ use crate::wire::ids::RelayId;
 use crate::wire::message::{EndReason, StreamId, Target};
 use std::collections::BTreeMap;
 
-/// What a stream asks of its last hop.
+/// What a stream asks its last hop to do.
 #[derive(Clone, Debug)]
 pub(super) enum Opening {
     Open(Target),
@@ -66,7 +66,7 @@ pub(super) struct Circuit {
     /// Streams whose writers wait for room.
     starved: Vec<Key>,
     pulse: Pulse,
-    /// Its last hop, where chance drew it and it is not accounted for.
+    /// The last hop, if it was drawn at random and its outcome is not counted yet.
     draw: Option<Box<Draw>>,
     is_probe: bool,
     ready_as: Ready,
@@ -181,34 +181,34 @@ impl Circuit {
         true
     }
 
-    /// It is built; gives how long that took.
+    /// Marks the circuit as built and returns how long that took.
     pub(super) fn built_at(&mut self, now: Instant) -> Duration {
         self.state = CircuitState::Open;
         self.ready_as.took = now.since(self.begun);
         self.ready_as.took
     }
 
-    /// Whether it only asks whether a standby lets circuits stand.
+    /// Whether it is a probe, which tests whether a standby lets circuits stand.
     pub(super) fn is_probe(&self) -> bool {
         self.is_probe
     }
 
-    /// How it compares with others that are ready.
+    /// What the choice among ready circuits needs to know about this one.
     pub(super) fn ready_as(&self) -> Ready {
         self.ready_as
     }
 
-    /// Another that was ready was taken.
+    /// Another ready circuit was taken instead of this one.
     pub(super) fn passed_over(&mut self) {
         self.ready_as.passed = self.ready_as.passed.saturating_add(1);
     }
 
-    /// Its last hop, where chance drew it.
+    /// The last hop, if it was drawn at random.
     pub(super) fn draw_mut(&mut self) -> Option<&mut Draw> {
         self.draw.as_deref_mut()
     }
 
-    /// Takes the last hop out: it is accounted for.
+    /// Takes the last hop out, because its outcome is counted.
     pub(super) fn take_draw(&mut self) -> Option<Draw> {
         self.draw.take().map(|draw| *draw)
     }
@@ -266,7 +266,7 @@ impl Circuit {
         Some((hop, id))
     }
 
-    /// Frees a stream's name, unless the number serves another stream already.
+    /// Frees a stream's number, unless another stream has it by now.
     pub(super) fn forget(&mut self, name: (usize, StreamId), stream: Key) {
         if self.streams.get(&name) == Some(&stream) {
             self.streams.remove(&name);
@@ -301,7 +301,7 @@ impl Circuit {
     ) -> Result<(), CircuitError> {
         let Self { machine, streams, pulse, .. } = self;
         machine.receive(now, body_mut(cell), rng, &mut |event| sink(streams, event))?;
-        // What earlier relays say tells nothing of the last.
+        // A cell from an earlier relay says nothing about the last one.
         if machine.heard() + 1 == machine.hops() {
             pulse.beat(now);
         }
@@ -335,18 +335,18 @@ impl Circuit {
         self.machine.woken(now);
     }
 
-    /// Gives up what the next cell makes again.
+    /// Frees what the next cell can make again.
     pub(super) fn park(&mut self) {
         self.machine.park();
         self.starved.shrink_to_fit();
     }
 
-    /// Whether it has carried no stream for this long, but for those that `is_idle` says are idle.
+    /// Whether it has carried no stream for this long. Streams that are idle by `is_idle` do not count.
     pub(super) fn is_idle(&self, now: Instant, lifetime: Duration, is_idle: impl Fn(Key) -> bool) -> bool {
         now.since(self.last_stream) >= lifetime && self.streams.values().all(|&stream| is_idle(stream))
     }
 
-    /// Whether it is built and carries nothing, but for streams that `is_idle` says are idle: it may make way for another.
+    /// Whether it is built and carries nothing but streams that are idle by `is_idle`, so that it may make way for another.
     pub(super) fn is_unused(&self, is_idle: impl Fn(Key) -> bool) -> bool {
         self.state == CircuitState::Open && self.streams.values().all(|&stream| is_idle(stream))
     }
@@ -382,19 +382,20 @@ impl Circuit {
         self.end_probes(probes);
     }
 
-    /// Looks whether a circuit that owes an answer lives, and asks it when it was silent. Since when it is stalled, if so.
+    /// Checks whether a circuit that owes an answer still works, and probes it after a silence. Returns since when it has
+    /// been stalled, if it is.
     pub(super) fn look(&mut self, now: Instant) -> Option<Instant> {
         match self.pulse.look(now) {
             Finding::Lives(probes) => self.end_probes(probes),
             Finding::Stalled(since) => return Some(since),
             Finding::Silent => {
                 let last = self.machine.hops().saturating_sub(1);
-                // The first relay alone tells a guard that is gone from a relay after it.
+                // Only the first relay can show whether the guard is gone or a relay after it.
                 let hops = [last, 0].into_iter().take(if last == 0 { 1 } else { 2 });
                 let open = |hop| Some((hop, self.machine.mux(hop)?.open(Target::Directory)?));
                 let probes: Vec<_> = hops.filter_map(open).collect();
                 if probes.is_empty() {
-                    // No room for a question: nothing can be said of it.
+                    // There is no room for a probe, so nothing can be said about the circuit.
                     self.pulse.beat(now);
                 }
                 self.pulse.asked(probes);
