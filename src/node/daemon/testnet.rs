@@ -75,7 +75,7 @@ async fn serve(net: &Testnet, config: &TestnetConfig, begun: Timer, mut signals:
     Ok(())
 }
 
-/// Says what a newcomer can do now. Nobody has to read it: the network runs on when standard output is closed or full.
+/// Tells a newcomer what to try now. The network goes on even if standard output is closed or full.
 fn greet(report: &TestnetReady, json: bool) {
     if json {
         if let Ok(text) = serde_json::to_string(report) {
