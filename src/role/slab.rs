@@ -120,6 +120,8 @@ mod tests {
         assert_eq!(slab.remove(a), Some('a'));
         let b = slab.insert('b');
         assert_eq!((slab.get(a), slab.get(b), slab.len()), (None, Some(&'b'), 1));
+        assert_eq!(slab.get_mut(a), None);
+        assert_eq!(slab.get_mut(b), Some(&mut 'b'));
         assert_eq!(Key::from_u64(b.to_u64()), b);
     }
 
