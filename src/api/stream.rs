@@ -43,7 +43,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The stream's receipt.
+    /// Which circuit carries the stream, and through which relays it runs.
     pub fn receipt(&self) -> &Receipt {
         &self.receipt
     }
