@@ -98,7 +98,7 @@ impl<K> SendQueue<K> {
         false
     }
 
-    /// Whose turn it is: quiet circuits go first, but not for ever.
+    /// Chooses the next circuit: quiet ones go first, up to [`FRESH_RUN_MAX`] in a row.
     fn next_turn(&mut self) -> Option<K> {
         if (self.fresh_run < FRESH_RUN_MAX || self.busy.is_empty())
             && let Some(circuit) = self.fresh.pop_front()
