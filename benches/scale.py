@@ -23,14 +23,15 @@ import tempfile
 import time
 
 sys.dont_write_bytecode = True
-from lab import Network, Process, Tor, Umbel, Web, free_port, wait_for  # noqa: E402
+from lab import Network, Process, Tor, Umbel, Web, free_port  # noqa: E402
 from load import Fetch, Loop, Typist, jain, percentile  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MB = 1e6
 ENDLESS = 1 << 50
-# Of eight's throughput, and times eight's CPU a byte: what fails the short form.
-SHORT_RATE, SHORT_CPU = 0.75, 1.35
+# Times the CPU a byte of eight circuits that 256 may take, of all nodes and of the client: what fails the short form. With one
+# cell a turn it was 1.7 to 2.2 and 2.3 to 3.2. Throughput is not judged: others may use the machine.
+SHORT_CPU, SHORT_CLIENT = 1.6, 2.0
 
 
 class Haproxy(Network):
@@ -78,6 +79,21 @@ def warm(net, web, users, at_once=32):
     return seconds, failed
 
 
+def pieces(net):
+    """What all nodes say of their sockets and links since the start."""
+    if not isinstance(net, Umbel):
+        return {}
+    nodes = [net.status(name)["bytes"] for name in ("client", "relay0", "relay1", "relay2")]
+    return {key: sum(node.get(key, 0) for node in nodes) for key in nodes[0]}
+
+
+def batches(before, after):
+    """How the work between was batched; zeros where a build does not tell."""
+    d = {key: after[key] - before[key] for key in after}
+    per = lambda a, b: d.get(a, 0) / d[b] if d.get(b) else 0  # noqa: E731
+    return {"cells": per("cells", "records"), "read": per("in", "reads"), "write": per("out", "writes"), "wakes": per("wakes", "in") * MB}
+
+
 def bulk(net, web, streams, circuits, options, tag):
     """All downloads at once for a fixed time: what came, what it cost, how alike they fared."""
     users = [f"{tag}-{n}" for n in range(circuits)]
@@ -85,10 +101,12 @@ def bulk(net, web, streams, circuits, options, tag):
     loop = Loop()
     fetches = [Fetch(loop, net.socks, user_of(net, users[n % circuits]), web.port, ENDLESS) for n in range(streams)]
     loop.run(time.monotonic() + options.ramp + streams / 2000)
+    counted = pieces(net)
     before, start, cpu = [f.got for f in fetches], time.monotonic(), net.cpu()
     loop.run(start + options.seconds)
     seconds, used = time.monotonic() - start, [b - a for a, b in zip(cpu, net.cpu())]
     shares = [f.got - b for f, b in zip(fetches, before)]
+    how = batches(counted, pieces(net))
     memory = [p.rss() / MB for p in (net.client, *net.relays)]
     failed += len(loop.failed)
     if loop.failed:
@@ -99,15 +117,17 @@ def bulk(net, web, streams, circuits, options, tag):
     firsts = [f.first - f.started for f in fetches if f.first]
     return {"rate": sum(shares) / MB / seconds, "cpu": sum(used) / gb, "client": used[0] / gb, "jain": jain(shares),
             "failed": failed, "silent": sum(not s for s in shares), "first": 1000 * percentile(firsts, 0.95),
-            "built": built, "memory": memory[0], "relay": max(memory[1:])}
+            "built": built, **how, "memory": memory[0], "relay": max(memory[1:])}
 
 
-HEAD = "| load | through | MB/s | CPU s/GB | of it client | Jain | failed | without a byte | first byte p95 | client | largest relay |"
+HEAD = ("| load | through | MB/s | CPU s/GB | of it client | Jain | failed | without a byte | first byte p95 | client | largest relay "
+        "| cells a record | KB a read | KB a write | wake-ups a MB |")
 
 
 def row(work, net, r):
     return (f"| {work} | {net} | {r['rate']:.0f} | {r['cpu']:.2f} | {r['client']:.2f} | {r['jain']:.3f} | {r['failed']} | {r['silent']} "
-            f"| {r['first']:.0f} ms | {r['memory']:.0f} MB | {r['relay']:.0f} MB |")
+            f"| {r['first']:.0f} ms | {r['memory']:.0f} MB | {r['relay']:.0f} MB | {r['cells']:.1f} | {r['read'] / 1000:.1f} "
+            f"| {r['write'] / 1000:.1f} | {r['wakes']:.0f} |")
 
 
 def medians(rows):
@@ -227,9 +247,10 @@ def plot(path, found):
 def judge(found):
     """The short form: whether 256 circuits cost more than they may beside eight."""
     few, many = found["8 circuits", "Umbel"], found["256 circuits", "Umbel"]
-    rate, cpu = many["rate"] / few["rate"], many["cpu"] / few["cpu"]
-    print(f"256 circuits against 8: {rate:.2f} of the throughput, {cpu:.2f} times the CPU a byte, {many['failed']} failed, Jain {many['jain']:.3f}")
-    return rate >= SHORT_RATE and cpu <= SHORT_CPU and not many["failed"]
+    rate, cpu, client = (many[key] / few[key] for key in ("rate", "cpu", "client"))
+    print(f"256 circuits against 8: {rate:.2f} of the throughput, {cpu:.2f} times the CPU a byte, {client:.2f} times the client's, "
+          f"{many['failed']} failed, Jain {many['jain']:.3f}")
+    return cpu <= SHORT_CPU and client <= SHORT_CLIENT and not many["failed"]
 
 
 def main():
