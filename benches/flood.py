@@ -188,14 +188,20 @@ def measure(kind, count, args, work):
         if kind == "slow":
             command += [f"{work}/{exit_}.invite", f"127.0.0.1:{big}"]
         flood = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        theirs = [Process.of("flood", flood), Process.of("its server", servers[1])]
+        others = [r for n, r in enumerate(net.relays) if n != target]
         start, failed, changes = time.monotonic(), fetching.failed, 0
+        spent = before_it = [net.relays[target].cpu(), sum(r.cpu() for r in others), sum(p.cpu() for p in theirs)]
         while flood.poll() is None:
+            # What the flood's own programs took is not the relays' cost, but it is taken from the same machine.
+            spent = [net.relays[target].cpu(), sum(r.cpu() for r in others), sum(p.cpu() for p in theirs)]
             time.sleep(1.0)
             if (now := net.guard()) not in (guard, None):
                 changes += 1
         end, said = time.monotonic(), flood.communicate()
         if flood.returncode != 0:
             raise SystemExit(f"{kind}: {said[1]}")
+        cores = [(after - at_first) / (end - start) for at_first, after in zip(before_it, spent)]
         during, failed = rate(fetching.ends, start, end), fetching.failed - failed
         recovered = None
         while recovered is None and time.monotonic() - end < 30:
@@ -204,7 +210,7 @@ def measure(kind, count, args, work):
             if now - end >= 2 and rate(fetching.ends, now - 2, now) >= 0.9 * before:
                 recovered = now - end - 2
         fetching.stop()
-        return dict(kind=kind, before=before, during=during, failed=failed, peak=net.peak(target), changes=changes, recovered=recovered, said=json.loads(said[0]))
+        return dict(kind=kind, before=before, during=during, failed=failed, peak=net.peak(target), changes=changes, recovered=recovered, cores=cores, said=json.loads(said[0]))
     finally:
         net.stop()
         for server in servers:
@@ -221,7 +227,7 @@ def main():
     args = parser.parse_args()
     work, missed = tempfile.mkdtemp(prefix="flood-"), []
     print(f"{args.seconds:g} s each; fetches of {FILE // 1000} kB a second")
-    print("| flood | sent | served | busy | before | during | failed | memory | guard changes | recovery |\n|---|---|---|---|---|---|---|---|---|---|")
+    print("| flood | sent | served | busy | before | during | failed | memory | guard changes | recovery | cores: relay, others, flood |\n|---|---|---|---|---|---|---|---|---|---|---|")
     try:
         for kind in args.only.split(","):
             # A short run floods at the same rate as a long one.
@@ -233,7 +239,7 @@ def main():
             said, share = row["said"], row["during"] / max(row["before"], 1e-9)
             recovery = "none" if row["recovered"] is None else f"{row['recovered']:.1f} s"
             print(f"| {kind} | {said['sent']} | {said['created']} | {said['busy']} | {row['before']:.1f} | {row['during']:.1f} ({share:.0%}) | {row['failed']} "
-                  f"| {row['peak'] / 1e6:.0f} MB | {row['changes']} | {recovery} |", flush=True)
+                  f"| {row['peak'] / 1e6:.0f} MB | {row['changes']} | {recovery} | {', '.join(f'{c:.2f}' for c in row['cores'])} |", flush=True)
             checks = [(row["peak"] <= BUDGET, "memory"), (row["changes"] == 0, "guard"), (row["recovered"] is not None, "recovery")]
             # Rates are judged over a minute only: a short run on a shared machine says too little of them.
             if args.seconds >= 60:

@@ -34,9 +34,9 @@ use std::sync::Arc;
 const SPARE_CIRCUITS: usize = 2;
 /// Relays between the client and a destination.
 const HOPS: usize = 3;
-/// How long a request waits for the first directory unless set otherwise.
+/// How long a request waits for the first directory, by default.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often the guards are written at most.
+/// The shortest time between two writes of the guards.
 const KEEP_GUARDS_EVERY: Duration = Duration::from_secs(2);
 
 /// How a [`Client`] starts. Made by [`Client::builder`].
@@ -47,7 +47,7 @@ pub struct ClientBuilder {
     invites: Vec<Invite>,
     seeds: Vec<String>,
     patience: Duration,
-    /// The network, where it is known already.
+    /// The network, if it is known already.
     network: Option<Network>,
     guards_fail_open: bool,
 }
@@ -253,7 +253,7 @@ impl Client {
         Stream::open(&self.node, target, isolation).await
     }
 
-    /// Has an exit look a name up. Empty where nothing is found.
+    /// Has an exit look a name up. The answer is empty if nothing is found.
     ///
     /// # Errors
     /// As [`Client::connect`].
@@ -287,7 +287,7 @@ impl Client {
         Object::open(&self.node, link, route).await
     }
 
-    /// Asks those who are responsible for a relay's record or a block who of them holds it. `key` is a relay's id or a
+    /// Asks the custodians of a relay's record or of a block which of them hold it. `key` is a relay's id or a
     /// block's address (the part of a link before the slash): 52 characters.
     ///
     /// # Errors
@@ -314,19 +314,19 @@ impl Client {
         self.node.run(|local| async move { local.invite() }).await
     }
 
-    /// What happens from now on.
+    /// A receiver of everything that happens from now on.
     pub fn events(&self) -> Events {
         self.node.events()
     }
 
-    /// Waits until the first circuit works; for as long as that takes.
+    /// Waits until the first circuit works, without a time limit.
     ///
     /// # Errors
     /// [`ErrorKind::Clock`] (rule DIR-52) when the relays agree that this machine's clock is wrong;
     /// [`ErrorKind::NotRunning`] when the node ends.
     pub async fn ready(&self) -> Result<(), Error> {
         self.node.readiness().ready().await?;
-        // Whoever is told that it works finds its guards on disk.
+        // The guards must be on disk before the caller hears that the node works.
         self.node.run(|local| async move { local.save_guards() }).await
     }
 

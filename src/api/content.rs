@@ -1,4 +1,4 @@
-//! What a program gives to publish: a path, or a reader.
+//! What a program can publish: a path, or a reader.
 
 use super::gather::{Gathered, Listing, Selection, Spool, gather};
 use crate::host::dir::NodeDir;
@@ -29,7 +29,7 @@ enum What {
     Reader(Pin<Box<dyn AsyncRead + Send>>),
 }
 
-/// What can be read by a thread that may block.
+/// A source that is read on a thread that may block.
 pub(super) enum Found {
     Path(PathBuf, Selection, Spool),
     Spooled(File, u64, String),

@@ -1,11 +1,11 @@
-//! Where a stream may go, and what must never leave this machine.
+//! Where a stream may lead, and which names and addresses must never leave this machine.
 
 use crate::base::host::{Host, ip_may_leave, lies_under};
 use crate::host::error::{Error, ErrorKind};
 use crate::wire::message::{Target, host_name};
 use core::net::{IpAddr, SocketAddr};
 
-/// A host and a port that an exit connects to. The exit looks the name up, and nobody else. A host is read as browsers read
+/// A host and a port that an exit connects to. Only the exit looks the name up. A host is read as browsers read
 /// it: `EXAMPLE.com.` is `example.com`, and `127.1` an address.
 ///
 /// ```
@@ -28,7 +28,7 @@ impl From<(String, u16)> for Destination {
         Self(match Host::parse(&host) {
             Ok(Host::Ip(ip)) => Target::Addr(SocketAddr::new(ip, port)),
             Ok(Host::Name(name)) => Target::Host(name, port),
-            // Refused when it is used.
+            // Kept as it is; refused when it is used.
             Err(_) => Target::Host(host, port),
         })
     }
@@ -56,7 +56,7 @@ fn local() -> Error {
 }
 
 impl Destination {
-    /// The target as an exit is told it.
+    /// The target, in the form that is sent to an exit.
     pub(super) fn checked(self, private: bool) -> Result<Target, Error> {
         match &self.0 {
             Target::Host(_, 0) => return Err(Error::new(ErrorKind::Usage, "port 0 cannot be connected to")),
@@ -76,7 +76,7 @@ impl Destination {
     }
 }
 
-/// A host in the one form in which an exit may be asked for it, or why it may not.
+/// A host in the one form that may be sent to an exit, or why it may not be sent.
 pub(super) fn check_name(name: &str, private: bool) -> Result<Host, Error> {
     let bad = |why: &dyn core::fmt::Display| {
         Error::new(ErrorKind::Usage, format!("this is no host name: {why}")).with_rule("PROXY-46").with_hint(

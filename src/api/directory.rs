@@ -1,10 +1,10 @@
-//! What is told of a client's directory: who confirmed it, what changed in it, and why there is none any more.
+//! Reports about a client's directory: who confirmed it, what changed in it, and why there is none any more.
 
 use crate::base::time::{Duration, Now};
 use crate::proto::directory::client_sync::Report;
 use crate::proto::directory::progress::{Dispute, Stage};
 
-/// How long it is told that the set of relays changed more than time explains.
+/// How long the warning stays that the set of relays changed more than usual churn explains.
 const CHANGE_TOLD: Duration = Duration::from_secs(86_400);
 
 fn hours(time: Duration) -> String {
@@ -14,7 +14,7 @@ fn hours(time: Duration) -> String {
     }
 }
 
-/// What deserves a look, each with its code. `missing` is what the node does about its directory where it had one and has none.
+/// The problems, each with its code. `missing` is what the node does about its directory where it had one and has none.
 pub(super) fn troubles(
     report: &Report,
     dispute: Option<Dispute>,

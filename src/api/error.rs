@@ -1,4 +1,4 @@
-//! What the machines say went wrong, as errors for people.
+//! Turns the errors of the protocol machines into errors for people.
 
 use super::local::ConnectError;
 use crate::host::error::{Error, ErrorKind, Fault};

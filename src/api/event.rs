@@ -9,7 +9,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use tokio::sync::broadcast;
 
-/// Events kept for a receiver that does not keep up; older ones are dropped and counted.
+/// How many events are kept for a slow receiver. Older ones are dropped and counted.
 const EVENTS_KEPT: usize = 64;
 
 /// Something that happened in a node. None tells of users or destinations.
@@ -24,7 +24,8 @@ pub enum Event {
     CircuitBuilt(u64),
     /// This machine's clock differs from the relays': milliseconds, positive when this clock is ahead.
     ClockSkew(i64),
-    /// The node can do its work from now on, or cannot: no relay answers, say. The first time comes as [`Event::Bootstrap`] too.
+    /// The node can do its work from now on, or can no longer do it, for example because no relay answers. The first time is
+    /// reported as [`Event::Bootstrap`] too.
     Ready(bool),
     /// Something keeps the node from its work, or a part of it.
     Problem(Problem),

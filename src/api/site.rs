@@ -1,4 +1,4 @@
-//! What the path of a site's URL names: one reading for the local proxy and for links that are given to `get`.
+//! Resolves the path of a site's URL, in the same way for the local proxy and for `get`.
 
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;

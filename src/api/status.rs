@@ -1,4 +1,4 @@
-//! What a node does now. Nothing in it identifies users or destinations.
+//! A node's status. Nothing in it identifies users or destinations.
 
 use super::local::Local;
 use super::paths::SHARE_SUPPOSED;
@@ -27,7 +27,7 @@ pub struct Status {
     /// How far it is on its way to its first work.
     #[cfg_attr(feature = "serde", serde(default))]
     pub bootstrap: Bootstrap,
-    /// What keeps it from its work, or a part of it.
+    /// Problems that keep it from all or part of its work.
     pub problems: Vec<Problem>,
     /// The network, and the node's place in it.
     pub network: NetworkStatus,
@@ -62,7 +62,7 @@ pub struct DirectoryStatus {
     /// Signers that were drawn for it, those that said nothing among them.
     #[cfg_attr(feature = "serde", serde(default))]
     pub drawn: u64,
-    /// Seeds that vouched for the first set, in this run or an earlier one; null where nobody had to, as on a relay.
+    /// Seeds that vouched for the first set, in this run or an earlier one; null if none was needed, as on a relay.
     #[cfg_attr(feature = "serde", serde(default))]
     pub vouched: Option<u64>,
     /// Seconds since the cut.
@@ -70,7 +70,7 @@ pub struct DirectoryStatus {
     /// Relays in it that connect to the Internet.
     #[cfg_attr(feature = "serde", serde(default))]
     pub exits: u64,
-    /// Of how many operators these are, as far as families and prefixes tell them apart.
+    /// How many operators run these, as far as families and prefixes tell them apart.
     #[cfg_attr(feature = "serde", serde(default))]
     pub exit_operators: u64,
     /// How many of a million paths to the Internet somebody may see at both ends who runs a fifth of all relays, and as many

@@ -15,7 +15,7 @@ use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How a stream went: which circuit carries it. For whoever wants to see that two streams are apart.
+/// A stream's receipt: which circuit carries it. It shows whether two streams are separate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
@@ -43,7 +43,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// How the stream went.
+    /// Which circuit carries the stream, and through which relays it runs.
     pub fn receipt(&self) -> &Receipt {
         &self.receipt
     }
@@ -52,7 +52,7 @@ impl Stream {
         let opened = node.run(move |local| async move {
             let stream = local.connect(target, isolation, &[]).await?;
             let receipt = local.receipt(&stream)?;
-            // A node that ends under a stream is no clean end to whoever reads; a user who goes has said all.
+            // If the node ends, a reader must see an error. If the user goes, everything it wrote counts.
             let (to_user, from_net) = pipe(|| Err(ended()));
             let (to_net, from_user) = pipe(|| Ok(()));
             tokio::task::spawn_local(carry(stream, to_user, from_user));
@@ -115,7 +115,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A stream between its circuit and the pipes of whoever uses it. Runs on the node's thread.
+/// Connects a stream with the pipes of its user. Runs on the node's thread.
 struct Carrier {
     net: AgentStream,
     to_user: PipeWriter,
@@ -165,7 +165,7 @@ impl Carrier {
             match Pin::new(&mut self.net).poll_read(cx, &mut buf) {
                 Poll::Ready(read) => read?,
                 Poll::Pending => {
-                    // An idle stream holds no buffer.
+                    // An idle stream must hold no buffer.
                     self.space = Vec::new();
                     return Poll::Pending;
                 }

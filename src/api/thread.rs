@@ -15,14 +15,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-/// Requests of all handles that the thread has not taken up yet; who has more waits.
+/// Requests of all handles that the thread has not taken yet. A further one waits.
 const REQUESTS_MAX: usize = 256;
 /// Threads of the runtime that read files to be published.
 const BLOCKING_MAX: usize = 8;
 
 type Request = Box<dyn FnOnce(&Local) + Send>;
 
-/// What the handles of a node share.
+/// The state that all handles of a node share.
 pub(crate) struct NodeThread {
     requests: Mutex<Option<mpsc::Sender<Request>>>,
     thread: Mutex<Option<JoinHandle<()>>>,

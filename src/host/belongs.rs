@@ -25,7 +25,7 @@ fn damaged(dir: &NodeDir, file: &str, line: usize, hint: &'static str) -> Error 
     Error::config(&dir.file(file), format_args!("line {line} is damaged")).with_rule("NODE-24").with_hint(hint)
 }
 
-/// The network that the folder belongs to, once a node ran in it.
+/// The network that the folder belongs to, if a node has run in it.
 ///
 /// # Errors
 /// [`ErrorKind::Config`](crate::host::error::ErrorKind::Config) when the file cannot be read or is damaged.
@@ -37,7 +37,7 @@ pub fn network(dir: &NodeDir) -> Result<Option<NetworkId>, Error> {
     })
 }
 
-/// Says in the folder which network it belongs to, where it does not say so yet.
+/// Writes into the folder which network it belongs to, unless it says so already.
 ///
 /// # Errors
 /// The file cannot be written.

@@ -1,4 +1,5 @@
-//! File descriptors, which are limited for a process and for the system: what happens when none is left, and how it is said.
+//! File descriptors, which are limited for each process and for the system: what happens when they run out, and how that is
+//! reported.
 //!
 //! Every link, stream and program at the proxy takes one. When they are used up, `accept` fails at once and would fail again at
 //! once; so whoever accepts waits until something was closed, and for a moment at most. Connections wait in the system's queue
@@ -11,10 +12,10 @@ use tokio::sync::Notify;
 
 /// After `accept` failed the listener rests this long at first.
 const REST_MIN: Duration = Duration::from_millis(50);
-/// And this long at most, where nothing of its own is closed meanwhile: other processes may give back what the system lacks.
+/// And this long at most, if this process closes nothing meanwhile: other processes may free descriptors too.
 const REST_MAX: Duration = Duration::from_secs(1);
 
-/// No descriptor is left in the system, and in the process: the same numbers on every Unix.
+/// `ENFILE` and `EMFILE`: none is left in the system, or in the process. The same numbers on every Unix.
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 
@@ -33,14 +34,14 @@ pub fn is_shortage(why: &io::Error) -> bool {
         || matches!(why.kind(), ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory)
 }
 
-/// Says that there is no descriptor, and what follows from it.
+/// Reports that there is no descriptor, and the consequence.
 pub fn warn_short(consequence: &'static str) {
     SHORT.fetch_add(1, Ordering::Relaxed);
     let limit = crate::host::system::open_files_limit();
     tracing::warn!(limit, "too many open files: {consequence} until some are closed; raise the limit (ulimit -n)");
 }
 
-/// A descriptor kept for when there is no other.
+/// A descriptor that is held in reserve.
 pub struct Reserve(Option<std::fs::File>);
 
 impl Reserve {
@@ -76,7 +77,7 @@ impl Pause {
 
     /// Waits after `accept` failed, until something was `freed` or for a moment.
     pub async fn after(&mut self, why: &io::Error, freed: &Notify) {
-        // A peer gave its connection up while it waited: the next one follows.
+        // The peer closed its connection while it waited in the queue, so the next one is taken at once.
         if why.kind() == ErrorKind::ConnectionAborted {
             return;
         }

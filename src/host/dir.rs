@@ -1,4 +1,4 @@
-//! A node's folder: who may read it, who may use it, and how files in it come to be whole or not at all.
+//! A node's folder: its permissions, its lock, and how its files are written whole or not at all.
 
 use crate::host::error::{Error, ErrorKind, reason};
 use crate::host::owner::{check_folder, check_secret};
@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 pub const PRIVATE: u32 = 0o600;
 /// Mode of files meant for others: invites and ready files.
 pub const SHARED: u32 = 0o644;
-/// The largest cache or key file that is read back.
+/// The largest cache or key file that is read.
 pub const FILE_MAX: u64 = 64 * 1024 * 1024;
 
 const LOCK_NAME: &str = "lock";
@@ -66,7 +66,7 @@ impl NodeDir {
         self.path.join(name)
     }
 
-    /// Writes a private file whole or not at all. What could not be written is remembered, and said once.
+    /// Writes a private file whole or not at all. A failure is remembered, and reported once.
     pub fn save(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let written = write_atomic_io(&self.file(name), bytes, PRIVATE);
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,7 +87,7 @@ impl NodeDir {
         }
     }
 
-    /// A file that could not be written and was not since, and the system's words for why.
+    /// A file whose last write failed, and the system's error message.
     // spec: NODE-26
     pub fn trouble(&self) -> Option<(String, String)> {
         let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -172,7 +172,7 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes `bytes` to `path` so that at any moment, power cuts included, the old file or the new one stands there.
+/// Writes `bytes` to `path` so that at any moment, even after a power cut, either the old file or the new one is there.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     write_atomic_io(path, bytes, mode).map_err(|e| Error::file("write", path, &e))
 }
@@ -183,7 +183,7 @@ fn write_atomic_io(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     temp_name.push(name);
     temp_name.push(".tmp");
     let temp = path.with_file_name(temp_name);
-    // A leftover of a killed process may have another mode or owner: never write into it.
+    // A killed process may have left a file with another mode or owner, which must not be written into.
     match fs::remove_file(&temp) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -197,7 +197,7 @@ fn write_atomic_io(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync_parent(path)
 }
 
-/// Makes a rename in the folder of `path` last through a power cut.
+/// Makes a rename in the folder of `path` survive a power cut.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()

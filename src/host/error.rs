@@ -30,11 +30,11 @@ pub enum ErrorKind {
     NotFound,
     /// The content is there, but the link's key does not open it.
     WrongKey,
-    /// What came is not what the link names. Nothing of it was handed on.
+    /// What arrived is not what the link names. None of it was handed on.
     Tampered,
     /// No circuit could be built to where the answer is, or the node has no directory yet.
     NoPath,
-    /// The custodians have no room, or their disks fail: later, or with less, it may do.
+    /// The custodians have no room, or their disks fail. It may work later, or with less content.
     StoreFull,
     /// No answer in time.
     TimedOut,
@@ -52,30 +52,30 @@ pub enum ErrorKind {
     Refused,
     /// The stream, its circuit or the connection behind the exit broke.
     Reset,
-    /// A bound was reached: of this node (streams, jobs) or of the exit.
+    /// A limit of this node (streams, jobs) or of the exit was reached.
     Busy,
     /// The exit's policy, or this node's own, forbids the destination.
     Forbidden,
 }
 
-/// Whose fault an [`Error`] is: who can mend it.
+/// Whose fault an [`Error`] is, that is, who can fix it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The program or person that asked: another argument, link or folder will do.
+    /// The program or person that asked. Another argument, link or folder may work.
     You,
     /// This machine: its disk, clock, ports or limits.
     Machine,
-    /// A relay that broke the rules or has no room; another may do better.
+    /// A relay that broke the rules or has no room. Another one may do.
     Relay,
-    /// Whoever published the content, or runs the host that was connected to.
+    /// The publisher of the content, or the host that was connected to.
     Publisher,
     /// The network: too few relays, or none can be reached.
     Network,
 }
 
 impl ErrorKind {
-    /// Whose fault it is where nothing more is known.
+    /// The usual fault for this kind of error.
     fn fault(self) -> Fault {
         match self {
             Self::Usage | Self::Link | Self::WrongKey | Self::NotRunning | Self::Forbidden => Fault::You,
@@ -195,7 +195,7 @@ impl Error {
         self
     }
 
-    /// A file that cannot be read or written, for no fault of the configuration.
+    /// A file that cannot be read or written for a reason other than the configuration.
     pub(crate) fn file(verb: &str, path: &Path, error: &io::Error) -> Self {
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => "check who owns the file and its folder",

@@ -63,7 +63,7 @@ pub fn make_key(dir: &NodeDir, secret: &Secret<32>) -> Result<IdentityKey, Error
     Ok(IdentityKey::from_bytes(*secret.expose()))
 }
 
-/// The newest roll that this founder signed; `None` where it took nothing back yet.
+/// The newest roll that this founder signed; `None` if it has revoked nothing yet.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] when the file cannot be read or is damaged.
@@ -85,7 +85,7 @@ pub fn save_roll(dir: &NodeDir, roll: &Roll) -> Result<(), Error> {
     dir.save(ROLL_FILE, lines::seal(ROLL_KIND, [line]).as_bytes())
 }
 
-/// Somebody to whom the founder gave a member key.
+/// A member: a person who got a member key from the founder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issued {
     /// As the founder called them.
@@ -96,7 +96,7 @@ pub struct Issued {
     pub issued: u64,
 }
 
-/// Whom this founder gave a member key, in order.
+/// Everybody who got a member key from this founder, in order.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] when the file cannot be read or is damaged.

@@ -115,7 +115,7 @@ fn former(line: &str) -> Option<GuardRecord> {
     Some(GuardRecord { used: time(used), is_former: true, ..GuardRecord::new(id, UnixMs(used)) })
 }
 
-/// A guard of an earlier form. When it was last used is not known: not before its first circuit.
+/// A guard from an earlier form of the file, which does not tell when the guard was last used.
 fn short_guard(line: &str) -> Option<GuardRecord> {
     let (id, [added, confirmed, missing]) = numbers(line.strip_prefix("guard ")?)?;
     Some(GuardRecord {

@@ -25,7 +25,7 @@ pub const DESTINATION: Schedule =
 pub const LOCAL: Schedule = Schedule { after: Duration::from_secs(15), every: Duration::from_secs(15), probes: 4 };
 
 impl Schedule {
-    /// Has the system ask this peer. Where it cannot, the connection only lasts until something is written.
+    /// Turns keep-alive on for this peer. If the system cannot do that, a dead peer is noticed only when something is written.
     pub fn set(&self, stream: &TcpStream) {
         let probes = TcpKeepalive::new().with_time(self.after).with_interval(self.every).with_retries(self.probes);
         let _ = SockRef::from(stream).set_tcp_keepalive(&probes);

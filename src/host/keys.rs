@@ -31,7 +31,7 @@ const KIND: &str = "umbel relay keys 3";
 const KIND_WITH_WORK: &str = "umbel relay keys 2";
 const KIND_PLAIN: &str = "umbel relay keys 1";
 const ID_KIND: &str = "umbel relay id 1";
-/// What a relay's folder has besides, once it ran.
+/// What else a relay's folder has once the relay has run.
 const TRACES: [&str; 2] = ["store", "peers"];
 /// What a client's folder has.
 const CLIENT_TRACE: &str = "guards";
@@ -117,7 +117,7 @@ impl RelayKeys {
     /// The keys, or the number of the line that is wrong.
     fn parse(text: &str) -> Result<Self, usize> {
         let mut lines = match text.strip_prefix(KIND_PLAIN).and_then(|rest| rest.strip_prefix('\n')) {
-            // Without its end a line may have lost some of it.
+            // A line without its line end may be incomplete.
             Some(rest) => rest.strip_suffix('\n').ok_or(1 + text.matches('\n').count())?.split('\n').collect(),
             None if text.starts_with(KIND_WITH_WORK) => lines::open(KIND_WITH_WORK, text)?,
             None => lines::open(KIND, text)?,

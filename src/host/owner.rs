@@ -13,7 +13,7 @@ const OTHERS_WRITE: u32 = 0o002;
 /// In a folder with this bit nobody removes or renames what is another's.
 const STICKY: u32 = 0o1000;
 
-/// Whether this file or folder belongs to somebody who could do anything anyway: this user, or root.
+/// Whether this file or folder belongs to this user or to root, who could do anything anyway.
 fn is_own(meta: &Metadata) -> bool {
     let user = geteuid().as_raw();
     meta.uid() == user || meta.uid() == 0

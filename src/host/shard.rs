@@ -116,7 +116,7 @@ impl ShardThread {
         Ok(Self { commands, thread: Some(thread) })
     }
 
-    /// Tells the shard something. A shard that is gone hears nothing; what finds no room is left out, and the log says so.
+    /// Sends the shard a command. It is dropped if the shard is gone, or, with a line in the log, if there is no room for it.
     pub fn tell(&self, command: ShardCommand) {
         if let Err(TrySendError::Full(_)) = self.commands.try_send(command) {
             tracing::error!("a shard does not take what it is told");

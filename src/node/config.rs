@@ -1,4 +1,4 @@
-//! A node's settings, complete: options and variables first, then the configuration file, then defaults.
+//! A node's complete settings: options and variables first, then the configuration file, then defaults.
 //!
 //! The file is TOML, `umbel.toml` in the node's folder or where `--config` says. Its keys are the names of the options. A key
 //! or value that means nothing is an error with its line, so that a mistyped `exti = false` does not pass for a setting.
@@ -31,7 +31,7 @@ pub struct Common {
     pub ready_file: Option<PathBuf>,
     /// How much is logged.
     pub log: Level,
-    /// Whether addresses, destinations and links stand in the log.
+    /// Whether the log contains addresses, destinations and links.
     pub unredacted: bool,
     /// Whether what the command prints on standard output is JSON.
     pub json: bool,
@@ -63,7 +63,7 @@ pub struct TestnetConfig {
 pub struct RelayConfig {
     /// What all nodes are told.
     pub common: Common,
-    /// The kind of network, where it was named; else the invite says.
+    /// The kind of network, if it was named. Otherwise the invite says it.
     pub profile: Option<&'static Profile>,
     /// Where links are accepted; port 0 means any.
     pub listen: SocketAddr,
@@ -75,9 +75,9 @@ pub struct RelayConfig {
     pub seeds: Vec<String>,
     /// Where to write an invite.
     pub write_invite: Option<PathBuf>,
-    /// Bytes of content kept for others, where it was named; zero keeps none.
+    /// Bytes of content kept for others, if it was named; zero keeps none.
     pub store: Option<u64>,
-    /// Bytes of the disk to leave free, where it was named.
+    /// Bytes of the disk to leave free, if it was named.
     pub store_reserve: Option<u64>,
     /// Whether keys that are gone are replaced by new ones.
     pub new_identity: bool,
@@ -85,13 +85,13 @@ pub struct RelayConfig {
     pub store_deny: Option<PathBuf>,
     /// Whether the relay connects to servers outside.
     pub exit: bool,
-    /// Whom the exit asks for the addresses of names; none: the system's servers.
+    /// The name servers that the exit asks. None stands for the system's.
     pub name_servers: Vec<SocketAddr>,
     /// Threads that carry cells, 1 to 64.
     pub shards: usize,
     /// The operator's family.
     pub family: Option<String>,
-    /// How long it goes on for others after the signal to end.
+    /// How long the relay goes on serving others after the signal to end.
     pub drain: Duration,
 }
 
@@ -252,7 +252,7 @@ impl File {
         let path = named.map_or_else(|| dir.join(CONFIG_FILE), Path::to_owned);
         match std::fs::read(&path) {
             Ok(bytes) => Self::parse(&path, bytes),
-            // A folder that cannot be is named when it is made.
+            // A bad folder is reported when it is created.
             Err(e) if named.is_none() && matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Ok(Self::default())
             }
@@ -267,7 +267,7 @@ impl File {
             Error::config(path, format_args!("line {line}: this is not UTF-8 text")).with_hint("save the file as UTF-8")
         })?;
         let mut file: Self = toml::from_str(&text).map_err(|e| explain(path, &text, &e))?;
-        // Paths in a file are meant from where the file lies, wherever the node is started from.
+        // Paths in a file are relative to the file, wherever the node is started.
         let base = path.parent().unwrap_or(Path::new("."));
         let paths = [&mut file.ready_file, &mut file.write_invite, &mut file.store_deny];
         for p in paths.into_iter().flatten().chain(&mut file.invite.0) {

@@ -49,7 +49,7 @@ impl BrowserProxy {
         self.addr
     }
 
-    /// Waits until it serves no more: its client has ended.
+    /// Waits until it stops because its client has ended.
     pub(crate) async fn ended(&mut self) {
         let _ = (&mut self.ended).await;
     }

@@ -14,7 +14,7 @@ use crate::host::system::{self, unix_now};
 use crate::node::control::client::Conversation;
 use crate::node::control::report::{InviteReport, RollReport};
 use crate::node::control::{Request, RollRequest};
-use crate::node::output::Report;
+use crate::node::output::{Report, program};
 use crate::proto::profile::Profile;
 use crate::wire::ids::{from_text, to_text};
 use crate::wire::invite as wire;
@@ -45,7 +45,7 @@ pub(crate) struct FounderReport {
 
 impl Report for FounderReport {
     fn text(&self) -> String {
-        let dir = &self.dir;
+        let (dir, umbel) = (&self.dir, program());
         let Some(network) = &self.network else {
             return format!("{}\n", self.founder);
         };
@@ -55,9 +55,9 @@ impl Report for FounderReport {
         };
         format!(
             "Founded the private network {network} with {founders}.\n\n\
-             Start its first relay on this machine:\n  umbel relay --dir {dir} --listen ADDRESS:6251\n\
-             Then make each of the others a member; the invite is a secret of theirs:\n  umbel --dir {dir} network invite NAME > NAME.invite\n\
-             Who only uses the network needs no member key:\n  umbel --dir {dir} invite\n\n\
+             Start its first relay on this machine:\n  {umbel} relay --dir {dir} --listen ADDRESS:6251\n\
+             Then make each of the others a member; the invite is a secret of theirs:\n  {umbel} --dir {dir} network invite NAME > NAME.invite\n\
+             Who only uses the network needs no member key:\n  {umbel} --dir {dir} invite\n\n\
              The network is there when three relays know each other. {dir}/founder is the key to it: keep a copy where nobody\n\
              else can read it.\n"
         )

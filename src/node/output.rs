@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// How often a progress bar is drawn.
@@ -30,6 +31,18 @@ pub fn print(report: &impl Report, json: bool) -> ExitCode {
 /// Prints a report on standard error, where standard output carries the content itself.
 pub fn print_aside(report: &impl Report, json: bool) -> ExitCode {
     written(write_to(std::io::stderr(), &text_of(report, json)))
+}
+
+/// How the reader of a hint calls this program: by its name where the shell found it by that, else by its path, as after
+/// `cargo run`.
+pub fn program() -> String {
+    program_called(std::env::args_os().next(), std::env::current_exe().ok())
+}
+
+fn program_called(as_it_was: Option<std::ffi::OsString>, at: Option<std::path::PathBuf>) -> String {
+    let by_path = as_it_was.is_some_and(|name| Path::new(&name).components().count() > 1);
+    let path = at.filter(|_| by_path).map(|at| at.display().to_string());
+    path.unwrap_or_else(|| "umbel".to_owned())
 }
 
 fn text_of(report: &impl Report, json: bool) -> String {
@@ -56,7 +69,7 @@ fn write_to(mut to: impl Write, text: &str) -> std::io::Result<()> {
 pub fn written(how: std::io::Result<()>) -> ExitCode {
     match how {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            let why = Error::file("write", std::path::Path::new("standard output"), &e);
+            let why = Error::file("write", Path::new("standard output"), &e);
             say_aside(&sentence(&why, colour()));
             ExitCode::FAILURE
         }
@@ -354,6 +367,16 @@ impl Report for Status {
 mod tests {
     use super::*;
     use crate::node::control::report::{CircuitStatus, StreamStatus};
+
+    #[test]
+    fn a_hint_names_the_program_as_its_reader_can_call_it() {
+        let called = |name: &str| program_called(Some(name.into()), Some("/src/target/release/umbel".into()));
+        assert_eq!(called("umbel"), "umbel");
+        assert_eq!(called("target/release/umbel"), "/src/target/release/umbel");
+        assert_eq!(called("./umbel"), "/src/target/release/umbel");
+        assert_eq!(program_called(None, None), "umbel");
+        assert_eq!(program_called(Some("./umbel".into()), None), "umbel");
+    }
 
     #[test]
     fn a_failure_is_a_sentence_and_a_hint() {

@@ -126,11 +126,6 @@ impl ClientHandshake {
         &self.request
     }
 
-    /// Which relay this is for.
-    pub fn relay(&self) -> RelayId {
-        self.hop.relay
-    }
-
     /// Takes the reply and gives the keys, if the relay proved itself.
     pub fn finish(self, reply: &[u8; REPLY_SIZE]) -> Result<LayerKeys, HandshakeError> {
         let reply = HandshakeReply::decode(reply)?;

@@ -198,6 +198,7 @@ impl ClientLayers {
             hop.forward.park();
             hop.backward.park();
         }
+        self.hops.shrink_to_fit();
     }
 
     /// Seals a cell for `hop`, whose text is in the body: last layer first. Gives that hop's tag.

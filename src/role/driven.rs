@@ -10,7 +10,7 @@ pub trait Drive {
     /// What it tells its owner.
     type Event;
 
-    /// Lets everything go on that the last change made possible.
+    /// Continues everything that the last change made possible.
     fn drive(&mut self, now: Now);
     /// The next thing its owner should know.
     fn event(&mut self) -> Option<Self::Event>;

@@ -30,7 +30,7 @@ impl Endpoint {
     }
 
     /// Its addresses, in the order in which they are to be tried: the next when one failed or has not answered for a moment.
-    /// The first connection there is, is kept.
+    /// The first connection that succeeds is kept.
     pub fn addrs(&self) -> &[SocketAddr] {
         match self {
             Self::Relay(addrs) | Self::Destination(addrs) => addrs,

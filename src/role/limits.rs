@@ -45,10 +45,10 @@ impl Default for Limits {
 
 /// Links of a shard, accepted and dialled.
 pub const LINKS_MAX: usize = 8192;
-/// How many of them are kept for links to the next relays: whoever connects to a relay takes none of its own from it. One more
+/// How many of them are reserved for links to the next relays, so that accepted links cannot use all of them up. One more
 /// than the others pushes one of the largest holder's out (spec LINK-30).
 pub const LINKS_RESERVED: usize = 2048;
-/// Links of one source that are passed over, because they carried something, before the oldest goes all the same.
+/// How many links of one source are spared because they carried something, before the oldest is closed anyway.
 pub const SECOND_CHANCES: usize = 16;
 /// Circuits one link may carry. Beyond it CREATE is answered with DESTROY (spec CIRC-16).
 pub const CIRCUITS_PER_LINK_MAX: usize = 16_384;
@@ -64,7 +64,7 @@ pub const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(5);
 pub const REPLAYS_MAX: usize = 65_536;
 /// How far a client's clock may be from a relay's for its links (spec LINK-31).
 pub const LINK_TIME_WINDOW: Duration = Duration::from_secs(3 * 3600);
-/// Cells that may wait on one circuit, one way, above the window of the peer that keeps to the rules.
+/// Cells that may wait on one circuit in one direction, in addition to the window of a peer that follows the rules.
 pub const CELLS_QUEUED_SLACK: usize = 256;
 /// Cells that may wait on all circuits of a shard together (185 MB). Beyond it the circuit whose oldest cell
 /// has waited longest closes (spec CIRC-14).
@@ -103,9 +103,9 @@ pub const EXIT_UNREAD_LEAST: usize = 48 * 1024;
 /// A circuit on which nothing passed for one to two times this long gives up what it can make again.
 /// Making a key's schedule again takes less than opening one cell does.
 pub const PARK_AFTER: Duration = Duration::from_secs(1);
-/// How often it is looked whether a circuit of the client's is unused.
+/// How often the client checks whether a circuit is unused.
 pub const CIRCUIT_IDLE_CHECK: Duration = Duration::from_secs(10);
-/// The same of a circuit that ends with the last of its streams, because one of its relays does.
+/// The same for a circuit that ends with its last stream because one of its relays is leaving.
 pub const CIRCUIT_LEAVING_CHECK: Duration = Duration::from_secs(1);
 /// Free cell buffers a shard keeps for reuse.
 pub const POOL_MAX: usize = 2048;
@@ -117,26 +117,26 @@ pub const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const EXTEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// A node closes a link that it opened once it has carried no circuit for this long (spec LINK-21).
 pub const LINK_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
-/// The same of a link that is not padded.
+/// The same for a link that is not padded.
 pub const LINK_QUIET_IDLE: Duration = Duration::from_secs(1);
-/// A relay asks for the end of a link that another node opened, once it has carried no circuit for this long: only a node that
-/// keeps to no rules lets it come to that (spec LINK-33).
+/// A relay asks for the end of a link that another node opened, once it has carried no circuit for this long: a node that follows
+/// the rules closes it earlier (spec LINK-33).
 pub const LINK_IDLE_ACCEPTED: Duration = Duration::from_secs(90);
 /// The same, while more than three quarters of the places for accepted links are taken.
 pub const LINK_IDLE_CROWDED: Duration = Duration::from_secs(10);
-/// From CLOSE to the end of the link, where its initiator neither ends it nor uses it. Longer than a CREATE may be on its way.
+/// From CLOSE to the end of the link if its initiator neither ends nor uses it. Longer than a CREATE may take to arrive.
 pub const LINK_CLOSE_GRACE: Duration = Duration::from_secs(10);
 /// A link with circuits on which nothing arrived for this long is closed. Its peer pads within 9.5 s: three of those.
 pub const LINK_SILENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// The same of a link that is not padded: two of [`PROBE_AFTER`], and time for the system to give it up.
+/// The same for a link that is not padded: two of [`PROBE_AFTER`], and time for the system to give it up.
 pub const LINK_QUIET_TIMEOUT: Duration = Duration::from_secs(600);
 /// A link with circuits that has something to send and could write nothing for this long is closed: its peer reads nothing.
 pub const LINK_STUCK_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bounds between which the silence before a padding cell is drawn (spec LINK-22).
 pub const PADDING_AFTER: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_millis(9500));
-/// The same of a link that is not padded: what then shows that both ends are there (spec LINK-22).
+/// The same for a link that is not padded, where a probe shows that both ends are there (spec LINK-22).
 pub const PROBE_AFTER: (Duration, Duration) = (Duration::from_secs(180), Duration::from_secs(240));
-/// A destination that takes none of what is left for it, after its stream has ended both ways, is given up after this long.
+/// After a stream has ended both ways, a destination that accepts none of the remaining bytes is given up after this long.
 pub const EXIT_LINGER: Duration = Duration::from_secs(600);
 /// At a full exit a stream on which something moved within this time keeps its place, unless its circuit holds more than
 /// [`EXITS_SHARE`] (spec STREAM-22).
@@ -149,7 +149,7 @@ pub const STREAM_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 pub const CIRCUIT_BUILD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Circuits a client builds for one stream before it gives up (spec 12).
 pub const BUILDS_PER_STREAM: u32 = 8;
-/// Of them, circuits on which all relays answered but the one that was asked for by name.
+/// How many of them may have failed only because the relay that was named did not answer.
 pub const BUILDS_PER_CALLEE: u32 = 2;
 /// A circuit takes no new streams after this long.
 pub const CIRCUIT_DIRTY_AFTER: Duration = Duration::from_secs(600);
@@ -176,11 +176,11 @@ pub const USER_CIRCUITS_MAX: usize = 128;
 pub const CIRCUITS_PER_USER: u8 = 8;
 /// Exits that are drawn for one user within [`EXITS_MEMORY`], whatever fails; one more is drawn from among them.
 pub const EXITS_PER_USER: usize = 12;
-/// Ways that are tried to a last hop that chance drew, before another is drawn (spec CLIENT-38).
+/// How many paths are tried to a last hop that was drawn at random, before another is drawn (spec CLIENT-38).
 pub const LAST_HOP_TRIES: u8 = 2;
 /// Last hops that wait to be tried again. Beyond it the oldest is forgotten.
 pub const DRAWS_WAITING_MAX: usize = 64;
-/// A circuit that the network ends within this time did not last.
+/// A circuit that the network ends within this time counts as failed.
 pub const CIRCUIT_LASTS: Duration = Duration::from_secs(600);
 /// How long an exit counts that was drawn for a user.
 pub const EXITS_MEMORY: Duration = Duration::from_secs(600);
@@ -205,13 +205,13 @@ pub const STREAM_TRIES_MAX: u8 = 4;
 pub const STREAM_MOVE_AFTER: Duration = Duration::from_secs(15);
 /// On a circuit on which nothing arrived for this long a stream's first bytes wait for the answer to BEGIN.
 pub const EARLY_DATA_QUIET: Duration = Duration::from_secs(30);
-/// After a spare circuit failed or went, the next is tried this much later; the pause doubles while none can be built.
+/// Pause between the end of a spare circuit and the next try. It doubles while none can be built.
 pub const SPARE_RETRY: Duration = Duration::from_millis(200);
 /// The longest such pause.
 pub const SPARE_RETRY_MAX: Duration = Duration::from_secs(30);
 /// A spare circuit that was never used is replaced after this long: its relays' keys and ways may be others by now.
 pub const SPARE_LIFETIME: Duration = Duration::from_secs(1800);
-/// A learnt build timeout is never shorter.
+/// A learnt build time-out is never shorter than this.
 pub const BUILD_TIMEOUT_LEAST: Duration = Duration::from_secs(4);
 /// Circuits a client keeps ready at most, however many streams come.
 pub const SPARE_CIRCUITS_MAX: usize = 8;

@@ -221,6 +221,17 @@ mod tests {
     }
 
     #[test]
+    fn who_holds_nothing_leaves_nothing() {
+        let mut shares = Shares::default();
+        for member in 0..100 {
+            shares.add(from("192.0.2.1"), member);
+        }
+        (1..100).for_each(|member| shares.remove(member));
+        let of_addr = &shares.by_addr.sizes[&from("192.0.2.1")];
+        assert_eq!((of_addr.len(), shares.members.len()), (1, 1));
+    }
+
+    #[test]
     fn one_holder_gets_half_and_makes_room_for_its_own() {
         let mut shares = Shares::default();
         for _ in 0..50 {

@@ -12,8 +12,8 @@ use std::time::Duration;
 /// The relays of a circuit for streams to the outside, or `None` while there is none. (Circuits to signers that the client
 /// drew may have to begin with another guard.)
 fn path(status: &Value) -> Option<Vec<String>> {
-    let outside =
-        |c: &&Value| c["isolation"] == "spare" || c["isolation"].as_str().is_some_and(|i| i.starts_with("exit"));
+    // A spare circuit may be a probe, which leads through a standby.
+    let outside = |c: &&Value| c["isolation"].as_str().is_some_and(|i| i.starts_with("exit"));
     let open = status["circuits"].as_array()?.iter().filter(outside).find(|c| c["state"] == "open")?;
     Some(open["hops"].as_array()?.iter().filter_map(|h| h.as_str().map(str::to_owned)).collect())
 }

@@ -121,11 +121,11 @@ impl AtRelay {
             self.send(STREAM, message).expect("the story that leads to a state is legal");
         }
         if matches!(state, "open" | "ended" | "finished") {
-            self.circuit.mux.accept(STREAM);
+            self.circuit.mux().accept(STREAM);
         }
         match state {
-            "finished" | "closed" => self.circuit.mux.finish(STREAM),
-            "aborted" => self.circuit.mux.abort(STREAM, EndReason::Reset),
+            "finished" | "closed" => self.circuit.mux().finish(STREAM),
+            "aborted" => self.circuit.mux().abort(STREAM, EndReason::Reset),
             _ => {}
         }
         self.drain();
@@ -146,8 +146,8 @@ fn write(text: &mut [u8], stream: StreamId, message: &Message<'_>) {
 /// A tag that the relay may be shown: of its sixteenth counted cell.
 fn due_tag(at: &mut AtRelay) -> Tag {
     at.send(StreamId(1), &stream_message("BEGIN")).expect("a stream");
-    at.circuit.mux.accept(StreamId(1));
-    at.circuit.mux.write(StreamId(1), &[7; 60_000]);
+    at.circuit.mux().accept(StreamId(1));
+    at.circuit.mux().write(StreamId(1), &[7; 60_000]);
     // The first cell of a full stream counts like all that follow.
     at.drain()[15]
 }
@@ -213,7 +213,7 @@ fn walk_relay_streams(tail: &str) {
 fn a_number_whose_resolve_was_answered_is_free_at_once() {
     for row in ["BEGIN", "RESOLVE", "CREDIT", "END not 0"] {
         let mut at = AtRelay::new().with_stream("resolving");
-        at.circuit.mux.resolved(STREAM, vec![]);
+        at.circuit.mux().resolved(STREAM, vec![]);
         at.drain();
         let expected = if matches!(row, "BEGIN" | "RESOLVE") { "ok" } else { "UnknownStream" };
         assert_eq!(outcome(at.send(STREAM, &stream_message(row))), expected, "{row} at the relay");

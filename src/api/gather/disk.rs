@@ -1,4 +1,5 @@
-//! Files where they lie: opened below their folder without following a link, and known again by what they were when listed.
+//! Files that are read in place. They are opened below their folder without following links, and compared with what they were
+//! when they were listed.
 
 use super::listing::shown;
 use crate::host::error::{Error, ErrorKind};
@@ -54,7 +55,7 @@ impl Root {
     }
 }
 
-/// By what a file is known again, and whether it was written meanwhile.
+/// Identifies a file, and shows whether it was written meanwhile.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Seen {
     id: (u64, u64),
@@ -76,11 +77,11 @@ pub(super) struct OnDisk {
     seen: Seen,
 }
 
-/// What a file turned out to be.
+/// What kind of file was found.
 pub(super) enum Regular {
     /// One whose length the system knows.
     Sized(OnDisk),
-    /// One that says it has another length than it has, as those of `/proc`, or that grows.
+    /// A file whose reported length is wrong, as in `/proc`, or that grows.
     Unsized(File),
     /// No file.
     Other,
@@ -105,7 +106,7 @@ impl OnDisk {
         Ok(Regular::Sized(Self { root: root.clone(), inner: inner.into(), seen: Seen::of(&meta) }))
     }
 
-    /// Whether it is as it was when it was listed.
+    /// Whether it has not changed since it was listed.
     pub(super) fn check(&self) -> Result<(), Error> {
         let now = self.root.open_inner(&self.inner, OFlags::empty()).map(File::from).and_then(|f| f.metadata());
         match now {

@@ -1,4 +1,4 @@
-//! What is published of a folder and what is not, said before anything is sent.
+//! Lists what of a folder will be published and what will not, before anything is sent.
 
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};

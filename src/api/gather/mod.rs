@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use walk::{Part, Walked, gib, walk};
 
-/// Where content that has to be read twice lies for a moment, before it loses its name.
+/// The name that a temporary file has for a moment, before it is unlinked.
 const SPOOL_FILE: &str = ".put";
 
 /// What of a folder is published, and how it is called.
@@ -89,7 +89,7 @@ impl Spool {
     }
 }
 
-/// What is published: the content and how it is labelled.
+/// What is published: the content and its labels.
 pub(super) struct Gathered {
     pub(super) source: Box<dyn Source + Send>,
     pub(super) label: Label,
@@ -106,7 +106,7 @@ impl Gathered {
         Self { source: Box::new(Part::Kept(Arc::new(file), 0, len)), label, listing, files: Vec::new() }
     }
 
-    /// Whether all files are as they were when they were listed.
+    /// Whether no file has changed since it was listed.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.files.iter().try_for_each(|(_, file)| file.check())
     }

@@ -252,7 +252,7 @@ impl Relay {
         self.node.events()
     }
 
-    /// Waits until the relay has a directory, so that it is part of the network; for as long as that takes.
+    /// Waits until the relay has a directory and so is part of the network, without a time limit.
     ///
     /// # Errors
     /// As [`Client::ready`].
@@ -268,13 +268,13 @@ impl Relay {
         let _ = self.node.run(|local| async move { start::drain(local.agent).await }).await;
     }
 
-    /// What the relay still does for others; nothing when it has ended.
+    /// What the relay still does for others; all zero when it has ended.
     pub(crate) async fn obligations(&self) -> Obligations {
         let left = self.node.run(|local| async move { start::obligations(&local.agent).await });
         left.await.unwrap_or_default()
     }
 
-    /// Tells the network what a founder took back; `false`: the roll is not of this network, or of a time to come.
+    /// Tells the network which memberships a founder revoked. `false` if the roll is of another network, or dated in the future.
     pub(crate) async fn take_roll(&self, roll: Vec<u8>) -> Result<bool, Error> {
         self.node.run(|local| async move { local.agent.with(|node, now| node.take_roll(now, &roll)) }).await
     }

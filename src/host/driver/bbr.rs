@@ -27,7 +27,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 /// When a link's socket takes up BBR anew; never, where it does not use BBR.
 pub(super) struct Renewal {
     at: Option<Instant>,
-    /// When that was last looked at, and for how much of the time since then the socket took nothing.
+    /// When this was last checked, and for how much of the time since then the socket took nothing.
     since: Instant,
     blocked: Duration,
 }
@@ -44,7 +44,7 @@ impl Renewal {
         Self { at: None, since: Instant::default(), blocked: Duration::ZERO }
     }
 
-    /// Whether it ever renews; where it does not, nothing need be told to it.
+    /// Whether it ever renews. If not, it needs no reports.
     pub(super) fn is_on(&self) -> bool {
         self.at.is_some()
     }
@@ -54,14 +54,14 @@ impl Renewal {
         self.blocked += time;
     }
 
-    /// Renews where it is time. A link that rests needs none: BBR looks anew at its round trip when it wakes.
+    /// Renews if it is time. An idle link needs no renewal, because BBR measures its round trip again when the link wakes.
     pub(super) fn tick(&mut self, stream: &TcpStream, now: Instant) {
         if self.is_due(now) && !leave_and_return(&SockRef::from(stream)) {
             *self = Self::never();
         }
     }
 
-    /// Whether to renew now, and when to look again.
+    /// Whether to renew now, and when to check again.
     fn is_due(&mut self, now: Instant) -> bool {
         if self.at.is_none_or(|at| now < at) {
             return false;

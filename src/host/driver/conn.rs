@@ -11,7 +11,7 @@ use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-/// Reads of one connection in a row before other tasks have their turns.
+/// Reads of one connection in a row before other tasks run.
 pub(super) const READS_PER_TURN: u32 = 4;
 /// Writes, likewise.
 pub(super) const WRITES_PER_TURN: u32 = 16;
@@ -20,7 +20,7 @@ pub(super) const WRITES_PER_TURN: u32 = 16;
 #[cfg(target_os = "linux")]
 const UNSENT_MAX: u32 = 16 * 1024;
 
-/// How the role reaches a connection's task.
+/// The role's handle on a connection's task.
 #[derive(Default)]
 pub(super) struct Handle {
     pub(super) wake: Notify,
@@ -30,7 +30,7 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    /// Waits for an abort, for tasks that have nothing else to be woken for.
+    /// Waits for an abort. For tasks that nothing else wakes.
     pub(super) async fn aborted(&self) {
         while !self.abort.get() && !self.close.get() {
             self.wake.notified().await;
@@ -131,7 +131,7 @@ impl<R: Role + 'static> Core<R> {
                     if ready.is_err() || self.take_in(conn, stream, budget, &mut read_done).is_err() {
                         return;
                     }
-                    // A peer that always has more to say would keep the thread to itself.
+                    // A peer that never stops sending would otherwise occupy the thread.
                     reads = reads.wrapping_add(1);
                     if reads.is_multiple_of(READS_PER_TURN) {
                         tokio::task::yield_now().await;
@@ -142,7 +142,7 @@ impl<R: Role + 'static> Core<R> {
                         return;
                     }
                 }
-                // Nobody reads and nothing is to be written: a peer that is gone is noticed all the same.
+                // Even if nobody reads and nothing is to be written, a peer that is gone must be noticed.
                 _ = stream.ready(Interest::ERROR), if budget == 0 && drained => return,
             }
             if let Some(since) = blocked_since {
@@ -151,7 +151,7 @@ impl<R: Role + 'static> Core<R> {
         }
     }
 
-    /// Reads once, and tells the role when that was the end.
+    /// Reads once. Tells the role if that was the end.
     fn take_in(
         self: &Rc<Self>,
         conn: ConnId,

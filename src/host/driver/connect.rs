@@ -46,7 +46,7 @@ async fn race(endpoint: &Endpoint) -> Result<TcpStream, DialError> {
     }
 }
 
-/// Reasons, of which the one that says most is told: a host that refuses is there, one that no way leads to may be of a family
+/// Collects the reasons and reports the one that says most: a host that refuses exists, while an unreachable one may be of a family
 /// that this machine does not have.
 #[derive(PartialEq, Eq)]
 struct Telling(DialError);

@@ -1,4 +1,4 @@
-//! Drives a [`Role`] on sockets: one thread, one task a connection, no lock.
+//! Drives a [`Role`] on sockets: one thread, one task for each connection, no locks.
 //!
 //! A connection's task waits for its socket, for room to write, or to be woken by the role. Bytes are read into one
 //! buffer of the core and handed to the role where they lie; what the role writes is gathered in another and written at
@@ -78,13 +78,13 @@ pub trait Hooks<R> {
     fn ask(&self, core: &Rc<Core<R>>, ask: AskId, service: Service, body: Vec<u8>);
     /// The role calls the node's store; the answer is given with [`Core::input`].
     fn store(&self, _core: &Rc<Core<R>>, _id: StoreCallId, _call: StoreCall) {
-        // A node's service core alone has a store.
+        // Only a node's service core has a store.
     }
     /// The role of an exit has a name looked up; the answer is given with [`Core::input`].
     fn resolve(&self, _core: &Rc<Core<R>>, _ask: AskId, _name: String) {
         // A relay's shards alone are exits.
     }
-    /// Nobody waits for that answer any more, and none must be given.
+    /// Nobody waits for that answer any more, so it must not be given.
     fn give_up_resolve(&self, _ask: AskId) {}
     /// The role has taken an input and its outputs are carried out.
     fn after(&self, core: &Rc<Core<R>>);
@@ -154,7 +154,7 @@ impl<R: Role + 'static> Core<R> {
         noted
     }
 
-    /// Takes something out of the role that has no effects.
+    /// Takes something out of the role. It must have no effects.
     pub fn peek<T>(&self, act: impl FnOnce(&mut R) -> T) -> T {
         act(&mut self.role.borrow_mut())
     }
@@ -265,7 +265,7 @@ impl<R: Role + 'static> Core<R> {
                 let handle = self.add(conn);
                 tokio::task::spawn_local(self.clone().run_conn(conn, stream, handle));
             }
-            // Another link may have to go for it, whether it stays or not.
+            // Another link may have been closed for it, even if it does not stay itself.
             self.pump();
         }
     }

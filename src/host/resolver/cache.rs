@@ -1,4 +1,4 @@
-//! What names were answered with, for as long as their servers allow, within bounds of this exit's own.
+//! Caches the answers to names for as long as their servers allow, within this exit's own bounds.
 
 use crate::base::time::{Duration, Instant};
 use core::net::IpAddr;
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub(super) const ENTRIES_MAX: usize = 4096;
 /// Bytes of names and addresses that are remembered.
 pub(super) const BYTES_MAX: usize = 512 * 1024;
-/// An answer is kept at least this long: who asks for one name a hundred times a second does not ask its server.
+/// An answer is kept at least this long, so that a client that asks a hundred times a second does not reach the server each time.
 pub(super) const TTL_MIN: Duration = Duration::from_secs(5);
 /// And at most this long.
 pub(super) const TTL_MAX: Duration = Duration::from_secs(3600);
@@ -66,7 +66,7 @@ impl Cache {
         }
     }
 
-    /// Forgets everything: the servers or the hosts file are others now.
+    /// Forgets everything, because the servers or the hosts file have changed.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -30,9 +30,9 @@ use transport::Transport;
 
 /// From asking for a name's addresses to the answer.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Who has IPv4 addresses waits this much longer for IPv6 ones, and the other way round.
+/// How much longer a look-up waits for the other kind of address once it has one kind.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
-/// How often it is looked whether the system's files have changed.
+/// How often the system's files are checked for changes.
 const FILES_CHECK: Duration = Duration::from_secs(1);
 
 /// Whom to ask.
@@ -45,7 +45,7 @@ pub enum Servers {
     Listed(Vec<SocketAddr>),
 }
 
-/// What the files say, and the client made of it.
+/// What the files say, and the client that was made from that.
 struct Settings {
     stamp: Stamp,
     resolver: Option<Resolver<Transport>>,
@@ -157,7 +157,7 @@ async fn ask_both(resolver: &Resolver<Transport>, name: &str) -> Option<Found> {
             addrs.extend(v4);
             Some((alternate(&addrs, IpAddr::is_ipv6), ttl))
         }
-        // The other kind may yet be told: the next to ask finds out.
+        // The other kind may still be answered, for the next one who asks.
         (Some((addrs, _)), None) | (None, Some((addrs, _))) => Some((addrs, TTL_MIN)),
         (None, None) => None,
     }

@@ -75,7 +75,7 @@ pub struct AgentObject {
 /// Content on its way.
 pub struct AgentBody {
     job: JobHandle,
-    /// The length of the bytes that were handed out last: they are used up when more is asked for.
+    /// The length of the bytes that were handed out last. The next request releases them.
     out: usize,
 }
 
@@ -104,7 +104,7 @@ impl AgentHandle {
 }
 
 impl AgentObject {
-    /// What it takes to read it again, without the node.
+    /// What is needed to open it again, without the node.
     pub fn into_open(self) -> Open {
         self.open
     }

@@ -70,7 +70,7 @@ struct ServiceHooks(Rc<Shared>);
 
 impl Hooks<Driven<Agent>> for ServiceHooks {
     fn ask(&self, _core: &Rc<Core<Driven<Agent>>>, _ask: AskId, _service: Service, _body: Vec<u8>) {
-        // The node's role answers itself what it could ask.
+        // The node's role answers its own questions.
     }
 
     fn store(&self, core: &Rc<Core<Driven<Agent>>>, id: StoreCallId, call: StoreCall) {
@@ -131,7 +131,7 @@ impl Shared {
         }
     }
 
-    /// Less than [`SKEW_STEP_MS`] is no news: relays differ by as much among themselves.
+    /// A change of less than [`SKEW_STEP_MS`] is not reported: relays differ by as much among themselves.
     fn note_skew(&self, skew: Option<i64>) {
         self.skew.send_if_modified(|s| {
             let is_news = match (*s, skew) {
@@ -261,7 +261,7 @@ impl AgentHandle {
         self.shared.online.send_if_modified(|o| core::mem::replace(o, online) != online);
     }
 
-    /// Looks at the clock again: it is compared whenever something happens, and nothing may.
+    /// Compares the clock again. Otherwise that is done only when something happens, and perhaps nothing does.
     pub fn compare_clocks(&self) -> Option<i64> {
         let skew = self.with(|node, now| node.clock_skew(now));
         self.shared.note_skew(skew);

@@ -31,7 +31,7 @@ impl StoreAccess {
         self.thread.figures()
     }
 
-    /// Passes on what the node's replicator wants to know.
+    /// Passes on the questions of the node's replicator.
     pub(super) fn call(&self, core: &Rc<Core<Driven<Agent>>>, id: StoreCallId, call: StoreCall) {
         if self.own.call(id.0, call).is_err() {
             // The role is being asked for its effects: it takes the answer after them.
@@ -43,7 +43,7 @@ impl StoreAccess {
 }
 
 impl AgentHandle {
-    /// Hands answers to the replicator on until the store ends.
+    /// Passes answers on to the replicator until the store ends.
     pub(super) fn pass_answers(&self, mut answers: Answers) {
         let core = Rc::clone(&self.core);
         tokio::task::spawn_local(async move {

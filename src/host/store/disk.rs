@@ -1,4 +1,4 @@
-//! What the system says of the disk: how much is free, and whether the store's file is still the one that was opened.
+//! What the system reports about the disk: how much is free, and whether the store's file is still the one that was opened.
 
 use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use std::fs::File;

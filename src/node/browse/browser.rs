@@ -1,4 +1,4 @@
-//! Browsers that can be held to a proxy: which are installed, and what each is told.
+//! Browsers that can be restricted to a proxy: which are installed, and how each is set up.
 
 use super::profile::Profile;
 use super::{chromium, firefox};
@@ -66,7 +66,7 @@ impl Browser {
         &self.program
     }
 
-    /// Refuses arguments that would loosen what holds the browser.
+    /// Refuses arguments that would loosen the browser's restrictions.
     pub(super) fn check(&self, arguments: &[OsString]) -> Result<(), Error> {
         let (names, prefixes) = match self.engine {
             Engine::Chromium => (chromium::RESERVED, chromium::RESERVED_PREFIXES),
@@ -94,7 +94,7 @@ impl Browser {
         }
     }
 
-    /// The whole command line. What the user adds stands in front, so that ours counts.
+    /// The whole command line. The user's arguments come first, so that ours take precedence.
     pub(super) fn command(
         &self,
         profile: &Profile,

@@ -58,7 +58,7 @@ const SWITCHES: &[&str] = &[
     "--disk-cache-size=67108864",
 ];
 
-/// Parts that look for other machines, ask services, or connect before a page does.
+/// Features that look for other machines, call services, or connect before a page does.
 const FEATURES: &[&str] = &[
     "AsyncDns",
     "AutofillServerCommunication",
@@ -85,7 +85,7 @@ const FEATURES: &[&str] = &[
     "SpareRendererForSitePerProcess",
     "Translate",
     "UseDnsHttpsSvcb",
-    // Names that are made up for addresses of this machine, and asked for by multicast.
+    // Made-up names that stand for this machine's addresses and are resolved by multicast.
     "WebRtcHideLocalIpsWithMdns",
 ];
 
@@ -98,7 +98,7 @@ pub(super) fn arguments(profile: &Profile, proxy: SocketAddr) -> Vec<OsString> {
     all.push(format!("--proxy-server=socks5://{proxy}").into());
     // Without this, addresses of this machine would be connected to directly.
     all.push("--proxy-bypass-list=<-loopback>".into());
-    // Names go to the proxy as they are; whatever would look one up all the same finds nothing.
+    // The proxy gets names unresolved. Code that looks one up anyway finds nothing.
     all.push(format!("--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE {}", proxy.ip()).into());
     all.push(format!("--disable-features={}", FEATURES.join(",")).into());
     all
@@ -144,7 +144,7 @@ fn local_state() -> Value {
     })
 }
 
-/// Writes the settings. What a kept profile has besides stays.
+/// Writes the settings. Other contents of a kept profile stay.
 pub(super) fn furnish(profile: &Profile) -> Result<(), Error> {
     let data = profile.data();
     let default = data.join("Default");

@@ -1,4 +1,4 @@
-//! What Firefox is told: all of it in its profile.
+//! The settings of Firefox, all of which are in its profile.
 
 use super::profile::Profile;
 use crate::host::dir::{PRIVATE, write_atomic};
@@ -130,7 +130,7 @@ const OFF: &[&str] = &[
     "toolkit.telemetry.shutdownPingSender.enabled",
     "toolkit.telemetry.unified",
     "toolkit.telemetry.updatePing.enabled",
-    // What drives the browser from outside must not loosen this.
+    // Remote control of the browser must not loosen these settings.
     "remote.prefs.recommended",
     // traces outside the profile
     "browser.cache.disk.enable",
@@ -234,7 +234,7 @@ fn settings(profile: &Profile, proxy: SocketAddr, outside: bool) -> Vec<(&'stati
         ("security.pki.crlite_mode", json!(0)),
         // An address that does not parse would be replaced by the built-in one; this one the proxy refuses.
         ("services.settings.server", json!("https://settings.invalid/v1")),
-        // Parts that look a name up past the proxy's settings get this address instead of asking a name server.
+        // Code that bypasses the proxy settings to look a name up gets this address and asks no name server.
         ("network.dns.forceResolve", json!(proxy.ip().to_string())),
         ("toolkit.telemetry.server", json!("data:,")),
         ("telemetry.fog.test.localhost_port", json!(-1)),

@@ -115,7 +115,7 @@ fn start(url: Option<&str>, outside: bool) -> Result<Start, Error> {
 
 /// Where the browser's proxy lives.
 enum Door {
-    /// In the node that runs: it closes with this conversation.
+    /// In the running node. It closes with this connection to the control socket.
     Node { talk: Conversation, addr: SocketAddr },
     /// In a client of this process.
     Own { client: Client, proxy: BrowserProxy },
@@ -158,7 +158,7 @@ impl Door {
         }
     }
 
-    /// Waits until the proxy serves no more, and says why.
+    /// Waits until the proxy has stopped, and returns the reason.
     async fn lost(&mut self) -> Error {
         match self {
             Self::Node { talk, .. } => match talk.next::<()>().await {

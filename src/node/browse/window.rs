@@ -26,10 +26,10 @@ pub(super) struct Window {
     group: Option<Pid>,
 }
 
-/// Variables by which a browser, or a library in it, would be told something else than here.
+/// Variables that would override this set-up of the browser, or of a library in it.
 const FOREIGN: &[&str] =
     &["MOZ_", "CHROME", "CHROMIUM_", "GOOGLE_", "NSS_", "SSLKEYLOGFILE", "LD_PRELOAD", "LD_AUDIT", "XRE_"];
-/// What of them is harmless, and needed on some desktops.
+/// Those of them that are harmless, and that some desktops need.
 const HARMLESS: &[&str] = &["MOZ_ENABLE_WAYLAND", "MOZ_HEADLESS"];
 
 fn is_foreign(name: &str) -> bool {
@@ -100,7 +100,7 @@ impl Window {
 
     fn signal(&self, what: Signal) {
         if let Some(group) = self.group {
-            // Nobody left to be told: that is what was wanted.
+            // No process is left, as intended.
             let _ = kill_process_group(group, what);
         }
     }

@@ -50,7 +50,7 @@ impl Conversation {
         self.from.read_exact(buffer).await.map(|_| ()).map_err(|e| died(&e))
     }
 
-    /// The report at the end; what comes on the way goes to `news`.
+    /// The report at the end. Earlier frames go to `news`.
     pub async fn report<T: DeserializeOwned>(mut self, news: impl FnMut(News)) -> Result<T, Error> {
         report(&mut self.from, news).await
     }
@@ -75,7 +75,7 @@ impl Conversation {
     ) -> Result<T, Error> {
         let mut reading = std::pin::pin!(report(&mut self.from, news));
         let mut sending = std::pin::pin!(send(self.to, input));
-        // Kept open: the node takes its end for the command's.
+        // Kept open, because the node takes its end for the end of the command.
         let mut sent = None;
         loop {
             tokio::select! {
@@ -114,7 +114,7 @@ async fn report<T: DeserializeOwned>(
     }
 }
 
-/// Sends content to its end. A node that takes no more has said why in its answer.
+/// Sends all of the content. If the node takes no more, its answer says why.
 async fn send(
     mut to: OwnedWriteHalf,
     mut input: mpsc::Receiver<Result<Vec<u8>, Error>>,

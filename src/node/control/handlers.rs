@@ -1,4 +1,4 @@
-//! What the control socket answers: each command is an operation of the library.
+//! The answers of the control socket: each command is an operation of the library.
 
 use super::report::{InviteReport, Listing, LookupReport, PutReport, RollReport, Status};
 use super::server::{self, DoorSink, GetSink, Handler, Input, News};
@@ -54,7 +54,7 @@ pub(crate) async fn serve(
     };
     let control = Control { node, role, socks, doors: Semaphore::new(DOORS_MAX) };
     let served = thread.run(move |_| async move {
-        // A socket belongs to the thread that waits for it.
+        // A socket is registered with the thread that waits for it.
         let socket = tokio::net::UnixListener::from_std(socket)?;
         tokio::task::spawn_local(server::serve(socket, Rc::new(control)));
         io::Result::Ok(())

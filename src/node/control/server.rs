@@ -23,7 +23,7 @@ use tokio::sync::{Notify, Semaphore};
 
 /// Most commands served at a time; more wait for one to end.
 pub const COMMANDS_MAX: usize = 64;
-/// How long a command may take to say what it wants.
+/// How long a command may take to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 
 /// What answers the commands. All of it runs on the node's service thread.
@@ -124,7 +124,7 @@ pub fn listen(dir: &Path) -> Result<std::os::unix::net::UnixListener, Error> {
         let (path, _open) = short_path(dir, &temp)?;
         let listener = std::os::unix::net::UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
-        // It gets its name only when others are shut out.
+        // It gets its name only after others are locked out.
         make_private(&dir.join(&temp))?;
         std::fs::rename(dir.join(&temp), dir.join(SOCKET_NAME))?;
         Ok(listener)
@@ -138,7 +138,7 @@ pub fn listen(dir: &Path) -> Result<std::os::unix::net::UnixListener, Error> {
 /// Answers commands until dropped. Runs inside a `LocalSet`.
 pub async fn serve<H: Handler>(listener: UnixListener, handler: Rc<H>) {
     let room = std::sync::Arc::new(Semaphore::new(COMMANDS_MAX));
-    // The tasks end with this future: nothing of a command outlives the node's work.
+    // The tasks end with this future, so no command outlives the node's work.
     let mut commands = tokio::task::JoinSet::new();
     let (mut reserve, mut pause) = (Reserve::take(), Pause::new("commands wait"));
     loop {
@@ -204,7 +204,7 @@ async fn watch(mut from: BufReader<OwnedReadHalf>, feed: Option<DuplexStream>) {
             return;
         }
     }
-    // Nothing more may follow, so anything here is the command's end.
+    // Nothing more may follow, so whatever arrives here ends the command.
     let _ = from.read_u8().await;
 }
 
@@ -256,7 +256,7 @@ async fn put<H: Handler>(
     input: Option<Input>,
     mut to: OwnedWriteHalf,
 ) -> io::Result<()> {
-    // Only the newest progress counts; a slow command misses some and slows nothing.
+    // Only the newest progress counts, so a slow command misses some and slows nothing down.
     let newest = RefCell::new((None, None));
     let news = Notify::new();
     let mut tell = |n: News| {

@@ -1,4 +1,4 @@
-//! The nodes that the command line runs: what a process does from its settings to its end, on top of the library.
+//! The nodes that the command line runs: everything a process does around the library, from its settings to its end.
 
 mod client;
 mod proxy;
@@ -47,7 +47,7 @@ async fn until_signal(
     signals.drain(most, drain).await
 }
 
-/// Reads the configuration file again, and takes from it what can change while the node runs.
+/// Reads the configuration file again, and applies what can change while the node runs.
 fn reload(common: &Common) {
     match common.read_log_level().and_then(log::set_level) {
         Ok(level) => {

@@ -46,7 +46,7 @@ impl LocalProxy {
         self.addr
     }
 
-    /// Lets the streams that are open end; new ones are turned away.
+    /// Waits for the open streams to end, and refuses new ones.
     pub(super) async fn drain(self) {
         drop(self.stop);
         let _ = self.ended.await;

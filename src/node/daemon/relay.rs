@@ -13,7 +13,7 @@ use crate::node::signal::{Drained, Signals};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often the invite for others is written at most; sooner after the start.
+/// The shortest time between two writes of the invite for others. Shorter after the start.
 const INVITE_EVERY: Duration = Duration::from_secs(60);
 const INVITE_FIRST: Duration = Duration::from_secs(2);
 
@@ -58,7 +58,7 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
     done
 }
 
-/// Writes the invite anew as the network changes: one that names a relay which is gone helps nobody.
+/// Rewrites the invite as the network changes, because an invite that names a relay that is gone helps nobody.
 async fn keep_invite(relay: Relay, path: PathBuf) {
     let mut events = relay.events();
     let mut written = String::new();
@@ -77,7 +77,7 @@ async fn keep_invite(relay: Relay, path: PathBuf) {
     }
 }
 
-/// Lets the relay work until a signal, and then drain.
+/// Runs the relay until a signal, and then drains it.
 async fn serve(
     relay: &Relay,
     (common, most): (&Common, Duration),

@@ -10,7 +10,7 @@ use crate::host::system::Timer;
 use crate::node::config::TestnetConfig;
 use crate::node::control::handlers::{self, Node};
 use crate::node::control::server;
-use crate::node::output::say;
+use crate::node::output::{program, say};
 use crate::node::ready::{READY_VERSION, RelayReady, TestnetReady, write_ready};
 use crate::node::signal::{DRAIN_MAX, Signals};
 
@@ -75,7 +75,7 @@ async fn serve(net: &Testnet, config: &TestnetConfig, begun: Timer, mut signals:
     Ok(())
 }
 
-/// Says what a newcomer can do now. Nobody has to read it: the network runs on when standard output is closed or full.
+/// Tells a newcomer what to try now. The network goes on even if standard output is closed or full.
 fn greet(report: &TestnetReady, json: bool) {
     if json {
         if let Ok(text) = serde_json::to_string(report) {
@@ -89,9 +89,10 @@ fn greet(report: &TestnetReady, json: bool) {
         relays.len()
     ));
     say(format_args!("Read a page that it keeps:\n  curl --socks5-hostname {socks} {sample}"));
-    say(format_args!("See it in a browser, from another terminal:\n  umbel --dir {dir} browse {sample}"));
-    say(format_args!("Publish a file or folder, from another terminal:\n  umbel --dir {dir} put PATH"));
-    say(format_args!("Look inside:\n  umbel --dir {dir} status\n\nCtrl-C ends it."));
+    let umbel = program();
+    say(format_args!("See it in a browser, from another terminal:\n  {umbel} --dir {dir} browse {sample}"));
+    say(format_args!("Publish a file or folder, from another terminal:\n  {umbel} --dir {dir} put PATH"));
+    say(format_args!("Look inside:\n  {umbel} --dir {dir} status\n\nCtrl-C ends it."));
 }
 
 fn hex(bytes: &[u8]) -> String {

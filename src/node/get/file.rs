@@ -60,7 +60,7 @@ pub(super) async fn fetch(
     };
     let mut sink = FileSink { file, hash, written: opened.offset, opened, part };
     if let Err(stop) = pump(&mut talk, opened, &mut sink, progress).await {
-        // What came is kept, not only what came before the last state.
+        // Everything that arrived is kept, not only what arrived before the last state.
         let _ = sink.part.save(opened, sink.written, &sink.hash);
         return Err(stop);
     }

@@ -1,4 +1,4 @@
-//! What is whole gets its name: in one step, over nothing that was not there before.
+//! Gives a complete file or folder its name, in one step, and never over something that appeared meanwhile.
 
 use super::place::{Found, Place, Seen, is_empty};
 use super::state::{Part, Whole};
@@ -13,7 +13,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Gives a file or folder that is whole, and on the disk, its name.
+/// Gives a complete file or folder, which is on the disk already, its name.
 // spec: NODE-10
 pub(super) fn finish(part: &mut Part, place: &Place, opened: &Opened, hash: &Sha256Stream) -> Result<(), Error> {
     let made = Seen::at(part.path()).map_err(|e| Error::file("read", part.path(), &e))?;
@@ -61,7 +61,7 @@ pub(super) fn fill(part: &Part, place: &Place) -> Result<(), Error> {
     part.clear()
 }
 
-/// Renames to a name that nothing has; false where something has it.
+/// Renames to an unused name. False if the name is in use.
 fn put_new(from: &Path, to: &Path) -> io::Result<bool> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(true),

@@ -24,9 +24,9 @@ struct FolderSink<'a> {
     hash: Sha256Stream,
     /// How much content has been taken in or found.
     position: u64,
-    /// Until the earlier fetch's files have been compared.
+    /// Set until the earlier fetch's files have been compared.
     resume: Option<Resume>,
-    /// What is to be there in the end, in OUT.part: files with their lengths.
+    /// The files, with their lengths, that OUT.part must contain in the end.
     expected: BTreeMap<PathBuf, u64>,
     opened: &'a Opened,
     part: &'a mut Part,
@@ -96,7 +96,7 @@ pub(super) async fn fetch(
     let mut sink = FolderSink { file: None, missing: 0, hash, position: 0, resume, expected, opened, part };
     if let Err(stop) = pump(&mut talk, opened, &mut sink, progress).await {
         if sink.resume.is_none() {
-            // What came is kept, not only what came before the last state.
+            // Everything that arrived is kept, not only what arrived before the last state.
             let _ = sink.part.save(opened, sink.position, &sink.hash);
         }
         return Err(stop);
@@ -134,7 +134,7 @@ fn open_found(path: &Path, found: u64, bytes: u64, hash: &mut Sha256Stream) -> i
     if whole { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-/// Makes a file anew. An earlier fetch may have begun it after its last state, and then been killed.
+/// Creates a file again. An earlier fetch may have created it after its last state and then been killed.
 fn create(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         make_folders(folder)?;

@@ -1,4 +1,4 @@
-//! The lock beside OUT: one fetch at a time makes a place, whatever link it fetches.
+//! The lock beside OUT: only one fetch at a time may write there, whatever link it fetches.
 //!
 //! The system gives the lock up when its process ends, however it ends; the file that is left then locks nobody out.
 
@@ -68,7 +68,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Still locked: nobody else can have taken it for theirs.
+        // The lock is still held, so nobody else can have taken the file.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -88,7 +88,7 @@ fn read(file: &mut File) -> io::Result<String> {
 fn write(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
-    // In one piece: another process may read it at any moment.
+    // Written in one piece, because another process may read it at any moment.
     file.write_all(format!("{MARK}{}\n", std::process::id()).as_bytes())
 }
 

@@ -32,9 +32,9 @@ pub(in crate::node) use place::leads_to_stdout;
 /// What a fetch came to.
 #[derive(Debug)]
 pub enum Got {
-    /// All is where it belongs; the report goes to standard output.
+    /// Everything is in OUT. The report goes to standard output.
     Path(GetReport),
-    /// All went to standard output; the report goes elsewhere.
+    /// Everything went to standard output. The report goes to standard error.
     Stdout(GetReport),
     /// The program that read it wants no more.
     Closed,
@@ -105,7 +105,7 @@ trait Sink {
     fn data(&mut self, bytes: &[u8]) -> Result<(), Stop>;
 }
 
-/// What was written is not what is there: another program was at it.
+/// OUT.part differs from what was written: another program changed it.
 fn short(path: &Path) -> Error {
     Error::new(ErrorKind::Io, format!("{} was changed by another program during the fetch", path.display()))
         .with_hint("run the command again: it takes what is intact and fetches the rest")
@@ -196,7 +196,7 @@ async fn to_place(dir: &Path, link: &str, place: &Place, progress: &mut dyn FnMu
             }
             Err(Stop::Failed(failure)) => return Err(failure),
             Err(Stop::Closed) => return Err(strange("a file without a reader")),
-            // A fetch from the start compares nothing, so this happens once.
+            // A fetch from the start compares nothing, so this happens at most once.
             Err(Stop::StartOver) => {}
         }
     }
@@ -254,7 +254,7 @@ impl Sink for StreamSink<'_> {
     }
 }
 
-/// Nothing where the reader of what comes out wants no more.
+/// Writes the content to a device, a pipe or standard output. `None` if the reader of the output has closed it.
 async fn to_stream(
     dir: &Path,
     link: &str,
@@ -269,7 +269,7 @@ async fn to_stream(
             .with_hint("give a folder's name with -o, or the URL of one file in it"));
     }
     let mut sink = StreamSink { to, path, hash: Sha256Stream::default() };
-    // Of an empty file too: who reads a pipe waits for its end.
+    // Also for an empty file, because the reader of a pipe waits for its end.
     let mut done = sink.write(&[]);
     if done.is_ok() {
         done = pump(&mut talk, &opened, &mut sink, progress).await;

@@ -1,4 +1,4 @@
-//! Where OUT leads: what stands there now, and what may be done with it.
+//! What OUT leads to: what is there now, and what may be done with it.
 //!
 //! A file or folder is made beside and renamed. A device, a pipe and what a process holds open are written into as the
 //! content comes: to put something else in their place would destroy them.
@@ -41,7 +41,7 @@ pub(super) enum Found {
     Folder(Seen),
 }
 
-/// By what a file is known again, and whether it was written meanwhile.
+/// Identifies a file, and shows whether it was written meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) id: (u64, u64),
@@ -62,7 +62,7 @@ impl Seen {
         }
     }
 
-    /// What stands at a path now, without following it.
+    /// What is at a path now. A link is not followed.
     pub(super) fn at(path: &Path) -> io::Result<Self> {
         Ok(Self::of(&path.symlink_metadata()?))
     }
@@ -141,7 +141,7 @@ pub(in crate::node) fn leads_to_stdout(out: &Path) -> bool {
 fn settled(path: &Path) -> io::Result<PathBuf> {
     match (path.parent(), path.file_name()) {
         (Some(folder), Some(name)) => Ok(folder.canonicalize()?.join(name)),
-        // The root, or `..` at the end: the name has to be found first.
+        // For the root, or `..` at the end, the name has to be found first.
         _ => path.canonicalize(),
     }
 }

@@ -1,5 +1,6 @@
 //! A circuit, at the client: telescopes through its path, then carries streams to any of its hops.
 
+use super::ends::LazyMux;
 use crate::base::rng::Rng;
 use crate::base::time::Instant;
 use crate::proto::handshake::{ClientHandshake, HandshakeError, HopKey};
@@ -9,7 +10,7 @@ use crate::proto::stream::mux::{Filled, Mux, Side, StreamEvent};
 use crate::proto::violation::Violation;
 use crate::wire::cell::Body;
 use crate::wire::handshake::{POSITION_MAX, REPLY_SIZE, REQUEST_SIZE};
-use crate::wire::ids::{NetworkId, RelayId};
+use crate::wire::ids::NetworkId;
 use crate::wire::message::{ExtendFailure, Message, Messages, StreamId};
 use std::collections::VecDeque;
 
@@ -46,11 +47,11 @@ pub struct ClientCircuit {
     profile: &'static Profile,
     layers: ClientLayers,
     /// One end of streams for each hop that is built.
-    muxes: Vec<Mux>,
-    path: Vec<RelayId>,
+    muxes: Vec<LazyMux>,
     /// Hops still to be added, nearest first.
     ahead: VecDeque<HopKey>,
-    pending: Option<ClientHandshake>,
+    // Boxed: a circuit that is built has none.
+    pending: Option<Box<ClientHandshake>>,
     /// Where the search for the next hop with something to send begins, so that hops take turns.
     turn: usize,
     heard: usize,
@@ -78,9 +79,8 @@ impl ClientCircuit {
             profile,
             layers: ClientLayers::default(),
             muxes: Vec::with_capacity(path.len()),
-            path: Vec::with_capacity(path.len()),
             ahead: rest.iter().copied().collect(),
-            pending: Some(pending),
+            pending: Some(Box::new(pending)),
             turn: 0,
             heard: 0,
             leaving: 0,
@@ -91,12 +91,13 @@ impl ClientCircuit {
     /// Frees what can be made again, while the circuit is idle.
     pub fn park(&mut self) {
         self.layers.park();
-        self.muxes.iter_mut().for_each(Mux::park);
+        self.muxes.iter_mut().for_each(LazyMux::park);
+        self.ahead.shrink_to_fit();
     }
 
-    /// The hops that are built, nearest first.
-    pub fn path(&self) -> &[RelayId] {
-        &self.path
+    /// How many hops are built.
+    pub fn hops(&self) -> usize {
+        self.muxes.len()
     }
 
     /// Whether nothing is left to build.
@@ -106,17 +107,22 @@ impl ClientCircuit {
 
     /// The streams at a hop that is built.
     pub fn mux(&mut self, hop: usize) -> Option<&mut Mux> {
-        self.muxes.get_mut(hop)
+        self.muxes.get_mut(hop).map(|mux| mux.get_mut(Side::Client, self.profile))
+    }
+
+    /// The ends that have something to tell of.
+    fn ends(&self) -> impl Iterator<Item = &Mux> {
+        self.muxes.iter().filter_map(LazyMux::get)
     }
 
     /// How many streams there are, at all hops together.
     pub fn streams(&self) -> usize {
-        self.muxes.iter().map(Mux::streams).sum()
+        self.ends().map(Mux::streams).sum()
     }
 
     /// Adds a hop after the last. False while the circuit is being built or when it has [`POSITION_MAX`] hops.
     pub fn extend(&mut self, hop: HopKey, rng: &mut Rng) -> bool {
-        if !self.is_built() || self.path.len() >= usize::from(POSITION_MAX) {
+        if !self.is_built() || self.hops() >= usize::from(POSITION_MAX) {
             return false;
         }
         self.ahead.push_back(hop);
@@ -145,11 +151,9 @@ impl ClientCircuit {
         sink: &mut dyn FnMut(ClientEvent<'_>),
     ) -> Result<(), CircuitError> {
         let pending = self.pending.take().ok_or(Violation::UnaskedExtension)?;
-        let relay = pending.relay();
-        let keys = pending.finish(reply).map_err(|e| CircuitError::Handshake(self.path.len(), e))?;
+        let keys = pending.finish(reply).map_err(|e| CircuitError::Handshake(self.hops(), e))?;
         self.layers.push(&keys);
-        self.path.push(relay);
-        self.muxes.push(Mux::new(Side::Client, &self.profile.congestion, self.profile.stream_window_bytes));
+        self.muxes.push(LazyMux::default());
         self.extend_next(rng);
         if self.is_built() {
             sink(ClientEvent::Built);
@@ -160,11 +164,11 @@ impl ClientCircuit {
     // spec: CIRC-2
     fn extend_next(&mut self, rng: &mut Rng) {
         let Some(hop) = self.ahead.pop_front() else { return };
-        let Some(last) = self.muxes.last_mut() else { return };
-        let position = (self.path.len() + 1) as u8;
-        let handshake = ClientHandshake::start(self.network, hop, position, rng);
+        let (network, built) = (self.network, self.hops());
+        let Some(last) = built.checked_sub(1).and_then(|last| self.mux(last)) else { return };
+        let handshake = ClientHandshake::start(network, hop, (built + 1) as u8, rng);
         last.extend(hop.relay, handshake.request());
-        self.pending = Some(handshake);
+        self.pending = Some(Box::new(handshake));
     }
 
     /// Takes a RELAY cell.
@@ -202,12 +206,12 @@ impl ClientCircuit {
                     sink(ClientEvent::Leaving);
                 }
                 other => {
-                    let mux = self.muxes.get_mut(hop).ok_or(Violation::UnknownStream)?;
+                    let mux = self.mux(hop).ok_or(Violation::UnknownStream)?;
                     mux.message(now, stream, other, &mut |s, e| sink(ClientEvent::Stream(hop, s, e)))?;
                 }
             }
         }
-        let mux = self.muxes.get_mut(hop).ok_or(Violation::UnknownStream)?;
+        let mux = self.mux(hop).ok_or(Violation::UnknownStream)?;
         mux.cell_received(counted, tag);
         // spec: STREAM-12
         if mux.is_overfull() { Err(Violation::TooMuch.into()) } else { Ok(()) }
@@ -216,7 +220,7 @@ impl ClientCircuit {
     /// Only the last hop may answer an extension, and only one that was asked for.
     // spec: CIRC-6
     fn expect_extension(&self, hop: usize) -> Result<(), Violation> {
-        if self.pending.is_some() && hop + 1 == self.path.len() { Ok(()) } else { Err(Violation::UnaskedExtension) }
+        if self.pending.is_some() && hop + 1 == self.hops() { Ok(()) } else { Err(Violation::UnaskedExtension) }
     }
 
     /// The hop from which the last cell came.
@@ -226,17 +230,19 @@ impl ClientCircuit {
 
     /// Until when no counted cell may leave for one of the hops; call [`ClientCircuit::woken`] then.
     pub fn rests_until(&self) -> Option<Instant> {
-        self.muxes.iter().filter_map(Mux::rests_until).min()
+        self.ends().filter_map(Mux::rests_until).min()
     }
 
     /// The time of [`ClientCircuit::rests_until`] has come.
     pub fn woken(&mut self, now: Instant) {
-        self.muxes.iter_mut().for_each(|mux| mux.woken(now));
+        for mux in self.muxes.iter_mut().filter_map(LazyMux::made) {
+            mux.woken(now);
+        }
     }
 
     /// Whether [`ClientCircuit::fill`] would write something.
     pub fn wants_to_send(&self) -> bool {
-        self.muxes.iter().any(Mux::wants_to_send)
+        self.ends().any(Mux::wants_to_send)
     }
 
     /// Writes and seals the next cell; false when there is none.
@@ -244,7 +250,8 @@ impl ClientCircuit {
         let hops = self.muxes.len();
         for step in 0..hops {
             let hop = (self.turn + step) % hops;
-            let Some(mux) = self.muxes.get_mut(hop).filter(|m| m.wants_to_send()) else { continue };
+            let mux = self.muxes.get_mut(hop).and_then(LazyMux::made).filter(|m| m.wants_to_send());
+            let Some(mux) = mux else { continue };
             let filled = mux.fill(text_mut(body, (hop + 1) as u8));
             if filled == Filled::Nothing {
                 continue;

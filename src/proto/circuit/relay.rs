@@ -4,6 +4,7 @@
 //! from the next hop through [`RelayCircuit::take_from_next`], and its own come from [`RelayCircuit::fill`]. Own cells may be
 //! sent only when no wrapped cell waits: the layer's counter must follow the order of sending.
 
+use super::ends::LazyMux;
 use crate::base::time::Instant;
 use crate::proto::handshake::LayerKeys;
 use crate::proto::onion::{Peeled, RelayLayer, text, text_mut};
@@ -48,24 +49,30 @@ pub enum Verdict {
 pub struct RelayCircuit {
     layer: RelayLayer,
     tail: Tail,
-    /// The streams that end at this hop.
-    pub mux: Mux,
+    mux: LazyMux,
+    profile: &'static Profile,
 }
 
 impl RelayCircuit {
     /// From the keys of the CREATE that was answered.
     pub fn new(keys: &LayerKeys, profile: &'static Profile) -> Self {
-        Self {
-            layer: RelayLayer::new(keys),
-            tail: Tail::Last,
-            mux: Mux::new(Side::Relay, &profile.congestion, profile.stream_window_bytes),
-        }
+        Self { layer: RelayLayer::new(keys), tail: Tail::Last, mux: LazyMux::default(), profile }
     }
 
     /// Frees what can be made again, while the circuit is idle.
     pub fn park(&mut self) {
         self.layer.park();
         self.mux.park();
+    }
+
+    /// The streams that end at this hop.
+    pub fn mux(&mut self) -> &mut Mux {
+        self.mux.get_mut(Side::Relay, self.profile)
+    }
+
+    /// The same, where there is something to tell of them.
+    pub fn streams(&self) -> Option<&Mux> {
+        self.mux.get()
     }
 
     /// What follows this hop on the circuit.
@@ -101,12 +108,16 @@ impl RelayCircuit {
                     sink(RelayEvent::Extend(to, request));
                 }
                 // spec: CIRC-3
-                other => self.mux.message(now, stream, other, &mut |s, e| sink(RelayEvent::Stream(s, e)))?,
+                other => {
+                    let mux = self.mux.get_mut(Side::Relay, self.profile);
+                    mux.message(now, stream, other, &mut |s, e| sink(RelayEvent::Stream(s, e)))?;
+                }
             }
         }
-        self.mux.cell_received(counted, tag);
+        let mux = self.mux();
+        mux.cell_received(counted, tag);
         // spec: STREAM-12
-        if self.mux.is_overfull() { Err(Violation::TooMuch) } else { Ok(Verdict::Taken) }
+        if mux.is_overfull() { Err(Violation::TooMuch) } else { Ok(Verdict::Taken) }
     }
 
     /// Takes a cell from the next hop; `out` gets it with this hop's layer on it.
@@ -121,35 +132,36 @@ impl RelayCircuit {
     /// The next relay answered.
     pub fn extended(&mut self, reply: &[u8; REPLY_SIZE]) {
         self.tail = Tail::Extended;
-        self.mux.extended(reply);
+        self.mux().extended(reply);
     }
 
     /// The next relay could not be reached; this hop is the last again.
     pub fn extend_failed(&mut self, reason: ExtendFailure) {
         // spec: CIRC-7
         self.tail = Tail::Last;
-        self.mux.extend_failed(reason);
+        self.mux().extend_failed(reason);
     }
 
     /// Tells the client that this relay is about to end.
     pub fn leave(&mut self) {
-        self.mux.leave();
+        self.mux().leave();
     }
 
     /// Whether [`RelayCircuit::fill`] would write something.
     pub fn wants_to_send(&self) -> bool {
-        self.mux.wants_to_send()
+        self.mux.get().is_some_and(Mux::wants_to_send)
     }
 
     /// Writes and seals the next cell of this hop's own; false when there is none.
     pub fn fill(&mut self, now: Instant, body: &mut Body) -> bool {
-        let filled = self.mux.fill(text_mut(body, self.layer.position()));
+        let mux = self.mux.get_mut(Side::Relay, self.profile);
+        let filled = mux.fill(text_mut(body, self.layer.position()));
         if filled == Filled::Nothing {
             return false;
         }
         let tag = self.layer.originate(body);
         if filled == Filled::Counted {
-            self.mux.sent(now, tag);
+            mux.sent(now, tag);
         }
         true
     }

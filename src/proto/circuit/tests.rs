@@ -89,8 +89,8 @@ impl Chain {
                 }
             }
             for (stream, data) in heard {
-                self.circuit(at).mux.accept(stream);
-                self.circuit(at).mux.write(stream, &data);
+                self.circuit(at).mux().accept(stream);
+                self.circuit(at).mux().write(stream, &data);
             }
             if verdict == Verdict::Taken {
                 return Ok(());
@@ -184,7 +184,7 @@ fn an_extension_that_fails_leaves_the_circuit_usable() {
     let Chain { client, rng, .. } = &mut chain;
     assert!(client.extend(fourth, rng));
     chain.run().unwrap();
-    assert_eq!(chain.client.path().len(), 4);
+    assert_eq!(chain.client.hops(), 4);
 }
 
 // spec: CIRC-5
@@ -202,7 +202,7 @@ fn only_the_last_hop_may_say_extended() {
     let fourth = key(&chain.relays[3]);
     let Chain { client, rng, .. } = &mut chain;
     client.extend(fourth, rng);
-    chain.circuit(1).mux.extended(&[0; crate::wire::handshake::REPLY_SIZE]);
+    chain.circuit(1).mux().extended(&[0; crate::wire::handshake::REPLY_SIZE]);
     let mut body = [0; BODY_SIZE];
     assert!(chain.circuit(1).fill(Instant(0), &mut body));
     assert_eq!(chain.inward(1, &mut body), Err(CircuitError::Violation(Violation::UnaskedExtension)));

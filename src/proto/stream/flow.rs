@@ -36,6 +36,11 @@ impl SendWindow {
         Self { params, flight: None }
     }
 
+    /// Whether no counted cell was sent.
+    pub fn is_as_new(&self) -> bool {
+        self.flight.is_none()
+    }
+
     /// Whether another counted cell may be sent.
     // spec: STREAM-1
     pub fn is_open(&self) -> bool {
@@ -120,6 +125,11 @@ pub struct ReceiveWindow {
 }
 
 impl ReceiveWindow {
+    /// Whether the next acknowledgement is due after as many cells as the first.
+    pub fn is_as_new(&self) -> bool {
+        self.since_ack == 0
+    }
+
     /// A counted cell arrived: the tag to acknowledge with, when one is due.
     // spec: STREAM-2
     pub fn received(&mut self, tag: Tag) -> Option<Tag> {

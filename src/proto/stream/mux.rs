@@ -150,6 +150,12 @@ impl Mux {
         }
     }
 
+    /// Whether it has nothing to remember: another that was just made would do the same.
+    pub fn is_as_new(&self) -> bool {
+        let is_empty = self.streams.is_empty() && self.control.is_empty() && self.closed.is_empty();
+        is_empty && self.next_id == 1 && self.send.is_as_new() && self.receive.is_as_new()
+    }
+
     /// Frees the memory of empty lists while the circuit is idle.
     pub fn park(&mut self) {
         self.control.shrink_to_fit();

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JobId(pub u64);
 
-/// Jobs one node has at once: twice the connections of a local proxy, so that pages cannot take them all.
+/// Most jobs of a node at once: twice the connections of a local proxy, so that pages cannot take them all.
 const JOBS_MAX: usize = 2048;
 
 /// Bytes that all fetches together have asked for or hold for their readers, above what each has in any case. Each may have
@@ -42,7 +42,7 @@ pub enum JobNews {
 }
 
 impl JobNews {
-    /// The same, from a node that hears no relay: that nobody answered in time says nothing of whoever was asked.
+    /// The same, on a node that hears no relay: then the lack of an answer says nothing about those that were asked.
     pub(super) fn while_offline(self) -> Self {
         match self {
             Self::Fetch(FetchOutput::Failed(FetchError::TimedOut)) => {
@@ -94,7 +94,7 @@ impl Job {
         match self {
             Self::Fetch(fetch) => fetch.deadline(),
             Self::Push(push) => push.deadline(),
-            // Its calls end by themselves.
+            // Its calls end on their own.
             Self::Lookup(_) => None,
         }
     }

@@ -38,7 +38,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use store::Store;
 
-/// Relays whose clocks must be known before they say anything of ours; all others, where there are fewer.
+/// How many relays' clocks must be known before they are compared with ours; in a smaller network, all of them.
 pub const CLOCK_WITNESSES: usize = 3;
 
 /// What a node is told at its start.
@@ -59,7 +59,7 @@ pub struct AgentConfig {
     pub checkpoint: Option<Checkpoint>,
     /// Circuits kept ready.
     pub spare_circuits: usize,
-    /// Whether the user wants exits at all.
+    /// Whether the user needs exits.
     pub wants_exits: bool,
     /// Present on a relay.
     pub relay: Option<RelayIdentity>,
@@ -195,7 +195,7 @@ impl Agent {
         }
     }
 
-    /// Its circuits and streams.
+    /// The client role, which owns the circuits and streams.
     pub fn client(&mut self) -> &mut Client {
         &mut self.client
     }
@@ -256,7 +256,7 @@ impl Agent {
         self.paths.borrow().roster.len()
     }
 
-    /// What is wrong with the guards.
+    /// The problem with the guards, if there is one.
     pub fn guard_trouble(&self, now: Now) -> Vec<GuardTrouble> {
         self.paths.borrow().trouble(now)
     }
@@ -280,7 +280,7 @@ impl Agent {
     pub fn directory_request(&mut self, now: Now, body: &[u8]) -> Vec<u8> {
         match &mut self.directory {
             Directory::Relay(directory) => directory.request(now, body),
-            // A client accepts no link, so nobody can ask it.
+            // Nobody can ask a client: it accepts no links.
             Directory::Client(_) => Vec::new(),
         }
     }

@@ -13,7 +13,7 @@ use core::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// What a node knows about whom to go through. Shared by the node and its client role, on one thread.
+/// What a node knows for drawing paths. Shared by the node and its client role, on one thread.
 pub(super) struct PathState {
     pub(super) profile: &'static Profile,
     pub(super) own: Option<RelayId>,
@@ -21,7 +21,7 @@ pub(super) struct PathState {
     pub(super) guards: Guards,
     /// What paths are drawn from.
     pub(super) snapshot: Option<Arc<Snapshot>>,
-    /// A snapshot that is being checked: good for the circuits that check it and nothing else.
+    /// A snapshot that is being checked: only the circuits that check it may use it.
     pub(super) candidate: Option<Arc<Snapshot>>,
     /// The guards of its circuits: a copy, so that a lying source of candidates plants none in the list we keep.
     pub(super) trial: Guards,
@@ -44,7 +44,7 @@ pub(super) fn roster<'a>(relays: impl IntoIterator<Item = &'a Arc<SignedDescript
 }
 
 impl PathState {
-    /// What is wrong with the guards, for the node's owner.
+    /// The problem with the guards, for the node's owner.
     pub(super) fn trouble(&self, now: Now) -> Vec<GuardTrouble> {
         self.snapshot.as_ref().map_or_else(Vec::new, |s| self.guards.trouble(s, self.own, now))
     }
@@ -64,7 +64,7 @@ fn last_hop(snapshot: &Snapshot, end: PathEnd) -> Option<LastHop> {
     })
 }
 
-/// How long a path to a custodian is: one relay more than others, unless that would leave no relay that could be down.
+/// Length of a path to a custodian: one relay more than usual, unless the network is so small that no relay could be down then.
 // spec: CLIENT-41
 fn hops_to_custodian(hops: usize, snapshot: &Snapshot, own: Option<RelayId>) -> usize {
     let is_own = own.is_some_and(|own| snapshot.get(&own).is_some());

@@ -42,8 +42,8 @@ impl Agent {
         }
     }
 
-    /// Says farewell: a record whose time is over at once, so that the next cut does without this relay. It keeps its standing
-    /// for a while, should it come back.
+    /// Says farewell with a record that expires at once, so that the next cut leaves this relay out. The relay keeps its standing
+    /// for a while in case it comes back.
     // spec: DIR-61
     pub fn retire(&mut self, now: Now) {
         let (Some(relay), Directory::Relay(directory)) = (&mut self.relay, &mut self.directory) else { return };
@@ -63,7 +63,7 @@ impl Agent {
         }
     }
 
-    /// Whether a founder took this relay's membership back.
+    /// Whether a founder revoked this relay's membership.
     pub fn is_revoked(&self) -> bool {
         match &self.directory {
             Directory::Relay(directory) => directory.is_revoked(),

@@ -19,7 +19,7 @@ use crate::wire::ids::RelayId;
 use crate::wire::message::{EndReason, StreamId, Target};
 use std::collections::BTreeMap;
 
-/// What a stream asks of its last hop.
+/// What a stream asks its last hop to do.
 #[derive(Clone, Debug)]
 pub(super) enum Opening {
     Open(Target),
@@ -66,8 +66,8 @@ pub(super) struct Circuit {
     /// Streams whose writers wait for room.
     starved: Vec<Key>,
     pulse: Pulse,
-    /// Its last hop, where chance drew it and it is not accounted for.
-    draw: Option<Draw>,
+    /// The last hop, if it was drawn at random and its outcome is not counted yet.
+    draw: Option<Box<Draw>>,
     is_probe: bool,
     ready_as: Ready,
 }
@@ -101,7 +101,7 @@ impl Circuit {
             ready: false,
             starved: Vec::new(),
             pulse: Pulse::new(now),
-            draw,
+            draw: draw.map(Box::new),
             is_probe,
             ready_as: Ready { took: Duration::ZERO, passed: 0 },
         }
@@ -123,7 +123,7 @@ impl Circuit {
 
     /// The hops that are built.
     pub(super) fn built(&self) -> &[RelayId] {
-        self.machine.path()
+        self.path.get(..self.machine.hops()).unwrap_or_default()
     }
 
     pub(super) fn purpose(&self) -> Option<CircuitPurpose> {
@@ -181,36 +181,36 @@ impl Circuit {
         true
     }
 
-    /// It is built; gives how long that took.
+    /// Marks the circuit as built and returns how long that took.
     pub(super) fn built_at(&mut self, now: Instant) -> Duration {
         self.state = CircuitState::Open;
         self.ready_as.took = now.since(self.begun);
         self.ready_as.took
     }
 
-    /// Whether it only asks whether a standby lets circuits stand.
+    /// Whether it is a probe, which tests whether a standby lets circuits stand.
     pub(super) fn is_probe(&self) -> bool {
         self.is_probe
     }
 
-    /// How it compares with others that are ready.
+    /// What the choice among ready circuits needs to know about this one.
     pub(super) fn ready_as(&self) -> Ready {
         self.ready_as
     }
 
-    /// Another that was ready was taken.
+    /// Another ready circuit was taken instead of this one.
     pub(super) fn passed_over(&mut self) {
         self.ready_as.passed = self.ready_as.passed.saturating_add(1);
     }
 
-    /// Its last hop, where chance drew it.
+    /// The last hop, if it was drawn at random.
     pub(super) fn draw_mut(&mut self) -> Option<&mut Draw> {
-        self.draw.as_mut()
+        self.draw.as_deref_mut()
     }
 
-    /// Takes the last hop out: it is accounted for.
+    /// Takes the last hop out, because its outcome is counted.
     pub(super) fn take_draw(&mut self) -> Option<Draw> {
-        self.draw.take()
+        self.draw.take().map(|draw| *draw)
     }
 
     /// Whether it stood for as long as a circuit should.
@@ -255,7 +255,7 @@ impl Circuit {
 
     /// Opens a stream at its last hop. `None` when there is no room.
     pub(super) fn open(&mut self, now: Instant, stream: Key, opening: &Opening) -> Option<(usize, StreamId)> {
-        let hop = self.machine.path().len().saturating_sub(1);
+        let hop = self.machine.hops().saturating_sub(1);
         let mux = self.machine.mux(hop)?;
         let id = match opening {
             Opening::Open(target) => mux.open(target.clone())?,
@@ -266,7 +266,7 @@ impl Circuit {
         Some((hop, id))
     }
 
-    /// Frees a stream's name, unless the number serves another stream already.
+    /// Frees a stream's number, unless another stream has it by now.
     pub(super) fn forget(&mut self, name: (usize, StreamId), stream: Key) {
         if self.streams.get(&name) == Some(&stream) {
             self.streams.remove(&name);
@@ -301,8 +301,8 @@ impl Circuit {
     ) -> Result<(), CircuitError> {
         let Self { machine, streams, pulse, .. } = self;
         machine.receive(now, body_mut(cell), rng, &mut |event| sink(streams, event))?;
-        // What earlier relays say tells nothing of the last.
-        if machine.heard() + 1 == machine.path().len() {
+        // A cell from an earlier relay says nothing about the last one.
+        if machine.heard() + 1 == machine.hops() {
             pulse.beat(now);
         }
         Ok(())
@@ -335,18 +335,18 @@ impl Circuit {
         self.machine.woken(now);
     }
 
-    /// Gives up what the next cell makes again.
+    /// Frees what the next cell can make again.
     pub(super) fn park(&mut self) {
         self.machine.park();
         self.starved.shrink_to_fit();
     }
 
-    /// Whether it has carried no stream for this long, but for those that `is_idle` says are idle.
+    /// Whether it has carried no stream for this long. Streams that are idle by `is_idle` do not count.
     pub(super) fn is_idle(&self, now: Instant, lifetime: Duration, is_idle: impl Fn(Key) -> bool) -> bool {
         now.since(self.last_stream) >= lifetime && self.streams.values().all(|&stream| is_idle(stream))
     }
 
-    /// Whether it is built and carries nothing, but for streams that `is_idle` says are idle: it may make way for another.
+    /// Whether it is built and carries nothing but streams that are idle by `is_idle`, so that it may make way for another.
     pub(super) fn is_unused(&self, is_idle: impl Fn(Key) -> bool) -> bool {
         self.state == CircuitState::Open && self.streams.values().all(|&stream| is_idle(stream))
     }
@@ -363,7 +363,7 @@ impl Circuit {
 
     /// Whether it is being built and all relays answered but the last.
     pub(super) fn lacks_its_last(&self) -> bool {
-        self.state == CircuitState::Building && self.machine.path().len() + 1 == self.path.len()
+        self.state == CircuitState::Building && self.machine.hops() + 1 == self.path.len()
     }
 
     /// Whether nothing arrived on it for this long.
@@ -382,19 +382,20 @@ impl Circuit {
         self.end_probes(probes);
     }
 
-    /// Looks whether a circuit that owes an answer lives, and asks it when it was silent. Since when it is stalled, if so.
+    /// Checks whether a circuit that owes an answer still works, and probes it after a silence. Returns since when it has
+    /// been stalled, if it is.
     pub(super) fn look(&mut self, now: Instant) -> Option<Instant> {
         match self.pulse.look(now) {
             Finding::Lives(probes) => self.end_probes(probes),
             Finding::Stalled(since) => return Some(since),
             Finding::Silent => {
-                let last = self.machine.path().len().saturating_sub(1);
-                // The first relay alone tells a guard that is gone from a relay after it.
+                let last = self.machine.hops().saturating_sub(1);
+                // Only the first relay can show whether the guard is gone or a relay after it.
                 let hops = [last, 0].into_iter().take(if last == 0 { 1 } else { 2 });
                 let open = |hop| Some((hop, self.machine.mux(hop)?.open(Target::Directory)?));
                 let probes: Vec<_> = hops.filter_map(open).collect();
                 if probes.is_empty() {
-                    // No room for a question: nothing can be said of it.
+                    // There is no room for a probe, so nothing can be said about the circuit.
                     self.pulse.beat(now);
                 }
                 self.pulse.asked(probes);
@@ -419,5 +420,18 @@ impl Circuit {
     /// The streams that are on it.
     pub(super) fn into_streams(self) -> impl Iterator<Item = Key> {
         self.streams.into_values()
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an idle circuit takes besides its keys: a client may hold a thousand. Whoever adds to it puts what an idle circuit
+    /// does not need into a box.
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_circuit_is_small() {
+        assert!(size_of::<Circuit>() <= 408, "{}", size_of::<Circuit>());
+        assert!(size_of::<ClientCircuit>() <= 152, "{}", size_of::<ClientCircuit>());
     }
 }

@@ -33,7 +33,7 @@ pub(super) use room::Crowd;
 use room::Roll;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Whoever waits for a circuit is looked at again this long after one closed.
+/// Pause between the end of a circuit and the next look at those that wait for one.
 const CLOSED_RETRY: Duration = Duration::from_millis(20);
 
 /// What building circuits takes besides the circuits themselves.
@@ -103,7 +103,7 @@ pub(super) struct Circuits {
     draws: Draws,
     roll: Roll,
     timers: Timers<Timer>,
-    /// Streams a write may have given room to.
+    /// Streams that may have room again after a write.
     touched: Vec<Key>,
     build_times: BuildTimes,
     demand: Demand,
@@ -114,7 +114,7 @@ pub(super) struct Circuits {
     failed: u64,
 }
 
-/// The circuits with the links they lie on, for whoever changes what a circuit sends.
+/// The circuits together with their links, for code that changes what a circuit sends.
 pub(super) struct LinkedCircuits<'a> {
     pub(super) circuits: &'a mut Circuits,
     pub(super) links: &'a mut Links<Key>,
@@ -137,7 +137,7 @@ impl LinkedCircuits<'_> {
         Some(StreamPlace { circuit: key, hop, id })
     }
 
-    /// A stream left its place, unless the number serves another already; the circuit is no idler than now.
+    /// A stream left its place. Its number stays if another stream has it by now. The circuit counts as used until now.
     pub(super) fn leave(&mut self, now: Now, place: StreamPlace, stream: Key) {
         self.act(place.circuit, |circuit| {
             circuit.forget((place.hop, place.id), stream);
@@ -196,7 +196,7 @@ impl Circuits {
         self.kept = relays;
     }
 
-    /// Paths can be drawn otherwise than before: builds that failed say nothing of the next.
+    /// Paths are drawn from other relays from now on, so failed builds say nothing about the next one.
     pub(super) fn forget_failures(&mut self) {
         self.spare_pause = SPARE_RETRY;
     }
@@ -274,7 +274,7 @@ impl Circuits {
                             Effect::Received(stream)
                         }
                         StreamEvent::End(reason) => Effect::End(stream, (hop, id), reason),
-                        // A client's end of a mux says nothing else.
+                        // The client's end of a mux has no other events.
                         StreamEvent::Begin(..) | StreamEvent::Resolve(_) => return,
                     });
                 }
@@ -287,7 +287,7 @@ impl Circuits {
     pub(super) fn opened(&mut self, key: Key, cx: &mut Context<'_>) {
         let Some(circuit) = self.table.get_mut(key) else { return };
         let took = circuit.built_at(cx.now.mono);
-        // Longer and shorter paths take their share of it.
+        // The time-out of longer and shorter paths is a share of this one's.
         if circuit.path().len() >= 3 {
             self.build_times.add(took);
         }
@@ -298,14 +298,14 @@ impl Circuits {
         self.account_built(key, cx);
     }
 
-    /// Takes no new streams on a circuit: it may be what is broken.
+    /// Puts no new streams on a circuit that may be broken.
     pub(super) fn spend(&mut self, key: Key) {
         if let Some(circuit) = self.table.get_mut(key) {
             circuit.spend();
         }
     }
 
-    /// Takes no new streams on any circuit.
+    /// Puts no new streams on any circuit there is now.
     pub(super) fn spend_all(&mut self) -> Vec<Key> {
         let keys: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
         keys.iter().for_each(|&key| self.spend(key));
@@ -328,7 +328,7 @@ impl Circuits {
         Some((circuit.link().0, circuit.begun()))
     }
 
-    /// Ends a circuit. Its streams, and those that waited for it, are the caller's affair.
+    /// Ends a circuit. The caller takes care of its streams and of those that waited for it.
     pub(super) fn close(
         &mut self,
         key: Key,
@@ -358,7 +358,7 @@ impl Circuits {
         let failed = circuit.state() == CircuitState::Building;
         if failed && !circuit.is_refused_as_busy() {
             self.failed += 1;
-            // A guard that takes links and answers no CREATE is as good as gone. A lost link is told of elsewhere.
+            // A guard that accepts links but answers no CREATE counts as unreachable. Lost links are reported elsewhere.
             // spec: CLIENT-12
             if circuit.built().is_empty()
                 && cx.links.contains(link)
@@ -416,7 +416,7 @@ impl Circuits {
         self.timers.set(Timer::Look(key), Some(now.mono + if is_call { most / 2 } else { most / 4 }));
     }
 
-    /// Looks at a circuit that owes an answer. Gives since when it is stalled, if it is.
+    /// Checks a circuit that owes an answer. Returns since when it has been stalled, if it is.
     pub(super) fn look(&mut self, now: Now, key: Key, links: &mut Links<Key>) -> Option<Instant> {
         let stalled = self.act(key, links, |circuit| circuit.look(now.mono)).flatten();
         if stalled.is_none() {
@@ -469,7 +469,7 @@ impl Circuits {
         self.timers.next()
     }
 
-    /// Lets the clock act; what it does not settle here it gives back. `None` when no time has come.
+    /// Runs the timers that are due. Returns what the role must do; `None` when no timer is due.
     pub(super) fn tick(&mut self, now: Now, links: &mut Links<Key>) -> Option<Due> {
         loop {
             return Some(match self.timers.pop(now.mono)? {

@@ -19,19 +19,19 @@ pub(crate) enum DrawnFor {
     Probe(RelayId),
 }
 
-/// A last hop that chance drew, and how circuits to it fare.
+/// A last hop that was drawn at random, and how the circuits to it went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Draw {
     pub(crate) last: RelayId,
     pub(crate) of: DrawnFor,
-    /// Relays between, of tries that failed.
+    /// Middle relays of the tries that failed.
     avoid: Vec<RelayId>,
     failed: u8,
     /// Whether it was counted as standing.
     is_counted: bool,
 }
 
-/// What became of a last hop, as it is counted for its guard.
+/// What to count for the guard of a failed circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     /// It was counted as standing, and did not last.
@@ -46,12 +46,12 @@ impl Draw {
         Self { last, of, avoid: Vec::new(), failed: 0, is_counted: false }
     }
 
-    /// A circuit to it stands; whether that is to be counted.
+    /// A circuit to it is built. Returns whether this is the first time, which counts.
     pub(crate) fn stands(&mut self) -> bool {
         !core::mem::replace(&mut self.is_counted, true)
     }
 
-    /// A circuit to it failed that had these relays. What is to be counted; the last hop is tried again unless it is lost.
+    /// A circuit to it over these relays failed. Returns what to count. The last hop is tried again unless it is lost.
     // spec: CLIENT-38
     pub(crate) fn failed(&mut self, path: &[RelayId]) -> Verdict {
         let takes_back = core::mem::take(&mut self.is_counted);
@@ -60,7 +60,7 @@ impl Draw {
         Verdict { takes_back, is_lost: self.failed >= LAST_HOP_TRIES }
     }
 
-    /// Whether a path has none of the relays through which it failed, but for the guard.
+    /// Whether a path avoids all relays of the failed tries. The guard does not matter.
     pub(crate) fn is_another_way(&self, path: impl Iterator<Item = RelayId>) -> bool {
         path.skip(1).all(|hop| !self.avoid.contains(&hop))
     }
@@ -100,7 +100,7 @@ impl Draws {
     }
 }
 
-/// A circuit that is ready, as far as the choice among them goes.
+/// A ready circuit, as the choice among them sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ready {
     /// How long its last hop took to build: how quick it has been of late.

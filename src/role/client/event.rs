@@ -65,7 +65,7 @@ pub enum ReadState {
     Read(usize),
     /// Nothing yet: wait for [`Event::Readable`].
     Pending,
-    /// The other side sends no more.
+    /// The other side has sent everything.
     End,
     /// The stream broke.
     Failed(StreamFailure),
@@ -95,7 +95,7 @@ pub enum CircuitState {
     Open,
 }
 
-/// What the node's owner may know of a circuit.
+/// What the node's owner may know about a circuit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitInfo {
     /// Names the circuit in this node.

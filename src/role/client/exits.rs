@@ -13,7 +13,7 @@ pub(super) const NOBODY: [u8; 16] = [0; 16];
 /// The exits drawn within [`EXITS_MEMORY`], by user: at most [`EXITS_PER_USER`] of each, of at most [`EXIT_USERS_MAX`] users.
 #[derive(Default)]
 pub(super) struct DrawnExits {
-    /// With the time when each was drawn, oldest first.
+    /// Exits with the time at which each was drawn, oldest first.
     users: BTreeMap<[u8; 16], Vec<(RelayId, Instant)>>,
 }
 

@@ -85,7 +85,7 @@ impl Client {
         self.state.look().clock_skew(now, min)
     }
 
-    /// The machine slept: what was known of clocks is not true any more.
+    /// The machine slept, so what was known about clocks is out of date.
     pub fn forget_clocks(&mut self, now: Now) {
         self.state.act(now, ClientState::forget_clocks);
     }
@@ -142,12 +142,12 @@ impl Client {
         self.state.act(now, |state| state.read(stream.0, out))
     }
 
-    /// No more will be written; reading goes on.
+    /// Nothing more will be written. Reading goes on.
     pub fn finish(&mut self, now: Now, stream: StreamKey) {
         self.state.act(now, |state| state.finish(stream.0));
     }
 
-    /// Forgets a stream; what is not ended is given up.
+    /// Forgets a stream. A direction that has not ended is reset.
     pub fn drop_stream(&mut self, now: Now, stream: StreamKey) {
         self.state.act(now, |state| state.drop_stream(now, stream.0));
     }

@@ -6,11 +6,11 @@ use crate::role::limits::{BUILD_TIMEOUT_LEAST, CIRCUIT_BUILD_TIMEOUT, SPARE_CIRC
 use crate::wire::ids::RelayId;
 use std::collections::VecDeque;
 
-/// Builds that are remembered.
+/// How many builds are remembered.
 const BUILDS_KEPT: usize = 64;
-/// Builds before the timeout is learnt from them.
+/// How many builds it takes to learn the time-out.
 const BUILDS_LEAST: usize = 10;
-/// A build may take this many times as long as four of five did.
+/// The time-out is this many times the 80th percentile of the remembered builds.
 const PATIENCE: u32 = 4;
 
 /// The times of the last builds.
@@ -72,9 +72,9 @@ impl Busy {
             *self = Self::default();
             return None;
         }
-        // Several requests that were refused together are one refusal.
+        // Requests that are refused together count as one refusal.
         if now >= self.until {
-            // Clients that were refused together do not come back together.
+            // Clients that are refused together must not come back together.
             let pause = self.pause / 2 + self.pause.mul_f64(rng.below(1024) as f64 / 1024.0);
             self.until = now + pause;
             self.pause = (self.pause * 2).min(BUSY_PAUSE_MAX);

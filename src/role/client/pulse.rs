@@ -1,6 +1,6 @@
 //! Whether a circuit lives, asked only while somebody waits for it.
 //!
-//! A destination may take its time, and a page can name one that never answers. So an unanswered stream says nothing of its
+//! A destination may be slow, and a page can name one that never answers. So an unanswered stream says nothing about its
 //! circuit. The circuit is asked itself: its last relay and its first get a stream to their directory, which every relay
 //! answers at once, if only with a refusal.
 
@@ -10,10 +10,10 @@ use crate::wire::message::StreamId;
 /// A hop, and a stream there that only asks whether it answers.
 pub(super) type Probe = (usize, StreamId);
 
-/// What a look at a circuit that owes an answer found.
+/// The result of checking a circuit that owes an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// It lives; these probes are no longer needed.
+    /// It works; these probes are no longer needed.
     Lives(Vec<Probe>),
     /// Nothing came since the last look: ask it.
     Silent,

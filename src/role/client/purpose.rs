@@ -8,8 +8,8 @@ use crate::role::limits::CIRCUITS_PER_USER;
 use crate::wire::ids::RelayId;
 use core::fmt;
 
-/// What separates streams that must not share a circuit. Made by who opens them, of salted hashes: it tells nothing of who or
-/// where to.
+/// Separates streams that must not share a circuit. Whoever opens a stream derives it from salted hashes, so it reveals
+/// neither the user nor the destination.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Isolation {
     /// Whose streams they are. All exits of one user are drawn within one bound (spec CLIENT-17).
@@ -130,9 +130,9 @@ pub trait PathSource {
     fn may_follow(&self, path: &[RelayId], relay: &RelayId) -> bool;
     /// Whether the first hop of a path could be reached: `works` once a circuit through it stands.
     fn first_hop(&mut self, now: Now, relay: &RelayId, works: bool);
-    /// A relay could be reached, by a link or a probe, that carried no circuit of the user's.
+    /// A relay was reached by a link or a probe that carried no circuit of the user.
     fn reached(&mut self, _now: Now, _relay: &RelayId) {}
-    /// What became of a last hop that chance drew for a path that begins with `first`.
+    /// What happened to a last hop that was drawn at random for a path that begins with `first`.
     fn sample(&mut self, _now: Now, _first: &RelayId, _sample: Sample) {}
     /// The standby through which a probe is due.
     fn probe_due(&mut self, _now: Now) -> Option<RelayId> {

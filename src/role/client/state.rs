@@ -1,4 +1,4 @@
-//! A client's state: finds the owner of what an input concerns, and passes on to the others what follows from it.
+//! A client's state: finds the part that an input concerns, and passes the consequences on to the other parts.
 
 mod assign;
 mod figures;
@@ -221,7 +221,7 @@ impl LinkHandler for ClientState {
     }
 }
 
-/// What follows from one owner for the others.
+/// The consequences that a change in one part has for the others.
 impl ClientState {
     /// The relay ended a link. One that carried circuits is asked for another: it may have made room for somebody else, or the
     /// way to it broke. If it is gone, the next link says so.
@@ -233,7 +233,7 @@ impl ClientState {
         if !carried_before && closed.circuits.iter().all(|&circuit| self.circuits.hops(circuit).is_empty()) {
             return self.link_closed(now, closed);
         }
-        // It may have been ended for the sake of one circuit; of all others it says nothing.
+        // It may have been ended because of one circuit, so it says nothing about the others.
         for (n, circuit) in closed.circuits.into_iter().enumerate() {
             self.close_circuit(now, circuit, true, if n == 0 { Ending::Failed } else { Ending::Lost });
         }
@@ -298,7 +298,7 @@ impl ClientState {
 
     fn stream_ended(&mut self, now: Now, stream: Key, reason: EndReason) {
         if self.calls.serves(stream) {
-            // The relay ends a call stream only when it will not serve it.
+            // A relay ends a call stream only if it refuses to serve it.
             let why = if reason == EndReason::NotOffered { CallError::Refused } else { CallError::Closed };
             self.give_up_calls(now, stream, why);
         } else if reason == EndReason::Done {
@@ -332,7 +332,7 @@ impl ClientState {
         self.drop_stream(now, stream);
     }
 
-    /// Ends a circuit and everything on it. Streams that only waited for it try another.
+    /// Ends a circuit and everything on it. Streams that were waiting for it try another one.
     fn close_circuit(&mut self, now: Now, key: Key, peer_knows: bool, ending: Ending) {
         let (circuits, mut cx) = self.building(now);
         let Some(closed) = circuits.close(key, peer_knows, ending, &mut cx) else { return };
@@ -444,7 +444,7 @@ impl Drive for ClientState {
                 self.link_received(now, link, bytes);
             }
             Input::Timer => self.tick(now),
-            // This role has no exits, and asks nothing outside itself.
+            // This role has no exits and makes no requests outside itself.
             _ => {}
         }
     }

@@ -20,7 +20,7 @@ pub(super) use early::Builds;
 use early::Early;
 use std::collections::VecDeque;
 
-/// A writer is woken when there is room for this many bytes, not for crumbs.
+/// A writer is woken when there is room for at least this many bytes.
 const WRITE_ROOM_MIN: usize = 16 * 1024;
 
 struct Stream {
@@ -43,7 +43,7 @@ struct Stream {
     extra: u32,
     ended: Option<Result<(), StreamFailure>>,
     reader_waits: bool,
-    /// It carries calls, so nobody hears of it but they.
+    /// It carries calls, so its events go to the calls and to nobody else.
     for_calls: bool,
     bytes_in: u64,
     bytes_out: u64,
@@ -52,7 +52,7 @@ struct Stream {
 /// A reader that has read all keeps space for this many bytes.
 const INBOX_KEPT: usize = 16 * 1024;
 
-/// What each of this many streams may have waiting to be sent.
+/// How many bytes each of this many streams may have waiting to be sent.
 fn share(streams: usize) -> usize {
     (CLIENT_UNSENT_MAX / streams.max(1)).clamp(CLIENT_UNSENT_LEAST, SEND_BUFFER_MAX)
 }
@@ -293,7 +293,7 @@ impl Streams {
 
     /// No more will be written; reading goes on.
     pub(super) fn finish(&mut self, key: Key, circuits: &mut LinkedCircuits<'_>) {
-        // Said twice it must not reach another stream that has the number by now.
+        // A second call must not reach another stream that has the number by now.
         let Some(s) = self.table.get_mut(key).filter(|s| !s.finished) else { return };
         s.finished = true;
         if let Some(place) = s.at.filter(|_| s.opened || !s.early.holds) {
@@ -393,7 +393,7 @@ impl Streams {
         self.events.push_back(Event::Resolved(StreamKey(key), addrs));
     }
 
-    /// A reader that waits is told that there is something.
+    /// Tells a waiting reader that there is something to read.
     pub(super) fn tell_reader(&mut self, key: Key) {
         if let Some(s) = self.table.get_mut(key)
             && core::mem::replace(&mut s.reader_waits, false)

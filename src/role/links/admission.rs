@@ -1,4 +1,4 @@
-//! Which of the links that were accepted makes room for a new one.
+//! Chooses which accepted link makes room for a new one.
 
 use crate::role::LinkKey;
 use crate::role::limits::SECOND_CHANCES;
@@ -58,7 +58,7 @@ impl Admission {
         accepted_max: usize,
         carried: impl Fn(LinkKey) -> bool,
     ) -> Option<LinkKey> {
-        // Links that this node opened take places too, beyond those that are kept for them.
+        // Links that this node opened take places too when they are more than those reserved for them.
         let max = accepted_max.min((accepted_max + self.shares.total()).saturating_sub(taken));
         let source = self.shares.to_yield(from, max)?.source;
         for _ in 0..SECOND_CHANCES {

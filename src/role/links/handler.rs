@@ -9,7 +9,7 @@ use crate::wire::cell::CellBuf;
 use crate::wire::ids::RelayId;
 use core::net::IpAddr;
 
-/// Who owns links: says what their cells mean, and hears of those that open and close.
+/// An owner of links. It interprets their cells and is told when a link opens or closes.
 pub trait LinkHandler {
     /// How it names a circuit.
     type Circuit: Copy;
@@ -39,7 +39,7 @@ pub trait LinkHandler {
     /// A link is gone.
     fn link_closed(&mut self, now: Now, closed: ClosedLink<Self::Circuit>);
 
-    /// A peer connected from this address. Links of whoever holds most of them make room; `None` when there is none.
+    /// A peer connected from this address. Links of the largest holder make room; `None` when there is no room.
     fn accept_link(&mut self, now: Now, from: IpAddr) -> Option<LinkKey> {
         while let Some(link) = self.links().0.yielding(from) {
             self.close_link(now, link, false);

@@ -1,4 +1,4 @@
-//! A link with what is kept about it: its circuits, what waits to be sent, and its timers.
+//! A link with its circuits, its send queue and its timers.
 
 use super::queue::{SendQueue, Turn};
 use crate::base::rng::Rng;
@@ -216,8 +216,8 @@ impl<K> LinkSlot<K> {
         if self.padded { LINK_SILENT_TIMEOUT } else { LINK_QUIET_TIMEOUT }
     }
 
-    /// What the clock says about a link without circuits. Only its initiator can tell that none is on its way, so it is the
-    /// one that closes; `is_crowded` has the other ask for that earlier.
+    /// Runs the timers of a link without circuits. Only the initiator knows that no circuit is on its way, so it is the one that
+    /// closes the link. With `is_crowded` the other end asks for that earlier.
     fn tick_idle(&mut self, now: Instant, is_crowded: bool) -> Tick {
         let timeout = self.idle_timeout();
         let clock = &mut self.clock;
@@ -242,7 +242,7 @@ impl<K> LinkSlot<K> {
         }
     }
 
-    /// What the clock says about the link.
+    /// Runs the link's timers.
     pub(super) fn tick(&mut self, now: Instant, is_crowded: bool, rng: &mut Rng) -> Tick {
         if !self.link.is_open() {
             // spec: LINK-20
@@ -263,14 +263,14 @@ impl<K> LinkSlot<K> {
             return Tick::Nothing;
         }
         let (min, max) = if self.padded { PADDING_AFTER } else { PROBE_AFTER };
-        // A silence that was broken meanwhile is drawn anew.
+        // If the silence was broken, a new one is drawn.
         let was_silent = now.since(self.clock.last_used) >= min;
         let spread = rng.below((max - min).as_millis() as usize + 1) as u64;
         self.clock.padding_at = now + min + Duration::from_millis(spread);
         if !was_silent {
             return Tick::Nothing;
         }
-        // A peer that reads nothing is not sent more and more of it.
+        // Padding must not pile up for a peer that reads nothing.
         // spec: LINK-22
         if !self.queue.has_control() {
             self.queue.push_control(&Cell::Padding);

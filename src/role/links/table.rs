@@ -24,7 +24,7 @@ use core::net::IpAddr;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Who a relay says it is on links that it opens.
+/// How a relay identifies itself on links that it opens.
 pub struct Credentials {
     /// Signs the handshake hash.
     pub identity: Arc<IdentityKey>,
@@ -47,14 +47,14 @@ pub struct ClosedLink<K> {
     pub circuits: Vec<K>,
 }
 
-/// What the clock has to say of a link.
+/// What a link's timer asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     /// Nothing more for now.
     Nothing,
     /// It is to be closed.
     Close(LinkKey),
-    /// It is ours and is needed no more: it is to be closed once everything is written.
+    /// This node opened it and no longer needs it: close it once everything is written.
     Finish(LinkKey),
 }
 
@@ -186,7 +186,7 @@ impl<K: Copy> Links<K> {
     /// Forgets a link that carries nothing, as [`Links::close`], but lets its end follow everything that was sent.
     // spec: LINK-21
     pub fn finish(&mut self, link: LinkKey) -> Option<ClosedLink<K>> {
-        // What still waits is of no use to anybody: the peer reads nothing.
+        // Cells that still wait are useless, because the peer reads nothing.
         let is_written = self.slots.get(link.0).is_some_and(|slot| slot.queue.is_empty() && slot.link.is_open());
         let closed = self.close(link, is_written)?;
         if is_written {
@@ -260,8 +260,7 @@ impl<K: Copy> Links<K> {
         self.slots.get(link.0).is_some_and(LinkSlot::carried_before)
     }
 
-    /// The first circuit comes, or one more, and wants the link's silences filled or does not need that. A link that is padded
-    /// once stays so.
+    /// A circuit is about to be added that needs padding on the link, or does not. A link that is padded stays padded.
     // spec: LINK-35
     pub fn want_padding(&mut self, now: Now, link: LinkKey, wanted: bool) {
         let Some(slot) = self.slots.get_mut(link.0) else { return };
@@ -455,12 +454,12 @@ impl<K: Copy> Links<K> {
         slots.get_mut(link.0).is_some_and(|slot| slot.transmit(now, out, TRANSMIT_TARGET, written, fill))
     }
 
-    /// The next moment at which the clock has something to say.
+    /// The earliest deadline.
     pub fn deadline(&self) -> Option<Instant> {
         self.timers.next()
     }
 
-    /// Lets the clock act on one link whose time has come; `None` when there is no such link.
+    /// Runs the timer of one link that is due; `None` when none is.
     pub(super) fn tick(&mut self, now: Now, rng: &mut Rng) -> Option<Due> {
         let link = self.timers.pop(now.mono)?;
         let is_crowded = self.is_crowded();

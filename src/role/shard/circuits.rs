@@ -415,7 +415,7 @@ impl Circuits {
     fn rested(&mut self, now: Now, key: Key, links: &mut Links<CircuitEnd>) {
         let Some(circuit) = self.table.get_mut(key) else { return };
         circuit.rested(now.mono);
-        if circuit.mux().wants_to_send() {
+        if circuit.wants_to_send() {
             self.make_ready(key, Toward::Client, links);
         }
     }

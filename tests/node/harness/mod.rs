@@ -59,6 +59,20 @@ pub(crate) fn installed(program: &str) -> bool {
     found
 }
 
+/// The command that starts another in a network namespace of its own: root may do so, others where the system lets them make a
+/// user namespace too. `None`, and says so, where neither is allowed.
+pub(crate) fn own_network() -> Option<&'static str> {
+    let may = |command: &str| {
+        let ran = std::process::Command::new("sh").args(["-c", &format!("{command} true")]).output();
+        ran.is_ok_and(|ran| ran.status.success())
+    };
+    let command = ["unshare -n", "unshare -rn"].into_iter().find(|command| may(command));
+    if command.is_none() {
+        eprintln!("LEFT OUT: this system allows no network namespace");
+    }
+    command
+}
+
 /// A text for a command line.
 pub(crate) fn text(path: &Path) -> String {
     path.to_str().expect("a path in UTF-8").to_owned()

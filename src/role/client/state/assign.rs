@@ -12,7 +12,7 @@ use crate::role::slab::Key;
 use crate::wire::message::EndReason;
 use std::collections::BTreeSet;
 
-/// What a stream that waits for a circuit may hope for.
+/// Whether a waiting stream can get a circuit.
 enum Hope {
     /// One is being built, or may be once the directory has come.
     Coming,
@@ -28,7 +28,7 @@ enum Hope {
 impl ClientState {
     /// Gives every waiting stream a circuit: one that is open, one that is being built, or a new one.
     pub(super) fn assign(&mut self, now: Now) {
-        // First those whose circuit is there: then it is in use, and makes way for nobody.
+        // Streams whose circuit is open come first: a circuit in use makes way for nobody.
         for _ in 0..self.streams.waiting() {
             let Some((stream, purpose, _)) = self.streams.next_waiting() else { continue };
             match self.circuits.usable(now, purpose) {
@@ -41,7 +41,7 @@ impl ClientState {
             let Some((stream, purpose, builds)) = self.streams.next_waiting() else { continue };
             match self.hope(now, purpose, builds, &crowded) {
                 Hope::Coming => self.streams.wait(stream),
-                // A spare circuit may be open already: then nothing has to come first.
+                // If a spare circuit is open already, nothing has to be built first.
                 Hope::There => match self.circuits.usable(now, purpose) {
                     Some(circuit) => self.attach(now, stream, circuit),
                     None => self.streams.wait(stream),
@@ -155,7 +155,7 @@ impl ClientState {
     /// A circuit does not answer: it takes no new streams, and those that wait for an answer on it take another, as far as
     /// they may. What is open stays: the circuit may go on later.
     fn circuit_stalled(&mut self, now: Now, circuit: Key, ending: Ending) {
-        // One that is being built has a time of its own.
+        // A circuit that is being built has a timer of its own.
         if self.circuits.look_up(circuit).is_none_or(|c| c.state() != CircuitState::Open) {
             return;
         }
