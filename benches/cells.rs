@@ -146,7 +146,7 @@ fn relay_path(
     prepare: fn(&mut relay::Setting, usize) -> Vec<u8>,
     pass: fn(&mut relay::Setting, &mut [u8], &mut Vec<u8>),
 ) {
-    let setting = std::cell::RefCell::new(relay::Setting::new(cipher));
+    let setting = std::cell::RefCell::new(relay::Setting::new(cipher, 1));
     let mut out = Vec::with_capacity(1 << 18);
     bencher
         .counter(BytesCount::new(46 * CELL_SIZE))

@@ -1,6 +1,6 @@
 //! The relay's per-cell path alone, for callgrind: see `instructions.sh`.
 //!
-//! Prints how many cells went each way, so that the script can divide.
+//! Its argument is the number of circuits whose cells come in turns. Prints how many cells went each way, so that the script can divide.
 
 mod relay;
 
@@ -11,7 +11,8 @@ const BATCH: usize = 46;
 const BATCHES: usize = 40;
 
 fn main() {
-    let mut setting = relay::Setting::new(Cipher::Aes256Gcm);
+    let circuits = std::env::args().nth(1).and_then(|n| n.parse().ok()).expect("a number of circuits");
+    let mut setting = relay::Setting::new(Cipher::Aes256Gcm, circuits);
     let mut out = Vec::with_capacity(1 << 18);
     for _ in 0..BATCHES {
         let mut bytes = setting.forward(BATCH);

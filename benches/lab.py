@@ -10,11 +10,11 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 import time
 
 # The scheduler's own account of a process: /proc counts ticks of 10 ms, a twentieth of what one stream of 200 MB costs a client.
 CPU_CLOCK = 2
+LOAD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "load.py")
 
 
 def free_port():
@@ -363,7 +363,7 @@ class Web:
                 f.write(os.urandom(1 << 20))
             f.truncate(size)
         self.port = free_port()
-        self.process = Process("web", f"{home}/web.log", [sys.executable, __file__, str(self.port), self.file])
+        self.process = Process("web", f"{home}/web.log", [sys.executable, LOAD, str(self.port), self.file])
         wait_for("the web server", 10, lambda: not socket.socket().connect_ex(("127.0.0.1", self.port)))
 
     def url(self, size):
@@ -371,32 +371,3 @@ class Web:
 
     def stop(self):
         self.process.stop()
-
-
-def serve(port, path):
-    """The web server's process."""
-    data, length = os.open(path, os.O_RDONLY), os.path.getsize(path)
-
-    def answer(conn):
-        with conn:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                part = conn.recv(65536)
-                if not part:
-                    return
-                head += part
-            size, done = int(head.split(b" ", 2)[1][1:]), 0
-            conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % size)
-            while done < size:
-                at = done % length
-                done += os.sendfile(conn.fileno(), data, at, min(size - done, length - at))
-
-    with socket.create_server(("127.0.0.1", port), backlog=128) as listener:
-        while True:
-            conn, _ = listener.accept()
-            conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=answer, args=(conn,), daemon=True).start()
-
-
-if __name__ == "__main__":
-    serve(int(sys.argv[1]), sys.argv[2])

@@ -18,18 +18,24 @@ use umbel::wire::ids::{NetworkId, RelayId};
 use umbel::wire::message::{Message, StreamId, TextWriter};
 
 const NOW: Now = Now { mono: Instant(1_000_000), unix: UnixMs(1_800_000_000_000) };
-const CIRCUIT: CircuitId = CircuitId(1);
 
-/// A relay with one circuit through it.
+/// A relay with circuits through it, whose cells come in turns.
 pub(crate) struct Setting {
     relay: Shard,
     rng: Rng,
-    layers: ClientLayers,
     from_client: ConnId,
     client: Link,
     to_next: ConnId,
     next: Link,
-    next_circuit: CircuitId,
+    circuits: Vec<Circuit>,
+    turn: usize,
+}
+
+/// A circuit as its ends have it: its numbers on both links, and the client's layers.
+struct Circuit {
+    id: CircuitId,
+    next_id: CircuitId,
+    layers: ClientLayers,
 }
 
 /// Gives bytes to the relay as the driver does, and carries its effects out as far as there are any.
@@ -76,9 +82,43 @@ fn cell(cell: &Cell<'_>) -> CellBuf {
     buf
 }
 
+/// Creates a circuit and asks for its second hop. Gives the client's layers so far, that hop's name, and what the relay wants.
+fn begin(
+    relay: &mut Shard,
+    conn: ConnId,
+    client: &mut Link,
+    id: CircuitId,
+    [first, second]: [HopKey; 2],
+    rng: &mut Rng,
+) -> (ClientLayers, RelayId, Vec<Output>) {
+    let network = NetworkId([1; 32]);
+    let created = ClientHandshake::start(network, first, 1, rng);
+    let create = cell(&Cell::Create(id, created.request()));
+    give(relay, conn, &mut send(client, &mut [create].into_iter()));
+    let answer = receive(client, take(relay, conn));
+    let Ok(Cell::Created(_, reply)) = Cell::decode(&answer[0]) else { panic!("the relay accepts") };
+    let mut layers = ClientLayers::default();
+    layers.push(&created.finish(reply).expect("the relay is honest"));
+    let extended = ClientHandshake::start(network, second, 2, rng);
+    let mut extend = [0; CELL_SIZE];
+    encode_header(&mut extend, id, Command::Relay);
+    let mut text = TextWriter::new(text_mut(body_mut(&mut extend), 1));
+    assert!(text.push(StreamId::CIRCUIT, &Message::Extend { to: second.relay, request: extended.request() }));
+    text.finish();
+    layers.seal_for(0, body_mut(&mut extend));
+    let outputs = give(relay, conn, &mut send(client, &mut [extend].into_iter()));
+    (layers, second.relay, outputs)
+}
+
+/// Whose cell comes next.
+fn next_of<'a>(circuits: &'a mut [Circuit], turn: &mut usize) -> &'a mut Circuit {
+    *turn = (*turn + 1) % circuits.len();
+    &mut circuits[*turn]
+}
+
 impl Setting {
-    /// Builds the circuit: a client in front of the relay, another relay after it.
-    pub(crate) fn new(cipher: Cipher) -> Self {
+    /// Builds circuits: a client in front of the relay, another relay after it.
+    pub(crate) fn new(cipher: Cipher, circuits: usize) -> Self {
         let mut rng = Rng::from_seed([7; 32]);
         let network = NetworkId([1; 32]);
         let (id, next_id) = (RelayId([2; 32]), RelayId([3; 32]));
@@ -109,46 +149,53 @@ impl Setting {
         let mut client = Link::initiator(network, &link_secret.public(), cipher, &mut rng);
         give(&mut relay, from_client, &mut send(&mut client, &mut std::iter::empty()));
         receive(&mut client, take(&mut relay, from_client));
-        let hop = HopKey { relay: id, onion_key: onion_secret.public(), cipher };
-        let first = ClientHandshake::start(network, hop, 1, &mut rng);
-        let create = cell(&Cell::Create(CIRCUIT, first.request()));
-        give(&mut relay, from_client, &mut send(&mut client, &mut [create].into_iter()));
-        let created = receive(&mut client, take(&mut relay, from_client));
-        let Ok(Cell::Created(_, reply)) = Cell::decode(&created[0]) else { panic!("the relay accepts") };
-        let mut layers = ClientLayers::default();
-        layers.push(&first.finish(reply).expect("the relay is honest"));
+        // The first circuit has the relay dial the next.
+        let first = HopKey { relay: id, onion_key: onion_secret.public(), cipher };
+        let second = HopKey { relay: next_id, onion_key: next_onion.public(), cipher };
+        let mut next_end = None;
+        let built = (1..=circuits as u32).map(|n| {
+            let id = CircuitId(n);
+            let (mut layers, hop, outputs) = begin(&mut relay, from_client, &mut client, id, [first, second], &mut rng);
+            let (to_next, next) = next_end.get_or_insert_with(|| {
+                let dial = |o: &Output| if let Output::Dial(conn, _) = o { Some(*conn) } else { None };
+                let to_next = outputs.iter().find_map(dial).expect("the relay connects to the next");
+                relay.handle(NOW, Input::Connected(to_next));
+                let mut next = Link::responder(network, next_link.clone(), cipher, &mut rng);
+                receive(&mut next, take(&mut relay, to_next));
+                give(&mut relay, to_next, &mut send(&mut next, &mut std::iter::empty()));
+                (to_next, next)
+            });
+            let asked = receive(next, take(&mut relay, *to_next));
+            let Ok(Cell::Create(next_id, request)) = Cell::decode(&asked[0]) else { panic!("the relay extends") };
+            let (reply, keys) =
+                respond(&network, hop, cipher, &next_onion, request, &mut rng).expect("the client is honest");
+            give(&mut relay, *to_next, &mut send(next, &mut [cell(&Cell::Created(next_id, &reply))].into_iter()));
+            layers.push(&keys);
+            receive(&mut client, take(&mut relay, from_client));
+            Circuit { id, next_id, layers }
+        });
+        let circuits = built.collect();
+        let (to_next, next) = next_end.expect("there is a circuit");
+        Self { relay, rng, from_client, client, to_next, next, circuits, turn: 0 }.warmed()
+    }
 
-        let hop = HopKey { relay: next_id, onion_key: next_onion.public(), cipher };
-        let second = ClientHandshake::start(network, hop, 2, &mut rng);
-        let mut extend = [0; CELL_SIZE];
-        encode_header(&mut extend, CIRCUIT, Command::Relay);
-        let mut text = TextWriter::new(text_mut(body_mut(&mut extend), 1));
-        assert!(text.push(StreamId::CIRCUIT, &Message::Extend { to: next_id, request: second.request() }));
-        text.finish();
-        layers.seal_for(0, body_mut(&mut extend));
-        let outputs = give(&mut relay, from_client, &mut send(&mut client, &mut [extend].into_iter()));
-        let dialled = outputs.iter().find_map(|o| if let Output::Dial(conn, _) = o { Some(*conn) } else { None });
-        let to_next = dialled.expect("the relay connects to the next");
-        relay.handle(NOW, Input::Connected(to_next));
-        let mut next = Link::responder(network, next_link, cipher, &mut rng);
-        receive(&mut next, take(&mut relay, to_next));
-        give(&mut relay, to_next, &mut send(&mut next, &mut std::iter::empty()));
-        let asked = receive(&mut next, take(&mut relay, to_next));
-        let Ok(Cell::Create(next_circuit, request)) = Cell::decode(&asked[0]) else { panic!("the relay extends") };
-        let (reply, keys) =
-            respond(&network, next_id, cipher, &next_onion, request, &mut rng).expect("the client is honest");
-        give(&mut relay, to_next, &mut send(&mut next, &mut [cell(&Cell::Created(next_circuit, &reply))].into_iter()));
-        layers.push(&keys);
-        receive(&mut client, take(&mut relay, from_client));
-        Self { relay, rng, layers, from_client, client, to_next, next, next_circuit }
+    /// A circuit makes its keys with its first cell.
+    fn warmed(mut self) -> Self {
+        let (cells, mut out) = (self.circuits.len(), Vec::new());
+        let mut bytes = self.forward(cells);
+        pass(&mut self.relay, self.from_client, self.to_next, &mut bytes, &mut out);
+        let mut bytes = self.backward(cells);
+        pass(&mut self.relay, self.to_next, self.from_client, &mut bytes, &mut out);
+        self
     }
 
     /// Bytes from the client with this many cells for the next hop.
     pub(crate) fn forward(&mut self, cells: usize) -> Vec<u8> {
-        let Self { rng, layers, client, .. } = self;
+        let Self { rng, circuits, turn, client, .. } = self;
         let mut some = (0..cells).map(|_| {
+            let Circuit { id, layers, .. } = next_of(circuits, turn);
             let mut cell = [0; CELL_SIZE];
-            encode_header(&mut cell, CIRCUIT, Command::Relay);
+            encode_header(&mut cell, *id, Command::Relay);
             text_mut(body_mut(&mut cell), 2)[..1024].copy_from_slice(&rng.bytes::<1024>());
             layers.seal_for(1, body_mut(&mut cell));
             cell
@@ -158,10 +205,10 @@ impl Setting {
 
     /// Bytes from the next hop with this many cells for the client.
     pub(crate) fn backward(&mut self, cells: usize) -> Vec<u8> {
-        let Self { rng, next, next_circuit, .. } = self;
+        let Self { rng, circuits, turn, next, .. } = self;
         let mut some = (0..cells).map(|_| {
             let mut cell = [0; CELL_SIZE];
-            encode_header(&mut cell, *next_circuit, Command::Relay);
+            encode_header(&mut cell, next_of(circuits, turn).next_id, Command::Relay);
             // What two hops would have sealed: anything, and zeros where this relay's tag goes.
             let sealed: [u8; BODY_SIZE] = rng.bytes();
             body_mut(&mut cell)[..covered(1)].copy_from_slice(&sealed[..covered(1)]);

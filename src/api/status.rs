@@ -160,7 +160,7 @@ pub struct StoreStatus {
     pub disk_reserve: u64,
 }
 
-/// Bytes read from and written to the sockets of links since the start, headers and padding included.
+/// What went through the sockets of links and destinations since the start, headers and padding included, and in how many pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct BytesStatus {
@@ -170,20 +170,36 @@ pub struct BytesStatus {
     /// Sent.
     #[cfg_attr(feature = "serde", serde(rename = "out"))]
     pub sent: u64,
+    /// Reads that brought something.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub reads: u64,
+    /// Writes that took something.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub writes: u64,
+    /// How often the task of a connection was woken.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub wakes: u64,
+    /// Records written to links.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub records: u64,
+    /// Cells in these records.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub cells: u64,
 }
 
 impl Local {
     pub(super) async fn status(&self) -> Status {
         let now = self.about.clock.now();
-        let (mut links, mut received, mut sent, mut evicted) = (0, 0, 0, 0);
+        let (mut links, mut evicted, mut traffic) = (0, 0, self.agent.traffic());
+        let (mut records, mut cells) = self.agent.with(|n, _| n.client().written());
         for shard in self.agent.shards() {
             let counts = shard.counts().await;
             links += counts.relay.links as u64;
             evicted += counts.relay.evicted;
-            received += counts.bytes.0;
-            sent += counts.bytes.1;
+            traffic += counts.traffic;
+            records += counts.relay.written.0;
+            cells += counts.relay.written.1;
         }
-        let (service_in, service_out) = self.agent.bytes();
         let snapshot = self.agent.snapshots().borrow().clone();
         let report = self.agent.with(|n, _| n.report().cloned()).unwrap_or_default();
         let confirmed = self.agent.with(|n, _| n.confirmed()).unwrap_or_default();
@@ -222,7 +238,15 @@ impl Local {
             problems: self.health.borrow().problems.clone(),
             store: self.store_status(),
             circuits_evicted: evicted,
-            bytes: BytesStatus { received: received + service_in, sent: sent + service_out },
+            bytes: BytesStatus {
+                received: traffic.received,
+                sent: traffic.sent,
+                reads: traffic.reads,
+                writes: traffic.writes,
+                wakes: traffic.wakes,
+                records,
+                cells,
+            },
         }
     }
 }

@@ -2,7 +2,7 @@
 //! to the node's service thread, and a share of the store's queue.
 
 use crate::base::rng::Rng;
-use crate::host::driver::{Clock, Core, Hooks};
+use crate::host::driver::{Clock, Core, Hooks, Traffic};
 use crate::host::resolver::{Names, Servers};
 use crate::host::store::thread::{Answers, Share};
 use crate::proto::content::call::{StoreCall, StoreReply};
@@ -46,8 +46,8 @@ pub enum ShardCommand {
 pub struct ShardReport {
     /// Of the role.
     pub relay: ShardCounts,
-    /// Bytes read and written.
-    pub bytes: (u64, u64),
+    /// What went through its sockets.
+    pub traffic: Traffic,
 }
 
 /// A question of a shard to the node's directory.
@@ -220,7 +220,7 @@ async fn obey(core: Rc<Core<Shard>>, mut inbox: mpsc::Receiver<ShardCommand>) {
             ShardCommand::Answer(ask, body) => core.input(Input::Answer(ask, body)),
             ShardCommand::Counts(reply) => {
                 let relay = core.with(|relay, _| relay.counts());
-                let _ = reply.send(ShardReport { relay, bytes: core.bytes() });
+                let _ = reply.send(ShardReport { relay, traffic: core.traffic() });
             }
         }
     }

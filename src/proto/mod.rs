@@ -11,4 +11,5 @@ pub mod path;
 pub mod profile;
 pub mod rpc;
 pub mod stream;
+pub mod turns;
 pub mod violation;

@@ -93,8 +93,9 @@ pub const LOOKUPS_PER_CIRCUIT_MAX: usize = 64;
 pub const EXIT_UNSENT_MAX: usize = 128 * 1024 * 1024;
 /// Of those, for one circuit.
 pub const EXIT_UNSENT_PER_CIRCUIT_MAX: usize = 32 * 1024 * 1024;
-/// Bytes of one shard that wait for slow clients. Each of its exit streams may read ahead what all together leave free.
-pub const EXIT_UNREAD_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of one shard that wait for slow clients. Each of its exit streams may read ahead what all together leave free. It is no more than
+/// lies in a processor's cache: the rest would be fetched from memory again when it is sent.
+pub const EXIT_UNREAD_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one write to an exit stream's destination.
 pub const EXIT_WRITE_MAX: usize = 64 * 1024;
 /// What each exit stream may read ahead in any case.
@@ -131,8 +132,6 @@ pub const LINK_SILENT_TIMEOUT: Duration = Duration::from_secs(30);
 pub const LINK_QUIET_TIMEOUT: Duration = Duration::from_secs(600);
 /// A link with circuits that has something to send and could write nothing for this long is closed: its peer reads nothing.
 pub const LINK_STUCK_TIMEOUT: Duration = Duration::from_secs(60);
-/// Consecutive turns of quiet circuits on a link before a busy one has its turn.
-pub const FRESH_RUN_MAX: u32 = 8;
 /// Bounds between which the silence before a padding cell is drawn (spec LINK-22).
 pub const PADDING_AFTER: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_millis(9500));
 /// The same for a link that is not padded, where a probe shows that both ends are there (spec LINK-22).
@@ -165,10 +164,10 @@ pub const DIRECT_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Circuits of one hop that a node has at once, each of which takes a link: those unused for longest make way.
 pub const DIRECT_CIRCUITS_MAX: usize = 32;
 /// Circuits a client has at once.
-pub const CLIENT_CIRCUITS_MAX: usize = 512;
+pub const CLIENT_CIRCUITS_MAX: usize = 8192;
 /// Of them, circuits for streams through exits. Beyond it the one unused for longest makes way, and while none is unused
 /// the stream waits.
-pub const EXIT_CIRCUITS_MAX: usize = 256;
+pub const EXIT_CIRCUITS_MAX: usize = 4096;
 /// Of them, circuits for content that programs ask the local proxy for; the same holds. The rest is for the node's own calls.
 pub const SITE_CIRCUITS_MAX: usize = 128;
 /// Circuits for streams through exits that one user has at once.
@@ -188,7 +187,7 @@ pub const EXITS_MEMORY: Duration = Duration::from_secs(600);
 /// Users whose exits are remembered. Beyond it the one who drew none for longest is forgotten.
 pub const EXIT_USERS_MAX: usize = 1024;
 /// Streams a client has at once.
-pub const CLIENT_STREAMS_MAX: usize = 4096;
+pub const CLIENT_STREAMS_MAX: usize = 8192;
 /// How far the windows of all streams, of a client or of a shard's exits, may be beyond the profile's together (spec
 /// STREAM-25): a fast stream has half of what the others leave free.
 pub const WINDOWS_EXTRA_MAX: usize = 64 * 1024 * 1024;

@@ -1,7 +1,7 @@
 //! One connection's task.
 
-use super::Core;
 use super::bbr::Renewal;
+use super::{Core, Traffic};
 use crate::host::keepalive;
 use crate::role::{ConnId, Input, Role};
 use core::cell::Cell;
@@ -95,6 +95,7 @@ impl<R: Role + 'static> Core<R> {
         let mut unwritten = Unwritten::default();
         let (mut read_done, mut write_done, mut reads) = (false, false, 0u32);
         loop {
+            self.count(Traffic { wakes: 1, ..Traffic::default() });
             if handle.abort.get() {
                 return;
             }
@@ -173,8 +174,7 @@ impl<R: Role + 'static> Core<R> {
         match stream.try_read(space) {
             Ok(0) => return Ok(false),
             Ok(n) => {
-                let (bytes_in, bytes_out) = self.bytes.get();
-                self.bytes.set((bytes_in + n as u64, bytes_out));
+                self.count(Traffic { received: n as u64, reads: 1, ..Traffic::default() });
                 if let Some(bytes) = space.get_mut(..n) {
                     self.role.borrow_mut().handle(self.now(), Input::Received(conn, bytes));
                 }
@@ -223,11 +223,16 @@ impl<R: Role + 'static> Core<R> {
         result
     }
 
+    fn count(&self, more: Traffic) {
+        let mut traffic = self.traffic.get();
+        traffic += more;
+        self.traffic.set(traffic);
+    }
+
     fn try_write(&self, stream: &TcpStream, bytes: &[u8]) -> Result<usize, Progress> {
         match stream.try_write(bytes) {
             Ok(n) => {
-                let (bytes_in, bytes_out) = self.bytes.get();
-                self.bytes.set((bytes_in, bytes_out + n as u64));
+                self.count(Traffic { sent: n as u64, writes: 1, ..Traffic::default() });
                 Ok(n)
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => Err(Progress::Blocked),

@@ -47,6 +47,31 @@ impl Clock {
     }
 }
 
+/// What went through a thread's sockets, and in how many pieces: what a byte costs depends on that.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traffic {
+    /// Bytes read.
+    pub received: u64,
+    /// Bytes written.
+    pub sent: u64,
+    /// Reads that brought something.
+    pub reads: u64,
+    /// Writes that took something.
+    pub writes: u64,
+    /// How often the task of a connection was woken.
+    pub wakes: u64,
+}
+
+impl core::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.received += other.received;
+        self.sent += other.sent;
+        self.reads += other.reads;
+        self.writes += other.writes;
+        self.wakes += other.wakes;
+    }
+}
+
 /// What a core does beyond sockets.
 pub trait Hooks<R> {
     /// The role asks one of the node's own services; the answer is given with [`Core::input`].
@@ -76,7 +101,7 @@ pub struct Core<R> {
     timer: Notify,
     read_buf: RefCell<Vec<u8>>,
     write_buf: RefCell<Vec<u8>>,
-    bytes: Cell<(u64, u64)>,
+    traffic: Cell<Traffic>,
     /// A connection was closed, and its descriptor with it.
     freed: Notify,
     may_renew: OnceCell<bool>,
@@ -94,7 +119,7 @@ impl<R: Role + 'static> Core<R> {
             timer: Notify::new(),
             read_buf: RefCell::new(vec![0; READ_TARGET]),
             write_buf: RefCell::default(),
-            bytes: Cell::default(),
+            traffic: Cell::default(),
             freed: Notify::new(),
             may_renew: OnceCell::new(),
         });
@@ -108,9 +133,9 @@ impl<R: Role + 'static> Core<R> {
         self.clock.now()
     }
 
-    /// Bytes read from and written to sockets so far.
-    pub fn bytes(&self) -> (u64, u64) {
-        self.bytes.get()
+    /// What went through sockets so far.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic.get()
     }
 
     /// Uses the role and carries out what follows from it.

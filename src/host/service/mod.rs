@@ -6,7 +6,7 @@ pub mod stream;
 
 use crate::base::time::Now;
 use crate::crypto::identity::IdentityKey;
-use crate::host::driver::{Clock, Core, Hooks};
+use crate::host::driver::{Clock, Core, Hooks, Traffic};
 use crate::host::shard::{ShardAsk, ShardCommand, ShardThread};
 use crate::host::store::thread::StoreThread;
 use crate::proto::content::call::{StoreCall, StoreCallId};
@@ -285,8 +285,8 @@ impl AgentHandle {
         self.shared.store.as_ref().map(StoreAccess::figures)
     }
 
-    /// Bytes read and written on this thread's sockets.
-    pub fn bytes(&self) -> (u64, u64) {
-        self.core.bytes()
+    /// What went through this thread's sockets.
+    pub fn traffic(&self) -> Traffic {
+        self.core.traffic()
     }
 }

@@ -228,7 +228,7 @@ mod tests {
             }],
             streams: vec![StreamStatus { id: 1, circuit: 2, hops: 3, post_quantum: true, bytes_in: 4, bytes_out: 5 }],
             store: Some(StoreStatus { used: 1, cap: 2, objects: 3, health: "good".into(), ..Default::default() }),
-            bytes: BytesStatus { received: 1, sent: 2 },
+            bytes: BytesStatus { received: 1, sent: 2, ..Default::default() },
             circuits_evicted: 0,
             rss_bytes: 7,
             files_limit: 8,
@@ -247,7 +247,8 @@ mod tests {
                 r#""streams":[{"id":1,"circuit":2,"hops":3,"post_quantum":true,"bytes_in":4,"bytes_out":5}],"#,
                 r#""store":{"used":1,"cap":2,"objects":3,"health":"good","reason":"","since_unix":0,"before":null,"#,
                 r#""refused":0,"refused_unix":0,"blocks_lost":0,"index_rebuilt":false,"disk_free":0,"disk_reserve":0},"circuits_evicted":0,"#,
-                r#""bytes":{"in":1,"out":2},"rss_bytes":7,"files_limit":8,"files_short":9}"#
+                r#""bytes":{"in":1,"out":2,"reads":0,"writes":0,"wakes":0,"records":0,"cells":0},"#,
+                r#""rss_bytes":7,"files_limit":8,"files_short":9}"#
             ),
         );
     }

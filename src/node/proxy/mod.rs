@@ -44,7 +44,7 @@ use tokio::task::JoinSet;
 use upstream::{Isolator, Upstream};
 
 /// Client connections at a time unless set otherwise; one that can be done without makes room for the next.
-pub const CONNECTIONS_MAX: usize = 1024;
+pub const CONNECTIONS_MAX: usize = 8192;
 /// How long a client may take to send a handshake or a request's head, unless set otherwise.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection may wait for another request.

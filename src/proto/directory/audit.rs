@@ -8,6 +8,7 @@
 //! Before there is a set, nobody is drawn: each relay goes to all that it hears of, within the same bounds.
 
 use crate::base::addr::prefix;
+use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::crypto::identity::IdentityKey;
 use crate::proto::directory::draw::Draw;
@@ -33,7 +34,8 @@ pub const REST_MAX: Duration = Duration::from_secs(4 * 3600);
 pub const RESTING_MAX: usize = 8192;
 /// A dial that was never answered is taken as failed after this.
 const DIAL_LOST: Duration = Duration::from_secs(30);
-/// Before the report: when a member whose dial failed is dialled once more, which may have been starting again.
+/// Before the report: when a member whose dial failed is dialled once more, which may have been starting again. Until then
+/// members are dialled, each at a moment that nobody knows before.
 const AGAIN_BEFORE: Duration = Duration::from_secs(30);
 /// The longest pause between two dials.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
@@ -90,8 +92,10 @@ struct Period {
     report_at: Option<Instant>,
     subjects: BTreeMap<(RelayId, u64), Subject>,
     waiting: VecDeque<Waiting>,
-    /// Dials of members that failed, until it is time to try them once more.
-    failed: Vec<Waiting>,
+    /// Members that have no moment yet at which they are dialled.
+    members: Vec<Waiting>,
+    /// Those that have one.
+    later: Vec<(Instant, Waiting)>,
     candidate_dials: usize,
     /// Dials to hosts that others named.
     shares: Shares,
@@ -216,7 +220,7 @@ impl Auditor {
     }
 
     /// What to do next. Drain it until `None`.
-    pub fn poll(&mut self, now: Now) -> Option<AuditOutput> {
+    pub fn poll(&mut self, now: Now, rng: &mut Rng) -> Option<AuditOutput> {
         let lost: Vec<_> =
             self.dials.iter().filter(|(_, d)| d.since + DIAL_LOST <= now.mono).map(|(n, _)| *n).collect();
         lost.into_iter().for_each(|number| self.answered(now, number, false));
@@ -224,9 +228,7 @@ impl Auditor {
         if period.report_at.is_some_and(|at| at <= now.mono) {
             return self.report().map(|r| AuditOutput::Report(Box::new(r)));
         }
-        if period.again_at().is_some_and(|at| at <= now.mono) {
-            period.waiting.extend(period.failed.drain(..));
-        }
+        period.bring_up(now.mono, rng);
         while self.dials.len() < DIALS_AT_ONCE && period.next_dial <= now.mono {
             let waiting = period.waiting.pop_front()?;
             let Some(record) = period.subjects.get(&waiting.subject).map(|s| Arc::clone(&s.record)) else { continue };
@@ -264,7 +266,7 @@ impl Auditor {
         }
         // spec: ADM-23
         if what.candidate.is_none() && !is_again {
-            period.failed.push(Waiting { is_again: true, ..what });
+            period.later.push((period.last_dials(), Waiting { is_again: true, ..what }));
         }
         let host = host(addr.ip());
         if self.resting.len() < RESTING_MAX || self.resting.contains_key(&host) {
@@ -278,8 +280,10 @@ impl Auditor {
     pub fn deadline(&self) -> Option<Instant> {
         let period = self.period.as_ref()?;
         let may_dial = !period.waiting.is_empty() && self.dials.len() < DIALS_AT_ONCE;
+        let later =
+            if period.members.is_empty() { period.later.iter().map(|(at, _)| *at).min() } else { Some(Instant(0)) };
         let lost = self.dials.values().map(|d| d.since + DIAL_LOST).min();
-        [period.report_at, may_dial.then_some(period.next_dial), period.again_at(), lost].into_iter().flatten().min()
+        [period.report_at, may_dial.then_some(period.next_dial), later, lost].into_iter().flatten().min()
     }
 
     /// What was found in the period, which ends with it. Whoever reached nobody says nothing: it is likely its own fault.
@@ -342,7 +346,8 @@ impl Period {
             report_at,
             subjects: BTreeMap::new(),
             waiting: VecDeque::new(),
-            failed: Vec::new(),
+            members: Vec::new(),
+            later: Vec::new(),
             candidate_dials: 0,
             shares: Shares::default(),
             invited: BTreeMap::new(),
@@ -351,10 +356,23 @@ impl Period {
         }
     }
 
-    /// When members whose dials failed are dialled once more.
-    fn again_at(&self) -> Option<Instant> {
-        let at = self.report_at.filter(|_| !self.failed.is_empty())?;
-        Some(Instant(at.0.saturating_sub(u64::try_from(AGAIN_BEFORE.as_micros()).unwrap_or(u64::MAX))))
+    /// When the time for members' first dials is over, and the second ones follow.
+    fn last_dials(&self) -> Instant {
+        let before = u64::try_from(AGAIN_BEFORE.as_micros()).unwrap_or(u64::MAX);
+        Instant(self.report_at.map_or(0, |at| at.0.saturating_sub(before)))
+    }
+
+    /// Gives each member its moment, and lines up those whose moment has come.
+    fn bring_up(&mut self, now: Instant, rng: &mut Rng) {
+        let span = usize::try_from(self.last_dials().since(now).as_micros()).unwrap_or(usize::MAX);
+        for waiting in core::mem::take(&mut self.members) {
+            let at = now + Duration::from_micros(u64::try_from(rng.below(span)).unwrap_or(0));
+            self.later.push((at, waiting));
+        }
+        for (_, waiting) in self.later.extract_if(.., |(at, _)| *at <= now) {
+            let at = self.waiting.partition_point(|w| w.candidate != Some(false));
+            self.waiting.insert(at, waiting);
+        }
     }
 
     fn has_reached(&self, key: &(RelayId, u64)) -> bool {
@@ -388,7 +406,11 @@ impl Period {
         let at =
             if goes_first { self.waiting.partition_point(|w| w.candidate != Some(false)) } else { self.waiting.len() };
         for index in 0..addrs {
-            self.waiting.insert(at + index, Waiting { subject: key, index, candidate, is_again: false });
+            let waiting = Waiting { subject: key, index, candidate, is_again: false };
+            match candidate {
+                None => self.members.push(waiting),
+                Some(_) => self.waiting.insert(at + index, waiting),
+            }
         }
     }
 

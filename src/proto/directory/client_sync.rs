@@ -360,6 +360,8 @@ impl ClientDirectory {
             // spec: DIR-45
             None => {
                 let most = match reason {
+                    // Others of this round may be there.
+                    SourceFault::NoAnswer(_) if !self.sources.is_round_over() => FIRST_RETRY,
                     SourceFault::NothingSettled => NO_SET_RETRY_MAX,
                     // Where cuts follow each other quickly, the next one may be confirmed.
                     _ => self.profile.cuts.period_min.clamp(NO_SET_RETRY_MAX, FIRST_RETRY_MAX),

@@ -4,11 +4,13 @@
 //! with [`Mux::fill`]. What it cannot send yet waits in bounded buffers; [`Mux::write_room`] is the back-pressure.
 
 mod receive;
+mod send;
 
 use crate::base::time::Instant;
 use crate::proto::congestion::CongestionParams;
 use crate::proto::onion::Tag;
 use crate::proto::stream::flow::{ReceiveWindow, SendWindow};
+use crate::proto::turns::Turns;
 pub use crate::wire::message::Side;
 use crate::wire::message::{EndReason, Message, StreamId, StreamState, Target, TextWriter};
 use core::net::IpAddr;
@@ -18,6 +20,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub const STREAMS_MAX: usize = 512;
 /// Bytes a stream's sender holds back for the window.
 pub const SEND_BUFFER_MAX: usize = 256 * 1024;
+/// Space that a stream keeps though little waits.
+const BUFFER_KEPT: usize = 64 * 1024;
 /// Control messages (ACK, END, CREDIT, …) that may wait for a place in a cell. A peer that causes more and takes
 /// none loses its circuit.
 pub const CONTROL_MAX: usize = 2048;
@@ -92,8 +96,8 @@ pub struct Mux {
     receive: ReceiveWindow,
     streams: BTreeMap<StreamId, Stream>,
     control: VecDeque<(StreamId, Owned)>,
-    /// Streams with something to send, in the order of their turns.
-    ready: VecDeque<StreamId>,
+    /// Streams with something to send; none on most hops of most circuits.
+    ready: Option<Box<Turns<StreamId>>>,
     next_id: u16,
     /// The last streams that ended, oldest first.
     closed: VecDeque<StreamId>,
@@ -140,7 +144,7 @@ impl Mux {
             receive: ReceiveWindow::default(),
             streams: BTreeMap::new(),
             control: VecDeque::new(),
-            ready: VecDeque::new(),
+            ready: None,
             next_id: 1,
             closed: VecDeque::new(),
         }
@@ -155,7 +159,7 @@ impl Mux {
     /// Frees the memory of empty lists while the circuit is idle.
     pub fn park(&mut self) {
         self.control.shrink_to_fit();
-        self.ready.shrink_to_fit();
+        self.ready.take_if(|ready| ready.is_empty());
         self.closed.shrink_to_fit();
         self.send.park();
     }
@@ -167,7 +171,7 @@ impl Mux {
 
     /// Whether [`Mux::fill`] would write something.
     pub fn wants_to_send(&self) -> bool {
-        !self.control.is_empty() || (!self.ready.is_empty() && (self.send.is_open() || self.any_plain_end()))
+        !self.control.is_empty() || (self.ready.as_ref().is_some_and(|ready| !ready.is_empty()) && self.send.is_open())
     }
 
     /// Until when no counted cell may leave; call [`Mux::woken`] then.
@@ -178,10 +182,6 @@ impl Mux {
     /// The time of [`Mux::rests_until`] has come.
     pub fn woken(&mut self, now: Instant) {
         self.send.woken(now);
-    }
-
-    fn any_plain_end(&self) -> bool {
-        self.ready.iter().any(|id| self.streams.get(id).is_some_and(Stream::only_end_is_left))
     }
 
     fn control(&mut self, stream: StreamId, message: Message<'static>) {
@@ -341,12 +341,26 @@ impl Mux {
     }
 
     fn make_ready(&mut self, id: StreamId) {
-        if let Some(s) = self.streams.get_mut(&id)
-            && !s.ready
-            && s.has_something_to_send()
-        {
+        let Some(s) = self.streams.get_mut(&id) else { return };
+        if s.only_end_is_left() {
+            self.end(id);
+        } else if !s.ready && s.has_something_to_send() {
             s.ready = true;
-            self.ready.push_back(id);
+            self.ready.get_or_insert_default().add(id);
+        }
+    }
+
+    /// Everything before END has left. END needs no window.
+    fn end(&mut self, id: StreamId) {
+        self.control(id, Message::End(EndReason::Done));
+        self.end_is_sent(id);
+    }
+
+    fn end_is_sent(&mut self, id: StreamId) {
+        let Some(s) = self.streams.get_mut(&id) else { return };
+        s.end_sent = true;
+        if s.end_received {
+            self.forget(id);
         }
     }
 
@@ -361,55 +375,7 @@ impl Mux {
     pub fn sent(&mut self, now: Instant, tag: Tag) {
         self.send.sent(now, tag);
     }
-
-    /// Writes the next text to send over `text`, which begins after the mark.
-    pub fn fill(&mut self, text: &mut [u8]) -> Filled {
-        let mut w = TextWriter::new(text);
-        while let Some((id, owned)) = self.control.front() {
-            if !w.push(*id, &owned.as_message()) {
-                break;
-            }
-            self.control.pop_front();
-        }
-        let mut counted = false;
-        if self.control.is_empty() {
-            let open = self.send.is_open();
-            // Each ready stream gets one turn a cell at most; a stream with more to send goes to the end of the line.
-            for _ in 0..self.ready.len() {
-                if w.room().is_none_or(|room| room < MESSAGE_ROOM_MIN) {
-                    break;
-                }
-                let Some(id) = self.ready.pop_front() else { break };
-                counted |= self.fill_from(id, open, &mut w);
-            }
-        }
-        if w.is_empty() {
-            return Filled::Nothing;
-        }
-        w.finish();
-        if counted { Filled::Counted } else { Filled::Uncounted }
-    }
-
-    /// Lets one stream write; returns whether what it wrote counts.
-    fn fill_from(&mut self, id: StreamId, open: bool, w: &mut TextWriter<'_>) -> bool {
-        let Some(s) = self.streams.get_mut(&id) else { return false };
-        let counted = open && s.fill(id, w);
-        // END alone needs no window.
-        if s.only_end_is_left() && w.push(id, &Message::End(EndReason::Done)) {
-            s.end_sent = true;
-        }
-        s.ready = s.has_something_to_send();
-        if s.end_sent && s.end_received {
-            self.forget(id);
-        } else if s.ready {
-            self.ready.push_back(id);
-        }
-        counted
-    }
 }
-
-/// A message with less room than this is left for the next cell.
-const MESSAGE_ROOM_MIN: usize = 64;
 
 impl Stream {
     fn new(phase: Phase, window: u32) -> Self {
@@ -459,9 +425,7 @@ impl Stream {
     }
 
     fn has_something_to_send(&self) -> bool {
-        self.begin.is_some()
-            || (!self.buffer.is_empty() && self.send_credit > 0 && !self.end_sent)
-            || self.only_end_is_left()
+        self.begin.is_some() || (!self.buffer.is_empty() && self.send_credit > 0 && !self.end_sent)
     }
 
     /// Writes BEGIN or DATA; returns whether it did.
@@ -487,6 +451,10 @@ impl Stream {
             self.buffer.drain(..n);
             self.send_credit -= n as u32;
             wrote = true;
+            // What a fast moment made it grow to is not kept.
+            if self.buffer.capacity() > BUFFER_KEPT.max(4 * self.buffer.len()) {
+                self.buffer.shrink_to(BUFFER_KEPT);
+            }
         }
         wrote
     }

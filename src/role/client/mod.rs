@@ -55,6 +55,11 @@ impl Client {
         self.state.look().links()
     }
 
+    /// Records and cells written to links.
+    pub fn written(&self) -> (u64, u64) {
+        self.state.look().written()
+    }
+
     /// Circuits built so far, and builds that failed.
     pub fn builds(&self) -> (u64, u64) {
         self.state.look().builds()

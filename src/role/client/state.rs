@@ -1,6 +1,7 @@
 //! A client's state: finds the part that an input concerns, and passes the consequences on to the other parts.
 
 mod assign;
+mod figures;
 mod probes;
 
 use super::calls::Calls;
@@ -8,7 +9,7 @@ use super::circuit::Opening;
 use super::circuits::{Circuits, ClosedCircuit, Context, Due, Effect, Ending, LinkedCircuits};
 use super::clocks::ClockSamples;
 use super::config::ClientConfig;
-use super::event::{CircuitInfo, Event, ReadState, StreamFailure, StreamInfo};
+use super::event::{Event, ReadState, StreamFailure};
 use super::purpose::{CircuitPurpose, PathSource};
 use super::streams::Streams;
 use crate::base::rng::Rng;
@@ -17,7 +18,7 @@ use crate::proto::circuit::client::CircuitError;
 use crate::proto::rpc::{Call, CallError, Route, Service};
 use crate::proto::stream::mux::STREAM_WINDOW_MAX;
 use crate::role::driven::Drive;
-use crate::role::limits::{CIRCUIT_BUILD_TIMEOUT, OFFLINE_AFTER};
+use crate::role::limits::CIRCUIT_BUILD_TIMEOUT;
 use crate::role::links::{ClosedLink, LinkHandler, LinkViolation, Links};
 use crate::role::slab::Key;
 use crate::role::{ConnId, Input, LinkKey, Output, READ_TARGET};
@@ -38,6 +39,8 @@ pub(super) struct ClientState {
     probes: Probes,
     /// When anything arrived from any relay.
     heard: Instant,
+    /// Nothing happened since streams were last given circuits that could get one that waits a circuit.
+    settled: bool,
 }
 
 impl ClientState {
@@ -52,44 +55,12 @@ impl ClientState {
             clocks: ClockSamples::default(),
             probes: Probes::default(),
             heard: Instant::default(),
+            settled: false,
         }
-    }
-
-    pub(super) fn links(&self) -> usize {
-        self.links.len()
-    }
-
-    pub(super) fn builds(&self) -> (u64, u64) {
-        self.circuits.builds()
-    }
-
-    /// Whether no relay was heard for longer than one with circuits may be silent.
-    pub(super) fn is_cut_off(&self, now: Now) -> bool {
-        now.mono.since(self.heard) >= OFFLINE_AFTER
-    }
-
-    pub(super) fn clock_skew(&self, now: Now, min: usize) -> Option<i64> {
-        self.clocks.skew(now, min)
     }
 
     pub(super) fn forget_clocks(&mut self) {
         self.clocks.forget();
-    }
-
-    pub(super) fn last_heard(&self) -> Option<Instant> {
-        self.links.last_heard()
-    }
-
-    pub(super) fn circuits(&self) -> Vec<CircuitInfo> {
-        self.circuits.infos()
-    }
-
-    pub(super) fn streams(&self) -> Vec<StreamInfo> {
-        self.streams.infos()
-    }
-
-    pub(super) fn hops_of(&self, stream: Key) -> Vec<RelayId> {
-        self.streams.place(stream).map_or_else(Vec::new, |place| self.circuits.hops(place.circuit).to_vec())
     }
 
     /// The circuits, and what building them takes.
@@ -112,12 +83,14 @@ impl ClientState {
         let (circuits, mut cx) = self.building(now);
         circuits.set_spares(spares);
         circuits.keep_spares(&mut cx);
+        self.settled = false;
     }
 
     pub(super) fn paths_changed(&mut self, now: Now) {
         let (circuits, mut cx) = self.building(now);
         circuits.forget_failures();
         circuits.keep_spares(&mut cx);
+        self.settled = false;
     }
 
     pub(super) fn keep(&mut self, relays: std::collections::BTreeSet<RelayId>) {
@@ -125,6 +98,7 @@ impl ClientState {
     }
 
     pub(super) fn paths_expired(&mut self, now: Now) {
+        self.settled = false;
         // spec: CLIENT-28
         for circuit in self.circuits.spend_all() {
             let calls = &self.calls;
@@ -135,6 +109,7 @@ impl ClientState {
     }
 
     pub(super) fn open(&mut self, now: Now, purpose: CircuitPurpose, opening: Opening) -> Option<Key> {
+        self.settled = false;
         self.streams.add(now, purpose, opening, false)
     }
 
@@ -156,9 +131,11 @@ impl ClientState {
     pub(super) fn drop_stream(&mut self, now: Now, stream: Key) {
         let (streams, _, mut circuits) = self.carried();
         streams.drop_stream(now, stream, &mut circuits);
+        self.settled = false;
     }
 
     pub(super) fn call(&mut self, now: Now, tag: u64, call: Call) {
+        self.settled = false;
         let purpose = match call.route {
             Route::Direct => CircuitPurpose::Direct(call.to),
             Route::Last(n) => CircuitPurpose::Last(call.to, n),
@@ -204,6 +181,7 @@ impl LinkHandler for ClientState {
             }
             return Ok(());
         }
+        self.settled = false;
         match (Cell::decode(cell).map_err(|_| LinkViolation)?, key) {
             (Cell::Created(_, reply), Some(key)) => {
                 let mut effects = Vec::new();
@@ -273,6 +251,8 @@ impl ClientState {
 
     fn conclude(&mut self, now: Now, key: Key, taken: Result<(), CircuitError>, effects: Vec<Effect>) {
         for effect in effects {
+            // Bytes of a user's stream, nearly all that comes, make room for no other.
+            self.settled &= matches!(effect, Effect::Received(stream) if !self.calls.serves(stream));
             let (streams, _, mut circuits) = self.carried();
             match effect {
                 Effect::Built => {
@@ -366,6 +346,7 @@ impl ClientState {
     fn close_circuit(&mut self, now: Now, key: Key, peer_knows: bool, ending: Ending) {
         let (circuits, mut cx) = self.building(now);
         let Some(closed) = circuits.close(key, peer_knows, ending, &mut cx) else { return };
+        self.settled = false;
         let ClosedCircuit { failed_for, lacked_its_last, streams } = closed;
         if let Some(purpose) = failed_for {
             self.streams.build_failed(purpose, lacked_its_last);
@@ -386,6 +367,7 @@ impl ClientState {
     fn tick(&mut self, now: Now) {
         self.tick_links(now);
         while let Some(due) = self.circuits.tick(now, &mut self.links) {
+            self.settled = false;
             match due {
                 Due::BuildTimedOut(circuit) => self.build_timed_out(now, circuit),
                 Due::MayIdle(circuit) => self.circuit_may_idle(now, circuit),
@@ -397,9 +379,11 @@ impl ClientState {
             }
         }
         while let Some(stream) = self.streams.tick(now) {
+            self.settled = false;
             self.stream_is_late(now, stream);
         }
         while let Some(stream) = self.calls.tick(now) {
+            self.settled = false;
             self.calls_stalled(now, stream);
         }
     }
@@ -445,7 +429,10 @@ impl Drive for ClientState {
                 streams.resume_writer(stream, &mut circuits);
             }
         }
-        self.assign(now);
+        // With hundreds of streams that wait, to ask for each after every cell would be all that is done.
+        if !core::mem::replace(&mut self.settled, true) {
+            self.assign(now);
+        }
     }
 
     fn event(&mut self) -> Option<Event> {

@@ -8,7 +8,7 @@ use crate::role::limits::{
     LINK_CLOSE_GRACE, LINK_HANDSHAKE_TIMEOUT, LINK_IDLE_ACCEPTED, LINK_IDLE_CROWDED, LINK_IDLE_TIMEOUT,
     LINK_QUIET_IDLE, LINK_QUIET_TIMEOUT, LINK_SILENT_TIMEOUT, LINK_STUCK_TIMEOUT, PADDING_AFTER, PROBE_AFTER,
 };
-use crate::wire::cell::{Cell, CellBuf, CircuitId};
+use crate::wire::cell::{CELL_SIZE, Cell, CellBuf, CircuitId};
 use crate::wire::ids::RelayId;
 use std::collections::BTreeMap;
 
@@ -163,13 +163,14 @@ impl<K> LinkSlot<K> {
         self.link.wants_handshake_write() || (self.link.is_open() && !self.queue.is_empty())
     }
 
-    /// Appends records until `target` bytes are gathered; see [`SendQueue::next_cell`] for `fill`. False when there was
+    /// Appends records until `target` bytes are gathered, and counts them and their cells; see [`SendQueue::next_cell`] for `fill`. False when there was
     /// nothing.
     pub(super) fn transmit(
         &mut self,
         now: Now,
         out: &mut Vec<u8>,
         target: usize,
+        written: &mut (u64, u64),
         mut fill: impl FnMut(&K, &mut CellBuf) -> Turn,
     ) -> bool {
         let start = out.len();
@@ -179,6 +180,10 @@ impl<K> LinkSlot<K> {
             link.transmit(now, out, &mut |cell: &mut CellBuf| queue.next_cell(cell, &mut fill));
             if out.len() == before {
                 break;
+            }
+            if link.is_open() {
+                written.0 += 1;
+                written.1 += ((out.len() - before) / CELL_SIZE) as u64;
             }
         }
         let wrote = out.len() > start;

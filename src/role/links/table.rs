@@ -72,6 +72,8 @@ pub struct Links<K> {
     out: VecDeque<Output>,
     /// Links that others opened here, since the start.
     accepted: u64,
+    /// Records and cells written, since the start.
+    written: (u64, u64),
     /// How many links there may be.
     max: usize,
 }
@@ -89,6 +91,7 @@ impl<K: Copy> Links<K> {
             timers: Timers::default(),
             out: VecDeque::new(),
             accepted: 0,
+            written: (0, 0),
             max: LINKS_MAX,
         }
     }
@@ -378,6 +381,11 @@ impl<K: Copy> Links<K> {
         (self.slots.iter().filter(|(_, s)| is_open(s)).count(), self.accepted)
     }
 
+    /// Records and cells written, since the start.
+    pub fn written(&self) -> (u64, u64) {
+        self.written
+    }
+
     /// Bytes arrived on the link.
     pub(super) fn heard(&mut self, now: Now, link: LinkKey) {
         if let Some(slot) = self.slots.get_mut(link.0) {
@@ -455,7 +463,8 @@ impl<K: Copy> Links<K> {
         out: &mut Vec<u8>,
         fill: impl FnMut(&K, &mut CellBuf) -> Turn,
     ) -> bool {
-        self.slots.get_mut(link.0).is_some_and(|slot| slot.transmit(now, out, TRANSMIT_TARGET, fill))
+        let Self { slots, written, .. } = self;
+        slots.get_mut(link.0).is_some_and(|slot| slot.transmit(now, out, TRANSMIT_TARGET, written, fill))
     }
 
     /// The earliest deadline.

@@ -69,6 +69,8 @@ pub struct ShardCounts {
     pub violations: u64,
     /// Cells passed on.
     pub cells: u64,
+    /// Records and cells written to links.
+    pub written: (u64, u64),
     /// Cells that wait on circuits.
     pub queued: usize,
     /// Circuits closed because too many cells waited.

@@ -297,7 +297,7 @@ impl Exits {
 
     /// Whether what waits for clients must be counted again: it is counted, not kept up to date, to cost cells nothing.
     pub(super) fn counts_unread(&mut self) -> bool {
-        let due = self.since_counted >= EXIT_UNREAD_MAX / 16;
+        let due = self.since_counted >= EXIT_UNREAD_MAX / 4;
         if due {
             self.since_counted = 0;
         }

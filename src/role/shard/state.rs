@@ -111,6 +111,7 @@ impl ShardState {
             exits: self.streams.exits(),
             violations: self.violations,
             cells: self.circuits.passed(),
+            written: self.links.written(),
             queued: self.circuits.queued(),
             evicted: self.evicted,
             accepted: self.links.accepted(),

@@ -8,6 +8,10 @@ const CUT: UnixMs = UnixMs(1_700_000_000_000);
 const NEXT: UnixMs = UnixMs(1_700_000_030_000);
 const REPORT: Instant = Instant(20_000_000);
 
+fn rng() -> Rng {
+    Rng::from_seed([5; 32])
+}
+
 fn at(ms: u64) -> Now {
     Now { mono: Instant(ms * 1000), unix: CUT.plus(Duration::from_millis(ms)) }
 }
@@ -44,9 +48,9 @@ fn run(auditor: &mut Auditor, reach: impl Fn(&Dial) -> bool) -> (Vec<Dial>, Opti
 }
 
 fn run_from(auditor: &mut Auditor, from: u64, reach: impl Fn(&Dial) -> bool) -> (Vec<Dial>, Option<Report>) {
-    let (mut dials, mut report) = (Vec::new(), None);
+    let (mut dials, mut report, mut rng) = (Vec::new(), None, rng());
     for ms in (from..from + 20_100).step_by(10) {
-        while let Some(output) = auditor.poll(at(ms)) {
+        while let Some(output) = auditor.poll(at(ms), &mut rng) {
             match output {
                 AuditOutput::Dial(dial) => {
                     auditor.answered(at(ms), dial.number, reach(&dial));
@@ -89,10 +93,10 @@ fn a_member_that_did_not_answer_is_dialled_once_more_before_the_report() {
     let report_at = Instant(3_600_000_000);
     auditor.begin(at(0), Arc::new(Draw::new(Arc::clone(&set))), (NEXT, report_at), |_| None, &[]);
     let drawn = Draw::new(set).members_of(&id(0)).len();
-    let (down, mut dials, mut report) = (2, Vec::new(), None);
+    let (down, mut dials, mut report, mut rng) = (2, Vec::new(), None, rng());
     while let Some(next) = auditor.deadline() {
         let now = Now { mono: next, unix: CUT };
-        while let Some(output) = auditor.poll(now) {
+        while let Some(output) = auditor.poll(now, &mut rng) {
             match output {
                 AuditOutput::Dial(dial) => {
                     let is_first = dials.iter().all(|(addr, _)| *addr != dial.addr);
@@ -108,6 +112,9 @@ fn a_member_that_did_not_answer_is_dialled_once_more_before_the_report() {
         assert_eq!(addr, other);
         assert!(report_at.since(*again) <= AGAIN_BEFORE && report_at > *again && *then < *again);
     }
+    // The first ones lie all over the hour: nobody knows when to be there.
+    let quarters: BTreeSet<_> = dials[..drawn].iter().map(|(_, at)| at.0 / 900_000_000).collect();
+    assert_eq!(quarters.len(), 4, "{dials:?}");
     let bits: u32 = report.unwrap().members.iter().map(|byte| byte.count_ones()).sum();
     assert_eq!(bits as usize, drawn, "all were reached");
 }
@@ -125,7 +132,7 @@ fn who_reaches_nobody_says_nothing() {
 fn only_a_live_member_audits() {
     let mut stranger = Auditor::new(id(77), Arc::new(key(77)));
     stranger.begin(at(0), Arc::new(Draw::new(set(30))), (NEXT, REPORT), |_| None, &[itself(old(60))]);
-    assert!(stranger.deadline().is_none() && stranger.poll(at(9)).is_none());
+    assert!(stranger.deadline().is_none() && stranger.poll(at(9), &mut rng()).is_none());
 }
 
 // A hundred records name one address: it is dialled twice, then left alone ever longer.
@@ -292,7 +299,7 @@ fn without_a_set_everybody_is_gone_to_and_known_who_answered() {
     auditor.found(at(0), NEXT, &all);
     let mut dials = Vec::new();
     for ms in (0..20_000).step_by(10) {
-        while let Some(AuditOutput::Dial(dial)) = auditor.poll(at(ms)) {
+        while let Some(AuditOutput::Dial(dial)) = auditor.poll(at(ms), &mut rng()) {
             auditor.answered(at(ms), dial.number, dial.addr.port() == 9000);
             dials.push(dial);
         }

@@ -79,7 +79,7 @@ impl Sources {
     /// Before the next source is taken: where all had their turn, a new round begins, with other members of an old snapshot.
     /// Those are returned.
     pub(super) fn next_round(&mut self, rng: &mut Rng) -> Option<Vec<Arc<SignedDescriptor>>> {
-        if self.asked < self.order.len() {
+        if !self.is_round_over() {
             return None;
         }
         let again = !self.order.is_empty();
@@ -90,6 +90,11 @@ impl Sources {
         rng.shuffle(&mut self.order);
         self.asked = 0;
         (again && !self.of_old.is_empty()).then(|| self.of_old.clone())
+    }
+
+    /// Whether all were asked in this round.
+    pub(super) fn is_round_over(&self) -> bool {
+        self.asked >= self.order.len()
     }
 
     /// The next of this round.

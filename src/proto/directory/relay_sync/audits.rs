@@ -290,7 +290,7 @@ impl RelayDirectory {
     pub(super) fn audit(&mut self, now: Now, rng: &mut Rng) {
         let Some(audits) = &mut self.audits else { return };
         let (mut reported, mut vouched) = (Vec::new(), BTreeSet::new());
-        while let Some(output) = audits.auditor.poll(now) {
+        while let Some(output) = audits.auditor.poll(now, rng) {
             match output {
                 AuditOutput::Dial(dial) => self.out.push_back(DirOutput::Audit(dial)),
                 AuditOutput::Report(report) => reported.push(report),

@@ -4,6 +4,7 @@ use crate::base::time::{Duration, UnixMs};
 use crate::crypto::identity::IdentityKey;
 use crate::proto::directory::ranks::CANDIDATES_MAX;
 use crate::proto::directory::records::{Records, Taken};
+use crate::proto::directory::schedule::{Steps, period};
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::directory::testing::{NETWORK, Net, id, key, record};
 use crate::proto::profile::Profile;
@@ -190,6 +191,21 @@ fn the_dead_leave_within_two_cuts_and_come_back_when_they_do() {
     (5..8).for_each(|i| net.restart(i, true));
     net.run(4 * CUT_MS);
     assert_eq!(net.agreed(), Some(8));
+}
+
+// More than half of all at one moment, and the last of them had just settled a set with all.
+// spec: ADM-6
+#[test]
+fn half_of_fifteen_die_at_once_and_are_out_within_two_cuts() {
+    for wait in [0, 20_000, 60_000, 100_000] {
+        let mut net = formed(15, 9);
+        let period = period(&net.newest()[0], &P);
+        let (ms, lag) = (period.as_millis() as u64, Steps::after(Some(&net.newest()[0]), &P).lag());
+        net.run(ms - net.now().unix.0 % ms + wait);
+        (0..8).for_each(|i| net.nodes[i].up = false);
+        net.run(2 * ms + lag.as_millis() as u64);
+        assert_eq!(net.agreed(), Some(7), "died {wait} ms after a cut");
+    }
 }
 
 /// Fills a table with invented records that cost their inventor full work.

@@ -216,6 +216,69 @@ fn streams_take_turns() {
 }
 
 // spec: STREAM-6 STREAM-7 STREAM-8
+/// What the relay's next `cells` cells carry: how many bytes of which streams.
+fn cells_of(pair: &mut Pair, cells: usize) -> Vec<StreamId> {
+    let mut order = Vec::new();
+    for _ in 0..cells {
+        let mut text = [0; TEXT];
+        assert_ne!(pair.relay.fill(&mut text), Filled::Nothing);
+        let mut walk = Messages::new(&text);
+        while let Ok(Some((id, m))) = walk.next() {
+            if matches!(m, Message::Data(_)) {
+                order.push(id);
+            }
+        }
+    }
+    order
+}
+
+#[test]
+fn streams_have_cells_in_a_row_and_a_quiet_one_goes_first() {
+    let mut pair = Pair::new();
+    pair.client = Mux::new(Side::Client, const { &CongestionParams::fixed(WINDOW) }, SEND_BUFFER_MAX as u32);
+    pair.relay = Mux::new(Side::Relay, const { &CongestionParams::fixed(WINDOW) }, SEND_BUFFER_MAX as u32);
+    let ids: Vec<_> = (0..3).map(|_| pair.client.open(Target::Store).unwrap()).collect();
+    pair.run().unwrap();
+    ids.iter().for_each(|&id| pair.relay.accept(id));
+    pair.run().unwrap();
+    for &id in &ids[..2] {
+        assert_eq!(pair.relay.write(id, &vec![7; SEND_BUFFER_MAX]), SEND_BUFFER_MAX);
+    }
+    let order = cells_of(&mut pair, 40);
+    let runs: Vec<_> = order[2..].chunk_by(|a, b| a == b).map(<[_]>::len).collect();
+    assert_eq!(runs, [16, 16, 6], "after the first cell of each: {order:?}");
+    pair.relay.write(ids[2], b"a key was pressed");
+    assert_eq!(cells_of(&mut pair, 1)[0], ids[2]);
+}
+
+#[test]
+fn the_end_of_a_stream_needs_no_window_and_what_it_took_is_given_back() {
+    let mut pair = Pair::new();
+    pair.client = Mux::new(Side::Client, const { &CongestionParams::fixed(WINDOW) }, SEND_BUFFER_MAX as u32);
+    let ids: Vec<_> = (0..2).map(|_| pair.client.open(Target::Store).unwrap()).collect();
+    pair.run().unwrap();
+    ids.iter().for_each(|&id| pair.relay.accept(id));
+    pair.run().unwrap();
+    // One fills the window, which nobody acknowledges.
+    pair.relay.streams.get_mut(&ids[0]).unwrap().send_credit = u32::MAX;
+    pair.relay.write(ids[0], &vec![7; SEND_BUFFER_MAX]);
+    assert!(pair.relay.streams[&ids[0]].buffer.capacity() >= SEND_BUFFER_MAX);
+    let mut text = [0; TEXT];
+    for n in 0..WINDOW {
+        assert_eq!(pair.relay.fill(&mut text), Filled::Counted);
+        pair.relay.sent(Instant(0), [n as u8; 16]);
+    }
+    assert!(!pair.relay.wants_to_send());
+    pair.relay.finish(ids[1]);
+    assert!(pair.relay.wants_to_send());
+    assert_eq!(pair.relay.fill(&mut text), Filled::Uncounted);
+    assert!(matches!(Messages::new(&text).next(), Ok(Some((id, Message::End(EndReason::Done)))) if id == ids[1]));
+    // The rest of the first goes, and the space with it.
+    pair.relay.send = SendWindow::new(const { &CongestionParams::fixed(8192) });
+    while pair.relay.fill(&mut text) == Filled::Counted {}
+    assert!(pair.relay.streams[&ids[0]].buffer.capacity() <= 2 * BUFFER_KEPT);
+}
+
 #[test]
 fn messages_out_of_place_are_violations() {
     let begin = || Message::Begin { target: Target::Store, data: b"" };

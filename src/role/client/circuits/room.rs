@@ -97,15 +97,18 @@ impl Roll {
 }
 
 impl Circuits {
-    /// How many circuits a crowd may have. A client that may have fewer in all has the same parts of them.
+    /// How many circuits a crowd may have. A client that may have fewer in all has the same part of them for exits, and gives no
+    /// user and no content more than a quarter.
     fn most(&self, crowd: Crowd) -> usize {
-        let part = |of: usize| self.cfg.circuits_max.saturating_mul(of).div_ceil(CLIENT_CIRCUITS_MAX);
+        let quarter = self.cfg.circuits_max.div_ceil(4);
         match crowd {
-            Crowd::User(_) => part(USER_CIRCUITS_MAX),
+            Crowd::User(_) => quarter.min(USER_CIRCUITS_MAX),
             // spec: LINK-38
             Crowd::Direct => DIRECT_CIRCUITS_MAX,
-            Crowd::Share(Share::Exits) => part(EXIT_CIRCUITS_MAX),
-            Crowd::Share(Share::Sites) => part(SITE_CIRCUITS_MAX),
+            Crowd::Share(Share::Exits) => {
+                self.cfg.circuits_max.saturating_mul(EXIT_CIRCUITS_MAX).div_ceil(CLIENT_CIRCUITS_MAX)
+            }
+            Crowd::Share(Share::Sites) => quarter.min(SITE_CIRCUITS_MAX),
             Crowd::Share(Share::Own) | Crowd::All => self.cfg.circuits_max,
         }
     }
