@@ -5,6 +5,7 @@ use super::paths::SHARE_SUPPOSED;
 use super::place::NetworkStatus;
 use super::problem::Problem;
 use super::ready::Bootstrap;
+use crate::base::time::UnixMs;
 use crate::proto::content::store::StoreHealth;
 use crate::role::client::{CircuitInfo, CircuitPurpose, CircuitState, StreamInfo};
 use crate::wire::ids::{RelayId, to_text};
@@ -200,26 +201,6 @@ impl Local {
             records += counts.relay.written.0;
             cells += counts.relay.written.1;
         }
-        let snapshot = self.agent.snapshots().borrow().clone();
-        let report = self.agent.with(|n, _| n.report().cloned()).unwrap_or_default();
-        let confirmed = self.agent.with(|n, _| n.confirmed()).unwrap_or_default();
-        let directory = snapshot.as_ref().map(|s| {
-            let exits = s.index().exit_figures;
-            DirectoryStatus {
-                cut: s.cut.0,
-                root: to_text(&s.root),
-                relays: s.len() as u64,
-                signers: report.signers as u64,
-                drawn: report.drawn as u64,
-                vouched: report.vouched.map(|n| n as u64),
-                age_s: s.age(now.unix).as_secs(),
-                auditors: confirmed.of as u64,
-                reached_by: confirmed.by as u64,
-                exits: exits.exits as u64,
-                exit_operators: exits.operators as u64,
-                exit_paths_seen_ppm: (exits.seen_at_both_ends(SHARE_SUPPOSED) * 1e6) as u64,
-            }
-        });
         let (circuits, streams, own_links) = self.agent.with(|n, _| {
             let client = n.client();
             (client.circuits(), client.streams(), client.links())
@@ -231,7 +212,7 @@ impl Local {
             ready: self.readiness().is_ready(),
             bootstrap: self.readiness().bootstrap(),
             network: self.network_status(),
-            directory,
+            directory: self.directory_status(now.unix),
             links: links + own_links as u64,
             circuits: circuits.iter().map(circuit).collect(),
             streams: streams.iter().map(stream).collect(),
@@ -252,6 +233,29 @@ impl Local {
 }
 
 impl Local {
+    fn directory_status(&self, now: UnixMs) -> Option<DirectoryStatus> {
+        let snapshot = self.agent.snapshots().borrow().clone();
+        let report = self.agent.with(|n, _| n.report().cloned()).unwrap_or_default();
+        let confirmed = self.agent.with(|n, _| n.confirmed()).unwrap_or_default();
+        snapshot.as_ref().map(|s| {
+            let exits = s.index().exit_figures;
+            DirectoryStatus {
+                cut: s.cut.0,
+                root: to_text(&s.root),
+                relays: s.len() as u64,
+                signers: report.signers as u64,
+                drawn: report.drawn as u64,
+                vouched: report.vouched.map(|n| n as u64),
+                age_s: s.age(now).as_secs(),
+                auditors: confirmed.of as u64,
+                reached_by: confirmed.by as u64,
+                exits: exits.exits as u64,
+                exit_operators: exits.operators as u64,
+                exit_paths_seen_ppm: (exits.seen_at_both_ends(SHARE_SUPPOSED) * 1e6) as u64,
+            }
+        })
+    }
+
     fn store_status(&self) -> Option<StoreStatus> {
         let (used, cap, objects) = self.agent.store_figures()?;
         let state = self.about.store.as_ref().map(|s| s.get()).unwrap_or_default();

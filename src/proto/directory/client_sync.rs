@@ -356,22 +356,7 @@ impl ClientDirectory {
         self.out.push_back(ClientDirOutput::SourceFailed { relay, reason });
         self.report.failed(reason, now);
         self.failures = self.failures.saturating_add(1);
-        let pause = match &self.verified {
-            // spec: DIR-45
-            None => {
-                let most = match reason {
-                    // Others of this round may be there.
-                    SourceFault::NoAnswer(_) if !self.sources.is_round_over() => FIRST_RETRY,
-                    SourceFault::NothingSettled => NO_SET_RETRY_MAX,
-                    // Where cuts follow each other quickly, the next one may be confirmed.
-                    _ => self.profile.cuts.period_min.clamp(NO_SET_RETRY_MAX, FIRST_RETRY_MAX),
-                };
-                FIRST_RETRY.saturating_mul(1 << self.failures.saturating_sub(FIRST_TRIES).min(16)).min(most)
-            }
-            Some(_) => {
-                RETRY.saturating_mul(1 << self.failures.saturating_sub(1).min(16)).min(self.profile.client_refresh)
-            }
-        };
+        let pause = self.pause_after(reason);
         self.rest(now, pause);
     }
 

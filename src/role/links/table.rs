@@ -1,11 +1,13 @@
 //! The table of a node's links: every change goes through it, so that the driver is always asked to write what a change
 //! made ready, and each link's deadline is always set.
 
+mod figures;
+
 use super::admission::Admission;
 use super::queue::Turn;
 use super::slot::{LinkSlot, Tick};
 use crate::base::rng::Rng;
-use crate::base::time::{Duration, Instant, Now, UnixMs};
+use crate::base::time::{Instant, Now, UnixMs};
 use crate::crypto::aead::Cipher;
 use crate::crypto::agree::AgreeSecret;
 use crate::crypto::identity::{self, IdentityKey, Purpose};
@@ -183,12 +185,6 @@ impl<K: Copy> Links<K> {
         Some(key)
     }
 
-    /// When something was last heard on the open link to this relay that we dialled.
-    pub fn last_heard_from(&self, relay: &RelayId) -> Option<Instant> {
-        let slot = self.slots.get(self.by_relay.get(relay)?.0)?;
-        slot.link.is_open().then(|| slot.last_heard())
-    }
-
     fn insert(&mut self, slot: LinkSlot<K>) -> LinkKey {
         let deadline = slot.deadline();
         let link = LinkKey(self.slots.insert(slot));
@@ -237,11 +233,6 @@ impl<K: Copy> Links<K> {
     /// Whether this end opened the link; false for a link that is gone.
     pub fn is_ours(&self, link: LinkKey) -> bool {
         self.slots.get(link.0).is_some_and(|s| s.link.is_initiator())
-    }
-
-    /// Whether the link is open and nothing has arrived on it for this long.
-    pub fn is_silent(&self, now: Now, link: LinkKey, time: Duration) -> bool {
-        self.slots.get(link.0).is_some_and(|s| s.link.is_open() && s.is_silent(now.mono, time))
     }
 
     /// The circuit with this number on the link.
@@ -368,22 +359,6 @@ impl<K: Copy> Links<K> {
             tracing::debug!(%why, "link closed");
             LinkViolation
         })
-    }
-
-    /// When something was last heard on a link that is open.
-    pub fn last_heard(&self) -> Option<Instant> {
-        self.slots.iter().filter(|(_, s)| s.link.is_open()).map(|(_, s)| s.last_heard()).max()
-    }
-
-    /// Links that others opened here: open now, and since the start.
-    pub fn accepted(&self) -> (usize, u64) {
-        let is_open = |s: &LinkSlot<K>| s.link.is_open() && !s.link.is_initiator();
-        (self.slots.iter().filter(|(_, s)| is_open(s)).count(), self.accepted)
-    }
-
-    /// Records and cells written, since the start.
-    pub fn written(&self) -> (u64, u64) {
-        self.written
     }
 
     /// Bytes arrived on the link.

@@ -1,8 +1,10 @@
 //! Whom a client asks for its directory, and in which order.
 
-use super::OLD_SOURCES;
+use super::{
+    ClientDirectory, FIRST_RETRY, FIRST_RETRY_MAX, FIRST_TRIES, NO_SET_RETRY_MAX, OLD_SOURCES, RETRY, SourceFault,
+};
 use crate::base::rng::Rng;
-use crate::base::time::UnixMs;
+use crate::base::time::{Duration, UnixMs};
 use crate::proto::directory::snapshot::Snapshot;
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::RelayId;
@@ -112,6 +114,28 @@ impl Sources {
         match self.guards.get(turn) {
             Some(guard) => Some((*guard, true)),
             None => set.relays().get(rng.below(set.len())).map(|r| (r.id(), false)),
+        }
+    }
+}
+
+impl ClientDirectory {
+    /// How long to wait before the next source is asked.
+    pub(super) fn pause_after(&self, reason: SourceFault) -> Duration {
+        match &self.verified {
+            // spec: DIR-45
+            None => {
+                let most = match reason {
+                    // Others of this round may be there.
+                    SourceFault::NoAnswer(_) if !self.sources.is_round_over() => FIRST_RETRY,
+                    SourceFault::NothingSettled => NO_SET_RETRY_MAX,
+                    // Where cuts follow each other quickly, the next one may be confirmed.
+                    _ => self.profile.cuts.period_min.clamp(NO_SET_RETRY_MAX, FIRST_RETRY_MAX),
+                };
+                FIRST_RETRY.saturating_mul(1 << self.failures.saturating_sub(FIRST_TRIES).min(16)).min(most)
+            }
+            Some(_) => {
+                RETRY.saturating_mul(1 << self.failures.saturating_sub(1).min(16)).min(self.profile.client_refresh)
+            }
         }
     }
 }
