@@ -52,7 +52,8 @@ impl<K> Turns<K> {
 
     /// Lets the next one write a cell; false when there was none to write. Who has no more leaves the line.
     pub fn next(&mut self, write: &mut impl FnMut(&K) -> Turn) -> bool {
-        self.next_fresh(write) || self.next_busy(write)
+        // Where those who kept on sending have nothing after all, it is the quiet ones' turn again.
+        self.next_fresh(write) || self.next_busy(write) || self.next_fresh(write)
     }
 
     fn next_fresh(&mut self, write: &mut impl FnMut(&K) -> Turn) -> bool {
@@ -140,6 +141,18 @@ mod tests {
             });
         }
         assert_eq!(order, [9, 1, 1]);
+    }
+
+    #[test]
+    fn quiet_ones_have_their_turn_where_busy_ones_have_nothing() {
+        let mut turns = Turns::default();
+        turns.busy.push_back(0);
+        (1..=20).for_each(|who| turns.add(who));
+        let mut write = |&who: &u32| if who == 0 { Turn::Nothing } else { Turn::Last };
+        for who in 1..=20 {
+            assert!(turns.next(&mut write), "the turn of {who}");
+        }
+        assert!(turns.is_empty());
     }
 
     #[test]
