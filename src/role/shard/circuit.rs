@@ -318,7 +318,9 @@ mod tests {
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn a_circuit_is_small() {
-        assert!(size_of::<Circuit>() <= 304, "{}", size_of::<Circuit>());
-        assert!(size_of::<RelayCircuit>() <= 144, "{}", size_of::<RelayCircuit>());
+        // Keys and digests of the backend in Rust alone are a little larger.
+        let more = if cfg!(feature = "aws-lc") { 0 } else { 16 };
+        assert!(size_of::<Circuit>() <= 304 + more, "{}", size_of::<Circuit>());
+        assert!(size_of::<RelayCircuit>() <= 144 + more, "{}", size_of::<RelayCircuit>());
     }
 }
