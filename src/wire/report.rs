@@ -60,6 +60,23 @@ pub fn endpoint(d: &Descriptor) -> u64 {
     short(&derive(context::ENDPOINT, &[&bytes]))
 }
 
+/// The bits of all addresses of a record, as an entry has them.
+pub fn all_addresses(d: &Descriptor) -> u8 {
+    (1_u8 << d.addrs.len().min(4)).wrapping_sub(1)
+}
+
+/// Whether bit `at` is set, where bit 7 of byte 0 is the first. Bytes that are missing are zero.
+pub fn has_bit(bits: &[u8], at: usize) -> bool {
+    bits.get(at / 8).is_some_and(|byte| byte & (0x80 >> (at % 8)) != 0)
+}
+
+/// Sets bit `at`, where there is such a byte.
+pub fn set_bit(bits: &mut [u8], at: usize) {
+    if let Some(byte) = bits.get_mut(at / 8) {
+        *byte |= 0x80 >> (at % 8);
+    }
+}
+
 /// The first eight bytes as a number.
 pub fn short(bytes: &[u8; 32]) -> u64 {
     bytes.first_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b))

@@ -4,13 +4,14 @@
 //! reached all its addresses, twice in a network that is no longer small; a member is live while enough of its auditors
 //! reached it. Quotas for addresses and prefixes bind whoever is not in yet, and a valve bounds how many come in a day.
 
+use crate::base::addr::prefix;
 use crate::base::time::{Duration, UnixMs};
-use crate::proto::directory::draw::Draw;
+use crate::proto::directory::draw::{Draw, in_turns};
 use crate::proto::directory::quota::Places;
 use crate::proto::directory::snapshot::{Heard, Member};
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::RelayId;
-use crate::wire::report::{Report, endpoint, short};
+use crate::wire::report::{Report, all_addresses, endpoint, has_bit, short};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -100,16 +101,14 @@ impl<'a> Found<'a> {
     fn read_members(&mut self) {
         let mut places: BTreeMap<RelayId, usize> = BTreeMap::new();
         for m in self.draw.in_order() {
-            let (id, all) = (m.record.id(), all_of(&m.record));
+            let (id, all) = (m.record.id(), all_addresses(&m.record));
             let mut bits = Vec::new();
             for auditor in self.draw.auditors(&id) {
                 let place = places.entry(auditor).or_default();
                 let at = *place;
                 *place += 1;
                 let Some(report) = self.reports.get(&auditor) else { continue };
-                let byte = report.members.get(at / 8).copied().unwrap_or(0);
-                let is_set = byte & (0x80 >> (at % 8)) != 0;
-                bits.push(if is_set { all } else { entry(report, &id, endpoint(&m.record)) });
+                bits.push(if has_bit(&report.members, at) { all } else { entry(report, &id, endpoint(&m.record)) });
             }
             self.members.insert(id, bits);
         }
@@ -156,10 +155,6 @@ impl<'a> Found<'a> {
     }
 }
 
-fn all_of(record: &SignedDescriptor) -> u8 {
-    (1_u8 << record.addrs.len().min(4)).wrapping_sub(1)
-}
-
 fn entry(report: &Report, id: &RelayId, endpoint: u64) -> u8 {
     let at = report.entries.binary_search_by_key(&(short(&id.0), endpoint), |e| (e.subject, e.endpoint));
     at.ok().and_then(|at| report.entries.get(at)).map_or(0, |e| e.addresses)
@@ -173,20 +168,9 @@ impl Confirmations {
 }
 
 /// Who waits to come in, in the order of the turn: by lot within each prefix, and the prefixes in turns.
-fn in_turn(mut waiting: Vec<Arc<SignedDescriptor>>, draw: &Draw) -> Vec<Arc<SignedDescriptor>> {
-    waiting.sort_unstable_by_key(|r| (draw.ticket(&r.id()), r.id()));
-    let mut ranks = BTreeMap::new();
-    let mut ranked: Vec<_> = waiting
-        .into_iter()
-        .map(|r| {
-            let rank = ranks.entry(r.addrs.first().map(|a| crate::base::addr::prefix(a.ip()))).or_insert(0_usize);
-            *rank += 1;
-            (*rank, draw.ticket(&r.id()), r)
-        })
-        .collect();
-    // spec: ADM-9
-    ranked.sort_unstable_by_key(|(rank, ticket, r)| (*rank, *ticket, r.id()));
-    ranked.into_iter().map(|(_, _, r)| r).collect()
+// spec: ADM-9
+fn in_turn(waiting: Vec<Arc<SignedDescriptor>>, draw: &Draw) -> Vec<Arc<SignedDescriptor>> {
+    in_turns(waiting, |r| r.addrs.first().map(|a| prefix(a.ip())), |r| (draw.ticket(&r.id()), r.id()))
 }
 
 /// Applies the reports for a cut to what was heard until then, on top of the set before it. The order of records and reports
@@ -325,45 +309,40 @@ impl Step<'_> {
         fits
     }
 
-    fn confirmed_and_placed(&mut self, record: &SignedDescriptor) -> bool {
+    /// Whether a newcomer is confirmed, and has a place among the `room` that are left.
+    fn comes_in(&mut self, record: &SignedDescriptor, room: &mut usize) -> bool {
         if !self.found.confirmations(record).suffice() {
             self.unconfirmed(record);
             return false;
         }
         // spec: ADM-8
-        let placed = self.places.try_take(record);
-        if !placed {
+        if !self.places.try_take(record) {
             self.refuse(record.id(), Refusal::Quota);
+            return false;
         }
-        placed
+        // spec: ADM-9
+        if *room == 0 {
+            self.places.give_back(record);
+            self.refuse(record.id(), Refusal::Valve);
+            return false;
+        }
+        *room -= 1;
+        true
     }
 
     /// A newcomer that needs no further confirmation.
     fn let_in(&mut self, record: Arc<SignedDescriptor>, room: &mut usize) {
-        if !self.confirmed_and_placed(&record) {
-            return;
+        if self.comes_in(&record, room) {
+            self.say(record, true, false);
         }
-        // spec: ADM-9
-        if *room == 0 {
-            self.places.give_back(&record);
-            return self.refuse(record.id(), Refusal::Valve);
-        }
-        *room -= 1;
-        self.say(record, true, false);
     }
 
     /// A newcomer that has to be confirmed once more.
     fn try_out(&mut self, record: Arc<SignedDescriptor>, room: &mut usize) {
-        if !self.confirmed_and_placed(&record) {
-            return;
+        if self.comes_in(&record, room) {
+            self.refuse(record.id(), Refusal::Probation);
+            self.say(record, false, true);
         }
-        if *room == 0 {
-            self.places.give_back(&record);
-            return self.refuse(record.id(), Refusal::Valve);
-        }
-        *room -= 1;
-        self.refuse(record.id(), Refusal::Probation);
-        self.say(record, false, true);
     }
 }
 

@@ -11,11 +11,13 @@ use crate::base::addr::prefix;
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Instant, Now, UnixMs};
 use crate::crypto::identity::IdentityKey;
-use crate::proto::directory::draw::Draw;
+use crate::proto::directory::draw::{Draw, in_turns};
 use crate::proto::directory::quota::{Host, Shares, host};
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::RelayId;
-use crate::wire::report::{REPORT_ENTRIES_MAX, Report, ReportEntry, endpoint, short};
+use crate::wire::report::{
+    REPORT_BITS_MAX, REPORT_ENTRIES_MAX, Report, ReportEntry, all_addresses, endpoint, set_bit, short,
+};
 use core::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -90,6 +92,8 @@ struct Period {
     draw: Option<Arc<Draw>>,
     cut: UnixMs,
     report_at: Option<Instant>,
+    /// The members drawn for us, in the order in which the report's bits name them.
+    drawn: Vec<(RelayId, u64)>,
     subjects: BTreeMap<(RelayId, u64), Subject>,
     waiting: VecDeque<Waiting>,
     /// Members that have no moment yet at which they are dialled.
@@ -118,11 +122,6 @@ pub struct Auditor {
     reached: BTreeSet<(RelayId, u64)>,
     /// Whether any address of IPv4, and of IPv6, was reached in this period and in the one before.
     ways: [(bool, bool); 2],
-}
-
-/// The bits of all its addresses.
-fn all_of(record: &SignedDescriptor) -> u8 {
-    (1_u8 << record.addrs.len().min(4)).wrapping_sub(1)
 }
 
 fn family(addr: &SocketAddr) -> usize {
@@ -155,6 +154,7 @@ impl Auditor {
         let members: Vec<_> = draw.members_of(&self.own).into_iter().cloned().collect();
         let mut period = Period { taken, ..Period::new(Some(draw), cut, Some(report_at), now.mono) };
         for m in members {
+            period.drawn.push((m.record.id(), endpoint(&m.record)));
             let newer = newest(&m.record.id()).filter(|r| r.published > m.record.published);
             // Who was away said so by saying nothing; a new record says that it is back.
             if m.dormant.is_none() || newer.is_some() || m.is_on_probation() {
@@ -295,19 +295,11 @@ impl Auditor {
         if !self.ways.iter().any(|way| way.0) {
             return None;
         }
-        let mut bits = Vec::new();
+        let mut bits = vec![0; REPORT_BITS_MAX];
         let mut settled = BTreeSet::new();
-        for (at, m) in draw.members_of(&self.own).into_iter().enumerate() {
-            let key = (m.record.id(), endpoint(&m.record));
-            if at.is_multiple_of(8) {
-                bits.push(0_u8);
-            }
-            if period.has_reached(&key) {
-                if let Some(byte) = bits.last_mut() {
-                    *byte |= 0x80 >> (at % 8);
-                }
-                settled.insert(key);
-            }
+        for (at, key) in period.drawn.iter().enumerate().filter(|(_, key)| period.has_reached(key)) {
+            set_bit(&mut bits, at);
+            settled.insert(*key);
         }
         let mut entries = Vec::new();
         for (key, subject) in period.subjects.iter().filter(|(key, s)| s.reached != 0 && !settled.contains(key)) {
@@ -320,18 +312,8 @@ impl Auditor {
         }
         // Where there is no room for all, it is the prefixes' turn, and in each the lot decides: who answers at a thousand ports of
         // one machine leaves no other relay out.
-        entries.sort_unstable_by_key(|(ticket, _, e)| (*ticket, e.subject, e.endpoint));
-        let mut ranks = BTreeMap::new();
-        let mut entries: Vec<_> = entries
-            .into_iter()
-            .map(|(ticket, place, e)| {
-                let rank = ranks.entry(place).or_insert(0_usize);
-                *rank += 1;
-                (*rank, ticket, e)
-            })
-            .collect();
         // spec: ADM-19
-        entries.sort_unstable_by_key(|(rank, ticket, e)| (*rank, *ticket, e.subject, e.endpoint));
+        let entries = in_turns(entries, |(_, place, _)| *place, |(ticket, _, e)| (*ticket, e.subject, e.endpoint));
         let entries: Vec<_> = entries.into_iter().map(|(_, _, e)| e).take(REPORT_ENTRIES_MAX).collect();
         let set = short(&draw.set().root);
         Some(Report::sign(period.cut, set, self.own, (bits, entries), &self.key))
@@ -344,6 +326,7 @@ impl Period {
             draw,
             cut,
             report_at,
+            drawn: Vec::new(),
             subjects: BTreeMap::new(),
             waiting: VecDeque::new(),
             members: Vec::new(),
@@ -358,8 +341,7 @@ impl Period {
 
     /// When the time for members' first dials is over, and the second ones follow.
     fn last_dials(&self) -> Instant {
-        let before = u64::try_from(AGAIN_BEFORE.as_micros()).unwrap_or(u64::MAX);
-        Instant(self.report_at.map_or(0, |at| at.0.saturating_sub(before)))
+        self.report_at.map_or(Instant(0), |at| at.minus(AGAIN_BEFORE))
     }
 
     /// Gives each member its moment, and lines up those whose moment has come.
@@ -369,14 +351,22 @@ impl Period {
             let at = now + Duration::from_micros(u64::try_from(rng.below(span)).unwrap_or(0));
             self.later.push((at, waiting));
         }
-        for (_, waiting) in self.later.extract_if(.., |(at, _)| *at <= now) {
-            let at = self.waiting.partition_point(|w| w.candidate != Some(false));
-            self.waiting.insert(at, waiting);
-        }
+        let due: Vec<_> = self.later.extract_if(.., |(at, _)| *at <= now).collect();
+        due.into_iter().for_each(|(_, waiting)| self.line_up(waiting));
+    }
+
+    /// Puts a dial into the line: before those of candidates that only say of themselves that they are there.
+    // spec: ADM-14
+    fn line_up(&mut self, waiting: Waiting) {
+        let at = match waiting.candidate {
+            Some(false) => self.waiting.len(),
+            _ => self.waiting.partition_point(|w| w.candidate != Some(false)),
+        };
+        self.waiting.insert(at, waiting);
     }
 
     fn has_reached(&self, key: &(RelayId, u64)) -> bool {
-        self.subjects.get(key).is_some_and(|s| s.reached == all_of(&s.record))
+        self.subjects.get(key).is_some_and(|s| s.reached == all_addresses(&s.record))
     }
 
     /// Whom we reached at all their addresses.
@@ -400,16 +390,11 @@ impl Period {
             self.candidate_dials += addrs;
         }
         self.subjects.insert(key, Subject { record: Arc::clone(record), reached: 0 });
-        // spec: ADM-14
-        let goes_first = candidate != Some(false);
-        // Before those that only say of themselves that they are there.
-        let at =
-            if goes_first { self.waiting.partition_point(|w| w.candidate != Some(false)) } else { self.waiting.len() };
         for index in 0..addrs {
             let waiting = Waiting { subject: key, index, candidate, is_again: false };
             match candidate {
                 None => self.members.push(waiting),
-                Some(_) => self.waiting.insert(at + index, waiting),
+                Some(_) => self.line_up(waiting),
             }
         }
     }

@@ -4,6 +4,7 @@ use crate::crypto::hash::{context, derive};
 use crate::proto::directory::snapshot::{Member, Snapshot};
 use crate::wire::ids::RelayId;
 use crate::wire::report::{REPORT_BITS_MAX, short};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Auditors of a relay: all other live members, where there are fewer.
@@ -78,13 +79,26 @@ impl Draw {
     }
 }
 
+/// In turns: first all that are the first of their place by their lots, then the second ones.
+pub fn in_turns<T, P: Ord, L: Ord>(mut all: Vec<T>, place: impl Fn(&T) -> P, lot: impl Fn(&T) -> L) -> Vec<T> {
+    all.sort_by_cached_key(lot);
+    let mut ranks = BTreeMap::new();
+    let rank = |item: T| {
+        let rank = ranks.entry(place(&item)).or_insert(0_usize);
+        *rank += 1;
+        (*rank, item)
+    };
+    let mut ranked: Vec<_> = all.into_iter().map(rank).collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, item)| item).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::time::{Duration, UnixMs};
     use crate::proto::directory::testing::{NETWORK, id, record};
     use crate::proto::profile::Profile;
-    use std::collections::BTreeMap;
 
     const CUT: UnixMs = UnixMs(1_700_000_000_000);
 

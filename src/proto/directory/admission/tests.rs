@@ -73,7 +73,7 @@ fn reports(
     let mut entries: BTreeMap<RelayId, Vec<ReportEntry>> = BTreeMap::new();
     for c in candidates {
         for auditor in draw.auditors(&c.id()).filter(|a| reaches(a, c)) {
-            let entry = ReportEntry { subject: short(&c.id().0), endpoint: endpoint(c), addresses: all_of(c) };
+            let entry = ReportEntry { subject: short(&c.id().0), endpoint: endpoint(c), addresses: all_addresses(c) };
             entries.entry(auditor).or_default().push(entry);
         }
     }

@@ -15,7 +15,7 @@ use crate::proto::directory::snapshot::{Heard, Snapshot};
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, REPORTS_MAX, Refusal};
 use crate::wire::ids::RelayId;
-use crate::wire::report::{Report, short};
+use crate::wire::report::{Report, has_bit, set_bit, short};
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -117,8 +117,8 @@ impl Audits {
     fn held(&self, set: &Snapshot) -> Vec<u8> {
         let mut bits = vec![0_u8; set.len().div_ceil(8)];
         for (at, r) in set.relays().iter().enumerate() {
-            if let Some(byte) = bits.get_mut(at / 8).filter(|_| self.reports.contains_key(&r.id())) {
-                *byte |= 0x80 >> (at % 8);
+            if self.reports.contains_key(&r.id()) {
+                set_bit(&mut bits, at);
             }
         }
         bits
@@ -385,8 +385,7 @@ impl RelayDirectory {
         let same = |(draw, at): &&(Arc<Draw>, UnixMs)| *at == cut && short(&draw.set().root) == set;
         let Some(audits) = &self.audits else { return DirectoryAnswer::Reports(Vec::new()) };
         let Some((draw, _)) = audits.period.as_ref().filter(same) else { return DirectoryAnswer::Reports(Vec::new()) };
-        let has = |at: usize| held.get(at / 8).is_some_and(|byte| byte & (0x80 >> (at % 8)) != 0);
-        let missing = draw.set().relays().iter().enumerate().filter(|(at, _)| !has(*at));
+        let missing = draw.set().relays().iter().enumerate().filter(|(at, _)| !has_bit(held, *at));
         let reports = missing.filter_map(|(_, r)| audits.reports.get(&r.id())).flatten();
         DirectoryAnswer::Reports(reports.take(REPORTS_MAX).cloned().collect())
     }

@@ -32,8 +32,8 @@ impl RelayDirectory {
     }
 
     pub(super) fn tell_known(&mut self, now: UnixMs) {
-        self.ids = self.known(now);
         let mut known = self.reachable(now);
+        self.ids = self.ids_of(&known);
         let ids: BTreeSet<_> = known.iter().map(|r| r.id()).collect();
         known.extend(self.seeds.iter().filter(|s| !ids.contains(&s.id())).cloned());
         self.out.push_back(DirOutput::Known(known));
@@ -41,7 +41,11 @@ impl RelayDirectory {
 
     /// Ids of all relays we could call, sorted, without our own.
     pub(super) fn known(&self, now: UnixMs) -> Vec<RelayId> {
-        let listed = self.reachable(now).into_iter().map(|r| r.id());
+        self.ids_of(&self.reachable(now))
+    }
+
+    fn ids_of(&self, reachable: &[Arc<SignedDescriptor>]) -> Vec<RelayId> {
+        let listed = reachable.iter().map(|r| r.id());
         let mut ids: Vec<_> = listed.chain(self.seeds.iter().map(|s| s.id())).filter(|id| *id != self.own).collect();
         ids.sort_unstable();
         ids.dedup();
