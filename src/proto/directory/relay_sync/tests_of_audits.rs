@@ -144,10 +144,10 @@ fn one_report_decides(seed: u8, left: u64) -> (Net, Vec<u8>) {
     (net, DirectoryRequest::Report(vec![report]).encode())
 }
 
-/// The five that take part agree, half a minute after the cut: on a set of how many.
+/// The five that take part agree, a round and a second after they settled, before any client is told: on a set of how many.
 fn agreed_by_five(net: &mut Net) -> Option<usize> {
-    let cut = net.newest()[0].cut;
-    net.run(30_000);
+    let (cut, steps) = (net.newest()[0].cut, Steps::after(Some(&net.newest()[0]), &P));
+    net.run((steps.ladder() + steps.round + Duration::from_secs(1)).as_millis() as u64);
     let five = &net.newest()[..5];
     let is_one = five.iter().all(|s| s.root == five[0].root && s.cut.0 == cut.0 + CUT_MS);
     is_one.then(|| five[0].len())
