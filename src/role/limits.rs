@@ -212,7 +212,7 @@ pub const SPARE_RETRY_MAX: Duration = Duration::from_secs(30);
 /// A spare circuit that was never used is replaced after this long: its relays' keys and ways may be others by now.
 pub const SPARE_LIFETIME: Duration = Duration::from_secs(1800);
 /// A learnt build time-out is never shorter than this.
-pub const BUILD_TIMEOUT_LEAST: Duration = Duration::from_secs(4);
+pub const BUILD_TIMEOUT_LEAST: Duration = Duration::from_secs(2);
 /// Circuits a client keeps ready at most, however many streams come.
 pub const SPARE_CIRCUITS_MAX: usize = 8;
 /// How long a client keeps more circuits ready after it once had too few.

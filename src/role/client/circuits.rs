@@ -322,9 +322,9 @@ impl Circuits {
     }
 
     /// A circuit was not built in time. Gives its link, and since when an answer is owed, when it is still being built.
-    pub(super) fn ran_out(&mut self, key: Key) -> Option<(LinkKey, Instant)> {
+    pub(super) fn ran_out(&mut self, now: Now, key: Key) -> Option<(LinkKey, Instant)> {
         let circuit = self.table.get(key).filter(|c| c.state() == CircuitState::Building)?;
-        self.build_times.ran_out();
+        self.build_times.ran_out(circuit.begun(), now.mono);
         Some((circuit.link().0, circuit.begun()))
     }
 

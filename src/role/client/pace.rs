@@ -15,19 +15,27 @@ const PATIENCE: u32 = 4;
 
 /// The times of the last builds.
 #[derive(Default)]
-pub(super) struct BuildTimes(VecDeque<Duration>);
+pub(super) struct BuildTimes {
+    times: VecDeque<Duration>,
+    /// When a build last counted as one that ran out of time.
+    ran_out: Instant,
+}
 
 impl BuildTimes {
     pub(super) fn add(&mut self, took: Duration) {
-        self.0.push_back(took);
-        if self.0.len() > BUILDS_KEPT {
-            self.0.pop_front();
+        self.times.push_back(took);
+        if self.times.len() > BUILDS_KEPT {
+            self.times.pop_front();
         }
     }
 
     /// A network that became slower must not lock the client out: a build that ran out of time counts as one that took
-    /// twice as long.
-    pub(super) fn ran_out(&mut self) {
+    /// twice as long. Builds that were under way when the last one did so say no more than that one.
+    pub(super) fn ran_out(&mut self, begun: Instant, now: Instant) {
+        if begun < self.ran_out {
+            return;
+        }
+        self.ran_out = now;
         let longer = self.timeout() * 2 / PATIENCE;
         self.add(longer);
     }
@@ -35,10 +43,10 @@ impl BuildTimes {
     /// How long a build may take.
     // spec: CLIENT-13
     pub(super) fn timeout(&self) -> Duration {
-        if self.0.len() < BUILDS_LEAST {
+        if self.times.len() < BUILDS_LEAST {
             return CIRCUIT_BUILD_TIMEOUT;
         }
-        let mut sorted: Vec<_> = self.0.iter().copied().collect();
+        let mut sorted: Vec<_> = self.times.iter().copied().collect();
         sorted.sort_unstable();
         let four_of_five = sorted.get(sorted.len() * 4 / 5).copied().unwrap_or(CIRCUIT_BUILD_TIMEOUT);
         (four_of_five * PATIENCE).clamp(BUILD_TIMEOUT_LEAST, CIRCUIT_BUILD_TIMEOUT)
@@ -152,10 +160,25 @@ mod tests {
             times.add(Duration::from_millis(3));
         }
         assert_eq!(times.timeout(), BUILD_TIMEOUT_LEAST);
-        for _ in 0..3 * BUILDS_KEPT {
-            times.ran_out();
+        let (mut begun, at) = (Instant(0), |s: u64| Instant(s * 1_000_000));
+        for s in 0..3 * BUILDS_KEPT as u64 {
+            times.ran_out(begun, at(s));
+            begun = at(s);
         }
         assert_eq!(times.timeout(), CIRCUIT_BUILD_TIMEOUT, "the network became slow, and the client follows");
+    }
+
+    // spec: CLIENT-13
+    #[test]
+    fn many_builds_that_a_relay_lets_run_out_at_once_count_as_one() {
+        let mut times = BuildTimes::default();
+        for _ in 0..BUILDS_LEAST {
+            times.add(Duration::from_millis(3));
+        }
+        for _ in 0..BUILDS_KEPT {
+            times.ran_out(Instant(5), Instant(7_000_000));
+        }
+        assert_eq!(times.timeout(), BUILD_TIMEOUT_LEAST);
     }
 
     #[test]

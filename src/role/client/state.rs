@@ -389,7 +389,7 @@ impl ClientState {
     }
 
     fn build_timed_out(&mut self, now: Now, circuit: Key) {
-        let Some((link, begun)) = self.circuits.ran_out(circuit) else { return };
+        let Some((link, begun)) = self.circuits.ran_out(now, circuit) else { return };
         let is_silent = self.links.is_silent(now, link, now.mono.since(begun));
         self.close_circuit(now, circuit, false, if is_silent { Ending::Lost } else { Ending::Failed });
         // A link that lives is padded more often than this: what did not even pad while it owed an answer is gone. One that
