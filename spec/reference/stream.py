@@ -11,6 +11,7 @@ from umbel import u8, u16, u32
 from wire import MESSAGE_HEADER_SIZE, Message
 
 CREDIT_MAX, BODY_MAX = 1 << 31, 66560
+RELAY_CREDIT_FIRST = 16384
 ANSWER_SECONDS = 30.0
 TO_DIRECTORY, TO_STORE = u8(4), u8(5)
 END_DONE, END_RESET, END_PROTOCOL = 0, 3, 8
@@ -46,9 +47,10 @@ class Stream:
         self.granted, self.taken, self.inbox = window, 0, bytearray()
         self.number = len(hop.streams) + 1
         hop.streams[self.number] = self
-        room = min(text_room(hop.position) - MESSAGE_HEADER_SIZE - len(target), window)
+        more = umbel.message(umbel.CREDIT, self.number, u32(window - RELAY_CREDIT_FIRST))  # STREAM-33
+        room = min(text_room(hop.position) - MESSAGE_HEADER_SIZE - len(target) - len(more), window)
         self.credit -= len(first[:room])
-        circuit.send_counted(hop, umbel.message(umbel.BEGIN, self.number, target + first[:room]))
+        circuit.send_counted(hop, umbel.message(umbel.BEGIN, self.number, target + first[:room]) + more)
         self.write(first[room:])
 
     def write(self, data: bytes) -> None:

@@ -188,9 +188,17 @@ pub const EXITS_MEMORY: Duration = Duration::from_secs(600);
 pub const EXIT_USERS_MAX: usize = 1024;
 /// Streams a client has at once.
 pub const CLIENT_STREAMS_MAX: usize = 8192;
-/// How far the windows of all streams, of a client or of a shard's exits, may be beyond the profile's together (spec
-/// STREAM-25): a fast stream has half of what the others leave free.
+/// How far the windows of all streams of a shard's exits may be beyond the first together (spec STREAM-25): a fast stream has half
+/// of what the others leave free.
 pub const WINDOWS_EXTRA_MAX: usize = 64 * 1024 * 1024;
+/// With fewer streams than the number on the left, a client's streams have this first window, in bytes (spec STREAM-33). An exit
+/// sees it, so there are few steps.
+pub const WINDOW_STEPS: [(usize, u32); 3] = [(64, 256 * 1024), (512, 64 * 1024), (usize::MAX, 16 * 1024)];
+/// The windows of a client's streams together, as far as their number allows: five sixths of what a relay holds for everybody (spec
+/// STREAM-34). With fewer bytes four thousand streams have smaller pieces at a time, and each byte costs more.
+pub const CLIENT_WINDOWS_MAX: usize = 144 * 1024 * 1024;
+/// How far they may be beyond the first in any case.
+pub const CLIENT_WINDOWS_EXTRA_LEAST: usize = 16 * 1024 * 1024;
 /// Bytes that wait for all readers of a client together. Beyond it the stream for which most wait ends (spec STREAM-26).
 pub const CLIENT_UNREAD_MAX: usize = 192 * 1024 * 1024;
 /// Bytes that wait to be sent on all streams of a client together: shared equally by them.

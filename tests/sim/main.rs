@@ -8,6 +8,7 @@ mod calls;
 mod chaos;
 mod churn;
 mod congestion;
+mod crowd;
 mod directory;
 mod hostile;
 mod idle;

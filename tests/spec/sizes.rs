@@ -54,6 +54,7 @@ fn in_code(name: &str) -> Option<u64> {
         "STREAMS_MAX" => proto::stream::mux::STREAMS_MAX,
         "CONTROL_MAX" => proto::stream::mux::CONTROL_MAX,
         "CLOSED_MAX" => proto::stream::mux::CLOSED_MAX,
+        "RELAY_CREDIT_FIRST" => proto::stream::mux::RELAY_CREDIT_FIRST as usize,
         "STREAM_WINDOW_MAX" => proto::stream::mux::STREAM_WINDOW_MAX as usize,
         "CREDIT_MAX" => proto::stream::mux::CREDIT_MAX as usize,
         "BODY_MAX" => proto::rpc::BODY_MAX,

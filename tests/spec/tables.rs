@@ -146,6 +146,7 @@ fn write(text: &mut [u8], stream: StreamId, message: &Message<'_>) {
 /// A tag that the relay may be shown: of its sixteenth counted cell.
 fn due_tag(at: &mut AtRelay) -> Tag {
     at.send(StreamId(1), &stream_message("BEGIN")).expect("a stream");
+    at.send(StreamId(1), &Message::Credit(60_000)).expect("credit for sixteen cells");
     at.circuit.mux().accept(StreamId(1));
     at.circuit.mux().write(StreamId(1), &[7; 60_000]);
     // The first cell of a full stream counts like all that follow.

@@ -12,7 +12,7 @@ use crate::proto::onion::Tag;
 use crate::proto::stream::flow::{ReceiveWindow, SendWindow};
 use crate::proto::turns::Turns;
 pub use crate::wire::message::Side;
-use crate::wire::message::{EndReason, Message, StreamId, StreamState, Target, TextWriter};
+use crate::wire::message::{EndReason, MESSAGE_HEADER_SIZE, Message, StreamId, StreamState, Target, TextWriter};
 use core::net::IpAddr;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -30,6 +30,12 @@ pub const CLOSED_MAX: usize = 1024;
 /// The most that a receiver lets a stream's window grow to, unless the profile's is larger (spec STREAM-25): 100 Mbit/s need
 /// 2.5 MB on a round trip of 200 ms.
 pub const STREAM_WINDOW_MAX: u32 = 4 * 1024 * 1024;
+/// Bytes that a relay may send on a stream before the first CREDIT. Clients open windows further in the cell of BEGIN (spec STREAM-33).
+pub const RELAY_CREDIT_FIRST: u32 = 16 * 1024;
+/// A CREDIT in a text.
+const CREDIT_SIZE: usize = MESSAGE_HEADER_SIZE + 4;
+/// What a receiver with room for it lets go on before it grants as much again, so that few cells carry CREDIT.
+const GRANT_LEAST: u32 = 32 * 1024;
 /// Credit never adds up beyond this (spec STREAM-7).
 pub const CREDIT_MAX: u32 = 1 << 31;
 
@@ -64,13 +70,13 @@ enum Phase {
 
 struct Stream {
     phase: Phase,
-    /// BEGIN still to be sent.
-    begin: Option<Target>,
+    /// BEGIN still to be sent, and what CREDIT grants with it.
+    begin: Option<(Target, u32)>,
     buffer: VecDeque<u8>,
     send_credit: u32,
     end_wanted: bool,
     end_sent: bool,
-    /// Bytes that may be granted and not gone on together: the profile's at first.
+    /// Bytes that may be granted and not gone on together.
     window: u32,
     /// Bytes that have gone on since the window last changed.
     gone_on: u32,
@@ -91,6 +97,7 @@ struct Stream {
 /// messages.
 pub struct Mux {
     side: Side,
+    /// What a client may send on a stream at first.
     stream_window: u32,
     send: SendWindow,
     receive: ReceiveWindow,
@@ -134,8 +141,8 @@ pub enum Filled {
 }
 
 impl Mux {
-    /// An end with no streams, under this congestion control and with `stream_window` bytes granted to each stream's sender
-    /// in advance.
+    /// An end with no streams, under this congestion control. `stream_window`: bytes granted in advance to a client's side of
+    /// each stream, and the first window of a client that chooses no other.
     pub fn new(side: Side, congestion: &'static CongestionParams, stream_window: u32) -> Self {
         Self {
             side,
@@ -162,6 +169,11 @@ impl Mux {
         self.ready.take_if(|ready| ready.is_empty());
         self.closed.shrink_to_fit();
         self.send.park();
+    }
+
+    /// Bytes that a client may send on each stream at first.
+    pub fn stream_window(&self) -> u32 {
+        self.stream_window
     }
 
     /// How many streams are open or opening.
@@ -213,6 +225,15 @@ impl Mux {
         self.control(StreamId::CIRCUIT, Message::Leaving);
     }
 
+    /// A stream with the credit that each side has at first.
+    fn stream(&self, phase: Phase) -> Stream {
+        let of_relay = RELAY_CREDIT_FIRST.min(self.stream_window);
+        match self.side {
+            Side::Client => Stream::new(phase, self.stream_window, of_relay),
+            Side::Relay => Stream::new(phase, of_relay, self.stream_window),
+        }
+    }
+
     fn free_id(&mut self) -> Option<StreamId> {
         if self.streams.len() >= STREAMS_MAX {
             return None;
@@ -229,9 +250,17 @@ impl Mux {
 
     /// Client: opens a stream. Bytes written before the first cell leaves ride in BEGIN. `None` when too many are open.
     pub fn open(&mut self, target: Target) -> Option<StreamId> {
+        self.open_with(target, self.stream_window)
+    }
+
+    /// Client: opens a stream with this window at first, between [`RELAY_CREDIT_FIRST`] and the profile's.
+    // spec: STREAM-33
+    pub fn open_with(&mut self, target: Target, window: u32) -> Option<StreamId> {
         let id = self.free_id()?;
-        let mut stream = Stream::new(Phase::Opening, self.stream_window);
-        stream.begin = Some(target);
+        let mut stream = self.stream(Phase::Opening);
+        let more = window.min(self.stream_window).saturating_sub(stream.window);
+        (stream.window, stream.granted) = (stream.window + more, stream.granted + more);
+        stream.begin = Some((target, more));
         self.streams.insert(id, stream);
         self.make_ready(id);
         Some(id)
@@ -240,7 +269,7 @@ impl Mux {
     /// Client: asks the hop for a name.
     pub fn resolve(&mut self, name: &str) -> Option<StreamId> {
         let id = self.free_id()?;
-        self.streams.insert(id, Stream::new(Phase::Resolving, self.stream_window));
+        self.streams.insert(id, self.stream(Phase::Resolving));
         self.control.push_back((id, Owned::Resolve(name.to_owned())));
         Some(id)
     }
@@ -322,22 +351,22 @@ impl Mux {
     }
 
     /// Bytes handed out as [`StreamEvent::Data`] have gone on: as many may be granted again, and more where the stream is
-    /// fast. `extra`: how far beyond the profile's its window may grow now. Gives how far beyond it the window is.
-    pub fn consumed(&mut self, id: StreamId, bytes: usize, extra: u32) -> u32 {
-        let least = self.stream_window;
+    /// fast. `limit`: how large its window may be now. Gives how large it is.
+    pub fn consumed(&mut self, id: StreamId, bytes: usize, limit: u32) -> u32 {
+        let most = STREAM_WINDOW_MAX.max(self.stream_window);
         let Some(s) = self.streams.get_mut(&id) else { return 0 };
         s.backlog = s.backlog.saturating_sub(bytes as u32);
         if s.end_received || s.phase == Phase::Aborted {
-            return s.window - least;
+            return s.window;
         }
         // spec: STREAM-25
-        s.adapt(bytes as u32, least.saturating_add(extra).min(STREAM_WINDOW_MAX.max(least)));
-        let (more, extra) = (s.window.saturating_sub(s.backlog).saturating_sub(s.granted), s.window - least);
-        if more >= s.window / 4 {
+        s.adapt(bytes as u32, limit.min(most));
+        let (more, window) = (s.window.saturating_sub(s.backlog).saturating_sub(s.granted), s.window);
+        if more >= GRANT_LEAST.clamp(window / 4, window / 2) {
             s.granted += more;
             self.control(id, Message::Credit(more));
         }
-        extra
+        window
     }
 
     fn make_ready(&mut self, id: StreamId) {
@@ -378,12 +407,12 @@ impl Mux {
 }
 
 impl Stream {
-    fn new(phase: Phase, window: u32) -> Self {
+    fn new(phase: Phase, send_credit: u32, window: u32) -> Self {
         Self {
             phase,
             begin: None,
             buffer: VecDeque::new(),
-            send_credit: window,
+            send_credit,
             end_wanted: false,
             end_sent: false,
             window,
@@ -432,14 +461,17 @@ impl Stream {
     fn fill(&mut self, id: StreamId, w: &mut TextWriter<'_>) -> bool {
         let room = w.room().unwrap_or(0);
         let mut wrote = false;
-        if let Some(target) = &self.begin {
-            let head = target.encode().len();
+        if let Some((target, granted)) = &self.begin {
+            let head = target.encode().len() + if *granted > 0 { CREDIT_SIZE } else { 0 };
             if head > room {
                 return false;
             }
             let n = self.buffer.len().min(room - head).min(self.send_credit as usize);
             let data: Vec<u8> = self.buffer.drain(..n).collect();
             w.push(id, &Message::Begin { target: target.clone(), data: &data });
+            if *granted > 0 {
+                w.push(id, &Message::Credit(*granted));
+            }
             self.send_credit -= n as u32;
             self.begin = None;
             wrote = true;

@@ -253,12 +253,17 @@ impl Circuit {
         self.last_stream = now;
     }
 
-    /// Opens a stream at its last hop. `None` when there is no room.
-    pub(super) fn open(&mut self, now: Instant, stream: Key, opening: &Opening) -> Option<(usize, StreamId)> {
+    /// Opens a stream at its last hop, with this window at first. `None` when there is no room.
+    pub(super) fn open(
+        &mut self,
+        now: Instant,
+        stream: Key,
+        (opening, window): (&Opening, u32),
+    ) -> Option<(usize, StreamId)> {
         let hop = self.machine.hops().saturating_sub(1);
         let mux = self.machine.mux(hop)?;
         let id = match opening {
-            Opening::Open(target) => mux.open(target.clone())?,
+            Opening::Open(target) => mux.open_with(target.clone(), window)?,
             Opening::Resolve(name) => mux.resolve(name)?,
         };
         self.streams.insert((hop, id), stream);

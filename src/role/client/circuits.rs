@@ -131,9 +131,9 @@ impl LinkedCircuits<'_> {
         self.act(place.circuit, |circuit| circuit.mux(place.hop).map(act)).flatten()
     }
 
-    /// Opens a stream at the end of a circuit. `None` when there is no room.
-    pub(super) fn open(&mut self, now: Now, key: Key, stream: Key, opening: &Opening) -> Option<StreamPlace> {
-        let (hop, id) = self.act(key, |circuit| circuit.open(now.mono, stream, opening)).flatten()?;
+    /// Opens a stream at the end of a circuit, with this window at first. `None` when there is no room.
+    pub(super) fn open(&mut self, now: Now, key: Key, stream: Key, how: (&Opening, u32)) -> Option<StreamPlace> {
+        let (hop, id) = self.act(key, |circuit| circuit.open(now.mono, stream, how)).flatten()?;
         Some(StreamPlace { circuit: key, hop, id })
     }
 

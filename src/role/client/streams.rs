@@ -1,6 +1,7 @@
 //! The client's streams: what was written waits for a circuit, what arrived waits for its reader.
 
 mod early;
+mod windows;
 
 use super::circuit::{Opening, StreamPlace};
 use super::circuits::LinkedCircuits;
@@ -10,7 +11,7 @@ use crate::base::time::{Instant, Now};
 use crate::proto::stream::mux::SEND_BUFFER_MAX;
 use crate::role::limits::{
     CALL_STREAMS_RESERVED, CLIENT_STREAMS_MAX, CLIENT_UNREAD_MAX, CLIENT_UNSENT_LEAST, CLIENT_UNSENT_MAX,
-    EARLY_DATA_QUIET, STREAM_MOVE_AFTER, STREAM_OPEN_TIMEOUT, STREAM_TRIES_MAX, WINDOWS_EXTRA_MAX,
+    EARLY_DATA_QUIET, STREAM_MOVE_AFTER, STREAM_OPEN_TIMEOUT, STREAM_TRIES_MAX,
 };
 use crate::role::slab::{Key, Slab};
 use crate::role::timers::Timers;
@@ -19,6 +20,7 @@ use core::net::IpAddr;
 pub(super) use early::Builds;
 use early::Early;
 use std::collections::VecDeque;
+use windows::Windows;
 
 /// A writer is woken when there is room for at least this many bytes.
 const WRITE_ROOM_MIN: usize = 16 * 1024;
@@ -39,7 +41,7 @@ struct Stream {
     finished: bool,
     waits_for_room: bool,
     inbox: VecDeque<u8>,
-    /// How far its window is beyond the profile's.
+    /// How far its window is beyond the first.
     extra: u32,
     ended: Option<Result<(), StreamFailure>>,
     reader_waits: bool,
@@ -75,7 +77,7 @@ impl Stream {
 }
 
 /// The table of streams, at most [`CLIENT_STREAMS_MAX`]. What they hold is bounded for all of them together: see
-/// [`CLIENT_UNREAD_MAX`], [`WINDOWS_EXTRA_MAX`] and [`CLIENT_UNSENT_MAX`]. One without a circuit waits in the order of its
+/// [`CLIENT_UNREAD_MAX`], [`Windows`] and [`CLIENT_UNSENT_MAX`]. One without a circuit waits in the order of its
 /// opening, until its timer ends it.
 #[derive(Default)]
 pub(super) struct Streams {
@@ -87,8 +89,7 @@ pub(super) struct Streams {
     events: VecDeque<Event>,
     /// Bytes that wait for readers.
     unread: usize,
-    /// How far all windows together are beyond the profile's.
-    extra: usize,
+    windows: Windows,
 }
 
 impl Streams {
@@ -168,11 +169,12 @@ impl Streams {
 
     /// Opens a waiting stream on a circuit; false when the circuit has no room for it.
     pub(super) fn attach(&mut self, now: Now, key: Key, circuit: Key, circuits: &mut LinkedCircuits<'_>) -> bool {
+        let window = windows::first(self.table.len());
         let Some(s) = self.table.get_mut(key) else { return false };
         // Bytes that leave now may be at the destination before anything is heard, and then no other circuit may be tried.
         // spec: CLIENT-22
         let holds = circuits.act(circuit, |c| c.is_quiet(now.mono, EARLY_DATA_QUIET)) == Some(true);
-        let Some(place) = circuits.open(now, circuit, key, &s.opening) else { return false };
+        let Some(place) = circuits.open(now, circuit, key, (&s.opening, window)) else { return false };
         s.waits_for_room = false;
         (s.at, s.tries) = (Some(place), s.tries + 1);
         s.early.holds = holds;
@@ -255,6 +257,7 @@ impl Streams {
 
     /// Reads what arrived.
     pub(super) fn read(&mut self, key: Key, out: &mut [u8], circuits: &mut LinkedCircuits<'_>) -> ReadState {
+        let streams = self.table.len();
         let Some(s) = self.table.get_mut(key) else { return ReadState::Failed(StreamFailure::CircuitClosed) };
         let n = s.inbox.len().min(out.len());
         if n == 0 {
@@ -281,12 +284,9 @@ impl Streams {
         self.unread = self.unread.saturating_sub(n);
         // After its end nothing is granted any more: the number may serve another stream by now.
         if let Some(place) = s.at.filter(|_| s.ended.is_none()) {
-            // spec: STREAM-26
-            let others = self.extra.saturating_sub(s.extra as usize);
-            let free = u32::try_from(WINDOWS_EXTRA_MAX.saturating_sub(others)).unwrap_or(u32::MAX);
-            let extra = circuits.at(place, |mux| mux.consumed(place.id, n, free / 2)).unwrap_or(0);
-            self.extra = others.saturating_add(extra as usize);
-            s.extra = extra;
+            let limit = self.windows.limit(streams, s.extra);
+            let window = circuits.at(place, |mux| mux.consumed(place.id, n, limit)).unwrap_or(0);
+            s.extra = self.windows.changed(streams, s.extra, window);
         }
         ReadState::Read(n)
     }
@@ -317,7 +317,7 @@ impl Streams {
         self.timers.set(key, None);
         let stream = self.table.remove(key)?;
         self.unread = self.unread.saturating_sub(stream.inbox.len());
-        self.extra = self.extra.saturating_sub(stream.extra as usize);
+        self.windows.ended(stream.extra);
         Some(stream)
     }
 

@@ -316,7 +316,11 @@ impl Streams {
         // A connection outlives a stream that ended both ways, and the number may serve another.
         if circuits.stream(stream) == Some(StreamEnd::Exit(exit)) {
             let extra = self.exits.extra(exit);
-            let extra = circuits.act(stream.circuit, |circuit| circuit.mux().consumed(stream.id, n, extra));
+            let extra = circuits.act(stream.circuit, |circuit| {
+                let first = circuit.mux().stream_window();
+                let window = circuit.mux().consumed(stream.id, n, first.saturating_add(extra));
+                window.saturating_sub(first)
+            });
             self.exits.set_extra(exit, extra.unwrap_or(0));
         }
         true

@@ -20,7 +20,6 @@ use legal::message_columns;
 pub use legal::{Legal, MessageColumns, Scope, Side, StreamState};
 pub use reason::{EndReason, ExtendFailure};
 pub use target::{Target, host_name};
-#[cfg(feature = "unstable")]
 pub use text::MESSAGE_HEADER_SIZE;
 use text::TextSink;
 pub use text::{MARK_SIZE, Messages, StreamId, TextWriter};

@@ -54,7 +54,7 @@ impl Mux {
             }
             Message::Connected if state == StreamState::Aborted => {}
             Message::Connected => {
-                self.stream(id)?.phase = Phase::Open;
+                self.known(id)?.phase = Phase::Open;
                 sink(id, StreamEvent::Connected);
             }
             Message::Resolved(addrs) => {
@@ -85,7 +85,7 @@ impl Mux {
         Ok(())
     }
 
-    fn stream(&mut self, id: StreamId) -> Result<&mut Stream, Violation> {
+    fn known(&mut self, id: StreamId) -> Result<&mut Stream, Violation> {
         self.streams.get_mut(&id).ok_or(Violation::UnknownStream)
     }
 
@@ -95,7 +95,7 @@ impl Mux {
             return Err(Violation::TooMuch);
         }
         self.closed.retain(|&c| c != id);
-        let mut stream = Stream::new(phase, self.stream_window);
+        let mut stream = self.stream(phase);
         // spec: STREAM-4
         stream.granted = stream.granted.checked_sub(bytes as u32).ok_or(Violation::CreditExceeded)?;
         stream.backlog = bytes as u32;
@@ -105,7 +105,7 @@ impl Mux {
 
     /// Counts bytes of DATA off what was granted; whether anybody still wants them.
     fn received(&mut self, id: StreamId, bytes: usize) -> Result<bool, Violation> {
-        let s = self.stream(id)?;
+        let s = self.known(id)?;
         // spec: STREAM-4
         s.granted = s.granted.checked_sub(bytes as u32).ok_or(Violation::CreditExceeded)?;
         let wanted = s.phase != Phase::Aborted;
@@ -117,7 +117,7 @@ impl Mux {
 
     // spec: STREAM-9 STREAM-10
     fn ended(&mut self, id: StreamId, reason: EndReason) -> Result<(), Violation> {
-        let s = self.stream(id)?;
+        let s = self.known(id)?;
         s.end_received = true;
         let end_sent = s.end_sent;
         if reason != EndReason::Done && !end_sent {
@@ -132,7 +132,7 @@ impl Mux {
 
     // spec: STREAM-7
     fn credit(&mut self, id: StreamId, more: u32) -> Result<(), Violation> {
-        let s = self.stream(id)?;
+        let s = self.known(id)?;
         s.send_credit =
             s.send_credit.checked_add(more).filter(|&c| c <= CREDIT_MAX).ok_or(Violation::CreditOverflow)?;
         self.make_ready(id);

@@ -115,7 +115,7 @@ fn a_stream_stops_at_its_credit_and_goes_on_when_its_bytes_are_consumed() {
     p.relay.accept(id);
     while p.relay_bytes().len() < data.len() {
         let before = p.relay_bytes().len();
-        p.relay.consumed(id, STREAM_WINDOW as usize / 4, 0);
+        p.relay.consumed(id, STREAM_WINDOW as usize / 2, STREAM_WINDOW);
         p.run().unwrap();
         assert!(p.relay_bytes().len() > before, "stalled at {before}");
     }
@@ -128,7 +128,7 @@ fn a_window_grows_with_what_goes_on_and_shrinks_when_it_must() {
     let mut p = Pair::new();
     let id = p.client.open(Target::Store).unwrap();
     let (mut written, mut gone_on) = (0, 0);
-    let mut waits = |p: &mut Pair, extra: u32, rounds: usize| {
+    let mut waits = |p: &mut Pair, limit: u32, rounds: usize| {
         let mut window = 0;
         for _ in 0..rounds {
             written += p.client.write(id, &[0; 100_000]);
@@ -136,17 +136,66 @@ fn a_window_grows_with_what_goes_on_and_shrinks_when_it_must() {
             p.relay.accept(id);
             // All that came goes on.
             let came = p.relay_bytes().len();
-            window = p.relay.consumed(id, came - gone_on, extra);
+            window = p.relay.consumed(id, came - gone_on, limit);
             gone_on = came;
         }
         p.run().unwrap();
         (window, p.relay_bytes().len() - gone_on)
     };
-    let (window, waiting) = waits(&mut p, 3 * STREAM_WINDOW, 8);
-    assert_eq!((window, waiting), (3 * STREAM_WINDOW, 4 * STREAM_WINDOW as usize), "four times the first");
-    let (window, waiting) = waits(&mut p, 0, 2);
-    assert_eq!((window, waiting), (0, STREAM_WINDOW as usize), "and back, as its bytes go on");
+    let (window, waiting) = waits(&mut p, 4 * STREAM_WINDOW, 8);
+    assert_eq!((window, waiting), (4 * STREAM_WINDOW, 4 * STREAM_WINDOW as usize), "four times the first");
+    let (window, waiting) = waits(&mut p, STREAM_WINDOW, 2);
+    assert_eq!((window, waiting), (STREAM_WINDOW, STREAM_WINDOW as usize), "and back, as its bytes go on");
     assert!(written > 0);
+}
+
+// spec: STREAM-33
+#[test]
+fn a_client_says_with_begin_how_much_may_come_at_first() {
+    const LARGE: u32 = 256 * 1024;
+    let least = RELAY_CREDIT_FIRST;
+    for (window, may_come, messages) in [(u32::MAX, LARGE, 2), (65_536, 65_536, 2), (least, least, 1), (0, least, 1)] {
+        let mut p = Pair::new();
+        p.client = Mux::new(Side::Client, const { &CongestionParams::fixed(WINDOW) }, LARGE);
+        p.relay = Mux::new(Side::Relay, const { &CongestionParams::fixed(WINDOW) }, LARGE);
+        let id = p.client.open_with(Target::Store, window).unwrap();
+        // However much is there to ride in BEGIN.
+        p.client.write(id, &[1; 5000]);
+        let mut text = [0; TEXT];
+        assert_eq!(p.client.fill(&mut text), Filled::Counted);
+        let (mut walk, mut found) = (Messages::new(&text), 0);
+        while let Some((id, message)) = walk.next().unwrap() {
+            found += 1;
+            p.relay.message(Instant(0), id, message, &mut |_, _| {}).unwrap();
+        }
+        assert_eq!(found, messages, "in the cell of BEGIN");
+        p.client.sent(Instant(0), [9; 16]);
+        p.relay.cell_received(true, [9; 16]);
+        p.relay.accept(id);
+        for _ in 0..3 {
+            p.relay.write(id, &vec![7; SEND_BUFFER_MAX]);
+            p.run().unwrap();
+        }
+        let came: usize = p.heard_by_client.iter().map(|(_, _, bytes)| bytes.len()).sum();
+        assert_eq!(came, may_come as usize);
+    }
+}
+
+// spec: STREAM-4
+#[test]
+fn a_relay_that_sends_more_than_the_first_credit_is_found_out() {
+    let mut client = Mux::new(Side::Client, const { &CongestionParams::fixed(WINDOW) }, 256 * 1024);
+    let id = client.open_with(Target::Store, 0).unwrap();
+    client.fill(&mut [0; TEXT]);
+    client.message(Instant(0), id, Message::Connected, &mut |_, _| ()).unwrap();
+    let mut left = RELAY_CREDIT_FIRST as usize;
+    while left > 0 {
+        let n = left.min(1000);
+        assert_eq!(client.message(Instant(0), id, Message::Data(&vec![1; n]), &mut |_, _| ()), Ok(()));
+        left -= n;
+    }
+    let more = client.message(Instant(0), id, Message::Data(b"x"), &mut |_, _| ());
+    assert_eq!(more, Err(Violation::CreditExceeded));
 }
 
 // spec: STREAM-4

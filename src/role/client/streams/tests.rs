@@ -44,5 +44,5 @@ fn the_stream_for_which_most_waits_ends_when_too_much_waits_for_all() {
     assert_eq!(streams.read(most, &mut out, &mut circuits), failed, "and never an end");
     assert_eq!(streams.read(few, &mut out, &mut circuits), ReadState::Read(10));
     streams.remove(few);
-    assert_eq!((streams.unread, streams.extra), (0, 0));
+    assert_eq!((streams.unread, streams.windows.extra()), (0, 0));
 }
