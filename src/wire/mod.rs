@@ -5,6 +5,7 @@
 
 pub mod cell;
 pub mod changes;
+pub mod climbing;
 pub mod content;
 pub mod descriptor;
 pub mod directory;

@@ -12,7 +12,7 @@ use crate::base::time::{Duration, UnixMs};
 use crate::crypto::identity::{self, IdentityKey, Purpose};
 use crate::proto::directory::schedule::Steps;
 use crate::proto::directory::snapshot::Snapshot;
-use crate::wire::directory::{RUNGS_MAX, Rung};
+use crate::wire::climbing::{RUNGS_MAX, Rung};
 use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::BTreeMap;
 use std::sync::Arc;

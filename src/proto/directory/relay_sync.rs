@@ -28,6 +28,7 @@ mod audits;
 mod chain;
 mod cut;
 mod gossip;
+mod item;
 mod known;
 mod own;
 mod rolls;
@@ -38,6 +39,7 @@ mod witness;
 pub use gossip::PUSH_DELAY;
 #[cfg(any(test, feature = "cli", feature = "unstable"))]
 pub use gossip::{SUMS_FIRST, UNASKED_MAX, gather_time};
+use item::Item;
 use witness::Witness;
 
 /// Calls in flight. Pushes beyond are dropped; anti-entropy makes up for them.
@@ -129,7 +131,7 @@ pub struct RelayDirectory {
     settle_at: Instant,
     /// What the cut that is being settled counts, besides what climbs.
     frozen: Option<BTreeMap<RelayId, Heard>>,
-    ladder: Option<Ladder<Arc<SignedDescriptor>>>,
+    ladder: Option<Ladder<Item>>,
     /// What others stated, of the newest cut and the one that is being settled.
     told: BTreeMap<(UnixMs, RelayId), Statement>,
     to_tell: Vec<Statement>,

@@ -1,11 +1,12 @@
 //! How the lists of the directory's calls are read and written.
 
 use super::{
-    CLIMBING_MAX, Climbing, HELD_MAX, MemberBytes, PAGE_MEMBERS_MAX, RECORDS_MAX, REPORTS_MAX, STATEMENTS_MAX,
-    SUMS_ASKED_MAX, Statement, Sum, TAGS_MAX, WANTED_MAX, WITNESSED_MAX,
+    HELD_MAX, MemberBytes, PAGE_MEMBERS_MAX, RECORDS_MAX, REPORTS_MAX, STATEMENTS_MAX, SUMS_ASKED_MAX, Statement, Sum,
+    TAGS_MAX, WANTED_MAX, WITNESSED_MAX,
 };
 use crate::base::bytes::Reader;
 use crate::wire::changes::CHANGES_PART_MAX;
+use crate::wire::climbing::{CLIMBING_MAX, Climbing};
 use crate::wire::descriptor::DESCRIPTOR_MAX;
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink, bytes16};
