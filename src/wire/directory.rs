@@ -12,18 +12,19 @@ use crate::base::bytes::{Reader, Writer};
 use crate::base::numbered::numbered;
 use crate::base::time::UnixMs;
 use crate::crypto::identity::{self, IdentityKey, Purpose};
-use crate::wire::climbing::Climbing;
+use crate::wire::directory::climbing::Climbing;
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::report::Report;
 use crate::wire::roll::RollKey;
 use crate::wire::table::table;
-pub(in crate::wire) use lists::record;
+use lists::record;
 use lists::{
-    climbing, fetched, held, page, part, records, reports, roll_keys, rolls, statements, sums, tags, wanted, witnessed,
+    fetched, held, late, page, part, records, reports, roll_keys, rolls, statements, sums, tags, wanted, witnessed,
 };
 
+pub mod climbing;
 mod lists;
 
 /// Most records in one PUT or ITEMS, and tags in one FETCH.
@@ -131,8 +132,8 @@ table! {
     9 CLIMB: Climb {
         /// Which cut.
         cut: UnixMs,
-        /// At most [`CLIMBING_MAX`](crate::wire::climbing::CLIMBING_MAX).
-        items: Vec<Climbing> => climbing,
+        /// At most [`CLIMBING_MAX`](crate::wire::directory::climbing::CLIMBING_MAX).
+        items: Vec<Climbing> => late,
     } [Taken];
 
     /// What members settled. At most [`STATEMENTS_MAX`].

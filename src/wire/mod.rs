@@ -5,7 +5,6 @@
 
 pub mod cell;
 pub mod changes;
-pub mod climbing;
 pub mod content;
 pub mod descriptor;
 pub mod directory;

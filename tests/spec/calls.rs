@@ -4,9 +4,9 @@ use crate::case::{Case, cases, unknown};
 use std::collections::BTreeSet;
 use umbel::base::bytes::Reader;
 use umbel::base::time::UnixMs;
-use umbel::wire::climbing::{Climbing, ItemBytes, Rung};
 use umbel::wire::content::Class;
 use umbel::wire::content::store::{self, Missing, Status, StoreAnswerKind, StoreRequestKind};
+use umbel::wire::directory::climbing::{Climbing, ItemBytes, Rung};
 use umbel::wire::directory::{self, DirectoryAnswerKind, DirectoryRequestKind, MemberBytes, Statement, Sum};
 use umbel::wire::ids::{Address, Locator, RelayId};
 use umbel::wire::report::Report;
@@ -134,6 +134,11 @@ fn climbing(bytes: &[u8]) -> Climbing {
             let (length, rest) = rest.split_first_chunk().expect("a length");
             let (record, rungs) = rest.split_at(usize::from(u16::from_be_bytes(*length)));
             (ItemBytes::Record(record.to_vec()), rungs)
+        }
+        3 => {
+            let (two, rungs) = rest.split_at(2 * 172);
+            let two: Vec<_> = two.as_chunks::<172>().0.iter().map(statement).collect();
+            (ItemBytes::Conviction(Box::new([two[0], two[1]])), rungs)
         }
         // The vector's report has one signature of the ladder after it.
         _ => {

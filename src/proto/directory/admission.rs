@@ -178,7 +178,8 @@ fn in_turn(waiting: Vec<Arc<SignedDescriptor>>, draw: &Draw) -> Vec<Arc<SignedDe
 pub fn admit(found: &Found<'_>, heard: BTreeMap<RelayId, Heard>, cut: UnixMs) -> Admitted {
     let set = found.draw.set();
     let mut step = Step { found, heard, places: Places::new(set.len()), out: Admitted::default() };
-    let (live, dormant): (Vec<_>, Vec<_>) = set.members().iter().partition(|m| m.dormant.is_none());
+    let members = set.members().iter().filter(|m| !m.is_convicted(set.cut));
+    let (live, dormant): (Vec<_>, Vec<_>) = members.partition(|m| m.dormant.is_none());
     // Live members keep their places, whatever others want: first come is first served only against those that are in.
     live.iter().for_each(|m| step.places.take(&m.record));
     live.iter().for_each(|m| step.keep(m));

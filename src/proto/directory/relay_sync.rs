@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 mod audits;
 mod chain;
+mod convictions;
 mod cut;
 mod gossip;
 mod item;
@@ -135,6 +136,7 @@ pub struct RelayDirectory {
     /// What others stated, of the newest cut and the one that is being settled.
     told: BTreeMap<(UnixMs, RelayId), Statement>,
     to_tell: Vec<Statement>,
+    convictions: convictions::Convictions,
     tell_at: Option<Instant>,
     asked_cut: UnixMs,
     key: Arc<IdentityKey>,
@@ -195,6 +197,7 @@ impl RelayDirectory {
             ladder: None,
             told: BTreeMap::new(),
             to_tell: Vec::new(),
+            convictions: convictions::Convictions::default(),
             tell_at: None,
             asked_cut: UnixMs(0),
             key,
@@ -377,7 +380,7 @@ impl RelayDirectory {
                 true
             }
             (Pending::Round, answer) => self.compared(peer, answer, now),
-            (Pending::State(cut), answer) => self.stated(peer, cut, answer),
+            (Pending::State(cut), answer) => self.stated(now, peer, cut, answer),
             (pending @ (Pending::Newest | Pending::Poll(_) | Pending::Page(_)), answer) => {
                 let answered = answer.is_some();
                 self.answered(peer, &pending, answer, now);

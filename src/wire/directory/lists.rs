@@ -6,8 +6,8 @@ use super::{
 };
 use crate::base::bytes::Reader;
 use crate::wire::changes::CHANGES_PART_MAX;
-use crate::wire::climbing::{CLIMBING_MAX, Climbing};
 use crate::wire::descriptor::DESCRIPTOR_MAX;
+use crate::wire::directory::climbing::{CLIMBING_MAX, Climbing};
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink, bytes16};
 use crate::wire::membership::FOUNDERS_MAX;
@@ -43,7 +43,7 @@ pub(crate) mod records {
 }
 
 /// Late items with a count `u8`, at most [`CLIMBING_MAX`].
-pub(crate) mod climbing {
+pub(crate) mod late {
     use super::{CLIMBING_MAX, Climbing, Malformed, Reader, Sink, counted, put_counted};
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<Climbing>, Malformed> {

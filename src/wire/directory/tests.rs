@@ -1,8 +1,8 @@
 //! Requests and answers are read back, and nothing else is.
 
 use super::*;
-use crate::wire::climbing::{CLIMBING_MAX, ItemBytes, RUNGS_MAX, Rung};
 use crate::wire::descriptor::{DESCRIPTOR_MAX, DESCRIPTOR_OPEN_MAX};
+use crate::wire::directory::climbing::{CLIMBING_MAX, ItemBytes, RUNGS_MAX, Rung};
 
 /// The calls' largest body (`proto::rpc::BODY_MAX`, which this layer cannot name).
 const BODY_MAX: usize = 65 * 1024;

@@ -14,8 +14,8 @@ use crate::proto::directory::ladder::Ladder;
 use crate::proto::directory::quota::Shares;
 use crate::proto::directory::schedule::report_lead;
 use crate::proto::directory::snapshot::{Heard, Snapshot};
-use crate::wire::climbing::report_hash;
 use crate::wire::descriptor::SignedDescriptor;
+use crate::wire::directory::climbing::report_hash;
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, REPORTS_MAX, Refusal};
 use crate::wire::ids::RelayId;
 use crate::wire::report::{Report, has_bit, set_bit, short};
@@ -144,7 +144,7 @@ impl Audits {
     /// late none does.
     fn counted(&self, ladder: Option<&Ladder<Item>>) -> Vec<Arc<Report>> {
         let late = || ladder.into_iter().flat_map(Ladder::all);
-        let void: BTreeSet<_> = late().filter(|(_, is_void)| *is_void).map(|(item, _)| item.author()).collect();
+        let void: BTreeSet<_> = late().filter(|(_, is_void)| *is_void).filter_map(|(item, _)| item.author()).collect();
         let doubtful = ladder.into_iter().flat_map(Ladder::doubtful).filter_map(|(late, _)| late.item.report());
         let doubtful: BTreeSet<_> = doubtful.map(|report| report_hash(report)).collect();
         let held = self.reports.values().flatten().map(|held| &held.report);

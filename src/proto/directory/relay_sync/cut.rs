@@ -33,10 +33,10 @@ impl RelayDirectory {
         let records = self.records.take_late(cut.minus(window)).into_iter();
         let records = records.map(|late| (Item::Record(late.record), late.before.map(Item::Record)));
         let reports = self.freeze_reports(cut.minus(window)).into_iter().map(|report| (Item::Report(report), None));
-        for (item, before) in records.chain(reports) {
+        let convictions = self.open_convictions(&previous).into_iter().map(|found| (Item::Conviction(found), None));
+        for (item, before) in records.chain(reports).chain(convictions) {
             if let Some(ladder) = &mut self.ladder {
-                let owner = previous.member(&item.author()).map(|_| item.author());
-                ladder.hold(item.hash(), owner, item, before);
+                ladder.hold(item.hash(), item.owner(Some(&previous)), item, before);
             }
         }
         true
@@ -56,11 +56,6 @@ impl RelayDirectory {
         true
     }
 
-    /// The set before this cut's, where the relay is a member of it: whose late items are counted by themselves.
-    pub(super) fn owner(&self, id: RelayId) -> Option<RelayId> {
-        self.cuts.newest().and_then(|set| set.member(&id)).map(|_| id)
-    }
-
     /// The ladder is over.
     pub(super) fn settle_cut(&mut self, now: Now) {
         let (cut, steps) = (self.next_cut, self.steps());
@@ -70,7 +65,10 @@ impl RelayDirectory {
         let in_doubt = ladder.as_ref().is_some_and(|l| count_late(&mut heard, l, previous.as_deref()));
         self.leave_cut();
         let Some(heard) = self.admitted(previous.as_ref(), heard, cut, ladder.as_ref()) else { return };
-        let set = Snapshot::follow(previous.as_deref(), heard, cut, self.profile, self.network);
+        let convicted = ladder.iter().flat_map(Ladder::all).filter_map(|(item, _)| item.convicted()).collect();
+        self.put_out(&convicted);
+        let before = previous.as_deref();
+        let set = Snapshot::follow_without(before, heard, &convicted, cut, self.profile, self.network);
         let set = self.without_revoked(set);
         if set.len() < RELAYS_MIN {
             return;

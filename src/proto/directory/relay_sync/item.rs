@@ -1,7 +1,10 @@
-//! What may be late at a cut, verified: records, and reports of audits.
+//! What may be late at a cut, verified: records, reports of audits, and convictions.
 
-use crate::wire::climbing::{ItemBytes, report_hash};
+use crate::proto::directory::conviction::Conviction;
+use crate::proto::directory::ladder::Owner;
+use crate::proto::directory::snapshot::Snapshot;
 use crate::wire::descriptor::SignedDescriptor;
+use crate::wire::directory::climbing::{ItemBytes, conviction_hash, report_hash};
 use crate::wire::ids::RelayId;
 use crate::wire::report::Report;
 use std::sync::Arc;
@@ -13,6 +16,8 @@ pub(super) enum Item {
     Record(Arc<SignedDescriptor>),
     /// What an auditor found.
     Report(Arc<Report>),
+    /// That a relay signed two roots.
+    Conviction(Arc<Conviction>),
 }
 
 impl Item {
@@ -21,14 +26,29 @@ impl Item {
         match self {
             Self::Record(record) => record.hash(),
             Self::Report(report) => report_hash(report),
+            Self::Conviction(conviction) => conviction_hash(&conviction.relay()),
         }
     }
 
-    /// Who released it.
-    pub(super) fn author(&self) -> RelayId {
+    /// In whose share of late items it is, on top of this set.
+    pub(super) fn owner(&self, previous: Option<&Snapshot>) -> Owner {
+        let member = |id: RelayId| match previous.and_then(|set| set.member(&id)) {
+            Some(_) => Owner::Member(id),
+            None => Owner::Strangers,
+        };
         match self {
-            Self::Record(record) => record.id(),
-            Self::Report(report) => report.auditor,
+            Self::Record(record) => member(record.id()),
+            Self::Report(report) => member(report.auditor),
+            Self::Conviction(_) => Owner::Nobody,
+        }
+    }
+
+    /// Whose report or record it is.
+    pub(super) fn author(&self) -> Option<RelayId> {
+        match self {
+            Self::Record(record) => Some(record.id()),
+            Self::Report(report) => Some(report.auditor),
+            Self::Conviction(_) => None,
         }
     }
 
@@ -36,20 +56,28 @@ impl Item {
         match self {
             Self::Record(record) => ItemBytes::Record(record.bytes().to_vec()),
             Self::Report(report) => ItemBytes::Report(Box::new((**report).clone())),
+            Self::Conviction(conviction) => ItemBytes::Conviction(Box::new(*conviction.statements())),
         }
     }
 
     pub(super) fn record(&self) -> Option<&Arc<SignedDescriptor>> {
         match self {
             Self::Record(record) => Some(record),
-            Self::Report(_) => None,
+            _ => None,
         }
     }
 
     pub(super) fn report(&self) -> Option<&Arc<Report>> {
         match self {
-            Self::Record(_) => None,
             Self::Report(report) => Some(report),
+            _ => None,
+        }
+    }
+
+    pub(super) fn convicted(&self) -> Option<RelayId> {
+        match self {
+            Self::Conviction(conviction) => Some(conviction.relay()),
+            _ => None,
         }
     }
 }

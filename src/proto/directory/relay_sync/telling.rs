@@ -5,8 +5,8 @@ use super::{PUSH_DELAY, Pending, RelayDirectory};
 use crate::base::rng::Rng;
 use crate::base::time::{Now, UnixMs};
 use crate::proto::directory::snapshot::Snapshot;
-use crate::wire::climbing::{CLIMBING_MAX, Climbing, ItemBytes};
 use crate::wire::descriptor::SignedDescriptor;
+use crate::wire::directory::climbing::{CLIMBING_MAX, Climbing, ItemBytes};
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, STATEMENTS_MAX, Statement};
 use crate::wire::ids::RelayId;
 use std::collections::BTreeSet;
@@ -100,7 +100,7 @@ impl RelayDirectory {
             return None;
         }
         let item = self.verified_item(hash, &climbing.item)?;
-        let owner = self.owner(item.author());
+        let owner = item.owner(self.cuts.newest().map(|set| &**set));
         let ladder = self.ladder.as_mut()?;
         ladder.climb(now.unix, hash, owner, item.clone(), &climbing.rungs).then_some(item)
     }
@@ -115,6 +115,7 @@ impl RelayDirectory {
                 SignedDescriptor::decode(bytes, &rules).ok().map(|record| Item::Record(Arc::new(record)))
             }
             ItemBytes::Report(report) => self.proven_report(report).map(Item::Report),
+            ItemBytes::Conviction(statements) => self.proven_conviction(**statements).map(Item::Conviction),
         }
     }
 
@@ -126,7 +127,7 @@ impl RelayDirectory {
         }
     }
 
-    fn pass_on(&mut self, s: Statement, now: Now) {
+    pub(super) fn pass_on(&mut self, s: Statement, now: Now) {
         if self.to_tell.len() < TOLD_MAX {
             self.to_tell.push(s);
             self.tell_at.get_or_insert(now.mono + PUSH_DELAY);
@@ -141,9 +142,15 @@ impl RelayDirectory {
             let is_current = s.cut >= newest && s.cut <= now.unix.plus(self.profile.cuts.late_window);
             match self.told.get(&(s.cut, s.relay)) {
                 Some(old) if old == s => held += 1,
+                // Somebody else has found out that it states two things.
+                Some(old) if old.root != s.root && self.signed_by(s, &s.relay) => {
+                    new += 1;
+                    self.stated_by(s, now);
+                }
                 None if is_current && self.told.len() < TOLD_MAX && self.signed_by(s, &s.relay) => {
                     new += 1;
                     self.told.insert((s.cut, s.relay), *s);
+                    self.stated_by(s, now);
                     // What is as it should be is no news.
                     if self.cuts.at(s.cut).is_some_and(|ours| ours.root != s.root) {
                         self.pass_on(*s, now);

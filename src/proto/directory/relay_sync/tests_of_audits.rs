@@ -2,6 +2,7 @@
 
 use crate::base::time::{Duration, UnixMs};
 use crate::crypto::identity::{IdentityKey, Purpose};
+use crate::proto::directory::changes;
 use crate::proto::directory::ladder::Group;
 use crate::proto::directory::ranks::CANDIDATES_MAX;
 use crate::proto::directory::records::{Records, Taken};
@@ -9,8 +10,8 @@ use crate::proto::directory::schedule::{Steps, period};
 use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::directory::testing::{NETWORK, Net, id, key, record, with};
 use crate::proto::profile::{CutParams, Profile};
-use crate::wire::climbing::{Climbing, ItemBytes, Rung};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
+use crate::wire::directory::climbing::{Climbing, ItemBytes, Rung};
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest};
 use crate::wire::report::{Report, ReportEntry, endpoint, short};
 use core::net::SocketAddr;
@@ -262,6 +263,21 @@ fn an_auditor_that_releases_too_much_too_late_reported_nothing() {
     (0..4).for_each(|n| drop(net.ask(usize::from(n), &put(n))));
     net.run(500);
     assert_eq!(agreed_by_five(&mut net), Some(6));
+}
+
+// In a grown network newcomers are on probation first: clients learn of them by what changed, and need not fetch the set whole.
+// spec: DIR-80 ADM-7
+#[test]
+fn a_newcomer_of_a_grown_network_costs_clients_what_changed() {
+    let mut net = formed(14, 10);
+    net.join(14);
+    net.run(6 * CUT_MS);
+    assert_eq!(net.agreed(), Some(15));
+    let sets = &net.nodes[0].settled;
+    assert!(sets.iter().any(|s| s.member(&id(14)).is_some_and(|m| m.is_on_probation())));
+    for two in sets.windows(2).filter(|two| two[0].len() >= 14) {
+        assert!(changes::between(&two[0], &two[1], &P, NETWORK).is_some(), "to the cut {}", two[1].cut.0);
+    }
 }
 
 // spec: ADM-6

@@ -4,6 +4,7 @@
 //! climbing item: item | count u8 | count times: place u8, signature 64
 //! item: 1 u8 | len16(record)
 //!       2 u8 | a report of audits
+//!       3 u8 | two statements
 //! ```
 //!
 //! *Seen by:* all relays.
@@ -11,9 +12,10 @@
 use crate::base::bytes::{Reader, Writer};
 use crate::crypto::hash::{context, derive};
 use crate::wire::descriptor::record_hash;
-use crate::wire::directory::record;
+use crate::wire::directory::{Statement, record};
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink};
+use crate::wire::ids::RelayId;
 use crate::wire::report::Report;
 
 /// Most signatures of a late item.
@@ -37,10 +39,13 @@ pub enum ItemBytes {
     Record(Vec<u8>),
     /// What an auditor found.
     Report(Box<Report>),
+    /// Two statements of one relay for one cut.
+    Conviction(Box<[Statement; 2]>),
 }
 
 const RECORD: u8 = 1;
 const REPORT: u8 = 2;
+const CONVICTION: u8 = 3;
 
 impl ItemBytes {
     /// What members sign to have it counted.
@@ -49,8 +54,14 @@ impl ItemBytes {
         match self {
             Self::Record(bytes) => record_hash(bytes),
             Self::Report(report) => report_hash(report),
+            Self::Conviction(statements) => conviction_hash(&statements[0].relay),
         }
     }
+}
+
+/// Names the conviction of a relay, whatever proves it.
+pub fn conviction_hash(relay: &RelayId) -> [u8; 32] {
+    derive(context::CONVICTION, &[&relay.0])
 }
 
 /// Names a report.
@@ -74,6 +85,7 @@ impl Field<'_> for ItemBytes {
         match r.u8()? {
             RECORD => record::read(r).map(Self::Record),
             REPORT => Field::read(r).map(|report| Self::Report(Box::new(report))),
+            CONVICTION => Ok(Self::Conviction(Box::new([Field::read(r)?, Field::read(r)?]))),
             _ => Err(Malformed::UnknownKind),
         }
     }
@@ -87,6 +99,10 @@ impl Field<'_> for ItemBytes {
             Self::Report(report) => {
                 out.put(&[REPORT]);
                 report.write(out);
+            }
+            Self::Conviction(statements) => {
+                out.put(&[CONVICTION]);
+                statements.iter().for_each(|s| s.write(out));
             }
         }
     }
