@@ -25,7 +25,8 @@ impl Conviction {
 
     /// Who is convicted.
     pub fn relay(&self) -> RelayId {
-        self.statements[0].relay
+        let [first, _] = &self.statements;
+        first.relay
     }
 
     /// What proves it.

@@ -54,7 +54,10 @@ impl ItemBytes {
         match self {
             Self::Record(bytes) => record_hash(bytes),
             Self::Report(report) => report_hash(report),
-            Self::Conviction(statements) => conviction_hash(&statements[0].relay),
+            Self::Conviction(statements) => {
+                let [first, _] = &**statements;
+                conviction_hash(&first.relay)
+            }
         }
     }
 }
