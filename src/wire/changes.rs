@@ -197,7 +197,7 @@ mod tests {
         }
         assert_eq!(Changes::decode(&[bytes, vec![0]].concat()), Err(Malformed::TrailingBytes));
         let none = Changes::default().encode();
-        assert_eq!((none.len(), Changes::decode(&none)), (16, Ok(Changes::default())));
+        assert_eq!((none.len(), Changes::decode(&none)), (20, Ok(Changes::default())));
     }
 
     #[test]
