@@ -257,6 +257,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--umbel", default=os.path.join(HERE, "../target/release/umbel"), help="the binary to measure")
     parser.add_argument("--beside", metavar="UMBEL", help="another build of it, in turns")
+    # A client's circuits all come to a relay over one link, which belongs to one shard; an exit's shards share its descriptors.
+    parser.add_argument("--shards", type=int, default=1, help="of each relay")
     parser.add_argument("--tor", action="store_true", help="C tor as well")
     parser.add_argument("--haproxy", action="store_true", help="a chain of Debian's haproxy as well")
     parser.add_argument("--peer-most", type=int, default=256, help="streams beyond which the others are left out")
@@ -284,9 +286,9 @@ def main():
     with tempfile.TemporaryDirectory(prefix="umbel-scale-") as home:
         web, nets, good = Web(f"{home}/web", 64 << 20), [], True
         try:
-            nets.append(Umbel(options.umbel, f"{home}/umbel"))
+            nets.append(Umbel(options.umbel, f"{home}/umbel", shards=options.shards))
             if options.beside:
-                nets.append(Umbel(options.beside, f"{home}/beside", name="the other build"))
+                nets.append(Umbel(options.beside, f"{home}/beside", shards=options.shards, name="the other build"))
             if options.tor:
                 nets.append(Tor(shutil.which("tor", path=os.environ["PATH"] + ":/usr/sbin"), f"{home}/tor"))
             if options.haproxy:
