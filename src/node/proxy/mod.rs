@@ -38,7 +38,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use upstream::{Isolator, Upstream};
@@ -141,6 +141,19 @@ struct Shared<U: Upstream> {
     stopping: watch::Receiver<bool>,
 }
 
+/// Programs whose connection may wait to be accepted. Beyond it the system drops the first packet, and the program tries again
+/// after a second; most systems allow 4,096.
+const BACKLOG: u32 = 4096;
+
+/// A listener at which many may wait.
+fn waiting_room(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
 impl Proxy {
     /// Listens. Programs that connect wait until [`Proxy::serve`].
     pub async fn bind(config: Config, rng: &mut Rng) -> Result<Self, BindError> {
@@ -149,7 +162,7 @@ impl Proxy {
         if !listen.ip().is_loopback() {
             return Err(BindError::NotLoopback(listen));
         }
-        let listener = TcpListener::bind(listen).await.map_err(|why| match why.kind() {
+        let listener = waiting_room(listen).map_err(|why| match why.kind() {
             io::ErrorKind::AddrInUse => BindError::Busy(listen),
             _ => BindError::Failed(listen, why),
         })?;
