@@ -140,7 +140,6 @@ fn a_client_that_was_cut_off_for_too_long_uses_nothing_and_comes_back() {
     let name = "a_client_that_was_cut_off_for_too_long_uses_nothing_and_comes_back";
     let profiles: [&'static Profile; 2] = [&Profile::TESTING, &PUBLIC];
     seeds(name, 1, |seed| {
-        let mut convicted = 0;
         profiles.into_iter().for_each(|p| {
             let mut w = Whole::under(p, seed, WholeShape { relays: 9, exits: 3, shards: 1 }, |_| ());
             let c = client_of(&mut w, &[4, 2, 7]);
