@@ -3,7 +3,7 @@
 //! Standings need no bytes: which members are sampled follows from the set before, and whether they were there from the rest.
 
 use crate::base::time::UnixMs;
-use crate::proto::directory::admission::MATURE;
+use crate::proto::directory::admission::tries_newcomers_out;
 use crate::proto::directory::snapshot::{CONVICTED_FOR, Member, Snapshot, Unsettled};
 use crate::proto::directory::standing::Standing;
 use crate::proto::profile::{Admission, Profile};
@@ -91,7 +91,7 @@ pub fn apply(
         return Err(Unsettled::Misplaced);
     }
     // spec: ADM-7
-    let on_probation = profile.admission == Admission::Audits && before.len() >= MATURE;
+    let on_probation = profile.admission == Admission::Audits && tries_newcomers_out(before);
     for bytes in &changes.new {
         let dormant = on_probation.then_some(cut);
         members.push(Member { record: decode(bytes)?, standing: Standing::new(cut), dormant });

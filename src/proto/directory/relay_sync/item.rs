@@ -32,14 +32,10 @@ impl Item {
 
     /// In whose share of late items it is, on top of this set.
     pub(super) fn owner(&self, previous: Option<&Snapshot>) -> Owner {
-        let member = |id: RelayId| match previous.and_then(|set| set.member(&id)) {
-            Some(_) => Owner::Member(id),
+        let Some(author) = self.author() else { return Owner::Nobody };
+        match previous.and_then(|set| set.member(&author)) {
+            Some(_) => Owner::Member(author),
             None => Owner::Strangers,
-        };
-        match self {
-            Self::Record(record) => member(record.id()),
-            Self::Report(report) => member(report.auditor),
-            Self::Conviction(_) => Owner::Nobody,
         }
     }
 
