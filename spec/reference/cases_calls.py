@@ -10,7 +10,7 @@ SUMS = b"".join(u64(70 + i) + u32(80 + i) + u16(65535 - i) for i in range(3))
 STATED = seq(76 + 32 + 64, 3)
 MEMBERS = [member(r, 1_799_999_000_000, 5, dormant) for r, dormant in zip(RECORDS, (0, 1_799_999_500_000))]
 REPORTS = [u64(1_800_000_000_000) + seq(8) + ID + len8(bits) + u8(len(entries)) + b"".join(entries) + seq(64) for bits, entries in ((b"\xff\xe0", []), (b"", [seq(16) + u8(1)]))]
-CLIMBING = [len16(RECORDS[0]) + u8(2) + u8(3) + seq(64, 1) + u8(5) + seq(64, 2), len16(RECORDS[1]) + u8(0)]
+CLIMBING = [u8(1) + len16(RECORDS[0]) + u8(2) + u8(3) + seq(64, 1) + u8(5) + seq(64, 2), u8(1) + len16(RECORDS[1]) + u8(0), u8(2) + REPORTS[0] + u8(1) + u8(9) + seq(64, 3), u8(3) + STATED + STATED[::-1] + u8(0)]
 LISTED = dict(records=b"".join(len16(r) for r in RECORDS))
 
 
@@ -37,7 +37,7 @@ def directory_requests():
         ("page", u8(6) + u64(0) + u32(192), dict(cut=0, start=192)),
         ("changes", u8(8) + u64(1_800_000_000_000) + u32(60_000), dict(cut=1_800_000_000_000, start=60_000)),
         ("witness", u8(7) + u64(1_800_000_000_000) + u8(2) + ID + ID[::-1], dict(cut=1_800_000_000_000, relays=ID + ID[::-1])),
-        ("climb", u8(9) + u64(1_800_000_000_000) + u8(2) + b"".join(CLIMBING), dict(cut=1_800_000_000_000, climbing=b"".join(len16(c) for c in CLIMBING))),
+        ("climb", u8(9) + u64(1_800_000_000_000) + u8(4) + b"".join(CLIMBING), dict(cut=1_800_000_000_000, climbing=b"".join(len16(c) for c in CLIMBING))),
         ("tell", u8(10) + u8(2) + STATED + STATED, dict(statements=STATED + STATED)),
         ("sketch", u8(11) + u16(48) + u16(1024), {"from": 48, "count": 1024}),
         ("list", u8(12) + u64(2**64 - 1), {"from": 2**64 - 1}),
@@ -51,8 +51,9 @@ def directory_requests():
         ("empty", "DIR-12", "Truncated", b""),
         ("kind_0", "DIR-12", "UnknownKind", u8(0)),
         ("kind_99", "DIR-12", "UnknownKind", u8(99)),
-        ("climb_of_14", "DIR-12", "OutOfRange", u8(9) + u64(1) + u8(14) + (len16(b"x") + u8(0)) * 14),
-        ("climb_with_65_rungs", "DIR-12", "OutOfRange", u8(9) + u64(1) + u8(1) + len16(b"x") + u8(65) + bytes(65 * 65)),
+        ("climb_of_13", "DIR-12", "OutOfRange", u8(9) + u64(1) + u8(13) + (u8(1) + len16(b"x") + u8(0)) * 13),
+        ("climb_with_65_rungs", "DIR-12", "OutOfRange", u8(9) + u64(1) + u8(1) + u8(1) + len16(b"x") + u8(65) + bytes(65 * 65)),
+        ("climb_of_what_is_no_item", "DIR-12", "UnknownKind", u8(9) + u64(1) + u8(1) + u8(9) + len16(b"x") + u8(0)),
         ("tell_of_97", "DIR-12", "OutOfRange", u8(10) + u8(97) + STATED * 97),
         ("tell_cut", "DIR-12", "Truncated", u8(10) + u8(1) + STATED[:-1]),
         ("report_of_51", "DIR-12", "OutOfRange", u8(13) + u8(51) + REPORTS[0] * 51),

@@ -261,7 +261,7 @@ def sets(network, base):
         ("nothing", "Truncated", b""),
         ("one_byte_more", "TrailingBytes", good + b"\x00"),
         ("one_byte_less", "Truncated", good[:-1]),
-        ("a_run_of_no_bytes", "OutOfRange", places([]) + places([]) + places([0]) + u8(1) + u16(0) + u8(0) + u32(0)),
+        ("a_run_of_no_bytes", "OutOfRange", places([]) + places([]) + places([]) + places([0]) + u8(1) + u16(0) + u8(0) + u32(0)),
         ("places_beyond_all_numbers", "Truncated", u32(1) + u16(65535)),
     ]:
         case("directory", "changes", name, "DIR-80", expect, changes=raw)

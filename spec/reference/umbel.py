@@ -509,7 +509,7 @@ def changes(old, new):
     renewed = [relay for relay in old if relay in kept and old[relay][0][3] != new[relay][0][3]]
     added = [new[relay][0][3] for relay in new if relay not in kept]
     return (
-        places(gone) + places(turned) + places([at[relay] for relay in renewed])
+        places(gone) + places(turned) + places([]) + places([at[relay] for relay in renewed])
         + b"".join(renewal(old[relay][0][3], new[relay][0][3]) for relay in renewed)
         + u32(len(added)) + b"".join(len16(record) for record in added)
     )  # fmt: skip

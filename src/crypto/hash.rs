@@ -24,6 +24,10 @@ pub mod context {
     pub const RENDEZVOUS: &str = "umbel 1 rendezvous score";
     /// A relay's record, without its signature.
     pub const RECORD: &str = "umbel 1 record";
+    /// A report of audits.
+    pub const REPORT: &str = "umbel 1 report";
+    /// That a relay signed two roots for one cut.
+    pub const CONVICTION: &str = "umbel 1 conviction";
     /// Who is in a cut's group.
     pub const GROUP: &str = "umbel 1 cut group";
     /// Whose presence is sampled at a cut.

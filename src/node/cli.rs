@@ -34,7 +34,7 @@ Exit codes:
 #[command(name = "umbel", version, styles = STYLES, after_help = MAIN_EXAMPLES, max_term_width = 100)]
 #[command(arg_required_else_help = true, infer_long_args = false)]
 pub struct Cli {
-    /// What all commands know.
+    /// Options of all commands.
     #[command(flatten)]
     pub global: Global,
     /// What to do.

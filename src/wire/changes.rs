@@ -1,7 +1,7 @@
 //! What changed between a settled set and the one that follows it (spec 10), as relays hand it over in parts.
 //!
 //! ```text
-//! changes: gone places | turned places | renewed: count u32, each place and record | new: count u32, each len16(record)
+//! changes: gone places | turned places | convicted places | renewed: count u32, each place and record | new: count u32, each len16(record)
 //! places: count u32, then for each the distance from the place after the one before; 65535 says: 65535 further, and on
 //! record: runs u8, each offset u16 | length u8 | bytes, over the record before; or 0 | len16(record)
 //! ```
@@ -33,6 +33,8 @@ pub struct Changes {
     pub gone: Vec<u32>,
     /// Members that became dormant, or live again.
     pub turned: Vec<u32>,
+    /// Members that were convicted.
+    pub convicted: Vec<u32>,
     /// Members with another record.
     pub renewed: Vec<(u32, Renewed)>,
     /// Records of new members, in the order of their ids.
@@ -113,6 +115,7 @@ impl Changes {
         let mut w = Writer::new(&mut out);
         write_places(&self.gone, &mut w);
         write_places(&self.turned, &mut w);
+        write_places(&self.convicted, &mut w);
         let places: Vec<_> = self.renewed.iter().map(|(at, _)| *at).collect();
         write_places(&places, &mut w);
         self.renewed.iter().for_each(|(_, record)| record.write(&mut w));
@@ -126,12 +129,12 @@ impl Changes {
     /// Reads what [`Changes::encode`] wrote. Anything that it would not write is an error.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
-        let (gone, turned) = (read_places(&mut r)?, read_places(&mut r)?);
+        let (gone, turned, convicted) = (read_places(&mut r)?, read_places(&mut r)?, read_places(&mut r)?);
         let renewed = read_places(&mut r)?.into_iter().map(|at| Ok((at, Renewed::read(&mut r)?)));
         let renewed = renewed.collect::<Result<_, Malformed>>()?;
         let new = (0..r.u32()?).map(|_| record(&mut r)).collect::<Result<_, _>>()?;
         r.finish()?;
-        Ok(Self { gone, turned, renewed, new })
+        Ok(Self { gone, turned, convicted, renewed, new })
     }
 }
 
@@ -183,6 +186,7 @@ mod tests {
         let changes = Changes {
             gone: vec![0, 1, 65_535, 65_536, 131_072, 400_000],
             turned: vec![65_534, 131_071],
+            convicted: vec![7],
             renewed: vec![(7, runs), (9, Renewed::Whole(vec![5; 230]))],
             new: vec![vec![6; 220], vec![7; 324]],
         };
@@ -193,7 +197,7 @@ mod tests {
         }
         assert_eq!(Changes::decode(&[bytes, vec![0]].concat()), Err(Malformed::TrailingBytes));
         let none = Changes::default().encode();
-        assert_eq!((none.len(), Changes::decode(&none)), (16, Ok(Changes::default())));
+        assert_eq!((none.len(), Changes::decode(&none)), (20, Ok(Changes::default())));
     }
 
     #[test]

@@ -12,17 +12,19 @@ use crate::base::bytes::{Reader, Writer};
 use crate::base::numbered::numbered;
 use crate::base::time::UnixMs;
 use crate::crypto::identity::{self, IdentityKey, Purpose};
+use crate::wire::directory::climbing::Climbing;
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink};
 use crate::wire::ids::{NetworkId, RelayId};
 use crate::wire::report::Report;
 use crate::wire::roll::RollKey;
 use crate::wire::table::table;
+use lists::record;
 use lists::{
-    climbing, fetched, held, page, part, record, records, reports, roll_keys, rolls, statements, sums, tags, wanted,
-    witnessed,
+    fetched, held, late, page, part, records, reports, roll_keys, rolls, statements, sums, tags, wanted, witnessed,
 };
 
+pub mod climbing;
 mod lists;
 
 /// Most records in one PUT or ITEMS, and tags in one FETCH.
@@ -39,10 +41,6 @@ pub const SUMS_ASKED_MAX: usize = 1024;
 pub const REPORTS_MAX: usize = 50;
 /// Most bytes of bits in a REPORTS: a bit for each member that a set may have.
 pub const HELD_MAX: usize = 16_384;
-/// Most signatures of one late item.
-pub const RUNGS_MAX: usize = 64;
-/// Most late items in one CLIMB.
-pub const CLIMBING_MAX: usize = 13;
 /// Most statements in one TELL.
 pub const STATEMENTS_MAX: usize = 96;
 /// Most relays whose statements are asked for together.
@@ -134,8 +132,8 @@ table! {
     9 CLIMB: Climb {
         /// Which cut.
         cut: UnixMs,
-        /// At most [`CLIMBING_MAX`].
-        items: Vec<Climbing> => climbing,
+        /// At most [`CLIMBING_MAX`](crate::wire::directory::climbing::CLIMBING_MAX).
+        items: Vec<Climbing> => late,
     } [Taken];
 
     /// What members settled. At most [`STATEMENTS_MAX`].
@@ -310,24 +308,6 @@ impl DirectoryAnswer {
     }
 }
 
-/// A signature of a member of a cut's group over a late item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rung {
-    /// The member's place in the group.
-    pub place: u8,
-    /// Over the network, the cut, the item's hash and the place.
-    pub signature: [u8; SIGNATURE_SIZE],
-}
-
-/// A late item on its way: a record, and signatures.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Climbing {
-    /// The record.
-    pub record: Vec<u8>,
-    /// At most [`RUNGS_MAX`].
-    pub rungs: Vec<Rung>,
-}
-
 /// A member of a settled set, as pages and files have it; its record is not verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberBytes {
@@ -427,27 +407,6 @@ impl Field<'_> for MemberBytes {
         self.since.write(out);
         self.samples.write(out);
         self.dormant.write(out);
-    }
-}
-
-impl Field<'_> for Climbing {
-    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let record = record::read(r)?;
-        let count = usize::from(r.u8()?);
-        if count > RUNGS_MAX {
-            return Err(Malformed::OutOfRange);
-        }
-        let rung = |r: &mut Reader<'_>| Ok(Rung { place: r.u8()?, signature: r.array()? });
-        Ok(Self { record, rungs: (0..count).map(|_| rung(r)).collect::<Result<_, Malformed>>()? })
-    }
-
-    fn write(&self, out: &mut impl Sink) {
-        record::write(&self.record, out);
-        out.put(&[self.rungs.len() as u8]);
-        for rung in &self.rungs {
-            out.put(&[rung.place]);
-            out.put(&rung.signature);
-        }
     }
 }
 

@@ -8,7 +8,8 @@ use crate::wire::cell::{BODY_SIZE, Cell, CircuitId, DestroyReason};
 use crate::wire::content::store::{self, Missing, Status, StoreAnswer, StoreRequest};
 use crate::wire::content::{Class, SMALL};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
-use crate::wire::directory::{self, Climbing, DirectoryAnswer, DirectoryRequest, MemberBytes, Rung, Statement, Sum};
+use crate::wire::directory::climbing::{Climbing, ItemBytes, Rung};
+use crate::wire::directory::{self, DirectoryAnswer, DirectoryRequest, MemberBytes, Statement, Sum};
 use crate::wire::handshake::{REPLY_SIZE, REQUEST_SIZE};
 use crate::wire::ids::{Address, Locator, NetworkId, RelayId};
 use crate::wire::message::{EndReason, ExtendFailure, Message, Target};
@@ -108,9 +109,12 @@ pub fn messages() -> Vec<Example<Message<'static>>> {
 /// Requests to a directory.
 pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
     let climbing = Climbing {
-        record: relay(1).bytes().to_vec(),
+        item: ItemBytes::Record(relay(1).bytes().to_vec()),
         rungs: vec![Rung { place: 2, signature: [5; 64] }, Rung { place: 7, signature: [6; 64] }],
     };
+    let late = reports().into_iter().map(|(_, r)| Climbing { item: ItemBytes::Report(Box::new(r)), rungs: vec![] });
+    let two = Box::new([statement(), Statement { root: [9; 32], ..statement() }]);
+    let convicting = Climbing { item: ItemBytes::Conviction(two), rungs: vec![] };
     let roll = RollKey { founder: 1, written: UnixMs(7), tag: 9 };
     vec![
         ("put", DirectoryRequest::Put(vec![relay(1).bytes().to_vec()])),
@@ -121,7 +125,7 @@ pub fn directory_requests() -> Vec<Example<DirectoryRequest>> {
         ("page_of", DirectoryRequest::Page { cut: UnixMs(60_000), start: 5 }),
         ("changes_of", DirectoryRequest::Changes { from: UnixMs(60_000), offset: 7 }),
         ("witness", DirectoryRequest::Witness { cut: UnixMs(60_000), relays: vec![RELAY, RelayId([4; 32])] }),
-        ("climb", DirectoryRequest::Climb { cut: UnixMs(60_000), items: vec![climbing] }),
+        ("climb", DirectoryRequest::Climb { cut: UnixMs(60_000), items: late.chain([climbing, convicting]).collect() }),
         ("tell", DirectoryRequest::Tell(vec![statement()])),
         ("sketch", DirectoryRequest::Sketch { from: 48, count: 96 }),
         ("list", DirectoryRequest::List(7)),

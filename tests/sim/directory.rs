@@ -74,6 +74,7 @@ fn a_hostile_guard_that_extends_to_its_friends_alone_has_no_forged_directory_bel
     let name = "a_hostile_guard_that_extends_to_its_friends_alone_has_no_forged_directory_believed";
     let profiles: [(&'static Profile, u32); 2] = [(&Profile::TESTING, 1), (&PUBLIC, 30)];
     seeds(name, 1, |seed| {
+        let mut convicted = 0;
         profiles.into_iter().for_each(|(p, step)| {
             let mut w = Whole::under(p, seed, WholeShape { relays: 20, exits: 3, shards: 1 }, |_| ());
             let c = client_of(&mut w, &[4, 2, 7]);
@@ -95,12 +96,20 @@ fn a_hostile_guard_that_extends_to_its_friends_alone_has_no_forged_directory_bel
             for _ in 0..40 {
                 w.net.run_for(step * SECOND);
                 let set = w.checked(c).expect("it keeps a directory");
-                assert_eq!(set.len(), 20, "a forged directory is believed");
+                let ids: Vec<_> = w.relays.iter().map(|r| r.keys.contact.id).collect();
+                let is_in = |i: usize| set.member(&ids[i]).is_some_and(|m| m.dormant.is_none());
+                let is_true = (0..20).all(|i| hostile.contains(&i) || is_in(i));
+                assert!(is_true, "a forged directory is believed: {} relays", set.len());
+                // Who told relays the forged root as well is out.
+                let is_out = |i: usize| set.member(&ids[i]).is_some_and(|m| m.is_convicted(set.cut));
+                assert!(hostile.iter().all(|&i| is_in(i) || is_out(i)));
+                convicted += hostile.iter().filter(|&&i| is_out(i)).count();
             }
             assert!(w.clients[c].user.get().client.snapshots > snapshots, "the other guards carry its questions");
             let guard = w.relays[4].keys.contact.id;
             assert!(w.clients[c].user.get().client.failed_sources.contains(&guard), "and the guard is found out");
-        })
+        });
+        assert!(convicted > 0, "relays heard both roots of one of them");
     });
 }
 

@@ -6,9 +6,8 @@ use umbel::base::bytes::Reader;
 use umbel::base::time::UnixMs;
 use umbel::wire::content::Class;
 use umbel::wire::content::store::{self, Missing, Status, StoreAnswerKind, StoreRequestKind};
-use umbel::wire::directory::{
-    self, Climbing, DirectoryAnswerKind, DirectoryRequestKind, MemberBytes, Rung, Statement, Sum,
-};
+use umbel::wire::directory::climbing::{Climbing, ItemBytes, Rung};
+use umbel::wire::directory::{self, DirectoryAnswerKind, DirectoryRequestKind, MemberBytes, Statement, Sum};
 use umbel::wire::ids::{Address, Locator, RelayId};
 use umbel::wire::report::Report;
 use umbel::wire::roll::RollKey;
@@ -129,11 +128,27 @@ fn directory_answer(case: &Case) -> directory::DirectoryAnswer {
 }
 
 fn climbing(bytes: &[u8]) -> Climbing {
-    let (length, rest) = bytes.split_first_chunk().expect("a length");
-    let (record, rungs) = rest.split_at(usize::from(u16::from_be_bytes(*length)));
+    let (kind, rest) = bytes.split_first().expect("a kind");
+    let (item, rungs) = match kind {
+        1 => {
+            let (length, rest) = rest.split_first_chunk().expect("a length");
+            let (record, rungs) = rest.split_at(usize::from(u16::from_be_bytes(*length)));
+            (ItemBytes::Record(record.to_vec()), rungs)
+        }
+        3 => {
+            let (two, rungs) = rest.split_at(2 * 172);
+            let two: Vec<_> = two.as_chunks::<172>().0.iter().map(statement).collect();
+            (ItemBytes::Conviction(Box::new([two[0], two[1]])), rungs)
+        }
+        // The vector's report has one signature of the ladder after it.
+        _ => {
+            let (report, rungs) = rest.split_at(rest.len() - 1 - 65);
+            (ItemBytes::Report(Box::new(Report::decode(report).expect("a report"))), rungs)
+        }
+    };
     let rung = |r: &[u8; 65]| Rung { place: r[0], signature: *r[1..].first_chunk().unwrap() };
     let rungs: Vec<_> = rungs[1..].as_chunks::<65>().0.iter().map(rung).collect();
-    Climbing { record: record.to_vec(), rungs }
+    Climbing { item, rungs }
 }
 
 fn statement(s: &[u8; 172]) -> Statement {

@@ -10,7 +10,7 @@ use umbel::proto::content::block::{self, BlockError};
 use umbel::proto::content::tree::{KeyChoice, Label, Tree};
 use umbel::proto::content::view::Opened;
 use umbel::proto::directory::changes;
-use umbel::proto::directory::ladder::{Group, Ladder};
+use umbel::proto::directory::ladder::{Group, Ladder, Owner};
 use umbel::proto::directory::rendezvous;
 use umbel::proto::directory::rolls::{Rolls, TakenRoll};
 use umbel::proto::directory::schedule::Steps;
@@ -20,7 +20,8 @@ use umbel::wire::changes::Changes;
 use umbel::wire::content::Kind;
 use umbel::wire::content::manifest::Manifest;
 use umbel::wire::descriptor::{DescriptorError, DescriptorRules, SignedDescriptor};
-use umbel::wire::directory::{DirectoryAnswer, MemberBytes, Rung};
+use umbel::wire::directory::climbing::Rung;
+use umbel::wire::directory::{DirectoryAnswer, MemberBytes};
 use umbel::wire::error::Malformed;
 use umbel::wire::ids::{Address, NetworkId, RelayId};
 use umbel::wire::invite::{Invite, InviteError};
@@ -193,7 +194,7 @@ fn group(case: &Case) {
     for (n, round) in [(3, 2), (2, 2), (1, 0)] {
         let mut ladder = Ladder::new(Group::new(network, &set, next, steps), RelayId([0; 32]), Arc::clone(&key));
         let at = next.plus(Duration::from_secs(round));
-        let counts = ladder.climb(at, case.array("item"), None, (), &rungs[..n]);
+        let counts = ladder.climb(at, case.array("item"), Owner::Strangers, (), &rungs[..n]);
         assert_eq!(counts, n as u64 > round, "{}: {n} signatures in round {}", case.name, round + 1);
     }
 }

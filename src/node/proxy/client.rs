@@ -2,7 +2,7 @@
 //! mistaken.
 //!
 //! A program that ended its sending may still read: only a reset, or a system that no longer knows the connection, says that
-//! it is gone. Nobody is given up for being slow.
+//! it is gone. No connection is closed for being slow.
 
 use super::IDLE_TIMEOUT;
 use super::places::{Place, Stage};
@@ -125,7 +125,7 @@ impl Client {
         self.whole = true;
     }
 
-    /// Does this unless the program goes away before it is done.
+    /// Runs a future unless the program goes away before it completes.
     pub(super) async fn unless_gone<T>(&self, what: impl Future<Output = T>) -> io::Result<T> {
         tokio::select! {
             biased;

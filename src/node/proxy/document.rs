@@ -1,8 +1,8 @@
 //! What a site's file may do in a browser: the policy sent with it, and the form in which it is sent.
 //!
-//! A policy cannot hold a page that runs scripts inside every browser: some connect for `RTCPeerConnection` whatever it
-//! says. So scripts run where the browser itself is held, by a proxy of [`Scope::Sites`], or where the user allowed
-//! them; elsewhere pages come without.
+//! A policy cannot keep a page that runs scripts from other hosts in every browser: some connect for `RTCPeerConnection`
+//! whatever it says. So scripts run where the browser itself is confined, by a proxy of [`Scope::Sites`], or where the user
+//! allowed them; elsewhere pages are sent without scripts.
 
 use super::Scope;
 use super::hints::Hints;

@@ -2,8 +2,8 @@
 //!
 //! A policy governs what a page fetches. `<link rel=preconnect>` and `dns-prefetch` fetch nothing: a browser connects, or
 //! looks a name up, and the host outside learns that the page was opened, and when. Chromium does the same for a frame
-//! whose page the policy then forbids. So the tags that can say so are renamed
-//! to an element of the same length that does nothing with these attributes and has no content either. The page keeps its length, and all that is not such a tag its bytes.
+//! whose page the policy then forbids. So the tags that can say so are renamed to an element of the same length that does
+//! nothing with these attributes and has no content either. The page keeps its length, and all other bytes.
 //!
 //! *Seen by:* the publisher of a page, who may be hostile. No tag is read by a guess: one that this reader does not
 //! understand to its end is renamed.

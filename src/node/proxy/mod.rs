@@ -53,10 +53,10 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the next bytes of an object may take.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(120);
-/// While a program waits for a place, how often it is looked whether there is one.
+/// How often a program that waits for a place checks whether there is one.
 const PLACE_RETRY: Duration = Duration::from_secs(1);
 
-/// What may be had by a proxy's port.
+/// What a proxy's port serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Sites without their scripts, and other hosts through exits. For programs and for browsers that anyone has set up.
@@ -86,7 +86,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Whether private and loopback destinations may go to an exit: the profile's `private_exit`.
     pub private: bool,
-    /// What may be had by this port.
+    /// What this port serves.
     pub scope: Scope,
     /// Client connections at a time.
     pub connections: usize,

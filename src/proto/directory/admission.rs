@@ -8,7 +8,7 @@ use crate::base::addr::prefix;
 use crate::base::time::{Duration, UnixMs};
 use crate::proto::directory::draw::{Draw, in_turns};
 use crate::proto::directory::quota::Places;
-use crate::proto::directory::snapshot::{Heard, Member};
+use crate::proto::directory::snapshot::{Heard, Member, Snapshot};
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::RelayId;
 use crate::wire::report::{Report, all_addresses, endpoint, has_bit, short};
@@ -23,6 +23,11 @@ pub const PROBATION_MAX: usize = 128;
 /// Members that may come in within a day, at least.
 pub const VALVE_MIN: usize = 20;
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// Whether newcomers on top of this set are on probation first.
+pub fn tries_newcomers_out(set: &Snapshot) -> bool {
+    set.len() >= MATURE
+}
 
 /// Of `drawn` auditors this many must reach a newcomer: 8 of 11, three quarters rounded up of fewer.
 pub fn confirms(drawn: usize) -> usize {
@@ -178,7 +183,8 @@ fn in_turn(waiting: Vec<Arc<SignedDescriptor>>, draw: &Draw) -> Vec<Arc<SignedDe
 pub fn admit(found: &Found<'_>, heard: BTreeMap<RelayId, Heard>, cut: UnixMs) -> Admitted {
     let set = found.draw.set();
     let mut step = Step { found, heard, places: Places::new(set.len()), out: Admitted::default() };
-    let (live, dormant): (Vec<_>, Vec<_>) = set.members().iter().partition(|m| m.dormant.is_none());
+    let members = set.members().iter().filter(|m| !m.is_convicted(set.cut));
+    let (live, dormant): (Vec<_>, Vec<_>) = members.partition(|m| m.dormant.is_none());
     // Live members keep their places, whatever others want: first come is first served only against those that are in.
     live.iter().for_each(|m| step.places.take(&m.record));
     live.iter().for_each(|m| step.keep(m));
@@ -196,10 +202,10 @@ pub fn admit(found: &Found<'_>, heard: BTreeMap<RelayId, Heard>, cut: UnixMs) ->
     let new = in_turn(new.into_iter().filter(|r| set.member(&r.id()).is_none()).collect(), found.draw);
     let mut probation = PROBATION_MAX;
     for record in new {
-        if set.len() < MATURE {
-            step.let_in(record, &mut room);
-        } else {
+        if tries_newcomers_out(set) {
             step.try_out(record, &mut probation);
+        } else {
+            step.let_in(record, &mut room);
         }
     }
     step.out

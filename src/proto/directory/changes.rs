@@ -3,9 +3,10 @@
 //! Standings need no bytes: which members are sampled follows from the set before, and whether they were there from the rest.
 
 use crate::base::time::UnixMs;
-use crate::proto::directory::snapshot::{Member, Snapshot, Unsettled};
+use crate::proto::directory::admission::tries_newcomers_out;
+use crate::proto::directory::snapshot::{CONVICTED_FOR, Member, Snapshot, Unsettled};
 use crate::proto::directory::standing::Standing;
-use crate::proto::profile::Profile;
+use crate::proto::profile::{Admission, Profile};
 use crate::wire::changes::{Changes, Renewed};
 use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::{NetworkId, RelayId};
@@ -31,7 +32,11 @@ pub fn compare(before: &Snapshot, after: &Snapshot) -> Changes {
             continue;
         };
         kept.insert(id);
-        if new.dormant.is_some() != old.dormant.is_some() {
+        if new.is_convicted(after.cut) {
+            if !old.is_convicted(before.cut) {
+                changes.convicted.push(place);
+            }
+        } else if new.dormant.is_some() != old.dormant.is_some() {
             changes.turned.push(place);
         }
         if new.record.bytes() != old.record.bytes() {
@@ -55,11 +60,13 @@ pub fn apply(
     let decode = |bytes: &[u8]| SignedDescriptor::decode(bytes, &rules).map(Arc::new);
     let mut gone = changes.gone.iter().peekable();
     let mut turned = changes.turned.iter().peekable();
+    let mut convicted = changes.convicted.iter().peekable();
     let mut renewed = changes.renewed.iter().peekable();
     let mut members = Vec::with_capacity(before.members().len());
     for (place, old) in (0u32..).zip(before.members()) {
         let is_gone = gone.next_if(|at| **at == place).is_some();
         let is_turned = turned.next_if(|at| **at == place).is_some();
+        let is_convicted = convicted.next_if(|at| **at == place).is_some();
         let record = match renewed.next_if(|(at, _)| *at == place) {
             Some((_, renewed)) => decode(&renewed.over(old.record.bytes())?)?,
             None => Arc::clone(&old.record),
@@ -68,17 +75,26 @@ pub fn apply(
         if is_gone {
             continue;
         }
+        if is_convicted || old.is_convicted(before.cut) {
+            let dormant = if is_convicted { Some(cut.plus(CONVICTED_FOR)) } else { old.dormant };
+            members.push(Member { record, standing: old.standing, dormant });
+            continue;
+        }
         let is_live = old.dormant.is_none() != is_turned;
         let dormant = if is_live { None } else { Some(old.dormant.unwrap_or(cut)) };
         let is_sampled = before.samples(&id, cut, profile);
         let standing = if is_sampled { old.standing.sampled(is_live) } else { old.standing };
         members.push(Member { record, standing, dormant });
     }
-    if gone.next().is_some() || turned.next().is_some() || renewed.next().is_some() {
+    let is_left = [gone.next(), turned.next(), convicted.next()].iter().any(Option::is_some);
+    if is_left || renewed.next().is_some() {
         return Err(Unsettled::Misplaced);
     }
+    // spec: ADM-7
+    let on_probation = profile.admission == Admission::Audits && tries_newcomers_out(before);
     for bytes in &changes.new {
-        members.push(Member { record: decode(bytes)?, standing: Standing::new(cut), dormant: None });
+        let dormant = on_probation.then_some(cut);
+        members.push(Member { record: decode(bytes)?, standing: Standing::new(cut), dormant });
     }
     members.sort_unstable_by_key(|m| m.record.id());
     Snapshot::assemble(members, cut, beacon, profile)

@@ -12,7 +12,7 @@ use crate::base::time::{Duration, UnixMs};
 use crate::crypto::identity::{self, IdentityKey, Purpose};
 use crate::proto::directory::schedule::Steps;
 use crate::proto::directory::snapshot::Snapshot;
-use crate::wire::directory::{RUNGS_MAX, Rung};
+use crate::wire::directory::climbing::{RUNGS_MAX, Rung};
 use crate::wire::ids::{NetworkId, RelayId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,9 +62,20 @@ impl Group {
     }
 }
 
+/// In whose share a late item is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// A member of the set before, whose own it is.
+    Member(RelayId),
+    /// All that are no members, together.
+    Strangers,
+    /// Whoever passes it on: it proves itself, and there is one for each member at most.
+    Nobody,
+}
+
 struct Late<T> {
     item: T,
-    owner: Option<RelayId>,
+    owner: Owner,
     rungs: BTreeMap<u8, [u8; 64]>,
 }
 
@@ -75,7 +86,7 @@ pub struct Doubt<T> {
     /// What counts in its place if it does not, besides what was settled: what we held before it.
     pub before: Option<T>,
     hash: [u8; 32],
-    owner: Option<RelayId>,
+    owner: Owner,
 }
 
 /// What a relay counts at one cut besides what it held before.
@@ -84,8 +95,8 @@ pub struct Ladder<T> {
     /// Our place in the group, and our key.
     own: Option<(u8, Arc<IdentityKey>)>,
     counted: BTreeMap<[u8; 32], Late<T>>,
-    /// How many are counted of each owner; of those that are no members, together.
-    owners: BTreeMap<Option<RelayId>, usize>,
+    /// How many are counted of each owner.
+    owners: BTreeMap<Owner, usize>,
     held: Vec<Doubt<T>>,
     /// Counted, and not passed on yet.
     fresh: Vec<[u8; 32]>,
@@ -125,7 +136,7 @@ impl<T: Clone> Ladder<T> {
 
     /// An item that we held at the cut, but so short before it that others may not; `before`: what we held until it came. It
     /// begins to climb, if we are in the group. If we are not, it counts where a member of the group has it.
-    pub fn hold(&mut self, hash: [u8; 32], owner: Option<RelayId>, item: T, before: Option<T>) {
+    pub fn hold(&mut self, hash: [u8; 32], owner: Owner, item: T, before: Option<T>) {
         if self.own.is_none() || self.is_full(owner) {
             self.held.push(Doubt { item, before, hash, owner });
         } else {
@@ -140,7 +151,7 @@ impl<T: Clone> Ladder<T> {
     }
 
     /// An item that somebody passed on, with its signatures. Whether it counts and was not counted before.
-    pub fn climb(&mut self, now: UnixMs, hash: [u8; 32], owner: Option<RelayId>, item: T, rungs: &[Rung]) -> bool {
+    pub fn climb(&mut self, now: UnixMs, hash: [u8; 32], owner: Owner, item: T, rungs: &[Rung]) -> bool {
         let Some(needed) = self.group.round(now) else { return false };
         if self.counted.contains_key(&hash) || self.is_full(owner) {
             return false;
@@ -164,12 +175,16 @@ impl<T: Clone> Ladder<T> {
         true
     }
 
-    fn is_full(&self, owner: Option<RelayId>) -> bool {
-        let most = if owner.is_some() { LATE_MAX } else { LATE_STRANGERS_MAX };
+    fn is_full(&self, owner: Owner) -> bool {
+        let most = match owner {
+            Owner::Member(_) => LATE_MAX,
+            Owner::Strangers => LATE_STRANGERS_MAX,
+            Owner::Nobody => return false,
+        };
         self.owners.get(&owner).is_some_and(|n| *n >= most)
     }
 
-    fn count(&mut self, hash: [u8; 32], owner: Option<RelayId>, item: T, mut rungs: BTreeMap<u8, [u8; 64]>) {
+    fn count(&mut self, hash: [u8; 32], owner: Owner, item: T, mut rungs: BTreeMap<u8, [u8; 64]>) {
         if self.counted.contains_key(&hash) || self.is_full(owner) {
             return;
         }

@@ -12,6 +12,7 @@ pub mod audit;
 pub mod changes;
 pub mod client_sync;
 pub mod continuity;
+pub mod conviction;
 pub mod cuts;
 pub mod draw;
 pub mod index;

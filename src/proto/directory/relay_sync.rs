@@ -26,8 +26,10 @@ use std::sync::Arc;
 
 mod audits;
 mod chain;
+mod convictions;
 mod cut;
 mod gossip;
+mod item;
 mod known;
 mod own;
 mod rolls;
@@ -38,6 +40,7 @@ mod witness;
 pub use gossip::PUSH_DELAY;
 #[cfg(any(test, feature = "cli", feature = "unstable"))]
 pub use gossip::{SUMS_FIRST, UNASKED_MAX, gather_time};
+use item::Item;
 use witness::Witness;
 
 /// Calls in flight. Pushes beyond are dropped; anti-entropy makes up for them.
@@ -129,10 +132,11 @@ pub struct RelayDirectory {
     settle_at: Instant,
     /// What the cut that is being settled counts, besides what climbs.
     frozen: Option<BTreeMap<RelayId, Heard>>,
-    ladder: Option<Ladder<Arc<SignedDescriptor>>>,
+    ladder: Option<Ladder<Item>>,
     /// What others stated, of the newest cut and the one that is being settled.
     told: BTreeMap<(UnixMs, RelayId), Statement>,
     to_tell: Vec<Statement>,
+    convictions: convictions::Convictions,
     tell_at: Option<Instant>,
     asked_cut: UnixMs,
     key: Arc<IdentityKey>,
@@ -193,6 +197,7 @@ impl RelayDirectory {
             ladder: None,
             told: BTreeMap::new(),
             to_tell: Vec::new(),
+            convictions: convictions::Convictions::default(),
             tell_at: None,
             asked_cut: UnixMs(0),
             key,
@@ -375,7 +380,7 @@ impl RelayDirectory {
                 true
             }
             (Pending::Round, answer) => self.compared(peer, answer, now),
-            (Pending::State(cut), answer) => self.stated(peer, cut, answer),
+            (Pending::State(cut), answer) => self.stated(now, peer, cut, answer),
             (pending @ (Pending::Newest | Pending::Poll(_) | Pending::Page(_)), answer) => {
                 let answered = answer.is_some();
                 self.answered(peer, &pending, answer, now);

@@ -13,7 +13,7 @@ use crate::wire::directory::MemberBytes;
 use crate::wire::error::Malformed;
 use crate::wire::ids::{NetworkId, RelayId};
 use core::fmt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Most relays of a network; also the most that anybody keeps records of (spec AGREE-9).
@@ -22,6 +22,9 @@ pub const RELAYS_MAX: usize = 20_000;
 pub const MEMBERS_MAX: usize = 131_072;
 /// With fewer live members nothing is settled: no path could be drawn.
 pub const RELAYS_MIN: usize = 3;
+
+/// How long a relay that signed two roots for one cut is out (spec AGREE-13).
+pub const CONVICTED_FOR: Duration = Duration::from_secs(30 * 86_400);
 
 const FILE_VERSION: u8 = 2;
 
@@ -55,7 +58,8 @@ pub struct Member {
     pub record: Arc<SignedDescriptor>,
     /// How long it has been a member, and how often it was there.
     pub standing: Standing,
-    /// The first cut of those at which it was not heard of; `None` while it is live.
+    /// The first cut of those at which it was not heard of; `None` while it is live. A later moment than the set's cut: it was
+    /// convicted, and is out until then.
     pub dormant: Option<UnixMs>,
 }
 
@@ -89,6 +93,11 @@ impl Member {
         self.dormant == Some(self.standing.since)
     }
 
+    /// Whether it is out in the set of this cut because it signed two roots (spec AGREE-13).
+    pub fn is_convicted(&self, cut: UnixMs) -> bool {
+        self.dormant.is_some_and(|until| until > cut)
+    }
+
     /// Whether it may stand in the set of this cut.
     fn belongs(&self, cut: UnixMs, profile: &Profile) -> bool {
         let since = self.standing.since;
@@ -98,7 +107,8 @@ impl Member {
                 // On probation: until the next cut.
                 // spec: ADM-7
                 Some(at) if at == since => at == cut && self.record.expires() > cut,
-                Some(at) => at > since && at <= cut && at.plus(profile.dormant_max) > cut,
+                Some(at) if at > cut => at <= cut.plus(CONVICTED_FOR),
+                Some(at) => at > since && at.plus(profile.dormant_max) > cut,
             }
     }
 }
@@ -170,7 +180,19 @@ impl Snapshot {
     /// Settles a cut on top of the set before it.
     pub fn follow(
         previous: Option<&Self>,
+        heard: BTreeMap<RelayId, Heard>,
+        cut: UnixMs,
+        profile: &Profile,
+        network: NetworkId,
+    ) -> Self {
+        Self::follow_without(previous, heard, &BTreeSet::new(), cut, profile, network)
+    }
+
+    /// The same where these members were convicted at this cut.
+    pub fn follow_without(
+        previous: Option<&Self>,
         mut heard: BTreeMap<RelayId, Heard>,
+        convicted: &BTreeSet<RelayId>,
         cut: UnixMs,
         profile: &Profile,
         network: NetworkId,
@@ -178,6 +200,17 @@ impl Snapshot {
         let mut members = Vec::new();
         for old in previous.iter().flat_map(|p| &p.members) {
             let id = old.record.id();
+            // spec: AGREE-13
+            let is_out = previous.is_some_and(|p| old.is_convicted(p.cut));
+            if is_out || convicted.contains(&id) {
+                heard.remove(&id);
+                let until = old.dormant.filter(|_| is_out).unwrap_or(cut.plus(CONVICTED_FOR));
+                // When its time is over it is no member any more, and comes as others come.
+                if until > cut {
+                    members.push(Member { dormant: Some(until), ..old.clone() });
+                }
+                continue;
+            }
             let (record, is_live) = match heard.remove(&id) {
                 // That an older one is over says nothing.
                 Some(h) => {

@@ -22,6 +22,9 @@ pub const STREAMS_MAX: usize = 512;
 pub const SEND_BUFFER_MAX: usize = 256 * 1024;
 /// Space that a stream keeps though little waits.
 const BUFFER_KEPT: usize = 64 * 1024;
+/// Cells in a row that leave a larger buffer less than a quarter full before it is made smaller: who fills it each time keeps it,
+/// for to give it back and take it again costs as much as the cells.
+const SLACK_CELLS: u16 = 1024;
 /// Control messages (ACK, END, CREDIT, …) that may wait for a place in a cell. A peer that causes more and takes
 /// none loses its circuit.
 pub const CONTROL_MAX: usize = 2048;
@@ -73,6 +76,8 @@ struct Stream {
     /// BEGIN still to be sent, and what CREDIT grants with it.
     begin: Option<(Target, u32)>,
     buffer: VecDeque<u8>,
+    /// Cells in a row that left the buffer larger than it need be.
+    slack: u16,
     send_credit: u32,
     end_wanted: bool,
     end_sent: bool,
@@ -308,6 +313,9 @@ impl Mux {
         let take = self.write_room(id).min(bytes.len());
         if let (Some(s), Some(bytes)) = (self.streams.get_mut(&id), bytes.get(..take)) {
             s.buffer.extend(bytes);
+            if !s.is_slack() {
+                s.slack = 0;
+            }
             self.make_ready(id);
         }
         take
@@ -412,6 +420,7 @@ impl Stream {
             phase,
             begin: None,
             buffer: VecDeque::new(),
+            slack: 0,
             send_credit,
             end_wanted: false,
             end_sent: false,
@@ -453,6 +462,11 @@ impl Stream {
         self.begin.is_none() && self.buffer.is_empty() && self.end_wanted && !self.end_sent
     }
 
+    /// Whether the buffer has grown and is little used.
+    fn is_slack(&self) -> bool {
+        self.buffer.capacity() > BUFFER_KEPT.max(4 * self.buffer.len())
+    }
+
     fn has_something_to_send(&self) -> bool {
         self.begin.is_some() || (!self.buffer.is_empty() && self.send_credit > 0 && !self.end_sent)
     }
@@ -484,8 +498,10 @@ impl Stream {
             self.send_credit -= n as u32;
             wrote = true;
             // What a fast moment made it grow to is not kept.
-            if self.buffer.capacity() > BUFFER_KEPT.max(4 * self.buffer.len()) {
+            self.slack = if self.is_slack() { self.slack + 1 } else { 0 };
+            if self.slack >= SLACK_CELLS {
                 self.buffer.shrink_to(BUFFER_KEPT);
+                self.slack = 0;
             }
         }
         wrote

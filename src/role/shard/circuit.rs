@@ -119,17 +119,17 @@ impl Circuit {
         self.streams.get(&id).copied()
     }
 
-    /// Says where a stream leads.
+    /// Sets where a stream leads.
     pub(super) fn lead(&mut self, id: StreamId, end: StreamEnd) {
         self.streams.insert(id, end);
     }
 
-    /// A stream leads nowhere any more; gives where it led.
+    /// Removes a stream's target and returns it.
     pub(super) fn forget(&mut self, id: StreamId) -> Option<StreamEnd> {
         self.streams.remove(&id)
     }
 
-    /// Gives a stream up from this side.
+    /// Resets a stream from this side.
     pub(super) fn abort(&mut self, id: StreamId, reason: EndReason) {
         self.streams.remove(&id);
         self.machine.mux().abort(id, reason);
@@ -208,7 +208,7 @@ impl Circuit {
         self.machine.take_from_next(body, out)
     }
 
-    /// A cell of this circuit is dealt with. True when it was parked until now.
+    /// Notes that a cell of this circuit was handled. True if the circuit was parked until now.
     pub(super) fn touch(&mut self) -> bool {
         core::mem::replace(&mut self.activity, Activity::Passed) == Activity::Parked
     }
@@ -218,7 +218,7 @@ impl Circuit {
         (self.prev.0, self.idle_since)
     }
 
-    /// The timer fires: a circuit that was quiet since it last did gives up what it can make again. True when it is parked.
+    /// Runs the parking timer: a circuit that was quiet since the last run frees what it can make again. True if it is parked.
     pub(super) fn park_if_quiet(&mut self, now: Instant) -> bool {
         if core::mem::replace(&mut self.activity, Activity::Quiet) == Activity::Passed {
             return false;

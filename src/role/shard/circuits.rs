@@ -29,7 +29,7 @@ pub(super) enum Effect {
     End(StreamId, EndReason),
 }
 
-/// Somebody broke the protocol on a circuit: it closes, both ways.
+/// A peer broke the protocol on a circuit: it is closed in both directions.
 pub(super) struct CircuitViolation;
 
 /// A circuit that is gone.
@@ -40,7 +40,7 @@ pub(super) struct ClosedCircuit {
     pub(super) streams: Vec<StreamEnd>,
 }
 
-/// What has a deadline of its own.
+/// Timers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     /// An extension is not answered.
@@ -385,7 +385,7 @@ impl Circuits {
         Ok(())
     }
 
-    /// The next relay could not be had; the circuit as it stands still works.
+    /// The next relay could not be reached. The circuit still works up to here.
     pub(super) fn extension_failed(&mut self, key: Key, why: ExtendFailure, links: &mut Links<CircuitEnd>) {
         self.timers.set(Timer::Extend(key), None);
         self.act(key, links, |circuit| circuit.extension_failed(why));
@@ -396,7 +396,7 @@ impl Circuits {
         self.timers.next()
     }
 
-    /// Lets the clock act. Gives the circuits whose extension was not answered in time.
+    /// Runs the timers that are due. Returns the circuits whose extension was not answered in time.
     pub(super) fn tick(&mut self, now: Now, links: &mut Links<CircuitEnd>) -> Vec<Key> {
         let mut unanswered = Vec::new();
         while let Some(timer) = self.timers.pop(now.mono) {

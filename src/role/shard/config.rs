@@ -10,17 +10,17 @@ use std::sync::Arc;
 /// What a relay is. All shards of a relay have the same.
 #[derive(Clone)]
 pub struct ShardConfig {
-    /// The network.
+    /// The network's id.
     pub network: NetworkId,
-    /// Its numbers.
+    /// The network's parameters.
     pub profile: &'static Profile,
-    /// This relay.
+    /// This relay's id.
     pub id: RelayId,
     /// Proves the relay on its links.
     pub link_secret: Arc<AgreeSecret>,
     /// Proves the relay in circuit handshakes.
     pub onion_secret: Arc<AgreeSecret>,
-    /// Of its links and layers.
+    /// The cipher of its links and onion layers.
     pub cipher: Cipher,
     /// Where it connects for clients; `None`: nowhere.
     pub exit: Option<ExitPolicy>,

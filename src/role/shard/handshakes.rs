@@ -1,8 +1,8 @@
 //! Handshakes that wait for their turn: of links and of circuits alike.
 //!
 //! A handshake costs a relay as much as a hundred cells, and whoever asks for one nearly nothing. So none is answered where it
-//! arrives: a few have their turn at each pass of the clock, and between two passes the driver carries everybody's cells. Those
-//! who ask take turns, first by holder and then by link: who asks for much waits for its own.
+//! arrives: a few are answered at each tick, and between two ticks the driver carries everybody's cells. Requests
+//! take turns, first by holder and then by link, so that whoever asks for many waits for its own.
 
 use crate::base::time::{Duration, Instant};
 use crate::role::LinkKey;

@@ -43,7 +43,7 @@ impl Shard {
         Self { state: Driven::new(ShardState::new(cfg, rng)) }
     }
 
-    /// How much it holds for others at most.
+    /// Its limits on what it holds for others.
     pub fn set_limits(&mut self, now: Now, limits: crate::role::limits::Limits) {
         self.state.act(now, |state| state.set_limits(limits));
     }
@@ -73,7 +73,7 @@ impl Shard {
         self.state.act(now, |state| state.ask_refused(ask));
     }
 
-    /// How much there is of everything.
+    /// Its counts, for `status`.
     pub fn counts(&self) -> ShardCounts {
         self.state.look().counts()
     }

@@ -1,4 +1,4 @@
-//! Streams to the relay's own services: requests are asked of the service one by one, answers go back in their order.
+//! Streams to the relay's own services. Requests go to the service one by one; answers return in the order of the requests.
 
 use super::circuit::StreamName;
 use crate::proto::rpc::Service;
@@ -56,7 +56,7 @@ impl ServiceStream {
     }
 }
 
-/// What is to become of a stream after it was pumped.
+/// What happens to a stream after requests and answers were moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pumped {
     /// It waits for requests or answers.

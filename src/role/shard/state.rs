@@ -1,4 +1,4 @@
-//! A shard's state: finds the owner of what an input concerns, and passes on to the others what follows from it.
+//! A shard's state: gives each input to the owner of what it concerns, and the effects to the other owners.
 
 mod answers;
 

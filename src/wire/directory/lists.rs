@@ -1,12 +1,13 @@
 //! How the lists of the directory's calls are read and written.
 
 use super::{
-    CLIMBING_MAX, Climbing, HELD_MAX, MemberBytes, PAGE_MEMBERS_MAX, RECORDS_MAX, REPORTS_MAX, STATEMENTS_MAX,
-    SUMS_ASKED_MAX, Statement, Sum, TAGS_MAX, WANTED_MAX, WITNESSED_MAX,
+    HELD_MAX, MemberBytes, PAGE_MEMBERS_MAX, RECORDS_MAX, REPORTS_MAX, STATEMENTS_MAX, SUMS_ASKED_MAX, Statement, Sum,
+    TAGS_MAX, WANTED_MAX, WITNESSED_MAX,
 };
 use crate::base::bytes::Reader;
 use crate::wire::changes::CHANGES_PART_MAX;
 use crate::wire::descriptor::DESCRIPTOR_MAX;
+use crate::wire::directory::climbing::{CLIMBING_MAX, Climbing};
 use crate::wire::error::Malformed;
 use crate::wire::field::{Field, Sink, bytes16};
 use crate::wire::membership::FOUNDERS_MAX;
@@ -42,7 +43,7 @@ pub(crate) mod records {
 }
 
 /// Late items with a count `u8`, at most [`CLIMBING_MAX`].
-pub(crate) mod climbing {
+pub(crate) mod late {
     use super::{CLIMBING_MAX, Climbing, Malformed, Reader, Sink, counted, put_counted};
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Vec<Climbing>, Malformed> {

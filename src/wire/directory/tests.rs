@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::wire::descriptor::{DESCRIPTOR_MAX, DESCRIPTOR_OPEN_MAX};
+use crate::wire::directory::climbing::{CLIMBING_MAX, ItemBytes, RUNGS_MAX, Rung};
 
 /// The calls' largest body (`proto::rpc::BODY_MAX`, which this layer cannot name).
 const BODY_MAX: usize = 65 * 1024;
@@ -24,7 +25,8 @@ fn report() -> Report {
 #[test]
 fn every_request_is_read_back() {
     let rungs = vec![Rung { place: 9, signature: [3; 64] }; RUNGS_MAX];
-    let climbing = Climbing { record: vec![1; DESCRIPTOR_MAX], rungs };
+    let record = Climbing { item: ItemBytes::Record(vec![1; DESCRIPTOR_MAX]), rungs: rungs.clone() };
+    let longest = Climbing { item: ItemBytes::Report(Box::new(report())), rungs };
     for request in [
         DirectoryRequest::Put(vec![vec![1; 300], vec![]]),
         DirectoryRequest::Get(RelayId([1; 32])),
@@ -34,7 +36,8 @@ fn every_request_is_read_back() {
         DirectoryRequest::List(u64::MAX),
         DirectoryRequest::Statement(UnixMs(1)),
         DirectoryRequest::Page { cut: UnixMs(2), start: 192 },
-        DirectoryRequest::Climb { cut: UnixMs(3), items: vec![climbing; CLIMBING_MAX] },
+        DirectoryRequest::Climb { cut: UnixMs(3), items: vec![record; CLIMBING_MAX] },
+        DirectoryRequest::Climb { cut: UnixMs(3), items: vec![longest; CLIMBING_MAX] },
         DirectoryRequest::Tell(vec![statement(); STATEMENTS_MAX]),
         DirectoryRequest::Report(vec![report(); REPORTS_MAX]),
         DirectoryRequest::Reports { cut: UnixMs(2), set: 7, held: vec![1; HELD_MAX] },

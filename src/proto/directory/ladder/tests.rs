@@ -41,7 +41,7 @@ fn rung(set: &Snapshot, steps: Steps, i: u8, item: [u8; 32]) -> Option<Rung> {
 }
 
 /// Whom an item is passed on to, the item, its owner and its signatures.
-type Passed = (usize, u32, Option<RelayId>, Vec<Rung>);
+type Passed = (usize, u32, Owner, Vec<Rung>);
 
 /// Relays that pass on to each other what counts, in less than a round. The hostile ones sign what they like.
 struct World {
@@ -66,14 +66,14 @@ impl World {
     }
 
     /// Hostile relays give an item with signatures of these to one honest relay.
-    fn release(&mut self, to: usize, item: u32, owner: Option<RelayId>, signers: &[u8]) {
+    fn release(&mut self, to: usize, item: u32, owner: Owner, signers: &[u8]) {
         let rungs: Vec<_> = signers.iter().filter_map(|i| rung(&self.set, self.steps, *i, hash(item))).collect();
         let now = self.now();
         self.honest[to].1.climb(now, hash(item), owner, item, &rungs);
         self.pass_on(to, owner);
     }
 
-    fn pass_on(&mut self, from: usize, owner: Option<RelayId>) {
+    fn pass_on(&mut self, from: usize, owner: Owner) {
         for (item, rungs) in self.honest[from].1.take_fresh() {
             for to in 0..self.honest.len() {
                 self.sent += 1;
@@ -119,7 +119,7 @@ fn an_item_released_to_one_relay_in_any_round_counts_for_all_or_for_none() {
                 let mut w = World::new(10, 7, steps, seed);
                 w.run(round * ROUND + 50);
                 let signers: Vec<u8> = (0..signers).collect();
-                w.release(0, 1, Some(id(0)), &signers);
+                w.release(0, 1, Owner::Member(id(0)), &signers);
                 let counted = w.counted();
                 assert_eq!(counted.len(), 1, "round {round}, {} signatures", signers.len());
                 let counts = round < 8 && signers.len() as u64 > round;
@@ -135,7 +135,7 @@ fn an_item_released_to_one_relay_in_any_round_counts_for_all_or_for_none() {
 fn it_holds_while_hostile_members_are_fewer_than_rounds() {
     let mut w = World::new(10, 7, steps(10, 7), 1);
     w.run(6 * ROUND + 50);
-    w.release(0, 1, Some(id(0)), &[0, 1, 2, 3, 4, 5, 6]);
+    w.release(0, 1, Owner::Member(id(0)), &[0, 1, 2, 3, 4, 5, 6]);
     assert_eq!(w.counted().len(), 2, "one counts it and has no time left to tell the others");
 }
 
@@ -149,7 +149,7 @@ fn items_released_to_half_of_the_relays_one_after_the_other_divide_nobody() {
             let half: Vec<usize> = (0..7).filter(|_| w.rng.below(2) == 0).collect();
             let owner = id(w.rng.below(5) as u8);
             for to in half {
-                w.release(to, step, Some(owner), &signers);
+                w.release(to, step, Owner::Member(owner), &signers);
             }
         }
         assert_eq!(w.counted().len(), 1, "seed {seed}");
@@ -164,10 +164,10 @@ fn an_identity_that_releases_too_much_counts_with_nothing_of_it_everywhere() {
         // Each honest relay is given another choice of the many, at its own moment.
         for item in 0..30u32 {
             let to = w.rng.below(6);
-            w.release(to, item, Some(id(1)), &[0, 1, 2, 3]);
+            w.release(to, item, Owner::Member(id(1)), &[0, 1, 2, 3]);
             w.run(5);
         }
-        w.release(2, 99, Some(id(2)), &[0, 1, 2, 3]);
+        w.release(2, 99, Owner::Member(id(2)), &[0, 1, 2, 3]);
         let counted = w.counted();
         assert_eq!(counted, [[99].into()].into(), "seed {seed}: the other's single item counts");
         let kept = w.honest.iter().map(|(_, l)| l.counted.len()).max();
@@ -179,8 +179,8 @@ fn an_identity_that_releases_too_much_counts_with_nothing_of_it_everywhere() {
 fn honest_items_of_the_last_moment_reach_all_though_members_are_dead_and_withhold() {
     // Two of nine are honest and alive; the rest say nothing.
     let mut w = World::new(9, 7, steps(9, 7), 3);
-    w.honest[0].1.hold(hash(1), Some(id(7)), 1, None);
-    w.pass_on(0, Some(id(7)));
+    w.honest[0].1.hold(hash(1), Owner::Member(id(7)), 1, None);
+    w.pass_on(0, Owner::Member(id(7)));
     assert_eq!(w.counted(), [[1].into()].into());
 }
 
@@ -194,20 +194,20 @@ fn forged_doubled_and_strangers_signatures_lift_nothing() {
     assert_eq!(inside.len(), 8);
     let sign = |i: u8, item: u32| rung(&set, steps, i, hash(item)).unwrap();
     let one = sign(inside[0], 1);
-    assert!(!l.climb(now, hash(1), None, 1, &[one, one]), "twice the same");
+    assert!(!l.climb(now, hash(1), Owner::Strangers, 1, &[one, one]), "twice the same");
     let forged = Rung { place: sign(inside[1], 1).place, ..one };
-    assert!(!l.climb(now, hash(1), None, 1, &[one, forged]));
-    assert!(!l.climb(now, hash(1), None, 1, &[one, sign(inside[1], 2)]), "of another item");
-    assert!(!l.climb(now, hash(1), None, 1, &[one, Rung { place: 8, ..one }]), "of no place");
+    assert!(!l.climb(now, hash(1), Owner::Strangers, 1, &[one, forged]));
+    assert!(!l.climb(now, hash(1), Owner::Strangers, 1, &[one, sign(inside[1], 2)]), "of another item");
+    assert!(!l.climb(now, hash(1), Owner::Strangers, 1, &[one, Rung { place: 8, ..one }]), "of no place");
     let other = Group::new(NETWORK, &set, cut(&set).plus(P.cuts.period_min), steps);
     let next_cut = other
         .place(&id(inside[1]))
         .map(|place| Rung { place, signature: key(inside[1]).sign(Purpose::Rung, &other.message(&hash(1), place)) });
     if let Some(of_another_cut) = next_cut {
-        assert!(!l.climb(now, hash(1), None, 1, &[one, of_another_cut]));
+        assert!(!l.climb(now, hash(1), Owner::Strangers, 1, &[one, of_another_cut]));
     }
-    assert!(l.climb(now, hash(1), None, 1, &[one, sign(inside[1], 1)]));
-    assert!(!l.climb(now, hash(1), None, 1, &[one, sign(inside[1], 1)]), "once is enough");
+    assert!(l.climb(now, hash(1), Owner::Strangers, 1, &[one, sign(inside[1], 1)]));
+    assert!(!l.climb(now, hash(1), Owner::Strangers, 1, &[one, sign(inside[1], 1)]), "once is enough");
 }
 
 // spec: AGREE-1
@@ -232,5 +232,5 @@ fn clocks_that_differ_by_less_than_the_way_leaves_divide_nobody() {
     let early = cut(&set).minus(Duration::from_millis(40));
     let mut l = ladder(&set, 5, steps);
     let signed = rung(&set, steps, 0, hash(1)).unwrap();
-    assert!(l.climb(early, hash(1), None, 1, &[signed]), "for us the cut is yet to come");
+    assert!(l.climb(early, hash(1), Owner::Strangers, 1, &[signed]), "for us the cut is yet to come");
 }

@@ -1,6 +1,7 @@
 //! The audits of a relay in a public network: whom it goes to, the reports that it holds for the next cut, and what follows.
 //! Before there is a set it goes to everybody that it hears of, and settles the first one with those that it reached.
 
+use super::item::Item;
 use super::{DirOutput, Pending, RelayDirectory, Target};
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now, UnixMs};
@@ -9,10 +10,12 @@ use crate::crypto::identity::IdentityKey;
 use crate::proto::directory::admission::{Admitted, Confirmations, Found, admit, founders};
 use crate::proto::directory::audit::{AuditOutput, Auditor};
 use crate::proto::directory::draw::Draw;
+use crate::proto::directory::ladder::Ladder;
 use crate::proto::directory::quota::Shares;
 use crate::proto::directory::schedule::report_lead;
 use crate::proto::directory::snapshot::{Heard, Snapshot};
 use crate::wire::descriptor::SignedDescriptor;
+use crate::wire::directory::climbing::report_hash;
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, REPORTS_MAX, Refusal};
 use crate::wire::ids::RelayId;
 use crate::wire::report::{Report, has_bit, set_bit, short};
@@ -29,6 +32,12 @@ const REPORTS_OF_ONE: usize = 2;
 /// Relays asked for reports that are missing, shortly before a cut.
 const LAST_ASKED: usize = 3;
 
+/// A report that is held, and since when.
+struct Held {
+    report: Arc<Report>,
+    arrived: UnixMs,
+}
+
 /// How reports came.
 #[derive(Clone, Copy)]
 pub(super) enum Given {
@@ -43,16 +52,14 @@ pub(super) struct Audits {
     auditor: Auditor,
     /// What the reports are for, drawn from the newest set.
     period: Option<(Arc<Draw>, UnixMs)>,
-    reports: BTreeMap<RelayId, Vec<Report>>,
-    fresh: Vec<Report>,
+    reports: BTreeMap<RelayId, Vec<Held>>,
+    fresh: Vec<Arc<Report>>,
     /// When they are pushed.
     push_at: Option<Instant>,
     /// When reports that are missing are asked for once more.
     last_call: Option<Instant>,
-    /// Whether the cut has come: what comes now is too late for it.
+    /// Whether the cut has come: what comes now counts only if it climbs.
     is_frozen: bool,
-    /// Whether a report came so late that others may not have it, or have it in time.
-    has_late: bool,
     /// The cut that might be the first, for which we go to everybody.
     founding: Option<UnixMs>,
     /// Who came from which of its own addresses, in this period and in the one before.
@@ -73,7 +80,6 @@ impl Audits {
             push_at: None,
             last_call: None,
             is_frozen: false,
-            has_late: false,
             founding: None,
             knocked: [BTreeMap::new(), BTreeMap::new()],
             knocks: Shares::default(),
@@ -84,21 +90,31 @@ impl Audits {
     /// The identity key under which a report is to be verified, if it is one for the next cut on our set; `Ok` if it need not be,
     /// because we have it, or enough of that auditor's.
     fn claim(&self, report: &Report) -> Option<Result<(), [u8; 32]>> {
+        let identity = self.identity(report)?;
+        let has_two = self.reports.get(&report.auditor).is_some_and(|held| held.len() >= REPORTS_OF_ONE);
+        Some(if has_two || self.held_as(report).is_some() { Ok(()) } else { Err(identity) })
+    }
+
+    /// The identity key of the auditor that a report names, if it is one for the next cut on our set.
+    fn identity(&self, report: &Report) -> Option<[u8; 32]> {
         let (draw, cut) = self.period.as_ref()?;
-        let identity = draw.set().get(&report.auditor)?.identity;
-        if report.cut != *cut || report.set != short(&draw.set().root) {
-            return None;
-        }
-        let held = self.reports.get(&report.auditor);
-        let is_held = held.is_some_and(|held| held.contains(report) || held.len() >= REPORTS_OF_ONE);
-        Some(if is_held { Ok(()) } else { Err(identity) })
+        let is_ours = report.cut == *cut && report.set == short(&draw.set().root);
+        draw.set().get(&report.auditor).map(|r| r.identity).filter(|_| is_ours)
+    }
+
+    /// The very same report, if we hold it.
+    fn held_as(&self, report: &Report) -> Option<&Arc<Report>> {
+        let held = self.reports.get(&report.auditor)?;
+        held.iter().map(|h| &h.report).find(|held| ***held == *report)
     }
 
     /// Takes a verified report in. Gives those that it reached.
-    fn take(&mut self, report: &Report) -> Vec<u64> {
-        self.reports.entry(report.auditor).or_default().push(report.clone());
+    fn take(&mut self, report: &Report, now: UnixMs) -> Vec<u64> {
+        let report = Arc::new(report.clone());
+        let held = Held { report: Arc::clone(&report), arrived: now };
+        self.reports.entry(report.auditor).or_default().push(held);
         if self.fresh.len() < FRESH_MAX {
-            self.fresh.push(report.clone());
+            self.fresh.push(Arc::clone(&report));
         }
         report.entries.iter().filter(|e| e.addresses & 0xf != 0).map(|e| e.subject).collect()
     }
@@ -110,7 +126,7 @@ impl Audits {
         self.knocks = Shares::default();
         self.reports.clear();
         self.fresh.clear();
-        (self.is_frozen, self.has_late, self.last_call) = (false, false, None);
+        (self.is_frozen, self.last_call) = (false, None);
     }
 
     /// Which auditors' reports we hold: a bit for each live member of the set, in the order of ids.
@@ -122,6 +138,19 @@ impl Audits {
             }
         }
         bits
+    }
+
+    /// The reports that count: those held well before the cut, and those that climbed. Of an auditor that released too much too
+    /// late none does.
+    fn counted(&self, ladder: Option<&Ladder<Item>>) -> Vec<Arc<Report>> {
+        let late = || ladder.into_iter().flat_map(Ladder::all);
+        let void: BTreeSet<_> = late().filter(|(_, is_void)| *is_void).filter_map(|(item, _)| item.author()).collect();
+        let doubtful = ladder.into_iter().flat_map(Ladder::doubtful).filter_map(|(late, _)| late.item.report());
+        let doubtful: BTreeSet<_> = doubtful.map(|report| report_hash(report)).collect();
+        let held = self.reports.values().flatten().map(|held| &held.report);
+        let held = held.filter(|report| doubtful.is_empty() || !doubtful.contains(&report_hash(report)));
+        let climbed = late().filter_map(|(item, _)| item.report());
+        held.chain(climbed).filter(|report| !void.contains(&report.auditor)).cloned().collect()
     }
 
     fn came_from(&self, id: &RelayId) -> Option<IpAddr> {
@@ -152,6 +181,7 @@ impl RelayDirectory {
         previous: Option<&Arc<Snapshot>>,
         heard: BTreeMap<RelayId, Heard>,
         cut: UnixMs,
+        ladder: Option<&Ladder<Item>>,
     ) -> Option<BTreeMap<RelayId, Heard>> {
         let Some(audits) = &mut self.audits else { return Some(heard) };
         let Some(set) = previous else {
@@ -161,25 +191,32 @@ impl RelayDirectory {
         if draw.set().root != set.root || draw.set().cut != set.cut || *at != cut {
             return None;
         }
-        let found = Found::new(draw, audits.reports.values().flatten(), cut);
+        let counted = audits.counted(ladder);
+        let found = Found::new(draw, counted.iter().map(|r| &**r), cut);
         audits.confirmed = self.mine.as_ref().map(|mine| found.confirmations(mine));
         let Admitted { heard, refused } = admit(&found, heard, cut);
         tracing::debug!(reports = audits.reports.len(), heard = heard.len(), refused = refused.len(), "admission");
         Some(heard)
     }
 
-    /// The cut has come: the reports that we hold are those that count.
-    // spec: ADM-21
-    pub(super) fn freeze_reports(&mut self) {
-        if let Some(audits) = &mut self.audits {
-            audits.is_frozen = true;
-        }
+    /// The cut has come: the reports that we hold count, but for those that came since this moment and may not have reached all
+    /// others. These are given, to climb.
+    // spec: ADM-21 ADM-22
+    pub(super) fn freeze_reports(&mut self, since: UnixMs) -> Vec<Arc<Report>> {
+        let Some(audits) = &mut self.audits else { return Vec::new() };
+        audits.is_frozen = true;
+        let late = audits.reports.values().flatten().filter(|held| held.arrived >= since);
+        late.map(|held| Arc::clone(&held.report)).collect()
     }
 
-    /// Whether reports came so late that others may settle another set.
-    // spec: ADM-22
-    pub(super) fn has_late_reports(&self) -> bool {
-        self.audits.as_ref().is_some_and(|audits| audits.has_late)
+    /// A report for the cut on top of our set, if its auditor made it.
+    pub(super) fn proven_report(&self, report: &Report) -> Option<Arc<Report>> {
+        let audits = self.audits.as_ref()?;
+        let identity = audits.identity(report)?;
+        if let Some(held) = audits.held_as(report) {
+            return Some(Arc::clone(held));
+        }
+        report.verify(&identity).ok().map(|()| Arc::new(report.clone()))
     }
 
     /// The newest set or the next cut is another: the audits for it begin.
@@ -298,7 +335,7 @@ impl RelayDirectory {
         }
         for report in reported {
             if matches!(audits.claim(&report), Some(Err(_))) {
-                self.records.reached(audits.take(&report));
+                self.records.reached(audits.take(&report, now.unix));
             }
             audits.push_at = Some(now.mono);
             vouched.extend(report.entries.iter().map(|e| e.subject));
@@ -335,7 +372,7 @@ impl RelayDirectory {
         let fresh = core::mem::take(&mut audits.fresh);
         let to = self.peers.push_to(self.own, &self.ids, now.mono, rng);
         for part in fresh.chunks(REPORTS_MAX) {
-            let request = DirectoryRequest::Report(part.to_vec());
+            let request = DirectoryRequest::Report(part.iter().map(|r| (**r).clone()).collect());
             for peer in &to {
                 if self.room() {
                     self.call(now, *peer, Pending::Push(Vec::new()), &request);
@@ -361,16 +398,8 @@ impl RelayDirectory {
                         break;
                     }
                     new += 1;
-                    // Others may not have it before the cut.
-                    let is_late = now.unix.plus(self.profile.cuts.late_window) >= self.next_cut;
-                    if let Some(audits) = self.audits.as_mut().filter(|_| is_late) {
-                        audits.has_late = true;
-                        if audits.is_frozen {
-                            continue;
-                        }
-                    }
-                    let reached = self.audits.as_mut().map(|audits| audits.take(report));
-                    self.records.reached(reached.unwrap_or_default());
+                    let Some(audits) = self.audits.as_mut().filter(|audits| !audits.is_frozen) else { continue };
+                    self.records.reached(audits.take(report, now.unix));
                 }
             }
         }
@@ -387,7 +416,7 @@ impl RelayDirectory {
         let Some((draw, _)) = audits.period.as_ref().filter(same) else { return DirectoryAnswer::Reports(Vec::new()) };
         let missing = draw.set().relays().iter().enumerate().filter(|(at, _)| !has_bit(held, *at));
         let reports = missing.filter_map(|(_, r)| audits.reports.get(&r.id())).flatten();
-        DirectoryAnswer::Reports(reports.take(REPORTS_MAX).cloned().collect())
+        DirectoryAnswer::Reports(reports.take(REPORTS_MAX).map(|held| (*held.report).clone()).collect())
     }
 
     /// Reports that we asked for: more from the same relay as long as they bring something new.

@@ -175,7 +175,7 @@ impl RelayDirectory {
         };
         match (to, statement) {
             (Pending::Newest, Some(s)) => self.heard_newest(&s, peer, now),
-            (Pending::Poll(cut), s) => self.polled(peer, *cut, s.as_ref()),
+            (Pending::Poll(cut), s) => self.polled(peer, *cut, s.as_ref(), now),
             (Pending::Page(cut), _) => self.paged(peer, *cut, answer, now),
             _ => {}
         }
@@ -188,6 +188,7 @@ impl RelayDirectory {
         if self.adoption.is_some() || !is_due || !self.signed_by(s, &from) {
             return;
         }
+        self.stated_by(s, now);
         let deviates = match self.cuts.at(s.cut) {
             Some(ours) => ours.root != s.root,
             None => self.cuts.newest().is_none_or(|n| n.cut < s.cut),
@@ -334,8 +335,9 @@ impl RelayDirectory {
     }
 
     /// A polled relay's statement, or none.
-    fn polled(&mut self, from: RelayId, cut: UnixMs, s: Option<&Statement>) {
+    fn polled(&mut self, from: RelayId, cut: UnixMs, s: Option<&Statement>, now: Now) {
         let valid = s.copied().filter(|s| s.cut == cut && self.signed_by(s, &from));
+        valid.iter().for_each(|s| self.stated_by(s, now));
         let Some(a) = self.adoption.as_mut().filter(|a| a.cut == cut) else { return };
         if let Some(s) = valid.filter(|_| a.waiting.contains(&from)) {
             a.votes.entry(s.root).or_default().push((from, s));

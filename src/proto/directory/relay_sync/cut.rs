@@ -1,11 +1,11 @@
 //! One cut at a relay: what it held when the cut came, what climbed since, and the set that follows.
 
+use super::item::Item;
 use super::{DirOutput, RelayDirectory};
 use crate::base::time::{Now, UnixMs};
 use crate::proto::directory::ladder::{Group, Ladder};
 use crate::proto::directory::schedule::Steps;
 use crate::proto::directory::snapshot::{Heard, RELAYS_MIN, Snapshot, heard_of, order};
-use crate::wire::descriptor::SignedDescriptor;
 use crate::wire::ids::RelayId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,15 +26,17 @@ impl RelayDirectory {
             return self.frozen.is_some();
         };
         self.frozen = Some(heard_of(self.records.all(), cut));
-        self.freeze_reports();
         self.open_ladder(cut, now);
         // What outsiders had for half the time has reached the group before the cut, which signs it or has it long since.
         let is_outside = self.ladder.as_ref().is_some_and(|l| !l.is_member());
         let window = if is_outside { window / 2 } else { window };
-        for late in self.records.take_late(cut.minus(window)) {
+        let records = self.records.take_late(cut.minus(window)).into_iter();
+        let records = records.map(|late| (Item::Record(late.record), late.before.map(Item::Record)));
+        let reports = self.freeze_reports(cut.minus(window)).into_iter().map(|report| (Item::Report(report), None));
+        let convictions = self.open_convictions(&previous).into_iter().map(|found| (Item::Conviction(found), None));
+        for (item, before) in records.chain(reports).chain(convictions) {
             if let Some(ladder) = &mut self.ladder {
-                let owner = previous.member(&late.record.id()).map(|_| late.record.id());
-                ladder.hold(late.record.hash(), owner, late.record, late.before);
+                ladder.hold(item.hash(), item.owner(Some(&previous)), item, before);
             }
         }
         true
@@ -54,11 +56,6 @@ impl RelayDirectory {
         true
     }
 
-    /// The set before this cut's, where the relay is a member of it: whose late items are counted by themselves.
-    pub(super) fn owner(&self, id: RelayId) -> Option<RelayId> {
-        self.cuts.newest().and_then(|set| set.member(&id)).map(|_| id)
-    }
-
     /// The ladder is over.
     pub(super) fn settle_cut(&mut self, now: Now) {
         let (cut, steps) = (self.next_cut, self.steps());
@@ -66,10 +63,12 @@ impl RelayDirectory {
         let ladder = self.ladder.take();
         let previous = self.cuts.newest().cloned();
         let in_doubt = ladder.as_ref().is_some_and(|l| count_late(&mut heard, l, previous.as_deref()));
-        let in_doubt = in_doubt || self.has_late_reports();
         self.leave_cut();
-        let Some(heard) = self.admitted(previous.as_ref(), heard, cut) else { return };
-        let set = Snapshot::follow(previous.as_deref(), heard, cut, self.profile, self.network);
+        let Some(heard) = self.admitted(previous.as_ref(), heard, cut, ladder.as_ref()) else { return };
+        let convicted = ladder.iter().flat_map(Ladder::all).filter_map(|(item, _)| item.convicted()).collect();
+        self.put_out(&convicted);
+        let before = previous.as_deref();
+        let set = Snapshot::follow_without(before, heard, &convicted, cut, self.profile, self.network);
         let set = self.without_revoked(set);
         if set.len() < RELAYS_MIN {
             return;
@@ -87,12 +86,12 @@ impl RelayDirectory {
         // What does not count may be known to few.
         let doubtful = ladder.iter().flat_map(Ladder::doubtful).map(|(d, _)| &d.item);
         let void = ladder.iter().flat_map(Ladder::all).filter(|(_, is_void)| *is_void).map(|(item, _)| item);
-        for record in doubtful.chain(void) {
+        for record in doubtful.chain(void).filter_map(Item::record) {
             if self.records.doubt(record, now.unix) {
                 self.push_soon(record, now);
             }
         }
-        if ladder.is_some_and(|l| l.is_member() && (l.all().next().is_some() || self.has_late_reports())) {
+        if ladder.is_some_and(|l| l.is_member() && l.all().next().is_some()) {
             self.tell_own(cut, now);
         }
         self.compare_told(&set, now);
@@ -101,31 +100,27 @@ impl RelayDirectory {
 
 /// Adds to what was heard of until the cut what climbed, and takes out of it what we alone may have heard of. Whether others
 /// may see that differently.
-fn count_late(
-    heard: &mut BTreeMap<RelayId, Heard>,
-    ladder: &Ladder<Arc<SignedDescriptor>>,
-    previous: Option<&Snapshot>,
-) -> bool {
+fn count_late(heard: &mut BTreeMap<RelayId, Heard>, ladder: &Ladder<Item>, previous: Option<&Snapshot>) -> bool {
     let cut = ladder.cut();
     let settled = |id: &RelayId| previous.and_then(|p| p.member(id)).map(|m| &m.record);
-    let mut put = |id: RelayId, record: Option<&Arc<SignedDescriptor>>| match record {
+    let in_doubt = ladder.doubtful().any(|(_, is_void)| !is_void);
+    let records =
+        |void: bool| ladder.all().filter(move |(_, is_void)| *is_void == void).filter_map(|(item, _)| item.record());
+    let mut put = |id: RelayId, record: Option<&Arc<_>>| match record {
         None => drop(heard.remove(&id)),
         Some(r) => {
             drop(heard.insert(id, Heard { record: Arc::clone(r), live: r.expires() > cut, on_probation: false }))
         }
     };
-    let mut in_doubt = false;
     for (late, is_void) in ladder.doubtful() {
-        in_doubt |= !is_void;
-        let id = late.item.id();
-        let before = late.before.as_ref().filter(|_| !is_void);
+        let Some(id) = late.item.record().map(|r| r.id()) else { continue };
+        let before = late.before.as_ref().filter(|_| !is_void).and_then(Item::record);
         put(id, settled(&id).into_iter().chain(before).max_by_key(|r| order(r)));
     }
-    for (record, _) in ladder.all().filter(|(_, is_void)| *is_void) {
-        let id = record.id();
+    for id in records(true).map(|r| r.id()) {
         put(id, settled(&id));
     }
-    for (record, _) in ladder.all().filter(|(_, is_void)| !is_void) {
+    for record in records(false) {
         let id = record.id();
         if heard.get(&id).is_none_or(|h| order(&h.record) < order(record)) {
             heard.insert(id, Heard { record: Arc::clone(record), live: record.expires() > cut, on_probation: false });

@@ -1,11 +1,13 @@
 //! What relays tell each other at a cut: late items with their signatures, and what members of the group settled.
 
+use super::item::Item;
 use super::{PUSH_DELAY, Pending, RelayDirectory};
 use crate::base::rng::Rng;
 use crate::base::time::{Now, UnixMs};
 use crate::proto::directory::snapshot::Snapshot;
-use crate::wire::descriptor::{SignedDescriptor, record_hash};
-use crate::wire::directory::{CLIMBING_MAX, Climbing, DirectoryAnswer, DirectoryRequest, STATEMENTS_MAX, Statement};
+use crate::wire::descriptor::SignedDescriptor;
+use crate::wire::directory::climbing::{CLIMBING_MAX, Climbing, ItemBytes};
+use crate::wire::directory::{DirectoryAnswer, DirectoryRequest, STATEMENTS_MAX, Statement};
 use crate::wire::ids::RelayId;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ impl RelayDirectory {
             let cut = self.ladder.as_ref().map_or(UnixMs(0), |l| l.cut());
             let to = self.climbers(now, rng);
             let items: Vec<_> =
-                fresh.into_iter().map(|(record, rungs)| Climbing { record: record.bytes().to_vec(), rungs }).collect();
+                fresh.into_iter().map(|(item, rungs)| Climbing { item: item.to_wire(), rungs }).collect();
             for part in items.chunks(CLIMBING_MAX) {
                 // spec: AGREE-3
                 let request = DirectoryRequest::Climb { cut, items: part.to_vec() };
@@ -64,7 +66,7 @@ impl RelayDirectory {
     pub(super) fn climb(&mut self, now: Now, cut: UnixMs, items: &[Climbing]) -> DirectoryAnswer {
         let (mut new, mut held, mut refused) = (0, 0, 0);
         for item in items {
-            let hash = record_hash(&item.record);
+            let hash = item.item.hash();
             if !self.open_ladder(cut, now) {
                 refused += 1;
                 continue;
@@ -74,11 +76,13 @@ impl RelayDirectory {
                 continue;
             }
             match self.climbs(now, hash, item) {
-                Some(record) => {
+                Some(item) => {
                     new += 1;
-                    let _ = self.records.take(Arc::clone(&record), now.unix);
-                    self.records.passed_on(&record);
-                    self.known_at.get_or_insert(now.mono + super::KNOWN_DELAY);
+                    if let Item::Record(record) = item {
+                        let _ = self.records.take(Arc::clone(&record), now.unix);
+                        self.records.passed_on(&record);
+                        self.known_at.get_or_insert(now.mono + super::KNOWN_DELAY);
+                    }
                 }
                 // Whoever passes on what does not hold has no more of our time.
                 None => {
@@ -90,21 +94,29 @@ impl RelayDirectory {
         DirectoryAnswer::Taken { new, held, refused }
     }
 
-    fn climbs(&mut self, now: Now, hash: [u8; 32], item: &Climbing) -> Option<Arc<SignedDescriptor>> {
+    fn climbs(&mut self, now: Now, hash: [u8; 32], climbing: &Climbing) -> Option<Item> {
         let ladder = self.ladder.as_ref()?;
-        if item.rungs.len() < ladder.needed(now.unix)? {
+        if climbing.rungs.len() < ladder.needed(now.unix)? {
             return None;
         }
-        let record = match self.records.hashed(&hash) {
-            Some(known) => Arc::clone(known),
-            None => {
-                let rules = self.profile.descriptor_rules(self.network);
-                Arc::new(SignedDescriptor::decode(&item.record, &rules).ok()?)
-            }
-        };
-        let owner = self.owner(record.id());
+        let item = self.verified_item(hash, &climbing.item)?;
+        let owner = item.owner(self.cuts.newest().map(|set| &**set));
         let ladder = self.ladder.as_mut()?;
-        ladder.climb(now.unix, hash, owner, Arc::clone(&record), &item.rungs).then_some(record)
+        ladder.climb(now.unix, hash, owner, item.clone(), &climbing.rungs).then_some(item)
+    }
+
+    fn verified_item(&self, hash: [u8; 32], bytes: &ItemBytes) -> Option<Item> {
+        match bytes {
+            ItemBytes::Record(bytes) => {
+                if let Some(known) = self.records.hashed(&hash) {
+                    return Some(Item::Record(Arc::clone(known)));
+                }
+                let rules = self.profile.descriptor_rules(self.network);
+                SignedDescriptor::decode(bytes, &rules).ok().map(|record| Item::Record(Arc::new(record)))
+            }
+            ItemBytes::Report(report) => self.proven_report(report).map(Item::Report),
+            ItemBytes::Conviction(statements) => self.proven_conviction(**statements).map(Item::Conviction),
+        }
     }
 
     /// Says what we settled, where something climbed.
@@ -115,7 +127,7 @@ impl RelayDirectory {
         }
     }
 
-    fn pass_on(&mut self, s: Statement, now: Now) {
+    pub(super) fn pass_on(&mut self, s: Statement, now: Now) {
         if self.to_tell.len() < TOLD_MAX {
             self.to_tell.push(s);
             self.tell_at.get_or_insert(now.mono + PUSH_DELAY);
@@ -130,9 +142,15 @@ impl RelayDirectory {
             let is_current = s.cut >= newest && s.cut <= now.unix.plus(self.profile.cuts.late_window);
             match self.told.get(&(s.cut, s.relay)) {
                 Some(old) if old == s => held += 1,
+                // Somebody else has found out that it states two things.
+                Some(old) if old.root != s.root && self.signed_by(s, &s.relay) => {
+                    new += 1;
+                    self.stated_by(s, now);
+                }
                 None if is_current && self.told.len() < TOLD_MAX && self.signed_by(s, &s.relay) => {
                     new += 1;
                     self.told.insert((s.cut, s.relay), *s);
+                    self.stated_by(s, now);
                     // What is as it should be is no news.
                     if self.cuts.at(s.cut).is_some_and(|ours| ours.root != s.root) {
                         self.pass_on(*s, now);

@@ -2,10 +2,13 @@
 
 use crate::base::rng::Rng;
 use crate::base::time::{Duration, Now, UnixMs};
+use crate::proto::directory::changes;
 use crate::proto::directory::relay_sync::DirOutput;
+use crate::proto::directory::snapshot::Snapshot;
 use crate::proto::directory::testing::{NETWORK, Net, PUBLIC, id, key, with};
 use crate::proto::profile::Profile;
 use crate::wire::descriptor::SignedDescriptor;
+use crate::wire::directory::climbing::{Climbing, ItemBytes};
 use crate::wire::directory::{DirectoryRequest, Statement};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -235,4 +238,65 @@ fn the_dead_delay_no_cut() {
     let lag = net.now().unix.distance(net.newest()[0].cut);
     assert!(lag < Duration::from_secs(2) + Profile::TESTING.cuts.period_min, "{lag:?}");
     assert!(net.newest()[0].get(&id(8)).is_some());
+}
+
+/// What relay `i` says that it settled last, with this root.
+fn states(net: &Net, i: u8, root: [u8; 32]) -> Statement {
+    let set = net.newest()[0].clone();
+    let (cut, beacon, count) = (set.cut, set.beacon, set.members().len() as u32);
+    Statement { cut, root, beacon, count, relay: id(i), signature: [0; 64] }.sign(NETWORK, &key(i))
+}
+
+// One tells half of the others one thing and the rest another.
+// spec: AGREE-12 AGREE-13
+#[test]
+fn a_relay_that_signs_two_roots_is_put_out_by_all() {
+    let mut net = Net::start(12, 5);
+    net.run(5_000);
+    net.run(to_cut(&net) + 300);
+    let (from, before) = (net.now().unix, net.newest()[0].clone());
+    let said = [before.root, [7; 32]].map(|root| DirectoryRequest::Tell(vec![states(&net, 11, root)]).encode());
+    net.ask(2, &said[0]);
+    net.ask(9, &said[1]);
+    net.run(4_000);
+    assert!(agree(&net, 0..11, from) >= 2);
+    let after = net.newest()[0].clone();
+    let is_out = |set: &Snapshot| set.member(&id(11)).is_some_and(|m| m.is_convicted(set.cut));
+    assert_eq!((after.len(), is_out(&after), after.get(&id(11))), (11, true, None));
+    // It goes on to publish, others restart, and a newcomer takes the set over.
+    let published = variant(11, net.now().unix, 9);
+    (0..11).for_each(|to| give(&mut net, to, &published));
+    net.restart(4, true);
+    net.join(12);
+    net.run(4_000);
+    assert!(net.nodes[..11].iter().chain(&net.nodes[12..]).all(|n| n.settled.last().is_some_and(|s| is_out(s))));
+    // The set before leads to the one without it, for clients that have that.
+    let sets = &net.nodes[0].settled;
+    let out = sets.iter().position(|s| is_out(s)).unwrap();
+    let changed = changes::between(&sets[out - 1], &sets[out], net.profile, NETWORK).unwrap();
+    assert_eq!(changed.convicted.len(), 1);
+    assert!(sets[out..].is_sorted_by(|a, b| changes::between(a, b, net.profile, NETWORK).is_some()));
+}
+
+// A forged word in its name, its word about another cut, and the same word twice convict nobody.
+// spec: AGREE-12
+#[test]
+fn nobody_is_convicted_by_what_he_did_not_sign() {
+    let mut net = Net::start(6, 6);
+    net.run(5_000);
+    net.run(to_cut(&net) + 300);
+    let true_root = net.newest()[0].root;
+    let forged = Statement { root: [7; 32], ..states(&net, 5, true_root) };
+    let other = Statement { cut: UnixMs(forged.cut.0 + 1000), ..forged }.sign(NETWORK, &key(5));
+    for s in [states(&net, 5, true_root), forged, other, states(&net, 5, true_root)] {
+        (0..5).for_each(|to| drop(net.ask(to, &DirectoryRequest::Tell(vec![s]).encode())));
+    }
+    // Nor by the ladder.
+    let two = ItemBytes::Conviction(Box::new([states(&net, 5, true_root), forged]));
+    let cut = UnixMs(forged.cut.0 + 1000);
+    net.run(to_cut(&net) - 5);
+    let climb = DirectoryRequest::Climb { cut, items: vec![Climbing { item: two, rungs: vec![] }] };
+    (0..5).for_each(|to| drop(net.ask(to, &climb.encode())));
+    net.run(2_000);
+    assert_eq!(net.newest()[0].len(), 6);
 }

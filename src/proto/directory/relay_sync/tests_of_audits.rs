@@ -1,25 +1,36 @@
 //! Relays of a public network in virtual time: cuts, audits and rests are those of the profile, only work is easy.
 
 use crate::base::time::{Duration, UnixMs};
-use crate::crypto::identity::IdentityKey;
+use crate::crypto::identity::{IdentityKey, Purpose};
+use crate::proto::directory::changes;
+use crate::proto::directory::ladder::Group;
 use crate::proto::directory::ranks::CANDIDATES_MAX;
 use crate::proto::directory::records::{Records, Taken};
 use crate::proto::directory::schedule::{Steps, period};
 use crate::proto::directory::snapshot::Snapshot;
-use crate::proto::directory::testing::{NETWORK, Net, id, key, record};
-use crate::proto::profile::Profile;
+use crate::proto::directory::testing::{NETWORK, Net, id, key, record, with};
+use crate::proto::profile::{CutParams, Profile};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor, find_work};
+use crate::wire::directory::climbing::{Climbing, ItemBytes, Rung};
 use crate::wire::directory::{DirectoryAnswer, DirectoryRequest};
 use crate::wire::report::{Report, ReportEntry, endpoint, short};
 use core::net::SocketAddr;
+use std::collections::BTreeSet;
 
 const P: Profile = Profile { work: Profile::TESTING.work, private_relays: true, ..Profile::PUBLIC };
 /// The time between two cuts of a network of at most eight relays, in milliseconds.
 pub(super) const CUT_MS: u64 = 60_000;
 
+/// Groups of three: most relays of even a small network are outside.
+const SMALL_GROUPS: Profile = Profile { cuts: CutParams { group: 3, ..P.cuts }, ..P };
+
 /// Nets whose relays settled their first set.
 pub(super) fn formed(n: u8, seed: u8) -> Net {
-    let mut net = Net::under(&P, n, seed);
+    formed_under(&P, n, seed)
+}
+
+fn formed_under(profile: &'static Profile, n: u8, seed: u8) -> Net {
+    let mut net = Net::under(profile, n, seed);
     net.run(4 * CUT_MS);
     assert_eq!(net.agreed(), Some(usize::from(n)), "{n} relays form a network");
     net
@@ -131,7 +142,10 @@ fn a_relay_nobody_can_reach_stays_out_and_is_told() {
 /// Six members and one that wants to come in and lacks one confirmation; the report of the sixth, which has not made one yet and
 /// is hostile: with it there are enough. Runs until the cut but for `left` milliseconds.
 fn one_report_decides(seed: u8, left: u64) -> (Net, Vec<u8>) {
-    let mut net = formed(6, seed);
+    one_report_decides_in(formed(6, seed), left)
+}
+
+fn one_report_decides_in(mut net: Net, left: u64) -> (Net, Vec<u8>) {
     net.join(6);
     net.nodes[6].deaf_to.insert(4);
     net.nodes[5].silent = true;
@@ -144,12 +158,13 @@ fn one_report_decides(seed: u8, left: u64) -> (Net, Vec<u8>) {
     (net, DirectoryRequest::Report(vec![report]).encode())
 }
 
-/// The five that take part agree, a round and a second after they settled, before any client is told: on a set of how many.
+/// The five that take part settled the same, as soon as the ladder is over: a set of how many.
 fn agreed_by_five(net: &mut Net) -> Option<usize> {
-    let (cut, steps) = (net.newest()[0].cut, Steps::after(Some(&net.newest()[0]), &P));
-    net.run((steps.ladder() + steps.round + Duration::from_secs(1)).as_millis() as u64);
+    let (cut, steps) = (net.newest()[0].cut, Steps::after(Some(&net.newest()[0]), net.profile));
+    net.run(steps.ladder().as_millis() as u64 + 10);
     let five = &net.newest()[..5];
     let is_one = five.iter().all(|s| s.root == five[0].root && s.cut.0 == cut.0 + CUT_MS);
+    assert!(net.nodes[..5].iter().all(|n| n.settled.iter().filter(|s| s.cut == five[0].cut).count() <= 1), "at once");
     is_one.then(|| five[0].len())
 }
 
@@ -161,7 +176,7 @@ fn a_report_in_time_counts() {
     assert_eq!(agreed_by_five(&mut net), Some(7));
 }
 
-// The cut has come, and the set is not settled yet.
+// The cut has come, and the set is not settled yet. Nobody signed it in time.
 // spec: ADM-21
 #[test]
 fn a_report_after_the_cut_counts_for_nobody() {
@@ -171,13 +186,98 @@ fn a_report_after_the_cut_counts_for_nobody() {
     assert_eq!(agreed_by_five(&mut net), Some(6));
 }
 
-// It comes to one relay just before the cut, and to the others after it.
-// spec: ADM-22
+// It comes to one relay just before the cut, and to the others after it: it climbs.
+// spec: ADM-22 AGREE-3
 #[test]
-fn a_report_that_comes_late_to_some_divides_nobody_for_long() {
-    let (mut net, report) = one_report_decides(6, 20);
-    net.ask(0, &report);
-    assert_eq!(agreed_by_five(&mut net), Some(6), "long before the next cut");
+fn a_report_that_comes_late_to_some_counts_for_all() {
+    for left in [1, 20, 200, 2_000, 3_900] {
+        let (mut net, report) = one_report_decides(6, left);
+        net.ask(0, &report);
+        net.run(left);
+        assert_eq!(agreed_by_five(&mut net), Some(7), "{left} ms before the cut");
+    }
+}
+
+// Only some relays are in the group. One that is not, and got the report when it was too late to pass it on, does not count it.
+// spec: AGREE-11 ADM-22
+#[test]
+fn a_report_that_comes_late_outside_the_group_divides_nobody() {
+    let mut settled = BTreeSet::new();
+    for to in 0..5 {
+        let (mut net, report) = one_report_decides_in(formed_under(&SMALL_GROUPS, 6, 7), 1);
+        net.ask(to, &report);
+        net.run(1);
+        settled.insert(agreed_by_five(&mut net).unwrap_or_else(|| panic!("it was told to {to}")));
+    }
+    assert_eq!(settled, BTreeSet::from([6, 7]), "in the group it climbs, and outside it does not count");
+}
+
+// Its auditor releases it to one relay in the ladder's last moment, with its own signature alone.
+// spec: AGREE-2
+#[test]
+fn a_report_that_is_released_in_the_ladder_counts_for_nobody() {
+    for after in [1, 2] {
+        let (mut net, report) = one_report_decides(6, 0);
+        let set = net.newest()[0].clone();
+        let (cut, steps) = (UnixMs(set.cut.0 + CUT_MS), Steps::after(Some(&set), &P));
+        net.run(after * steps.round.as_millis() as u64 + 50);
+        let Ok(DirectoryRequest::Report(list)) = DirectoryRequest::decode(&report) else { panic!() };
+        let item = ItemBytes::Report(Box::new(list[0].clone()));
+        let group = Group::new(NETWORK, &set, cut, steps);
+        let place = group.place(&id(5)).unwrap();
+        let signed = [&NETWORK.0[..], &cut.0.to_be_bytes(), &item.hash(), &[place]].concat();
+        let rung = Rung { place, signature: key(5).sign(Purpose::Rung, &signed) };
+        let request = DirectoryRequest::Climb { cut, items: vec![Climbing { item, rungs: vec![rung] }] };
+        net.ask(0, &request.encode());
+        net.run(1);
+        assert_eq!(agreed_by_five(&mut net), Some(6), "in round {}", after + 1);
+    }
+}
+
+// Two reports of one auditor, one for each half, at once or late: neither counts, for nobody.
+// spec: ADM-5 ADM-22
+#[test]
+fn two_reports_for_two_halves_divide_nobody() {
+    for left in [2, 300, 3_000, 8_000] {
+        let (mut net, report) = one_report_decides(6, left);
+        let Ok(DirectoryRequest::Report(list)) = DirectoryRequest::decode(&report) else { panic!() };
+        let other = Report::sign(list[0].cut, list[0].set, id(5), (vec![0x80], list[0].entries.clone()), &key(5));
+        let other = DirectoryRequest::Report(vec![other]).encode();
+        (0..5).for_each(|i| drop(net.ask(i, if i < 2 { &report } else { &other })));
+        net.run(left);
+        assert_eq!(agreed_by_five(&mut net), Some(6), "{left} ms before the cut");
+    }
+}
+
+// Four late items of one auditor: none of them counts, for nobody.
+// spec: AGREE-5
+#[test]
+fn an_auditor_that_releases_too_much_too_late_reported_nothing() {
+    let (mut net, report) = one_report_decides(6, 500);
+    let at = net.now().unix;
+    net.ask(1, &report);
+    let put = |n: u8| {
+        let record = with(5, at, |d| d.onion_key[0] = n);
+        DirectoryRequest::Put(vec![record.bytes().to_vec()]).encode()
+    };
+    (0..4).for_each(|n| drop(net.ask(usize::from(n), &put(n))));
+    net.run(500);
+    assert_eq!(agreed_by_five(&mut net), Some(6));
+}
+
+// In a grown network newcomers are on probation first: clients learn of them by what changed, and need not fetch the set whole.
+// spec: DIR-80 ADM-7
+#[test]
+fn a_newcomer_of_a_grown_network_costs_clients_what_changed() {
+    let mut net = formed(14, 10);
+    net.join(14);
+    net.run(6 * CUT_MS);
+    assert_eq!(net.agreed(), Some(15));
+    let sets = &net.nodes[0].settled;
+    assert!(sets.iter().any(|s| s.member(&id(14)).is_some_and(|m| m.is_on_probation())));
+    for two in sets.windows(2).filter(|two| two[0].len() >= 14) {
+        assert!(changes::between(&two[0], &two[1], &P, NETWORK).is_some(), "to the cut {}", two[1].cut.0);
+    }
 }
 
 // spec: ADM-6

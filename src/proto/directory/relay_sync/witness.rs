@@ -68,11 +68,14 @@ impl RelayDirectory {
     }
 
     /// A relay stated a cut, or did not. Whether the answer is one.
-    pub(super) fn stated(&mut self, peer: RelayId, cut: UnixMs, answer: Option<DirectoryAnswer>) -> bool {
+    pub(super) fn stated(&mut self, now: Now, peer: RelayId, cut: UnixMs, answer: Option<DirectoryAnswer>) -> bool {
         self.witness.calling = self.witness.calling.saturating_sub(1);
         match answer {
             Some(DirectoryAnswer::Statement(s)) if s.cut == cut && s.relay == peer => {
                 self.witness.held.insert((cut, peer), Some(s));
+                if self.signed_by(&s, &peer) {
+                    self.stated_by(&s, now);
+                }
                 true
             }
             // It may know more the next time somebody asks.

@@ -197,3 +197,36 @@ fn a_term_s_beacon_and_custodians_are_of_the_set_before_it() {
     // In a network's first term all are.
     assert_eq!(first.record_custodians(&live[0].id(), 64).len(), 60);
 }
+
+// spec: AGREE-13
+#[test]
+fn a_convicted_member_is_out_for_thirty_days_and_comes_back_as_a_stranger() {
+    let day = |n: u64| CUT.plus(Duration::from_secs(n * 86_400));
+    let at = |cut: UnixMs| (0..5).map(|i| record(i, cut.minus(Duration::from_secs(5)))).collect::<Vec<_>>();
+    let out = settle(&records(5)).relays()[2].id();
+    let mut s = Snapshot::follow_without(
+        Some(&settle(&records(5))),
+        heard_of(&at(day(1)), day(1)),
+        &[out].into(),
+        day(1),
+        &P,
+        NETWORK,
+    );
+    let member = s.member(&out).unwrap().clone();
+    assert_eq!((s.len(), member.is_convicted(s.cut), member.standing.since), (4, true, CUT));
+    assert_eq!(Snapshot::decode(&s.encode(), &P, NETWORK), Ok(s.clone()));
+    for n in 2..31 {
+        s = follow(&s, &at(day(n)), day(n));
+        assert_eq!((s.len(), s.member(&out)), (4, Some(&member)), "day {n}");
+    }
+    s = follow(&s, &at(day(31)), day(31));
+    assert_eq!(s.member(&out), None);
+    s = follow(&s, &at(day(32)), day(32));
+    assert_eq!(s.member(&out).map(|m| m.standing.since), Some(day(32)));
+    // Nobody can say that a member is out for longer.
+    let long = Member { dormant: Some(day(32).plus(CONVICTED_FOR).plus(Duration::from_millis(1))), ..member };
+    let members = s.members().iter().filter(|m| m.record.id() != out).cloned().chain([long]);
+    let mut members: Vec<_> = members.collect();
+    members.sort_unstable_by_key(|m| m.record.id());
+    assert!(Snapshot::assemble(members, day(32), s.beacon, &P).is_err());
+}

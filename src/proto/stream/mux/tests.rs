@@ -301,7 +301,7 @@ fn streams_have_cells_in_a_row_and_a_quiet_one_goes_first() {
 }
 
 #[test]
-fn the_end_of_a_stream_needs_no_window_and_what_it_took_is_given_back() {
+fn the_end_of_a_stream_needs_no_window_and_space_that_it_no_longer_needs_is_given_back() {
     let mut pair = Pair::new();
     pair.client = Mux::new(Side::Client, const { &CongestionParams::fixed(WINDOW) }, SEND_BUFFER_MAX as u32);
     let ids: Vec<_> = (0..2).map(|_| pair.client.open(Target::Store).unwrap()).collect();
@@ -322,10 +322,21 @@ fn the_end_of_a_stream_needs_no_window_and_what_it_took_is_given_back() {
     assert!(pair.relay.wants_to_send());
     assert_eq!(pair.relay.fill(&mut text), Filled::Uncounted);
     assert!(matches!(Messages::new(&text).next(), Ok(Some((id, Message::End(EndReason::Done)))) if id == ids[1]));
-    // The rest of the first goes, and the space with it.
-    pair.relay.send = SendWindow::new(const { &CongestionParams::fixed(8192) });
+    // Who fills its space again and again keeps it.
+    pair.relay.send = SendWindow::new(const { &CongestionParams::fixed(65_536) });
+    let space = |pair: &Pair| pair.relay.streams[&ids[0]].buffer.capacity();
+    for _ in 0..3 {
+        while pair.relay.fill(&mut text) == Filled::Counted {}
+        assert!(space(&pair) >= SEND_BUFFER_MAX);
+        pair.relay.write(ids[0], &vec![7; SEND_BUFFER_MAX]);
+    }
+    // Who goes on with little gives it back.
     while pair.relay.fill(&mut text) == Filled::Counted {}
-    assert!(pair.relay.streams[&ids[0]].buffer.capacity() <= 2 * BUFFER_KEPT);
+    for _ in 0..SLACK_CELLS {
+        pair.relay.write(ids[0], &[7; 400]);
+        assert_eq!(pair.relay.fill(&mut text), Filled::Counted);
+    }
+    assert!(space(&pair) <= 2 * BUFFER_KEPT);
 }
 
 #[test]

@@ -160,12 +160,15 @@ impl Line {
     }
 }
 
-/// What is heard of these relays, those that are away among them.
-fn heard(records: &[(usize, Arc<SignedDescriptor>)], away: &BTreeSet<usize>) -> BTreeMap<RelayId, Heard> {
-    let of = |(i, r): &(usize, Arc<SignedDescriptor>)| Heard {
-        record: Arc::clone(r),
-        live: !away.contains(i),
-        on_probation: false,
+/// What is heard of these relays on top of a set, those that are away among them. Newcomers are on probation first.
+fn heard(
+    set: Option<&Snapshot>,
+    records: &[(usize, Arc<SignedDescriptor>)],
+    away: &BTreeSet<usize>,
+) -> BTreeMap<RelayId, Heard> {
+    let of = |(i, r): &(usize, Arc<SignedDescriptor>)| {
+        let on_probation = set.is_some_and(|set| set.member(&r.id()).is_none());
+        Heard { record: Arc::clone(r), live: !on_probation && !away.contains(i), on_probation }
     };
     records.iter().map(|one| (one.1.id(), of(one))).collect()
 }
@@ -179,7 +182,7 @@ fn a_day(n: usize) {
     let mut away = BTreeSet::new();
     // A network of a year: its members are old, so that cuts are as seldom as its size says.
     let old = start.minus(Duration::from_secs(365 * 86_400));
-    let members = Snapshot::follow(None, heard(&records, &away), start, BIG, NETWORK);
+    let members = Snapshot::follow(None, heard(None, &records, &away), start, BIG, NETWORK);
     let aged = members.with_standings(|_| Standing::new(old));
     let mut set = Arc::new(Snapshot::assemble(aged.members().to_vec(), start, aged.beacon, BIG).unwrap());
     line.cuts.push(Arc::clone(&set), set.cut);
@@ -213,7 +216,7 @@ fn a_day(n: usize) {
             records[at].1 = record_of(records[at].0, cut.minus(Duration::from_secs(1200)), 2);
         }
         line.relays.extend(records.iter().rev().take(n / 50 + 1).map(|(i, r)| (r.id(), Arc::new(key_of(*i)))));
-        set = Arc::new(Snapshot::follow(Some(&set), heard(&records, &away), cut, BIG, NETWORK));
+        set = Arc::new(Snapshot::follow(Some(&set), heard(Some(&set), &records, &away), cut, BIG, NETWORK));
         let later = line.now.mono + cut.distance(line.now.unix);
         line.run(&mut dir, later, |_| false);
         line.cuts.push(Arc::clone(&set), set.cut);
