@@ -257,7 +257,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--umbel", default=os.path.join(HERE, "../target/release/umbel"), help="the binary to measure")
     parser.add_argument("--beside", metavar="UMBEL", help="another build of it, in turns")
-    # A client's circuits all come to a relay over one link, which belongs to one shard; an exit's shards share its descriptors.
+    # A client's circuits all come to a relay over one link, which belongs to one shard.
     parser.add_argument("--shards", type=int, default=1, help="of each relay")
     parser.add_argument("--tor", action="store_true", help="C tor as well")
     parser.add_argument("--haproxy", action="store_true", help="a chain of Debian's haproxy as well")

@@ -10,7 +10,7 @@ use crate::proto::rpc::Service;
 use crate::role::contact::Roster;
 use crate::role::limits::{ASKS_MAX, LOOKUPS_MAX, Limits};
 use crate::role::links::Credentials;
-use crate::role::shard::{Shard, ShardConfig, ShardCounts};
+use crate::role::shard::{ExitPlaces, Shard, ShardConfig, ShardCounts};
 use crate::role::{AskId, Input};
 use crate::wire::content::store::Refusal;
 use core::cell::RefCell;
@@ -74,6 +74,8 @@ pub struct ShardIo {
     pub servers: Servers,
     /// How much it holds for others.
     pub limits: Limits,
+    /// The places for exit connections that it shares with the relay's other shards.
+    pub exits: ExitPlaces,
 }
 
 /// A shard that runs. Dropping it ends the thread.
@@ -89,7 +91,7 @@ impl ShardThread {
         cfg: ShardConfig,
         rng: Rng,
         clock: Clock,
-        ShardIo { listener, directory, store, servers, limits }: ShardIo,
+        ShardIo { listener, directory, store, servers, limits, exits }: ShardIo,
     ) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -103,6 +105,7 @@ impl ShardThread {
                 let core = Core::start(Shard::new(cfg, rng), clock, Box::new(hooks));
                 core.with(|relay, now| {
                     relay.set_limits(now, limits);
+                    relay.share_exits(now, exits);
                     relay.add_own_address(now, own);
                 });
                 if let Some(answers) = answers {

@@ -20,13 +20,21 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The same for one of `shards` threads of a process that may have this many descriptors: half of them are for links, a
-    /// quarter is for exits, and the rest for what else the process opens.
+    /// The same for one of `shards` threads of a process that may have this many descriptors: half of them are for links, and
+    /// each shard has its part of those.
     // spec: LINK-37
     #[must_use]
     pub fn within(self, descriptors: u64, shards: usize) -> Self {
         let of_shard = usize::try_from(descriptors).unwrap_or(usize::MAX) / shards.max(1);
-        Self { links: self.links.min(of_shard / 2), exits: self.exits.min(of_shard / 4), ..self }
+        Self { links: self.links.min(of_shard / 2), ..self }
+    }
+
+    /// Exit connections and look-ups of all `shards` together, in a process that may have this many descriptors: a quarter of
+    /// those. The rest is for what else the process opens.
+    // spec: STREAM-35
+    pub fn exits_within(descriptors: u64, shards: usize) -> usize {
+        let quarter = usize::try_from(descriptors / 4).unwrap_or(usize::MAX);
+        quarter.min(EXITS_MAX.saturating_mul(shards))
     }
 }
 

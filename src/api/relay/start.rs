@@ -30,7 +30,7 @@ use crate::proto::path::Guards;
 use crate::proto::profile::Profile;
 use crate::role::agent::{Agent, AgentConfig, RelayIdentity};
 use crate::role::limits::{EXIT_UNSENT_MAX, Limits};
-use crate::role::shard::{ExitPolicy as ShardExit, ShardConfig};
+use crate::role::shard::{ExitPlaces, ExitPolicy as ShardExit, ShardConfig};
 use crate::wire::descriptor::{Descriptor, SignedDescriptor};
 use crate::wire::ids::RelayId;
 use crate::wire::membership::Membership;
@@ -228,11 +228,20 @@ fn start_shards(
 ) -> Result<Vec<ShardThread>, Error> {
     // What waits for destinations is one budget of the node's, however many shards share it.
     let exit_unsent = (EXIT_UNSENT_MAX / listeners.len().max(1)).max(EXIT_UNSENT_OF_SHARD_MIN);
-    let limits = Limits { exit_unsent, ..Limits::default() }.within(system::open_files_limit(), settings.shards);
+    let descriptors = system::open_files_limit();
+    let limits = Limits { exit_unsent, ..Limits::default() }.within(descriptors, settings.shards);
+    let exits = ExitPlaces::new(Limits::exits_within(descriptors, settings.shards), settings.shards);
     let mut shards = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
         let store = store.map(|store| store.shard_share(settings.shards));
-        let io = ShardIo { listener, directory: asks.clone(), store, servers: settings.name_servers.clone(), limits };
+        let io = ShardIo {
+            listener,
+            directory: asks.clone(),
+            store,
+            servers: settings.name_servers.clone(),
+            limits,
+            exits: exits.clone(),
+        };
         let shard = ShardThread::start(index, role.clone(), rng.fork(), clock, io);
         shards.push(shard.map_err(|e| Error::new(ErrorKind::Io, format!("a relay thread cannot start: {e}")))?);
     }

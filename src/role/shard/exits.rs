@@ -3,8 +3,11 @@
 //! A connection lives while both its ends do, however long nothing moves; only when its place is needed does it go
 //! (see [`Exits::make_room`]). Nothing here knows a circuit. What concerns a stream is returned with the stream's name.
 
+mod common;
 mod places;
 
+pub use self::common::ExitPlaces;
+use self::common::HeldPlaces;
 use super::circuit::{StreamEnd, StreamName};
 use super::destinations::Destinations;
 use super::lookups::{Lookups, PendingLookup};
@@ -57,6 +60,8 @@ pub(super) struct Exits {
     destinations: Destinations,
     /// Connections and look-ups at once.
     max: usize,
+    /// And how many of those that all shards may have are this one's.
+    held_places: HeldPlaces,
     table: Slab<ExitConn>,
     lookups: Lookups,
     /// Connections of each circuit.
@@ -79,6 +84,7 @@ impl Exits {
         Self {
             destinations,
             max: limits.exits,
+            held_places: HeldPlaces::default(),
             table: Slab::default(),
             lookups: Lookups::default(),
             held: BTreeMap::new(),
@@ -95,6 +101,12 @@ impl Exits {
     pub(super) fn set_limits(&mut self, limits: Limits) {
         self.max = limits.exits;
         self.unsent.set_max(limits.exit_unsent);
+    }
+
+    /// From now on it takes its places from these.
+    pub(super) fn share(&mut self, places: ExitPlaces) {
+        self.held_places = HeldPlaces::of(places);
+        self.count_places();
     }
 
     /// Where it connects, to be told what the relay learns.
@@ -141,7 +153,13 @@ impl Exits {
     }
 
     fn is_full(&self) -> bool {
-        self.table.len() + self.lookups.len() >= self.max
+        let held = self.table.len() + self.lookups.len();
+        held >= self.max || self.held_places.is_full(held)
+    }
+
+    /// After every change of the two tables.
+    fn count_places(&mut self) {
+        self.held_places.hold(self.table.len() + self.lookups.len());
     }
 
     /// Has a name looked up for a stream of a circuit that came on `link`, to connect to this port of its addresses or,
@@ -156,6 +174,7 @@ impl Exits {
     ) -> StreamEnd {
         self.unsent.add(stream.circuit, data.len());
         let ask = self.lookups.insert(PendingLookup { stream, link, port, data, client_done: false });
+        self.count_places();
         self.out.push_back(Output::Resolve(ask, name));
         StreamEnd::Lookup(ask)
     }
@@ -171,6 +190,7 @@ impl Exits {
     /// What a name's addresses mean, and for which stream: it may have been given up meanwhile.
     pub(super) fn resolved(&mut self, ask: AskId, addrs: Vec<IpAddr>) -> Option<(StreamName, Answer)> {
         let PendingLookup { stream, port, data, client_done, .. } = self.lookups.remove(ask)?;
+        self.count_places();
         self.unsent.sub(stream.circuit, data.len());
         let answer = match port {
             Some(port) => {
@@ -212,6 +232,7 @@ impl Exits {
             extra: 0,
         }));
         *self.held.entry(stream.circuit).or_default() += 1;
+        self.count_places();
         self.out.push_back(Output::Dial(ConnId::Exit(exit), endpoint));
         Ok(StreamEnd::Exit(exit))
     }
@@ -290,7 +311,7 @@ impl Exits {
     }
 
     /// What an exit stream may read now: its own room, cut down to what all together leave free.
-    pub(super) fn share(&self, free: usize) -> usize {
+    pub(super) fn read_share(&self, free: usize) -> usize {
         let share = EXIT_UNREAD_MAX.saturating_sub(self.unread).clamp(EXIT_UNREAD_LEAST, SEND_BUFFER_MAX);
         free.saturating_sub(SEND_BUFFER_MAX - share)
     }
@@ -400,6 +421,7 @@ impl Exits {
     /// Ends a look-up that nobody waits for any more.
     pub(super) fn drop_lookup(&mut self, ask: AskId) -> Option<PendingLookup> {
         let lookup = self.lookups.remove(ask)?;
+        self.count_places();
         self.unsent.sub(lookup.stream.circuit, lookup.data.len());
         self.out.push_back(Output::GiveUpResolve(ask));
         Some(lookup)
@@ -409,6 +431,7 @@ impl Exits {
     fn forget(&mut self, exit: ExitKey) -> Option<StreamName> {
         self.timers.set(exit, None);
         let conn = self.table.remove(exit.0)?;
+        self.count_places();
         if let Some(held) = self.held.get_mut(&conn.stream.circuit) {
             *held = held.saturating_sub(1);
             if *held == 0 {

@@ -30,6 +30,7 @@ use crate::role::driven::{Driven, driven_role};
 use crate::role::links::Credentials;
 pub use config::{ExitPolicy, ShardConfig, ShardCounts};
 use core::net::IpAddr;
+pub use exits::ExitPlaces;
 use state::ShardState;
 
 /// The relay role on one thread: takes what a driver reads, and gives what it shall write, dial, look up and ask.
@@ -46,6 +47,11 @@ impl Shard {
     /// Its limits on what it holds for others.
     pub fn set_limits(&mut self, now: Now, limits: crate::role::limits::Limits) {
         self.state.act(now, |state| state.set_limits(limits));
+    }
+
+    /// The places that all shards of the relay have for exit connections.
+    pub fn share_exits(&mut self, now: Now, places: ExitPlaces) {
+        self.state.act(now, |state| state.share_exits(places));
     }
 
     /// From now on new circuits and streams are refused; those there are go on.

@@ -6,7 +6,7 @@ use super::circuit::{CircuitEnd, StreamName, Toward};
 use super::circuits::{CircuitViolation, Circuits, Effect, LinkedCircuits};
 use super::config::{ShardConfig, ShardCounts};
 use super::destinations::Destinations;
-use super::exits::Exits;
+use super::exits::{ExitPlaces, Exits};
 use super::handshakes::{Handshakes, Request};
 use super::replays::{CircuitReplays, LinkReplays};
 use super::streams::Streams;
@@ -69,6 +69,10 @@ impl ShardState {
         self.links.set_max(limits.links);
         self.streams.set_limits(limits);
         self.limits = limits;
+    }
+
+    pub(super) fn share_exits(&mut self, places: ExitPlaces) {
+        self.streams.share_exits(places);
     }
 
     #[cfg(test)]

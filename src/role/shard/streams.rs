@@ -3,7 +3,7 @@
 use super::circuit::{Circuit, StreamEnd, StreamName};
 use super::circuits::LinkedCircuits;
 use super::destinations::Destinations;
-use super::exits::{Answer, Exits};
+use super::exits::{Answer, ExitPlaces, Exits};
 use super::services::{Pumped, Services};
 use crate::base::host::Host;
 use crate::base::time::{Instant, Now};
@@ -40,6 +40,11 @@ impl Streams {
 
     pub(super) fn set_limits(&mut self, limits: Limits) {
         self.exits.set_limits(limits);
+    }
+
+    /// Its exits take their places from these.
+    pub(super) fn share_exits(&mut self, places: ExitPlaces) {
+        self.exits.share(places);
     }
 
     /// Where streams may leave to.
@@ -254,7 +259,7 @@ impl Streams {
     pub(super) fn resume_source(&mut self, stream: StreamName, circuits: &mut LinkedCircuits<'_>) {
         let Some(free) = circuits.write_room(stream) else { return };
         let end = circuits.stream(stream);
-        let room = if let Some(StreamEnd::Exit(_)) = end { self.exits.share(free) } else { free };
+        let room = if let Some(StreamEnd::Exit(_)) = end { self.exits.read_share(free) } else { free };
         if room < ROOM_MIN {
             circuits.starve(stream);
             return;
@@ -329,7 +334,7 @@ impl Streams {
     /// How many bytes may be read from a destination now.
     pub(super) fn exit_read_budget(&mut self, exit: ExitKey, circuits: &mut LinkedCircuits<'_>) -> usize {
         let Some(stream) = self.exits.readable(exit) else { return 0 };
-        let room = self.exits.share(circuits.write_room(stream).unwrap_or(0));
+        let room = self.exits.read_share(circuits.write_room(stream).unwrap_or(0));
         if room < ROOM_MIN {
             circuits.starve(stream);
             return 0;
