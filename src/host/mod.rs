@@ -2,6 +2,7 @@
 //! below.
 
 pub mod belongs;
+pub mod buffers;
 pub mod descriptors;
 pub mod dir;
 pub mod driver;

@@ -1,5 +1,6 @@
 //! Connecting to an endpoint at any of its addresses.
 
+use crate::host::buffers;
 use crate::host::descriptors::is_shortage;
 use crate::role::DialError;
 use crate::role::endpoint::Endpoint;
@@ -75,8 +76,12 @@ impl PartialOrd for Telling {
 }
 
 async fn attempt(addr: SocketAddr) -> Result<TcpStream, DialError> {
+    let start = tokio::time::Instant::now();
     match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await {
-        Ok(Ok(stream)) => Ok(stream),
+        Ok(Ok(stream)) => {
+            buffers::bound_received(&stream, Some(start.elapsed()));
+            Ok(stream)
+        }
         Ok(Err(e)) if e.kind() == ErrorKind::ConnectionRefused => Err(DialError::Refused),
         Ok(Err(e)) if e.kind() == ErrorKind::TimedOut => Err(DialError::TimedOut),
         Ok(Err(e)) if is_shortage(&e) => Err(DialError::Resource),

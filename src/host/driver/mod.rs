@@ -9,6 +9,7 @@ mod conn;
 mod connect;
 
 use crate::base::time::{Instant, Now};
+use crate::host::buffers;
 use crate::host::descriptors::{self, Pause};
 use crate::proto::content::call::{StoreCall, StoreCallId};
 use crate::proto::rpc::Service;
@@ -262,6 +263,7 @@ impl<R: Role + 'static> Core<R> {
             pause.over();
             let accepted = self.role.borrow_mut().accept(self.now(), from.ip());
             if let Some(conn) = accepted {
+                buffers::bound_received(&stream, None);
                 let handle = self.add(conn);
                 tokio::task::spawn_local(self.clone().run_conn(conn, stream, handle));
             }

@@ -6,7 +6,7 @@
 
 use super::IDLE_TIMEOUT;
 use super::places::{Place, Stage};
-use crate::host::keepalive;
+use crate::host::{buffers, keepalive};
 use crate::node::proxy::codec::http::HEAD_MAX;
 use std::io;
 use std::rc::Rc;
@@ -50,6 +50,7 @@ impl Client {
         let _ = stream.set_nodelay(true);
         // spec: PROXY-38
         keepalive::LOCAL.set(&stream);
+        buffers::bound_sent(&stream);
         Self { stream, buffer: Vec::new(), place, stopping, whole: false }
     }
 
