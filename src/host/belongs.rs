@@ -1,12 +1,12 @@
-//! Which network a node's folder belongs to, and the member key with which it belongs to a private one.
+//! Which network a node's folder belongs to, and its member key of a private one.
 //!
 //! ```text
 //! network: umbel network 1 CHECK          member: umbel member key 1 CHECK
 //!          network ID CHECK                       key BASE64 CHECK
 //! ```
 //!
-//! Each line has a check (`lines`). Guards, peers, keys and content are of one network; those of two in one folder would tell
-//! each network of the other.
+//! Each line ends with a check (`lines`). A folder belongs to one network only: from guards, peers and keys of two, each network
+//! could learn of the other.
 
 use crate::host::dir::NodeDir;
 use crate::host::error::Error;
@@ -37,7 +37,7 @@ pub fn network(dir: &NodeDir) -> Result<Option<NetworkId>, Error> {
     })
 }
 
-/// Writes into the folder which network it belongs to, unless it says so already.
+/// Records which network the folder belongs to, unless one is recorded already.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -49,7 +49,7 @@ pub fn set_network(dir: &NodeDir, network: NetworkId) -> Result<(), Error> {
     dir.save(NETWORK_FILE, text.as_bytes())
 }
 
-/// The folder's member key; none on a client, and outside private networks.
+/// The folder's member key; `None` for a client, and outside private networks.
 ///
 /// # Errors
 /// [`ErrorKind::Config`](crate::host::error::ErrorKind::Config) when others can read the file, or it is damaged.
@@ -62,7 +62,7 @@ pub fn member_key(dir: &NodeDir) -> Result<Option<MemberKey>, Error> {
     key.map(Some).map_err(|line| damaged(dir, MEMBER_FILE, line, "give the member's invite again with --invite"))
 }
 
-/// Keeps the member key.
+/// Saves the member key in the folder.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -90,7 +90,7 @@ mod tests {
         let id = NetworkId([7; 32]);
         set_network(&dir, id).unwrap();
         set_network(&dir, NetworkId([8; 32])).unwrap();
-        assert_eq!(network(&dir).unwrap(), Some(id), "the first one stands");
+        assert_eq!(network(&dir).unwrap(), Some(id), "the first one is kept");
         let good = dir.load(NETWORK_FILE).unwrap().unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();

@@ -1,25 +1,25 @@
 //! File descriptors, which are limited for each process and for the system: what happens when they run out, and how that is
 //! reported.
 //!
-//! Every link, stream and program at the proxy takes one. When they are used up, `accept` fails at once and would fail again at
-//! once; so whoever accepts waits until something was closed, and for a moment at most. Connections wait in the system's queue
-//! meanwhile.
+//! Every link, exit stream and connection to the proxy takes one. When none is left, `accept` fails at once and would fail
+//! again at once. So an accept loop waits until a descriptor was closed, or for a second at most. Connections wait in the
+//! listener's backlog meanwhile.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::io::{self, ErrorKind};
 use tokio::sync::Notify;
 
-/// After `accept` failed the listener rests this long at first.
+/// The first pause after a failed `accept`.
 const REST_MIN: Duration = Duration::from_millis(50);
-/// And this long at most, if this process closes nothing meanwhile: other processes may free descriptors too.
+/// The longest pause, while this process closes nothing: other processes may free descriptors too.
 const REST_MAX: Duration = Duration::from_secs(1);
 
 /// `ENFILE` and `EMFILE`: none is left in the system, or in the process. The same numbers on every Unix.
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 
-/// How often this process had no descriptor for a connection. The limit is the process's, and so is the count.
+/// How often a connection found no descriptor. The limit is the process's, and so is the count.
 static SHORT: AtomicU64 = AtomicU64::new(0);
 
 /// How often since the start a connection could not be accepted or made because the process, or the system, had no file
@@ -28,34 +28,34 @@ pub fn times_short() -> u64 {
     SHORT.load(Ordering::Relaxed)
 }
 
-/// Whether a call failed because there is no descriptor, or no port or buffer to make a socket with.
+/// Whether a call failed because there is no descriptor, or no local port or memory for a socket.
 pub fn is_shortage(why: &io::Error) -> bool {
     why.raw_os_error().is_some_and(|code| [ENFILE, EMFILE].contains(&code))
         || matches!(why.kind(), ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory)
 }
 
-/// Reports that there is no descriptor, and the consequence.
+/// Counts a shortage of descriptors, and logs it with its consequence.
 pub fn warn_short(consequence: &'static str) {
     SHORT.fetch_add(1, Ordering::Relaxed);
     let limit = crate::host::system::open_files_limit();
     tracing::warn!(limit, "too many open files: {consequence} until some are closed; raise the limit (ulimit -n)");
 }
 
-/// A descriptor that is held in reserve.
+/// A descriptor held in reserve.
 pub struct Reserve(Option<std::fs::File>);
 
 impl Reserve {
-    /// Takes one, if there is one.
+    /// Opens one, if there is one.
     pub fn take() -> Self {
         Self(std::fs::File::open("/dev/null").ok())
     }
 
-    /// Gives it back to the system: the next call that needs one finds it. False when it was given up before.
+    /// Closes it, so that the next call that needs one finds it. False if it was given up before.
     pub fn give_up(&mut self) -> bool {
         self.0.take().is_some()
     }
 
-    /// Takes it again, when there are others.
+    /// Opens it again, if it was given up and there is one.
     pub fn renew(&mut self) {
         if self.0.is_none() {
             *self = Self::take();
@@ -63,19 +63,19 @@ impl Reserve {
     }
 }
 
-/// How an accept loop waits.
+/// The pauses of an accept loop.
 pub struct Pause {
     consequence: &'static str,
     rest: Duration,
 }
 
 impl Pause {
-    /// `consequence`: what a shortage means here, as a sentence of the log has it.
+    /// `consequence`: what a shortage means here, as a clause for the log.
     pub fn new(consequence: &'static str) -> Self {
         Self { consequence, rest: REST_MIN }
     }
 
-    /// Waits after `accept` failed, until something was `freed` or for a moment.
+    /// Waits after `accept` failed with `why`, until `freed` is notified or the pause is over.
     pub async fn after(&mut self, why: &io::Error, freed: &Notify) {
         // The peer closed its connection while it waited in the queue, so the next one is taken at once.
         if why.kind() == ErrorKind::ConnectionAborted {
@@ -92,7 +92,7 @@ impl Pause {
         }
     }
 
-    /// A connection was accepted.
+    /// A connection was accepted: the next pause is short again.
     pub fn over(&mut self) {
         self.rest = REST_MIN;
     }
@@ -113,7 +113,7 @@ mod tests {
         tokio::join!(pause.after(&shortage, &freed), async { freed.notify_waiters() });
         assert!(times_short() > before);
         assert_eq!(pause.rest, Duration::from_secs(3600));
-        // And else after a moment, which grows to a second.
+        // Otherwise after a pause, which grows to a second.
         pause.over();
         let start = crate::host::system::Timer::start();
         for rest in [REST_MIN, REST_MIN * 2] {

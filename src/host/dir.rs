@@ -1,4 +1,4 @@
-//! A node's folder: its permissions, its lock, and how its files are written whole or not at all.
+//! A node's folder: its permissions, its lock, and how its files are read and written.
 
 use crate::host::error::{Error, ErrorKind, reason};
 use crate::host::owner::{check_folder, check_secret};
@@ -14,16 +14,16 @@ use std::sync::{Mutex, PoisonError};
 pub const PRIVATE: u32 = 0o600;
 /// Mode of files meant for others: invites and ready files.
 pub const SHARED: u32 = 0o644;
-/// The largest cache or key file that is read.
+/// Most bytes that are read of one file.
 pub const FILE_MAX: u64 = 64 * 1024 * 1024;
 
 const LOCK_NAME: &str = "lock";
 
-/// A folder that this process alone uses, as long as the value lives.
+/// A folder that is locked for this process, as long as the value lives.
 #[derive(Debug)]
 pub struct NodeDir {
     path: PathBuf,
-    /// Files that could not be written, and why.
+    /// Files whose last write failed, and the system's error message.
     troubles: Mutex<BTreeMap<String, String>>,
     _lock: File,
 }
@@ -32,13 +32,13 @@ impl NodeDir {
     /// Makes the folder where it is missing (mode 0700) and locks it.
     ///
     /// # Errors
-    /// [`ErrorKind::DirInUse`] with the other node's process id when another process holds the lock, [`ErrorKind::Config`] when the
+    /// [`ErrorKind::DirInUse`] with the other node's process id if another process holds the lock; [`ErrorKind::Config`] if the
     /// folder cannot be made or used.
     pub fn open(path: &Path) -> Result<Self, Error> {
         Self::open_beside(path, LOCK_NAME)
     }
 
-    /// The same under another lock, for commands that work beside a node on files of their own.
+    /// As [`NodeDir::open`], but with another lock: for commands that use files of their own while a node runs.
     ///
     /// # Errors
     /// As [`NodeDir::open`].
@@ -66,7 +66,10 @@ impl NodeDir {
         self.path.join(name)
     }
 
-    /// Writes a private file whole or not at all. A failure is remembered, and reported once.
+    /// Writes a private file atomically. A failure is remembered, and logged once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`]; the old file is kept.
     pub fn save(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let written = write_atomic_io(&self.file(name), bytes, PRIVATE);
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,7 +83,7 @@ impl NodeDir {
                 drop(troubles);
                 let why = Error::file("write", &self.file(name), &e);
                 if is_news {
-                    tracing::warn!(%why, "a file of the node's state is not kept for the next start; it is tried again");
+                    tracing::warn!(%why, "a file of the node's state cannot be saved for the next start; it is tried again");
                 }
                 Err(why)
             }
@@ -100,17 +103,24 @@ impl NodeDir {
     }
 
     /// Reads a file that may be missing: guards, known relays, the last snapshot.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if the file cannot be read.
     pub fn load(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let path = self.file(name);
         match read_bounded(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::config(&path, format_args!("cannot be read: {}", reason(&e)))
-                .with_hint("check who owns the file; it may also be removed, it is only a cache")),
+                .with_hint("check who owns the file")),
         }
     }
 
     /// Reads a file of secrets that may be missing, and refuses one that others may read or write.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if the file cannot be read; with NODE-1 if others have access to it, with NODE-20 if it belongs to
+    /// another user.
     pub fn load_secret(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let path = self.file(name);
         let unreadable = |e: &io::Error| {
@@ -173,6 +183,9 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Writes `bytes` to `path` so that at any moment, even after a power cut, either the old file or the new one is there.
+///
+/// # Errors
+/// [`ErrorKind::Io`]; the old file is kept.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     write_atomic_io(path, bytes, mode).map_err(|e| Error::file("write", path, &e))
 }
@@ -197,13 +210,13 @@ fn write_atomic_io(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync_parent(path)
 }
 
-/// Makes a rename in the folder of `path` survive a power cut.
+/// Syncs the folder of `path`, so that a rename in it survives a power cut.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
 }
 
-/// Lets only this user use the file.
+/// Sets mode 0600.
 pub fn make_private(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(PRIVATE))
 }
@@ -249,7 +262,7 @@ mod tests {
         fs::create_dir(dir.file(".guards.tmp")).unwrap();
         assert!(dir.save("guards", b"two").is_err());
         assert_eq!(dir.trouble().unwrap().0, "guards");
-        assert_eq!(dir.load("guards").unwrap().unwrap(), b"one", "the old one stands");
+        assert_eq!(dir.load("guards").unwrap().unwrap(), b"one", "the old one is kept");
         fs::remove_dir(dir.file(".guards.tmp")).unwrap();
         dir.save("guards", b"two").unwrap();
         assert_eq!(dir.trouble(), None);

@@ -30,7 +30,7 @@ pub enum ErrorKind {
     NotFound,
     /// The content is there, but the link's key does not open it.
     WrongKey,
-    /// What arrived is not what the link names. None of it was handed on.
+    /// What arrived is not what the link names. None of it was passed on.
     Tampered,
     /// No circuit could be built to where the answer is, or the node has no directory yet.
     NoPath,
@@ -103,7 +103,7 @@ pub struct Error(Box<Inner>);
 #[derive(Clone, Debug)]
 struct Inner {
     written: Written,
-    /// Where it is not the kind's usual one.
+    /// Set if it is not the kind's usual one.
     fault: Option<Fault>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -195,7 +195,7 @@ impl Error {
         self
     }
 
-    /// A file that cannot be read or written for a reason other than the configuration.
+    /// A file that cannot be read or written; `verb` is what was tried.
     pub(crate) fn file(verb: &str, path: &Path, error: &io::Error) -> Self {
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => "check who owns the file and its folder",
@@ -233,7 +233,7 @@ impl Error {
         Self::new(kind, message).with_hint(hint)
     }
 
-    /// A machine on which no node may run.
+    /// A failed self-test: no node may run on this machine.
     pub(crate) fn self_test(error: SelfTestError) -> Self {
         Self::new(ErrorKind::Io, format!("the self-test failed: {error}"))
             .with_rule("KEY-6")
@@ -254,7 +254,7 @@ impl std::error::Error for Error {
 }
 
 impl From<io::Error> for Error {
-    /// What a [`Stream`](crate::Stream) or [`Object`](crate::Object) said comes back whole; everything else is
+    /// An error of a [`Stream`](crate::Stream) or [`Object`](crate::Object) is restored unchanged; every other becomes
     /// [`ErrorKind::Io`].
     fn from(error: io::Error) -> Self {
         match error.downcast::<Self>() {
@@ -282,7 +282,7 @@ impl From<Error> for io::Error {
     }
 }
 
-/// The error in words, without the system's number.
+/// The error's text in lower case, without the system's error number.
 pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A founder's files: the key with which a private network's member keys are signed, whom it gave one, and which of them it took
-//! back.
+//! A founder's files: the key that signs a private network's member keys, the list of members, and the roll of the member keys
+//! that were taken back.
 //!
 //! ```text
 //! founder: umbel founder key 1 CHECK       members: umbel members 1 CHECK
@@ -8,8 +8,8 @@
 //!          roll BASE64 CHECK
 //! ```
 //!
-//! Each line has a check (`lines`). ISSUED is in seconds since 1970. The names are for the founder
-//! alone: no other node learns them.
+//! Each line ends with a check (`lines`). ISSUED is in seconds since 1970. The names are for the founder alone: no other node
+//! learns them.
 
 use crate::base::secret::Secret;
 use crate::crypto::identity::IdentityKey;
@@ -27,7 +27,7 @@ const ROLL_FILE: &str = "roll";
 const ROLL_KIND: &str = "umbel roll 1";
 const MEMBERS_FILE: &str = "members";
 const MEMBERS_KIND: &str = "umbel members 1";
-/// Most members that one founder signs.
+/// Most member keys that one founder signs.
 pub const MEMBERS_MAX: usize = 1024;
 /// The longest name of a member, in bytes.
 pub const MEMBER_NAME_MAX: usize = 64;
@@ -42,7 +42,7 @@ fn text_of<'t>(dir: &NodeDir, file: &str, bytes: &'t [u8]) -> Result<&'t str, Er
     core::str::from_utf8(bytes).map_err(|_| damaged(dir, file, 1))
 }
 
-/// The founder's key that the folder keeps; `None` where it keeps none.
+/// The founder's key in the folder, if there is one.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] when others can read the file, or it is damaged.
@@ -52,7 +52,7 @@ pub fn load_key(dir: &NodeDir) -> Result<Option<IdentityKey>, Error> {
     secret.map(|secret| Some(IdentityKey::from_bytes(secret))).map_err(|line| damaged(dir, KEY_FILE, line))
 }
 
-/// Keeps a new founder's key of 32 random bytes.
+/// Makes a founder's key from 32 random bytes and saves it.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -63,7 +63,7 @@ pub fn make_key(dir: &NodeDir, secret: &Secret<32>) -> Result<IdentityKey, Error
     Ok(IdentityKey::from_bytes(*secret.expose()))
 }
 
-/// The newest roll that this founder signed; `None` if it has revoked nothing yet.
+/// The newest roll that this founder signed; `None` if it has taken back nothing yet.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] when the file cannot be read or is damaged.
@@ -76,7 +76,7 @@ pub fn load_roll(dir: &NodeDir) -> Result<Option<Roll>, Error> {
     roll.map(Some).map_err(|line| damaged(dir, ROLL_FILE, line))
 }
 
-/// Keeps it.
+/// Saves the newest roll.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -92,11 +92,11 @@ pub struct Issued {
     pub name: String,
     /// The public part of their member key.
     pub key: [u8; 32],
-    /// When, in seconds since 1970.
+    /// When it was issued, in seconds since 1970.
     pub issued: u64,
 }
 
-/// Everybody who got a member key from this founder, in order.
+/// All members with a key from this founder, in the order of issue.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] when the file cannot be read or is damaged.
@@ -113,13 +113,13 @@ fn issued(line: &str) -> Option<Issued> {
     Some(Issued { name: parts.next()?.to_owned(), key, issued })
 }
 
-/// Writes the list anew.
+/// Replaces the list of members.
 ///
 /// # Errors
-/// [`ErrorKind::Usage`] for more than [`MEMBERS_MAX`]; the file cannot be written.
+/// [`ErrorKind::Usage`] for more than [`MEMBERS_MAX`]; [`ErrorKind::Io`] if the file cannot be written.
 pub fn save_members(dir: &NodeDir, members: &[Issued]) -> Result<(), Error> {
     if members.len() > MEMBERS_MAX {
-        let message = format!("this founder signed {MEMBERS_MAX} member keys already, and signs no more");
+        let message = format!("this founder signed {MEMBERS_MAX} member keys already, which is the limit");
         return Err(Error::new(ErrorKind::Usage, message).with_hint("another founder may sign further ones"));
     }
     let line = |m: &Issued| Zeroizing::new(format!("member {} {} {}", to_text(&m.key), m.issued, m.name));

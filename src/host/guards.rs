@@ -6,8 +6,9 @@
 //! former ID USED CHECK
 //! ```
 //!
-//! Each line has a check (`lines`). One line a guard, the preferred first; then those of before that were used lately. Times in
-//! Unix milliseconds, 0 where there is none; the lifetime in seconds. Forms 1, without checks, and 2 end after MISSING.
+//! Each line ends with a check (`lines`). One line per guard, the preferred one first, then former guards that were used
+//! recently. Times are Unix milliseconds, or 0; the lifetime is in seconds. DRAWN and STOOD are the guard's tally. In versions 1,
+//! without checks, and 2 a guard's line ends after MISSING.
 
 use crate::base::time::{Duration, UnixMs};
 use crate::host::dir::NodeDir;
@@ -39,7 +40,7 @@ pub fn load(dir: &NodeDir) -> Result<Guards, Error> {
     })
 }
 
-/// Keeps the guards for the next start.
+/// Saves the guards for the next start.
 ///
 /// # Errors
 /// The file cannot be written; the folder remembers that until it can ([`NodeDir::trouble`]).
@@ -115,7 +116,7 @@ fn former(line: &str) -> Option<GuardRecord> {
     Some(GuardRecord { used: time(used), is_former: true, ..GuardRecord::new(id, UnixMs(used)) })
 }
 
-/// A guard from an earlier form of the file, which does not tell when the guard was last used.
+/// A guard from an earlier version of the file, which does not say when it was last used: when it was confirmed counts.
 fn short_guard(line: &str) -> Option<GuardRecord> {
     let (id, [added, confirmed, missing]) = numbers(line.strip_prefix("guard ")?)?;
     Some(GuardRecord {
@@ -168,7 +169,7 @@ mod tests {
 
     // spec: NODE-24
     #[test]
-    fn lists_of_earlier_forms_are_taken_over() {
+    fn lists_of_earlier_versions_are_taken_over() {
         let id = RelayId([1; 32]);
         let line = format!("guard {id} 7 8 9");
         let expected = GuardRecord {

@@ -1,11 +1,10 @@
-//! TCP keep-alive: the system asks a silent peer whether it is still there, so that a connection can live for as long as both
-//! ends do and no longer.
+//! TCP keep-alive: the system probes a silent peer, so that a connection lives as long as both ends do and no longer.
 
 use core::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-/// How often a silent peer is asked.
+/// When and how often a silent peer is probed.
 pub struct Schedule {
     /// Silence before the first probe.
     after: Duration,
@@ -15,13 +14,13 @@ pub struct Schedule {
     probes: u32,
 }
 
-/// For an exit's destinations. Networks that translate addresses forget a connection after five minutes or later, and some
-/// peers pay for each packet.
+/// For an exit's destinations. NATs forget an idle connection after five minutes or later, and some peers pay for each
+/// packet.
 pub const DESTINATION: Schedule =
     Schedule { after: Duration::from_secs(120), every: Duration::from_secs(30), probes: 4 };
 
-/// For programs of this machine, where a probe costs nothing. A program that only ended its sending answers; the system of
-/// one that closed its socket forgets it within a minute, and then refuses.
+/// For programs on this machine, where a probe costs nothing. The system answers for a program that has only shut down its
+/// sending side. It forgets a closed socket within a minute, and then answers with a reset.
 pub const LOCAL: Schedule = Schedule { after: Duration::from_secs(15), every: Duration::from_secs(15), probes: 4 };
 
 impl Schedule {

@@ -7,9 +7,9 @@
 //! onion <52> <check>
 //! ```
 //!
-//! Each line has a check of 8 characters (`lines`). Forms 1, which had none, and 2 are read and written anew: they had a line
-//! more, with the work that the relay's id depended on then. The file `relay-id` says which relay the folder is of: keys that
-//! are lost are not replaced by others without a word.
+//! Each line ends with a check of 8 characters (`lines`). Versions 1, without checks, and 2 are read and rewritten: they had one
+//! more line, with the proof of work that the relay's id depended on then. The file `relay-id` says which relay the folder is
+//! of, so that lost keys are not silently replaced by others.
 
 use crate::base::rng::Rng;
 use crate::crypto::agree::AgreeSecret;
@@ -24,19 +24,19 @@ use zeroize::Zeroizing;
 /// The file's name in the node's folder.
 pub const KEYS_FILE: &str = "keys";
 
-/// Which relay the folder is of.
+/// The file that says which relay the folder is of.
 const ID_FILE: &str = "relay-id";
 
 const KIND: &str = "umbel relay keys 3";
 const KIND_WITH_WORK: &str = "umbel relay keys 2";
 const KIND_PLAIN: &str = "umbel relay keys 1";
 const ID_KIND: &str = "umbel relay id 1";
-/// What else a relay's folder has once the relay has run.
+/// Other files of a relay's folder once the relay has run.
 const TRACES: [&str; 2] = ["store", "peers"];
-/// What a client's folder has.
+/// A file that only a client's folder has.
 const CLIENT_TRACE: &str = "guards";
 
-/// What makes a relay this relay.
+/// A relay's long-term secrets.
 pub struct RelayKeys {
     /// Signs descriptors, link proofs and root statements.
     pub identity: IdentityKey,
@@ -54,11 +54,11 @@ impl RelayKeys {
         Self { identity, link, onion }
     }
 
-    /// The keys of the folder; made and written first where there are none. Where other state says that there were some, only if
-    /// `anew`.
+    /// The folder's keys. If there are none, they are made and saved; if other files show that there were some, only if `anew`.
     ///
     /// # Errors
-    /// `ErrorKind::Config` when the file can be read by others, is damaged or gone, or is another relay's.
+    /// `ErrorKind::Config` if others have access to the file (NODE-1), if it is damaged (NODE-24), or if it is gone or another
+    /// relay's (NODE-25).
     pub fn load_or_create(dir: &NodeDir, anew: bool, rng: &mut Rng) -> Result<Self, Error> {
         let known = known_id(dir)?;
         let Some(bytes) = dir.load_secret(KEYS_FILE)?.map(Zeroizing::new) else {
@@ -81,9 +81,9 @@ impl RelayKeys {
             .map_err(damaged)?;
         let id = keys.relay_id();
         let is_old = !bytes.starts_with(KIND.as_bytes());
-        // The id that an old form had is not known any more: it depended on the work.
+        // The id of an old version cannot be compared: it depended on the proof of work.
         if let Some(other) = known.filter(|known| *known != id && !anew && !is_old) {
-            let what = format_args!("these are the keys of relay {id}, but the folder is of relay {other}").to_string();
+            let what = format_args!("these are the keys of relay {id}, but the folder is relay {other}'s").to_string();
             return Err(Error::config(&dir.file(KEYS_FILE), what)
                 .with_rule("NODE-25")
                 .with_hint("restore the right file; to go on as this other relay start once with --new-identity"));
@@ -157,7 +157,7 @@ fn save_id(dir: &NodeDir, id: RelayId) -> Result<(), Error> {
     dir.save(ID_FILE, text.as_bytes())
 }
 
-/// What says that the folder had keys.
+/// Whose keys the folder had, as far as its other files show.
 fn trace(dir: &NodeDir, known: Option<RelayId>) -> Option<String> {
     let other = || TRACES.iter().find(|name| dir.has(name)).filter(|_| !dir.has(CLIENT_TRACE));
     known.map(|id| format!("relay {id}")).or_else(|| other().map(|name| format!("a relay ({name})")))
@@ -165,7 +165,7 @@ fn trace(dir: &NodeDir, known: Option<RelayId>) -> Option<String> {
 
 // spec: NODE-25
 fn gone(dir: &NodeDir, whose: &str) -> Error {
-    let what = format!("the keys are gone, but this is the folder of {whose}");
+    let what = format!("the keys are gone, but the folder belongs to {whose}");
     Error::config(&dir.file(KEYS_FILE), what).with_rule("NODE-25").with_hint(
         "restore the file from a backup; to go on without it, as a new relay with a new id, start once with --new-identity",
     )
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_older_forms_are_read_and_written_anew() {
+    fn keys_of_older_versions_are_read_and_rewritten() {
         let temp = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(temp.path()).unwrap();
         let mut rng = Rng::from_seed([3; 32]);
@@ -247,7 +247,7 @@ mod tests {
 
     // spec: NODE-25
     #[test]
-    fn lost_keys_are_not_replaced_without_a_word() {
+    fn lost_keys_are_not_replaced_silently() {
         let temp = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(temp.path()).unwrap();
         let mut rng = Rng::from_seed([3; 32]);
@@ -256,7 +256,7 @@ mod tests {
         let said = refused(&dir);
         assert!(said.to_string().contains(&made.relay_id().to_string()), "{said}");
         assert!(said.rule() == Some("NODE-25") && said.hint().unwrap().contains("--new-identity"));
-        // A folder of before there was such a file, and one of a client.
+        // A folder from before `relay-id` existed, and a client's folder.
         std::fs::remove_file(dir.file(ID_FILE)).unwrap();
         dir.save("peers", b"").unwrap();
         assert!(refused(&dir).to_string().contains("(peers)"));

@@ -1,11 +1,11 @@
-//! Text files of a node's state in which a changed byte is noticed, and named with its line: each line ends with a check of
-//! 8 characters over the file's kind, the line's number and its text.
+//! Text files of a node's state, in which a changed byte is noticed and its line named: each line ends with a check of 8
+//! characters over the file's kind, the line's number and its text.
 
 use crate::crypto::hash::blake3;
 use crate::wire::ids::to_text;
 use zeroize::Zeroizing;
 
-/// Characters of a line's check.
+/// Characters of a line's check: 40 bits of BLAKE3 in base32.
 const CHECK: usize = 8;
 
 fn check(kind: &str, number: usize, text: &str) -> String {
@@ -15,7 +15,7 @@ fn check(kind: &str, number: usize, text: &str) -> String {
     sum
 }
 
-/// The lines as they stand in a file: the kind, and then each line with its check.
+/// The text of a file: the kind and then the lines, each with its check.
 pub(super) fn seal(kind: &str, lines: impl IntoIterator<Item = Zeroizing<String>>) -> Zeroizing<String> {
     let mut out = Zeroizing::new(String::with_capacity(4_096));
     for (n, line) in core::iter::once(Zeroizing::new(kind.to_owned())).chain(lines).enumerate() {
@@ -30,7 +30,7 @@ pub(super) fn seal(kind: &str, lines: impl IntoIterator<Item = Zeroizing<String>
 /// The lines of a file of this kind after the first, without their checks.
 ///
 /// # Errors
-/// The number of the first line that is not what was written; one more than there are, where the end is missing.
+/// The number of the first line that is not what was written, or of the last one if its line end is missing.
 // spec: NODE-24
 pub(super) fn open<'t>(kind: &str, text: &'t str) -> Result<Vec<&'t str>, usize> {
     let mut lines: Vec<_> = text.split('\n').collect();

@@ -1,5 +1,5 @@
-//! Layer 6: the roles on a machine. Sockets, threads, files, the clock and the system's randomness stand here and nowhere
-//! below.
+//! Layer 6: the roles on a machine. Sockets, threads, files, the clock and the system's randomness are used here and in no
+//! layer below.
 
 pub mod belongs;
 pub mod buffers;

@@ -1,5 +1,5 @@
-//! Whether a folder and a file of secrets are the user's own: others who may write there can take a node over, as ssh has it of
-//! its keys.
+//! Checks that a folder and its files of secrets are the user's own, as ssh does for its keys: whoever may write there can take
+//! the node over.
 
 use crate::host::error::{Error, reason};
 use rustix::process::geteuid;
@@ -7,10 +7,10 @@ use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// The mode's bits that let the group, or all others, write.
+/// The bits of the mode that let the group, or all others, write.
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
-/// In a folder with this bit nobody removes or renames what is another's.
+/// In a folder with this bit, users can remove and rename only what is their own.
 const STICKY: u32 = 0o1000;
 
 /// Whether this file or folder belongs to this user or to root, who could do anything anyway.
@@ -21,7 +21,7 @@ fn is_own(meta: &Metadata) -> bool {
 
 fn meta(path: &Path) -> Result<Metadata, Error> {
     std::fs::metadata(path).map_err(|e| {
-        Error::config(path, format_args!("cannot be looked at: {}", reason(&e))).with_hint("check who owns the folder")
+        Error::config(path, format_args!("cannot be examined: {}", reason(&e))).with_hint("check who owns the folder")
     })
 }
 
@@ -29,8 +29,8 @@ fn refuse(path: &Path, what: impl std::fmt::Display, hint: String) -> Error {
     Error::config(path, what).with_rule("NODE-20").with_hint(hint)
 }
 
-/// Refuses a folder of a node's that others may write to, or that lies where others may put another in its place. What only
-/// lets others look, or the group write, is named in the log.
+/// Refuses a node's folder if everybody may write to it, if it belongs to another user, or if everybody may put another folder
+/// in its place. Warns in the log if others may read it or the group may write to it, and root if it is another user's.
 ///
 /// # Errors
 /// [`ErrorKind::Config`](crate::host::error::ErrorKind::Config) with the folder, what is wrong and what to do.

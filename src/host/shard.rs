@@ -1,5 +1,5 @@
-//! A relay's shard on its own thread: a driver around [`Shard`], a listener that shares the relay's address, a channel
-//! to the node's service thread, and a share of the store's queue.
+//! A relay's shard on its own thread: a driver around [`Shard`], a listener on the relay's address, a channel to the node's
+//! service thread, and a share of the store's queue.
 
 use crate::base::rng::Rng;
 use crate::host::driver::{Clock, Core, Hooks, Traffic};
@@ -22,16 +22,16 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-/// Questions of all shards that the service thread has not taken. Beyond it the stream that asks ends with RESOURCE.
+/// Most questions of all shards that the service thread has not taken. Beyond it the asking stream ends with RESOURCE.
 pub const ASKS_QUEUED_MAX: usize = ASKS_MAX;
-/// Commands that a shard has not taken: an answer to each of its questions, and as many of the others, which are few.
+/// Most commands that a shard has not taken: an answer to each of its questions, and as many others, which are rare.
 const COMMANDS_MAX: usize = 2 * ASKS_MAX;
 
-/// What the service thread tells a shard.
+/// A command of the service thread to a shard.
 pub enum ShardCommand {
     /// The relays that circuits can be extended to.
     Roster(Roster),
-    /// Who the relay says it is.
+    /// The relay's identity and descriptor, for its links.
     Credentials(Box<Credentials>),
     /// A service's answer.
     Answer(AskId, Vec<u8>),
@@ -44,9 +44,9 @@ pub enum ShardCommand {
 /// A shard's figures.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ShardReport {
-    /// Of the role.
+    /// The role's counts.
     pub relay: ShardCounts,
-    /// What went through its sockets.
+    /// The traffic of its sockets.
     pub traffic: Traffic,
 }
 
@@ -54,11 +54,11 @@ pub struct ShardReport {
 pub struct ShardAsk {
     /// Which shard asks.
     pub shard: usize,
-    /// Names the question in that shard.
+    /// The question's id in that shard.
     pub ask: AskId,
     /// The request.
     pub body: Vec<u8>,
-    /// The address that the link comes from which it came over.
+    /// The peer's address on the link that the question came over.
     pub from: Option<IpAddr>,
 }
 
@@ -68,24 +68,24 @@ pub struct ShardIo {
     pub listener: std::net::TcpListener,
     /// The service thread, for the directory.
     pub directory: mpsc::Sender<ShardAsk>,
-    /// The store's thread, where the relay keeps content.
+    /// Its share of the store's queue, if the relay keeps content.
     pub store: Option<(Share, Answers)>,
-    /// Whom its exit asks for the addresses of names.
+    /// The name servers that its exit asks.
     pub servers: Servers,
-    /// How much it holds for others.
+    /// Its limits on what it holds for others.
     pub limits: Limits,
     /// The places for exit connections that it shares with the relay's other shards.
     pub exits: ExitPlaces,
 }
 
-/// A shard that runs. Dropping it ends the thread.
+/// A running shard. Dropping it ends the thread and waits for that.
 pub struct ShardThread {
     commands: mpsc::Sender<ShardCommand>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl ShardThread {
-    /// Starts a thread around a relay core that accepts on `listener`.
+    /// Starts a shard's thread, which accepts links on `listener`.
     pub fn start(
         index: usize,
         cfg: ShardConfig,
@@ -121,10 +121,10 @@ impl ShardThread {
         Ok(Self { commands, thread: Some(thread) })
     }
 
-    /// Sends the shard a command. It is dropped if the shard is gone, or, with a line in the log, if there is no room for it.
+    /// Sends the shard a command. The command is dropped if the shard is gone, or if its queue is full, which is logged.
     pub fn tell(&self, command: ShardCommand) {
         if let Err(TrySendError::Full(_)) = self.commands.try_send(command) {
-            tracing::error!("a shard does not take what it is told");
+            tracing::error!("a shard's queue of commands is full: a command is dropped");
         }
     }
 
@@ -146,13 +146,13 @@ impl Drop for ShardThread {
     }
 }
 
-/// Carries a shard's questions to those who answer them: the node's services, and name servers for its exit.
+/// Passes a shard's questions to the node's services, and names to the name servers for its exit.
 struct ToServices {
     shard: usize,
     directory: mpsc::Sender<ShardAsk>,
     store: Option<Share>,
     names: Rc<Names>,
-    /// Look-ups under way: the role says how many there may be.
+    /// Look-ups in progress. The role bounds them.
     lookups: RefCell<BTreeMap<AskId, AbortHandle>>,
 }
 
@@ -174,7 +174,7 @@ impl Hooks<Shard> for ToServices {
                 }
             }
             Service::Directory => {
-                // The service thread outlives its shards; when it is gone the process ends.
+                // Refused if the queue is full. The service thread itself outlives its shards.
                 if self.directory.try_send(ShardAsk { shard: self.shard, ask, body, from }).is_err() {
                     core.with(|relay, now| relay.ask_refused(now, ask));
                 }
@@ -186,7 +186,7 @@ impl Hooks<Shard> for ToServices {
         let task = tokio::task::spawn_local(Self::look_up(core.clone(), self.names.clone(), ask, name));
         let mut lookups = self.lookups.borrow_mut();
         lookups.insert(ask, task.abort_handle());
-        // Those that are over make room for as many again.
+        // Finished ones are removed only now and then, and the map is still bounded.
         if lookups.len() > 2 * LOOKUPS_MAX {
             lookups.retain(|_, task| !task.is_finished());
         }
@@ -207,7 +207,7 @@ fn answer(core: &Rc<Core<Shard>>, ask: AskId, reply: StoreReply) {
     }
 }
 
-/// Takes the store's answers until it ends.
+/// Passes the store's answers to the shard until the store ends.
 async fn pass_answers(core: Rc<Core<Shard>>, mut answers: Answers) {
     while let Some((ask, reply)) = answers.next().await {
         answer(&core, AskId(ask), reply);
@@ -229,7 +229,8 @@ async fn obey(core: Rc<Core<Shard>>, mut inbox: mpsc::Receiver<ShardCommand>) {
     }
 }
 
-/// Sockets that listen on one address, one for each shard: the kernel spreads connections over them.
+/// Sockets that listen on one address (`SO_REUSEPORT`), one for each shard: the kernel spreads connections over them. Returns
+/// the address with the port that was chosen.
 pub fn listeners(addr: SocketAddr, shards: usize) -> io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
     let first = listener(addr, shards > 1)?;
     let addr = first.local_addr()?;
@@ -240,7 +241,7 @@ pub fn listeners(addr: SocketAddr, shards: usize) -> io::Result<(SocketAddr, Vec
     Ok((addr, all))
 }
 
-/// Connections that may wait to be accepted.
+/// Most connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
 fn listener(addr: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {

@@ -1,10 +1,10 @@
-//! What only the system knows: the wall clock and randomness. The driver has its own clocks.
+//! The wall clock, a timer for reports, randomness, and limits of the system. The driver has its own clocks.
 
 use crate::base::rng::Rng;
 use crate::base::time::UnixMs;
 use crate::host::error::{Error, ErrorKind};
 
-/// The wall clock; the start of 1970 where the machine's clock stands before it.
+/// The wall clock; the start of 1970 if it is set to before that.
 #[expect(clippy::disallowed_methods, reason = "here the wall clock enters")]
 pub fn unix_now() -> UnixMs {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -33,7 +33,10 @@ impl Timer {
     }
 }
 
-/// A generator seeded by the system.
+/// A random generator seeded by the system.
+///
+/// # Errors
+/// [`ErrorKind::Io`] if the system gives no randomness.
 #[expect(clippy::disallowed_methods, reason = "here randomness enters")]
 pub fn rng() -> Result<Rng, Error> {
     let mut seed = [0; 32];

@@ -1,13 +1,13 @@
-//! A relay's proofs of work, in one file of its folder, and how they are found: on a thread that may take seconds, shows how
-//! far it is, and goes on where it was stopped.
+//! A relay's proofs of work, in one file of its folder, and the search for them: on a thread of its own for seconds or longer,
+//! with its progress in the log. A search that was stopped is continued.
 //!
 //! ```text
 //! umbel relay work 1 <check>
-//! proof <window> <56 hexadecimal digits> <check>      one line each; the newest two
-//! tried <window> <nonce> <check>                      a search that is not over
+//! proof <window> <56 hexadecimal digits> <check>      one line each, for the newest two windows
+//! tried <window> <nonce> <check>                      a search in progress, and its next nonce
 //! ```
 //!
-//! Nothing in it is secret, and nothing is lost with it but the time: a file that is damaged is made anew.
+//! Nothing in it is secret, and only time is lost with it: a damaged file is ignored and replaced.
 
 use crate::base::time::{Duration, UnixMs};
 use crate::crypto::work::{Search, WORK_SIZE, Work, WorkParams};
@@ -25,19 +25,19 @@ use zeroize::Zeroizing;
 pub const WORK_FILE: &str = "work";
 
 const KIND: &str = "umbel relay work 1";
-/// Proofs that are kept: of this window and of the next.
+/// Proofs that are kept: for the current window and the next.
 const KEPT: usize = 2;
-/// How often a search that goes on is said to, and written down.
+/// How often the progress of a search is logged and saved.
 const SAY_EVERY: Duration = Duration::from_secs(2);
 
-/// Whose proofs of work, and how hard they are.
+/// A relay that needs proofs of work, and how hard they are.
 #[derive(Clone, Copy, Debug)]
 pub struct Worker {
     /// The relay's network.
     pub network: NetworkId,
     /// Its identity key.
     pub identity: [u8; 32],
-    /// What the network asks for.
+    /// The network's parameters for the work.
     pub params: WorkParams,
 }
 
@@ -45,20 +45,20 @@ pub struct Worker {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Kept {
     proofs: BTreeMap<u32, Work>,
-    /// A window, and the nonce to go on with.
+    /// A window, and the nonce at which its search continues.
     tried: Option<(u32, u32)>,
 }
 
 impl Worker {
-    /// The window of a moment.
+    /// The relay's window at a time.
     pub fn window(&self, at: UnixMs) -> u32 {
         work_window(&relay_id(&self.identity), at)
     }
 
-    /// The proof of a window: the one in the folder, or one that is found now and kept there. Blocks its thread meanwhile.
+    /// The proof for a window: the one in the folder, or one that is found now and saved there. Blocks the thread meanwhile.
     ///
     /// # Errors
-    /// When the folder's file cannot be read. That it cannot be written is said in the log.
+    /// The file cannot be read. A failed write is only logged.
     pub fn obtain(&self, dir: &NodeDir, window: u32) -> Result<Work, Error> {
         let mut hunt = match self.hunt(dir, window)? {
             Sought::Found(work) => return Ok(work),
@@ -73,10 +73,10 @@ impl Worker {
         }
     }
 
-    /// The proof of a window, or the search for it.
+    /// The proof for a window, or the search for it.
     ///
     /// # Errors
-    /// When the folder's file cannot be read.
+    /// The file cannot be read.
     pub fn hunt(&self, dir: &NodeDir, window: u32) -> Result<Sought, Error> {
         let challenge = work_challenge(self.network, &self.identity, window);
         // spec: KEY-8
@@ -91,11 +91,11 @@ impl Worker {
     }
 }
 
-/// What [`Worker::hunt`] gives.
+/// What [`Worker::hunt`] returns.
 pub enum Sought {
     /// The folder had the proof.
     Found(Work),
-    /// It is still to be found.
+    /// It has to be searched for.
     Begun(Box<Hunt>),
 }
 
@@ -110,12 +110,12 @@ pub struct Hunt {
 }
 
 impl Hunt {
-    /// One attempt: a tenth of a second and some memory, on a public network.
+    /// Makes one attempt, which takes about a tenth of a second on a public network.
     pub fn step(&mut self) -> Option<Work> {
         self.search.step()
     }
 
-    /// Keeps what the last attempt found, or now and then how far the search is.
+    /// Saves what the last attempt found, or every two seconds how far the search is.
     pub fn note(&mut self, dir: &NodeDir, found: Option<Work>) {
         let Self { window, search, kept, .. } = self;
         match found {
@@ -127,7 +127,7 @@ impl Hunt {
                 }
                 if self.begun.elapsed() > SAY_EVERY {
                     let seconds = self.begun.elapsed().as_secs();
-                    tracing::info!(seconds, "the proof of work is found and kept for 30 days");
+                    tracing::info!(seconds, "the proof of work is found and saved; one is needed every 30 days");
                 }
             }
             None if self.said.elapsed() < SAY_EVERY => return,
@@ -137,7 +137,7 @@ impl Hunt {
                 self.worker.say(search.next_nonce());
             }
         }
-        // What is not kept is done again at the next start; the folder says so.
+        // The folder logs a failure. The work is then done again at the next start.
         let _ = dir.save(WORK_FILE, self.kept.to_file().as_bytes());
     }
 }
@@ -145,11 +145,11 @@ impl Hunt {
 impl Worker {
     fn say(&self, tried: u32) {
         let needed = self.params.attempts();
-        // Attempts have no memory: after many vain ones as many are left as at the start.
+        // Attempts are independent: however many failed, as many are to be expected as at the start.
         let chance = 1.0 - (-f64::from(tried) / f64::from(needed.max(1))).exp();
         tracing::info!(
             tried,
-            "proof of work, needed once in 30 days: {needed} attempts on average; {:.0} % of relays are done by now",
+            "proof of work, needed once in 30 days: {needed} attempts on average; {:.0} % of relays would be done by now",
             chance * 100.0
         );
     }
@@ -162,7 +162,7 @@ impl Kept {
         lines::seal(KIND, self.proofs.iter().map(proof).chain(tried).map(Zeroizing::new))
     }
 
-    /// `None` where it is damaged.
+    /// `None` if the file is damaged.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let mut kept = Self::default();
         for line in lines::open(KIND, core::str::from_utf8(bytes).ok()?).ok()? {
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(kept, Kept { proofs: [(700, first)].into(), tried: None });
         let second = WORKER.obtain(&dir, 701).unwrap();
         assert_ne!(first, second);
-        // What is in the folder is taken as it is; another identity's is not.
+        // A proof in the folder is used as it is, but not one of another identity.
         let before = dir.load(WORK_FILE).unwrap();
         assert_eq!((WORKER.obtain(&dir, 700).unwrap(), WORKER.obtain(&dir, 701).unwrap()), (first, second));
         assert_eq!(dir.load(WORK_FILE).unwrap(), before);
@@ -218,7 +218,7 @@ mod tests {
         let dir = NodeDir::open(temp.path()).unwrap();
         let challenge = work_challenge(WORKER.network, &WORKER.identity, 700);
         let first = WORKER.obtain(&dir, 700).unwrap();
-        // The first proof is there at this nonce, the second only after it.
+        // The nonce of the first proof. The second is found only after it.
         let at = u32::from_be_bytes(*first.to_bytes().first_chunk().unwrap());
         let stopped = Kept { proofs: BTreeMap::new(), tried: Some((700, at + 1)) };
         dir.save(WORK_FILE, stopped.to_file().as_bytes()).unwrap();

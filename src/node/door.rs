@@ -16,7 +16,7 @@ pub(crate) struct BrowserProxy {
 }
 
 impl BrowserProxy {
-    /// Opens it on the client. `outside`: whether it is for hosts outside the network, or for sites.
+    /// Opens a proxy on the client: for hosts outside the network if `outside`, else for sites.
     pub(crate) async fn open(client: &Client, outside: bool) -> Result<Self, Error> {
         let scope = if outside { Scope::Everything } else { Scope::Sites };
         let (end, ended) = oneshot::channel();
@@ -24,7 +24,7 @@ impl BrowserProxy {
             let mut rng = system::rng()?;
             // spec: PROXY-33
             let [a, b, c] = rng.bytes::<3>();
-            // The first and the last address of a network are not for hosts.
+            // Without the first and the last address of 127.0.0.0/8, which are not for hosts.
             let ip = Ipv4Addr::new(127, a.clamp(1, 254), b, c.clamp(1, 254));
             let config = |ip| Config { scope, ..Config::new(SocketAddr::from((ip, 0)), local.private_exit()) };
             let proxy = match Proxy::bind(config(ip), &mut rng).await {
@@ -49,7 +49,7 @@ impl BrowserProxy {
         self.addr
     }
 
-    /// Waits until it stops because its client has ended.
+    /// Waits until the proxy stops because its client has ended.
     pub(crate) async fn ended(&mut self) {
         let _ = (&mut self.ended).await;
     }

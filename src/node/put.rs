@@ -1,5 +1,5 @@
-//! The command's half of a put: what is named on the line, read here where only this process can, and what is said of it
-//! before anything is sent.
+//! The command's side of `umbel put`: finds what the command line names, reads it here if only this process can, and
+//! summarises it before anything is sent.
 
 use crate::api::{Content, LeftOut, Listed, Listing, shown};
 use crate::host::error::{Error, ErrorKind};
@@ -17,22 +17,22 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
-/// Read of an input at a time.
+/// Bytes per read of an input.
 const PIECE: usize = 64 * 1024;
-/// Pieces that wait for the node to take them.
+/// Pieces that are read ahead of the node.
 const PIECES_MAX: usize = 4;
-/// Names that a summary tells; `--dry-run` tells all.
+/// Names in one row of a summary; `--dry-run` lists all.
 const TOLD_MAX: usize = 20;
 
-/// What is put.
+/// Where the content comes from.
 enum Source {
-    /// The node reads it.
+    /// A path that the node reads.
     Path(PathBuf),
-    /// Only this process can read it, or it has no length: it is sent.
+    /// An input that only this process can read, or of unknown length, with its name in errors. Its bytes are sent to the node.
     Input(Box<dyn Read + Send>, PathBuf),
 }
 
-/// Publishes what the line names through the node on `dir`. `tell` gets what is said of it before anything is sent.
+/// Publishes what the command line names through the node on `dir`. `tell` gets the listing before anything is sent.
 pub async fn put(
     dir: &Path,
     args: &PutArgs,
@@ -47,7 +47,7 @@ pub async fn put(
         let (convergent, follow, exclude) = (args.convergent, args.follow, args.exclude.clone());
         Request::Put(PutRequest { path, name, convergent, follow, exclude })
     };
-    // A mistyped pattern is told from a missing node.
+    // Checked first, so that a mistyped pattern is reported even if no node runs.
     content(args)?;
     match find(&args.path)? {
         Source::Path(path) => {
@@ -68,7 +68,7 @@ pub async fn put(
     }
 }
 
-/// What a put would publish, found by this process alone.
+/// Lists what a put would publish. Needs no node.
 pub fn list(args: &PutArgs) -> Result<Listing, Error> {
     match find(&args.path)? {
         Source::Path(_) => content(args)?.list(),
@@ -97,7 +97,8 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::file("read", Path::new(&shown(path)), error).with_kind(ErrorKind::Usage)
 }
 
-/// Looks at what the line names. A pipe, a device, `/dev/stdin` or a file that is longer than it says is read here.
+/// Finds out who reads the path. This process reads pipes, devices, `/dev/stdin` and files whose length is not what their
+/// metadata says.
 fn find(path: &Path) -> Result<Source, Error> {
     if path.as_os_str() == "-" {
         return Ok(Source::Input(Box::new(io::stdin()), PathBuf::from("standard input")));
@@ -114,13 +115,13 @@ fn find(path: &Path) -> Result<Source, Error> {
     Ok(Source::Input(Box::new(file), path.to_owned()))
 }
 
-/// Whether a file ends where it says.
+/// Whether a file ends where its metadata says.
 fn is_sized(file: &File, len: u64) -> bool {
     let byte_at = |at: u64| file.read_at(&mut [0], at).is_ok_and(|n| n == 1);
     len.checked_sub(1).is_none_or(byte_at) && !byte_at(len)
 }
 
-/// Reads on a thread of its own, for it may wait for a person or a program.
+/// Reads on a thread of its own, because a read may block on a person or a program.
 fn pieces(mut from: Box<dyn Read + Send>, path: PathBuf) -> mpsc::Receiver<Result<Vec<u8>, Error>> {
     let (to, pieces) = mpsc::channel(PIECES_MAX);
     std::thread::spawn(move || {
@@ -144,7 +145,8 @@ fn pieces(mut from: Box<dyn Read + Send>, path: PathBuf) -> mpsc::Receiver<Resul
     pieces
 }
 
-/// What a person should know before it is public for good: empty where nothing is hidden, left out or mistyped.
+/// What a user should know before the content is public for good. Empty if nothing is hidden or left out, and every
+/// `--exclude` matched something.
 // spec: NODE-15
 pub fn summary(listing: &Listing) -> String {
     let mut text = String::new();

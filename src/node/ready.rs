@@ -1,4 +1,4 @@
-//! Ready files: how a script learns that a node works, and where.
+//! Ready files: how a script learns that a node is ready, and its addresses.
 
 use crate::host::dir::{SHARED, write_atomic};
 use crate::host::error::{Error, ErrorKind};
@@ -8,11 +8,11 @@ use std::path::Path;
 /// What `umbel testnet` writes once a circuit works.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestnetReady {
-    /// 1.
+    /// [`READY_VERSION`].
     pub version: u32,
-    /// The process.
+    /// The process id.
     pub pid: u32,
-    /// The folder that put and get are given with `--dir`.
+    /// The client's folder, for `--dir`.
     pub dir: String,
     /// The network's id.
     pub network: String,
@@ -37,20 +37,20 @@ pub struct RelayReady {
     pub addr: String,
     /// Its folder.
     pub dir: String,
-    /// Whether it connects to servers outside.
+    /// Whether it is an exit.
     pub exit: bool,
 }
 
-/// What `umbel relay` and `umbel client` write when they can do their work.
+/// What `umbel relay` and `umbel client` write when they are ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeReady {
-    /// 1.
+    /// [`READY_VERSION`].
     pub version: u32,
-    /// The process.
+    /// The process id.
     pub pid: u32,
     /// `relay` or `client`.
     pub role: String,
-    /// The folder.
+    /// The node's folder.
     pub dir: String,
     /// The network's id.
     pub network: String,
@@ -64,10 +64,10 @@ pub struct NodeReady {
     pub started_ms: u64,
 }
 
-/// The version of both forms.
+/// The version of both files' form.
 pub const READY_VERSION: u32 = 1;
 
-/// Writes a ready file, whole or not at all, with a line's end.
+/// Writes a ready file atomically, as one line of JSON.
 pub fn write_ready(path: &Path, ready: &impl Serialize) -> Result<(), Error> {
     let mut bytes = serde_json::to_vec(ready).map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
     bytes.push(b'\n');

@@ -19,7 +19,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// The `umbel` program: does what the command line says, and gives the exit code. `args` begins with the program's name.
+/// The `umbel` program: runs a command line and returns the exit code. `args` begins with the program's name.
 ///
 /// For programs that ship Umbel's commands under their own name. Unlike everything else in this library it catches signals,
 /// starts the log and changes limits of the process.
@@ -43,7 +43,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// Whether the line asks for content on standard output, so that no failure may be written there, one of the line included.
+/// Whether the command line asks for content on standard output. Then no error may be written there, not even one about the
+/// command line itself.
 // spec: NODE-12
 fn content_on_stdout(args: &[OsString]) -> bool {
     let out = |a: &OsString| a == "-" || get::leads_to_stdout(Path::new(a));
@@ -55,7 +56,7 @@ fn content_on_stdout(args: &[OsString]) -> bool {
     args.iter().any(|a| a == "get") && (args.iter().any(joined) || args.windows(2).any(apart))
 }
 
-/// The parser's complaint as a failure: what stands before the usage line, and the rest as the hint.
+/// An error of the parser: its hint is the usage line and what else it advises, its message the rest.
 fn usage(error: &clap::Error) -> Error {
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("For more information"));
@@ -96,7 +97,7 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
     }
 }
 
-/// Readies this process for being a node.
+/// Prepares this process to run a node.
 fn prepare(common: &Common) -> Result<(), Error> {
     log::start(common.log, common.unredacted);
     process::forbid_core_dumps()?;
@@ -112,7 +113,7 @@ fn command(global: &Global, work: impl Future<Output = Result<ExitCode, Error>>)
     runtime.map_err(|e| Error::new(ErrorKind::Io, format!("the command cannot start: {e}")))?.block_on(work)
 }
 
-/// The folder of the node to talk to: the one named, else this user's client, else a testnet that runs.
+/// The folder of the node to talk to: the one named, else the client's, or the testnet's if that alone runs.
 fn node_dir(global: &Global) -> Result<PathBuf, Error> {
     if let Some(dir) = &global.dir {
         return Ok(dir.clone());
@@ -124,11 +125,11 @@ fn node_dir(global: &Global) -> Result<PathBuf, Error> {
 
 async fn browse(global: &Global, args: BrowseArgs) -> Result<ExitCode, Error> {
     let report = browse::browse(&node_dir(global)?, args, global.json).await?;
-    // What the browser prints, with --dump-dom for one, has standard output to itself.
+    // Standard output is the browser's, for example with --dump-dom.
     Ok(if global.json { print(&report, true) } else { print_aside(&report, false) })
 }
 
-/// Asks the node that runs; else takes what an earlier run kept in the folder.
+/// Asks the running node for an invite; without one, takes the invite that an earlier run left in the folder.
 async fn invite(global: &Global) -> Result<ExitCode, Error> {
     let dir = node_dir(global)?;
     let report = network::current_invite(&dir).await?.ok_or_else(|| {
@@ -158,7 +159,7 @@ async fn network(global: &Global, command: NetworkCommand) -> Result<ExitCode, E
 }
 
 async fn relays(global: &Global, filter: Option<String>) -> Result<ExitCode, Error> {
-    // A mistake is told before any node is asked.
+    // Checked first, so that a mistake is reported even if no node runs.
     filter.as_deref().map(Filter::parse).transpose()?;
     let talk = Conversation::ask(&node_dir(global)?, &Request::Relays(RelaysRequest { filter })).await?;
     Ok(print(&talk.relays().await?, global.json))

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// A size in bytes: digits and perhaps `K`, `M`, `G` or `T` (powers of 1024), as in `512M`.
+/// A size in bytes: digits and an optional unit `K`, `M`, `G` or `T` (powers of 1024), as in `512M`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
@@ -53,7 +53,7 @@ impl FromStr for ProfileName {
     }
 }
 
-/// Where the proxy listens: loopback only, because whoever reaches it speaks as this user.
+/// Where the proxy listens: loopback only, because whoever reaches it acts as this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loopback(pub SocketAddr);
 

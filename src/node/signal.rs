@@ -5,10 +5,10 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How long a node takes at most to finish what it does, unless its owner says otherwise.
+/// How long a drain may take, unless the operator sets another time.
 pub const DRAIN_MAX: Duration = Duration::from_secs(30);
 
-/// The signals that end a node, as one, and SIGHUP, which does not.
+/// SIGTERM and SIGINT, which end a node, and SIGHUP, which does not.
 #[derive(Debug)]
 pub struct Signals {
     term: Signal,
@@ -19,21 +19,19 @@ pub struct Signals {
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
-    /// All was finished.
+    /// The work was finished.
     Done,
     /// Its time ran out.
     OutOfTime,
-    /// A second signal came.
+    /// A second signal arrived.
     Cut,
 }
 
 impl Signals {
-    /// From here on the signals no longer kill the process. Needs a running tokio runtime.
+    /// Catches the signals, which no longer kill the process from then on. Needs a running tokio runtime.
     pub fn catch() -> Result<Self, Error> {
-        let catch = |kind| {
-            signal(kind)
-                .map_err(|e| Error::new(ErrorKind::Io, format!("the system does not let signals be caught: {e}")))
-        };
+        let catch =
+            |kind| signal(kind).map_err(|e| Error::new(ErrorKind::Io, format!("signals cannot be caught: {e}")));
         Ok(Self {
             term: catch(SignalKind::terminate())?,
             int: catch(SignalKind::interrupt())?,
@@ -41,12 +39,12 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one that ends the node. SIGHUP, and the terminal that closes, end none.
+    /// Waits for the next SIGTERM or SIGINT. Ignores SIGHUP, which a closing terminal sends too.
     pub async fn next(&mut self) {
         self.next_or_hangup(|| ()).await;
     }
 
-    /// As [`Signals::next`]; calls `reload` at each SIGHUP.
+    /// As [`Signals::next`], but calls `reload` at each SIGHUP.
     pub async fn next_or_hangup(&mut self, mut reload: impl FnMut()) {
         loop {
             tokio::select! {
@@ -57,7 +55,7 @@ impl Signals {
         }
     }
 
-    /// After the first signal: runs `work` to its end, for `most`, or until the second signal.
+    /// After the first signal: runs `work` until it is finished, `most` has passed, or a second signal arrives.
     pub async fn drain(&mut self, most: Duration, work: impl Future<Output = ()>) -> Drained {
         tokio::select! {
             () = work => Drained::Done,

@@ -103,7 +103,7 @@ fn a_relay_out_of_descriptors_says_so_once_and_recovers() {
     );
     std::thread::sleep(Duration::from_secs(3));
     let log = relay.process().log();
-    assert_eq!(log.matches("too many open files: connections of others wait").count(), 1, "{log}");
+    assert_eq!(log.matches("too many open files: incoming connections wait").count(), 1, "{log}");
     drop(crowd);
     until("the relay accepts again", COMMAND_MAX, || {
         let stream = TcpStream::connect(&addr).unwrap();

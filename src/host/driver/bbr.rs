@@ -1,39 +1,41 @@
-//! Spares links the stops of BBR.
+//! Keeps BBR from pausing links (ProbeRTT).
 //!
-//! A sender with BBR stops for 200 ms and a round trip every ten seconds, to see the least round trip of its path once more.
-//! Circuits have no use for that: they keep queues short and drain them by themselves (spec 09, CONG-7), and they lead over
-//! several links, which stop one after the other. BBR begins its ten seconds anew when a socket leaves it and takes it up
-//! again. It then keeps its window and the least round trip that the system has seen on that socket within the last minutes, and
-//! measures the rate anew; what a loss made it put aside of its window, it has to grow again.
+//! A sender with BBR nearly stops for 200 ms and a round trip every ten seconds, to measure the path's minimum round trip
+//! again. Circuits do not need that: they keep queues short and drain them themselves (spec 09, CONG-7), and they cross
+//! several links, which would pause one after the other. The ten seconds start again when a socket switches to another
+//! congestion control and back. It then keeps its window and the minimum round trip that the system has measured on it within
+//! the last minutes, and measures the bandwidth anew. A window that was reduced after a loss has to grow again.
 //!
-//! On a path that has become much longer that round trip holds the window too small, and the socket takes less than the link has
-//! to send. Such a link is left to BBR's own rhythm until the system has forgotten the old round trip. A link that is merely busy
-//! is not taken for one: on the emulated path of `benches/netem`, links that ten circuits filled took nothing for 14 % of
-//! the time at most, and for 60 % and more once their path was longer.
+//! If the path has become much longer, the old round trip keeps the window too small, and the socket takes less than the link
+//! has to send. Such a link is left to BBR's own ProbeRTT until the system has forgotten the old round trip. A link that is
+//! merely busy is not mistaken for one: on the emulated path of `benches/netem`, sockets of links that ten circuits filled
+//! were blocked for at most 14 % of the time, and for 60 % and more once the path was longer.
 //!
-//! All this is of the BBR in Linux (version 1). Version 3 halves its window every five seconds instead, which this does not spare a link.
+//! All this is about version 1 of BBR, as in Linux. Version 3 halves its window every five seconds instead, which this does not
+//! prevent.
 
 use crate::base::time::{Duration, Instant};
 use core::cell::OnceCell;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::TcpStream;
 
-/// From one renewal to the next: within the ten seconds after which BBR stops.
+/// Time between two renewals: less than the ten seconds after which BBR pauses.
 const RENEW_AFTER: Duration = Duration::from_secs(9);
 
-/// The system keeps the least round trip of a socket for five minutes (Linux, `tcp_min_rtt_wlen`).
+/// How long the system remembers a socket's minimum round trip (Linux, `tcp_min_rtt_wlen`).
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 
-/// When a link's socket takes up BBR anew; never, where it does not use BBR.
+/// When a link's socket starts BBR again; never if it does not use BBR.
 pub(super) struct Renewal {
     at: Option<Instant>,
-    /// When this was last checked, and for how much of the time since then the socket took nothing.
+    /// When a renewal was last due, or the link began.
     since: Instant,
+    /// For how much of the time since then the socket took nothing.
     blocked: Duration,
 }
 
 impl Renewal {
-    /// For a link's socket. `allowed` keeps what was found out about this process.
+    /// For a link's socket. `allowed` caches whether this process may switch back to BBR.
     pub(super) fn of(stream: &TcpStream, allowed: &OnceCell<bool>, now: Instant) -> Self {
         let renews = uses_bbr(&SockRef::from(stream)) && *allowed.get_or_init(may_return);
         Self { at: renews.then(|| now + RENEW_AFTER), since: now, blocked: Duration::ZERO }
@@ -44,17 +46,17 @@ impl Renewal {
         Self { at: None, since: Instant::default(), blocked: Duration::ZERO }
     }
 
-    /// Whether it ever renews. If not, it needs no reports.
+    /// Whether it ever renews. If not, [`Renewal::blocked`] need not be called.
     pub(super) fn is_on(&self) -> bool {
         self.at.is_some()
     }
 
-    /// For this time there was something to write, and the socket did not take it.
+    /// Adds time in which there was something to write and the socket did not take it.
     pub(super) fn blocked(&mut self, time: Duration) {
         self.blocked += time;
     }
 
-    /// Renews if it is time. An idle link needs no renewal, because BBR measures its round trip again when the link wakes.
+    /// Renews if it is due. An idle link needs no renewal, because BBR measures the round trip again when it sends again.
     pub(super) fn tick(&mut self, stream: &TcpStream, now: Instant) {
         if self.is_due(now) && !leave_and_return(&SockRef::from(stream)) {
             *self = Self::never();
@@ -73,7 +75,7 @@ impl Renewal {
     }
 }
 
-/// Whether a socket of this process that has left BBR may take it up again: a route can prescribe what a process may not choose.
+/// Whether this process may switch a socket back to BBR: a route can set a congestion control that a process may not choose.
 fn may_return() -> bool {
     Socket::new(Domain::IPV4, Type::STREAM, None).is_ok_and(|socket| leave_and_return(&socket))
 }
@@ -83,13 +85,13 @@ fn uses_bbr(socket: &Socket) -> bool {
     socket.tcp_congestion().is_ok_and(|name| is_bbr(&name))
 }
 
-/// The name comes in a field of fixed size, padded with zeros.
+/// The name is padded with zeros to a fixed size.
 #[cfg(target_os = "linux")]
 fn is_bbr(name: &[u8]) -> bool {
     name.split(|b| *b == 0).next() == Some(b"bbr")
 }
 
-/// Every Linux has Reno, and lets everyone use it.
+/// Switches to Reno, which every Linux has and every process may use, and back to BBR.
 #[cfg(target_os = "linux")]
 fn leave_and_return(socket: &Socket) -> bool {
     socket.set_tcp_congestion(b"reno").is_ok() && socket.set_tcp_congestion(b"bbr").is_ok()

@@ -13,10 +13,10 @@ use tokio::sync::Notify;
 
 /// Reads of one connection in a row before other tasks run.
 pub(super) const READS_PER_TURN: u32 = 4;
-/// Writes, likewise.
+/// Writes of one connection in a row before other tasks run.
 pub(super) const WRITES_PER_TURN: u32 = 16;
 
-/// With more bytes than this not yet sent, the system takes no further write of a connection.
+/// While more bytes than this are not yet sent, the system does not report a socket as writable (`TCP_NOTSENT_LOWAT`).
 #[cfg(target_os = "linux")]
 const UNSENT_MAX: u32 = 16 * 1024;
 
@@ -30,7 +30,7 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    /// Waits for an abort. For tasks that nothing else wakes.
+    /// Waits for an abort or a close, where nothing else wakes the task.
     pub(super) async fn aborted(&self) {
         while !self.abort.get() && !self.close.get() {
             self.wake.notified().await;
@@ -38,7 +38,7 @@ impl Handle {
     }
 }
 
-/// What is left of a write that the socket did not take.
+/// What the socket did not take of a write.
 #[derive(Default)]
 struct Unwritten {
     bytes: Vec<u8>,
@@ -69,7 +69,7 @@ enum Progress {
 impl<R: Role + 'static> Core<R> {
     pub(super) async fn run_conn(self: Rc<Self>, conn: ConnId, mut stream: TcpStream, handle: Rc<Handle>) {
         let _ = stream.set_nodelay(true);
-        // What the system has taken waits for everything before it; what still lies in our queues is sent in turn.
+        // A cell in the system's buffer waits for all before it. In our queues, circuits take turns.
         #[cfg(target_os = "linux")]
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX);
         let renewal = match conn {
@@ -83,7 +83,7 @@ impl<R: Role + 'static> Core<R> {
         self.carry(conn, &mut stream, &handle, renewal).await;
         self.conns.borrow_mut().remove(&conn);
         if handle.abort.get() {
-            // A reset frees the peer at once.
+            // With this, closing the socket sends a reset, which frees the peer at once.
             let _ = socket2::SockRef::from(&stream).set_linger(Some(core::time::Duration::ZERO));
         }
         drop(stream);
@@ -142,7 +142,7 @@ impl<R: Role + 'static> Core<R> {
                         return;
                     }
                 }
-                // Even if nobody reads and nothing is to be written, a peer that is gone must be noticed.
+                // A peer that is gone must be noticed even if there is nothing to read or write.
                 _ = stream.ready(Interest::ERROR), if budget == 0 && drained => return,
             }
             if let Some(since) = blocked_since {
@@ -151,7 +151,7 @@ impl<R: Role + 'static> Core<R> {
         }
     }
 
-    /// Reads once. Tells the role if that was the end.
+    /// Reads once. Tells the role if the peer has ended its side.
     fn take_in(
         self: &Rc<Self>,
         conn: ConnId,
@@ -166,7 +166,7 @@ impl<R: Role + 'static> Core<R> {
         Ok(())
     }
 
-    /// Reads once; false at the end of what the peer sends.
+    /// Reads once; false if the peer has ended its side.
     fn read_some(self: &Rc<Self>, conn: ConnId, stream: &TcpStream, budget: usize) -> Result<bool, ()> {
         let mut buf = self.read_buf.borrow_mut();
         let limit = budget.min(buf.len());

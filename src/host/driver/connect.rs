@@ -1,4 +1,4 @@
-//! Connecting to an endpoint at any of its addresses.
+//! Connects to an endpoint at any of its addresses ("happy eyeballs", RFC 8305).
 
 use crate::host::buffers;
 use crate::host::descriptors::is_shortage;
@@ -10,15 +10,15 @@ use std::io::ErrorKind;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// From a connect to its success, at one address.
+/// Time-out of one attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// An address that has not answered for this long does not hold up the next one (RFC 8305, section 5).
+/// When an address has not answered for this long, the next one is tried beside it (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// From the first attempt to the end of the last, however many addresses there are.
+/// Time-out of all attempts together, however many addresses there are.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// Tries the endpoint's addresses in their order, the next when one failed or did not answer at once. Keeps the first
-/// connection there is and gives the others up. Must be called inside a `LocalSet`.
+/// Tries the endpoint's addresses in order: the next one when an attempt failed, or after [`ATTEMPT_DELAY`]. Keeps the first
+/// connection and cancels the other attempts. Must be called inside a `LocalSet`.
 // spec: STREAM-31
 pub(super) async fn connect(endpoint: &Endpoint) -> Result<TcpStream, DialError> {
     tokio::time::timeout(DIAL_TIMEOUT, race(endpoint)).await.unwrap_or(Err(DialError::TimedOut))
@@ -26,7 +26,7 @@ pub(super) async fn connect(endpoint: &Endpoint) -> Result<TcpStream, DialError>
 
 async fn race(endpoint: &Endpoint) -> Result<TcpStream, DialError> {
     let mut rest = endpoint.addrs().iter().copied();
-    // Dropping it ends the attempts that are under way.
+    // Dropping it cancels the attempts in progress.
     let mut attempts = JoinSet::new();
     let mut why = None;
     loop {
@@ -38,7 +38,7 @@ async fn race(endpoint: &Endpoint) -> Result<TcpStream, DialError> {
             ended = attempts.join_next() => match ended {
                 Some(Ok(Ok(stream))) => return Ok(stream),
                 Some(Ok(Err(reason))) => why = why.max(Some(Telling(reason))),
-                // An attempt does not panic, and nobody else ends it.
+                // Does not happen: an attempt neither panics nor is cancelled elsewhere.
                 Some(Err(_)) => {}
                 None => return Err(why.map_or(DialError::Unreachable, |Telling(reason)| reason)),
             },
@@ -47,8 +47,8 @@ async fn race(endpoint: &Endpoint) -> Result<TcpStream, DialError> {
     }
 }
 
-/// Collects the reasons and reports the one that says most: a host that refuses exists, while an unreachable one may be of a family
-/// that this machine does not have.
+/// Orders reasons by how much they tell: a host that refuses exists, while an unreachable one may only have an address of a
+/// family that this machine does not have.
 #[derive(PartialEq, Eq)]
 struct Telling(DialError);
 
@@ -157,7 +157,7 @@ mod tests {
     fn where_no_address_answers_the_reason_is_told() {
         let (_, dead) = addresses();
         assert_eq!(block_on(connect(&Endpoint::relay(&[dead, dead]).unwrap())).unwrap_err(), DialError::Refused);
-        // No way leads to a multicast address.
+        // There is no TCP connection to a multicast address.
         let nowhere: SocketAddr = "[ff02::1]:1".parse().unwrap();
         for addrs in [[dead, nowhere], [nowhere, dead]] {
             let endpoint = Endpoint::destination(&addrs).unwrap();

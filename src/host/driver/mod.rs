@@ -1,8 +1,8 @@
 //! Drives a [`Role`] on sockets: one thread, one task for each connection, no locks.
 //!
-//! A connection's task waits for its socket, for room to write, or to be woken by the role. Bytes are read into one
-//! buffer of the core and handed to the role where they lie; what the role writes is gathered in another and written at
-//! once, so an idle connection holds no buffer.
+//! A connection's task waits for bytes to read, for room to write, or to be woken by the role. All connections share two
+//! buffers: bytes are read into one and passed to the role in place, and what the role sends is gathered in the other and
+//! written at once. So an idle connection holds no buffer.
 
 mod bbr;
 mod conn;
@@ -24,7 +24,7 @@ use std::rc::Rc;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-/// The process's two clocks. Copies share one start, so their times compare.
+/// The monotonic clock and the wall clock. Copies share one start, so their times can be compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: std::time::Instant,
@@ -37,7 +37,7 @@ impl Clock {
         Self { start: std::time::Instant::now() }
     }
 
-    /// What time it is.
+    /// The current time.
     pub fn now(&self) -> Now {
         let mono = Instant(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX));
         Now { mono, unix: crate::host::system::unix_now() }
@@ -48,16 +48,16 @@ impl Clock {
     }
 }
 
-/// What went through a thread's sockets, and in how many pieces: what a byte costs depends on that.
+/// A thread's socket traffic. What a byte costs depends on how many reads, writes and wakes it took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Traffic {
     /// Bytes read.
     pub received: u64,
     /// Bytes written.
     pub sent: u64,
-    /// Reads that brought something.
+    /// Reads that returned bytes.
     pub reads: u64,
-    /// Writes that took something.
+    /// Writes that took bytes.
     pub writes: u64,
     /// How often the task of a connection was woken.
     pub wakes: u64,
@@ -73,7 +73,7 @@ impl core::ops::AddAssign for Traffic {
     }
 }
 
-/// What a core does beyond sockets.
+/// What a core does for its role besides sockets.
 pub trait Hooks<R> {
     /// The role asks one of the node's own services; the answer is given with [`Core::input`].
     fn ask(&self, core: &Rc<Core<R>>, ask: AskId, service: Service, body: Vec<u8>, from: Option<core::net::IpAddr>);
@@ -81,30 +81,31 @@ pub trait Hooks<R> {
     fn store(&self, _core: &Rc<Core<R>>, _id: StoreCallId, _call: StoreCall) {
         // Only a node's service core has a store.
     }
-    /// The role of an exit has a name looked up; the answer is given with [`Core::input`].
+    /// An exit's role asks for the addresses of a name; the answer is given with [`Core::input`].
     fn resolve(&self, _core: &Rc<Core<R>>, _ask: AskId, _name: String) {
-        // A relay's shards alone are exits.
+        // Only a relay's shards are exits.
     }
-    /// Nobody waits for that answer any more, so it must not be given.
+    /// The role does not wait for that answer any more, so it must not be given.
     fn give_up_resolve(&self, _ask: AskId) {}
-    /// The role has taken an input and its outputs are carried out.
+    /// Called when the role's outputs have been carried out.
     fn after(&self, core: &Rc<Core<R>>);
 }
 
-/// A role with its connections, clock and timer: what every task of the thread shares. It holds two buffers for all
-/// connections.
+/// A role with its connections, clock and timer, shared by all tasks of the thread.
 pub struct Core<R> {
     role: RefCell<R>,
     conns: RefCell<BTreeMap<ConnId, Rc<Handle>>>,
     hooks: Box<dyn Hooks<R>>,
     clock: Clock,
+    /// The deadline that the timer task waits for.
     armed: Cell<Option<Instant>>,
     timer: Notify,
     read_buf: RefCell<Vec<u8>>,
     write_buf: RefCell<Vec<u8>>,
     traffic: Cell<Traffic>,
-    /// A connection was closed, and its descriptor with it.
+    /// Notified when a connection was closed, and its descriptor with it.
     freed: Notify,
+    /// Whether this process may switch sockets back to BBR, once that is known.
     may_renew: OnceCell<bool>,
 }
 
@@ -129,25 +130,25 @@ impl<R: Role + 'static> Core<R> {
         core
     }
 
-    /// What time it is.
+    /// The current time.
     pub fn now(&self) -> Now {
         self.clock.now()
     }
 
-    /// What went through sockets so far.
+    /// The traffic so far.
     pub fn traffic(&self) -> Traffic {
         self.traffic.get()
     }
 
-    /// Uses the role and carries out what follows from it.
+    /// Calls `act` on the role and carries out the outputs.
     pub fn with<T>(self: &Rc<Self>, act: impl FnOnce(&mut R, Now) -> T) -> T {
         let result = act(&mut self.role.borrow_mut(), self.now());
         self.pump();
         result
     }
 
-    /// Uses the role, hands the result to `note`, and only then carries out what follows from it: for what must be known
-    /// before the first effect.
+    /// As [`Core::with`], but passes the result to `note` before the outputs are carried out: for what must be known before
+    /// the first effect.
     pub fn with_noted<T, U>(self: &Rc<Self>, act: impl FnOnce(&mut R, Now) -> T, note: impl FnOnce(T) -> U) -> U {
         let result = act(&mut self.role.borrow_mut(), self.now());
         let noted = note(result);
@@ -155,12 +156,12 @@ impl<R: Role + 'static> Core<R> {
         noted
     }
 
-    /// Takes something out of the role. It must have no effects.
+    /// Calls `act` on the role, which must cause no outputs.
     pub fn peek<T>(&self, act: impl FnOnce(&mut R) -> T) -> T {
         act(&mut self.role.borrow_mut())
     }
 
-    /// Gives the role an input and carries out what follows from it.
+    /// Gives the role an input and carries out the outputs.
     pub fn input(self: &Rc<Self>, input: Input<'_>) {
         self.role.borrow_mut().handle(self.now(), input);
         self.pump();
@@ -241,7 +242,7 @@ impl<R: Role + 'static> Core<R> {
             Err(why) => {
                 self.conns.borrow_mut().remove(&conn);
                 if why == DialError::Resource {
-                    descriptors::warn_short("connections to others fail");
+                    descriptors::warn_short("outgoing connections fail");
                 }
                 self.input(Input::Failed(conn, why));
             }
@@ -250,7 +251,7 @@ impl<R: Role + 'static> Core<R> {
 
     /// Accepts connections until the task is ended.
     pub async fn listen(self: Rc<Self>, listener: TcpListener) {
-        let mut pause = Pause::new("connections of others wait");
+        let mut pause = Pause::new("incoming connections wait");
         loop {
             let (stream, from) = match listener.accept().await {
                 Ok(accepted) => accepted,
@@ -267,7 +268,7 @@ impl<R: Role + 'static> Core<R> {
                 let handle = self.add(conn);
                 tokio::task::spawn_local(self.clone().run_conn(conn, stream, handle));
             }
-            // Another link may have been closed for it, even if it does not stay itself.
+            // The role may have closed another link to make room, even if it refused this one.
             self.pump();
         }
     }

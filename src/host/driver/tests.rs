@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Takes bytes slowly, or writes without end.
+/// Reads slowly, or writes without end.
 struct Busy {
     turns: Rc<Cell<u32>>,
     writes: bool,
@@ -112,7 +112,7 @@ fn the_system_asks_a_silent_destination_whether_it_is_there() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let destination = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         tokio::task::spawn_local(core.listen(listener));
-        // The system's table: after state and queues stands the timer that runs; 02 is keep-alive's.
+        // The sixth field of /proc/net/tcp is the timer that runs; 02 is keep-alive's.
         let remote = format!(":{:04X} 01 ", destination.local_addr().unwrap().port());
         let asks = || {
             let table = std::fs::read_to_string("/proc/net/tcp").unwrap();

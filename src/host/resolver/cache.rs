@@ -4,21 +4,21 @@ use crate::base::time::{Duration, Instant};
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
-/// Names that are remembered.
+/// Most names in the cache.
 pub(super) const ENTRIES_MAX: usize = 4096;
-/// Bytes of names and addresses that are remembered.
+/// Most bytes of names and addresses in the cache.
 pub(super) const BYTES_MAX: usize = 512 * 1024;
 /// An answer is kept at least this long, so that a client that asks a hundred times a second does not reach the server each time.
 pub(super) const TTL_MIN: Duration = Duration::from_secs(5);
-/// And at most this long.
+/// An answer with addresses is kept at most this long.
 pub(super) const TTL_MAX: Duration = Duration::from_secs(3600);
-/// That a name has no address is kept at most this long (RFC 2308).
+/// A negative answer is kept at most this long (RFC 2308).
 pub(super) const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(60);
 
 struct Entry {
     addrs: Vec<IpAddr>,
     until: Instant,
-    /// Its place in `order`.
+    /// Its key in `order`.
     used: u64,
 }
 
@@ -26,18 +26,19 @@ struct Entry {
 #[derive(Default)]
 pub(super) struct Cache {
     entries: BTreeMap<String, Entry>,
+    /// Names, the least recently used first.
     order: BTreeMap<u64, String>,
     bytes: usize,
     uses: u64,
 }
 
 fn size(name: &str, addrs: &[IpAddr]) -> usize {
-    // The name stands in both maps.
+    // The name is in both maps.
     2 * name.len() + size_of_val(addrs)
 }
 
 impl Cache {
-    /// The addresses of a name that was answered lately; empty where it has none.
+    /// The cached addresses of a name; empty if it has none, `None` if it is not cached.
     pub(super) fn get(&mut self, now: Instant, name: &str) -> Option<Vec<IpAddr>> {
         let entry = self.entries.get_mut(name)?;
         if entry.until <= now {
@@ -51,7 +52,7 @@ impl Cache {
         Some(entry.addrs.clone())
     }
 
-    /// Remembers an answer for as long as its server says, within bounds.
+    /// Caches an answer for as long as its server says, within bounds.
     pub(super) fn put(&mut self, now: Instant, name: &str, addrs: &[IpAddr], ttl: Duration) {
         self.remove(name);
         let max = if addrs.is_empty() { NEGATIVE_TTL_MAX } else { TTL_MAX };

@@ -1,13 +1,12 @@
-//! The addresses of names, for exit streams: the one place where a node asks a name server.
+//! Looks host names up for exit streams. Nothing else in a node asks a name server.
 //!
-//! Nothing blocks a thread, so a name whose server says nothing costs the others nothing; how many may be looked up at once is
-//! the role's to say. IPv4 and IPv6 addresses are asked for side by side, and who has answered does not wait long for the other
-//! (RFC 8305, section 3). Answers are kept in a cache of this relay's own.
+//! Nothing blocks the thread, so a silent name server delays no other name; the role bounds how many look-ups run at once.
+//! A and AAAA records are asked for in parallel, and once one answer has addresses the other is not waited for long (RFC 8305,
+//! section 3). Answers are cached.
 //!
-//! What `hickory` does: questions leave from a socket of their own with a random port and a random id; an answer must come
-//! from the server, with that id and that question; one that is cut short is asked for again over TCP; CNAMEs are followed
-//! to a bounded depth. The letters of names are not drawn at random (0x20): servers that write them back in lower case would
-//! be taken for forgers.
+//! `hickory` sends each query from a socket of its own with a random port and a random id; accepts an answer only from that
+//! server, with that id and that question; repeats a truncated one over TCP; and follows CNAMEs to a bounded depth. The case
+//! of letters is not randomised (0x20), because servers that answer in lower case would be taken for forgers.
 
 mod cache;
 mod system;
@@ -28,31 +27,31 @@ use std::rc::Rc;
 use system::Stamp;
 use transport::Transport;
 
-/// From asking for a name's addresses to the answer.
+/// Time-out of one look-up.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much longer a look-up waits for the other kind of address once it has one kind.
+/// How much longer a look-up waits for the other address family once it has addresses of one.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 /// How often the system's files are checked for changes.
 const FILES_CHECK: Duration = Duration::from_secs(1);
 
-/// Whom to ask.
+/// The name servers to ask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Servers {
     /// The servers of `/etc/resolv.conf`.
     #[default]
     System,
-    /// These.
+    /// These servers.
     Listed(Vec<SocketAddr>),
 }
 
-/// What the files say, and the client that was made from that.
+/// The system's settings, and the resolver that was made from them.
 struct Settings {
     stamp: Stamp,
     resolver: Option<Resolver<Transport>>,
     hosts: Hosts,
 }
 
-/// Looks names up on one thread.
+/// Looks names up on one thread, with a cache of its own.
 pub struct Names {
     servers: Servers,
     settings: RefCell<Option<Rc<Settings>>>,
@@ -60,17 +59,17 @@ pub struct Names {
     cache: RefCell<Cache>,
 }
 
-/// The addresses of one kind, and how long they may be kept.
+/// Addresses, and how long they may be kept.
 type Found = (Vec<IpAddr>, Duration);
 
 impl Names {
-    /// Nothing is read before the first name.
+    /// Reads no settings before the first look-up.
     pub fn new(servers: Servers) -> Self {
         Self { servers, settings: RefCell::default(), checked: Cell::default(), cache: RefCell::default() }
     }
 
-    /// A name's addresses, at most [`EXIT_ADDRESSES_MAX`]; none where there are none or nobody answers. Dropping the future ends
-    /// the questions.
+    /// A name's addresses, at most [`EXIT_ADDRESSES_MAX`]; empty if it has none, or no server answers. Dropping the future
+    /// cancels the queries.
     pub async fn look_up(&self, now: Instant, name: &str) -> Vec<IpAddr> {
         let Ok(Host::Name(name)) = Host::parse(name) else { return Vec::new() };
         let settings = self.settings(now);
@@ -111,7 +110,7 @@ impl Names {
 }
 
 impl Settings {
-    /// What needs no server: names of the hosts file, and this machine's.
+    /// Addresses that need no server: those in the hosts file, and those of `localhost`.
     fn known(&self, name: &str) -> Option<Vec<IpAddr>> {
         let mut found = Vec::new();
         if let Ok(name) = Name::from_ascii(name) {
@@ -128,7 +127,7 @@ impl Settings {
     }
 }
 
-/// Asks for both kinds of addresses; IPv6 ones come first. `None` when nobody answered.
+/// Asks for both address families and alternates them, IPv6 first. `None` if no server answered.
 async fn ask_both(resolver: &Resolver<Transport>, name: &str) -> Option<Found> {
     let mut fqdn = Name::from_ascii(name).ok()?;
     fqdn.set_fqdn(true);
@@ -138,7 +137,7 @@ async fn ask_both(resolver: &Resolver<Transport>, name: &str) -> Option<Found> {
         found = &mut v6 => (found, true),
         found = &mut v4 => (found, false),
     };
-    // Only addresses are worth connecting to while the other answer is out.
+    // Without addresses there is nothing to connect to yet, so the other answer gets all its time.
     let patience =
         if first.as_ref().is_some_and(|(addrs, _)| !addrs.is_empty()) { RESOLUTION_DELAY } else { LOOKUP_TIMEOUT };
     let second = match of_v6 {
@@ -157,13 +156,13 @@ async fn ask_both(resolver: &Resolver<Transport>, name: &str) -> Option<Found> {
             addrs.extend(v4);
             Some((alternate(&addrs, IpAddr::is_ipv6), ttl))
         }
-        // The other kind may still be answered, for the next one who asks.
+        // Kept for a short time only, because the other family may be answered next time.
         (Some((addrs, _)), None) | (None, Some((addrs, _))) => Some((addrs, TTL_MIN)),
         (None, None) => None,
     }
 }
 
-/// Asks for one kind of addresses; `None` when nobody answered, or not in a way that can be relied on.
+/// Asks for one address family; `None` if no server gave a definite answer.
 async fn ask(resolver: &Resolver<Transport>, name: Name, kind: RecordType) -> Option<Found> {
     let seconds = |s: u32| Duration::from_secs(u64::from(s));
     match resolver.lookup(name, kind).await {
@@ -179,7 +178,7 @@ async fn ask(resolver: &Resolver<Transport>, name: Name, kind: RecordType) -> Op
     }
 }
 
-/// Whether there is no such name or no such address, and not merely a server that could not say.
+/// Whether the name or its record does not exist, as opposed to a server that could not tell.
 fn is_sure(none: &hickory_resolver::net::NoRecords) -> bool {
     use hickory_resolver::proto::op::ResponseCode;
     matches!(none.response_code, ResponseCode::NXDomain | ResponseCode::NoError)

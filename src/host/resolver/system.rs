@@ -1,4 +1,4 @@
-//! The machine's own settings for names: `/etc/resolv.conf` and `/etc/hosts`, read anew when they change.
+//! The system's resolver settings: `/etc/resolv.conf` and `/etc/hosts`, read again when they change.
 
 use super::Servers;
 use core::time::Duration;
@@ -10,28 +10,28 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::MetadataExt;
 
 const FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
-/// How long a server may take, unless the system says otherwise.
+/// Time-out of one query, unless the system sets another.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(3);
-/// Between these the system's settings are followed.
+/// The system's time-out is taken between these bounds.
 const SERVER_TIMEOUT_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
-/// Tries after the first, over all servers.
+/// Most retries of a query, over all servers.
 const RETRIES_MAX: usize = 2;
-/// Name servers that are asked; further ones are left out.
+/// Most name servers; further ones are ignored.
 const SERVERS_MAX: usize = 4;
 
-/// Tells one state of the files from another.
+/// Identifies a state of the files, by their metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp([Option<(u64, u64, i64, i64)>; 2]);
 
 impl Stamp {
-    /// Of the files as they are now.
+    /// The state of the files now.
     pub(super) fn read() -> Self {
         let of = |m: Metadata| (m.ino(), m.len(), m.mtime(), m.mtime_nsec());
         Self(FILES.map(|file| std::fs::metadata(file).ok().map(of)))
     }
 }
 
-/// What the resolver is made of.
+/// The settings for a resolver, and the hosts file.
 pub(super) fn read(servers: &Servers) -> (ResolverConfig, ResolverOpts, Hosts) {
     let (mut found, mut options) = (Vec::new(), ResolverOpts::default());
     options.timeout = SERVER_TIMEOUT;
@@ -51,14 +51,14 @@ pub(super) fn read(servers: &Servers) -> (ResolverConfig, ResolverOpts, Hosts) {
                 options.edns0 = true;
             }
             Err(why) => {
-                tracing::warn!(%why, "/etc/resolv.conf names no server: 127.0.0.1 is asked");
+                tracing::warn!(%why, "/etc/resolv.conf cannot be used: 127.0.0.1 is asked");
                 found.push(NameServerConfig::udp_and_tcp(IpAddr::V4(Ipv4Addr::LOCALHOST)));
             }
         },
     }
     found.truncate(SERVERS_MAX);
     options.attempts = options.attempts.clamp(1, RETRIES_MAX);
-    // Names and answers are kept in `cache`, and the hosts file is looked at before anybody is asked.
+    // Answers are kept in `cache`, and the hosts file is searched before a server is asked.
     options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;
     let hosts = Hosts::from_system().unwrap_or_default();

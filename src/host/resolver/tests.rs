@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
 
-/// A name server on a thread of its own. What is in a name tells how it answers:
+/// A name server on a thread of its own. A name says how it is answered:
 /// `silent` not at all, `v6silent` not for IPv6, `late` after half a second, `big` in full over TCP only, `cut` with a broken
 /// message, `servfail`, `nx`, `two` IPv4 and IPv6, `forged` with a false answer of another id first.
 struct Server {
@@ -151,7 +151,7 @@ fn the_operators_search_list_is_for_nobody_else() {
     let server = Server::start();
     block_on(async { assert_eq!(server.names().look_up(NOW, "nx").await, ips(&[])) });
     let asked = server.asked.lock().unwrap();
-    assert_eq!(asked.keys().collect::<Vec<_>>(), ["nx"], "as it stands, and no further");
+    assert_eq!(asked.keys().collect::<Vec<_>>(), ["nx"], "as written, and no other");
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn three_hundred_silent_names_hold_nobody_up() {
         let start = crate::host::system::Timer::start();
         assert_eq!(names.look_up(NOW, "good.test").await, ips(&["1.2.3.1"]));
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-        // What is given up keeps no socket open.
+        // A cancelled look-up keeps no socket open.
         let sockets = || std::fs::read_dir("/proc/self/fd").unwrap().count();
         let before = sockets();
         silent.iter().for_each(tokio::task::JoinHandle::abort);

@@ -1,5 +1,5 @@
-//! How name servers are reached: as `hickory` does, but with one packet in flight for a question at a time. Its own retries
-//! keep the sockets of the earlier tries open, so that a server that says nothing would cost three descriptors a question.
+//! Reaches name servers as `hickory` does, but with one packet in flight per query. Its own retries keep the sockets of earlier
+//! tries open: a silent server would cost three descriptors per query.
 
 use hickory_resolver::config::{ConnectionConfig, ProtocolConfig};
 use hickory_resolver::net::NetError;
@@ -29,7 +29,7 @@ impl ConnectionProvider for Transport {
         if !matches!(config.protocol, ProtocolConfig::Udp) {
             return self.0.new_connection(ip, config, cx);
         }
-        // Each question has a socket of its own, with a port drawn at random.
+        // Each query has a socket of its own, with a random port.
         let stream = UdpClientStream::builder(SocketAddr::new(ip, config.port), self.0.clone())
             .with_timeout(Some(cx.options.timeout))
             .with_max_retries(1);

@@ -24,7 +24,7 @@ impl Inbox {
     }
 }
 
-/// A job of the node's. Dropping it ends the job.
+/// A job of the node. Dropping the handle ends it.
 pub struct JobHandle {
     node: AgentHandle,
     id: JobId,
@@ -32,7 +32,7 @@ pub struct JobHandle {
 }
 
 impl JobHandle {
-    /// Starts a job; `None` when the node has too many.
+    /// Starts a job; `None` if the node has too many.
     pub fn start(node: &AgentHandle, job: Job) -> Option<Self> {
         let note = |id: Option<JobId>| {
             let (id, inbox) = (id?, Rc::new(Inbox::default()));
@@ -42,7 +42,7 @@ impl JobHandle {
         node.with_noted(|n, _| n.start_job(job), note)
     }
 
-    /// What the job says next.
+    /// Waits for the job's next news.
     pub async fn next(&self) -> JobNews {
         loop {
             if let Some(news) = self.inbox.news.borrow_mut().pop_front() {
@@ -52,7 +52,7 @@ impl JobHandle {
         }
     }
 
-    /// Uses the job and lets it go on.
+    /// Calls `act` on the job and carries out the effects; `None` if it has ended.
     pub fn with<T>(&self, act: impl FnOnce(&mut Job) -> T) -> Option<T> {
         self.node.with(|node, _| node.job(self.id).map(act))
     }
@@ -65,22 +65,25 @@ impl Drop for JobHandle {
     }
 }
 
-/// An object that is open.
+/// An open object.
 pub struct AgentObject {
     node: AgentHandle,
     open: Open,
     route: u64,
 }
 
-/// Content on its way.
+/// A range of an object's content, as it arrives.
 pub struct AgentBody {
     job: JobHandle,
-    /// The length of the bytes that were handed out last. The next request releases them.
+    /// Length of the bytes that were returned last. The next call releases them from the job's window.
     out: usize,
 }
 
 impl AgentHandle {
     /// Opens an object over circuits that only this `route` uses.
+    ///
+    /// # Errors
+    /// [`FetchError::NoPath`] without a directory, or if the node has too many jobs; otherwise what the fetch failed with.
     pub async fn open_object_at(&self, link: &ContentLink, route: u64) -> Result<AgentObject, FetchError> {
         let snapshot = self.snapshots().borrow().clone().ok_or(FetchError::NoPath)?;
         let custodians = snapshot.custodians(&link.locator().0, self.with(|n, _| n.profile().custodians));
@@ -104,17 +107,17 @@ impl AgentHandle {
 }
 
 impl AgentObject {
-    /// What is needed to open it again, without the node.
+    /// What [`AgentHandle::object`] needs to use the object again without fetching its root.
     pub fn into_open(self) -> Open {
         self.open
     }
 
-    /// What the object says of itself.
+    /// What the object's root says of it.
     pub fn open_info(&self) -> &Info {
         self.open.info()
     }
 
-    /// Reads a range of the object, the manifest included in the count.
+    /// Reads a range of the object, in bytes; a manifest counts as its beginning.
     pub fn read_at(&self, range: Range<u64>) -> Result<AgentBody, FetchError> {
         let mut fetch = Fetch::with_open(self.open.clone(), self.route);
         fetch.request(range);

@@ -1,4 +1,4 @@
-//! The node's service thread: the driver around [`Agent`], and what the proxy and the control socket use of it.
+//! The node's service thread: the driver around [`Agent`], and the handles that the proxy and the control socket use.
 
 pub mod content;
 mod store;
@@ -27,10 +27,10 @@ use store::StoreAccess;
 use stream::Slot;
 use tokio::sync::{mpsc, watch};
 
-/// A change of the clock's distance from the relays' that is told, in milliseconds.
+/// The smallest change of the clock's skew that is reported, in milliseconds.
 const SKEW_STEP_MS: u64 = 1_000;
 
-/// A handle on the service thread's node. A clone is another handle on the same node.
+/// A handle on the service thread's node. Clones are handles on the same node.
 #[derive(Clone)]
 pub struct AgentHandle {
     core: Rc<Core<Driven<Agent>>>,
@@ -46,23 +46,23 @@ struct Shared {
     /// How far the node is on its way to a directory.
     stage: watch::Sender<Stage>,
     skew: watch::Sender<Option<i64>>,
-    /// Whether the node can do its work as far as the network goes.
+    /// Whether the network can be used.
     online: watch::Sender<bool>,
-    /// What a relay's directory wants written down.
+    /// The state of a relay's directory that is to be saved.
     kept: watch::Sender<Vec<u8>>,
-    /// The window whose proof of work is wanted.
+    /// The window for which a proof of work is needed.
     work_due: watch::Sender<Option<u32>>,
     relay: Option<RelayParts>,
     store: Option<StoreAccess>,
 }
 
-/// What a relay's service thread keeps of its shards.
+/// What a relay's service thread has beyond a client's.
 pub struct RelayParts {
-    /// Signs links.
+    /// Signs the proofs on its links.
     pub identity: Arc<IdentityKey>,
-    /// They carry cells.
+    /// The shards, which carry cells.
     pub shards: Vec<ShardThread>,
-    /// Its content, where it keeps some.
+    /// The store's thread, if the relay keeps content.
     pub store: Option<StoreThread>,
 }
 
@@ -130,7 +130,7 @@ impl Shared {
                 self.snapshot.send_replace(None);
             }
             AgentEvent::Job(job, news) => self.on_job(job, news),
-            // A network that is just forming has settled nothing yet: the next attempt follows at once.
+            // No warning: a network that is just forming has settled nothing yet, and the next attempt follows at once.
             AgentEvent::SourceFailed(relay, why @ (SourceFault::NothingSettled | SourceFault::Stale)) => {
                 tracing::debug!(?relay, %why, "a source of the directory failed");
             }
@@ -172,7 +172,7 @@ impl Shared {
             Event::Writable(key) => (key, stream::News::Writable),
             Event::Failed(key, why) => (key, stream::News::Failed(why)),
             Event::Resolved(key, addrs) => (key, stream::News::Resolved(addrs)),
-            // The node keeps its calls' answers to itself.
+            // Of the node's own calls and probes, which no handle waits for.
             Event::Answer(..) | Event::Probed(..) => return,
         };
         let slot = self.slots.borrow().get(&key.to_u64()).cloned();
@@ -208,7 +208,7 @@ impl AgentHandle {
         handle
     }
 
-    /// Answers what this relay's shards ask the directory until all of them are gone.
+    /// Answers the shards' questions to the directory until all shards are gone.
     pub async fn serve(self, mut asks: mpsc::Receiver<ShardAsk>) {
         while let Some(ShardAsk { shard, ask, body, from }) = asks.recv().await {
             let answer = self.with(|node, now| node.directory_request(now, &body, from));
@@ -218,27 +218,27 @@ impl AgentHandle {
         }
     }
 
-    /// The windows whose proof of work is wanted, as they come.
+    /// The window for which a proof of work is needed; `None` before the first.
     pub fn work_due(&self) -> watch::Receiver<Option<u32>> {
         self.shared.work_due.subscribe()
     }
 
-    /// Uses the node and lets it go on.
+    /// Calls `act` on the node and carries out the effects.
     pub fn with<T>(&self, act: impl FnOnce(&mut Agent, Now) -> T) -> T {
         self.core.with(|node, now| node.act(now, |agent| act(agent, now)))
     }
 
-    /// Uses the node and lets it go on; `note` keeps the result before anything follows from it.
+    /// As [`AgentHandle::with`], but `note` gets the result before the effects are carried out.
     fn with_noted<T, U>(&self, act: impl FnOnce(&mut Agent, Now) -> T, note: impl FnOnce(T) -> U) -> U {
         self.core.with_noted(|node, now| node.act(now, |agent| act(agent, now)), note)
     }
 
-    /// The newest snapshot, and word of newer ones.
+    /// The newest snapshot.
     pub fn snapshots(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
         self.shared.snapshot.subscribe()
     }
 
-    /// What a relay's directory wants written down for its next start, the newest alone.
+    /// The newest state of a relay's directory, to be saved for its next start.
     pub fn kept(&self) -> watch::Receiver<Vec<u8>> {
         self.shared.kept.subscribe()
     }
@@ -258,34 +258,34 @@ impl AgentHandle {
         self.shared.skew.subscribe()
     }
 
-    /// Whether the network can be used, as whoever watches it says; at first it can.
+    /// Whether the network can be used, as last set by [`AgentHandle::set_online`]; true at first.
     pub fn online(&self) -> watch::Receiver<bool> {
         self.shared.online.subscribe()
     }
 
-    /// Says whether the network can be used.
+    /// Sets whether the network can be used.
     pub fn set_online(&self, online: bool) {
         self.shared.online.send_if_modified(|o| core::mem::replace(o, online) != online);
     }
 
-    /// Compares the clock again. Otherwise that is done only when something happens, and perhaps nothing does.
+    /// Compares the clock again. Otherwise that happens after each input only, and there may be none for long.
     pub fn compare_clocks(&self) -> Option<i64> {
         let skew = self.with(|node, now| node.clock_skew(now));
         self.shared.note_skew(skew);
         skew
     }
 
-    /// The relay's shards; none on a client.
+    /// The relay's shards; empty for a client.
     pub fn shards(&self) -> &[ShardThread] {
         self.shared.relay.as_ref().map_or(&[], |r| &r.shards)
     }
 
-    /// Bytes used, bytes allowed, and objects of this relay's store.
+    /// Bytes used, bytes allowed, and objects of this relay's store, if it has one.
     pub fn store_figures(&self) -> Option<(u64, u64, u64)> {
         self.shared.store.as_ref().map(StoreAccess::figures)
     }
 
-    /// What went through this thread's sockets.
+    /// The traffic of this thread's sockets.
     pub fn traffic(&self) -> Traffic {
         self.core.traffic()
     }

@@ -1,5 +1,5 @@
-//! The service thread's side of the store's thread: calls of the node's own replicator go there, and answers come back,
-//! without the service thread ever waiting.
+//! The service thread's access to the store's thread: passes the calls of the node's own replicator there and the answers
+//! back, and never waits.
 
 use super::AgentHandle;
 use crate::host::driver::Core;
@@ -12,7 +12,7 @@ use crate::role::driven::Driven;
 use crate::wire::content::store::Refusal;
 use std::rc::Rc;
 
-/// Calls of the replicator under way.
+/// Most calls of the replicator in progress.
 const OWN_CALLS_MAX: usize = STORE_CALLS_MAX + STORE_CALLS_CARE;
 
 /// The store, and the replicator's part of its queue. The shards ask it themselves.
@@ -31,10 +31,10 @@ impl StoreAccess {
         self.thread.figures()
     }
 
-    /// Passes on the questions of the node's replicator.
+    /// Passes on a call of the node's replicator.
     pub(super) fn call(&self, core: &Rc<Core<Driven<Agent>>>, id: StoreCallId, call: StoreCall) {
         if self.own.call(id.0, call).is_err() {
-            // The role is being asked for its effects: it takes the answer after them.
+            // The role's outputs are being carried out. It gets the answer after them.
             let core = Rc::clone(core);
             let busy = async move { core.input(Input::Stored(id, StoreReply::refused(Refusal::Busy))) };
             tokio::task::spawn_local(busy);

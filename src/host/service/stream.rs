@@ -1,4 +1,4 @@
-//! A stream through the network, as tokio's traits have it.
+//! A stream through the network, with tokio's traits `AsyncRead` and `AsyncWrite`.
 
 use super::AgentHandle;
 use crate::base::time::Now;
@@ -12,7 +12,7 @@ use std::io;
 use std::rc::Rc;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-/// What the node says of a stream.
+/// News of a stream from the node.
 pub(super) enum News {
     Opened,
     Readable,
@@ -21,7 +21,7 @@ pub(super) enum News {
     Resolved(Vec<IpAddr>),
 }
 
-/// Where a stream's task waits.
+/// What is known of a stream, and the tasks that wait for more.
 #[derive(Default)]
 pub(super) struct Slot {
     opened: Cell<bool>,
@@ -53,7 +53,7 @@ impl Slot {
         wake(&self.opener);
     }
 
-    /// Waits until `done` finds what it looks for, or the stream failed.
+    /// Waits until `done` returns something, or the stream failed.
     async fn opened<T>(&self, done: impl Fn(&Self) -> Option<T>) -> Result<T, StreamFailure> {
         core::future::poll_fn(|cx| {
             if let Some(found) = done(self) {
@@ -69,7 +69,7 @@ impl Slot {
     }
 }
 
-/// A byte stream to a relay's exit or service. Dropping it gives up what has not ended.
+/// A byte stream to an exit's destination or a relay's service. Dropping it resets what has not ended.
 pub struct AgentStream {
     node: AgentHandle,
     key: StreamKey,
@@ -77,12 +77,12 @@ pub struct AgentStream {
 }
 
 impl AgentStream {
-    /// Names the stream in its node.
+    /// The stream's key in its node.
     pub fn key(&self) -> StreamKey {
         self.key
     }
 
-    /// The same as a number, as reports have it.
+    /// The key as a number, for reports.
     pub fn id(&self) -> u64 {
         self.key.to_u64()
     }
@@ -99,7 +99,7 @@ impl AgentHandle {
         self.with_noted(|node, now| open(node.client(), now), note)
     }
 
-    /// Opens a stream and waits until the other side accepted it. Its `first` bytes do not wait: they travel with BEGIN
+    /// Opens a stream and waits until the other side has accepted it. The `first` bytes do not wait: they are sent with BEGIN
     /// and right after it.
     pub async fn open(
         &self,

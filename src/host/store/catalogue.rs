@@ -1,9 +1,9 @@
-//! The catalogue: what the index knows of objects of several blocks, once more among the blocks themselves, so that an index
-//! that is lost or damaged can be made anew.
+//! The catalogue: a copy, among the blocks, of what the index knows of objects of several blocks. From it an index that is lost
+//! or damaged is rebuilt.
 //!
-//! A piece is 4,096 bytes, in a place like that of a small block: magic 16, root's address 32, expires `u64`, blocks `u32`, from
-//! `u32`, count `u32`, names 32 each, zeros, and the BLAKE3 hash of all before. Objects of one block need none: their root says
-//! that there are no others.
+//! A piece has 4,096 bytes, in the place of a small block: magic 16, the root's address 32, expires `u64`, blocks `u32`, from
+//! `u32`, count `u32`, addresses of 32 each, zeros, and the BLAKE3 hash of all that. Objects of one block need no piece: their
+//! root says that there are no other blocks.
 
 use super::slots::UNIT;
 use crate::base::bytes::{Reader, Writer};
@@ -21,12 +21,12 @@ use std::os::unix::fs::FileExt;
 
 const MAGIC: [u8; 16] = *b"umbel catalogue1";
 const HEAD: usize = 16 + 32 + 8 + 4 + 4 + 4;
-/// Names in one piece.
+/// Most addresses in one piece.
 pub(super) const NAMES_PIECE: usize = (SMALL - HEAD - 32) / 32;
-/// An object of which the index was lost is kept for at least this long.
+/// An object that was found in a rebuild is kept for at least this long.
 pub(super) const REBUILT_LEASE: Duration = Duration::from_secs(7 * 86_400);
 
-/// A piece's bytes.
+/// Encodes a piece: the addresses `names` of an object's blocks from number `from` on.
 pub(super) fn encode(record: &Record, blocks: u32, from: u32, names: &[Address]) -> Vec<u8> {
     let mut out = Vec::with_capacity(SMALL);
     Writer::new(&mut out)
@@ -78,11 +78,12 @@ pub(super) struct Found {
     pub(super) pieces: Vec<(u32, u64)>,
 }
 
-/// What the data file holds, before it is known which of it belongs together.
+/// What the data file holds, before blocks are assigned to objects.
 #[derive(Default)]
 struct Scan {
-    /// First 8 bytes of the hashes of whole pages, and where they are.
+    /// The first 8 bytes of each page's hash, and where the page is.
     pages: Vec<(u64, u32)>,
+    /// Pieces by root, with their places and the first 8 bytes of their hashes.
     pieces: BTreeMap<Address, Vec<(Piece, u32, u64)>>,
     /// Roots of objects of one block: address, class, place.
     alone: Vec<(Address, Class, u32)>,
@@ -126,7 +127,7 @@ impl Scan {
     }
 }
 
-/// Finds the objects that lie in a data file. What was removed lately may be among them.
+/// Finds the objects in a data file. Objects that were removed lately may be among them.
 // spec: NODE-19
 pub(super) fn find(data: &File, now: UnixMs) -> io::Result<Vec<Found>> {
     let nobody = block::members(&[]);
@@ -160,7 +161,7 @@ pub(super) fn find(data: &File, now: UnixMs) -> io::Result<Vec<Found>> {
     Ok(all)
 }
 
-/// An object of several blocks, where its root is there and agrees with its pieces of the catalogue.
+/// An object of several blocks, if its root is there and agrees with its pieces of the catalogue.
 fn named(
     scan: &Scan,
     data: &File,
@@ -173,7 +174,7 @@ fn named(
     let blocks = pieces.first()?.0.blocks;
     let mut names: Vec<Address> = Vec::new();
     for (piece, ..) in &pieces {
-        // A piece may stand there twice.
+        // A piece may be there twice.
         if piece.from as usize == names.len() + 1 && piece.blocks == blocks {
             names.extend_from_slice(&piece.names);
         }
@@ -187,7 +188,7 @@ fn named(
     }
     let mut places = BTreeMap::new();
     for (index, name) in (0..).zip(core::iter::once(&root).chain(&names)) {
-        // A page belongs to one object; another that names the same bytes fetches them again.
+        // A page is of one object only; another one with the same block fetches it again.
         if let Some(unit) = scan.find(name).filter(|unit| taken.insert(*unit)) {
             places.insert(index, (unit, short(&name.0)));
         }

@@ -1,12 +1,12 @@
 //! The operator's list of content that the store does not keep.
 //!
-//! It names locators, which are hashes of addresses: whoever finds the list learns no address, and no link, from it.
+//! It names locators, which are hashes of addresses: whoever reads the list learns no address and no link from it.
 
 use crate::host::error::{Error, reason};
 use crate::wire::ids::{Locator, from_text};
 use std::path::Path;
 
-/// Reads a list: a locator a line, in base32; lines that are empty or begin with `#` say nothing.
+/// Reads a list: one locator per line, in base32. Empty lines and lines that begin with `#` are skipped.
 ///
 /// # Errors
 /// [`ErrorKind::Config`](crate::host::error::ErrorKind::Config): the file cannot be read, or a line is no locator.
@@ -19,8 +19,8 @@ pub fn read(path: &Path) -> Result<Vec<Locator>, Error> {
     let named = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let locators = named.map(|(n, line)| {
         from_text(line).map(Locator).map_err(|why| {
-            Error::config(path, format_args!("line {}: this is no locator: {why}", n + 1))
-                .with_hint("give what `umbel lookup ROOT` shows as the locator, one a line")
+            Error::config(path, format_args!("line {}: this is not a locator: {why}", n + 1))
+                .with_hint("give what `umbel lookup ROOT` shows as the locator, one per line")
         })
     });
     locators.collect()
@@ -33,7 +33,7 @@ mod tests {
     use crate::wire::ids::to_text;
 
     #[test]
-    fn a_list_is_read_and_a_mistake_in_it_named_with_its_line() {
+    fn a_list_is_read_and_a_mistake_in_it_is_named_with_its_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("list");
         let [a, b] = [[1; 32], [2; 32]];

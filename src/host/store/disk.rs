@@ -6,24 +6,24 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Bytes of the disk that stay free by default, or [`FREE_PART`] of a small one.
+/// Bytes of the disk that stay free by default; of a small disk, one part in [`FREE_PART`].
 pub const FREE_DEFAULT: u64 = 256 << 20;
-/// Of a disk smaller than twenty times [`FREE_DEFAULT`] this part stays free by default: one twentieth.
+/// Of a disk smaller than this many times [`FREE_DEFAULT`], one part in this many stays free by default.
 pub const FREE_PART: u64 = 20;
 
-/// A disk as it is at one moment.
+/// A file system's space at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     /// Bytes in all.
     pub total: u64,
     /// Bytes that this user may still write.
     pub free: u64,
-    /// Whether nothing can be written.
+    /// Whether it is mounted read-only.
     pub read_only: bool,
 }
 
 impl Space {
-    /// The disk on which this file or folder lies.
+    /// The file system that this file or folder is on.
     pub fn of(file: &File) -> io::Result<Self> {
         let stat = fstatvfs(file)?;
         Ok(Self {
@@ -33,13 +33,13 @@ impl Space {
         })
     }
 
-    /// How much stays free where nothing else was said.
+    /// Bytes that stay free by default.
     pub fn floor(&self) -> u64 {
         FREE_DEFAULT.min(self.total / FREE_PART)
     }
 }
 
-/// Whether the file that is open still stands under this path.
+/// Whether the open file is still the one at this path.
 pub(super) fn is_there(file: &File, path: &Path) -> bool {
     let (Ok(open), Ok(named)) = (file.metadata(), std::fs::metadata(path)) else { return false };
     (open.dev(), open.ino()) == (named.dev(), named.ino())

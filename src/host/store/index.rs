@@ -1,5 +1,5 @@
-//! The index: which objects there are, what their blocks are named, and where they lie. A redb database that is opened again
-//! after an I/O error, and set aside where it is damaged.
+//! The index: which objects there are, the addresses of their blocks, and where these are. A redb database that is opened again
+//! after an I/O error, and set aside if it is damaged.
 
 use super::pending::Pending;
 use super::report::Trouble;
@@ -17,41 +17,41 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const INDEX_FILE: &str = "index.redb";
-/// Where a damaged index is put: for whoever wants to know what happened.
+/// Where a damaged index is kept, for an inquiry.
 const DAMAGED_FILE: &str = "index.redb.damaged";
 
 pub(super) struct Index {
     path: PathBuf,
-    /// None where it could not be opened again.
+    /// `None` if it could not be opened again.
     database: Option<Arc<Database>>,
 }
 
-/// Runs what reads the database. A damaged one may make it panic.
+/// Runs something on the database. A panic, which a damaged one can cause, becomes an error.
 fn guarded<T>(act: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| Err(redb::Error::Corrupted("it makes no sense".into())))
 }
 
 impl Index {
-    /// Opens the index in a folder, or makes it there. The whole of it is checked.
+    /// Opens the index in a folder, or makes it there, and checks all of it.
     pub(super) fn open(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join(INDEX_FILE);
         let database = Some(Arc::new(open_file(&path, true)?));
         Ok(Self { path, database })
     }
 
-    /// None at all, until there is one.
+    /// An index that is not open: every read fails.
     pub(super) fn closed(dir: &Path) -> Self {
         Self { path: dir.join(INDEX_FILE), database: None }
     }
 
-    /// Opens it again after an error. No commit may run.
+    /// Opens it again after an error, without the check. No commit may be running.
     pub(super) fn reopen(&mut self) -> Result<(), OpenError> {
         self.database = None;
         self.database = Some(Arc::new(open_file(&self.path, false)?));
         Ok(())
     }
 
-    /// Puts a damaged index aside.
+    /// Renames a damaged index.
     pub(super) fn set_aside(dir: &Path) -> Result<(), OpenError> {
         Ok(std::fs::rename(dir.join(INDEX_FILE), dir.join(DAMAGED_FILE))?)
     }
@@ -96,7 +96,7 @@ impl Index {
         })
     }
 
-    /// At most `max` places of an object's blocks, from this number up to that.
+    /// The first `max` places of an object's blocks whose numbers are in `numbers`.
     pub(super) fn places(
         &self,
         object: &Locator,
@@ -114,7 +114,7 @@ impl Index {
         })
     }
 
-    /// At most `max` names, from the `from`th on.
+    /// At most `max` addresses of an object's blocks, from number `from` on; 0 is that of block 1.
     pub(super) fn names(&self, object: &Locator, from: u32, max: usize) -> Result<Vec<Address>, redb::Error> {
         self.read(|db| {
             let (mut row, mut skip, mut out) = (from / NAMES_ROW, (from % NAMES_ROW) as usize, Vec::new());
@@ -122,7 +122,7 @@ impl Index {
             while out.len() < max
                 && let Some(bytes) = table.get((object.0, row))?
             {
-                // Only what is asked for: one name is read for every block that comes in.
+                // Copies only what is asked for: every block that arrives reads one address.
                 let bytes = bytes.value().get(skip * 32..).unwrap_or_default();
                 let bytes = bytes.get(..(max - out.len()) * 32).unwrap_or(bytes);
                 out.extend(addresses(bytes).map_err(|e| redb::Error::Corrupted(e.to_string()))?);
@@ -132,13 +132,13 @@ impl Index {
         })
     }
 
-    /// Writes something of no consequence, to see whether it can.
+    /// Writes a value without meaning, to see whether that works.
     pub(super) fn try_write(&self) -> Result<(), redb::Error> {
         self.read(Pending::probe)
     }
 }
 
-/// Writes a batch into the index, or nothing of it.
+/// Writes a batch into the index, in one transaction.
 pub(super) fn write(database: &Database, batch: &Pending) -> Result<(), Trouble> {
     guarded(|| batch.write(database)).map_err(|e| Trouble::of_index(&e))
 }
@@ -165,7 +165,7 @@ impl From<DatabaseError> for OpenError {
     }
 }
 
-/// What the index says of an object, where that makes sense.
+/// Decodes a record of the index.
 pub(super) fn read_record(bytes: &[u8]) -> Result<Record, OpenError> {
     super::decode(bytes).map_err(|_| OpenError::Index("a record is damaged".to_owned()))
 }

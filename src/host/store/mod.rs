@@ -1,12 +1,12 @@
 //! A custodian's blocks on disk: one data file of 64 KiB pages, and an index in a redb database.
 //!
-//! Equal-sized blocks in an own file are written once and in place, and the file never grows past its cap; in the database
-//! itself a 64 KiB value would take 128 KiB. The order that keeps a kill at any moment harmless: a block is written to a
-//! free page, the data file is synced, and only then the index that names the page is committed. A page that was freed is
-//! used again only after the index that no longer names it is committed.
+//! Blocks have a file of their own because they are of equal size: each is written once and in place, and the file never grows
+//! past its cap. In the database a value of 64 KiB would take 128 KiB. So that a kill at any moment is harmless, a block is
+//! written to a free page, then the data file is synced, and only then the index that names the page is committed. A freed page
+//! is used again only after the index that no longer names it is committed.
 //!
-//! Calls block for the system's cache at most; run them on the thread that serves the store ([`thread`]). What they change
-//! in the index gathers in memory (`pending`) until a commit writes it in one transaction, on another thread.
+//! Calls wait for the system's page cache at most; run them on the thread that serves the store ([`thread`]). Their changes of
+//! the index are collected in memory (`pending`) until a commit writes them in one transaction, on another thread.
 
 mod catalogue;
 pub mod denied;
@@ -39,29 +39,30 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-/// Memory for the index's pages: an idle relay must stay small.
+/// Bytes of memory for the index's cache: an idle relay must stay small.
 const INDEX_CACHE: usize = 1 << 20;
-/// Addresses in one row of names.
+/// Addresses in one row of [`NAMES`].
 const NAMES_ROW: u32 = 1_024;
+/// The format of the index.
 const FORMAT: u32 = 1;
-/// Blocks that could not be read one after the other before the whole disk is taken as failed.
+/// Most reads that fail in a row before the whole disk counts as failed.
 const UNREADABLE_MAX: u32 = 16;
-/// Objects written at once into an index that is made anew.
+/// Objects in one transaction when an index is rebuilt.
 const REBUILD_BATCH: usize = 64;
 const DATA_FILE: &str = "blocks";
-/// Set in the number of a piece of the catalogue, where the number of a block would stand.
+/// This bit in a block's number says that it is the number of a piece of the catalogue.
 const CATALOGUE: u32 = 1 << 31;
 
-/// Place of a block and the first 8 bytes of its hash.
+/// Where a block is, in units of 4 KiB, and the first 8 bytes of its hash.
 type Place = (u32, u64);
 
-/// Record of each object.
+/// The record of each object.
 const RECORDS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("records");
-/// Addresses of blocks 1, 2, ..., [`NAMES_ROW`] a row.
+/// The addresses of an object's blocks 1, 2, ..., [`NAMES_ROW`] in a row.
 const NAMES: TableDefinition<'_, ([u8; 32], u32), &[u8]> = TableDefinition::new("names");
-/// Place of each block and of each piece of the catalogue, and the first 8 bytes of its hash.
+/// The [`Place`] of each block and of each piece of the catalogue.
 const BLOCKS: TableDefinition<'_, ([u8; 32], u32), (u32, u64)> = TableDefinition::new("blocks");
-/// What this database is.
+/// The format, and a value that a probe writes.
 const ABOUT: TableDefinition<'_, &str, u32> = TableDefinition::new("about");
 
 /// Why a store cannot be opened.
@@ -85,14 +86,14 @@ impl From<redb::Error> for OpenError {
     fn from(e: redb::Error) -> Self {
         match e {
             redb::Error::DatabaseAlreadyOpen => Self::InUse,
-            // What is no database at all is such an error as well.
+            // A file that is no database gives an I/O error too.
             redb::Error::Io(e) if !is_damage(&e) => Self::Files(e),
             e => Self::Index(e.to_string()),
         }
     }
 }
 
-/// Whether an I/O error of the index is about what it read, and not about reading.
+/// Whether an I/O error of the index is about the bytes read, and not about reading them.
 fn is_damage(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput)
 }
@@ -103,38 +104,40 @@ pub struct DiskStore {
     index: Index,
     data: Arc<File>,
     records: BTreeMap<Locator, Record>,
-    /// What the index does not have yet.
+    /// Changes that no commit has taken yet.
     open: Pending,
-    /// What the commit that runs writes into it.
+    /// Changes that the running commit writes.
     sealed: Option<Arc<Pending>>,
     slots: Slots,
     used: u64,
     cap: u64,
-    /// Bytes of the disk that stay free; `None` for the usual part of it.
+    /// Bytes of the disk that stay free; `None` for [`Space::floor`].
     floor: Option<u64>,
     space: Cell<Space>,
-    /// Why it takes nothing in. Good where only the disk's free space is short.
+    /// Why it takes nothing in. `Good` if it does, or if only the disk's free space is short.
     failed: Cell<StoreHealth>,
-    /// The index is not to be trusted any more.
+    /// The index can no longer be trusted.
     damaged: Cell<bool>,
-    /// What went wrong with a commit, from the thread that ran it.
+    /// What went wrong in a commit, from the thread that ran it.
     trouble: Arc<Mutex<Option<Trouble>>>,
-    /// Blocks that lie beyond what the file may be long, to be moved.
+    /// Blocks beyond the data file's limit, to be moved.
     beyond: Vec<(Locator, u32)>,
-    /// Places that the disk does not read, and how many in a row.
+    /// Places that the disk fails to read.
     unreadable: RefCell<BTreeSet<u32>>,
+    /// How many reads failed in a row.
     unread_run: Cell<u32>,
+    /// Whether it was opened again since this was last asked.
     reloaded: bool,
     report: Arc<StoreReport>,
 }
 
 impl DiskStore {
-    /// What tells of it, for as long as somebody wants to know.
+    /// The store's report, which may outlive it.
     pub fn report(&self) -> Arc<StoreReport> {
         Arc::clone(&self.report)
     }
 
-    /// What is not in the index yet, the newest first.
+    /// The changes that are not in the index yet, the newest first.
     fn pending(&self) -> impl Iterator<Item = &Pending> {
         [Some(&self.open), self.sealed.as_deref()].into_iter().flatten()
     }
@@ -151,7 +154,7 @@ impl DiskStore {
         self.index.place(object, index).map_err(|e| self.index_failed(&e))
     }
 
-    /// The first `max` places of an object's blocks and pieces of the catalogue with these numbers.
+    /// The first `max` places of an object's blocks, and pieces of the catalogue, whose numbers are in `numbers`.
     fn places(
         &self,
         object: &Locator,
@@ -179,7 +182,7 @@ impl DiskStore {
         Ok(places.into_iter().take(max).collect())
     }
 
-    /// A free place.
+    /// Takes a free place.
     fn take(&mut self, class: Class) -> Result<u32, StoreError> {
         let freeing = self.pending().any(|p| !p.freed.is_empty());
         // spec: CONT-39
@@ -200,13 +203,13 @@ impl DiskStore {
         if self.used.saturating_add(bytes) > self.cap { Err(StoreError::Full) } else { Ok(()) }
     }
 
-    /// Bytes that may still be taken of the disk.
+    /// Bytes that the store may still take of the disk.
     fn left(&self) -> u64 {
         let space = self.space.get();
         space.free.saturating_sub(self.floor.unwrap_or_else(|| space.floor()))
     }
 
-    /// Looks how much room the disk has.
+    /// Asks the system how much of the disk is free, and reports the health.
     fn look(&self) {
         if let Ok(space) = Space::of(&self.data) {
             self.space.set(space);
@@ -214,7 +217,7 @@ impl DiskStore {
         self.tell("");
     }
 
-    /// Says how it does, where that is news.
+    /// Reports the health if it changed, with `words` or, without any, that the disk is too full.
     fn tell(&self, words: &str) {
         let space = self.space.get();
         let floor = self.floor.unwrap_or_else(|| space.floor());
@@ -236,7 +239,7 @@ impl DiskStore {
         self.failed(&Trouble::of_index(e))
     }
 
-    /// Tries whether it can take something in again.
+    /// Tries to take content in again after a failure.
     // spec: CONT-40
     fn retry(&mut self) -> Result<(), Trouble> {
         if self.failed.get() == StoreHealth::Gone || self.damaged.get() {
@@ -251,13 +254,13 @@ impl DiskStore {
         Ok(())
     }
 
-    /// Begins again with the files as they stand in the folder.
+    /// Starts again with the files that are in the folder.
     fn restart(&mut self) -> Result<(), Trouble> {
         self.index = Index::closed(&self.dir);
         std::fs::create_dir_all(&self.dir).map_err(|e| Trouble::of(&e))?;
         let fresh = Self::open_with(&self.dir, self.cap, self.floor, Arc::clone(&self.report));
         let fresh = fresh.map_err(|e| Trouble::of_opening(&e))?;
-        // What was not written yet belongs to what is gone.
+        // Changes that were not committed are of files that are gone.
         self.open = Pending::default();
         *self = fresh;
         self.reloaded = true;
@@ -284,7 +287,7 @@ fn encode(r: &Record) -> Vec<u8> {
     out
 }
 
-/// Bytes of a record that does not say whether its object was whole once.
+/// Bytes of an earlier version's record, which does not say whether its object was whole once.
 const RECORD_PLAIN: usize = 32 + 32 + 1 + 4 + 4 + 8 + 8;
 
 fn decode(bytes: &[u8]) -> Result<Record, Malformed> {
@@ -293,7 +296,7 @@ fn decode(bytes: &[u8]) -> Result<Record, Malformed> {
     let class = if r.u8()? == 1 { Class::Small } else { Class::Large };
     let (blocks, held) = (r.u32()?, r.u32()?);
     let (expires, touched) = (UnixMs(r.u64()?), UnixMs(r.u64()?));
-    // Records of earlier versions say nothing of it.
+    // A record of an earlier version does not say so.
     let whole = if bytes.len() == RECORD_PLAIN { blocks > 0 && held == blocks } else { r.u8()? == 1 };
     let record = Record { root, members, class, blocks, held, expires, touched, whole };
     r.finish()?;

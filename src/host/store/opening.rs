@@ -1,4 +1,4 @@
-//! Opening a store: its files, what lies where, and an index that is made anew where it is damaged.
+//! Opens a store: its files, which places are taken, and an index that is rebuilt if it is damaged.
 
 use super::catalogue;
 use super::disk::Space;
@@ -25,8 +25,8 @@ fn data_file(dir: &Path) -> io::Result<File> {
 }
 
 impl DiskStore {
-    /// Opens the store in folder `dir` or makes it there. It will not use more than `cap` bytes, and leave `floor` bytes of the
-    /// disk free, or [`Space::floor`]. A damaged index is set aside and made anew from the blocks.
+    /// Opens the store in the folder `dir`, or makes it there. It will use at most `cap` bytes and leave `floor` bytes of the disk
+    /// free, or [`Space::floor`]. A damaged index is set aside and rebuilt from the blocks.
     pub fn open(dir: &Path, cap: u64, floor: Option<u64>) -> Result<Self, OpenError> {
         let mut builder = std::fs::DirBuilder::new();
         std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700).create(dir)?;
@@ -45,7 +45,7 @@ impl DiskStore {
             Ok((records, index)) => (records, index, false),
             // spec: NODE-19
             Err(OpenError::Index(why)) => {
-                tracing::error!(%why, "the store's index is damaged: it is set aside and made anew from the blocks");
+                tracing::error!(%why, "the store's index is damaged: it is set aside and rebuilt from the blocks");
                 let index = rebuild(dir, &data)?;
                 (load_records(&index)?, index, true)
             }
@@ -80,7 +80,7 @@ impl DiskStore {
         Ok(store)
     }
 
-    /// Takes stock: what lies where, and which blocks the data file is too short for.
+    /// Reads from the index which places are taken, and finds blocks that the data file is too short for.
     // spec: CONT-37
     fn load(&mut self) -> Result<(), OpenError> {
         let length = self.data.metadata()?.len();
@@ -123,7 +123,7 @@ impl DiskStore {
             self.used += OBJECT_OVERHEAD + u64::from(held) * block_cost(record.class);
         }
         if lost > 0 {
-            tracing::error!(blocks = lost, "blocks of the store are gone; they are fetched again from other relays");
+            tracing::error!(blocks = lost, "blocks of the store are lost; they are fetched again from other relays");
             self.report.update(|state| state.lost += lost as u64);
         }
         Ok(())
@@ -136,12 +136,12 @@ fn load_records(index: &Index) -> Result<BTreeMap<Locator, Record>, OpenError> {
     rows.into_iter().map(|(object, bytes)| Ok((object, index::read_record(&bytes)?))).collect()
 }
 
-/// Sets the index of a folder aside and makes one of what is found among the blocks.
+/// Sets the index of a folder aside and makes a new one from what is found among the blocks.
 fn rebuild(dir: &Path, data: &File) -> Result<Index, OpenError> {
     Index::set_aside(dir)?;
     let index = Index::open(dir)?;
     let found = catalogue::find(data, unix_now())?;
-    tracing::warn!(objects = found.len(), "the store's index is made anew");
+    tracing::warn!(objects = found.len(), "the store's index is rebuilt");
     let database = index.database().map_err(|e| OpenError::Index(e.to_string()))?;
     for part in found.chunks(REBUILD_BATCH) {
         let mut batch = Pending::default();

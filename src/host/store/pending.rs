@@ -7,21 +7,21 @@ use crate::wire::ids::{Address, Locator};
 use redb::{Database, ReadableTable};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What changed of one object.
+/// The changes of one object.
 #[derive(Clone, Default)]
 pub(super) struct Change {
-    /// What was there before is removed.
+    /// What the index has of the object is removed first.
     pub(super) replaced: bool,
     pub(super) record: Option<Record>,
     pub(super) names: Option<Vec<Address>>,
-    /// Places of new blocks, and of pieces of the catalogue, and the first 8 bytes of their hashes.
+    /// New blocks and pieces of the catalogue.
     pub(super) blocks: BTreeMap<u32, Place>,
-    /// Blocks that are there no more. A new one may have come after.
+    /// Blocks that were lost. A newer one may be in `blocks`.
     pub(super) lost: BTreeSet<u32>,
 }
 
-/// Changes by object, and the places of blocks that become free once the changes are in the index. A later change of an
-/// object is merged into the earlier one.
+/// Changes by object, and the places that become free once these are in the index. A later change of an object is merged into
+/// the earlier one.
 #[derive(Clone, Default)]
 pub(super) struct Pending {
     objects: BTreeMap<Locator, Change>,
@@ -42,13 +42,13 @@ impl Pending {
         self.objects.entry(*object).or_default()
     }
 
-    /// Removes an object whose blocks lie there.
+    /// Removes an object and frees its `places`.
     pub(super) fn remove(&mut self, object: &Locator, places: impl Iterator<Item = (Class, u32)>) {
         self.objects.insert(*object, Change { replaced: true, ..Change::default() });
         self.freed.extend(places);
     }
 
-    /// Takes back what could not be written: older than what is here.
+    /// Merges in older changes that could not be written.
     pub(super) fn put_back(&mut self, older: Self) {
         for (object, older) in older.objects {
             let newer = self.objects.entry(object).or_default();
@@ -68,7 +68,7 @@ impl Pending {
         self.freed.extend(older.freed);
     }
 
-    /// Writes something that means nothing into an index.
+    /// Writes a value without meaning into an index.
     pub(super) fn probe(index: &Database) -> Result<(), redb::Error> {
         let txn = index.begin_write()?;
         {
@@ -80,7 +80,7 @@ impl Pending {
         Ok(())
     }
 
-    /// Writes it all into the index, or nothing.
+    /// Writes all changes into the index, in one transaction.
     pub(super) fn write(&self, index: &Database) -> Result<(), redb::Error> {
         let txn = index.begin_write()?;
         {

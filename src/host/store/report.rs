@@ -1,4 +1,4 @@
-//! How the store does, for the node's owner: said in the log once when it changes, and in the status at any time.
+//! The store's health, for the operator: in the log once when it changes, and in the status at any time.
 
 use super::OpenError;
 use crate::base::time::UnixMs;
@@ -7,12 +7,12 @@ use crate::proto::content::store::{StoreError, StoreHealth};
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What went wrong with the disk, and the system's words for it.
+/// What went wrong with the disk, and the system's error message.
 #[derive(Clone, Debug)]
 pub(super) struct Trouble {
     pub(super) health: StoreHealth,
     pub(super) words: String,
-    /// The index is not to be trusted any more.
+    /// Whether the index can no longer be trusted.
     pub(super) damaged: bool,
 }
 
@@ -46,34 +46,34 @@ impl Trouble {
         }
     }
 
-    /// What whoever asked is told.
+    /// The error for whoever asked.
     pub(super) fn error(&self) -> StoreError {
         if self.health == StoreHealth::DiskFull { StoreError::DiskFull } else { StoreError::Broken }
     }
 }
 
-/// How the store does and did.
+/// The store's health now and before, and its counts since the start.
 #[derive(Clone, Debug, Default)]
 pub struct StoreState {
-    /// How it does now.
+    /// The health now.
     pub health: StoreHealth,
-    /// The system's words for it; empty where it is good.
+    /// Why, in the system's words where it has any.
     pub words: String,
     /// Since when, in milliseconds since 1970.
     pub since: UnixMs,
-    /// How it did last when it was not good, from when, and until when.
+    /// The last health that was not good, from when, and until when.
     pub before: Option<(StoreHealth, UnixMs, UnixMs)>,
-    /// How often something was refused for want of room since the start, and when last.
+    /// How often content was refused for want of room since the start, and when last.
     pub refused: (u64, UnixMs),
     /// Blocks found damaged or missing since the start.
     pub lost: u64,
-    /// Whether the index was damaged and made anew at this start or after it.
+    /// Whether the index was damaged and rebuilt, at this start or since.
     pub rebuilt: bool,
-    /// Bytes that are free on the disk, and how many are to stay free.
+    /// Bytes that are free on the disk, and how many have to stay free.
     pub free: (u64, u64),
 }
 
-/// The state of a store, for whoever tells of it. It outlives no store by itself.
+/// The state of a store, shared with whoever reports it.
 #[derive(Debug, Default)]
 pub struct StoreReport(Mutex<StoreState>);
 
@@ -83,7 +83,7 @@ impl StoreReport {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How it does.
+    /// The state now.
     pub fn get(&self) -> StoreState {
         self.state().clone()
     }
@@ -92,7 +92,7 @@ impl StoreReport {
         act(&mut self.state());
     }
 
-    /// Notes how it does, and says so in the log where that is news.
+    /// Notes the health, and logs it if it changed.
     // spec: NODE-18
     pub(super) fn note(&self, health: StoreHealth, words: &str) {
         let mut state = self.state();
@@ -108,9 +108,9 @@ impl StoreReport {
         drop(state);
         if health == StoreHealth::Good {
             let seconds = now.0.saturating_sub(since.0) / 1_000;
-            tracing::info!(was = %was, seconds, "the store works again: it takes content in");
+            tracing::info!(was = %was, seconds, "the store works again and takes content in");
         } else {
-            tracing::error!(why = %health, words, "the store takes nothing in; what it holds is served; it is tried again");
+            tracing::error!(why = %health, words, "the store takes nothing in, but serves what it holds; it is tried again");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the store does for the service: reads, writes, and commits of what was written.
+//! The store's side of the service: reads, writes and commits.
 
 use super::catalogue::{self, NAMES_PIECE};
 use super::disk;
@@ -41,7 +41,7 @@ impl BlockStore for DiskStore {
         let Some(record) = self.records.get(object).copied() else { return Ok(()) };
         let blocks = names.len() as u32 + 1;
         for (n, part) in (0..).zip(names.chunks(NAMES_PIECE)) {
-            // Where there is no place for it, only this object is not found again when the index is lost.
+            // Without a place for it the object is stored, but is not found again if the index is lost.
             let Ok(unit) = self.take(Class::Small) else { break };
             let piece = catalogue::encode(&record, blocks, 1 + n * NAMES_PIECE as u32, part);
             if let Err(e) = self.data.write_all_at(&piece, u64::from(unit) * UNIT) {
@@ -99,7 +99,7 @@ impl BlockStore for DiskStore {
         let change = self.open.change(object);
         change.blocks.remove(&index);
         change.lost.insert(index);
-        // A place that the disk does not read is not used again before the next start.
+        // A place that the disk fails to read is not used again before the next start.
         if !self.unreadable.borrow().contains(&unit) {
             self.open.freed.push((class, unit));
         }
@@ -145,13 +145,13 @@ impl BlockStore for DiskStore {
         if self.failed.get() == StoreHealth::Good {
             if !disk::is_there(&self.data, &self.dir.join(DATA_FILE)) {
                 self.failed.set(StoreHealth::Gone);
-                self.tell("another file stands in their place, or none");
+                self.tell("they were removed or replaced by others");
             } else if self.space.get().read_only {
                 self.failed.set(StoreHealth::ReadOnly);
                 self.tell("read-only file system");
             }
         }
-        // While a commit runs, its end tells.
+        // Not while a commit runs: its result tells.
         if self.failed.get() != StoreHealth::Good && !self.space.get().read_only && self.sealed.is_none() {
             if let Err(trouble) = self.retry() {
                 tracing::debug!(why = %trouble.health, words = %trouble.words, "the store still fails");
@@ -197,7 +197,7 @@ impl BlockStore for DiskStore {
         self.sealed = Some(Arc::clone(&sealed));
         let (data, trouble) = (Arc::clone(&self.data), Arc::clone(&self.trouble));
         Some(Box::new(move || {
-            // What the index names must be there before it.
+            // The blocks must be durable before the index that names them.
             let written = data.sync_data().map_err(|e| Trouble::of(&e)).and_then(|()| index::write(&database, &sealed));
             drop((database, sealed));
             written.map_err(|why| {
@@ -217,9 +217,9 @@ impl BlockStore for DiskStore {
             if let Some(trouble) = trouble {
                 self.failed(&trouble);
             }
-            // After an error the index says nothing before it is opened again: what is held is still to be read.
+            // After an error redb refuses even reads until the database is opened again.
             if let Err(why) = self.index.reopen() {
-                tracing::error!(%why, "the store's index cannot be opened again; it is tried again");
+                tracing::error!(%why, "the store's index cannot be opened again; it is tried later");
             }
             return;
         }
@@ -234,14 +234,14 @@ impl BlockStore for DiskStore {
 }
 
 impl DiskStore {
-    /// The bytes at a place, if they are what was written.
+    /// The bytes at a place; [`StoreError::Damaged`] if they are not what was written.
     fn read_place(&self, unit: u32, class: Class, sum: u64) -> Result<Vec<u8>, StoreError> {
         let mut block = vec![0; class.bytes()];
         match self.data.read_exact_at(&mut block, u64::from(unit) * UNIT) {
             Ok(()) => self.unread_run.set(0),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(StoreError::Damaged),
             Err(e) => {
-                // One bad place is a lost block; many are a lost disk.
+                // One bad place is a lost block; many in a row are a failed disk.
                 self.unread_run.set(self.unread_run.get() + 1);
                 if self.unread_run.get() > UNREADABLE_MAX {
                     return Err(self.failed(&Trouble::of(&e)));
@@ -253,7 +253,7 @@ impl DiskStore {
         if check(&block) == sum { Ok(block) } else { Err(StoreError::Damaged) }
     }
 
-    /// Moves a block or a piece of the catalogue to a place further to the front. The bytes that took.
+    /// Moves a block or a piece of the catalogue to a place within the limit. Returns how many bytes were moved.
     fn shift(&mut self, object: &Locator, at: u32) -> Result<usize, StoreError> {
         let Some(record) = self.records.get(object).copied() else { return Ok(0) };
         let class = if at >= CATALOGUE { Class::Small } else { record.class };
@@ -280,7 +280,7 @@ impl DiskStore {
 
 impl Drop for DiskStore {
     fn drop(&mut self) {
-        // What is not flushed comes again from its publisher; a failure here was logged.
+        // What cannot be written was not acknowledged: its publisher sends it again.
         let _ = self.flush();
     }
 }

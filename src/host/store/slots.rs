@@ -1,30 +1,31 @@
-//! Where blocks lie in the data file: pages of 64 KiB, each one large block or up to sixteen small ones.
+//! Places of blocks in the data file: pages of 64 KiB, each with one large block or up to sixteen small ones.
 
 use crate::wire::content::Class;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Small blocks on one page.
 const SMALL_PER_PAGE: u32 = 16;
-/// Bytes of a unit, in which places are counted.
+/// Bytes of a unit, in which places are numbered: a small block.
 pub(super) const UNIT: u64 = 4_096;
 
-/// Which pages are taken, and how many there may be.
+/// Which places are taken, and how many pages there may be.
 pub(super) struct Slots {
     max_pages: u32,
-    /// Pages of the file so far.
+    /// Pages of the file now.
     pages: u32,
+    /// Pages of the file with no block.
     free: BTreeSet<u32>,
-    /// Pages of small blocks that are not full: a bit for each place taken.
+    /// Pages of small blocks that are not full, with a bit for each place that is taken.
     small: BTreeMap<u32, u16>,
 }
 
 impl Slots {
-    /// All free. `max_pages` is the file's hard limit.
+    /// An empty file, which may have `max_pages` pages.
     pub(super) fn new(max_pages: u32) -> Self {
         Self { max_pages, pages: 0, free: BTreeSet::new(), small: BTreeMap::new() }
     }
 
-    /// Marks all places that are taken, given as class and unit; for the start.
+    /// Marks the places that are taken, given as class and unit. Called at the start.
     pub(super) fn load(&mut self, taken: impl IntoIterator<Item = (Class, u32)>) {
         let mut pages: BTreeMap<u32, u16> = BTreeMap::new();
         for (class, unit) in taken {
@@ -36,7 +37,7 @@ impl Slots {
         self.small = pages.into_iter().filter(|(_, bits)| *bits != u16::MAX).collect();
     }
 
-    /// Bytes of the data file.
+    /// Length of the data file, in bytes.
     pub(super) fn file_bytes(&self) -> u64 {
         u64::from(self.pages) * u64::from(SMALL_PER_PAGE) * UNIT
     }
@@ -46,14 +47,14 @@ impl Slots {
         self.free.range(..self.max_pages).count() as u64 * u64::from(SMALL_PER_PAGE) * UNIT
     }
 
-    /// Whether a place for this would make the file longer.
+    /// Whether the next place of this class makes the file longer.
     pub(super) fn would_grow(&self, class: Class) -> bool {
         let is_low = |page: &u32| *page < self.max_pages;
         let small = class == Class::Small && self.small.keys().next().is_some_and(is_low);
         !small && !self.free.first().is_some_and(is_low)
     }
 
-    /// Whether a place lies beyond the file's hard limit: the limit was higher before.
+    /// Whether a place is beyond the file's limit, which was higher at an earlier start.
     pub(super) fn is_beyond(&self, unit: u32) -> bool {
         unit / SMALL_PER_PAGE >= self.max_pages
     }
@@ -70,7 +71,7 @@ impl Slots {
         })
     }
 
-    /// Takes a place; none where the file is full.
+    /// Takes a place; `None` if the file is full.
     pub(super) fn take(&mut self, class: Class) -> Option<u32> {
         if class == Class::Large {
             return self.page().map(|p| p * SMALL_PER_PAGE);
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_is_known_again_after_a_start() {
+    fn places_that_are_taken_are_known_again_after_a_start() {
         let mut slots = Slots::new(9);
         slots.load([(Class::Large, 32), (Class::Small, 50), (Class::Small, 48)]);
         assert_eq!(slots.file_bytes(), 4 * 65_536);

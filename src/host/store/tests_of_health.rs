@@ -1,5 +1,5 @@
-//! The store on disks that fill, fail and rot. What needs a file system of its own is mounted where the test may, and else
-//! skipped with a word.
+//! The store on disks that fill, fail and rot. A test that needs a file system of its own is skipped, with a message, where it
+//! may not mount one.
 
 use super::slots::UNIT;
 use super::tests::{LEASE, begin, get, now, put, refused, service, tree, whole};
@@ -18,7 +18,7 @@ use std::process::Command;
 struct Tmpfs(tempfile::TempDir);
 
 impl Tmpfs {
-    /// None where this user may not mount one.
+    /// `None` if this user may not mount one.
     fn mount(bytes: u64) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let options = format!("size={bytes},mode=700");
@@ -79,7 +79,7 @@ fn a_disk_that_filled_up_is_said_so_serves_on_and_takes_in_again_by_itself() {
     let first = content(1, 2_000_000);
     let a = tree(1, &first);
     assert_eq!(take_in(&mut s, &a, &first), None);
-    // Others fill the disk without the store's doing, to the last byte.
+    // Something else fills the disk to the last byte.
     let filler = disk.path().join("filler");
     let mut file = File::create(&filler).unwrap();
     while file.write_all(&[1; 4_096]).is_ok() {}
@@ -98,7 +98,7 @@ fn a_disk_that_filled_up_is_said_so_serves_on_and_takes_in_again_by_itself() {
     assert!(s.store().report().get().before.is_some_and(|(was, ..)| was == StoreHealth::DiskFull));
 }
 
-/// The index itself meets the full disk in the middle of a commit.
+/// The disk is full when the index is committed.
 // spec: CONT-40
 #[test]
 fn an_index_that_met_the_full_disk_is_opened_again() {
@@ -111,7 +111,7 @@ fn an_index_that_met_the_full_disk_is_opened_again() {
     let mut file = File::create(&filler).unwrap();
     while file.write_all(&[1; 4_096]).is_ok() {}
     drop(file);
-    // Small objects into what is left of a page: the data file need not grow, the index does.
+    // Small objects fit in what is left of a page: the data file need not grow, but the index does.
     let mut said = None;
     for n in 2..16 {
         said = said.or(begin(&mut s, &tree(n, b"small")));
@@ -135,7 +135,7 @@ fn a_disk_that_became_read_only_is_said_so_and_works_again_when_it_is_not() {
     let a = tree(1, b"small");
     assert_eq!(begin(&mut s, &a), None);
     s.flush().unwrap();
-    // A file open for writing forbids a remount: what a failing disk forces is what the store sees of it.
+    // A file that is open for writing forbids a remount, so the error is given to the store directly.
     s.store_mut().failed(&Trouble::of(&io::ErrorKind::ReadOnlyFilesystem.into()));
     assert_eq!(s.store().health(), StoreHealth::ReadOnly);
     assert_eq!(begin(&mut s, &tree(2, b"x")), Some(Refusal::Broken));

@@ -1,9 +1,8 @@
-//! The store's thread: serves calls that others put into its queue, and never waits for the disk's commits, which a second
-//! thread runs.
+//! The store's thread: serves calls from its queue, and never waits for commits, which a second thread runs.
 //!
-//! Whoever may call has a [`Share`] of the queue, one for reads and one for writes. It is taken when a call goes in and
-//! given back when the answer is fetched, so the queue and the answers are bounded alike, and nobody's writes keep out
-//! another's reads. A call that finds its share used up does not go in: the asker is told so at once (BUSY).
+//! Each caller has a [`Share`] of the queue, with places for reads and for writes. A call takes a place when it is queued and
+//! frees it when its answer is fetched. So the queue and the answers have the same bound, and no caller's writes keep out
+//! another's reads. A call without a free place is refused at once (BUSY).
 
 use crate::host::driver::Clock;
 use crate::proto::content::call::{StoreCall, StoreReply};
@@ -18,19 +17,19 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
-/// Reads of all shards in the queue, their answers included: as many blocks of 64 KiB in memory.
+/// Most reads of all shards that are queued or answered: as many blocks of 64 KiB in memory.
 pub const READS_MAX: usize = 256;
-/// Writes of all shards in the queue or waiting for a commit: as many blocks of 64 KiB in memory.
+/// Most writes of all shards that are queued or wait for a commit: as many blocks of 64 KiB in memory.
 pub const WRITES_MAX: usize = 256;
-/// Of each, what a shard has at least, however many there are: what one stream has under way.
+/// Places for reads, and for writes, that each shard has at least: what one stream has in flight.
 pub const SHARE_MIN: usize = 8;
-/// Calls served before the queue is looked at again and a commit is begun.
+/// Most calls served before the queue is read again and a commit is begun.
 const TURN: usize = 32;
 
-/// An answer and the number its asker gave the call.
+/// The caller's number of a call, and the answer.
 type Answered = (u64, StoreReply);
 
-/// Where an answer goes. It holds a place in its share.
+/// The caller's number of a call, and where the answer goes. It holds a place of the share.
 type Ticket = (u64, mpsc::OwnedPermit<Answered>);
 
 #[derive(Default)]
@@ -38,11 +37,11 @@ struct Inbox {
     calls: Vec<(Ticket, StoreCall)>,
     committed: Option<Result<(), StoreError>>,
     closed: bool,
-    /// The store's thread sleeps until it is woken.
+    /// Whether the store's thread sleeps until it is woken.
     asleep: bool,
 }
 
-/// What the store's thread and others share.
+/// What the store's threads and the callers share.
 #[derive(Default)]
 struct Desk {
     inbox: Mutex<Inbox>,
@@ -69,7 +68,7 @@ impl Desk {
         result
     }
 
-    /// What came in. Waits for something where there is nothing else to do: a call, a commit's end, or the store's.
+    /// Takes what came in. If there is nothing else to do, waits for a call, the end of a commit, or the end of the store.
     fn take(&self, busy: bool, committing: bool) -> Inbox {
         let over = |i: &Inbox| i.closed && !committing;
         let idle = |i: &mut Inbox| {
@@ -88,7 +87,7 @@ impl Desk {
     }
 }
 
-/// A store that runs. Dropping it ends the threads, after all that was taken in is durable.
+/// A running store. Dropping it ends the threads once all that was taken in is durable.
 pub struct StoreThread {
     desk: Arc<Desk>,
     thread: Option<JoinHandle<()>>,
@@ -114,7 +113,7 @@ impl StoreThread {
         Ok(Self { desk, thread: Some(thread) })
     }
 
-    /// A share of the queue: places for this many reads and this many writes.
+    /// Makes a share of the queue, with places for this many reads and writes.
     pub fn share(&self, reads: usize, writes: usize) -> (Share, Answers) {
         let (reads, reads_answered) = mpsc::channel(reads);
         let (writes, writes_answered) = mpsc::channel(writes);
@@ -122,7 +121,7 @@ impl StoreThread {
         (share, Answers { reads: reads_answered, writes: writes_answered })
     }
 
-    /// The share of one shard when a node has `shards` of them.
+    /// Makes the share of one of `shards` shards.
     pub fn shard_share(&self, shards: usize) -> (Share, Answers) {
         let part = |of: usize| (of / shards.max(1)).max(SHARE_MIN);
         self.share(part(READS_MAX), part(WRITES_MAX))
@@ -148,7 +147,7 @@ impl Drop for StoreThread {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
 
-/// One asker's part of the queue. A read or write holds one of its places until the answer is fetched.
+/// One caller's part of the queue. A call holds one of its places until the answer is fetched.
 pub struct Share {
     desk: Arc<Desk>,
     reads: mpsc::Sender<Answered>,
@@ -156,10 +155,10 @@ pub struct Share {
 }
 
 impl Share {
-    /// Puts a call into the queue. Never waits.
+    /// Queues a call, whose answer will have the number `id`. Never waits.
     ///
     /// # Errors
-    /// [`Busy`]: it did not go in.
+    /// [`Busy`]: the call was not queued.
     pub fn call(&self, id: u64, call: StoreCall) -> Result<(), Busy> {
         let share = if call.is_write() { &self.writes } else { &self.reads };
         let place = share.clone().try_reserve_owned().map_err(|_| Busy)?;

@@ -13,19 +13,19 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
-/// One request under way.
+/// A request and the answer to it.
 #[derive(Debug)]
 pub struct Conversation {
     from: BufReader<OwnedReadHalf>,
-    /// Open as long as the answer is wanted.
+    /// Kept open as long as the answer is wanted.
     to: OwnedWriteHalf,
 }
 
 impl Conversation {
-    /// Asks the node that runs on `dir`.
+    /// Sends a request to the node that runs on `dir`.
     ///
     /// # Errors
-    /// [`ErrorKind::NotRunning`] when none does.
+    /// [`ErrorKind::NotRunning`] if none runs there, or it cannot be reached.
     pub async fn ask(dir: &Path, request: &Request) -> Result<Self, Error> {
         let connect = async {
             let (path, _open) = short_path(dir, SOCKET_NAME)?;
@@ -39,23 +39,23 @@ impl Conversation {
     /// The next line of the answer.
     ///
     /// # Errors
-    /// The node's own failure; [`ErrorKind::NotRunning`] when it ended in the middle.
+    /// The error that the node sent; [`ErrorKind::NotRunning`] if it ended before its answer did.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Frame<T>, Error> {
         next(&mut self.from).await
     }
 
-    /// The bytes that follow a [`Frame::Data`], into `buffer`.
+    /// Reads the `n` bytes that follow a [`Frame::Data`] into `buffer`.
     pub async fn data(&mut self, n: usize, buffer: &mut Vec<u8>) -> Result<(), Error> {
         buffer.resize(n, 0);
         self.from.read_exact(buffer).await.map(|_| ()).map_err(|e| died(&e))
     }
 
-    /// The report at the end. Earlier frames go to `news`.
+    /// Waits for the report at the end. Progress and listings go to `news`.
     pub async fn report<T: DeserializeOwned>(mut self, news: impl FnMut(News)) -> Result<T, Error> {
         report(&mut self.from, news).await
     }
 
-    /// The report of the relays of a set, which comes in pieces.
+    /// Waits for the report of the settled set, whose relays arrive in several lines.
     pub async fn relays(mut self) -> Result<RelaysReport, Error> {
         let mut relays = Vec::new();
         loop {
@@ -67,7 +67,8 @@ impl Conversation {
         }
     }
 
-    /// The same, while what `input` gives is sent after the request. An error of it ends the command, and nothing is done.
+    /// As [`Conversation::report`], while the content from `input` is sent after the request. An error from `input` ends the
+    /// command, and nothing is published.
     pub async fn report_on<T: DeserializeOwned>(
         mut self,
         input: mpsc::Receiver<Result<Vec<u8>, Error>>,
@@ -75,7 +76,7 @@ impl Conversation {
     ) -> Result<T, Error> {
         let mut reading = std::pin::pin!(report(&mut self.from, news));
         let mut sending = std::pin::pin!(send(self.to, input));
-        // Kept open, because the node takes its end for the end of the command.
+        // Kept open, because the node takes the end of this stream for the end of the command.
         let mut sent = None;
         loop {
             tokio::select! {
@@ -114,7 +115,7 @@ async fn report<T: DeserializeOwned>(
     }
 }
 
-/// Sends all of the content. If the node takes no more, its answer says why.
+/// Sends all of the content. If the node stops reading, its answer says why.
 async fn send(
     mut to: OwnedWriteHalf,
     mut input: mpsc::Receiver<Result<Vec<u8>, Error>>,
@@ -144,7 +145,7 @@ fn died(error: &io::Error) -> Error {
         }
         _ => format!("the node's answer cannot be read: {}", reason(error)),
     };
-    Error::new(ErrorKind::NotRunning, message).with_hint("start the node again, and then this command")
+    Error::new(ErrorKind::NotRunning, message).with_hint("start the node again, then repeat this command")
 }
 
 fn not_running(dir: &Path, error: &io::Error) -> Error {

@@ -1,4 +1,4 @@
-//! Reading and writing of the control socket's lines and data.
+//! The lines of the control socket, and how they are read and written.
 
 use crate::host::error::Error;
 use crate::node::control::{Door, Entry, Opened};
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
-/// Longest request.
+/// Longest request, in bytes.
 pub const REQUEST_MAX: u64 = 64 * 1024;
-/// Longest line of an answer: a status with thousands of circuits.
+/// Longest line of an answer, in bytes: room for a status with thousands of circuits.
 pub const ANSWER_MAX: u64 = 16 * 1024 * 1024;
 /// Most relays in one line.
 pub const RELAYS_MAX: usize = 500;
@@ -20,7 +20,7 @@ pub const DATA_MAX: usize = 256 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Frame<T> {
-    /// How far it is.
+    /// How far the request is.
     Progress(super::report::Progress),
     /// What a put publishes and leaves out, before anything is sent.
     Listing(super::report::Listing),
@@ -28,15 +28,15 @@ pub enum Frame<T> {
     Open(Opened),
     /// The next file of a folder.
     Entry(Entry),
-    /// Some relays of the set.
+    /// Some relays of the settled set.
     Relays(Vec<RelayRow>),
     /// A browser's proxy is open.
     Door(Door),
     /// This many bytes follow.
     Data(usize),
-    /// The end: it is done.
+    /// The end: the request succeeded.
     Ok(T),
-    /// The end: it failed.
+    /// The end: the request failed.
     Error(Error),
 }
 
@@ -47,10 +47,10 @@ pub(super) fn line<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// The next line, without its end; `None` where the other side has closed.
+/// The next line, without its line end; `None` if the other side has closed.
 ///
 /// # Errors
-/// When the line is longer than `max` or cut off.
+/// The line is longer than `max` bytes, or cut off.
 pub(super) async fn read_line(from: &mut (impl AsyncBufRead + Unpin), max: u64) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     from.take(max).read_until(b'\n', &mut line).await?;

@@ -18,7 +18,7 @@ use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use tokio::sync::Semaphore;
 
-/// What answers a control socket.
+/// The node whose control socket is answered.
 #[derive(Clone)]
 pub(crate) enum Node {
     Client(Client),
@@ -28,7 +28,7 @@ pub(crate) enum Node {
 /// Answers the commands of a node's user.
 struct Control {
     node: Node,
-    /// The word for the node in `status`.
+    /// The node's role in `status`.
     role: &'static str,
     /// Where its proxy listens.
     socks: Option<String>,
@@ -36,11 +36,11 @@ struct Control {
     doors: Semaphore,
 }
 
-/// Most browsers at a time: each holds a place among the commands that the node answers.
+/// Most browsers at a time. Each takes one of the [`server::COMMANDS_MAX`] places.
 pub(crate) const DOORS_MAX: usize = 16;
 
-/// Answers a node's control socket on the node's thread, where content passes from no thread to another, until the node is
-/// shut down.
+/// Answers a node's control socket until the node shuts down. Runs on the node's thread, so that content does not cross
+/// threads.
 pub(crate) async fn serve(
     socket: UnixListener,
     node: Node,
@@ -54,7 +54,7 @@ pub(crate) async fn serve(
     };
     let control = Control { node, role, socks, doors: Semaphore::new(DOORS_MAX) };
     let served = thread.run(move |_| async move {
-        // A socket is registered with the thread that waits for it.
+        // tokio binds a socket to the runtime of the thread that registers it.
         let socket = tokio::net::UnixListener::from_std(socket)?;
         tokio::task::spawn_local(server::serve(socket, Rc::new(control)));
         io::Result::Ok(())
@@ -105,7 +105,7 @@ impl Handler for Control {
                 biased;
                 Ok(()) = listing.changed() => {
                     let found = listing.borrow_and_update().clone();
-                    // What is published can be listed without a node; an answer's line has a longest.
+                    // Without the entries, for which a line may be too short. `--dry-run` lists them without a node.
                     found.into_iter().for_each(|found| news(News::Listing(Listing { entries: Vec::new(), ..found })));
                 }
                 Ok(()) = progress.changed() => news(News::Progress(progress.borrow_and_update().clone())),
@@ -158,14 +158,14 @@ impl Handler for Control {
         let refused = |why: &str| Error::new(ErrorKind::Config, why).with_rule("INVITE-9");
         let Node::Relay(relay) = &self.node else {
             return Err(
-                refused("a client tells nobody what a founder took back").with_hint("name a relay's folder with --dir")
+                refused("a client cannot pass a founder's roll on").with_hint("name a relay's folder with --dir")
             );
         };
-        let roll = BASE64.decode(request.roll.as_bytes()).map_err(|_| refused("this is no roll"))?;
+        let roll = BASE64.decode(request.roll.as_bytes()).map_err(|_| refused("this is not a roll"))?;
         if relay.take_roll(roll).await? {
             Ok(RollReport { next_cut_s: relay.status().await?.network.next_cut_s })
         } else {
-            Err(refused("the relay takes no such roll: it is not of its network, or of a time to come")
+            Err(refused("the relay refused the roll: it is of another network, or dated in the future")
                 .with_hint("check this machine's clock"))
         }
     }
@@ -178,7 +178,7 @@ impl Handler for Control {
         })?;
         let mut door = BrowserProxy::open(&self.client(), request.outside).await?;
         opened.open(Door { addr: door.addr() }).await?;
-        // The command's end drops this future, and with it the door.
+        // The command's end drops this future, and the proxy with it.
         door.ended().await;
         drop(seat);
         Ok(())
@@ -192,7 +192,7 @@ async fn send(body: &mut ObjectReader, sink: &mut GetSink) -> Result<(), Error> 
     Ok(())
 }
 
-/// Sends a folder's files in the order of their places; what lies before the offset is named without its bytes.
+/// Sends a folder's files in the order of their offsets. Files before `offset` are named, but their bytes are not sent.
 async fn send_folder(object: &Object, body: &mut ObjectReader, offset: u64, sink: &mut GetSink) -> Result<(), Error> {
     for folder in object.empty_folders() {
         sink.entry(Entry { path: format!("{folder}/"), bytes: 0 }).await?;

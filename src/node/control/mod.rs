@@ -1,4 +1,4 @@
-//! The control socket: how a command talks to the node that runs.
+//! The control socket: how a command talks to a running node.
 //!
 //! `control.sock` in the node's folder, for this user only. A command writes one request, a line of JSON; the node answers
 //! with lines and closes:
@@ -11,14 +11,14 @@
 //! {"op":"invite"}                           {"ok":{..}}
 //! {"op":"roll","roll":".."}                {"ok":{..}}
 //! {"op":"relays","filter":null}             {"relays":[..]}*  then {"ok":{..}}
-//! {"op":"browse","outside":false}           {"door":{..}}  and nothing more: the door closes when the command goes away
+//! {"op":"browse","outside":false}           {"door":{..}}  and nothing more: the proxy closes when the command ends
 //! ```
 //!
-//! A put without a path is followed by the content: `{"data":N}` and N bytes, and so on, then `{"end":true}`. One that breaks
-//! off before its end publishes nothing.
+//! A put without a path is followed by the content: `{"data":N}` and N bytes, and so on, then `{"end":true}`. If it
+//! breaks off before that, nothing is published.
 //!
 //! Any answer may end in `{"error":{..}}` instead. Data is written as the command reads it: a slow reader slows the fetch.
-//! A command that goes away ends what it asked for.
+//! When a command ends, so does what it asked for.
 
 pub mod client;
 pub mod frame;
@@ -40,21 +40,21 @@ pub const SOCKET_NAME: &str = "control.sock";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// What the node does.
+    /// Report the node's status.
     Status,
     /// Publish.
     Put(PutRequest),
     /// Fetch.
     Get(GetRequest),
-    /// Ask the custodians.
+    /// Ask the custodians of a record or block.
     Lookup(LookupRequest),
     /// Open a proxy for one browser.
     Browse(BrowseRequest),
-    /// An invite for others.
+    /// Make an invite for others.
     Invite,
-    /// Tell the network what a founder took back.
+    /// Pass a founder's roll on to the network.
     Roll(RollRequest),
-    /// The relays of the set in use.
+    /// List the relays of the settled set in use.
     Relays(RelaysRequest),
 }
 
@@ -63,10 +63,10 @@ pub enum Request {
 pub struct PutRequest {
     /// Absolute; the node reads it itself. Without a path, the content follows the request.
     pub path: Option<PathBuf>,
-    /// The name under which it is published, where it is not that of the path.
+    /// The name under which it is published, if not that of the path.
     #[serde(default)]
     pub name: Option<String>,
-    /// Whether the key comes from the content.
+    /// Whether the read key is derived from the content.
     pub convergent: bool,
     /// Whether what a folder's links and mount points lead to is published too.
     #[serde(default)]
@@ -82,7 +82,7 @@ pub struct PutRequest {
 pub enum Sent {
     /// This many bytes of content come next.
     Data(usize),
-    /// That was all of it.
+    /// The end of the content.
     End(bool),
 }
 
@@ -103,24 +103,25 @@ pub struct LookupRequest {
     pub key: String,
 }
 
-/// Tell the network what a founder took back.
+/// Pass a founder's roll on to the network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RollRequest {
     /// The roll, in base64.
     pub roll: String,
 }
 
-/// Show the relays of the set in use.
+/// List the relays of the settled set in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelaysRequest {
-    /// Which ones.
+    /// Which ones, in the filter language of page 14; all without one.
     pub filter: Option<String>,
 }
 
-/// Open a proxy for one browser. It stays open as long as the command is there.
+/// Open a proxy for one browser. It stays open as long as the command runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrowseRequest {
-    /// Whether hosts outside the network are reached, and sites come without scripts; otherwise the reverse.
+    /// True: hosts outside the network can be reached, and sites are sent without scripts. False: only sites can be reached,
+    /// and are sent with scripts.
     pub outside: bool,
 }
 
@@ -131,14 +132,14 @@ pub struct Door {
     pub addr: SocketAddr,
 }
 
-/// What a fetch found, said before its first byte of data.
+/// What a fetch found, sent before its first byte of data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opened {
     /// The content's root.
     pub root: String,
     /// Bytes of content in all.
     pub bytes: u64,
-    /// Whether entries come.
+    /// Whether it is a folder, whose entries follow.
     pub kind: Kind,
     /// Where data starts: the offset asked for, or zero where the node cannot go on from there.
     pub offset: u64,
@@ -150,20 +151,20 @@ pub struct Opened {
 pub enum Kind {
     /// One file.
     File,
-    /// A folder: all its files come as entries.
+    /// A folder: all its files are sent as entries.
     Directory,
 }
 
-/// A file of a folder. Its data follows, but for what lies before the fetch's offset.
+/// A file of a folder. Its data follows, except what is before the fetch's offset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Its path in the folder, parts divided by `/`; of a folder that holds nothing, with `/` at its end.
+    /// Its path in the folder, with `/` between parts. The path of an empty folder ends with `/`.
     pub path: String,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
 }
 
-/// Longest path that the system takes for a socket.
+/// Longest path of a Unix socket, in bytes.
 const SOCKET_PATH_MAX: usize = 107;
 
 /// A path to `name` in `dir` that is short enough for a socket; the file must stay open while the path is in use.
@@ -172,7 +173,7 @@ fn short_path(dir: &Path, name: &str) -> io::Result<(PathBuf, Option<File>)> {
     if path.as_os_str().len() <= SOCKET_PATH_MAX {
         return Ok((path, None));
     }
-    // Folders may lie deeper than a socket's address is long: the open folder has a short name of its own.
+    // The path may be longer than a socket's address allows: an open folder has a short path in /proc.
     let folder = File::open(dir)?;
     Ok((PathBuf::from(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd())), Some(folder)))
 }

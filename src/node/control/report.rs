@@ -19,13 +19,13 @@ pub struct GetReport {
     pub root: String,
     /// Bytes of content, those of an earlier run included.
     pub bytes: u64,
-    /// Where it stands now; `-` for standard output.
+    /// Where it was written, absolute; `-` for standard output.
     pub path: String,
-    /// SHA-256 of the content in hexadecimal; of a folder, of its files concatenated in the order of their names.
+    /// SHA-256 of the content in hexadecimal; of a folder, of its files concatenated in the order of the manifest.
     pub sha256: String,
     /// How many bytes an earlier run had fetched.
     pub resumed_from: u64,
-    /// How long it took.
+    /// How long it took, in milliseconds.
     pub elapsed_ms: u64,
 }
 
@@ -38,16 +38,16 @@ pub struct InviteReport {
     pub profile: String,
     /// How many relays it names.
     pub relays: u64,
-    /// The cut of the set that it vouches for, in milliseconds since 1970; null before there is one.
+    /// The cut of its checkpoint, in milliseconds since 1970; null without one.
     pub cut: Option<u64>,
-    /// That set's root.
+    /// The root of its checkpoint; null without one.
     pub root: Option<String>,
     /// The text of the file.
     pub invite: String,
 }
 
 impl InviteReport {
-    /// What is to be said of an invite.
+    /// The report of an invite.
     pub fn of(invite: &api::Invite) -> Self {
         let fields = &invite.0;
         Self {
@@ -61,7 +61,7 @@ impl InviteReport {
     }
 }
 
-/// What a relay that tells a roll reports.
+/// What a relay reports that passes a roll on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RollReport {
     /// Seconds to the next cut; null where none is known.
@@ -83,10 +83,10 @@ pub struct Status {
     pub uptime_s: u64,
     /// Whether the node can do its work now.
     pub ready: bool,
-    /// How far it is on its way to its first work.
+    /// How far the node is on its way to being ready.
     #[serde(default)]
     pub bootstrap: Bootstrap,
-    /// What keeps it from its work, or a part of it.
+    /// What keeps the node from its work, or from a part of it.
     #[serde(default)]
     pub problems: Vec<Problem>,
     /// Where the proxy listens; null where there is none.
@@ -104,12 +104,12 @@ pub struct Status {
     pub streams: Vec<StreamStatus>,
     /// The store; null where the node keeps no content.
     pub store: Option<StoreStatus>,
-    /// Circuits of others that a relay closed because too many cells waited.
+    /// Circuits of others that a relay closed because too many cells were queued.
     #[serde(default)]
     pub circuits_evicted: u64,
     /// Bytes carried since the start.
     pub bytes: BytesStatus,
-    /// Resident memory.
+    /// Resident memory, in bytes.
     pub rss_bytes: u64,
     /// How many files the process may have open at once.
     #[serde(default)]
@@ -120,7 +120,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// What a node tells of itself, with what only its process knows.
+    /// A node's status, with the figures of its process.
     pub fn of(node: api::Status, role: &str, socks: Option<String>) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").into(),

@@ -26,30 +26,32 @@ pub const COMMANDS_MAX: usize = 64;
 /// How long a command may take to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 
-/// What answers the commands. All of it runs on the node's service thread.
+/// Answers the commands, on the node's service thread.
 #[allow(async_fn_in_trait, reason = "the service thread is single-threaded: no future of it need be Send")]
 pub trait Handler: 'static {
-    /// What the node does.
+    /// The node's status.
     async fn status(&self) -> Result<Status, Error>;
-    /// Publishes and reads back; `input` is the content where the request has no path. Dropped when the command goes away.
+    /// Publishes content and reads it back; `input` is the content if the request has no path. The future is dropped when the
+    /// command goes away.
     async fn put(
         &self,
         request: PutRequest,
         input: Option<Input>,
         news: &mut dyn FnMut(News),
     ) -> Result<PutReport, Error>;
-    /// Fetches: [`GetSink::open`], then data, each file of a folder after its [`GetSink::entry`]. Dropped when the command
-    /// goes away.
+    /// Fetches: [`GetSink::open`], then data, each file of a folder after its [`GetSink::entry`]. The future is dropped when
+    /// the command goes away.
     async fn get(&self, request: GetRequest, sink: &mut GetSink) -> Result<(), Error>;
-    /// Asks the custodians.
+    /// Asks the custodians of a record or block.
     async fn lookup(&self, request: LookupRequest) -> Result<LookupReport, Error>;
-    /// The relays of the set in use.
+    /// The relays of the settled set in use.
     async fn relays(&self, request: RelaysRequest) -> Result<RelaysReport, Error>;
     /// An invite for others.
     async fn invite(&self) -> Result<InviteReport, Error>;
-    /// Tells the network what a founder took back.
+    /// Passes a founder's roll on to the network.
     async fn roll(&self, request: RollRequest) -> Result<RollReport, Error>;
-    /// Opens a proxy for one browser, and hands it to `opened`. Dropped, and the proxy with it, when the command goes away.
+    /// Opens a proxy for one browser, and announces it to `opened`. The future is dropped, and the proxy with it, when the
+    /// command goes away.
     async fn browse(&self, request: BrowseRequest, opened: &mut DoorSink) -> Result<(), Error>;
 }
 
@@ -60,7 +62,7 @@ pub struct DoorSink {
 }
 
 impl DoorSink {
-    /// Says where it listens. Once.
+    /// Sends the proxy's address. Called once.
     pub async fn open(&mut self, door: Door) -> Result<(), Error> {
         let line = line(&Frame::Door::<()>(door)).map_err(|e| gone(&e))?;
         self.to.write_all(&line).await.map_err(|e| gone(&e))
@@ -70,28 +72,28 @@ impl DoorSink {
 /// Content that a command sends: what it reads itself, such as its standard input.
 pub type Input = DuplexStream;
 
-/// What a put tells on its way.
+/// What a put reports while it runs.
 #[derive(Clone, Debug)]
 pub enum News {
-    /// What is published and what is left out; once, before anything is sent.
+    /// What is published and what is left out: once, before anything is sent.
     Listing(Listing),
-    /// How far it is.
+    /// How far the put is.
     Progress(Progress),
 }
 
-/// Where a fetch hands its verified bytes. Each call waits until the command takes them.
+/// Where a fetch sends its verified bytes. Each call waits until the command takes them.
 #[derive(Debug)]
 pub struct GetSink {
     to: OwnedWriteHalf,
 }
 
 impl GetSink {
-    /// Says what the link names. First, once.
+    /// Says what the link names. Called first, and once.
     pub async fn open(&mut self, opened: Opened) -> Result<(), Error> {
         self.frame(&Frame::Open::<()>(opened)).await
     }
 
-    /// The next file of a folder; files that lie before the offset are sent as well, without data.
+    /// The next file of a folder. Files before the offset are named too, without data.
     pub async fn entry(&mut self, entry: Entry) -> Result<(), Error> {
         self.frame(&Frame::Entry::<()>(entry)).await
     }
@@ -115,8 +117,8 @@ fn gone(error: &io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("the command went away: {}", reason(error)))
 }
 
-/// Listens on the folder's control socket, for this user only. Whatever lies there is left over: the folder is locked. The
-/// socket does not block: `tokio::net::UnixListener::from_std` takes it.
+/// Listens on the folder's control socket, for this user only. The folder is locked, so a socket that is there is left over and
+/// is replaced. The listener does not block, as `tokio::net::UnixListener::from_std` needs it.
 pub fn listen(dir: &Path) -> Result<std::os::unix::net::UnixListener, Error> {
     let bind = || {
         let temp = format!(".{SOCKET_NAME}.tmp");
@@ -124,7 +126,7 @@ pub fn listen(dir: &Path) -> Result<std::os::unix::net::UnixListener, Error> {
         let (path, _open) = short_path(dir, &temp)?;
         let listener = std::os::unix::net::UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
-        // It gets its name only after others are locked out.
+        // It gets its name only once no other user can connect.
         make_private(&dir.join(&temp))?;
         std::fs::rename(dir.join(&temp), dir.join(SOCKET_NAME))?;
         Ok(listener)
@@ -135,7 +137,7 @@ pub fn listen(dir: &Path) -> Result<std::os::unix::net::UnixListener, Error> {
     })
 }
 
-/// Answers commands until dropped. Runs inside a `LocalSet`.
+/// Answers commands until dropped. Must be called inside a `LocalSet`.
 pub async fn serve<H: Handler>(listener: UnixListener, handler: Rc<H>) {
     let room = std::sync::Arc::new(Semaphore::new(COMMANDS_MAX));
     // The tasks end with this future, so no command outlives the node's work.
@@ -163,7 +165,7 @@ pub async fn serve<H: Handler>(listener: UnixListener, handler: Rc<H>) {
                     }
                 });
             }
-            // The operator is to learn why nothing works any more: for a command there is one descriptor in reserve.
+            // One descriptor is in reserve for a command, so that the operator can find out why nothing works any more.
             Err(why) if is_shortage(&why) && reserve.give_up() => {}
             // spec: NODE-17
             Err(why) => pause.after(&why, &Notify::new()).await,
@@ -196,10 +198,10 @@ async fn command<H: Handler>(handler: &H, from: OwnedReadHalf, to: OwnedWriteHal
     }
 }
 
-/// Hands on the content that follows a request, and returns when the command goes away.
+/// Passes on the content that follows a request, and returns when the command goes away.
 async fn watch(mut from: BufReader<OwnedReadHalf>, feed: Option<DuplexStream>) {
     if let Some(feed) = feed {
-        // Content that breaks off is never mistaken for content that ends: the put is dropped before it learns of an end.
+        // Content that breaks off must not pass for complete: this returns, and the put is dropped before it sees an end.
         if receive(&mut from, feed).await.is_err() {
             return;
         }
@@ -217,7 +219,7 @@ async fn receive(from: &mut BufReader<OwnedReadHalf>, feed: DuplexStream) -> io:
             Ok(Sent::Data(n)) if n <= DATA_MAX => {
                 piece.resize(n, 0);
                 from.read_exact(&mut piece).await?;
-                // A put that takes no more has failed, and its answer is on its way.
+                // A put that reads no more has failed, and its answer follows.
                 feed = match feed {
                     Some(mut to) => to.write_all(&piece).await.is_ok().then_some(to),
                     None => None,
@@ -256,7 +258,7 @@ async fn put<H: Handler>(
     input: Option<Input>,
     mut to: OwnedWriteHalf,
 ) -> io::Result<()> {
-    // Only the newest progress counts, so a slow command misses some and slows nothing down.
+    // Only the newest progress is kept, so a slow command misses some and slows nothing down.
     let newest = RefCell::new((None, None));
     let news = Notify::new();
     let mut tell = |n: News| {
@@ -286,7 +288,7 @@ async fn put<H: Handler>(
     end(to, done).await
 }
 
-/// A set may be longer than a line.
+/// Sends the relays in several lines, because a settled set may be too long for one.
 async fn relays(mut to: OwnedWriteHalf, mut done: Result<RelaysReport, Error>) -> io::Result<()> {
     if let Ok(report) = &mut done {
         for some in core::mem::take(&mut report.relays).chunks(RELAYS_MAX) {

@@ -1,4 +1,4 @@
-//! The nodes that the command line runs: everything a process does around the library, from its settings to its end.
+//! The nodes that the command line runs: what their process does around the library, from its settings to its end.
 
 mod client;
 mod proxy;
@@ -35,7 +35,7 @@ fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error>
     tokio::task::LocalSet::new().block_on(&runtime, work)
 }
 
-/// Runs until a signal, then lets `drain` finish, for `most`. At SIGHUP the settings are read again.
+/// Waits for a signal, then runs `drain` for at most `most`. At SIGHUP the settings are read again.
 async fn until_signal(
     mut signals: Signals,
     common: &Common,
@@ -51,8 +51,11 @@ async fn until_signal(
 fn reload(common: &Common) {
     match common.read_log_level().and_then(log::set_level) {
         Ok(level) => {
-            tracing::info!(?level, "SIGHUP: the configuration was read again; all but the log's level needs a restart");
+            tracing::info!(
+                ?level,
+                "SIGHUP: the configuration was read again; only the log's level changes without a restart"
+            );
         }
-        Err(why) => tracing::error!(%why, "SIGHUP: the configuration is left as it was"),
+        Err(why) => tracing::error!(%why, "SIGHUP: the settings stay as they were"),
     }
 }

@@ -7,7 +7,7 @@ use crate::node::proxy::{BindError, Config, Proxy, Scope};
 use core::net::SocketAddr;
 use tokio::sync::oneshot;
 
-/// A proxy that serves. Its streams break when its client ends.
+/// A running proxy. Its streams break when its client ends.
 pub(super) struct LocalProxy {
     addr: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -15,8 +15,8 @@ pub(super) struct LocalProxy {
 }
 
 impl LocalProxy {
-    /// Listens on `addr`, a loopback address, and serves through the client. `by_destination`: with a circuit for each;
-    /// `site_scripts`: whether sites run scripts in whatever browser comes.
+    /// Listens on `addr`, a loopback address, and serves through the client. `by_destination`: each destination gets circuits
+    /// of its own; `site_scripts`: sites may run scripts in any browser.
     pub(super) async fn start(
         client: &Client,
         addr: SocketAddr,
@@ -46,7 +46,7 @@ impl LocalProxy {
         self.addr
     }
 
-    /// Waits for the open streams to end, and refuses new ones.
+    /// Refuses new connections and waits until the open ones have ended.
     pub(super) async fn drain(self) {
         drop(self.stop);
         let _ = self.ended.await;

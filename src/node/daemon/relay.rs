@@ -13,8 +13,9 @@ use crate::node::signal::{Drained, Signals};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The shortest time between two writes of the invite for others. Shorter after the start.
+/// Shortest time between two writes of the invite for others.
 const INVITE_EVERY: Duration = Duration::from_secs(60);
+/// The same after the start; it doubles with each write.
 const INVITE_FIRST: Duration = Duration::from_secs(2);
 
 /// Runs the command.
@@ -48,7 +49,7 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
     for path in &config.invites {
         builder = builder.invite(Invite::read(path)?);
     }
-    // A first start on a public network may work for some seconds before there is a relay.
+    // At a first start on a public network the proof of work takes some seconds.
     let relay = tokio::select! {
         relay = builder.start() => relay?,
         () = signals.next() => return Ok(()),
@@ -58,7 +59,7 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
     done
 }
 
-/// Rewrites the invite as the network changes, because an invite that names a relay that is gone helps nobody.
+/// Rewrites the invite as the network changes, because one that names only relays that are gone is of no use.
 async fn keep_invite(relay: Relay, path: PathBuf) {
     let mut events = relay.events();
     let mut written = String::new();
@@ -70,7 +71,7 @@ async fn keep_invite(relay: Relay, path: PathBuf) {
         }
         match write_atomic(&path, text.as_bytes(), SHARED) {
             Ok(()) => written = text,
-            Err(why) => tracing::warn!(%why, "the invite is not kept current; it is tried again"),
+            Err(why) => tracing::warn!(%why, "the invite cannot be brought up to date; it is tried again"),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(INVITE_EVERY);
@@ -100,7 +101,7 @@ async fn serve(
     } else {
         tracing::info!(
             id = %relay.id(), addr = %relay.addr(),
-            "the relay has its directory, and is part of the network once others have settled a set with it"
+            "the relay has its directory; it is part of the network once a settled set names it"
         );
     }
     if let Some(path) = &common.ready_file {
@@ -122,7 +123,7 @@ async fn serve(
         tracing::info!(?how, "ended");
     } else {
         let Obligations { exits, calls, circuits } = relay.obligations().await;
-        tracing::warn!(?how, exits, calls, circuits, "ended before others were done");
+        tracing::warn!(?how, exits, calls, circuits, "ended before it was drained");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The sample site of a testnet: a newcomer's first page.
+//! The sample site of a testnet: a new user's first page.
 
 use crate::host::dir::{SHARED, write_atomic};
 use crate::host::error::Error;

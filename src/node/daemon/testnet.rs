@@ -27,7 +27,7 @@ pub(super) async fn run(config: TestnetConfig) -> Result<(), Error> {
     done
 }
 
-/// Lets the network work until a signal.
+/// Runs the network until a signal.
 async fn serve(net: &Testnet, config: &TestnetConfig, begun: Timer, mut signals: Signals) -> Result<(), Error> {
     let client = net.client();
     write_atomic(&client.dir().join("invite"), net.invite().to_string().as_bytes(), SHARED)?;
@@ -75,7 +75,7 @@ async fn serve(net: &Testnet, config: &TestnetConfig, begun: Timer, mut signals:
     Ok(())
 }
 
-/// Tells a newcomer what to try now. The network goes on even if standard output is closed or full.
+/// Tells a new user what to try. The network goes on even if standard output is closed or full.
 fn greet(report: &TestnetReady, json: bool) {
     if json {
         if let Ok(text) = serde_json::to_string(report) {

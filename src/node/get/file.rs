@@ -23,7 +23,7 @@ struct FileSink<'a> {
 
 impl Sink for FileSink<'_> {
     fn entry(&mut self, _: &str, _: u64) -> Result<(), Stop> {
-        Err(strange("a file that has files").into())
+        Err(strange("a file with entries").into())
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<(), Stop> {
@@ -35,7 +35,7 @@ impl Sink for FileSink<'_> {
     }
 }
 
-/// Fills OUT.part and makes it last; returns the hash of all of it.
+/// Writes the content to OUT.part and syncs it; returns the hash of all of it.
 pub(super) async fn fetch(
     mut talk: Conversation,
     opened: &Opened,
@@ -60,12 +60,12 @@ pub(super) async fn fetch(
     };
     let mut sink = FileSink { file, hash, written: opened.offset, opened, part };
     if let Err(stop) = pump(&mut talk, opened, &mut sink, progress).await {
-        // Everything that arrived is kept, not only what arrived before the last state.
+        // Saved once more, so that nothing that arrived since the last save is fetched again.
         let _ = sink.part.save(opened, sink.written, &sink.hash);
         return Err(stop);
     }
     sink.file.sync_all().map_err(|e| Error::file("write", sink.part.path(), &e))?;
-    // What counts is the file that gets the name, and not what was written into one that may be gone or cut meanwhile.
+    // Checks the file that will get the name: another program may have replaced or truncated the one written here.
     let (made, named) = (sink.file.metadata(), sink.part.path().symlink_metadata());
     let whole = made.is_ok_and(|m| {
         m.len() == opened.bytes && named.is_ok_and(|n| (n.dev(), n.ino(), n.len()) == (m.dev(), m.ino(), m.len()))
@@ -73,7 +73,7 @@ pub(super) async fn fetch(
     if whole { Ok(sink.hash) } else { Err(short(sink.part.path()).into()) }
 }
 
-/// Opens a file that an earlier fetch began, and nothing else that took its name meanwhile.
+/// Opens a file that an earlier fetch began. Refuses anything else of that name: links, devices, files with several names.
 pub(super) fn open_own(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
@@ -81,7 +81,7 @@ pub(super) fn open_own(path: &Path) -> io::Result<File> {
     if meta.is_file() && meta.nlink() == 1 { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-/// Opens a file after its first `offset` bytes, which are hashed, and cuts off what follows.
+/// Opens a file that an earlier fetch began, hashes its first `offset` bytes and truncates it there. Fails if it is shorter.
 pub(super) fn take_up(path: &Path, offset: u64, hash: &mut Sha256Stream) -> io::Result<File> {
     let mut file = open_own(path)?;
     if hash_in(&mut file, offset, hash)? != offset {

@@ -1,4 +1,4 @@
-//! Gives a complete file or folder its name, in one step, and never over something that appeared meanwhile.
+//! Gives a complete file or folder its name, and never replaces what another program made there during the fetch.
 
 use super::place::{Found, Place, Seen, is_empty};
 use super::state::{Part, Whole};
@@ -13,7 +13,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Gives a complete file or folder, which is on the disk already, its name.
+/// Gives a complete file or folder, which is synced already, its name.
 // spec: NODE-10
 pub(super) fn finish(part: &mut Part, place: &Place, opened: &Opened, hash: &Sha256Stream) -> Result<(), Error> {
     let made = Seen::at(part.path()).map_err(|e| Error::file("read", part.path(), &e))?;
@@ -41,8 +41,8 @@ pub(super) fn finish(part: &mut Part, place: &Place, opened: &Opened, hash: &Sha
     }
 }
 
-/// Moves all of OUT.part into an empty folder, which keeps its rights and stays the working folder of who works in it. What
-/// stands there already is never replaced. Done again, it goes on where it was.
+/// Moves the content of OUT.part into an empty folder, which stays the same folder with the same permissions, also for
+/// processes that work in it. Nothing in it is replaced. Called again after an interruption, it continues.
 pub(super) fn fill(part: &Part, place: &Place) -> Result<(), Error> {
     let failed = |path: &Path, e: &io::Error| Error::file("write", path, e);
     let entries = match fs::read_dir(part.path()) {
@@ -66,7 +66,7 @@ fn put_new(from: &Path, to: &Path) -> io::Result<bool> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
-        // The file system cannot do it in one step.
+        // This file system cannot check and rename in one step.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match to.symlink_metadata() {
             Ok(_) => Ok(false),
             Err(e) if e.kind() == io::ErrorKind::NotFound => fs::rename(from, to).map(|()| true),
@@ -76,11 +76,11 @@ fn put_new(from: &Path, to: &Path) -> io::Result<bool> {
     }
 }
 
-/// Takes the place of a file, with its rights. False where that file is not what it was when the fetch began: it stays.
+/// Replaces a file and takes over its owner and permissions. False if that file changed since the fetch began: it stays.
 fn replace(part: &Part, place: &Place, seen: &Seen) -> Result<bool, Error> {
     let (from, to) = (part.path(), place.path.as_path());
     let failed = |e: io::Error| Error::file("write", to, &e);
-    // Only root may give files away; others replace their own, or one that they may write to and then own.
+    // Only root may change owners. Others replace files of their own, or files that they may write to and then own.
     let _ = std::os::unix::fs::lchown(from, Some(seen.owner.0), Some(seen.owner.1));
     fs::set_permissions(from, Permissions::from_mode(seen.mode)).map_err(failed)?;
     match place.now().map_err(failed)? {
@@ -88,7 +88,7 @@ fn replace(part: &Part, place: &Place, seen: &Seen) -> Result<bool, Error> {
         Some(_) => return Ok(false),
         None => return put_new(from, to).map_err(failed),
     }
-    // The old file comes out where the new one was: so it can be looked at after nobody can change what has the name.
+    // The files change places, so the old one is checked once nobody can write to it by its name any more.
     match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
         Ok(()) => {}
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => return fs::rename(from, to).map(|()| true).map_err(failed),

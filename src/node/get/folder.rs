@@ -1,4 +1,4 @@
-//! A fetch of a folder: its files, concatenated.
+//! A fetch of a folder: its files arrive one after another, as one sequence of bytes.
 
 use super::file::{hash_in, open_own, take_up};
 use super::state::{Part, Resume};
@@ -14,19 +14,20 @@ use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
 
-/// Threads that make files last: the system commits what several ask for at once.
+/// Threads that sync files: the file system commits concurrent requests together.
 const SYNC_THREADS: usize = 16;
 
 struct FolderSink<'a> {
-    /// The file that data goes to, and how much of it is missing.
+    /// The file that data goes to.
     file: Option<File>,
+    /// Bytes of that file still to come.
     missing: u64,
     hash: Sha256Stream,
-    /// How much content has been taken in or found.
+    /// Bytes of content that were received, or found from the earlier fetch.
     position: u64,
     /// Set until the earlier fetch's files have been compared.
     resume: Option<Resume>,
-    /// The files, with their lengths, that OUT.part must contain in the end.
+    /// The files, with their lengths in bytes, that OUT.part must contain at the end.
     expected: BTreeMap<PathBuf, u64>,
     opened: &'a Opened,
     part: &'a mut Part,
@@ -78,7 +79,7 @@ impl Sink for FolderSink<'_> {
     }
 }
 
-/// Fills OUT.part with files and makes them last; returns the hash of all of them, concatenated.
+/// Writes the files to OUT.part and syncs them; returns the hash of all of them, concatenated.
 pub(super) async fn fetch(
     mut talk: Conversation,
     opened: &Opened,
@@ -96,7 +97,7 @@ pub(super) async fn fetch(
     let mut sink = FolderSink { file: None, missing: 0, hash, position: 0, resume, expected, opened, part };
     if let Err(stop) = pump(&mut talk, opened, &mut sink, progress).await {
         if sink.resume.is_none() {
-            // Everything that arrived is kept, not only what arrived before the last state.
+            // Saved once more, so that nothing that arrived since the last save is fetched again.
             let _ = sink.part.save(opened, sink.position, &sink.hash);
         }
         return Err(stop);
@@ -112,19 +113,19 @@ pub(super) async fn fetch(
     }
 }
 
-/// The path of a file in the folder. The publisher chose it: nothing in it may lead out of the folder.
+/// Checks the path of a file in the folder. The publisher chose it, and it must not lead out of the folder.
 fn harmless(path: &str) -> Result<PathBuf, Error> {
     let parts = Path::new(path).components();
     let plain = parts.clone().count() > 0 && parts.clone().all(|c| matches!(c, Component::Normal(_)));
-    // What `components` tidies away, such as `a//b` or `a/.`, is refused too: a name has one form.
+    // What `components` normalises, such as `a//b` or `a/.`, is refused too: a path has one form.
     if !plain || path.contains('\0') || parts.collect::<PathBuf>().as_os_str() != path {
-        return Err(Error::new(ErrorKind::Tampered, "the folder holds a file whose name leads out of it")
+        return Err(Error::new(ErrorKind::Tampered, "the folder contains a file whose path leads out of it")
             .with_hint("do not trust this link's publisher"));
     }
     Ok(PathBuf::from(path))
 }
 
-/// Takes up a file of which an earlier fetch wrote the first `found` bytes of `bytes`.
+/// Opens a file of which an earlier fetch wrote the first `found` of `bytes` bytes, and hashes those.
 fn open_found(path: &Path, found: u64, bytes: u64, hash: &mut Sha256Stream) -> io::Result<File> {
     if found < bytes {
         return take_up(path, found, hash);
@@ -134,7 +135,7 @@ fn open_found(path: &Path, found: u64, bytes: u64, hash: &mut Sha256Stream) -> i
     if whole { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-/// Creates a file again. An earlier fetch may have created it after its last state and then been killed.
+/// Creates a file. Replaces one that an earlier fetch created after its last save, before it was killed.
 fn create(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         make_folders(folder)?;
@@ -149,11 +150,11 @@ fn create(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Makes folders where they are missing.
+/// Creates the folders that are missing.
 fn make_folders(path: &Path) -> io::Result<()> {
     match fs::create_dir_all(path) {
         Err(e) if matches!(e.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
-            // A file of another form of the content, which an earlier fetch left: its name is a folder's here.
+            // An earlier fetch left a file where this content has a folder.
             let above = path.ancestors().find(|p| p.symlink_metadata().is_ok_and(|m| !m.is_dir()));
             above.map_or(Err(e), clear)?;
             fs::create_dir_all(path)
@@ -166,8 +167,8 @@ fn clear(path: &Path) -> io::Result<()> {
     if path.symlink_metadata()?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
 
-/// Makes a tree of files last through a power cut. Removes what does not belong there; false where something is missing or
-/// has another length.
+/// Syncs a tree of files, so that it survives a power cut. Removes files that are not expected. False if a file is missing
+/// or has another length.
 fn settle(root: &Path, expected: &BTreeMap<PathBuf, u64>) -> io::Result<bool> {
     let mut paths = vec![root.to_owned()];
     let (mut next, mut files) = (0, 0);

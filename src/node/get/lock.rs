@@ -1,6 +1,6 @@
 //! The lock beside OUT: only one fetch at a time may write there, whatever link it fetches.
 //!
-//! The system gives the lock up when its process ends, however it ends; the file that is left then locks nobody out.
+//! The system releases the lock when the process ends, in whatever way. A lock file that is left over locks nobody out.
 
 use super::place::Seen;
 use crate::host::dir::PRIVATE;
@@ -11,12 +11,12 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What a lock's file begins with; the process's number follows.
+/// What a lock file begins with; the process id follows.
 const MARK: &str = "umbel get ";
-/// How often the file may give way to another between its opening and its locking.
+/// Attempts, because the file may be replaced between opening and locking it.
 const TRIES: usize = 16;
 
-/// A place that this process alone makes.
+/// The lock of one OUT, held as long as the value lives.
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
@@ -24,10 +24,10 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of `out`, which lies at `path`.
+    /// Takes the lock of `out`; the lock file is `path`.
     ///
     /// # Errors
-    /// When another process has it, which is named, or when no file can be made there.
+    /// Another process holds the lock, which the error names, or the lock file cannot be made or locked.
     // spec: NODE-9
     pub(super) fn take(path: &Path, out: &Path) -> Result<Self, Error> {
         let unusable = |e: io::Error| {
@@ -43,19 +43,22 @@ impl Lock {
             let mut file = open(path).map_err(unusable)?;
             let text = read(&mut file).map_err(unusable)?;
             if !text.is_empty() && !text.starts_with(MARK) {
-                return Err(Error::new(ErrorKind::Usage, format!("{} is no lock of a fetch", path.display()))
-                    .with_hint("move it away, or fetch to another name with -o"));
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    format!("{} is not the lock file of a fetch", path.display()),
+                )
+                .with_hint("move it away, or fetch to another name with -o"));
             }
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    // Whoever has it wrote its number after it took it.
+                    // Read again: the holder wrote its process id after it took the lock.
                     file.rewind().map_err(unusable)?;
                     return Err(taken(&read(&mut file).unwrap_or(text), out));
                 }
                 Err(TryLockError::Error(e)) => return Err(Error::file("lock", path, &e)),
             }
-            // Who had it may have removed the file after this process opened it: then its name is another file's, or nobody's.
+            // The last holder may have removed the file since it was opened: then this lock is on a file without the name.
             let own = file.metadata().map_err(unusable)?;
             if Seen::at(path).is_ok_and(|named| named.id == (own.dev(), own.ino())) {
                 write(&mut file).map_err(unusable)?;
@@ -68,12 +71,12 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // The lock is still held, so nobody else can have taken the file.
+        // The lock is still held, so no other process can hold this file.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Opens or makes the file, and follows no link to another.
+/// Opens or creates the file. Does not follow a symbolic link.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     Ok(rustix::fs::open(path, flags, Mode::from_bits_truncate(PRIVATE))?.into())
@@ -88,7 +91,7 @@ fn read(file: &mut File) -> io::Result<String> {
 fn write(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
-    // Written in one piece, because another process may read it at any moment.
+    // In one write, because another process may read it at any moment.
     file.write_all(format!("{MARK}{}\n", std::process::id()).as_bytes())
 }
 

@@ -1,9 +1,9 @@
-//! The command's half of a fetch: bytes from the control socket into OUT, whole or not at all.
+//! The command's side of `umbel get`: bytes from the control socket into OUT, whole or not at all.
 //!
-//! First the place is locked (`lock`), so that what lies there is one process's to judge. Everything is written to
-//! `OUT.part`, with `OUT.part-state` beside it, and takes OUT's name only when all of it is there and on the disk
-//! (`finish`). A fetch that was killed goes on from OUT.part, after what lies there has been compared with the state's hash.
-//! A device, a pipe or standard output takes the bytes as they come.
+//! OUT is locked first (`lock`), so that only one process decides about what is there. Content is written to `OUT.part`, with
+//! `OUT.part-state` beside it, and gets OUT's name once it is complete and synced (`finish`). A fetch that was killed
+//! continues from OUT.part, if the bytes there have the hash in the state. A device, a pipe or standard output gets the bytes
+//! as they arrive.
 
 mod file;
 mod finish;
@@ -29,28 +29,28 @@ use std::path::Path;
 
 pub(in crate::node) use place::leads_to_stdout;
 
-/// What a fetch came to.
+/// How a fetch ended.
 #[derive(Debug)]
 pub enum Got {
     /// Everything is in OUT. The report goes to standard output.
     Path(GetReport),
     /// Everything went to standard output. The report goes to standard error.
     Stdout(GetReport),
-    /// The program that read it wants no more.
+    /// The reader of the output closed it.
     Closed,
 }
 
 /// Fetches `link` through the node on `dir` into `out`; `-` is standard output.
 pub async fn get(dir: &Path, link: &str, out: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Got, Error> {
     let begun = Timer::start();
-    // A mistyped link is told from a missing node before anything is asked or written.
+    // Checked first, so that a mistyped link is reported even if no node runs.
     link.parse::<Link>()?;
     let found = Out::find(out)?;
     let to_stdout = found.is_stdout();
     let fetched = match found {
         Out::Stdout => to_stream(dir, link, Box::new(io::stdout()), Path::new("-"), progress).await,
         Out::Stream(path) => {
-            // Opened with the first byte: a pipe waits for its reader, and nobody waits for a link that leads nowhere.
+            // Opened once the content is found: opening a pipe blocks until it has a reader, and a bad link should fail at once.
             let late = Late { path: path.clone(), file: None };
             to_stream(dir, link, Box::new(late), &path, progress).await
         }
@@ -85,11 +85,11 @@ impl Fetched {
 
 /// Why a fetch stopped.
 enum Stop {
-    /// What lies in OUT.part is not what the state says, or not this content: begin anew.
+    /// OUT.part does not match the state, or is other content: start over.
     StartOver,
-    /// Who reads what comes out has gone.
+    /// The reader of the output has gone.
     Closed,
-    /// For good.
+    /// The fetch failed.
     Failed(Error),
 }
 
@@ -99,16 +99,16 @@ impl From<Error> for Stop {
     }
 }
 
-/// Takes a fetch's files and bytes in.
+/// Where a fetch's entries and bytes go.
 trait Sink {
     fn entry(&mut self, path: &str, bytes: u64) -> Result<(), Stop>;
     fn data(&mut self, bytes: &[u8]) -> Result<(), Stop>;
 }
 
-/// OUT.part differs from what was written: another program changed it.
+/// OUT.part is not what was written: another program changed it.
 fn short(path: &Path) -> Error {
     Error::new(ErrorKind::Io, format!("{} was changed by another program during the fetch", path.display()))
-        .with_hint("run the command again: it takes what is intact and fetches the rest")
+        .with_hint("run the command again: it keeps what is intact and fetches the rest")
 }
 
 async fn open(dir: &Path, link: &str, offset: u64) -> Result<(Conversation, Opened), Error> {
@@ -123,7 +123,7 @@ async fn open(dir: &Path, link: &str, offset: u64) -> Result<(Conversation, Open
     }
 }
 
-/// Carries all that comes into `sink`; returns when the node says that it was all.
+/// Passes entries and data to `sink` until the node says that the fetch is complete.
 async fn pump(
     talk: &mut Conversation,
     opened: &Opened,
@@ -175,12 +175,12 @@ async fn to_place(dir: &Path, link: &str, place: &Place, progress: &mut dyn FnMu
     loop {
         let offset = resume.as_ref().map_or(0, Resume::offset);
         let (talk, opened) = open(dir, link, offset).await?;
-        // Refused before anything is written, for it would only fail at the end.
+        // Checked before anything is written, because it would fail at the end.
         place.check(opened.kind == Kind::Directory)?;
         let same = |r: &Resume| opened.offset == offset && r.is_of(&opened);
         let usable = match resume.take() {
             Some(r) if same(&r) => Some(r),
-            // The node goes on where this command cannot: ask anew from the start.
+            // The node resumed, but at content that does not fit what is here: ask again from the start.
             Some(_) if opened.offset != 0 => continue,
             _ => None,
         };
@@ -202,7 +202,7 @@ async fn to_place(dir: &Path, link: &str, place: &Place, progress: &mut dyn FnMu
     }
 }
 
-/// A device or pipe that is opened when there is something to write.
+/// A device or pipe that is opened at the first write.
 struct Late {
     path: std::path::PathBuf,
     file: Option<std::fs::File>,
@@ -227,7 +227,7 @@ impl Write for Late {
     }
 }
 
-/// Content that goes out as it comes.
+/// Writes content out as it arrives.
 struct StreamSink<'a> {
     to: Box<dyn Write>,
     path: &'a Path,
@@ -245,7 +245,7 @@ impl StreamSink<'_> {
 
 impl Sink for StreamSink<'_> {
     fn entry(&mut self, _: &str, _: u64) -> Result<(), Stop> {
-        Err(strange("a file that has files").into())
+        Err(strange("a file with entries").into())
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<(), Stop> {
@@ -254,7 +254,7 @@ impl Sink for StreamSink<'_> {
     }
 }
 
-/// Writes the content to a device, a pipe or standard output. `None` if the reader of the output has closed it.
+/// Writes the content to a device, a pipe or standard output. `None` if the reader closed it.
 async fn to_stream(
     dir: &Path,
     link: &str,
@@ -269,7 +269,7 @@ async fn to_stream(
             .with_hint("give a folder's name with -o, or the URL of one file in it"));
     }
     let mut sink = StreamSink { to, path, hash: Sha256Stream::default() };
-    // Also for an empty file, because the reader of a pipe waits for its end.
+    // Opens the output even for an empty file, because the reader of a pipe waits for its end.
     let mut done = sink.write(&[]);
     if done.is_ok() {
         done = pump(&mut talk, &opened, &mut sink, progress).await;
@@ -278,6 +278,6 @@ async fn to_stream(
         Ok(()) => Ok(Some(Fetched::of(opened, sink.hash, 0))),
         Err(Stop::Closed) => Ok(None),
         Err(Stop::Failed(failure)) => Err(failure),
-        Err(Stop::StartOver) => Err(strange("what is written out cannot begin anew")),
+        Err(Stop::StartOver) => Err(strange("a stream cannot start over")),
     }
 }

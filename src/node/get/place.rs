@@ -1,7 +1,7 @@
-//! What OUT leads to: what is there now, and what may be done with it.
+//! Resolves OUT: what it names, what is there now, and whether it may be replaced.
 //!
-//! A file or folder is made beside and renamed. A device, a pipe and what a process holds open are written into as the
-//! content comes: to put something else in their place would destroy them.
+//! A file or folder is written beside OUT and then renamed. A device, a pipe or a process's open file is written to as the
+//! content arrives: a rename would replace it.
 
 use crate::host::error::{Error, ErrorKind};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -12,42 +12,45 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Symbolic links that are followed on the way to OUT, as many as the system follows.
+/// Most symbolic links that are followed to OUT, the same as on Linux.
 const LINKS_MAX: usize = 40;
 
 /// What OUT names.
 pub(super) enum Out {
     /// Standard output.
     Stdout,
-    /// A device, a pipe or another process's file: bytes go into it as they come.
+    /// A device, a pipe or a process's open file (`/proc`): bytes are written as they arrive.
     Stream(PathBuf),
     /// A file or folder to be made.
     Place(Place),
 }
 
-/// A name in a folder, after all links on the way, and what it stood for when the fetch began.
+/// A path without symbolic links, and what was there when the fetch began.
 pub(super) struct Place {
-    /// Its folder has no link in it.
+    /// Absolute; its folder is resolved.
     pub(super) path: PathBuf,
     pub(super) found: Found,
-    /// It was written with a slash at its end.
+    /// Whether OUT ended with `/` or `/.`.
     pub(super) as_folder: bool,
 }
 
-/// What stood at a place.
+/// What was at a place when the fetch began.
 pub(super) enum Found {
     Nothing,
     File(Seen),
     Folder(Seen),
 }
 
-/// Identifies a file, and shows whether it was written meanwhile.
+/// A file's identity and metadata, by which a change is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
+    /// Device and inode number.
     pub(super) id: (u64, u64),
     len: u64,
+    /// Time of modification: seconds and nanoseconds.
     changed: (i64, i64),
     pub(super) mode: u32,
+    /// User and group id.
     pub(super) owner: (u32, u32),
 }
 
@@ -62,20 +65,20 @@ impl Seen {
         }
     }
 
-    /// What is at a path now. A link is not followed.
+    /// What is at a path now. Does not follow a symbolic link.
     pub(super) fn at(path: &Path) -> io::Result<Self> {
         Ok(Self::of(&path.symlink_metadata()?))
     }
 
-    /// Whether it is the same file, not written since. Its times of use, rights and names may be others.
+    /// Whether `now` is the same file, not written to since. Its permissions, names and time of access may differ.
     pub(super) fn is_still(&self, now: &Self) -> bool {
         (self.id, self.len, self.changed) == (now.id, now.len, now.changed)
     }
 }
 
 impl Out {
+    /// Resolves OUT as the system would, without opening or creating anything.
     // spec: NODE-11
-    /// Follows OUT as the system would, without opening or making anything.
     pub(super) fn find(out: &Path) -> Result<Self, Error> {
         if out.as_os_str() == "-" || leads_to_stdout(out) {
             return Ok(Self::Stdout);
@@ -95,7 +98,7 @@ impl Out {
             };
             let kind = meta.file_type();
             if path.starts_with("/proc") {
-                // A link there is a process's open file and not the path that it shows.
+                // A link in /proc is a process's open file, and not the path that it shows.
                 return Ok(Self::Stream(path));
             } else if kind.is_symlink() {
                 let to = fs::read_link(&path).map_err(unusable)?;
@@ -103,7 +106,7 @@ impl Out {
             } else if kind.is_socket() {
                 return Err(Error::new(
                     ErrorKind::Usage,
-                    format!("{} is a socket, which takes no file", out.display()),
+                    format!("{} is a socket, and no file can be written to it", out.display()),
                 )
                 .with_hint("give a new name with -o, or - for standard output"));
             } else if kind.is_file() {
@@ -125,7 +128,7 @@ impl Out {
     }
 }
 
-/// Opens what takes bytes as they come; a pipe waits for its reader. What a process holds open is emptied first, as by `cp`.
+/// Opens a device, pipe or open file for writing. A pipe blocks until it has a reader; an open file is truncated, as by `cp`.
 pub(super) fn open_stream(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).truncate(path.starts_with("/proc")).open(path)
 }
@@ -137,7 +140,7 @@ pub(in crate::node) fn leads_to_stdout(out: &Path) -> bool {
     by_name && (path.dev(), path.ino()) == (own.st_dev, own.st_ino)
 }
 
-/// The same place with nothing in front of its name that is a link, `.` or `..`.
+/// The same path with its folder resolved: no symbolic link, `.` or `..` before the last name.
 fn settled(path: &Path) -> io::Result<PathBuf> {
     match (path.parent(), path.file_name()) {
         (Some(folder), Some(name)) => Ok(folder.canonicalize()?.join(name)),
@@ -163,7 +166,7 @@ fn dangling(out: &Path, to: &Path) -> Error {
 }
 
 impl Place {
-    /// What stands there now.
+    /// What is there now.
     pub(super) fn now(&self) -> io::Result<Option<Seen>> {
         match Seen::at(&self.path) {
             Ok(seen) => Ok(Some(seen)),
@@ -172,8 +175,10 @@ impl Place {
         }
     }
 
-    /// Whether a file, or a folder with all that is in it, may take this place in the end. Asked before anything is written,
-    /// for it would only fail later.
+    /// Whether a file, or a `folder`, can be put here at the end. Called before anything is written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] with what is in the way.
     pub(super) fn check(&self, folder: bool) -> Result<(), Error> {
         let path = self.path.display();
         let usage = |message: String, hint: &'static str| Err(Error::new(ErrorKind::Usage, message).with_hint(hint));
@@ -207,25 +212,26 @@ impl Place {
     }
 }
 
-/// Whether nothing is in a folder.
+/// Whether a folder is empty.
 pub(super) fn is_empty(folder: &Path) -> io::Result<bool> {
     Ok(fs::read_dir(folder)?.next().is_none())
 }
 
-/// The names of what an unfinished fetch leaves beside a place.
+/// The files that a fetch keeps beside a place until it is finished.
 pub(super) struct Names {
     pub(super) part: PathBuf,
     pub(super) state: PathBuf,
     pub(super) lock: PathBuf,
 }
 
-/// What the longest of these names, written atomically, has more than OUT's: `.` and `.part-state.tmp`.
+/// Bytes that the longest of their names adds to OUT's: `.` and `.part-state.tmp`, while the state is written.
 const NAME_MORE: usize = 16;
-/// What a short form keeps of a name.
+/// Most bytes of OUT's name in a shortened one.
 const NAME_KEPT: usize = 40;
 
 impl Names {
-    /// OUT.part and its like. Where the file system takes no name that long, the start of OUT and what is its alone.
+    /// OUT.part, OUT.part-state and OUT.part-lock. If the file system takes no names that long, they have the start of OUT's
+    /// name and a hash of all of it.
     pub(super) fn beside(place: &Path) -> Result<Self, Error> {
         let name = place.file_name().ok_or_else(|| {
             Error::new(ErrorKind::Usage, format!("{} names no file", place.display()))

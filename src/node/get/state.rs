@@ -14,42 +14,42 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-/// How often the state is brought up to date: what a killed fetch may have to fetch again.
+/// Longest time between two saves of the state. A killed fetch repeats what came after the last one.
 const STATE_INTERVAL: Duration = Duration::from_millis(500);
-/// The first time is sooner, and each interval twice the one before: a fetch that is killed again and again gets on.
+/// The first interval. Each is twice the one before, so that a fetch that is killed again and again still progresses.
 const STATE_FIRST: Duration = Duration::from_millis(30);
 
-/// What stands in OUT.part-state. A power cut can make it say more than the disk holds; the hash finds that.
+/// The content of OUT.part-state. After a power cut it may claim more than the disk holds; the hash shows that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {
     version: u8,
-    /// SHA-256 of the link as it was given: the link itself is a secret that others may not find on the disk.
+    /// SHA-256 of `umbel get` and the link as given. The link itself is a secret and is not left on the disk.
     link: String,
     root: String,
     bytes: u64,
     kind: Kind,
-    /// The bytes of content in OUT.part.
+    /// Bytes of content in OUT.part.
     offset: u64,
-    /// The SHA-256 of those bytes.
+    /// SHA-256 of those bytes, in hexadecimal.
     sha256: String,
-    /// Once all of it is there and on the disk.
+    /// Set once all of the content is there and synced.
     whole: Option<Whole>,
 }
 
-/// How what is whole gets its name: what has it afterwards.
+/// How complete content gets its name, and which file or folder has the name afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Whole {
-    /// This file or folder, by device and number: it is renamed.
+    /// OUT.part is renamed; its device and inode number.
     Renamed(u64, u64),
-    /// This folder, which was empty: all that is in OUT.part moves into it.
+    /// The content of OUT.part moves into the empty folder with this device and inode number.
     Filled(u64, u64),
 }
 
 const STATE_VERSION: u8 = 2;
 
-/// The place where a fetch grows.
+/// An unfinished fetch: OUT.part and its state.
 pub(super) struct Part {
     names: Names,
     link: String,
@@ -59,11 +59,11 @@ pub(super) struct Part {
 
 /// What an earlier fetch of the same link left.
 pub(super) enum Left {
-    /// Nothing to go on from.
+    /// Nothing that can be continued.
     Nothing,
-    /// Content that may be gone on from.
+    /// The beginning of the content.
     Some(Resume),
-    /// All of it; only its name was missing, or what was left beside it had not been removed.
+    /// All of the content. It may still lack its name, or files beside it may still have to be removed.
     All(Resume, Whole),
 }
 
@@ -73,22 +73,22 @@ pub(super) struct Resume {
 }
 
 impl Resume {
-    /// How much of it is there.
+    /// Bytes of content that are there.
     pub(super) fn offset(&self) -> u64 {
         self.state.offset
     }
 
-    /// Whether what was opened now is what was opened then.
+    /// Whether the link's content is what it was when the fetch began.
     pub(super) fn is_of(&self, opened: &Opened) -> bool {
         self.state.root == opened.root && self.state.bytes == opened.bytes && self.state.kind == opened.kind
     }
 
-    /// Whether the bytes that were found are the bytes that were written.
+    /// Whether the bytes found in OUT.part are those that were written.
     pub(super) fn matches(&self, found: &Sha256Stream) -> bool {
         HEXLOWER.encode(&found.clone().finish()) == self.state.sha256
     }
 
-    /// The content's root and SHA-256 in text, and its length.
+    /// The content's root, its SHA-256 in hexadecimal, and its length in bytes.
     pub(super) fn about(self) -> (String, String, u64) {
         (self.state.root, self.state.sha256, self.state.bytes)
     }
@@ -108,13 +108,13 @@ impl Part {
     /// What an earlier fetch of the same link left.
     ///
     /// # Errors
-    /// When what lies there is not of a fetch, or not this user's.
+    /// [`ErrorKind::Usage`] if something else is there, or it is another user's.
     pub(super) fn left(&self, place: &Place) -> Result<Left, Error> {
         let (part, state) = (own(&self.names.part)?, own(&self.names.state)?);
         if state.is_none() {
             return match part {
                 None => Ok(Left::Nothing),
-                Some(_) => Err(strangers(&self.names.part, "exists and is no unfinished fetch")),
+                Some(_) => Err(strangers(&self.names.part, "exists and is not an unfinished fetch")),
             };
         }
         let ours = |s: &State| s.version == STATE_VERSION && s.link == self.link && s.offset > 0;
@@ -125,21 +125,21 @@ impl Part {
             Some(whole @ (Whole::Renamed(dev, ino) | Whole::Filled(dev, ino))) if named == Some((dev, ino)) => {
                 Ok(Left::All(Resume { state }, whole))
             }
-            // Begun to move into a folder that is another now: what is left here is not all.
+            // Part of it moved into a folder that was replaced since: what is left is incomplete.
             Some(Whole::Filled(..)) => Ok(Left::Nothing),
             _ if part.is_none() => Ok(Left::Nothing),
             _ => Ok(Left::Some(Resume { state })),
         }
     }
 
-    /// Clears the place and claims it, for a fetch from the start.
+    /// Removes what is left and saves a first state, for a fetch from the start.
     pub(super) fn fresh(&mut self, opened: &Opened) -> Result<(), Error> {
         remove(&self.names.part)?;
-        // The state comes first: an OUT.part without one would pass for somebody else's.
+        // The state is saved first: an OUT.part without one is taken for another program's file.
         self.save(opened, 0, &Sha256Stream::default())
     }
 
-    /// Brings the state up to date, if it is old enough.
+    /// Saves the state if the interval is over.
     pub(super) fn advance(&mut self, opened: &Opened, offset: u64, hash: &Sha256Stream) -> Result<(), Error> {
         if self.saved.elapsed() < self.interval {
             return Ok(());
@@ -148,7 +148,7 @@ impl Part {
         self.save(opened, offset, hash)
     }
 
-    /// Brings the state up to date. A power cut may undo it: the disk is not waited for.
+    /// Saves the state. It is not synced, so a power cut may undo that.
     pub(super) fn save(&mut self, opened: &Opened, offset: u64, hash: &Sha256Stream) -> Result<(), Error> {
         let text = self.text(opened, offset, hash, None)?;
         let temp = self.names.state.with_extension("part-state.new");
@@ -167,7 +167,7 @@ impl Part {
         Ok(())
     }
 
-    /// Notes, to last through a power cut, that all is there and what gets its name.
+    /// Saves and syncs that the content is complete, and how it gets its name.
     pub(super) fn save_whole(&self, opened: &Opened, hash: &Sha256Stream, whole: Whole) -> Result<(), Error> {
         write_atomic(&self.names.state, &self.text(opened, opened.bytes, hash, Some(whole))?, PRIVATE)
     }
@@ -186,18 +186,20 @@ impl Part {
         serde_json::to_vec(&state).map_err(|e| Error::new(ErrorKind::Io, e.to_string()))
     }
 
-    /// Removes what a finished fetch leaves beside OUT.
+    /// Removes OUT.part and its state.
     pub(super) fn clear(&self) -> Result<(), Error> {
         remove(&self.names.part)?;
         remove(&self.names.state)
     }
 }
 
-/// What stands at a path, which must be this user's own and no link: somebody else could lead the fetch elsewhere by it.
+/// What is at a path. It must be this user's own and no symbolic link, by which another user could redirect the fetch.
 fn own(path: &Path) -> Result<Option<Metadata>, Error> {
     match path.symlink_metadata() {
-        Ok(meta) if meta.is_symlink() => Err(strangers(path, "is a symbolic link, and no unfinished fetch")),
-        Ok(meta) if meta.uid() != rustix::process::geteuid().as_raw() => Err(strangers(path, "is another user's")),
+        Ok(meta) if meta.is_symlink() => Err(strangers(path, "is a symbolic link and not an unfinished fetch")),
+        Ok(meta) if meta.uid() != rustix::process::geteuid().as_raw() => {
+            Err(strangers(path, "belongs to another user"))
+        }
         Ok(meta) => Ok(Some(meta)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::file("read", path, &e)),
@@ -209,7 +211,7 @@ fn strangers(path: &Path, what: &str) -> Error {
         .with_hint("move it away, or fetch to another name with -o")
 }
 
-/// Removes a file or a folder with all that is in it; nothing there will do.
+/// Removes a file or a folder with all that is in it, if it is there.
 fn remove(path: &Path) -> Result<(), Error> {
     let removed = match path.symlink_metadata() {
         Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),

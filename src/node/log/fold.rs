@@ -1,30 +1,31 @@
-//! Folds lines that repeat: the first stands at once, the others are counted and told once a period.
+//! Folds repeated lines: the first is written at once, the others are counted, and the count is written once a period.
 //!
-//! A disk that is full or descriptors that have run out say the same thing many times a second, for hours. Every line goes
-//! through here, whoever wrote it.
+//! A full disk or a shortage of descriptors can cause the same line many times a second, for hours. Every line of the log goes
+//! through here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How often it is told how many times a line has come again.
+/// How often the count of a repeated line is written.
 pub(super) const PERIOD: Duration = Duration::from_secs(60);
-/// Lines that are remembered; past it the one that was written first is forgotten, and its count told.
+/// Most lines that are remembered. Beyond it the one written longest ago is forgotten, and its count is written.
 pub(super) const LINES_MAX: usize = 64;
-/// Bytes of a line that are looked at: longer ones that begin alike are the same.
+/// Characters of a line that are compared: longer lines that begin alike count as equal.
 const KEY_MAX: usize = 512;
 
 struct Line {
-    /// As it was written, without its time.
+    /// The line without its time.
     text: String,
-    /// When it was last written or told of, as time since the log's start.
+    /// When the line or its count was last written, as time since the log's start.
     told: Duration,
+    /// Repeats since then.
     again: u64,
 }
 
-/// Lines written lately, and how often they came again.
+/// Recent lines, and how often they were repeated.
 #[derive(Default)]
 pub(super) struct Fold {
-    /// By the line's beginning.
+    /// By their first [`KEY_MAX`] characters.
     lines: BTreeMap<String, Line>,
 }
 
@@ -32,7 +33,7 @@ pub(super) struct Fold {
 pub(super) type Out = Vec<String>;
 
 impl Fold {
-    /// Takes a line; gives what is to be written now.
+    /// Takes a line; returns what to write now.
     // spec: NODE-16
     pub(super) fn line(&mut self, now: Duration, text: &str) -> Out {
         let mut out = self.due(now);
@@ -50,7 +51,7 @@ impl Fold {
         out
     }
 
-    /// What is due by now: counts of a period that is over. A line that did not come again in one is forgotten.
+    /// The counts that are due. A line that was not repeated for a period is forgotten.
     pub(super) fn due(&mut self, now: Duration) -> Out {
         let mut out = Out::new();
         self.lines.retain(|_, line| {
@@ -67,7 +68,7 @@ impl Fold {
         out
     }
 
-    /// When something may be due next; `None` while no line has come again.
+    /// When the next count is due; `None` if no line was repeated.
     pub(super) fn next(&self) -> Option<Duration> {
         self.lines.values().filter(|line| line.again > 0).map(|line| line.told + PERIOD).min()
     }
@@ -95,10 +96,10 @@ mod tests {
 
     // spec: NODE-16
     #[test]
-    fn the_first_of_equal_lines_stands_at_once_and_the_others_are_counted() {
+    fn the_first_of_equal_lines_is_written_at_once_and_the_others_are_counted() {
         let mut fold = Fold::default();
         assert_eq!(fold.line(at(0), "disk full"), ["disk full"]);
-        assert_eq!(fold.next(), None, "nothing to tell yet");
+        assert_eq!(fold.next(), None, "no count yet");
         for n in 0..1000 {
             assert_eq!(fold.line(at(n / 20), "disk full"), Out::new());
         }
@@ -116,14 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_came_no_more_for_a_period_stands_again_at_once() {
+    fn a_line_that_was_not_repeated_for_a_period_is_written_at_once_again() {
         let mut fold = Fold::default();
         fold.line(at(0), "again");
         assert_eq!(fold.line(at(61), "again"), ["again"]);
     }
 
     #[test]
-    fn what_was_not_told_yet_is_told_at_the_end() {
+    fn counts_that_are_left_are_written_at_the_end() {
         let mut fold = Fold::default();
         for _ in 0..3 {
             fold.line(at(0), "x\n");
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_without_end_are_forgotten_with_their_counts_told() {
+    fn many_different_lines_push_out_old_ones_whose_counts_are_written() {
         let mut fold = Fold::default();
         fold.line(at(0), "first");
         fold.line(at(0), "first");
@@ -141,7 +142,7 @@ mod tests {
         for n in 0..10 * LINES_MAX {
             written.extend(fold.line(at(1), &format!("line {n}")));
         }
-        assert_eq!(written.iter().filter(|l| l.starts_with("line ")).count(), 10 * LINES_MAX, "each stands");
+        assert_eq!(written.iter().filter(|l| l.starts_with("line ")).count(), 10 * LINES_MAX, "each is written");
         assert!(written.contains(&"first [repeated once]".to_owned()));
         assert!(fold.lines.len() <= LINES_MAX);
         let long = "z".repeat(100_000);

@@ -1,6 +1,6 @@
-//! The log: standard error, this program's own events only, redacted, lines that repeat folded.
+//! The log: this program's own events on standard error, redacted, with repeated lines folded.
 //!
-//! Libraries do not log through here: their events could name peers and destinations, which our own types hide
+//! Events of libraries are left out: they could name peers and destinations, which our own types hide
 //! ([`crate::base::redact::Sensitive`]).
 
 use crate::base::redact::show_sensitive;
@@ -17,10 +17,10 @@ use writer::Lines;
 mod fold;
 mod writer;
 
-/// The log's writer, for its end.
+/// The log's writer, for [`flush`].
 static LINES: OnceLock<Lines> = OnceLock::new();
 
-/// Tells how often lines came again that it was not told of yet: at the end of the process.
+/// Writes the counts of repeated lines that are left. Called at the end of the process.
 pub fn flush() {
     if let Some(lines) = LINES.get() {
         lines.flush();
@@ -32,7 +32,7 @@ pub fn start(level: Level, unredacted: bool) {
     show_sensitive(unredacted);
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let writer = LINES.get_or_init(|| Lines::new(colour)).clone();
-    // The writer sets the time, so that two events of one text are equal.
+    // The writer adds the time, so that repeated events are equal.
     let lines =
         tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour).with_target(false).without_time();
     let ours = Targets::new().with_target("umbel", filter(level));
@@ -46,13 +46,13 @@ pub fn start(level: Level, unredacted: bool) {
     }
 }
 
-/// The filter of the log that was started.
+/// The filter of the running log.
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// Changes how much is logged from now on.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] when this process has no log of its own.
+/// [`ErrorKind::Config`] if the log of this process was not started by [`start`].
 pub fn set_level(level: Level) -> Result<Level, Error> {
     let set = FILTER.get().map(|f| f.reload(Targets::new().with_target("umbel", filter(level))));
     match set {

@@ -1,4 +1,4 @@
-//! Where lines go: to standard error, each with its time, those that repeat folded.
+//! Writes lines to standard error, each with its time and repeated ones folded.
 
 use super::fold::Fold;
 use crate::host::system::Timer;
@@ -10,14 +10,14 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-/// The log's one writer. A clone writes to the same place.
+/// The log's writer. Clones share it.
 #[derive(Clone)]
 pub(super) struct Lines(Arc<Shared>);
 
 struct Shared {
     start: Timer,
     state: Mutex<State>,
-    /// A line has come again, or the log ends.
+    /// Notified when a line was repeated.
     changed: Condvar,
     colour: bool,
 }
@@ -25,7 +25,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     fold: Fold,
-    /// The thread that tells counts when they are due. It is started with the first line that comes again.
+    /// Whether the thread that writes counts runs. It is started with the first repeated line.
     teller: bool,
 }
 
@@ -42,14 +42,14 @@ impl Lines {
         if state.fold.next().is_some() {
             if !state.teller {
                 let lines = self.clone();
-                // Without it counts are told with the next line, and at the end.
+                // If no thread can be started, counts are written with the next line and at the end.
                 state.teller = std::thread::Builder::new().name("log".into()).spawn(move || lines.tell()).is_ok();
             }
             self.0.changed.notify_one();
         }
     }
 
-    /// Tells counts when they are due, for as long as the process lives.
+    /// Writes counts when they are due, as long as the process lives.
     fn tell(&self) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -64,14 +64,14 @@ impl Lines {
         }
     }
 
-    /// Tells all counts that were not told yet.
+    /// Writes all counts that are left.
     pub(super) fn flush(&self) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         let out = state.fold.flush();
         self.write(&out);
     }
 
-    /// What cannot be written is lost: a node does not end because nobody reads its log.
+    /// Ignores errors: a node must not end because nobody reads its log.
     fn write(&self, lines: &[String]) {
         for line in lines {
             let mut text = String::new();
@@ -84,7 +84,7 @@ impl Lines {
     }
 }
 
-/// One event's line: it comes in one piece or in several.
+/// One event's line, which `tracing` writes in one piece or in several.
 pub(super) struct Event {
     lines: Lines,
     text: Vec<u8>,
