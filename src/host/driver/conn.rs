@@ -2,9 +2,10 @@
 
 use super::bbr::Renewal;
 use super::{Core, Traffic};
-use crate::host::keepalive;
+use crate::host::{buffers, keepalive};
 use crate::role::{ConnId, Input, Role};
 use core::cell::Cell;
+use core::time::Duration;
 use std::io::ErrorKind;
 use std::rc::Rc;
 use tokio::io::{AsyncWriteExt, Interest};
@@ -67,13 +68,23 @@ enum Progress {
 }
 
 impl<R: Role + 'static> Core<R> {
-    pub(super) async fn run_conn(self: Rc<Self>, conn: ConnId, mut stream: TcpStream, handle: Rc<Handle>) {
+    /// Carries a connection until it ends. `took`: how long it took to connect, where this node did.
+    pub(super) async fn run_conn(
+        self: Rc<Self>,
+        conn: ConnId,
+        mut stream: TcpStream,
+        took: Option<Duration>,
+        handle: Rc<Handle>,
+    ) {
         let _ = stream.set_nodelay(true);
         // A cell in the system's buffer waits for all before it. In our queues, circuits take turns.
         #[cfg(target_os = "linux")]
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX);
         let renewal = match conn {
-            ConnId::Link(_) => Renewal::of(&stream, &self.may_renew, self.now().mono),
+            ConnId::Link(_) => {
+                buffers::bound_received(&stream, took);
+                Renewal::of(&stream, &self.may_renew, self.now().mono)
+            }
             ConnId::Exit(_) => {
                 // spec: STREAM-24
                 keepalive::DESTINATION.set(&stream);
@@ -84,7 +95,7 @@ impl<R: Role + 'static> Core<R> {
         self.conns.borrow_mut().remove(&conn);
         if handle.abort.get() {
             // With this, closing the socket sends a reset, which frees the peer at once.
-            let _ = socket2::SockRef::from(&stream).set_linger(Some(core::time::Duration::ZERO));
+            let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         }
         drop(stream);
         self.freed.notify_waiters();

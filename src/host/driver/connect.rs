@@ -1,6 +1,5 @@
 //! Connects to an endpoint at any of its addresses ("happy eyeballs", RFC 8305).
 
-use crate::host::buffers;
 use crate::host::descriptors::is_shortage;
 use crate::role::DialError;
 use crate::role::endpoint::Endpoint;
@@ -18,13 +17,13 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 const DIAL_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Tries the endpoint's addresses in order: the next one when an attempt failed, or after [`ATTEMPT_DELAY`]. Keeps the first
-/// connection and cancels the other attempts. Must be called inside a `LocalSet`.
+/// connection and cancels the other attempts. Gives it with the time it took. Must be called inside a `LocalSet`.
 // spec: STREAM-31
-pub(super) async fn connect(endpoint: &Endpoint) -> Result<TcpStream, DialError> {
+pub(super) async fn connect(endpoint: &Endpoint) -> Result<(TcpStream, Duration), DialError> {
     tokio::time::timeout(DIAL_TIMEOUT, race(endpoint)).await.unwrap_or(Err(DialError::TimedOut))
 }
 
-async fn race(endpoint: &Endpoint) -> Result<TcpStream, DialError> {
+async fn race(endpoint: &Endpoint) -> Result<(TcpStream, Duration), DialError> {
     let mut rest = endpoint.addrs().iter().copied();
     // Dropping it cancels the attempts in progress.
     let mut attempts = JoinSet::new();
@@ -36,7 +35,7 @@ async fn race(endpoint: &Endpoint) -> Result<TcpStream, DialError> {
         }
         tokio::select! {
             ended = attempts.join_next() => match ended {
-                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(Ok(Ok(connected))) => return Ok(connected),
                 Some(Ok(Err(reason))) => why = why.max(Some(Telling(reason))),
                 // Does not happen: an attempt neither panics nor is cancelled elsewhere.
                 Some(Err(_)) => {}
@@ -75,13 +74,10 @@ impl PartialOrd for Telling {
     }
 }
 
-async fn attempt(addr: SocketAddr) -> Result<TcpStream, DialError> {
+async fn attempt(addr: SocketAddr) -> Result<(TcpStream, Duration), DialError> {
     let start = tokio::time::Instant::now();
     match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await {
-        Ok(Ok(stream)) => {
-            buffers::bound_received(&stream, Some(start.elapsed()));
-            Ok(stream)
-        }
+        Ok(Ok(stream)) => Ok((stream, start.elapsed())),
         Ok(Err(e)) if e.kind() == ErrorKind::ConnectionRefused => Err(DialError::Refused),
         Ok(Err(e)) if e.kind() == ErrorKind::TimedOut => Err(DialError::TimedOut),
         Ok(Err(e)) if is_shortage(&e) => Err(DialError::Resource),
@@ -113,7 +109,7 @@ mod tests {
         let (listener, dead) = addresses();
         let live = listener.local_addr().unwrap();
         let clock = Clock::start();
-        let stream = block_on(connect(&Endpoint::relay(&[dead, live]).unwrap())).unwrap();
+        let (stream, _) = block_on(connect(&Endpoint::relay(&[dead, live]).unwrap())).unwrap();
         assert_eq!(stream.peer_addr().unwrap(), live);
         assert!(clock.now().mono.0 < CONNECT_TIMEOUT.as_micros() as u64);
     }
@@ -143,7 +139,7 @@ mod tests {
                     continue;
                 }
                 let start = Clock::start();
-                let stream = block_on(connect(&endpoint)).unwrap();
+                let (stream, _) = block_on(connect(&endpoint)).unwrap();
                 let took = start.now().mono.0;
                 assert_eq!(stream.peer_addr().unwrap(), live);
                 let pause = ATTEMPT_DELAY.as_micros() as u64;

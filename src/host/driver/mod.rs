@@ -9,7 +9,6 @@ mod conn;
 mod connect;
 
 use crate::base::time::{Instant, Now};
-use crate::host::buffers;
 use crate::host::descriptors::{self, Pause};
 use crate::proto::content::call::{StoreCall, StoreCallId};
 use crate::proto::rpc::Service;
@@ -235,9 +234,9 @@ impl<R: Role + 'static> Core<R> {
             }
         };
         match connected {
-            Ok(stream) => {
+            Ok((stream, took)) => {
                 self.input(Input::Connected(conn));
-                self.run_conn(conn, stream, handle).await;
+                self.run_conn(conn, stream, Some(took), handle).await;
             }
             Err(why) => {
                 self.conns.borrow_mut().remove(&conn);
@@ -264,9 +263,8 @@ impl<R: Role + 'static> Core<R> {
             pause.over();
             let accepted = self.role.borrow_mut().accept(self.now(), from.ip());
             if let Some(conn) = accepted {
-                buffers::bound_received(&stream, None);
                 let handle = self.add(conn);
-                tokio::task::spawn_local(self.clone().run_conn(conn, stream, handle));
+                tokio::task::spawn_local(self.clone().run_conn(conn, stream, None, handle));
             }
             // The role may have closed another link to make room, even if it refused this one.
             self.pump();
