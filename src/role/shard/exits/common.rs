@@ -6,7 +6,7 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
-/// Of all places, one part in so many is divided evenly, so that no shard is left without any.
+/// Of all places, one eighth is divided evenly, so that no shard is left without any.
 const SURE_PART: usize = 8;
 
 /// How many exit connections and look-ups the shards of one relay may have together.
@@ -20,7 +20,7 @@ pub struct ExitPlaces {
 }
 
 impl ExitPlaces {
-    /// So many for all of this many shards.
+    /// For this many shards, and how many places all of them have together.
     // spec: STREAM-35
     pub fn new(places: usize, shards: usize) -> Self {
         let sure = places / SURE_PART / shards.max(1);
@@ -41,12 +41,12 @@ impl HeldPlaces {
         Self { of: Some(places), beyond: 0 }
     }
 
-    /// Whether a shard that holds so many finds no place for one more.
+    /// Whether a shard that holds this many finds no place for one more.
     pub(super) fn is_full(&self, held: usize) -> bool {
         self.of.as_ref().is_some_and(|p| held >= p.sure && p.taken.load(Ordering::Relaxed) >= p.max)
     }
 
-    /// The shard holds so many now. Two shards that find the last place at once both have it.
+    /// The shard holds this many now. Two shards that find the last place at once both have it.
     pub(super) fn hold(&mut self, held: usize) {
         let Some(places) = &self.of else { return };
         let beyond = held.saturating_sub(places.sure);
