@@ -4,10 +4,10 @@ use crate::wire::message::{MESSAGE_HEADER_SIZE, Message, StreamId, StreamState, 
 use std::collections::VecDeque;
 
 /// Space that a stream keeps though little waits.
-const BUFFER_KEPT: usize = 64 * 1024;
+pub(super) const BUFFER_KEPT: usize = 64 * 1024;
 /// Cells in a row that leave a larger buffer less than a quarter full before it is made smaller: who fills it each time keeps it,
 /// for to give it back and take it again costs as much as the cells.
-const SLACK_CELLS: u16 = 1024;
+pub(super) const SLACK_CELLS: u16 = 1024;
 /// A CREDIT in a text.
 const CREDIT_SIZE: usize = MESSAGE_HEADER_SIZE + 4;
 

@@ -1,3 +1,4 @@
+use super::stream::{BUFFER_KEPT, SLACK_CELLS};
 use super::*;
 use crate::base::time::Instant;
 use crate::proto::congestion::CongestionParams;
