@@ -43,7 +43,7 @@ impl DiskStore {
         let data = Arc::new(data_file(dir)?);
         let fresh = data.metadata()?.len() == 0;
         let on = |index| Self::on(dir, index, &data, (cap, floor), &report);
-        let (mut store, rebuilt) = match Index::open(dir, fresh).and_then(on) {
+        let (store, rebuilt) = match Index::open(dir, fresh).and_then(on) {
             Ok(store) => (store, false),
             // spec: NODE-19
             Err(OpenError::Index(why)) => {
@@ -52,7 +52,6 @@ impl DiskStore {
             }
             Err(e) => return Err(e),
         };
-        store.load()?;
         if fresh {
             sync_parent(&dir.join(DATA_FILE))?;
             sync_parent(dir)?;
@@ -62,7 +61,7 @@ impl DiskStore {
         Ok(store)
     }
 
-    /// The store with this index.
+    /// The store with this index, if it agrees with itself.
     fn on(
         dir: &Path,
         index: Index,
@@ -73,7 +72,7 @@ impl DiskStore {
         let records = load_records(&index)?;
         let pages = cap / (LARGE as u64 + BLOCK_OVERHEAD);
         let space = Space::of(data)?;
-        Ok(Self {
+        let mut store = Self {
             dir: dir.to_owned(),
             index,
             data: Arc::clone(data),
@@ -93,7 +92,9 @@ impl DiskStore {
             unread_run: Cell::new(0),
             reloaded: false,
             report: Arc::clone(report),
-        })
+        };
+        store.load()?;
+        Ok(store)
     }
 
     /// Reads from the index which places are taken, and finds blocks that the data file is too short for.

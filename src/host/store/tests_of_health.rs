@@ -309,6 +309,25 @@ fn what_a_rebuild_left_goes_once_the_index_is_good() {
 
 // spec: NODE-19
 #[test]
+fn an_index_that_contradicts_itself_is_rebuilt() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = content(1, 500_000);
+    let t = tree(1, &bytes);
+    let mut s = service(dir.path(), 1 << 24);
+    assert_eq!(take_in(&mut s, &t, &bytes), None);
+    drop(s);
+    let mut stray = Pending::default();
+    stray.change(&Locator([7; 32])).blocks.insert(0, (0, 1));
+    let index = Index::open(dir.path(), false).unwrap();
+    assert!(index::write(&index.database().unwrap(), &stray).is_ok());
+    drop(index);
+    let mut s = service(dir.path(), 1 << 24);
+    assert!(whole(&mut s, &t) && s.store().report().get().rebuilt);
+    assert_eq!(s.store().objects(), 1);
+}
+
+// spec: NODE-19
+#[test]
 fn blocks_that_rotted_before_the_index_was_lost_are_not_claimed() {
     let dir = tempfile::tempdir().unwrap();
     let bytes = content(1, 900_000);
