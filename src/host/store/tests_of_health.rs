@@ -307,6 +307,26 @@ fn what_a_rebuild_left_goes_once_the_index_is_good() {
     assert!(!dir.path().join("index.redb.new").exists());
 }
 
+/// The index is damaged, or gone, when it is opened again after a failure.
+// spec: NODE-19
+#[test]
+fn an_index_that_is_damaged_while_the_store_runs_is_rebuilt_without_a_restart() {
+    for damage in [Some(&b"lost"[..]), None] {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = content(1, 500_000);
+        let (t, path) = (tree(1, &bytes), dir.path().join("index.redb"));
+        let mut s = service(dir.path(), 1 << 24);
+        assert_eq!(take_in(&mut s, &t, &bytes), None);
+        s.flush().unwrap();
+        s.store_mut().index = Index::closed(dir.path());
+        s.store_mut().failed(&Trouble::of(&io::ErrorKind::Other.into()));
+        damage.map_or_else(|| std::fs::remove_file(&path), |bytes| std::fs::write(&path, bytes)).unwrap();
+        assert_eq!(health(&mut s), StoreHealth::Failed, "the damage is found");
+        assert_eq!(health(&mut s), StoreHealth::Good);
+        assert!(whole(&mut s, &t) && s.store().report().get().rebuilt, "{damage:?}");
+    }
+}
+
 // spec: NODE-19
 #[test]
 fn an_index_that_contradicts_itself_is_rebuilt() {
