@@ -91,7 +91,7 @@ fn a_disk_that_filled_up_is_said_so_serves_on_and_takes_in_again_by_itself() {
     assert_eq!(health(&mut s), StoreHealth::DiskFull);
     assert!(whole(&mut s, &a), "what was there is served");
     let report = s.store().report().get();
-    assert_eq!(report.health, StoreHealth::DiskFull);
+    assert!(report.health == StoreHealth::DiskFull && !report.words.is_empty());
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(health(&mut s), StoreHealth::Good, "without a restart");
     assert_eq!(take_in(&mut s, &b, &more), None);
@@ -398,6 +398,17 @@ fn a_cap_that_was_lowered_is_kept_and_the_file_becomes_shorter() {
     let mut s = service(dir.path(), cap);
     scrub(&mut s);
     assert_eq!(s.lacking(), 0, "what was moved is what was written");
+}
+
+// spec: NODE-18
+#[test]
+fn a_store_that_works_again_has_no_reason_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut s = service(dir.path(), 1 << 24);
+    s.store_mut().failed(&Trouble::of(&io::ErrorKind::ReadOnlyFilesystem.into()));
+    assert!(!s.store().report().get().words.is_empty());
+    assert_eq!(health(&mut s), StoreHealth::Good);
+    assert_eq!(s.store().report().get().words, "");
 }
 
 #[test]
