@@ -223,7 +223,7 @@ mod tests {
         assert!(text.contains("hidden, and published: .git/\n") && text.contains("--follow"), "{text}");
         assert!(text.contains("(a symbolic link)") && !text.contains('\x1b'), "{text}");
         assert!(
-            list().text().contains("a  1 bytes") && list().text().contains("Nothing was published"),
+            list().text().contains("a  1 byte\n") && list().text().contains("Nothing was published"),
             "{}",
             list().text()
         );
