@@ -184,6 +184,9 @@ fn a_testnet_runs_on_when_nobody_reads_what_it_says() {
     assert_eq!(shell(START_MAX + COMMAND_MAX, &line, &[("UMBEL", &program)]).out().trim(), "0 0");
 }
 
+/// How long a node may take from SIGTERM to its end while it starts.
+const END_MAX: Duration = Duration::from_secs(10);
+
 /// Makes a pipe.
 fn pipe(path: &Path) {
     run(COMMAND_MAX, "mkfifo", &["-m", "600", &text(path)]).ok();
@@ -201,8 +204,7 @@ fn keep_waiting(pipe: &Path) -> File {
 }
 
 #[test]
-fn a_node_that_is_to_end_while_it_starts_ends_at_once() {
-    const END_MAX: Duration = Duration::from_secs(10);
+fn a_client_that_is_to_end_while_it_starts_ends_at_once() {
     let net = Testnet::start(&["--relays", "4"]);
     let at = |name: &str| net.home().join(name);
     // The list of guards does not come, as if from a disk that hangs.
@@ -212,8 +214,12 @@ fn a_node_that_is_to_end_while_it_starts_ends_at_once() {
     let _end = keep_waiting(&at("slow/guards"));
     client.process().signal("TERM");
     assert_eq!(client.process().wait(END_MAX).code(), Some(0));
+}
 
-    // Nor does the invite.
+#[test]
+fn a_node_whose_invite_does_not_come_can_be_ended() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name);
     pipe(&at("late"));
     for role in ["client", "relay"] {
         let line = [role.to_owned(), "--invite".to_owned(), text(&at("late"))];
