@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 pub const PRIVATE: u32 = 0o600;
 /// Mode of files meant for others: invites and ready files.
 pub const SHARED: u32 = 0o644;
-/// Most bytes that are read of one file.
+/// Most bytes of one file. A larger one is neither written nor read.
 pub const FILE_MAX: u64 = 64 * 1024 * 1024;
 
 const LOCK_NAME: &str = "lock";
@@ -69,9 +69,12 @@ impl NodeDir {
     /// Writes a private file atomically. A failure is remembered, and logged once.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`]; the old file is kept.
+    /// [`ErrorKind::Io`], also if it has more than [`FILE_MAX`] bytes; the old file is kept.
     pub fn save(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let written = write_atomic_io(&self.file(name), bytes, PRIVATE);
+        let written = match bytes.len() as u64 {
+            0..=FILE_MAX => write_atomic_io(&self.file(name), bytes, PRIVATE),
+            _ => Err(io::ErrorKind::FileTooLarge.into()),
+        };
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         match written {
             Ok(()) => {
@@ -105,34 +108,30 @@ impl NodeDir {
     /// Reads a file that may be missing: guards, known relays, the last snapshot.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if the file cannot be read.
+    /// [`ErrorKind::Config`] if the file cannot be read, or has more than [`FILE_MAX`] bytes.
     pub fn load(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let path = self.file(name);
         match read_bounded(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::config(&path, format_args!("cannot be read: {}", reason(&e)))
-                .with_hint("check who owns the file")),
+            Err(e) => Err(unreadable(&path, &e)),
         }
     }
 
     /// Reads a file of secrets that may be missing, and refuses one that others may read or write.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if the file cannot be read; with NODE-1 if others have access to it, with NODE-20 if it belongs to
+    /// As [`NodeDir::load`]; [`ErrorKind::Config`] with NODE-1 if others have access to it, with NODE-20 if it belongs to
     /// another user.
     pub fn load_secret(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let path = self.file(name);
-        let unreadable = |e: &io::Error| {
-            Error::config(&path, format_args!("cannot be read: {}", reason(e))).with_hint("check who owns the file")
-        };
         let mode = match fs::metadata(&path) {
             Ok(meta) => {
                 check_secret(&path, &meta)?;
                 meta.permissions().mode()
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(unreadable(&e)),
+            Err(e) => return Err(unreadable(&path, &e)),
         };
         // spec: NODE-1
         if mode & 0o077 != 0 {
@@ -143,7 +142,7 @@ impl NodeDir {
                 path.display()
             )));
         }
-        read_bounded(&path).map(Some).map_err(|e| unreadable(&e))
+        read_bounded(&path).map(Some).map_err(|e| unreadable(&path, &e))
     }
 }
 
@@ -176,10 +175,19 @@ fn lock(file: &Path, dir: &Path) -> Result<File, Error> {
     Ok(handle)
 }
 
+/// Reads a whole file; [`io::ErrorKind::FileTooLarge`] if it has more than [`FILE_MAX`] bytes.
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_MAX).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Error {
+    if error.kind() == io::ErrorKind::FileTooLarge {
+        let message = format!("has more than {} MiB, and no node writes a file that large", FILE_MAX >> 20);
+        return Error::config(path, message).with_hint("put a copy of the right file there, or move it away");
+    }
+    Error::config(path, format_args!("cannot be read: {}", reason(error))).with_hint("check who owns the file")
 }
 
 /// Writes `bytes` to `path` so that at any moment, even after a power cut, either the old file or the new one is there.
@@ -266,6 +274,26 @@ mod tests {
         fs::remove_dir(dir.file(".guards.tmp")).unwrap();
         dir.save("guards", b"two").unwrap();
         assert_eq!(dir.trouble(), None);
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused_and_not_cut_off() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = NodeDir::open(temp.path()).unwrap();
+        dir.save("keys", b"x").unwrap();
+        let file = OpenOptions::new().write(true).open(dir.file("keys")).unwrap();
+        file.set_len(FILE_MAX).unwrap();
+        assert_eq!(dir.load("keys").unwrap().unwrap().len() as u64, FILE_MAX);
+        file.set_len(FILE_MAX + 1).unwrap();
+        for refused in [dir.load("keys").unwrap_err(), dir.load_secret("keys").unwrap_err()] {
+            assert_eq!(refused.kind(), ErrorKind::Config);
+            let told = refused.to_string();
+            assert!(told.contains("64 MiB") && told.contains(&*dir.file("keys").to_string_lossy()), "{told}");
+            assert!(refused.hint().unwrap().contains("move it away"));
+        }
+        dir.save("sets", b"x").unwrap();
+        assert!(dir.save("sets", &vec![0; FILE_MAX as usize + 1]).is_err(), "what could not be read is not written");
+        assert_eq!((dir.load("sets").unwrap().unwrap(), dir.trouble().unwrap().0), (b"x".to_vec(), "sets".to_owned()));
     }
 
     // spec: NODE-1

@@ -70,8 +70,9 @@ pub async fn put(
 
 /// Lists what a put would publish. Needs no node.
 pub fn list(args: &PutArgs) -> Result<Listing, Error> {
+    let content = content(args)?;
     match find(&args.path)? {
-        Source::Path(_) => content(args)?.list(),
+        Source::Path(_) => content.list(),
         Source::Input(mut from, path) => {
             let bytes = io::copy(&mut from, &mut io::sink()).map_err(|e| unreadable(&path, &e))?;
             let input = Content::reader(args.name.clone().unwrap_or_default(), tokio::io::empty());
@@ -222,7 +223,7 @@ mod tests {
         assert!(text.contains("hidden, and published: .git/\n") && text.contains("--follow"), "{text}");
         assert!(text.contains("(a symbolic link)") && !text.contains('\x1b'), "{text}");
         assert!(
-            list().text().contains("a  1 bytes") && list().text().contains("Nothing was published"),
+            list().text().contains("a  1 byte\n") && list().text().contains("Nothing was published"),
             "{}",
             list().text()
         );

@@ -36,6 +36,7 @@ impl fmt::Display for Size {
         let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
         match units.into_iter().find(|(shift, _)| self.0 >> shift != 0) {
             Some((shift, unit)) => write!(f, "{:.1} {unit}", self.0 as f64 / (1_u64 << shift) as f64),
+            None if self.0 == 1 => f.write_str("1 byte"),
             None => write!(f, "{} bytes", self.0),
         }
     }
@@ -180,7 +181,8 @@ mod tests {
         for bad in ["", "G", "-1", "1.5G", "1X", "99999999T", "1G1", "ten"] {
             assert_eq!(size(bad), None, "{bad}");
         }
-        assert_eq!([Size(5).to_string(), Size(1536 << 10).to_string()], ["5 bytes", "1.5 MiB"]);
+        let shown = [0, 1, 5, 1536 << 10].map(|bytes| Size(bytes).to_string());
+        assert_eq!(shown, ["0 bytes", "1 byte", "5 bytes", "1.5 MiB"]);
     }
 
     #[test]

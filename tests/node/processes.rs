@@ -1,12 +1,13 @@
 //! Relays and clients as separate processes that know of each other by an invite and meet over TCP alone.
 
-use crate::harness::{COMMAND_MAX, Client, Net, START_MAX, Web, run, shell, umbel_program, until};
+use crate::harness::{COMMAND_MAX, Client, Net, START_MAX, Testnet, Web, run, shell, text, umbel_program, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 use std::time::Duration;
 
 /// The relays of a circuit for streams to the outside, or `None` while there is none. (Circuits to signers that the client
@@ -181,4 +182,59 @@ fn a_testnet_runs_on_when_nobody_reads_what_it_says() {
     );
     let program = umbel_program();
     assert_eq!(shell(START_MAX + COMMAND_MAX, &line, &[("UMBEL", &program)]).out().trim(), "0 0");
+}
+
+/// How long a node may take from SIGTERM to its end while it starts.
+const END_MAX: Duration = Duration::from_secs(10);
+
+/// Makes a pipe.
+fn pipe(path: &Path) {
+    run(COMMAND_MAX, "mkfifo", &["-m", "600", &text(path)]).ok();
+}
+
+/// Waits until a program opens this pipe, and keeps it open without writing.
+fn keep_waiting(pipe: &Path) -> File {
+    let at_once = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap();
+    let mut end = None;
+    until("a reader of the pipe", START_MAX, || {
+        end = OpenOptions::new().write(true).custom_flags(at_once).open(pipe).ok();
+        end.is_some()
+    });
+    end.unwrap()
+}
+
+#[test]
+fn a_client_that_is_to_end_while_it_starts_ends_at_once() {
+    let net = Testnet::start(&["--relays", "4"]);
+    let at = |name: &str| net.home().join(name);
+    // The list of guards does not come, as if from a disk that hangs.
+    fs::create_dir(at("slow")).unwrap();
+    pipe(&at("slow/guards"));
+    let mut client = Client::begin(&at("slow"), Some(&at("net/invite")));
+    let _end = keep_waiting(&at("slow/guards"));
+    client.process().signal("TERM");
+    assert_eq!(client.process().wait(END_MAX).code(), Some(0));
+}
+
+#[test]
+fn a_node_whose_invite_does_not_come_can_be_ended() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name);
+    pipe(&at("late"));
+    for role in ["client", "relay"] {
+        let line = [role.to_owned(), "--invite".to_owned(), text(&at("late"))];
+        let mut node = Client::begin_with(&at(role), &line);
+        let _end = keep_waiting(&at("late"));
+        let files = format!("/proc/{}/fd", node.process().pid());
+        let reads =
+            || fs::read_dir(&files).unwrap().flatten().any(|f| fs::read_link(f.path()).is_ok_and(|f| f == at("late")));
+        let mut seen = 0;
+        // It is opened once to see whether it can be, and then read.
+        until("it reads the invite", START_MAX, || {
+            seen = if reads() { seen + 1 } else { 0 };
+            seen == 3
+        });
+        node.process().signal("TERM");
+        node.process().wait(END_MAX);
+    }
 }

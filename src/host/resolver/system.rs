@@ -35,6 +35,8 @@ impl Stamp {
 pub(super) fn read(servers: &Servers) -> (ResolverConfig, ResolverOpts, Hosts) {
     let (mut found, mut options) = (Vec::new(), ResolverOpts::default());
     options.timeout = SERVER_TIMEOUT;
+    // Whatever the system says of it: without, an answer of more than 512 bytes costs a connection.
+    options.edns0 = true;
     match servers {
         Servers::Listed(listed) => {
             for addr in listed {
@@ -48,7 +50,6 @@ pub(super) fn read(servers: &Servers) -> (ResolverConfig, ResolverOpts, Hosts) {
                 found.extend(system.name_servers().iter().cloned());
                 options.timeout = told.timeout.clamp(SERVER_TIMEOUT_BOUNDS.0, SERVER_TIMEOUT_BOUNDS.1);
                 options.attempts = told.attempts;
-                options.edns0 = true;
             }
             Err(why) => {
                 tracing::warn!(%why, "/etc/resolv.conf cannot be used: 127.0.0.1 is asked");

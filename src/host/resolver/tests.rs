@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 
 /// A name server on a thread of its own. A name says how it is answered:
 /// `silent` not at all, `v6silent` not for IPv6, `late` after half a second, `big` in full over TCP only, `cut` with a broken
-/// message, `servfail`, `nx`, `two` IPv4 and IPv6, `forged` with a false answer of another id first.
+/// message, `servfail`, `nx`, `two` IPv4 and IPv6, `forged` with a false answer of another id first, `edns` with a failure unless
+/// the query says how long an answer may be.
 struct Server {
     addr: SocketAddr,
     asked: Arc<Mutex<BTreeMap<String, usize>>>,
@@ -91,6 +92,12 @@ impl Question {
         Self { message: message.to_vec(), end: at + 5, name: labels.join("."), kind }
     }
 
+    /// Whether the query has an OPT record (RFC 6891) that allows more than the 512 bytes of old.
+    fn has_edns(&self) -> bool {
+        let (head, opt) = self.message.split_at(self.end);
+        head[11] == 1 && opt[..3] == [0, 0, 41] && u16::from_be_bytes([opt[3], opt[4]]) > 512
+    }
+
     fn is_silent(&self) -> bool {
         self.name.starts_with("silent") || (self.name.starts_with("v6silent") && self.kind == 28)
     }
@@ -100,7 +107,7 @@ impl Question {
         let big = if is("big") { 40 } else { 1 };
         let (count, code, cut) = match () {
             () if is("nx") => (0, 3, false),
-            () if is("servfail") => (0, 2, false),
+            () if is("servfail") || (is("edns") && !self.has_edns()) => (0, 2, false),
             () if is("big") && !tcp => (0, 0, true),
             () if self.kind == 28 && !is("two") => (0, 0, false),
             () => (big, 0, false),
@@ -228,6 +235,15 @@ fn a_long_answer_comes_over_tcp_and_a_false_or_broken_one_is_no_answer() {
             assert_eq!(names.look_up(NOW, bad).await, ips(&[]), "{bad:?}");
         }
     });
+}
+
+#[test]
+fn servers_that_are_listed_may_answer_at_length_as_the_system_s() {
+    let server = Server::start();
+    block_on(async { assert_eq!(server.names().look_up(NOW, "edns.test").await, ips(&["1.2.3.1"])) });
+    for servers in [Servers::System, Servers::Listed(vec![server.addr])] {
+        assert!(system::read(&servers).1.edns0, "{servers:?}");
+    }
 }
 
 #[test]

@@ -4,13 +4,15 @@
 use super::pending::Pending;
 use super::report::Trouble;
 use super::{ABOUT, BLOCKS, FORMAT, INDEX_CACHE, NAMES, NAMES_ROW, OpenError, Place, RECORDS};
+use crate::host::dir::sync_parent;
 use crate::proto::content::store::{Record, StoreError};
 use crate::wire::content::addresses;
 use crate::wire::ids::{Address, Locator};
 use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable};
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ use std::sync::Arc;
 const INDEX_FILE: &str = "index.redb";
 /// Where a damaged index is kept, for an inquiry.
 const DAMAGED_FILE: &str = "index.redb.damaged";
+/// The name of an index that is being rebuilt, until it is complete.
+const NEW_FILE: &str = "index.redb.new";
 
 pub(super) struct Index {
     path: PathBuf,
@@ -32,10 +36,12 @@ fn guarded<T>(act: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::E
 }
 
 impl Index {
-    /// Opens the index in a folder, or makes it there, and checks all of it.
-    pub(super) fn open(dir: &Path) -> Result<Self, OpenError> {
+    /// Opens the index in a folder and checks all of it. `fresh`: there are no blocks, so one that is missing is made.
+    pub(super) fn open(dir: &Path, fresh: bool) -> Result<Self, OpenError> {
         let path = dir.join(INDEX_FILE);
-        let database = Some(Arc::new(open_file(&path, true)?));
+        let database = Some(Arc::new(open_file(&path, fresh, true)?));
+        // A rebuild that was interrupted may have left it.
+        let _ = fs::remove_file(dir.join(NEW_FILE));
         Ok(Self { path, database })
     }
 
@@ -47,13 +53,8 @@ impl Index {
     /// Opens it again after an error, without the check. No commit may be running.
     pub(super) fn reopen(&mut self) -> Result<(), OpenError> {
         self.database = None;
-        self.database = Some(Arc::new(open_file(&self.path, false)?));
+        self.database = Some(Arc::new(open_file(&self.path, false, false)?));
         Ok(())
-    }
-
-    /// Renames a damaged index.
-    pub(super) fn set_aside(dir: &Path) -> Result<(), OpenError> {
-        Ok(std::fs::rename(dir.join(INDEX_FILE), dir.join(DAMAGED_FILE))?)
     }
 
     pub(super) fn database(&self) -> Result<Arc<Database>, StoreError> {
@@ -61,7 +62,7 @@ impl Index {
     }
 
     fn read<T>(&self, act: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
-        let closed = || redb::Error::Io(std::io::ErrorKind::NotConnected.into());
+        let closed = || redb::Error::Io(io::ErrorKind::NotConnected.into());
         let database = self.database.as_ref().ok_or_else(closed)?;
         guarded(|| act(database))
     }
@@ -138,13 +139,60 @@ impl Index {
     }
 }
 
+/// An index that replaces a damaged one. It gets the index's name once it is complete: an index with part of the objects would
+/// give away the places of the others.
+pub(super) struct NewIndex {
+    dir: PathBuf,
+    database: Database,
+}
+
+impl NewIndex {
+    /// Makes an empty one, and removes what an interrupted rebuild left.
+    pub(super) fn begin(dir: &Path) -> Result<Self, OpenError> {
+        let path = dir.join(NEW_FILE);
+        without(fs::remove_file(&path))?;
+        Ok(Self { dir: dir.to_owned(), database: open_file(&path, true, false)? })
+    }
+
+    /// Writes a batch, in one transaction.
+    pub(super) fn write(&self, batch: &Pending) -> Result<(), OpenError> {
+        Ok(guarded(|| batch.write(&self.database))?)
+    }
+
+    /// Sets the damaged index aside and takes its name.
+    pub(super) fn finish(self) -> Result<Index, OpenError> {
+        let [path, new, damaged] = [INDEX_FILE, NEW_FILE, DAMAGED_FILE].map(|name| self.dir.join(name));
+        File::open(&new)?.sync_all()?;
+        // A kill between the two renames leaves no index, and so it is rebuilt once more.
+        without(fs::rename(&path, damaged))?;
+        fs::rename(new, &path)?;
+        sync_parent(&path)?;
+        Ok(Index { path, database: Some(Arc::new(self.database)) })
+    }
+}
+
+/// The result of an operation on a file that may be missing.
+fn without(done: io::Result<()>) -> io::Result<()> {
+    done.or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
+}
+
 /// Writes a batch into the index, in one transaction.
 pub(super) fn write(database: &Database, batch: &Pending) -> Result<(), Trouble> {
     guarded(|| batch.write(database)).map_err(|e| Trouble::of_index(&e))
 }
 
-fn open_file(path: &Path, check: bool) -> Result<Database, OpenError> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+/// Opens an index. Without `make`, one that is missing or empty is damaged.
+fn open_file(path: &Path, make: bool, check: bool) -> Result<Database, OpenError> {
+    let file = OpenOptions::new().read(true).write(true).create(make).truncate(false).mode(0o600).open(path);
+    let file = match file {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !make => {
+            return Err(OpenError::Index("it is missing".to_owned()));
+        }
+        opened => opened?,
+    };
+    if !make && file.metadata()?.len() == 0 {
+        return Err(OpenError::Index("it is empty".to_owned()));
+    }
     let mut builder = Builder::new();
     builder.set_cache_size(INDEX_CACHE);
     let opened = guarded(|| {

@@ -217,13 +217,18 @@ impl DiskStore {
         self.tell("");
     }
 
-    /// Reports the health if it changed, with `words` or, without any, that the disk is too full.
+    /// Reports the health if it changed, with `words` as the reason; of a disk that is too full there is one anyway.
     fn tell(&self, words: &str) {
         let space = self.space.get();
         let floor = self.floor.unwrap_or_else(|| space.floor());
         self.report.update(|state| state.free = (space.free, floor));
-        let words = if words.is_empty() { "less is free than is to stay free" } else { words };
-        self.report.note(self.health(), words);
+        let health = self.health();
+        let words = match health {
+            StoreHealth::Good => "",
+            StoreHealth::DiskFull if words.is_empty() => "less is free than is to stay free",
+            _ => words,
+        };
+        self.report.note(health, words);
     }
 
     fn failed(&self, trouble: &Trouble) -> StoreError {

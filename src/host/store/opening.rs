@@ -1,12 +1,13 @@
 //! Opens a store: its files, which places are taken, and an index that is rebuilt if it is damaged.
 
-use super::catalogue;
+use super::catalogue::{self, Found};
 use super::disk::Space;
-use super::index::{self, Index};
+use super::index::{self, Index, NewIndex};
 use super::pending::Pending;
 use super::report::StoreReport;
 use super::slots::{Slots, UNIT};
 use super::{CATALOGUE, DATA_FILE, DiskStore, OpenError, REBUILD_BATCH};
+use crate::host::dir::sync_parent;
 use crate::host::system::unix_now;
 use crate::proto::content::store::{BLOCK_OVERHEAD, OBJECT_OVERHEAD, Record, StoreHealth, block_cost};
 use crate::wire::content::{Class, LARGE};
@@ -39,24 +40,42 @@ impl DiskStore {
         floor: Option<u64>,
         report: Arc<StoreReport>,
     ) -> Result<Self, OpenError> {
-        let data = data_file(dir)?;
-        let found = Index::open(dir).and_then(|index| Ok((load_records(&index)?, index)));
-        let (records, index, rebuilt) = match found {
-            Ok((records, index)) => (records, index, false),
+        let data = Arc::new(data_file(dir)?);
+        let fresh = data.metadata()?.len() == 0;
+        let on = |index| Self::on(dir, index, &data, (cap, floor), &report);
+        let (store, rebuilt) = match Index::open(dir, fresh).and_then(on) {
+            Ok(store) => (store, false),
             // spec: NODE-19
             Err(OpenError::Index(why)) => {
                 tracing::error!(%why, "the store's index is damaged: it is set aside and rebuilt from the blocks");
-                let index = rebuild(dir, &data)?;
-                (load_records(&index)?, index, true)
+                (on(rebuild(dir, &data)?)?, true)
             }
             Err(e) => return Err(e),
         };
+        if fresh {
+            sync_parent(&dir.join(DATA_FILE))?;
+            sync_parent(dir)?;
+        }
+        store.report.update(|state| state.rebuilt |= rebuilt);
+        store.look();
+        Ok(store)
+    }
+
+    /// The store with this index, if it agrees with itself.
+    fn on(
+        dir: &Path,
+        index: Index,
+        data: &Arc<File>,
+        (cap, floor): (u64, Option<u64>),
+        report: &Arc<StoreReport>,
+    ) -> Result<Self, OpenError> {
+        let records = load_records(&index)?;
         let pages = cap / (LARGE as u64 + BLOCK_OVERHEAD);
-        let space = Space::of(&data)?;
+        let space = Space::of(data)?;
         let mut store = Self {
             dir: dir.to_owned(),
             index,
-            data: Arc::new(data),
+            data: Arc::clone(data),
             records,
             open: Pending::default(),
             sealed: None,
@@ -72,11 +91,9 @@ impl DiskStore {
             unreadable: RefCell::default(),
             unread_run: Cell::new(0),
             reloaded: false,
-            report,
+            report: Arc::clone(report),
         };
         store.load()?;
-        store.report.update(|state| state.rebuilt |= rebuilt);
-        store.look();
         Ok(store)
     }
 
@@ -136,23 +153,27 @@ fn load_records(index: &Index) -> Result<BTreeMap<Locator, Record>, OpenError> {
     rows.into_iter().map(|(object, bytes)| Ok((object, index::read_record(&bytes)?))).collect()
 }
 
-/// Sets the index of a folder aside and makes a new one from what is found among the blocks.
+/// Makes a new index from what is found among the blocks, and sets the damaged one aside.
 fn rebuild(dir: &Path, data: &File) -> Result<Index, OpenError> {
-    Index::set_aside(dir)?;
-    let index = Index::open(dir)?;
     let found = catalogue::find(data, unix_now())?;
-    tracing::warn!(objects = found.len(), "the store's index is rebuilt");
-    let database = index.database().map_err(|e| OpenError::Index(e.to_string()))?;
+    let index = NewIndex::begin(dir)?;
     for part in found.chunks(REBUILD_BATCH) {
-        let mut batch = Pending::default();
-        for found in part {
-            let change = batch.change(&found.object);
-            change.record = Some(found.record);
-            change.names = Some(found.names.clone());
-            change.blocks.clone_from(&found.places);
-            change.blocks.extend((CATALOGUE..).zip(found.pieces.iter().copied()));
-        }
-        index::write(&database, &batch).map_err(|e| OpenError::Index(e.words))?;
+        index.write(&changes(part))?;
     }
+    let index = index.finish()?;
+    tracing::warn!(objects = found.len(), "the store's index is rebuilt");
     Ok(index)
+}
+
+/// The changes that put objects into an index.
+pub(super) fn changes(found: &[Found]) -> Pending {
+    let mut batch = Pending::default();
+    for found in found {
+        let change = batch.change(&found.object);
+        change.record = Some(found.record);
+        change.names = Some(found.names.clone());
+        change.blocks.clone_from(&found.places);
+        change.blocks.extend((CATALOGUE..).zip(found.pieces.iter().copied()));
+    }
+    batch
 }

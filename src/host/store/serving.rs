@@ -154,6 +154,8 @@ impl BlockStore for DiskStore {
         // Not while a commit runs: its result tells.
         if self.failed.get() != StoreHealth::Good && !self.space.get().read_only && self.sealed.is_none() {
             if let Err(trouble) = self.retry() {
+                // An index that turned out to be damaged is rebuilt at the next attempt.
+                self.damaged.set(self.damaged.get() || trouble.damaged);
                 tracing::debug!(why = %trouble.health, words = %trouble.words, "the store still fails");
             }
             self.look();
@@ -220,6 +222,7 @@ impl BlockStore for DiskStore {
             // After an error redb refuses even reads until the database is opened again.
             if let Err(why) = self.index.reopen() {
                 tracing::error!(%why, "the store's index cannot be opened again; it is tried later");
+                self.failed(&Trouble::of_opening(&why));
             }
             return;
         }

@@ -1,6 +1,7 @@
 //! The store on disks that fill, fail and rot. A test that needs a file system of its own is skipped, with a message, where it
 //! may not mount one.
 
+use super::index::NewIndex;
 use super::slots::UNIT;
 use super::tests::{LEASE, begin, get, now, put, refused, service, tree, whole};
 use super::*;
@@ -90,7 +91,7 @@ fn a_disk_that_filled_up_is_said_so_serves_on_and_takes_in_again_by_itself() {
     assert_eq!(health(&mut s), StoreHealth::DiskFull);
     assert!(whole(&mut s, &a), "what was there is served");
     let report = s.store().report().get();
-    assert_eq!(report.health, StoreHealth::DiskFull);
+    assert!(report.health == StoreHealth::DiskFull && !report.words.is_empty());
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(health(&mut s), StoreHealth::Good, "without a restart");
     assert_eq!(take_in(&mut s, &b, &more), None);
@@ -235,7 +236,7 @@ fn a_damaged_index_is_set_aside_and_made_anew() {
             bad[at] ^= 0x40;
             bad
         })
-        .chain([Vec::from(&good[..good.len() / 2]), vec![0xff; 4_096], b"no database".to_vec()])
+        .chain([Vec::from(&good[..good.len() / 2]), vec![0xff; 4_096], b"no database".to_vec(), Vec::new()])
         .collect();
     for (n, bad) in damages.into_iter().enumerate() {
         std::fs::write(&index, bad).unwrap();
@@ -250,6 +251,99 @@ fn a_damaged_index_is_set_aside_and_made_anew() {
     assert!(rebuilt >= 3, "{rebuilt} were made anew");
     assert!(dir.path().join("index.redb.damaged").exists());
     std::fs::remove_file(&index).unwrap();
+    let mut s = service(dir.path(), 1 << 26);
+    assert!(whole(&mut s, &a) && s.store().report().get().rebuilt, "one that is gone is rebuilt too");
+}
+
+/// The files of a folder at this moment, which is what a kill leaves.
+fn killed(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    copy
+}
+
+// spec: NODE-19
+#[test]
+fn a_rebuild_that_is_killed_begins_again_and_no_block_is_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let trees: Vec<_> = (1..6).map(|n| (content(n, 300_000), n)).map(|(c, n)| (tree(n, &c), c)).collect();
+    let mut s = service(dir.path(), 1 << 26);
+    for (t, c) in &trees {
+        assert_eq!(take_in(&mut s, t, c), None);
+    }
+    drop(s);
+    std::fs::write(dir.path().join("index.redb"), b"lost").unwrap();
+    let found = catalogue::find(&File::open(dir.path().join("blocks")).unwrap(), now().unix).unwrap();
+    assert_eq!(found.len(), trees.len());
+    let index = NewIndex::begin(dir.path()).unwrap();
+    index.write(&opening::changes(&found[..2])).unwrap();
+    let between = killed(dir.path());
+    std::fs::rename(between.path().join("index.redb"), between.path().join("index.redb.damaged")).unwrap();
+    for (moment, killed) in [("in the scan", killed(dir.path())), ("between the renames", between)] {
+        let mut s = service(killed.path(), 1 << 26);
+        let more = content(9, 3_000_000);
+        assert_eq!(take_in(&mut s, &tree(9, &more), &more), None);
+        assert!(whole(&mut s, &tree(9, &more)) && s.store().report().get().rebuilt, "killed {moment}");
+        for (t, _) in &trees {
+            assert!(whole(&mut s, t), "killed {moment}");
+        }
+        assert!(!killed.path().join("index.redb.new").exists() && killed.path().join("index.redb.damaged").exists());
+    }
+    drop(index);
+    let mut s = service(dir.path(), 1 << 26);
+    assert!(trees.iter().all(|(t, _)| whole(&mut s, t)));
+}
+
+#[test]
+fn what_a_rebuild_left_goes_once_the_index_is_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let t = tree(1, b"small");
+    assert_eq!(begin(&mut service(dir.path(), 1 << 24), &t), None);
+    std::fs::write(dir.path().join("index.redb.new"), b"unfinished").unwrap();
+    let mut s = service(dir.path(), 1 << 24);
+    assert!(whole(&mut s, &t) && !s.store().report().get().rebuilt);
+    assert!(!dir.path().join("index.redb.new").exists());
+}
+
+/// The index is damaged, or gone, when it is opened again after a failure.
+// spec: NODE-19
+#[test]
+fn an_index_that_is_damaged_while_the_store_runs_is_rebuilt_without_a_restart() {
+    for damage in [Some(&b"lost"[..]), None] {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = content(1, 500_000);
+        let (t, path) = (tree(1, &bytes), dir.path().join("index.redb"));
+        let mut s = service(dir.path(), 1 << 24);
+        assert_eq!(take_in(&mut s, &t, &bytes), None);
+        s.flush().unwrap();
+        s.store_mut().index = Index::closed(dir.path());
+        s.store_mut().failed(&Trouble::of(&io::ErrorKind::Other.into()));
+        damage.map_or_else(|| std::fs::remove_file(&path), |bytes| std::fs::write(&path, bytes)).unwrap();
+        assert_eq!(health(&mut s), StoreHealth::Failed, "the damage is found");
+        assert_eq!(health(&mut s), StoreHealth::Good);
+        assert!(whole(&mut s, &t) && s.store().report().get().rebuilt, "{damage:?}");
+    }
+}
+
+// spec: NODE-19
+#[test]
+fn an_index_that_contradicts_itself_is_rebuilt() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = content(1, 500_000);
+    let t = tree(1, &bytes);
+    let mut s = service(dir.path(), 1 << 24);
+    assert_eq!(take_in(&mut s, &t, &bytes), None);
+    drop(s);
+    let mut stray = Pending::default();
+    stray.change(&Locator([7; 32])).blocks.insert(0, (0, 1));
+    let index = Index::open(dir.path(), false).unwrap();
+    assert!(index::write(&index.database().unwrap(), &stray).is_ok());
+    drop(index);
+    let mut s = service(dir.path(), 1 << 24);
+    assert!(whole(&mut s, &t) && s.store().report().get().rebuilt);
+    assert_eq!(s.store().objects(), 1);
 }
 
 // spec: NODE-19
@@ -304,6 +398,17 @@ fn a_cap_that_was_lowered_is_kept_and_the_file_becomes_shorter() {
     let mut s = service(dir.path(), cap);
     scrub(&mut s);
     assert_eq!(s.lacking(), 0, "what was moved is what was written");
+}
+
+// spec: NODE-18
+#[test]
+fn a_store_that_works_again_has_no_reason_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut s = service(dir.path(), 1 << 24);
+    s.store_mut().failed(&Trouble::of(&io::ErrorKind::ReadOnlyFilesystem.into()));
+    assert!(!s.store().report().get().words.is_empty());
+    assert_eq!(health(&mut s), StoreHealth::Good);
+    assert_eq!(s.store().report().get().words, "");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! `umbel client`: a client with its proxy and its control socket.
 
 use super::proxy::LocalProxy;
-use super::until_signal;
-use crate::api::{Client, Invite};
+use super::{read_invites, until_signal};
+use crate::api::Client;
 use crate::host::error::Error;
 use crate::host::system::Timer;
 use crate::node::config::ClientConfig;
@@ -13,13 +13,19 @@ use crate::node::signal::{DRAIN_MAX, Signals};
 
 /// Runs the command.
 pub(super) async fn run(config: ClientConfig) -> Result<(), Error> {
-    let (begun, signals) = (Timer::start(), Signals::catch()?);
+    let begun = Timer::start();
+    let invites = read_invites(&config.invites)?;
+    let mut signals = Signals::catch()?;
     let mut builder = Client::builder(&config.common.dir).seeds(config.seeds.clone());
     builder = builder.guards_fail_open(config.guards_fail_open);
-    for path in &config.invites {
-        builder = builder.invite(Invite::read(path)?);
+    for invite in invites {
+        builder = builder.invite(invite);
     }
-    let client = builder.start().await?;
+    // The files of the folder may lie on a slow disk.
+    let client = tokio::select! {
+        client = builder.start() => client?,
+        () = signals.next() => return Ok(()),
+    };
     let done = serve(&client, &config, begun, signals).await;
     client.shutdown().await;
     done

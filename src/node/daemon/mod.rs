@@ -6,11 +6,13 @@ mod relay;
 mod sample;
 mod testnet;
 
+use crate::api::Invite;
 use crate::host::error::{Error, ErrorKind};
 use crate::node::config::{ClientConfig, Common, RelayConfig, TestnetConfig};
 use crate::node::log;
 use crate::node::signal::{Drained, Signals};
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Runs a testnet until it is told to stop.
@@ -33,6 +35,12 @@ fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Error::new(ErrorKind::Io, format!("the node cannot start: {e}")))?;
     tokio::task::LocalSet::new().block_on(&runtime, work)
+}
+
+/// Reads the invites that were named. Called before signals are caught: an invite may be a pipe into which nobody writes, and
+/// until then a signal ends the process, which has begun nothing.
+fn read_invites(paths: &[PathBuf]) -> Result<Vec<Invite>, Error> {
+    paths.iter().map(Invite::read).collect()
 }
 
 /// Waits for a signal, then runs `drain` for at most `most`. At SIGHUP the settings are read again.

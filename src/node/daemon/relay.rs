@@ -1,7 +1,7 @@
 //! `umbel relay`: a relay with its control socket.
 
-use super::until_signal;
-use crate::api::{Event, ExitPolicy, Invite, Obligations, Relay};
+use super::{read_invites, until_signal};
+use crate::api::{Event, ExitPolicy, Obligations, Relay};
 use crate::host::dir::{SHARED, write_atomic};
 use crate::host::error::Error;
 use crate::host::system::Timer;
@@ -20,7 +20,9 @@ const INVITE_FIRST: Duration = Duration::from_secs(2);
 
 /// Runs the command.
 pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
-    let (begun, mut signals) = (Timer::start(), Signals::catch()?);
+    let begun = Timer::start();
+    let invites = read_invites(&config.invites)?;
+    let mut signals = Signals::catch()?;
     let mut builder = Relay::builder(&config.common.dir)
         .listen(config.listen)
         .new_identity(config.new_identity)
@@ -46,8 +48,8 @@ pub(super) async fn run(config: RelayConfig) -> Result<(), Error> {
     if let Some(profile) = config.profile {
         builder = builder.found(profile.name);
     }
-    for path in &config.invites {
-        builder = builder.invite(Invite::read(path)?);
+    for invite in invites {
+        builder = builder.invite(invite);
     }
     // At a first start on a public network the proof of work takes some seconds.
     let relay = tokio::select! {

@@ -8,7 +8,7 @@ use crate::host::error::{Error, ErrorKind};
 use crate::node::control::Opened;
 use crate::node::control::client::{Conversation, strange};
 use crate::node::control::report::Progress;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
@@ -27,10 +27,27 @@ struct FolderSink<'a> {
     position: u64,
     /// Set until the earlier fetch's files have been compared.
     resume: Option<Resume>,
-    /// The files, with their lengths in bytes, that OUT.part must contain at the end.
-    expected: BTreeMap<PathBuf, u64>,
+    expected: Expected,
     opened: &'a Opened,
     part: &'a mut Part,
+}
+
+/// What OUT.part must contain at the end, and nothing else.
+#[derive(Default)]
+struct Expected {
+    /// The files, with their lengths in bytes.
+    files: BTreeMap<PathBuf, u64>,
+    /// The folders that are listed, which may be empty.
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Expected {
+    /// All folders below `root`: those that are listed, and those that others lie in.
+    fn all_folders(&self, root: &Path) -> BTreeSet<&Path> {
+        let above = self.files.keys().filter_map(|file| file.parent());
+        let lowest = self.folders.iter().map(PathBuf::as_path).chain(above);
+        lowest.flat_map(|folder| folder.ancestors().take_while(|path| *path != root)).collect()
+    }
 }
 
 impl FolderSink<'_> {
@@ -49,7 +66,9 @@ impl Sink for FolderSink<'_> {
         }
         if let Some(folder) = path.strip_suffix('/') {
             let path = self.part.path().join(harmless(folder)?);
-            return make_folders(&path).map_err(|e| Error::file("make", &path, &e).into());
+            make_folders(&path).map_err(|e| Error::file("make", &path, &e))?;
+            self.expected.folders.insert(path);
+            return Ok(());
         }
         let path = self.part.path().join(harmless(path)?);
         let found = self.resume.as_ref().map_or(0, |r| r.offset().saturating_sub(self.position)).min(bytes);
@@ -58,7 +77,7 @@ impl Sink for FolderSink<'_> {
         } else {
             create(&path).map_err(|e| Error::file("write", &path, &e))?
         };
-        self.expected.insert(path, bytes);
+        self.expected.files.insert(path, bytes);
         self.position += found;
         self.missing = bytes - found;
         self.file = Some(file);
@@ -93,7 +112,7 @@ pub(super) async fn fetch(
     } else if !part.path().is_dir() {
         return Err(Stop::StartOver);
     }
-    let (hash, expected) = (Sha256Stream::default(), BTreeMap::new());
+    let (hash, expected) = (Sha256Stream::default(), Expected::default());
     let mut sink = FolderSink { file: None, missing: 0, hash, position: 0, resume, expected, opened, part };
     if let Err(stop) = pump(&mut talk, opened, &mut sink, progress).await {
         if sink.resume.is_none() {
@@ -167,11 +186,12 @@ fn clear(path: &Path) -> io::Result<()> {
     if path.symlink_metadata()?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
 
-/// Syncs a tree of files, so that it survives a power cut. Removes files that are not expected. False if a file is missing
-/// or has another length.
-fn settle(root: &Path, expected: &BTreeMap<PathBuf, u64>) -> io::Result<bool> {
+/// Syncs a tree of files, so that it survives a power cut. Removes what is not expected, without following symbolic links. False
+/// if a file or folder is missing or is something else, or a file has another length.
+fn settle(root: &Path, expected: &Expected) -> io::Result<bool> {
+    let folders = expected.all_folders(root);
     let mut paths = vec![root.to_owned()];
-    let (mut next, mut files) = (0, 0);
+    let (mut next, mut found) = (0, 0);
     while let Some(path) = paths.get(next).cloned() {
         next += 1;
         if !path.symlink_metadata()?.is_dir() {
@@ -180,22 +200,22 @@ fn settle(root: &Path, expected: &BTreeMap<PathBuf, u64>) -> io::Result<bool> {
         for entry in fs::read_dir(&path)? {
             let path = entry?.path();
             let meta = path.symlink_metadata()?;
-            if meta.is_dir() {
-                paths.push(path);
-                continue;
-            }
-            match expected.get(&path) {
-                Some(len) if meta.is_file() && meta.len() == *len => files += 1,
-                Some(_) => return Ok(false),
+            let fits = match expected.files.get(&path) {
+                Some(len) => meta.is_file() && meta.len() == *len,
+                None if folders.contains(path.as_path()) => meta.is_dir(),
                 None => {
-                    fs::remove_file(&path)?;
+                    clear(&path)?;
                     continue;
                 }
+            };
+            if !fits {
+                return Ok(false);
             }
+            found += 1;
             paths.push(path);
         }
     }
-    if files != expected.len() {
+    if found != expected.files.len() + folders.len() {
         return Ok(false);
     }
     let queue = Mutex::new(paths.into_iter());
@@ -211,6 +231,7 @@ fn settle(root: &Path, expected: &BTreeMap<PathBuf, u64>) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn a_name_that_leads_out_is_refused() {
@@ -229,11 +250,32 @@ mod tests {
         let file = root.join("a/b");
         create(&file).unwrap().write_all(b"xy").unwrap();
         create(&root.join("left")).unwrap();
-        let expected = BTreeMap::from([(file.clone(), 2)]);
-        assert!(settle(&root, &expected).unwrap());
-        assert!(file.exists() && !root.join("left").exists());
-        assert!(!settle(&root, &BTreeMap::from([(file.clone(), 3)])).unwrap(), "another length");
-        assert!(!settle(&root, &BTreeMap::from([(file, 2), (root.join("c"), 0)])).unwrap(), "a file that is not there");
+        make_folders(&root.join("a/left/deep")).unwrap();
+        make_folders(&root.join("empty/deep")).unwrap();
+        create(&root.join("stray/left")).unwrap();
+        let precious = temp.path().join("precious");
+        create(&precious.join("file")).unwrap();
+        symlink(&precious, root.join("a/link")).unwrap();
+        let expect = |files: &[(&str, u64)], folders: &[&str]| Expected {
+            files: files.iter().map(|(path, len)| (root.join(path), *len)).collect(),
+            folders: folders.iter().map(|path| root.join(path)).collect(),
+        };
+        assert!(settle(&root, &expect(&[("a/b", 2)], &["empty/deep"])).unwrap());
+        assert!(file.exists() && root.join("empty/deep").is_dir());
+        for left in ["left", "a/left", "stray", "a/link"] {
+            assert!(root.join(left).symlink_metadata().is_err(), "{left}");
+        }
+        assert!(precious.join("file").exists(), "a symbolic link is not followed");
+        for (files, folders, why) in [
+            (&[("a/b", 3)][..], &["empty/deep"][..], "another length"),
+            (&[("a/b", 2), ("c", 0)], &["empty/deep"], "a file that is not there"),
+            (&[("a/b", 2)], &["empty/deep", "d"], "a folder that is not there"),
+            (&[("a/b", 2), ("empty", 0)], &[], "a folder where a file was"),
+            (&[], &["a/b", "empty/deep"], "a file where a folder was"),
+        ] {
+            assert!(!settle(&root, &expect(files, folders)).unwrap(), "{why}");
+        }
+        assert!(file.exists() && root.join("empty/deep").is_dir(), "nothing of it is removed");
         create(&root.join("a/b/c")).unwrap();
         assert!(root.join("a/b/c").is_file(), "a folder where a file was");
     }

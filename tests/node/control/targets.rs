@@ -202,6 +202,8 @@ fn a_dry_run_needs_no_node_and_publishes_nothing() {
     assert_eq!(listing["entries"][0]["path"], ".git/config");
     assert_eq!((&listing["hidden"][0], &listing["left_out"][0]["path"]), (&".git/".into(), &"out".into()));
     assert_eq!(listing["unmatched"][0], "*.o");
-    let (exit, report) = node.json(&["put", "s", "--exclude", "["]);
-    assert_eq!((exit, &report["error"]["code"]), (2, &"usage".into()));
+    for line in [&["put", "s"][..], &["put", "s", "--dry-run"], &["put", "-"], &["put", "-", "--dry-run"]] {
+        let (exit, report) = node.json(&[line, &["--exclude", "["]].concat());
+        assert_eq!((exit, &report["error"]["code"]), (2, &"usage".into()), "{line:?}");
+    }
 }
