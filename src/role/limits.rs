@@ -202,8 +202,12 @@ pub const WINDOWS_EXTRA_MAX: usize = 64 * 1024 * 1024;
 /// With fewer streams than the number on the left, a client's streams have this first window, in bytes (spec STREAM-33). An exit
 /// sees it, so there are few steps.
 pub const WINDOW_STEPS: [(usize, u32); 3] = [(64, 256 * 1024), (512, 64 * 1024), (usize::MAX, 16 * 1024)];
-/// The windows of a client's streams together, as far as their number allows: five sixths of what a relay holds for everybody (spec
-/// STREAM-34). With fewer bytes four thousand streams have smaller pieces at a time, and each byte costs more.
+/// The windows of a client's streams together: this much for each of them, but within these bounds (spec STREAM-34). The most is five sixths
+/// of what a relay holds for everybody; with less, four thousand streams have smaller pieces at a time, and each byte costs more.
+pub const CLIENT_WINDOWS_EACH: usize = 64 * 1024;
+/// The least that they may have together.
+pub const CLIENT_WINDOWS_LEAST: usize = 64 * 1024 * 1024;
+/// The most.
 pub const CLIENT_WINDOWS_MAX: usize = 144 * 1024 * 1024;
 /// How far they may be beyond the first in any case.
 pub const CLIENT_WINDOWS_EXTRA_LEAST: usize = 16 * 1024 * 1024;

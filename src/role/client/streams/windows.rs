@@ -1,7 +1,9 @@
 //! How large the windows of a client's streams are. The client alone knows how many there are: what all of them may have on
 //! the way is shared by them, so that a thousand that begin at once are no more than relays can hold.
 
-use crate::role::limits::{CLIENT_WINDOWS_EXTRA_LEAST, CLIENT_WINDOWS_MAX, WINDOW_STEPS};
+use crate::role::limits::{
+    CLIENT_WINDOWS_EACH, CLIENT_WINDOWS_EXTRA_LEAST, CLIENT_WINDOWS_LEAST, CLIENT_WINDOWS_MAX, WINDOW_STEPS,
+};
 
 /// The first window of a stream, where there are this many.
 // spec: STREAM-33
@@ -9,11 +11,17 @@ pub(super) fn first(streams: usize) -> u32 {
     WINDOW_STEPS.iter().find(|(below, _)| streams < *below).map_or(0, |step| step.1)
 }
 
+/// What all windows together may be, where there are this many streams.
+// spec: STREAM-34
+fn sum_max(streams: usize) -> usize {
+    streams.saturating_mul(CLIENT_WINDOWS_EACH).clamp(CLIENT_WINDOWS_LEAST, CLIENT_WINDOWS_MAX)
+}
+
 /// How far all windows may be beyond the first, where there are this many streams.
 // spec: STREAM-34
 fn extra_max(streams: usize) -> usize {
     let firsts = streams.saturating_mul(first(streams) as usize);
-    CLIENT_WINDOWS_MAX.saturating_sub(firsts).max(CLIENT_WINDOWS_EXTRA_LEAST)
+    sum_max(streams).saturating_sub(firsts).max(CLIENT_WINDOWS_EXTRA_LEAST)
 }
 
 /// The sum of what windows have beyond the first.
@@ -71,8 +79,9 @@ mod tests {
                 *extra = windows.changed(streams, *extra, *window);
             }
             let sum: usize = all.iter().map(|(_, window)| *window as usize).sum();
-            assert!(sum <= CLIENT_WINDOWS_MAX, "{sum} of {streams} streams");
-            assert!(sum >= (streams * STREAM_WINDOW_MAX as usize).min(CLIENT_WINDOWS_MAX / 2), "{sum} of {streams}");
+            let most = (streams << 16).clamp(64 << 20, 144 << 20);
+            assert!(sum <= most, "{sum} of {streams} streams");
+            assert!(sum >= (streams * STREAM_WINDOW_MAX as usize).min(most / 2), "{sum} of {streams}");
             let least = all.iter().map(|(_, window)| *window).min().unwrap();
             let most = all.iter().map(|(_, window)| *window).max().unwrap();
             assert!(most - least <= most / 4, "{least} to {most} of {streams} streams");
