@@ -278,6 +278,30 @@ fn a_relay_that_signs_two_roots_is_put_out_by_all() {
     assert!(sets[out..].is_sorted_by(|a, b| changes::between(a, b, net.profile, NETWORK).is_some()));
 }
 
+// Only one hears both, and it is not in the group of the next cut: it tells others before.
+// spec: AGREE-12
+#[test]
+fn who_hears_two_roots_tells_others_before_the_cut() {
+    let mut net = Net::start(16, 5);
+    net.run(5_000);
+    // Nobody hears what it states itself.
+    net.nodes[15].up = false;
+    net.run(3_000);
+    net.run(to_cut(&net) - 100);
+    let (previous, cut) = (net.newest()[0].clone(), UnixMs(net.now().unix.0 + 100));
+    let group: BTreeSet<_> = previous.drawn(cut, Profile::TESTING.cuts.group).iter().map(|r| r.id()).collect();
+    let witness = (0..15).find(|i| !group.contains(&id(*i))).unwrap();
+    for root in [[7; 32], [8; 32]] {
+        let said = DirectoryRequest::Tell(vec![states(&net, 15, root)]).encode();
+        net.ask(usize::from(witness), &said);
+    }
+    net.run(4_000);
+    for node in &net.nodes[..15] {
+        let set = node.settled.iter().find(|s| s.cut == cut).unwrap();
+        assert!(set.member(&id(15)).is_some_and(|m| m.is_convicted(cut)));
+    }
+}
+
 // A forged word in its name, its word about another cut, and the same word twice convict nobody.
 // spec: AGREE-12
 #[test]
