@@ -1,6 +1,7 @@
 //! Streams that leave: names, shares, what waits, and where nobody is let.
 
 use super::*;
+use crate::role::shard::ExitPlaces;
 
 /// Opens a stream there and sends as much as the client was granted.
 fn fill(rig: &mut Rig, id: u16, open: Message<'_>) {
@@ -262,25 +263,32 @@ fn streams_that_hold_nothing_take_nothing_from_the_others() {
     assert!(conns.iter().all(|&conn| rig.relay.read_budget(conn) == SEND_BUFFER_MAX));
 }
 
-// spec: STREAM-18
+// spec: STREAM-18 STREAM-35
 #[test]
 fn connections_and_look_ups_of_an_exit_count_together() {
-    let mut rig = Rig::new();
-    rig.relay.set_limits(rig.now, Limits { exits: 3, ..Limits::default() });
-    for id in 1..=2 {
-        rig.say(&[(id, to_web())]);
+    // Three for this shard, or three for all shards.
+    let limits: [fn(&mut Rig); 2] = [
+        |rig| rig.relay.set_limits(rig.now, Limits { exits: 3, ..Limits::default() }),
+        |rig| rig.relay.share_exits(rig.now, ExitPlaces::new(3, 1)),
+    ];
+    for limit in limits {
+        let mut rig = Rig::new();
+        limit(&mut rig);
+        for id in 1..=2 {
+            rig.say(&[(id, to_web())]);
+        }
+        rig.say(&[(3, to_host("one.example"))]);
+        assert!(rig.heard.is_empty(), "three have room: {:?}", rig.heard);
+        rig.say(&[(4, to_web()), (5, to_host("two.example")), (6, Message::Resolve("three.example"))]);
+        for id in [4, 5] {
+            assert_eq!(rig.heard_of(id), ["End(Resource)"]);
+        }
+        assert_eq!(rig.heard_of(6), ["Resolved([])"]);
+        rig.say(&[(1, Message::End(EndReason::Reset))]);
+        rig.heard.clear();
+        rig.say(&[(7, to_web())]);
+        assert_eq!(rig.heard_of(7), Vec::<&str>::new(), "a place is free again");
     }
-    rig.say(&[(3, to_host("one.example"))]);
-    assert!(rig.heard.is_empty(), "three have room: {:?}", rig.heard);
-    rig.say(&[(4, to_web()), (5, to_host("two.example")), (6, Message::Resolve("three.example"))]);
-    for id in [4, 5] {
-        assert_eq!(rig.heard_of(id), ["End(Resource)"]);
-    }
-    assert_eq!(rig.heard_of(6), ["Resolved([])"]);
-    rig.say(&[(1, Message::End(EndReason::Reset))]);
-    rig.heard.clear();
-    rig.say(&[(7, to_web())]);
-    assert_eq!(rig.heard_of(7), Vec::<&str>::new(), "a place is free again");
 }
 
 #[test]
