@@ -131,8 +131,8 @@ pub mod wire;
 pub use api::{
     Bootstrap, BytesStatus, CircuitStatus, Client, ClientBuilder, Content, Custodian, Destination, DirectoryStatus,
     Entry, Event, Events, ExitPolicy, Invite, LeftOut, Link, Listed, Listing, Lookup, Object, ObjectReader, Problem,
-    Progress, Published, Put, Receipt, Relay, RelayBuilder, Status, StoreStatus, Stream, StreamStatus, Testnet,
-    TestnetBuilder, Unit,
+    Progress, Published, Put, QueueStatus, Receipt, Relay, RelayBuilder, Spread, Status, StoreStatus, Stream,
+    StreamStatus, Testnet, TestnetBuilder, Unit,
 };
 #[cfg(feature = "node")]
 pub use host::error::{Error, ErrorKind, Fault};

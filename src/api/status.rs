@@ -5,6 +5,7 @@ use super::paths::SHARE_SUPPOSED;
 use super::place::NetworkStatus;
 use super::problem::Problem;
 use super::ready::Bootstrap;
+use crate::base::histogram::Histogram;
 use crate::base::time::UnixMs;
 use crate::proto::content::store::StoreHealth;
 use crate::role::client::{CircuitInfo, CircuitPurpose, CircuitState, StreamInfo};
@@ -46,6 +47,9 @@ pub struct Status {
     pub circuits_evicted: u64,
     /// Bytes on links since the start.
     pub bytes: BytesStatus,
+    /// What waits in the node now.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub queues: QueueStatus,
 }
 
 /// The settled set of relays in use.
@@ -188,11 +192,52 @@ pub struct BytesStatus {
     pub cells: u64,
 }
 
+/// What waits in the node now, and how much of what it sends may be under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+pub struct QueueStatus {
+    /// Cells that wait for the next link, on each circuit of others.
+    pub cells: Spread,
+    /// Bytes of streams that wait for a cell, at each end of a circuit where this node has sent.
+    pub bytes: Spread,
+    /// The congestion window of each of these ends, in cells.
+    pub windows: Spread,
+}
+
+/// How values are spread. A percentile may be told too large by less than twice, never too small; the largest value is exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+pub struct Spread {
+    /// How many values there are.
+    pub count: u64,
+    /// Half of them are not larger.
+    pub p50: u64,
+    /// Nine of ten are not larger.
+    pub p90: u64,
+    /// 99 of a hundred are not larger.
+    pub p99: u64,
+    /// The largest; 0 without values.
+    pub max: u64,
+}
+
+impl Spread {
+    fn of(values: &Histogram) -> Self {
+        Self {
+            count: values.count(),
+            p50: values.percentile(50),
+            p90: values.percentile(90),
+            p99: values.percentile(99),
+            max: values.max(),
+        }
+    }
+}
+
 impl Local {
     pub(super) async fn status(&self) -> Status {
         let now = self.about.clock.now();
         let (mut links, mut evicted, mut traffic) = (0, 0, self.agent.traffic());
-        let (mut records, mut cells) = self.agent.with(|n, _| n.client().written());
+        let ((mut records, mut cells), mut queues) =
+            self.agent.with(|n, _| (n.client().written(), n.client().queues()));
         for shard in self.agent.shards() {
             let counts = shard.counts().await;
             links += counts.relay.links as u64;
@@ -200,6 +245,7 @@ impl Local {
             traffic += counts.traffic;
             records += counts.relay.written.0;
             cells += counts.relay.written.1;
+            queues.merge(&shard.queues().await);
         }
         let (circuits, streams, own_links) = self.agent.with(|n, _| {
             let client = n.client();
@@ -227,6 +273,11 @@ impl Local {
                 wakes: traffic.wakes,
                 records,
                 cells,
+            },
+            queues: QueueStatus {
+                cells: Spread::of(&queues.cells),
+                bytes: Spread::of(&queues.bytes),
+                windows: Spread::of(&queues.windows),
             },
         }
     }

@@ -3,6 +3,7 @@
 pub mod addr;
 pub mod bytes;
 pub mod error;
+pub mod histogram;
 pub mod host;
 pub mod numbered;
 pub mod redact;

@@ -10,6 +10,7 @@ use crate::proto::rpc::Service;
 use crate::role::contact::Roster;
 use crate::role::limits::{ASKS_MAX, LOOKUPS_MAX, Limits};
 use crate::role::links::Credentials;
+use crate::role::queues::Queues;
 use crate::role::shard::{ExitPlaces, Shard, ShardConfig, ShardCounts};
 use crate::role::{AskId, Input};
 use crate::wire::content::store::Refusal;
@@ -39,6 +40,8 @@ pub enum ShardCommand {
     Drain,
     /// Report figures.
     Counts(oneshot::Sender<ShardReport>),
+    /// Report its queues.
+    Queues(oneshot::Sender<Queues>),
 }
 
 /// A shard's figures.
@@ -134,6 +137,13 @@ impl ShardThread {
         self.tell(ShardCommand::Counts(reply));
         counts.await.unwrap_or_default()
     }
+
+    /// The shard's queues.
+    pub async fn queues(&self) -> Queues {
+        let (reply, queues) = oneshot::channel();
+        self.tell(ShardCommand::Queues(reply));
+        queues.await.unwrap_or_default()
+    }
 }
 
 impl Drop for ShardThread {
@@ -224,6 +234,9 @@ async fn obey(core: Rc<Core<Shard>>, mut inbox: mpsc::Receiver<ShardCommand>) {
             ShardCommand::Counts(reply) => {
                 let relay = core.with(|relay, _| relay.counts());
                 let _ = reply.send(ShardReport { relay, traffic: core.traffic() });
+            }
+            ShardCommand::Queues(reply) => {
+                let _ = reply.send(core.with(|relay, _| relay.queues()));
             }
         }
     }

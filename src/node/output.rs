@@ -3,7 +3,8 @@
 use crate::host::error::{Error, ErrorKind};
 use crate::host::system::unix_now;
 use crate::node::control::report::{
-    Bootstrap, DirectoryStatus, GetReport, InviteReport, LookupReport, Progress, PutReport, Status, StoreStatus, Unit,
+    Bootstrap, CircuitStatus, DirectoryStatus, GetReport, InviteReport, LookupReport, Progress, PutReport, QueueStatus,
+    Status, StoreStatus, StreamStatus, Unit,
 };
 use crate::node::relays::RelaysReport;
 use crate::node::setting::Size;
@@ -131,7 +132,7 @@ fn sentence(failure: &Error, colour: bool) -> String {
     }
     text.push('\n');
     if let Some(hint) = failure.hint() {
-        let _ = writeln!(text, " {bold}hint:{bold:#} {hint}");
+        let _ = writeln!(text, " {bold}hint:{bold:#} {}", hint);
     }
     text
 }
@@ -313,6 +314,40 @@ fn directory_rows(d: Option<&DirectoryStatus>) -> Vec<(&'static str, String)> {
     rows
 }
 
+/// How full the queues are, where there is anything that could wait.
+fn waiting(of: &QueueStatus) -> Option<String> {
+    let QueueStatus { cells, windows, .. } = of;
+    let mut parts = Vec::new();
+    if cells.count > 0 {
+        let circuits = plural(cells.count, "circuit", "circuits");
+        parts
+            .push(format!("cells on {circuits} of others: 90 % hold at most {}, the fullest {}", cells.p90, cells.max));
+    }
+    if windows.count > 0 {
+        parts.push(format!("windows of cells: half at most {}, the largest {}", windows.p50, windows.max));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// A line for each circuit, and for each stream how it goes.
+fn paths_text(circuits: &[CircuitStatus], streams: &[StreamStatus]) -> String {
+    let mut text = String::new();
+    for c in circuits {
+        let hops: Vec<_> = c.hops.iter().map(|h| h.get(..8).unwrap_or(h)).collect();
+        let _ = writeln!(text, "circuit {:<4} {:<8} {}", c.id, c.state, hops.join(" > "));
+    }
+    for s in streams {
+        let safe = if s.post_quantum { "post-quantum" } else { "classical" };
+        let (received, sent) = (Size(s.bytes_in), Size(s.bytes_out));
+        let _ = writeln!(
+            text,
+            "stream {:<5} circuit {}, {} hops, {safe}, {received} in, {sent} out",
+            s.id, s.circuit, s.hops
+        );
+    }
+    text
+}
+
 impl Report for Status {
     fn text(&self) -> String {
         let not_ready = if self.problems.is_empty() { "not ready yet" } else { "not ready" };
@@ -356,32 +391,22 @@ impl Report for Status {
             }
         }
         row("carried", format!("{} in, {} out", Size(self.bytes.received), Size(self.bytes.sent)));
+        if let Some(waiting) = waiting(&self.queues) {
+            row("waiting", waiting);
+        }
         row("memory", Size(self.rss_bytes).to_string());
         if self.files_short > 0 {
             let times = plural(self.files_short, "time", "times");
             row("files", format!("too many were open {times}; at most {} may be", self.files_limit));
         }
-        for c in &self.circuits {
-            let hops: Vec<_> = c.hops.iter().map(|h| h.get(..8).unwrap_or(h)).collect();
-            let _ = writeln!(text, "circuit {:<4} {:<8} {}", c.id, c.state, hops.join(" > "));
-        }
-        for s in &self.streams {
-            let safe = if s.post_quantum { "post-quantum" } else { "classical" };
-            let (received, sent) = (Size(s.bytes_in), Size(s.bytes_out));
-            let _ = writeln!(
-                text,
-                "stream {:<5} circuit {}, {} hops, {safe}, {received} in, {sent} out",
-                s.id, s.circuit, s.hops
-            );
-        }
-        text
+        text + &paths_text(&self.circuits, &self.streams)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::control::report::{CircuitStatus, StreamStatus};
+    use crate::api::Spread;
 
     #[test]
     fn a_hint_names_the_program_as_its_reader_can_call_it() {
@@ -446,6 +471,11 @@ mod tests {
             },
             files_short: 3,
             files_limit: 128,
+            queues: QueueStatus {
+                cells: Spread { count: 12, p90: 3, max: 40, ..Default::default() },
+                windows: Spread { count: 1, p50: 63, max: 64, ..Default::default() },
+                ..Default::default()
+            },
             streams: vec![StreamStatus { id: 7, circuit: 1, hops: 3, post_quantum: true, ..Default::default() }],
             ..Default::default()
         };
@@ -453,6 +483,9 @@ mod tests {
         assert!(text.starts_with("umbel 0.1.0 client, testing profile, not ready yet, up 0 seconds\n"), "{text}");
         assert!(text.contains("start      61 %: 3 of 49 signers answered; 30 must name the same set\n"), "{text}");
         assert!(text.contains("files      too many were open 3 times; at most 128 may be\n"), "{text}");
+        let waiting = "cells on 12 circuits of others: 90 % hold at most 3, the fullest 40; \
+                       windows of cells: half at most 63, the largest 64\n";
+        assert!(text.contains(&format!("waiting    {waiting}")), "{text}");
         assert!(text.contains("abcdefgh > k\n") && text.contains("3 hops, post-quantum"), "{text}");
     }
 }

@@ -25,6 +25,7 @@ pub mod driven;
 pub mod endpoint;
 pub mod limits;
 pub mod links;
+pub mod queues;
 pub mod shard;
 pub mod shares;
 pub mod slab;

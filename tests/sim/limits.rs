@@ -107,6 +107,11 @@ fn a_client_that_stops_reading_holds_no_more_than_its_windows() {
         w.net.run_for(10 * MINUTE);
         let queued: usize = w.shards.iter().flatten().map(|s| s.get().counts().queued).sum();
         assert!(queued <= 3 * 512, "{queued} cells wait");
+        let fullest: Vec<_> = w.shards.iter().flatten().map(|s| s.get().queues().cells.max()).collect();
+        assert!(
+            queued > 0 && fullest.iter().sum::<u64>() <= queued as u64 && fullest.iter().any(|&n| n > 0),
+            "{fullest:?}"
+        );
         assert_eq!(w.violations(), 0);
     });
 }

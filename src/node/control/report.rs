@@ -3,7 +3,7 @@
 use crate::api;
 pub use crate::api::{
     Bootstrap, BytesStatus, CircuitStatus, DirectoryStatus, Listing, Lookup as LookupReport, NetworkStatus, Problem,
-    Progress, Published as PutReport, StoreStatus, StreamStatus, Unit,
+    Progress, Published as PutReport, QueueStatus, StoreStatus, StreamStatus, Unit,
 };
 #[cfg(feature = "unstable")]
 pub use crate::api::{Custodian as CustodianReport, LeftOut};
@@ -109,6 +109,9 @@ pub struct Status {
     pub circuits_evicted: u64,
     /// Bytes carried since the start.
     pub bytes: BytesStatus,
+    /// What waits in the node now.
+    #[serde(default)]
+    pub queues: QueueStatus,
     /// Resident memory, in bytes.
     pub rss_bytes: u64,
     /// How many files the process may have open at once.
@@ -140,6 +143,7 @@ impl Status {
             store: node.store,
             circuits_evicted: node.circuits_evicted,
             bytes: node.bytes,
+            queues: node.queues,
             rss_bytes: process::rss_bytes(),
             files_limit: system::open_files_limit(),
             files_short: descriptors::times_short(),
@@ -201,10 +205,7 @@ mod tests {
             profile: "testing".into(),
             uptime_s: 1,
             ready: true,
-            bootstrap: Bootstrap::default(),
-            problems: Vec::new(),
             socks: Some("127.0.0.1:6250".into()),
-            network: NetworkStatus::default(),
             directory: Some(DirectoryStatus {
                 cut: 1,
                 root: "r".into(),
@@ -233,7 +234,7 @@ mod tests {
             rss_bytes: 7,
             files_limit: 8,
             files_short: 9,
-            id: None,
+            ..Default::default()
         };
         golden(
             &status,
@@ -248,6 +249,9 @@ mod tests {
                 r#""store":{"used":1,"cap":2,"objects":3,"health":"good","reason":"","since_unix":0,"before":null,"#,
                 r#""refused":0,"refused_unix":0,"blocks_lost":0,"index_rebuilt":false,"disk_free":0,"disk_reserve":0},"circuits_evicted":0,"#,
                 r#""bytes":{"in":1,"out":2,"reads":0,"writes":0,"wakes":0,"records":0,"cells":0},"#,
+                r#""queues":{"cells":{"count":0,"p50":0,"p90":0,"p99":0,"max":0},"#,
+                r#""bytes":{"count":0,"p50":0,"p90":0,"p99":0,"max":0},"#,
+                r#""windows":{"count":0,"p50":0,"p90":0,"p99":0,"max":0}},"#,
                 r#""rss_bytes":7,"files_limit":8,"files_short":9}"#
             ),
         );

@@ -110,8 +110,8 @@ impl ClientCircuit {
         self.muxes.get_mut(hop).map(|mux| mux.get_mut(Side::Client, self.profile))
     }
 
-    /// The ends that have something to tell of.
-    fn ends(&self) -> impl Iterator<Item = &Mux> {
+    /// The ends of streams that have something to tell of.
+    pub fn ends(&self) -> impl Iterator<Item = &Mux> {
         self.muxes.iter().filter_map(LazyMux::get)
     }
 

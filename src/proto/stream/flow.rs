@@ -59,6 +59,11 @@ impl SendWindow {
         }
     }
 
+    /// The window now, in cells; `None` before the first counted cell.
+    pub fn window(&self) -> Option<u32> {
+        self.flight.as_ref().map(|f| f.congestion.window())
+    }
+
     /// Frees the memory of tags that are no longer expected.
     pub fn park(&mut self) {
         if let Some(flight) = &mut self.flight {

@@ -266,6 +266,11 @@ impl Mux {
         self.streams.values().map(|s| s.buffer.len()).sum()
     }
 
+    /// The congestion window, in cells; `None` where nothing that it counts was sent.
+    pub fn window(&self) -> Option<u32> {
+        self.send.window()
+    }
+
     /// Takes bytes to be sent; returns how many (the rest must wait for room).
     pub fn write(&mut self, id: StreamId, bytes: &[u8]) -> usize {
         let take = self.write_room(id).min(bytes.len());

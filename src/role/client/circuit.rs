@@ -12,6 +12,7 @@ use crate::proto::stream::mux::{Mux, STREAMS_MAX};
 use crate::role::LinkKey;
 use crate::role::limits::{CIRCUIT_DIRTY_AFTER, CIRCUIT_LASTS};
 use crate::role::links::Turn;
+use crate::role::queues::Queues;
 use crate::role::slab::Key;
 use crate::wire::cell::{CellBuf, CircuitId, Command, body_mut, encode_header};
 use crate::wire::handshake::REPLY_SIZE;
@@ -109,6 +110,11 @@ impl Circuit {
 
     pub(super) fn info(&self, key: Key) -> CircuitInfo {
         CircuitInfo { id: key.to_u64(), hops: self.path.clone(), state: self.state, purpose: self.purpose }
+    }
+
+    /// Counts its ends of streams.
+    pub(super) fn count_queues(&self, queues: &mut Queues) {
+        self.machine.ends().for_each(|end| queues.add_end(end));
     }
 
     /// Its link, and its number there.

@@ -2,12 +2,13 @@
 
 mod account;
 mod build;
+mod figures;
 mod room;
 
 use super::circuit::{Circuit, Opening, StreamPlace};
 use super::config::ClientConfig;
 use super::draws::Draws;
-use super::event::{CircuitInfo, CircuitState};
+use super::event::CircuitState;
 use super::exits::DrawnExits;
 use super::pace::{BuildTimes, Busy, Demand};
 use super::purpose::{CircuitPurpose, Isolation, Part, PathSource};
@@ -168,16 +169,6 @@ impl Circuits {
             built: 0,
             failed: 0,
         }
-    }
-
-    /// Every circuit, for the node's owner.
-    pub(super) fn infos(&self) -> Vec<CircuitInfo> {
-        self.table.iter().map(|(key, circuit)| circuit.info(key)).collect()
-    }
-
-    /// Circuits built so far, and builds that failed.
-    pub(super) fn builds(&self) -> (u64, u64) {
-        (self.built, self.failed)
     }
 
     /// The hops of a circuit that are built.

@@ -25,6 +25,7 @@ use crate::base::time::{Instant, Now};
 use crate::proto::rpc::Call;
 use crate::role::contact::Contact;
 use crate::role::driven::{Driven, driven_role};
+use crate::role::queues::Queues;
 use crate::wire::ids::RelayId;
 use crate::wire::message::Target;
 use circuit::Opening;
@@ -58,6 +59,11 @@ impl Client {
     /// Records and cells written to links.
     pub fn written(&self) -> (u64, u64) {
         self.state.look().written()
+    }
+
+    /// What its ends of streams have to send.
+    pub fn queues(&self) -> Queues {
+        self.state.look().queues()
     }
 
     /// Circuits built so far, and builds that failed.

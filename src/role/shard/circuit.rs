@@ -8,6 +8,7 @@ use crate::proto::stream::mux::Mux;
 use crate::proto::violation::Violation;
 use crate::role::limits::CELLS_QUEUED_SLACK;
 use crate::role::links::Turn;
+use crate::role::queues::Queues;
 use crate::role::slab::Key;
 use crate::role::{AskId, ExitKey, LinkKey};
 use crate::wire::cell::{Body, CellBuf, CircuitId, Command, body_mut, encode_header};
@@ -107,6 +108,14 @@ impl Circuit {
     /// Bytes of its streams that wait for the client.
     pub(super) fn unread(&self) -> usize {
         self.machine.streams().map_or(0, Mux::unsent)
+    }
+
+    /// Counts its cells, and its end of streams.
+    pub(super) fn count_queues(&self, queues: &mut Queues) {
+        queues.cells.add((self.to_client.len() + self.to_next.len()) as u64);
+        if let Some(end) = self.machine.streams() {
+            queues.add_end(end);
+        }
     }
 
     /// How many bytes a stream takes toward the client.

@@ -9,6 +9,7 @@ use crate::proto::profile::Profile;
 use crate::proto::stream::mux::StreamEvent;
 use crate::role::limits::{EXTEND_TIMEOUT, PARK_AFTER};
 use crate::role::links::{Links, Turn};
+use crate::role::queues::Queues;
 use crate::role::shares::Source;
 use crate::role::slab::{Key, Slab};
 use crate::role::timers::Timers;
@@ -173,6 +174,13 @@ impl Circuits {
     /// Cells that wait.
     pub(super) fn queued(&self) -> usize {
         self.pool.given()
+    }
+
+    /// What waits on each, and how much of what it sends may be under way.
+    pub(super) fn queues(&self) -> Queues {
+        let mut queues = Queues::default();
+        self.table.iter().for_each(|(_, circuit)| circuit.count_queues(&mut queues));
+        queues
     }
 
     /// Cells that were passed on.

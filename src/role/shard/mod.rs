@@ -28,6 +28,7 @@ use crate::role::AskId;
 use crate::role::contact::Roster;
 use crate::role::driven::{Driven, driven_role};
 use crate::role::links::Credentials;
+use crate::role::queues::Queues;
 pub use config::{ExitPolicy, ShardConfig, ShardCounts};
 use core::net::IpAddr;
 pub use exits::ExitPlaces;
@@ -82,6 +83,11 @@ impl Shard {
     /// Its counts, for `status`.
     pub fn counts(&self) -> ShardCounts {
         self.state.look().counts()
+    }
+
+    /// What waits on its circuits. It looks at each of them.
+    pub fn queues(&self) -> Queues {
+        self.state.look().queues()
     }
 }
 

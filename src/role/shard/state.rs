@@ -16,6 +16,7 @@ use crate::role::contact::Roster;
 use crate::role::driven::Drive;
 use crate::role::limits::{EXTEND_TIMEOUT, Limits};
 use crate::role::links::{ClosedLink, Credentials, LinkHandler, LinkViolation, Links};
+use crate::role::queues::Queues;
 use crate::role::shares::Shares;
 use crate::role::slab::Key;
 use crate::role::{AskId, ConnId, Input, LinkKey, Output, READ_TARGET};
@@ -121,6 +122,10 @@ impl ShardState {
             accepted: self.links.accepted(),
             carried: self.streams.carried(),
         }
+    }
+
+    pub(super) fn queues(&self) -> Queues {
+        self.circuits.queues()
     }
 
     /// Bytes that wait for destinations.

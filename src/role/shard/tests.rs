@@ -303,6 +303,27 @@ fn a_stream_that_ends_here_counts_as_work() {
     assert!(rig.relay.counts().carried >= before + 50_000, "a relay that drains must see that bytes still flow");
 }
 
+#[test]
+fn a_relay_says_what_waits_on_its_circuits() {
+    let mut rig = Rig::new();
+    let queues = rig.relay.queues();
+    assert_eq!(
+        (queues.cells.count(), queues.cells.max(), queues.windows.count()),
+        (1, 0, 0),
+        "one circuit, and no end"
+    );
+    rig.say(&[(5, to_web())]);
+    let conn = rig.dials()[0];
+    rig.input(Input::Connected(conn));
+    rig.input(Input::Received(conn, &mut [7; 50_000]));
+    rig.input(Input::Received(conn, &mut [7; 50_000]));
+    let queues = rig.relay.queues();
+    let window = u64::from(Profile::TESTING.congestion.initial);
+    assert_eq!((queues.windows.count(), queues.windows.max()), (1, window), "what the exit sends");
+    assert_eq!(queues.bytes.count(), 1);
+    assert!((20_000..100_000).contains(&queues.bytes.max()), "the client acknowledged nothing: {:?}", queues.bytes);
+}
+
 // spec: LINK-27 LINK-30
 #[test]
 fn who_connects_leaves_room_for_others_and_for_the_relay_s_own_links() {

@@ -4,6 +4,7 @@ use super::ClientState;
 use crate::base::time::{Instant, Now};
 use crate::role::client::event::{CircuitInfo, StreamInfo};
 use crate::role::limits::OFFLINE_AFTER;
+use crate::role::queues::Queues;
 use crate::role::slab::Key;
 use crate::wire::ids::RelayId;
 
@@ -14,6 +15,10 @@ impl ClientState {
 
     pub(in crate::role::client) fn written(&self) -> (u64, u64) {
         self.links.written()
+    }
+
+    pub(in crate::role::client) fn queues(&self) -> Queues {
+        self.circuits.queues()
     }
 
     pub(in crate::role::client) fn builds(&self) -> (u64, u64) {
