@@ -26,7 +26,7 @@ const CELL_TEXT: usize = 1300;
 /// Cells of a circuit of three relays: built, a stream opened, all ended.
 const CIRCUIT_CELLS: usize = 10;
 
-/// A relay's identity and record by number; every address in a /16 of its own as far as they go.
+/// A relay's identity and record by number; every address in a public /16 of its own as far as they go (100.64.0.0/10 is none).
 fn key_of(i: usize) -> IdentityKey {
     let mut seed = [7; 32];
     seed[..8].copy_from_slice(&(i as u64).to_be_bytes());
@@ -50,7 +50,7 @@ fn record_of(i: usize, published: UnixMs, version: u8) -> Arc<SignedDescriptor> 
         store: true,
         family: None,
         membership: None,
-        addrs: vec![format!("{}.{}.0.1:9000", 20 + i / 250 % 100, i % 250).parse().unwrap()],
+        addrs: vec![format!("{}.{}.0.1:9000", 20 + i / 250 % 80, i % 250).parse().unwrap()],
     };
     Arc::new(SignedDescriptor::sign(d, &key))
 }
