@@ -143,7 +143,7 @@ def parse_meta(r: Reader) -> Meta:
     mime, name = r.text8("CONT-11"), r.text8("CONT-11")
     check_mime(mime)
     if name:
-        check_components([name])
+        check_name(name)
     return Meta(kind, total, manifest, digest, mime, name)
 
 
@@ -162,9 +162,14 @@ def check_mime(mime: str) -> None:  # CONT-11
 
 def check_components(parts: list[str]) -> None:  # CONT-11
     for part in parts:
-        bad = part in ("", ".", "..") or "/" in part or "\\" in part or len(part.encode()) > COMPONENT_MAX
-        if bad or any(unicodedata.category(c) == "Cc" for c in part):
+        if part in ("", ".", "..") or "/" in part or "\0" in part or len(part.encode()) > COMPONENT_MAX:
             raise BadText("CONT-11", f"a name or path with the component {part!r}")
+
+
+def check_name(name: str) -> None:  # CONT-11
+    check_components([name])
+    if "\\" in name or any(unicodedata.category(c) == "Cc" for c in name):
+        raise BadText("CONT-11", f"the name {name!r}")
 
 
 def node_addresses(block: bytes, link: ContentLink, number: int, leaves: int) -> list[bytes]:

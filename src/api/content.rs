@@ -1,6 +1,6 @@
 //! What a program can publish: a path, or a reader.
 
-use super::gather::{Gathered, Listing, Selection, Spool, gather};
+use super::gather::{Gathered, Listing, Selection, Spool, checked, gather};
 use crate::host::dir::NodeDir;
 use crate::host::error::{Error, ErrorKind, reason};
 use crate::wire::content::VOLUME_MAX;
@@ -74,7 +74,10 @@ impl Content {
     pub fn list(&self) -> Result<Listing, Error> {
         match &self.what {
             What::Path(path) => Ok(gather(path, &self.selection, &mut Spool::new(None))?.listing),
-            What::Reader(_) => Ok(Listing { files: 1, ..Listing::named(self.selection.name.as_deref()) }),
+            What::Reader(_) => {
+                let name = checked(self.selection.name.clone().unwrap_or_default())?;
+                Ok(Listing { files: 1, ..Listing::named(Some(&name)) })
+            }
         }
     }
 
@@ -87,6 +90,7 @@ impl Content {
             }
             What::Reader(reader) => reader,
         };
+        let name = checked(selection.name.unwrap_or_default())?;
         let file = Spool::file(dir.path())?;
         let cannot = |e: io::Error| Error::file("write", dir.path(), &e);
         let mut writer = tokio::fs::File::from_std(file.try_clone().map_err(cannot)?);
@@ -110,7 +114,7 @@ impl Content {
             tokio::io::AsyncWriteExt::write_all(&mut writer, piece).await.map_err(cannot)?;
         }
         tokio::io::AsyncWriteExt::flush(&mut writer).await.map_err(cannot)?;
-        Ok(Found::Spooled(file, len, selection.name.unwrap_or_default()))
+        Ok(Found::Spooled(file, len, name))
     }
 }
 

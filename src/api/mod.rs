@@ -40,7 +40,7 @@ pub use destination::Destination;
 pub(crate) use destination::public_answers;
 pub use event::{Event, Events};
 pub use gather::{LeftOut, Listed, Listing};
-pub(crate) use gather::shown;
+pub(crate) use gather::{printable, shown};
 pub use invite::Invite;
 pub use link::Link;
 pub use lookup::{Custodian, Lookup};

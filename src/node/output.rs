@@ -1,5 +1,6 @@
 //! What a command prints: one JSON object for programs, or a few lines for a person; progress apart, on standard error.
 
+use crate::api::printable;
 use crate::host::error::{Error, ErrorKind};
 use crate::host::system::unix_now;
 use crate::node::control::report::{
@@ -126,13 +127,13 @@ fn sentence(failure: &Error, colour: bool) -> String {
     let style = |s: anstyle::Style| if colour { s } else { anstyle::Style::new() };
     let red = style(anstyle::AnsiColor::Red.on_default().bold());
     let bold = style(anstyle::Style::new().bold());
-    let mut text = format!("{red}error:{red:#} {}", failure);
+    let mut text = format!("{red}error:{red:#} {}", printable(&failure.to_string()));
     if let Some(rule) = failure.rule() {
         let _ = write!(text, " ({rule})");
     }
     text.push('\n');
     if let Some(hint) = failure.hint() {
-        let _ = writeln!(text, " {bold}hint:{bold:#} {}", hint);
+        let _ = writeln!(text, " {bold}hint:{bold:#} {}", printable(hint));
     }
     text
 }
@@ -424,6 +425,9 @@ mod tests {
             Error::new(ErrorKind::NotFound, "no custodian holds this").with_rule("CONT-23").with_hint("check the link");
         assert_eq!(sentence(&f, false), "error: no custodian holds this (CONT-23)\n hint: check the link\n");
         assert!(sentence(&f, true).contains("\u{1b}["));
+        let hostile =
+            Error::file("write", Path::new("out/a\u{1b}[2J\nerror: b"), &std::io::ErrorKind::StorageFull.into());
+        assert!(sentence(&hostile, false).starts_with("error: cannot write out/a\\u{1b}[2J\\nerror: b: "), "{hostile}");
     }
 
     #[test]

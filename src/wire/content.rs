@@ -289,9 +289,14 @@ pub fn check_mime(mime: &str) -> Result<(), Malformed> {
     if printable && mime.len() <= MIME_MAX { Ok(()) } else { Err(Malformed::BadText) }
 }
 
-/// A name is one path component, or empty (spec CONT-11).
+/// A name is empty, or one path component that every system can name and every program can show (spec CONT-11).
 pub fn check_name(name: &str) -> Result<(), Malformed> {
-    if name.is_empty() { Ok(()) } else { manifest::check_component(name) }
+    let odd = |c: char| c == '\\' || c.is_control();
+    match name {
+        "" => Ok(()),
+        name if name.contains(odd) => Err(Malformed::BadText),
+        name => manifest::check_component(name),
+    }
 }
 
 #[cfg(test)]
@@ -370,6 +375,8 @@ mod tests {
             Meta { mime: "text/html\r\nX: y".into(), ..good.clone() },
             Meta { name: "..".into(), ..good.clone() },
             Meta { name: "a/b".into(), ..good.clone() },
+            Meta { name: "a\\b".into(), ..good.clone() },
+            Meta { name: "a\u{1b}[2J".into(), ..good.clone() },
             Meta { manifest: 0, ..good.clone() },
             Meta { manifest: 10, ..good.clone() },
             Meta { kind: Kind::File, ..good.clone() },

@@ -3,6 +3,7 @@
 mod kills;
 mod large;
 mod losses;
+mod names;
 mod site;
 mod slow_disk;
 

@@ -63,6 +63,10 @@ pub struct LeftOut {
 
 /// A path for a message or a report: what no terminal shows is escaped, what is not UTF-8 replaced.
 pub(crate) fn shown(path: &Path) -> String {
-    let text = path.to_string_lossy();
+    printable(&path.to_string_lossy())
+}
+
+/// A text with what terminals obey escaped: names of files come from whoever published them.
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }

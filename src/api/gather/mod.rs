@@ -5,14 +5,14 @@ mod exclude;
 mod listing;
 mod walk;
 
-pub(crate) use listing::shown;
 pub use listing::{LeftOut, Listed, Listing};
+pub(crate) use listing::{printable, shown};
 
 use crate::host::dir::PRIVATE;
 use crate::host::error::{Error, ErrorKind};
 use crate::proto::content::manifest::Joined;
 use crate::proto::content::tree::{Label, Source};
-use crate::wire::content::VOLUME_MAX;
+use crate::wire::content::{VOLUME_MAX, check_name};
 use disk::{OnDisk, Regular, Root};
 use exclude::Pattern;
 use std::fs::{File, OpenOptions};
@@ -125,9 +125,23 @@ pub(super) fn mime(path: &Path) -> String {
 
 /// The name under which something is published: the one given, else that in its path.
 fn name_of(path: &Path, selection: &Selection) -> Result<String, Error> {
-    if let Some(name) = &selection.name {
-        return Ok(name.clone());
+    checked(match &selection.name {
+        Some(name) => name.clone(),
+        None => own_name(path)?,
+    })
+}
+
+/// A name that an object can have.
+pub(super) fn checked(name: String) -> Result<String, Error> {
+    if check_name(&name).is_ok() {
+        return Ok(name);
     }
+    Err(Error::new(ErrorKind::Usage, format!("no link can name it {name:?}"))
+        .with_rule("CONT-11")
+        .with_hint("a name has at most 255 bytes, and no slash, backslash or control character; --name gives another"))
+}
+
+fn own_name(path: &Path) -> Result<String, Error> {
     let full = if path.file_name().is_none() { path.canonicalize().ok() } else { None };
     let name = full.as_deref().unwrap_or(path).file_name().unwrap_or_default();
     name.to_str().map(str::to_owned).ok_or_else(|| {

@@ -140,13 +140,22 @@ fn hidden_names_are_told_and_patterns_leave_out() {
 #[test]
 fn what_cannot_be_published_is_named() {
     let (temp, at) = site();
-    for odd in [&b"back\\slash"[..], b"line\nend", b"lat\xe9in"] {
+    for odd in [&b"lat\xe9in"[..], b"\x1blat\nin\xe9"] {
         let path = at.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(odd));
         fs::write(&path, "").unwrap();
         let why = refused(&at);
         assert!(why.contains(&shown(&path)) && !why.contains('\n'), "{why}");
         fs::remove_file(&path).unwrap();
     }
+    let odd = at.join("line\nend");
+    fs::write(&odd, "").unwrap();
+    let why = refused(&odd);
+    assert!(why.contains("line\\nend") && !why.contains('\n'), "{why}");
+    let mut selection = Selection::named("better".into());
+    assert_eq!(listed(&odd, &selection).unwrap().name, "better");
+    selection.name = Some("a\\b".into());
+    assert!(listed(&odd, &selection).is_err(), "a name that is given is judged too");
+    fs::remove_file(&odd).unwrap();
     File::create(at.join("big")).unwrap().set_len(VOLUME_MAX + 1).unwrap();
     assert!(refused(&at).contains("the largest is big (1.00 GiB)"), "{}", refused(&at));
     assert!(refused(&at.join("big")).contains("more than one object"));

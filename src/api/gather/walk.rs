@@ -296,7 +296,7 @@ fn nameable(inner: &Path, full: &Path) -> Result<String, Error> {
     };
     let Some(text) = inner.to_str() else { return refuse("its name is not UTF-8", "CONT-11") };
     if text.split('/').any(|part| check_component(part).is_err()) {
-        return refuse("its name has a backslash or a control character", "CONT-11");
+        return refuse("a part of its path is longer than 255 bytes", "CONT-11");
     }
     if text.len() >= PATH_MAX {
         return refuse("its path is longer than 1,024 bytes", "CONT-11");

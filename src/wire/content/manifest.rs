@@ -166,12 +166,12 @@ impl Manifest {
     }
 }
 
-/// A path component that is safe on every file system we know: not empty, not `.` or `..`, no `/`, `\` or control.
-pub fn check_component(name: &str) -> Result<(), Malformed> {
+/// A component of a path names one file and leads nowhere else: it is not empty, not `.` or `..`, and has no `/` or NUL. It may
+/// have what a terminal obeys: escape it where it is shown.
+pub fn check_component(part: &str) -> Result<(), Malformed> {
     // spec: CONT-11
-    let odd = |c: char| c == '/' || c == '\\' || c.is_control();
-    let bad = name.is_empty() || name == "." || name == ".." || name.len() > super::NAME_MAX || name.contains(odd);
-    if bad { Err(Malformed::BadText) } else { Ok(()) }
+    let bad = part.is_empty() || part == "." || part == ".." || part.len() > super::NAME_MAX;
+    if bad || part.contains(['/', '\0']) { Err(Malformed::BadText) } else { Ok(()) }
 }
 
 fn check_path(path: &str) -> Result<(), Malformed> {
@@ -206,10 +206,10 @@ mod tests {
     #[test]
     fn a_path_that_could_leave_its_directory_is_refused() {
         let long = "x".repeat(256);
-        for bad in ["", "/a", "/", "a//b", "..", "a/../b", ".", "a/.", "a\0b", "a\\b", "a\nb", &long] {
+        for bad in ["", "/a", "/", "a//b", "..", "a/../b", ".", "a/.", "a\0b", &long] {
             assert!(manifest(&[(bad, 1)]).is_err(), "{bad:?}");
         }
-        assert!(manifest(&[("...", 1), ("ä ö/-x", 1)]).is_ok());
+        assert!(manifest(&[("...", 1), ("a\tb\n\u{1b}[2J", 1), ("a\\..\\b", 1), ("ä ö/-x", 1)]).is_ok());
     }
 
     // spec: CONT-34
