@@ -42,6 +42,10 @@ impl fmt::Display for Size {
     }
 }
 
+/// What earlier versions called the profile `public`. Their service files and settings go on to work; networks that they founded
+/// are another matter, as their directories cannot be read any more.
+const PUBLIC_BEFORE: &str = "default";
+
 /// A network profile, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProfileName(pub &'static Profile);
@@ -50,7 +54,8 @@ impl FromStr for ProfileName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Profile::named(text).map(Self).ok_or_else(|| format!("there is no profile {text:?}: {}", Profile::hint(text)))
+        let name = if text == PUBLIC_BEFORE { Profile::PUBLIC.name } else { text };
+        Profile::named(name).map(Self).ok_or_else(|| format!("there is no profile {text:?}: {}", Profile::hint(text)))
     }
 }
 
@@ -183,6 +188,14 @@ mod tests {
         }
         let shown = [0, 1, 5, 1536 << 10].map(|bytes| Size(bytes).to_string());
         assert_eq!(shown, ["0 bytes", "1 byte", "5 bytes", "1.5 MiB"]);
+    }
+
+    #[test]
+    fn a_profile_goes_by_its_name_and_the_public_one_by_its_old_one_too() {
+        let named = |t: &str| t.parse::<ProfileName>().map(|p| p.0.name);
+        assert_eq!(["public", "private", "testing"].map(|t| named(t).unwrap()), ["public", "private", "testing"]);
+        assert_eq!(named("default").unwrap(), "public");
+        assert!(named("defaults").unwrap_err().contains("no profile \"defaults\""));
     }
 
     #[test]
