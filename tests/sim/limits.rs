@@ -76,15 +76,20 @@ fn who_makes_a_relay_hold_much_is_the_first_to_lose_it() {
         }
         w.net.run_for(Duration::from_millis(150));
         deaf.get_mut().0 = true;
-        let mut most = 0;
+        let (mut most, mut fullest) = (0, 0);
         let honest = w.start(task(1, b"GET 200000\n", false));
-        for _ in 0..200 {
-            w.net.run_for(Duration::from_millis(10));
-            most = w.shards.iter().flatten().map(|s| s.get().counts().queued).max().unwrap().max(most);
+        // What waits is over within milliseconds: then whoever made it wait has lost its circuits.
+        for step in (0..100).map(|_| 1).chain((0..190).map(|_| 10)) {
+            w.net.run_for(Duration::from_millis(step));
+            for shard in w.shards.iter().flatten() {
+                most = shard.get().counts().queued.max(most);
+                fullest = shard.get().queues().cells.max().max(fullest);
+            }
         }
         let evicted: u64 = w.shards.iter().flatten().map(|s| s.get().counts().evicted).sum();
         assert!(evicted > 0, "somebody had to go");
         assert!(most <= limits.cells_queued + 1, "{most} cells at most");
+        assert!((1..=most as u64).contains(&fullest), "{fullest} cells wait on the fullest circuit, {most} on all");
         assert_eq!(w.user.get().transfer(honest).end, Some(Ok(())), "the honest client is served");
         assert!(w.user.get().transfer(honest).got == served(200_000));
     });
@@ -107,11 +112,6 @@ fn a_client_that_stops_reading_holds_no_more_than_its_windows() {
         w.net.run_for(10 * MINUTE);
         let queued: usize = w.shards.iter().flatten().map(|s| s.get().counts().queued).sum();
         assert!(queued <= 3 * 512, "{queued} cells wait");
-        let fullest: Vec<_> = w.shards.iter().flatten().map(|s| s.get().queues().cells.max()).collect();
-        assert!(
-            queued > 0 && fullest.iter().sum::<u64>() <= queued as u64 && fullest.iter().any(|&n| n > 0),
-            "{fullest:?}"
-        );
         assert_eq!(w.violations(), 0);
     });
 }
